@@ -1,0 +1,68 @@
+/*
+ * The canonical operators that passes rewrite a BERT to (domain "bertc", version 1). Shapes: B batch, S sequence (of
+ * queries), T sequence of keys, H heads, D elements a head, K inputs and N outputs of a Linear, V rows of a table.
+ * `...` is any number of leading dimensions. Types: float is float32, float16, bfloat16 or double, the same for all
+ * float operands.
+ *
+ * Embedding
+ *   inputs   0 word_ids [B, S] int32|int64     1 word_table [V, K] float
+ *            2 position_ids [B or 1, S]        3 position_table           (both absent: none)
+ *            4 type_ids [B or 1, S]            5 type_table               (both absent: none)
+ *            6 gamma [K]                       7 beta [K]                 (both absent: no LayerNorm)
+ *   outputs  0 y [B, S, K]
+ *   attributes  epsilon float
+ *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
+ * negative id counts from the end of the table, as ONNX's Gather has it; outside it is BERT_INVALID_INPUT with the
+ * place.
+ *
+ * Linear
+ *   inputs   0 x [..., K]                      1 residual [..., N] or absent
+ *            2 + 2p weight_p [K, N_p]          3 + 2p bias_p [N_p] or absent, for p in [0, parts)
+ *   outputs  0 y [..., N], N the sum of N_p: the parts side by side (packed QKV is three parts)
+ *   attributes  parts int (1)   transpose int (0; 1: weight_p is [N_p, K])   alpha float (1; scales x W before the
+ * bias) activation string ("none", "gelu" (erf), "gelu_tanh", "quick_gelu" (x sigmoid(1.702 x)), "tanh", "relu") y =
+ * activation(alpha x W + b) + residual
+ *
+ * Attention
+ *   inputs   0 q [B, S, H D], or with `packed` [B, S, 3 H D] as q, k, v side by side
+ *            1 k [B, T, H D]   2 v [B, T, H D]      (absent with `packed`)
+ *            3 bias float, broadcastable to [B, H, S, T] (rank 4), added to the scaled scores; or absent
+ *            4 mask bool, broadcastable to [B, H, S, T] (rank 4): where false the score counts as `mask_value`; or
+ * absent outputs  0 y [B, S, H D] attributes  heads int   scale float (multiplies Q K^T)   packed int (0) mask_value
+ * float (-infinity)   masked_rows string ("nan": as softmax has it; "zero": a row that softmax gives NaN for counts as
+ * zeros) y = softmax(mask(scale Q K^T + bias)) V, the softmax over T with the row's greatest score subtracted first
+ *
+ * SkipLayerNormalization
+ *   inputs   0 x [..., K]   1 skip, the shape of x   2 gamma [K]   3 beta [K] or absent   4 bias [K] or absent
+ *   outputs  0 y [..., K]   1 sum [..., K] = x + skip + bias, optional
+ *   attributes  epsilon float   simplified int (0; 1: no mean is subtracted, RMS normalization)
+ *   y = LayerNorm(x + bias + skip) over the last dimension; variance in two passes
+ */
+#ifndef BERT_GRAPH_CANONICAL_H
+#define BERT_GRAPH_CANONICAL_H
+
+/** Inputs of Linear: where part p's weight and bias stand. */
+#define BERT_LINEAR_X 0
+#define BERT_LINEAR_RESIDUAL 1
+#define BERT_LINEAR_WEIGHT(part) (2 + 2 * (part))
+#define BERT_LINEAR_BIAS(part) (3 + 2 * (part))
+
+/** Inputs of Attention. */
+enum { BERT_ATTENTION_Q, BERT_ATTENTION_K, BERT_ATTENTION_V, BERT_ATTENTION_BIAS, BERT_ATTENTION_MASK };
+
+/** Inputs of Embedding. */
+enum {
+    BERT_EMBEDDING_WORD_IDS,
+    BERT_EMBEDDING_WORD_TABLE,
+    BERT_EMBEDDING_POSITION_IDS,
+    BERT_EMBEDDING_POSITION_TABLE,
+    BERT_EMBEDDING_TYPE_IDS,
+    BERT_EMBEDDING_TYPE_TABLE,
+    BERT_EMBEDDING_GAMMA,
+    BERT_EMBEDDING_BETA
+};
+
+/** Inputs of SkipLayerNormalization. */
+enum { BERT_SKIP_X, BERT_SKIP_SKIP, BERT_SKIP_GAMMA, BERT_SKIP_BETA, BERT_SKIP_BIAS };
+
+#endif

@@ -1,0 +1,234 @@
+/*
+ * The interface between the runtime and what computes: the table of functions that a backend fills.
+ *
+ * Three kinds of object. A *device* is where memory is and kernels run. A *prepared model* holds the weights of one
+ * model on one device, packed, quantized or uploaded once and shared by sessions. A *context* is one session's stream
+ * and scratch. For each node of a graph there is one call, `plan`, that says whether the backend can run it and how.
+ *
+ * A backend sees nodes and buffers, never graphs or files. A plug-in imports no symbol of the host: what it needs comes
+ * with bert_host.
+ */
+#ifndef BERT_BACKEND_H
+#define BERT_BACKEND_H
+
+#include <bert/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Raised whenever anything on this page changes. A plug-in with another number is refused. */
+#define BERT_BACKEND_ABI_VERSION 1
+
+/* ---- What a backend is shown --------------------------------------------------------------------------------------
+ */
+
+/**
+ * A constant of the model: an initializer of the file, or the result of folding. The bytes are row-major and
+ * little-endian; they may lie in a mapped file and start at any address: check `alignment` before reading them as
+ * anything but bytes.
+ */
+typedef struct bert_constant {
+    uint64_t
+        id; /**< Unique in the process; two nodes that share a weight show the same one. 0: folded while binding. */
+    bert_dtype dtype;
+    int32_t rank;
+    int64_t dims[BERT_MAX_RANK];
+    const unsigned char *data; /**< NULL when there are no elements. */
+    size_t bytes;
+    size_t alignment; /**< Greatest power of two up to 64 that divides the address of `data`. */
+    const void *file; /**< Not for backends: the mapping that `data` lies in, NULL when it lies in memory. */
+} bert_constant;
+
+typedef enum bert_attribute_kind {
+    BERT_ATTRIBUTE_INT,
+    BERT_ATTRIBUTE_FLOAT,
+    BERT_ATTRIBUTE_STRING,
+    BERT_ATTRIBUTE_TENSOR,
+    BERT_ATTRIBUTE_GRAPH,
+    BERT_ATTRIBUTE_INTS,
+    BERT_ATTRIBUTE_FLOATS,
+    BERT_ATTRIBUTE_STRINGS
+} bert_attribute_kind;
+
+/** An attribute of a node. `count` is the number of elements of the list kinds, the length of a string in bytes,
+ * else 1. */
+typedef struct bert_attribute {
+    const char *name;
+    bert_attribute_kind kind;
+    size_t count;
+    union {
+        int64_t i;
+        float f;
+        const char *s; /**< NUL-terminated besides. */
+        const bert_constant *tensor;
+        struct bert_block *graph; /**< Not for backends. */
+        const int64_t *ints;
+        const float *floats;
+        const char *const *strings;
+    } value;
+} bert_attribute;
+
+/** Type and shape of one input or output of a node while it is planned. */
+typedef struct bert_tensor_desc {
+    bert_dtype dtype;              /**< BERT_DTYPE_UNDEFINED: an optional input or output that is absent. */
+    int32_t rank;                  /**< -1 when not yet known (BERT_PLAN_QUERY and BERT_PLAN_PREPARE only). */
+    int64_t dims[BERT_MAX_RANK];   /**< -1 when not yet known (likewise); else the greatest that a run will show. */
+    const bert_constant *constant; /**< The content where it is known; else NULL. */
+} bert_tensor_desc;
+
+/** A node while it is planned. The pointers are good for the call of `plan` alone, those of `constant`s for the model's
+ * life. */
+typedef struct bert_op_node {
+    const char *domain; /**< "" for ONNX's own ops, "com.microsoft", or "bertc" for canonical ones. */
+    const char *op_type;
+    int32_t opset;    /**< Version of the domain that the model imports. */
+    uint32_t op_id;   /**< A bert_op_id of core/graph/ops.def: for tables indexed by op inside the host's own build. */
+    const char *name; /**< For errors and profiles. */
+    const bert_attribute *attributes;
+    size_t attribute_count;
+    int32_t input_count;
+    int32_t output_count;
+    const bert_tensor_desc *inputs;
+    const bert_tensor_desc *outputs;
+} bert_op_node;
+
+/** What to do besides answering whether. */
+typedef enum bert_plan_mode {
+    BERT_PLAN_QUERY = 0, /**< Only whether and how: packs nothing, allocates no state. Dimensions may be unknown. */
+    BERT_PLAN_PREPARE =
+        1,             /**< Packs the node's weights into the prepared model. Dimensions may be unknown. No state. */
+    BERT_PLAN_BIND = 2 /**< Everything is known: the plan that runs. Finds the weights packed, or packs them. */
+} bert_plan_mode;
+
+/* ---- What a backend answers ----------------------------------------------------------------------------------------
+ */
+
+typedef struct bert_context bert_context;   /**< Defined by each backend. */
+typedef struct bert_prepared bert_prepared; /**< Defined by each backend. */
+typedef struct bert_device bert_device;     /**< Defined by each backend. */
+
+/** One execution of a planned node. Tensors are the device's memory; an absent one has dtype BERT_DTYPE_UNDEFINED. */
+typedef struct bert_kernel_call {
+    const struct bert_op_plan *plan;
+    bert_context *context;
+    const bert_tensor *inputs;  /**< Real shapes of this run, at most the planned ones. */
+    const bert_tensor *outputs; /**< Never overlap inputs, save where the plan said `in_place`. */
+    void *workspace;            /**< plan->workspace_bytes, aligned to 64; content undefined. NULL when 0. */
+} bert_kernel_call;
+
+/** Runs a node. Errors are the run's (an id outside a table, a CUDA error); never a lack of memory. */
+typedef bert_status (*bert_kernel_fn)(const bert_kernel_call *call, bert_error *error);
+
+/** How a node will run. Filled by `plan`; zeroed before the call. */
+typedef struct bert_op_plan {
+    bert_kernel_fn run;
+    const char *kernel; /**< Name for profiles and inspect: "linear/openblas". Static string. */
+    void *state;        /**< What `run` needs besides tensors: read-only while runs go on. May be NULL. */
+    void (*release_state)(void *state); /**< Called when the plan goes; NULL when there is nothing to free. */
+    size_t workspace_bytes;
+    uint64_t unread_inputs; /**< Bit i: `run` never reads input i (a weight that was packed). Its pages may go. */
+    int32_t in_place; /**< 1 + the input whose memory output 0 may share; 0: none. Same bytes, elementwise order. */
+} bert_op_plan;
+
+/* ---- The two sides --------------------------------------------------------------------------------------------------
+ */
+
+/** What the host lends a backend. Valid from device_open to device_close. */
+typedef struct bert_host {
+    size_t struct_size;
+    uint32_t abi_version;
+    const bert_allocator *allocator;
+    const bert_log *log;
+    /** Fills `error` with a formatted sentence; returns status. */
+    bert_status (*fail)(bert_error *error, bert_status status, const char *format, ...) BERT_PRINTF(3, 4);
+    /** A backend of the same memory for the ops that this one has no kernel for, NULL where there is none. */
+    const struct bert_backend *fallback;
+} bert_host;
+
+/** Numerics of dynamic quantization: over what one scale is taken. */
+typedef enum bert_quant_scope {
+    BERT_QUANT_SCOPE_TENSOR = 0,   /**< ONNX's rule: the whole tensor. */
+    BERT_QUANT_SCOPE_SEQUENCE = 1, /**< Each sequence as if alone and unpadded. */
+    BERT_QUANT_SCOPE_TOKEN = 2     /**< Each row. */
+} bert_quant_scope;
+
+typedef enum bert_precision {
+    BERT_PRECISION_FP32 = 0,
+    BERT_PRECISION_BF16 = 1,
+    BERT_PRECISION_BF16_WEIGHTS = 2,
+    BERT_PRECISION_FP16 = 3,
+    BERT_PRECISION_FP64 = 4,
+    BERT_PRECISION_TF32 = 5,
+    BERT_PRECISION_FP8 = 6
+} bert_precision;
+
+/** What weights are prepared for. Sessions with equal options share one prepared model. */
+typedef struct bert_prepare_options {
+    size_t struct_size;
+    bert_precision precision;
+    bool deterministic; /**< The same bits alone or in a batch, whatever the number of threads. */
+} bert_prepare_options;
+
+struct bert_thread_pool;
+
+/** What a session runs with. */
+typedef struct bert_context_options {
+    size_t struct_size;
+    struct bert_thread_pool *threads; /**< For backends inside the host; NULL: the calling thread alone. */
+    bert_quant_scope quant_scope;
+} bert_context_options;
+
+typedef struct bert_device_properties {
+    char name[128];      /**< "cpu (avx512_vnni)", "NVIDIA H100". */
+    bool host_memory;    /**< Kernels read and write ordinary memory: no upload, no download. */
+    size_t memory_bytes; /**< Of the device; 0 when unknown. */
+} bert_device_properties;
+
+/**
+ * A backend. All functions may be called from any thread; calls on one context come from one thread at a time, calls on
+ * one prepared model may come from several at once (it locks). Members marked so are NULL where host_memory is true.
+ */
+typedef struct bert_backend {
+    size_t struct_size;
+    uint32_t abi_version;
+    const char *name; /**< What --provider calls it: "cpu", "reference", "cuda". */
+
+    /** BERT_UNSUPPORTED with the reason when the device isn't there. `host` outlives the device. */
+    bert_status (*device_open)(const bert_host *host, bert_device **out, bert_error *error);
+    void (*device_close)(bert_device *device);
+    void (*device_properties)(const bert_device *device, bert_device_properties *out);
+
+    bert_status (*prepared_create)(bert_device *device, const bert_prepare_options *options, bert_prepared **out,
+                                   bert_error *error); /**< BERT_UNSUPPORTED for a precision that it lacks. */
+    void (*prepared_free)(bert_prepared *prepared);
+    size_t (*prepared_bytes)(const bert_prepared *prepared); /**< Memory that packed weights take. */
+
+    bert_status (*context_create)(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
+                                  bert_error *error);
+    void (*context_free)(bert_context *context);
+
+    /**
+     * Whether the backend runs this node, and how. BERT_UNSUPPORTED with the reason: no. `context` may be NULL except
+     * in BERT_PLAN_BIND. After BERT_OK in BERT_PLAN_BIND the caller owns plan->state.
+     */
+    bert_status (*plan)(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
+                        bert_op_plan *out, bert_error *error);
+
+    /** Around the kernels of one run. Either may be NULL. After run_end outputs are readable (it synchronizes). */
+    bert_status (*run_begin)(bert_context *context, bert_error *error);
+    bert_status (*run_end)(bert_context *context, bert_error *error);
+
+    /* Device memory; all NULL where host_memory is true. */
+    bert_status (*memory_allocate)(bert_device *device, size_t bytes, void **out, bert_error *error);
+    void (*memory_free)(bert_device *device, void *memory, size_t bytes);
+    bert_status (*upload)(bert_context *context, void *destination, const void *source, size_t bytes,
+                          bert_error *error);
+    bert_status (*download)(bert_context *context, void *destination, const void *source, size_t bytes,
+                            bert_error *error);
+} bert_backend;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,105 @@
+/* Running a model: shapes are bound to a plan, plans run. */
+#ifndef BERT_SESSION_H
+#define BERT_SESSION_H
+
+#include <bert/backend.h>
+#include <bert/model.h>
+#include <bert/thread_pool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One thread at a time; cheap; many may share a model and a thread pool. */
+typedef struct bert_session bert_session;
+
+/** What rows of tokens that the attention mask drops hold in outputs. */
+typedef enum bert_padded_rows {
+    BERT_PADDED_ROWS_EXACT = 0,    /**< Every element as the graph defines it. */
+    BERT_PADDED_ROWS_UNDEFINED = 1 /**< They need not be computed: zeros where they were skipped. */
+} bert_padded_rows;
+
+/** Options of a session. Set `struct_size`, zero the rest for the defaults. */
+typedef struct bert_session_options {
+    size_t struct_size;
+    const char *providers;     /**< In order of preference, "cuda,cpu". NULL: "cpu". */
+    bert_thread_pool *threads; /**< Must outlive the session. NULL: the calling thread alone. */
+    bert_precision precision;
+    bert_quant_scope quant_scope;
+    bert_padded_rows padded_rows;
+    bool deterministic; /**< The same bits alone or in a batch, padded or not, with any number of threads. */
+    bool profile;       /**< Time every kernel: see bert_session_profile. */
+    int32_t plan_cache; /**< Plans kept for shapes seen before; 0 means 16. */
+} bert_session_options;
+
+/**
+ * Chooses the first provider that is present and runs every node of the graph, and prepares weights on it (shared with
+ * other sessions of the model). A provider that is missing or can't is a notice in the model's log; if none is left,
+ * BERT_UNSUPPORTED with the reasons. Free with bert_session_free.
+ */
+BERT_API bert_status bert_session_create(bert_model *model, const bert_session_options *options, bert_session **out,
+                                         bert_error *error);
+BERT_API void bert_session_free(bert_session *session);
+/** The provider that was chosen: "cpu". Static string. */
+BERT_API const char *bert_session_provider(const bert_session *session);
+
+/** A tensor with the name that it has in the graph. */
+typedef struct bert_named_tensor {
+    const char *name;
+    bert_tensor tensor;
+    /**
+     * Outputs: bytes at tensor.data when the caller owns them. With tensor.data NULL the session owns the result, which
+     * lives until the session's next run, bind or end. Not used for inputs.
+     */
+    size_t capacity_bytes;
+} bert_named_tensor;
+
+/** Options of one run; NULL means none. */
+typedef struct bert_run_options {
+    size_t struct_size;
+    const bert_cancel_flag *cancel; /**< Looked at between kernels. */
+} bert_run_options;
+
+/**
+ * Runs the model. `inputs`: every input that has no default, host memory, by name, dtype as declared. `outputs`: a
+ * subset of the outputs by name; tensor's dtype, rank and dims are filled in, and the data. BERT_INVALID_INPUT: a
+ * missing or unknown name, a shape or id that the model can't take. BERT_INVALID_ARGUMENT: a buffer that is too small
+ * (the error says how many bytes are needed). After a failure outputs hold nothing useful and the session can run
+ * again. A run with shapes that were bound before allocates nothing.
+ */
+BERT_API bert_status bert_session_run(bert_session *session, const bert_run_options *options,
+                                      const bert_named_tensor *inputs, size_t input_count, bert_named_tensor *outputs,
+                                      size_t output_count, bert_error *error);
+
+/** Binds shapes without running: tensor.data may be NULL unless a shape depends on that input's content. */
+BERT_API bert_status bert_session_bind(bert_session *session, const bert_named_tensor *inputs, size_t input_count,
+                                       const char *const *output_names, size_t output_count, bert_error *error);
+
+/** Memory of a session, in bytes. */
+typedef struct bert_session_memory {
+    size_t struct_size;
+    size_t weight_bytes; /**< Packed weights, shared by the sessions of this model, provider and precision. */
+    size_t arena_bytes;  /**< Activations and workspace of the plans in the cache. */
+    size_t plan_count;
+} bert_session_memory;
+BERT_API void bert_session_get_memory(const bert_session *session, bert_session_memory *out);
+
+/** Time of one kernel over the runs since the profile was last reset. Strings live as long as the session. */
+typedef struct bert_profile_entry {
+    const char *node; /**< Name in the graph. */
+    const char *op_type;
+    const char *kernel;  /**< "linear/openblas". */
+    const char *origins; /**< Names of the file's nodes that it stands for, separated by spaces. */
+    int64_t runs;
+    int64_t nanoseconds; /**< Sum over the runs. */
+    int64_t flops;       /**< Multiplications and additions of one run; 0 when not counted. */
+} bert_profile_entry;
+
+/** Entries of the plan that ran last, in order; *count_out 0 without options.profile. They live until the next run. */
+BERT_API const bert_profile_entry *bert_session_profile(const bert_session *session, size_t *count_out);
+BERT_API void bert_session_reset_profile(bert_session *session);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
