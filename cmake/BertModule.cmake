@@ -2,7 +2,8 @@
 
 # Flags that every target of the project is compiled with.
 add_library(bert_flags INTERFACE)
-target_compile_features(bert_flags INTERFACE c_std_11)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
 target_compile_definitions(bert_flags INTERFACE _GNU_SOURCE)
 # -ffp-contract=off: a product and a sum are fused only where a kernel says so, so that the same C gives the same bits.
 target_compile_options(bert_flags INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes

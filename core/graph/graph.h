@@ -56,6 +56,7 @@ struct bert_value {
     uint32_t use_count, use_capacity;
     bool graph_input;
     bool graph_output;
+    bool branch_output; /**< Listed in the outputs of a branch of an If. */
 };
 
 /** A node of the file that a node came from. */
@@ -91,6 +92,12 @@ struct bert_block {
     int32_t output_count;
 };
 
+/** One file that constants of a graph lie in. */
+typedef struct bert_graph_file {
+    bert_file file;
+    struct bert_graph_file *next;
+} bert_graph_file;
+
 struct bert_graph {
     bert_arena arena;
     const bert_allocator *allocator;
@@ -103,13 +110,12 @@ struct bert_graph {
     uint32_t value_count, value_capacity;
     bert_value **inputs; /**< What a caller gives: graph inputs that no initializer has a default for come first. */
     bert_value **outputs;
+    const char **output_names; /**< What a caller calls them: a pass may put another value in an output's place. */
     int32_t input_count, output_count;
     uint32_t next_node_id;
-    uint32_t file_node_count; /**< Nodes as the file lists them, functions and branches included once each. */
-    struct bert_hash *names;  /**< Value by name. */
-    /** Mapped or read files that constants lie in; closed with the graph. */
-    bert_file *files;
-    uint32_t file_count;
+    uint32_t file_node_count;      /**< Nodes as the file lists them, functions and branches included once each. */
+    struct bert_hash *names;       /**< Value by name. */
+    struct bert_graph_file *files; /**< Mapped or read, constants lie in them; closed with the graph. */
 };
 
 /* ---- Making and freeing --------------------------------------------------------------------------------------------
@@ -138,9 +144,12 @@ bert_status bert_graph_add_constant_value(bert_graph *graph, const char *name, c
 bert_status bert_graph_set_constant(bert_graph *graph, bert_value *value, const bert_constant *constant,
                                     bert_error *error);
 
-/** Marks the list of what the caller gives or gets. The arrays are copied. */
+/** Lists what the caller gives or gets. The arrays are copied; output_names are the values' names. */
 bert_status bert_graph_set_inputs(bert_graph *graph, bert_value *const *inputs, int32_t count, bert_error *error);
 bert_status bert_graph_set_outputs(bert_graph *graph, bert_value *const *outputs, int32_t count, bert_error *error);
+
+/** Lists what a branch of an If gives. The array is copied. */
+bert_status bert_block_set_outputs(bert_block *block, bert_value *const *outputs, int32_t count, bert_error *error);
 
 /**
  * A new node, put before `before`, or at the end of `block` when that is NULL. Arrays are copied; entries may be NULL
@@ -161,12 +170,19 @@ typedef struct bert_node_spec {
 bert_status bert_graph_add_node(bert_block *block, bert_node *before, const bert_node_spec *spec, bert_node **out,
                                 bert_error *error);
 
+/** Keeping a value's list of readers: for this module, everyone else uses what follows. */
+bert_status bert_value_add_use(bert_graph *graph, bert_value *value, bert_node *node, int32_t input, bert_error *error);
+void bert_value_drop_use(bert_value *value, const bert_node *node, int32_t input);
+
 /* ---- Rewriting -----------------------------------------------------------------------------------------------------
  */
 
 /** Input `input` of the node reads `value` (NULL: nothing) from now on; uses are kept right. */
 bert_status bert_node_set_input(bert_node *node, int32_t input, bert_value *value, bert_error *error);
-/** Every use of `from`, and its place among graph outputs, becomes one of `to`. As an output it keeps `from`'s name. */
+/**
+ * Every use of `from`, and its place among graph outputs and a branch's outputs, becomes one of `to`. The caller's name
+ * of an output (graph->output_names) stays.
+ */
 bert_status bert_graph_replace_value(bert_graph *graph, bert_value *from, bert_value *to, bert_error *error);
 /** Moves output `output` of `from` to be output `to_output` of `to`: how a pass lets a new node write an old value. */
 void bert_node_take_output(bert_node *to, int32_t to_output, bert_node *from, int32_t output);

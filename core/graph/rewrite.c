@@ -1,0 +1,168 @@
+#include "core/base/error.h"
+#include "core/graph/op.h"
+
+#include <string.h>
+
+bert_status bert_node_set_input(bert_node *node, int32_t input, bert_value *value, bert_error *error) {
+    bert_value *old = node->inputs[input];
+    if (old == value) return BERT_OK;
+    if (value) BERT_TRY(bert_value_add_use(node->block->graph, value, node, input, error));
+    if (old) bert_value_drop_use(old, node, input);
+    node->inputs[input] = value;
+    return BERT_OK;
+}
+
+/* Calls visit for every block of the graph, inner ones after the node that they belong to. */
+static void for_each_block(bert_block *block, void (*visit)(bert_block *block, void *argument), void *argument) {
+    visit(block, argument);
+    BERT_FOR_EACH_NODE (node, block) {
+        for (size_t i = 0; i < node->attribute_count; i++) {
+            if (node->attributes[i].kind != BERT_ATTRIBUTE_GRAPH) continue;
+            for_each_block(node->attributes[i].value.graph, visit, argument);
+        }
+    }
+}
+
+struct replacement {
+    bert_value *from, *to;
+};
+
+static void replace_block_outputs(bert_block *block, void *argument) {
+    const struct replacement *r = argument;
+    for (int32_t i = 0; i < block->output_count; i++) {
+        if (block->outputs[i] == r->from) block->outputs[i] = r->to;
+    }
+}
+
+bert_status bert_graph_replace_value(bert_graph *graph, bert_value *from, bert_value *to, bert_error *error) {
+    if (from == to) return BERT_OK;
+    while (from->use_count) {
+        bert_use use = from->uses[from->use_count - 1];
+        BERT_TRY(bert_node_set_input(use.node, use.input, to, error));
+    }
+    if (from->graph_output) {
+        for (int32_t i = 0; i < graph->output_count; i++) {
+            if (graph->outputs[i] == from) graph->outputs[i] = to;
+        }
+        from->graph_output = false;
+        to->graph_output = true;
+    }
+    if (from->branch_output) {
+        for_each_block(&graph->body, replace_block_outputs, &(struct replacement){from, to});
+        from->branch_output = false;
+        to->branch_output = true;
+    }
+    return BERT_OK;
+}
+
+void bert_node_take_output(bert_node *to, int32_t to_output, bert_node *from, int32_t output) {
+    bert_value *value = from->outputs[output];
+    from->outputs[output] = NULL;
+    to->outputs[to_output] = value;
+    if (!value) return;
+    value->producer = to;
+    value->producer_output = to_output;
+}
+
+/* A value that nothing writes, reads or names has no place in the graph any more. */
+static void remove_if_alone(bert_graph *graph, const bert_value *value) {
+    if (value->producer || value->use_count || value->graph_input || value->graph_output || value->branch_output)
+        return;
+    graph->values[value->id] = NULL;
+}
+
+static void unlink_node(bert_node *node) {
+    bert_block *block = node->block;
+    *(node->previous ? &node->previous->next : &block->first) = node->next;
+    *(node->next ? &node->next->previous : &block->last) = node->previous;
+    node->previous = node->next = NULL;
+}
+
+void bert_graph_remove_node(bert_node *node) {
+    bert_graph *graph = node->block->graph;
+    for (size_t i = 0; i < node->attribute_count; i++) {
+        if (node->attributes[i].kind != BERT_ATTRIBUTE_GRAPH) continue;
+        bert_block *branch = node->attributes[i].value.graph;
+        BERT_FOR_EACH_NODE_SAFE (inner, branch) {
+            bert_graph_remove_node(inner);
+        }
+        for (int32_t o = 0; o < branch->output_count; o++) branch->outputs[o]->branch_output = false;
+    }
+    for (int32_t i = 0; i < node->input_count; i++) {
+        bert_value *input = node->inputs[i];
+        if (!input) continue;
+        bert_value_drop_use(input, node, i);
+        node->inputs[i] = NULL;
+        remove_if_alone(graph, input);
+    }
+    for (int32_t i = 0; i < node->output_count; i++) {
+        bert_value *output = node->outputs[i];
+        if (!output || output->producer != node) continue;
+        output->producer = NULL;
+        remove_if_alone(graph, output);
+    }
+    unlink_node(node);
+}
+
+bert_status bert_node_add_origins(bert_node *node, const bert_node *from, bert_error *error) {
+    if (from->origin_count == 0 || node == from) return BERT_OK;
+    size_t most = (size_t)node->origin_count + from->origin_count;
+    const bert_origin **origins = BERT_ARENA_NEW_ARRAY(&node->block->graph->arena, const bert_origin *, most);
+    if (!origins) return bert_fail_memory(error, most * sizeof(const bert_origin *), "a node's origins");
+    /* Both lists are sorted by index: merge them, each origin once. */
+    uint32_t a = 0, b = 0, count = 0;
+    while (a < node->origin_count || b < from->origin_count) {
+        const bert_origin *left = a < node->origin_count ? node->origins[a] : NULL;
+        const bert_origin *right = b < from->origin_count ? from->origins[b] : NULL;
+        if (!right || (left && left->index <= right->index)) {
+            origins[count++] = left;
+            a++;
+            if (right && right->index == left->index) b++;
+        } else {
+            origins[count++] = right;
+            b++;
+        }
+    }
+    node->origins = origins;
+    node->origin_count = count;
+    return BERT_OK;
+}
+
+static bool node_is_read(const bert_node *node) {
+    for (int32_t i = 0; i < node->output_count; i++) {
+        const bert_value *output = node->outputs[i];
+        if (output && (output->use_count || output->graph_output || output->branch_output)) return true;
+    }
+    return false;
+}
+
+static uint32_t remove_dead_in(bert_block *block) {
+    uint32_t removed = 0;
+    for (bert_node *node = block->last, *previous; node; node = previous) {
+        previous = node->previous;
+        if (!node_is_read(node)) {
+            bert_graph_remove_node(node);
+            removed++;
+            continue;
+        }
+        for (size_t i = 0; i < node->attribute_count; i++) {
+            if (node->attributes[i].kind == BERT_ATTRIBUTE_GRAPH) {
+                removed += remove_dead_in(node->attributes[i].value.graph);
+            }
+        }
+    }
+    return removed;
+}
+
+uint32_t bert_graph_remove_dead(bert_graph *graph) {
+    /* A node that a branch read may come before the If: again until nothing goes. */
+    uint32_t removed = 0, last;
+    do {
+        last = remove_dead_in(&graph->body);
+        removed += last;
+    } while (last);
+    for (uint32_t i = 0; i < graph->value_count; i++) {
+        if (graph->values[i]) remove_if_alone(graph, graph->values[i]);
+    }
+    return removed;
+}
