@@ -1,14 +1,10 @@
 /* core/base: errors, memory, files, 16-bit floats. */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/float16.h"
 #include "core/base/memory.h"
+#include "tests/support/test.h"
 
 #include <math.h>
 #include <stdio.h>
