@@ -54,6 +54,7 @@ struct bert_value {
     int32_t producer_output;
     bert_use *uses; /**< In no particular order. */
     uint32_t use_count, use_capacity;
+    const bert_constant *input_default; /**< Of a graph input: what it holds when the caller gives nothing, or NULL. */
     bool graph_input;
     bool graph_output;
     bool branch_output; /**< Listed in the outputs of a branch of an If. */
