@@ -92,9 +92,18 @@ const bert_op *bert_op_get(bert_op_id id);
 /** The row for a node of a file; NULL when there is none. `opset` out of the row's range is found too: check it. */
 const bert_op *bert_op_find(const char *domain, const char *name);
 
-/** Infers one node's outputs and writes them to their values; adds the node to an error. */
+/**
+ * Calls op->infer: checks first that the required inputs are there and sets the outputs to "nothing known", and
+ * afterwards that no dimension is negative and that sizes in bytes fit. What binding calls; the caller adds the node to
+ * an error.
+ */
+bert_status bert_infer_outputs(const bert_inference *in);
+/**
+ * Infers one node's outputs and writes them to their values, the branches of an If first; adds the node to an error.
+ * What inference can't tell stays as it was known before (as the file declares it).
+ */
 bert_status bert_infer_node(bert_graph *graph, bert_node *node, bert_error *error);
-/** Infers all nodes in order, branches of If included. */
+/** Infers all nodes in order. */
 bert_status bert_infer_graph(bert_graph *graph, bert_error *error);
 
 #endif

@@ -42,6 +42,8 @@ bert_dim bert_dim_divide(bert_symbols *symbols, bert_dim a, bert_dim b, bool flo
 bert_dim bert_dim_modulo(bert_symbols *symbols, bert_dim a, bert_dim b); /**< Sign of the divisor, as Python's. */
 bert_dim bert_dim_minimum(bert_symbols *symbols, bert_dim a, bert_dim b);
 bert_dim bert_dim_maximum(bert_symbols *symbols, bert_dim a, bert_dim b);
+/** What dimensions a and b broadcast to, given that they do: the other's where one is 1. */
+bert_dim bert_dim_broadcast(bert_symbols *symbols, bert_dim a, bert_dim b);
 
 /** Whether the value is certainly at least 0: named symbols are; sums and products of such are; others are not known to
  * be. */

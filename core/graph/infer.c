@@ -1,0 +1,108 @@
+#include "core/base/error.h"
+#include "core/graph/op.h"
+
+#include <inttypes.h>
+
+/* No dimension is negative, and the size in bytes fits a signed 64-bit integer. */
+static bert_status check_shape(const bert_inference *in, int32_t output) {
+    const bert_value_info *info = in->outputs[output];
+    bert_tensor tensor = {.dtype = info->dtype, .rank = info->shape.rank};
+    bool known = true;
+    for (int32_t i = 0; i < info->shape.rank; i++) {
+        bert_dim dim = info->shape.dims[i];
+        if (!bert_dim_known(dim)) {
+            known = false;
+        } else if (dim < 0) {
+            return bert_fail(in->error, BERT_INVALID_MODEL,
+                             "dimension %" PRId32 " of output %" PRId32 " would be %" PRId64 ", a negative number", i,
+                             output, dim);
+        }
+        tensor.dims[i] = dim;
+    }
+    if (known && tensor.rank >= 0 && bert_tensor_elements(&tensor) < 0) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "output %" PRId32 " would have more bytes than 2^63", output);
+    }
+    return BERT_OK;
+}
+
+bert_status bert_infer_outputs(const bert_inference *in) {
+    for (int32_t i = 0; i < in->op->min_inputs; i++) {
+        if (i >= in->input_count || !in->inputs[i]) {
+            return bert_fail(in->error, BERT_INVALID_MODEL, "input %" PRId32 " is missing; %s needs it", i,
+                             in->op->name);
+        }
+    }
+    for (int32_t i = 0; i < in->output_count; i++) {
+        if (in->outputs[i]) *in->outputs[i] = (bert_value_info){.shape.rank = -1};
+    }
+    BERT_TRY(in->op->infer(in));
+    for (int32_t i = 0; i < in->output_count; i++) {
+        if (in->outputs[i]) BERT_TRY(check_shape(in, i));
+    }
+    return BERT_OK;
+}
+
+static bert_status infer_block(bert_graph *graph, bert_block *block, bert_error *error) {
+    BERT_FOR_EACH_NODE (node, block) BERT_TRY(bert_infer_node(graph, node, error));
+    return BERT_OK;
+}
+
+/* Runs inference with room for the node's inputs and outputs in `infos`, then writes what it learned. */
+static bert_status infer_with(bert_graph *graph, bert_node *node, const bert_value_info **inputs,
+                              bert_value_info **outputs, bert_value_info *infos, bert_error *error) {
+    for (int32_t i = 0; i < node->input_count; i++) inputs[i] = node->inputs[i] ? &node->inputs[i]->info : NULL;
+    for (int32_t i = 0; i < node->output_count; i++) outputs[i] = node->outputs[i] ? &infos[i] : NULL;
+    bert_inference in = {.op = node->op,
+                         .opset = node->opset,
+                         .attributes = node->attributes,
+                         .attribute_count = node->attribute_count,
+                         .input_count = node->input_count,
+                         .output_count = node->output_count,
+                         .inputs = inputs,
+                         .outputs = outputs,
+                         .symbols = graph->symbols,
+                         .arena = &graph->arena,
+                         .error = error};
+    BERT_TRY(bert_infer_outputs(&in));
+    for (int32_t i = 0; i < node->output_count; i++) {
+        if (!outputs[i]) continue;
+        bert_value_info *info = &node->outputs[i]->info;
+        if (infos[i].dtype == BERT_DTYPE_UNDEFINED) infos[i].dtype = info->dtype;
+        if (infos[i].shape.rank < 0) infos[i].shape = info->shape;
+        *info = infos[i];
+    }
+    return BERT_OK;
+}
+
+bert_status bert_infer_node(bert_graph *graph, bert_node *node, bert_error *error) {
+    for (size_t i = 0; i < node->attribute_count; i++) {
+        if (node->attributes[i].kind == BERT_ATTRIBUTE_GRAPH) {
+            BERT_TRY(infer_block(graph, node->attributes[i].value.graph, error));
+        }
+    }
+    /* Nearly every node has few inputs and outputs; the others' lists come from the arena. */
+    enum { FEW = 16 };
+    const bert_value_info *few_inputs[FEW];
+    bert_value_info *few_outputs[FEW];
+    bert_value_info few_infos[FEW];
+    const bert_value_info **inputs = few_inputs;
+    bert_value_info **outputs = few_outputs;
+    bert_value_info *infos = few_infos;
+    if (node->input_count > FEW) {
+        inputs = (const bert_value_info **)bert_arena_array(&graph->arena, (size_t)node->input_count, sizeof *inputs);
+    }
+    if (node->output_count > FEW) {
+        outputs = (bert_value_info **)bert_arena_array(&graph->arena, (size_t)node->output_count, sizeof *outputs);
+        infos = BERT_ARENA_NEW_ARRAY(&graph->arena, bert_value_info, (size_t)node->output_count);
+    }
+    if (!inputs || !outputs || !infos) {
+        return bert_fail_memory(error, (size_t)node->output_count * sizeof *infos, "shape inference");
+    }
+    bert_status status = infer_with(graph, node, inputs, outputs, infos, error);
+    if (status != BERT_OK) return bert_fail_in(error, status, "node \"%s\" (%s)", node->name, node->op->name);
+    return BERT_OK;
+}
+
+bert_status bert_infer_graph(bert_graph *graph, bert_error *error) {
+    return infer_block(graph, &graph->body, error);
+}
