@@ -436,11 +436,21 @@ bert_dim bert_dim_maximum(bert_symbols *symbols, bert_dim a, bert_dim b) {
     return extreme(symbols, MAXIMUM, a, b);
 }
 
+/* Whether b is min(a, n) with a number n of 1 or more. Where it broadcasts with a, the result is a: b is a or 1. */
+static bool is_capped(const bert_symbols *symbols, bert_dim a, bert_dim b) {
+    const symbol *s = symbol_of(symbols, b);
+    if (!s || s->kind != MINIMUM || (s->a != a && s->b != a)) return false;
+    bert_dim cap = s->a == a ? s->b : s->a;
+    return bert_dim_known(cap) && cap >= 1;
+}
+
 bert_dim bert_dim_broadcast(bert_symbols *symbols, bert_dim a, bert_dim b) {
     if (a == b || b == 1) return a;
     if (a == 1) return b;
     if (bert_dim_known(a)) return a;
     if (bert_dim_known(b)) return b;
+    if (is_capped(symbols, a, b)) return a;
+    if (is_capped(symbols, b, a)) return b;
     return a < b ? derived(symbols, BROADCAST, a, b, true) : derived(symbols, BROADCAST, b, a, true);
 }
 

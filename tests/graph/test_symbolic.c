@@ -151,6 +151,14 @@ static void broadcasting_keeps_the_dimension_that_is_not_one(void **state) {
     bert_dim both = bert_dim_broadcast(symbols, batch, sequence);
     assert_true(both == bert_dim_broadcast(symbols, sequence, batch));
     assert_true(both != batch && both != sequence && !bert_dim_known(both));
+    /* A slice of a table of 512 positions: where it broadcasts with `sequence` at all, `sequence` comes out. */
+    bert_dim capped = bert_dim_minimum(symbols, sequence, 512);
+    assert_true(bert_dim_broadcast(symbols, sequence, capped) == sequence);
+    assert_true(bert_dim_broadcast(symbols, capped, sequence) == sequence);
+    bert_dim other = bert_dim_broadcast(symbols, batch, capped); /* a near miss */
+    assert_true(other != batch && other != capped);
+    bert_dim unknown = bert_dim_minimum(symbols, sequence, batch); /* may be 0 where sequence is 1 */
+    assert_true(bert_dim_broadcast(symbols, sequence, unknown) != sequence);
 }
 
 static void text_is_cut_at_the_capacity(void **state) {
