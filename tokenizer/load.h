@@ -1,0 +1,55 @@
+/* Putting a tokenizer together from its files. */
+#ifndef BERT_TOKENIZER_LOAD_H
+#define BERT_TOKENIZER_LOAD_H
+
+#include "core/base/json.h"
+#include "tokenizer/internal.h"
+
+/** The special tokens that BertTokenizerFast knows by name, in the order in which transformers adds them. */
+typedef enum bert_special_name {
+    BERT_SPECIAL_BOS,
+    BERT_SPECIAL_EOS,
+    BERT_SPECIAL_UNK,
+    BERT_SPECIAL_SEP,
+    BERT_SPECIAL_PAD,
+    BERT_SPECIAL_CLS,
+    BERT_SPECIAL_MASK,
+    BERT_SPECIAL_COUNT
+} bert_special_name;
+
+/** The bytes of a file under its name. */
+typedef struct bert_source {
+    const char *name;
+    const char *data; /**< NULL: the file is not there. */
+    size_t size;
+} bert_source;
+
+/** What is known while loading. */
+typedef struct bert_load {
+    bert_tokenizer *tokenizer;
+    bert_arena *scratch; /**< For JSON; freed when loading ends. */
+    const bert_log *log;
+    bert_source tokenizer_json, vocab_txt, config, special_map, added_json;
+    const bert_json *config_root, *special_root, *added_root; /**< NULL when absent. */
+    const bert_json *tokenizer_added;                         /**< "added_tokens" of tokenizer.json, or NULL. */
+    const char *unk_token;                                    /**< NUL-terminated. */
+    size_t unk_length;
+} bert_load;
+
+/** vocab.txt: the vocabulary, a token a line, its id the number of the line. */
+bert_status bert_load_vocabulary_text(bert_load *load, bert_error *error);
+/** The "model" of tokenizer.json. */
+bert_status bert_load_vocabulary_json(bert_load *load, const bert_json *model, bert_error *error);
+/** All of tokenizer.json. */
+bert_status bert_load_tokenizer_json(bert_load *load, bert_error *error);
+/** The settings of tokenizer_config.json, over those that tokenizer.json left. */
+bert_status bert_load_settings(bert_load *load, bert_error *error);
+/** Added and special tokens of all files. Needs the vocabulary and the settings. */
+bert_status bert_load_added_tokens(bert_load *load, bert_error *error);
+/** [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
+bert_status bert_load_bert_template(bert_load *load, int32_t cls, int32_t sep, bert_error *error);
+/** A boolean member; `otherwise` when absent or null. BERT_INVALID_MODEL when it is something else. */
+bert_status bert_load_boolean(const char *file, const bert_json *object, const char *key, bool otherwise, bool *out,
+                              bert_error *error);
+
+#endif

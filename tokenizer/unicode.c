@@ -1,0 +1,139 @@
+#include "tokenizer/unicode.h"
+
+#include <utf8proc.h>
+
+/* The range that holds the code point, or NULL. */
+static const bert_unicode_range *find_range(const bert_unicode_range *ranges, size_t count, uint32_t code_point) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (ranges[middle].last < code_point) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count && ranges[low].first <= code_point ? &ranges[low] : NULL;
+}
+
+static const bert_unicode_mapping *find_mapping(const bert_unicode_mapping *mappings, size_t count,
+                                                uint32_t code_point) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (mappings[middle].from < code_point) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count && mappings[low].from == code_point ? &mappings[low] : NULL;
+}
+
+static size_t copy_mapping(const bert_unicode_mapping *mapping, size_t most, uint32_t *out) {
+    size_t count = 0;
+    while (count < most && mapping->to[count]) {
+        out[count] = mapping->to[count];
+        count++;
+    }
+    return count;
+}
+
+static bool is_white_space(uint32_t c) {
+    return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+static bool is_ascii_punctuation(uint32_t c) {
+    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+}
+
+unsigned bert_unicode_flags(uint32_t code_point) {
+    const bert_unicode_range *exception =
+        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, code_point);
+    if (exception) return exception->value;
+    unsigned flags = 0;
+    switch (utf8proc_category((utf8proc_int32_t)code_point)) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+        flags = BERT_UNICODE_OTHER;
+        break;
+    case UTF8PROC_CATEGORY_MN:
+        flags = BERT_UNICODE_MARK | BERT_UNICODE_WORD;
+        break;
+    case UTF8PROC_CATEGORY_PC:
+        flags = BERT_UNICODE_PUNCTUATION | BERT_UNICODE_WORD;
+        break;
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO:
+        flags = BERT_UNICODE_PUNCTUATION;
+        break;
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+        flags = BERT_UNICODE_WORD;
+        break;
+    default:
+        break;
+    }
+    if (is_white_space(code_point)) flags |= BERT_UNICODE_SPACE;
+    if (is_ascii_punctuation(code_point)) flags |= BERT_UNICODE_PUNCTUATION;
+    return flags;
+}
+
+unsigned bert_unicode_combining_class(uint32_t code_point) {
+    const bert_unicode_range *exception =
+        find_range(bert_unicode_class_exceptions, bert_unicode_class_exception_count, code_point);
+    return exception ? exception->value
+                     : (unsigned)utf8proc_get_property((utf8proc_int32_t)code_point)->combining_class;
+}
+
+size_t bert_unicode_decompose(uint32_t code_point, uint32_t out[BERT_UNICODE_DECOMPOSED]) {
+    const bert_unicode_mapping *exception =
+        find_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, code_point);
+    if (exception) return copy_mapping(exception, BERT_UNICODE_DECOMPOSED, out);
+    utf8proc_int32_t pieces[BERT_UNICODE_DECOMPOSED];
+    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code_point, pieces, BERT_UNICODE_DECOMPOSED,
+                                                     UTF8PROC_DECOMPOSE, NULL);
+    /* utf8proc refuses surrogates and more; nothing that decodes from UTF-8 takes more than four. */
+    if (count < 1 || count > BERT_UNICODE_DECOMPOSED) {
+        out[0] = code_point;
+        return 1;
+    }
+    for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)pieces[i];
+    return (size_t)count;
+}
+
+size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOWERED]) {
+    const bert_unicode_mapping *exception =
+        find_mapping(bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, code_point);
+    if (exception) return copy_mapping(exception, BERT_UNICODE_LOWERED, out);
+    out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
+    return 1;
+}
+
+bool bert_unicode_is_chinese(uint32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+bool bert_unicode_page_is_uniform(uint32_t first) {
+    /* The generator writes a range across a whole page only where all of this holds. */
+    const bert_unicode_range *range =
+        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, first);
+    return range && range->first <= first && range->last >= first + 0xFF;
+}
