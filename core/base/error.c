@@ -1,5 +1,10 @@
 #include "core/base/error.h"
 
+/* The functions themselves are defined here. */
+#undef bert_fail
+#undef bert_fail_in
+#undef bert_fail_memory
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
