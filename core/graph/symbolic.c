@@ -1,5 +1,7 @@
 #include "core/graph/symbolic.h"
 
+#include "core/base/hash.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,44 +29,44 @@ typedef struct polynomial {
 } polynomial;
 
 typedef struct expression {
+    bert_dim handle;
     uint32_t count;
     const term *terms;
 } expression;
 
-typedef enum symbol_kind { NAMED, FLOOR_QUOTIENT, QUOTIENT, MODULO, MINIMUM, MAXIMUM, BROADCAST } symbol_kind;
+typedef enum symbol_kind { FLOOR_QUOTIENT, QUOTIENT, MODULO, MINIMUM, MAXIMUM, BROADCAST } symbol_kind;
+
+/* What a derived symbol is found by: as wide as the rest, so that there is no padding. */
+typedef struct operation {
+    int64_t kind;
+    bert_dim a, b;
+} operation;
 
 typedef struct symbol {
-    symbol_kind kind;
+    bert_dim handle;
     bool nonnegative;
-    const char *name; /* NAMED; "" for the others */
-    bert_dim a, b;    /* of the others */
+    const char *name;    /* of a named dimension; else NULL */
+    operation operation; /* what the others are */
 } symbol;
-
-/* Finds entries of a list by hash: open addressing, at most half full. */
-typedef struct bucket {
-    uint32_t hash;
-    uint32_t entry; /* 1 + the index in the list; 0: free */
-} bucket;
-
-typedef struct hash_index {
-    bucket *buckets;
-    uint32_t size, used; /* size: a power of two, or 0 */
-} hash_index;
 
 struct bert_symbols {
     bert_arena *arena;
-    expression *expressions;
-    symbol *table;
+    const expression **expressions;
+    const symbol **table;
     uint32_t expression_count, expression_capacity;
     uint32_t symbol_count, symbol_capacity;
-    hash_index expression_index, symbol_index;
+    bert_hash *by_terms, *by_operands, *by_name; /* to expressions and symbols */
     uint64_t fresh_count;
 };
 
 bert_symbols *bert_symbols_create(bert_arena *arena) {
     bert_symbols *symbols = BERT_ARENA_NEW(arena, bert_symbols);
-    if (symbols) symbols->arena = arena;
-    return symbols;
+    if (!symbols) return NULL;
+    symbols->arena = arena;
+    symbols->by_terms = bert_hash_create(arena);
+    symbols->by_operands = bert_hash_create(arena);
+    symbols->by_name = bert_hash_create(arena);
+    return symbols->by_terms && symbols->by_operands && symbols->by_name ? symbols : NULL;
 }
 
 static bert_dim handle_of(uint64_t index) {
@@ -94,39 +96,6 @@ static void *grown(bert_arena *arena, void *list, uint32_t count, uint32_t *capa
     if (count) memcpy(copy, list, count * size);
     *capacity = larger;
     return copy;
-}
-
-static uint32_t hash_bytes(uint32_t hash, const void *memory, size_t bytes) {
-    const unsigned char *byte = memory;
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * 16777619U; /* FNV-1a */
-    return hash;
-}
-
-#define HASH_START 2166136261U
-
-/* The next bucket from *slot on with this hash; one that is free ends the search. The index is not empty. */
-static bucket *probe(const hash_index *index, uint32_t hash, uint32_t *slot) {
-    while (index->buckets[*slot & (index->size - 1)].entry && index->buckets[*slot & (index->size - 1)].hash != hash) {
-        ++*slot;
-    }
-    return &index->buckets[(*slot)++ & (index->size - 1)];
-}
-
-/* Room for one more entry. */
-static bool grow_index(bert_arena *arena, hash_index *index) {
-    if ((index->used + 1) * 2 <= index->size) return true;
-    hash_index larger = {.size = index->size ? index->size * 2 : 64, .used = index->used};
-    larger.buckets = BERT_ARENA_NEW_ARRAY(arena, bucket, larger.size);
-    if (!larger.buckets) return false;
-    for (uint32_t i = 0; i < index->size; i++) {
-        if (!index->buckets[i].entry) continue;
-        uint32_t slot = index->buckets[i].hash;
-        bucket *free_one = probe(&larger, index->buckets[i].hash, &slot);
-        while (free_one->entry) free_one = probe(&larger, index->buckets[i].hash, &slot);
-        *free_one = index->buckets[i];
-    }
-    *index = larger;
-    return true;
 }
 
 /* ---- Polynomials ---------------------------------------------------------------------------------------------------
@@ -211,7 +180,7 @@ static bool expand(const bert_symbols *symbols, bert_dim dim, polynomial *out) {
     }
     uint64_t index = index_of(dim);
     if (index >= SYMBOL_BASE) return add_term(out, &(term){.coefficient = 1, .degree = 1, .symbols = {index}});
-    const expression *e = &symbols->expressions[index];
+    const expression *e = symbols->expressions[index];
     out->count = e->count;
     memcpy(out->terms, e->terms, e->count * sizeof(term));
     return true;
@@ -224,71 +193,64 @@ static bert_dim intern(bert_symbols *symbols, const polynomial *p) {
     if (p->count == 1 && p->terms[0].degree == 1 && p->terms[0].coefficient == 1) {
         return handle_of(p->terms[0].symbols[0]);
     }
-    if (!grow_index(symbols->arena, &symbols->expression_index)) return bert_dim_fresh(symbols);
-    uint32_t hash = hash_bytes(HASH_START, p->terms, p->count * sizeof(term));
-    uint32_t slot = hash;
-    bucket *place = probe(&symbols->expression_index, hash, &slot);
-    for (; place->entry; place = probe(&symbols->expression_index, hash, &slot)) {
-        const expression *e = &symbols->expressions[place->entry - 1];
-        if (e->count == p->count && memcmp(e->terms, p->terms, p->count * sizeof(term)) == 0) {
-            return handle_of(place->entry - 1);
-        }
-    }
-    expression *expressions = grown(symbols->arena, symbols->expressions, symbols->expression_count,
-                                    &symbols->expression_capacity, sizeof *expressions);
-    if (expressions) symbols->expressions = expressions;
+    size_t bytes = p->count * sizeof(term);
+    const expression *known = bert_hash_get(symbols->by_terms, (const char *)p->terms, bytes);
+    if (known) return known->handle;
+    expression *added = BERT_ARENA_NEW(symbols->arena, expression);
     term *terms = BERT_ARENA_NEW_ARRAY(symbols->arena, term, p->count);
-    if (!expressions || !terms) return bert_dim_fresh(symbols);
-    memcpy(terms, p->terms, p->count * sizeof *terms);
-    expressions[symbols->expression_count++] = (expression){.count = p->count, .terms = terms};
-    *place = (bucket){.hash = hash, .entry = symbols->expression_count};
-    symbols->expression_index.used++;
-    return handle_of(symbols->expression_count - 1);
+    const expression **list = grown(symbols->arena, symbols->expressions, symbols->expression_count,
+                                    &symbols->expression_capacity, sizeof *list);
+    if (list) symbols->expressions = list;
+    if (!added || !terms || !list) return bert_dim_fresh(symbols);
+    memcpy(terms, p->terms, bytes);
+    *added = (expression){.handle = handle_of(symbols->expression_count), .count = p->count, .terms = terms};
+    if (!bert_hash_set(symbols->by_terms, (const char *)terms, bytes, added)) return bert_dim_fresh(symbols);
+    list[symbols->expression_count++] = added;
+    return added->handle;
 }
 
 /* ---- Symbols -------------------------------------------------------------------------------------------------------
  */
 
-/* The symbol with this description, made if need be. A name is copied when it is new. */
-static bert_dim intern_symbol(bert_symbols *symbols, symbol wanted) {
-    if (!grow_index(symbols->arena, &symbols->symbol_index)) return bert_dim_fresh(symbols);
-    uint32_t hash = hash_bytes(HASH_START, &wanted.kind, sizeof wanted.kind);
-    hash = hash_bytes(hash, &wanted.a, sizeof wanted.a);
-    hash = hash_bytes(hash, &wanted.b, sizeof wanted.b);
-    hash = hash_bytes(hash, wanted.name, strlen(wanted.name));
-    uint32_t slot = hash;
-    bucket *place = probe(&symbols->symbol_index, hash, &slot);
-    for (; place->entry; place = probe(&symbols->symbol_index, hash, &slot)) {
-        const symbol *s = &symbols->table[place->entry - 1];
-        if (s->kind == wanted.kind && s->a == wanted.a && s->b == wanted.b && strcmp(s->name, wanted.name) == 0) {
-            return handle_of(SYMBOL_BASE + place->entry - 1);
-        }
-    }
-    symbol *table =
-        grown(symbols->arena, symbols->table, symbols->symbol_count, &symbols->symbol_capacity, sizeof *table);
-    if (table) symbols->table = table;
-    wanted.name = bert_arena_string(symbols->arena, wanted.name, strlen(wanted.name));
-    if (!table || !wanted.name) return bert_dim_fresh(symbols);
-    table[symbols->symbol_count++] = wanted;
-    *place = (bucket){.hash = hash, .entry = symbols->symbol_count};
-    symbols->symbol_index.used++;
-    return handle_of(SYMBOL_BASE + symbols->symbol_count - 1);
+/* Adds a symbol to the list and to a table by `key`, which lives in it. */
+static bert_dim add_symbol(bert_symbols *symbols, symbol *added, bert_hash *hash, const void *key, size_t bytes) {
+    const symbol **list =
+        grown(symbols->arena, symbols->table, symbols->symbol_count, &symbols->symbol_capacity, sizeof *list);
+    if (!list) return bert_dim_fresh(symbols);
+    symbols->table = list;
+    added->handle = handle_of(SYMBOL_BASE + symbols->symbol_count);
+    if (!bert_hash_set(hash, key, bytes, added)) return bert_dim_fresh(symbols);
+    list[symbols->symbol_count++] = added;
+    return added->handle;
 }
 
 /* NULL for polynomials and fresh symbols. */
 static const symbol *symbol_of(const bert_symbols *symbols, bert_dim dim) {
     if (bert_dim_known(dim)) return NULL;
     uint64_t index = index_of(dim);
-    return index >= SYMBOL_BASE && index < FRESH_BASE ? &symbols->table[index - SYMBOL_BASE] : NULL;
+    return index >= SYMBOL_BASE && index < FRESH_BASE ? symbols->table[index - SYMBOL_BASE] : NULL;
 }
 
 bert_dim bert_dim_named(bert_symbols *symbols, const char *name) {
-    return intern_symbol(symbols, (symbol){.kind = NAMED, .nonnegative = true, .name = name});
+    size_t length = strlen(name);
+    const symbol *known = bert_hash_get(symbols->by_name, name, length);
+    if (known) return known->handle;
+    symbol *added = BERT_ARENA_NEW(symbols->arena, symbol);
+    char *copy = bert_arena_string(symbols->arena, name, length);
+    if (!added || !copy) return bert_dim_fresh(symbols);
+    *added = (symbol){.nonnegative = true, .name = copy};
+    return add_symbol(symbols, added, symbols->by_name, copy, length);
 }
 
 /* The symbol for an operation that is not a polynomial; the same for the same operands. */
 static bert_dim derived(bert_symbols *symbols, symbol_kind kind, bert_dim a, bert_dim b, bool nonnegative) {
-    return intern_symbol(symbols, (symbol){.kind = kind, .nonnegative = nonnegative, .name = "", .a = a, .b = b});
+    operation key = {.kind = kind, .a = a, .b = b};
+    const symbol *known = bert_hash_get(symbols->by_operands, (const char *)&key, sizeof key);
+    if (known) return known->handle;
+    symbol *added = BERT_ARENA_NEW(symbols->arena, symbol);
+    if (!added) return bert_dim_fresh(symbols);
+    *added = (symbol){.nonnegative = nonnegative, .operation = key};
+    return add_symbol(symbols, added, symbols->by_operands, &added->operation, sizeof key);
 }
 
 bool bert_dim_nonnegative(const bert_symbols *symbols, bert_dim dim) {
@@ -298,7 +260,7 @@ bool bert_dim_nonnegative(const bert_symbols *symbols, bert_dim dim) {
         const symbol *s = symbol_of(symbols, dim);
         return s && s->nonnegative;
     }
-    const expression *e = &symbols->expressions[index];
+    const expression *e = symbols->expressions[index];
     for (uint32_t i = 0; i < e->count; i++) {
         if (e->terms[i].coefficient < 0) return false;
         for (uint32_t j = 0; j < e->terms[i].degree; j++) {
@@ -412,6 +374,10 @@ bert_dim bert_dim_modulo(bert_symbols *symbols, bert_dim a, bert_dim b) {
     return is_number(&rest) ? part : derived(symbols, MODULO, part, b, true);
 }
 
+static bool is_operand(const symbol *s, symbol_kind kind, bert_dim dim) {
+    return s && !s->name && s->operation.kind == kind && (s->operation.a == dim || s->operation.b == dim);
+}
+
 /* Minimum or maximum: one of the two where the sign of the difference is known. */
 static bert_dim extreme(bert_symbols *symbols, symbol_kind kind, bert_dim a, bert_dim b) {
     if (a == b) return a;
@@ -420,8 +386,8 @@ static bert_dim extreme(bert_symbols *symbols, symbol_kind kind, bert_dim a, ber
     if (bert_dim_nonnegative(symbols, bert_dim_subtract(symbols, b, a))) return kind == MINIMUM ? a : b;
     const symbol *of_a = symbol_of(symbols, a);
     const symbol *of_b = symbol_of(symbols, b);
-    if (of_a && of_a->kind == kind && (of_a->a == b || of_a->b == b)) return a;
-    if (of_b && of_b->kind == kind && (of_b->a == a || of_b->b == a)) return b;
+    if (is_operand(of_a, kind, b)) return a;
+    if (is_operand(of_b, kind, a)) return b;
     bool a_nonnegative = bert_dim_nonnegative(symbols, a);
     bool b_nonnegative = bert_dim_nonnegative(symbols, b);
     bool nonnegative = kind == MINIMUM ? a_nonnegative && b_nonnegative : a_nonnegative || b_nonnegative;
@@ -439,8 +405,8 @@ bert_dim bert_dim_maximum(bert_symbols *symbols, bert_dim a, bert_dim b) {
 /* Whether b is min(a, n) with a number n of 1 or more. Where it broadcasts with a, the result is a: b is a or 1. */
 static bool is_capped(const bert_symbols *symbols, bert_dim a, bert_dim b) {
     const symbol *s = symbol_of(symbols, b);
-    if (!s || s->kind != MINIMUM || (s->a != a && s->b != a)) return false;
-    bert_dim cap = s->a == a ? s->b : s->a;
+    if (!is_operand(s, MINIMUM, a)) return false;
+    bert_dim cap = s->operation.a == a ? s->operation.b : s->operation.a;
     return bert_dim_known(cap) && cap >= 1;
 }
 
@@ -478,13 +444,13 @@ static void append_symbol(const bert_symbols *symbols, uint64_t index, text *t, 
         char name[32];
         snprintf(name, sizeof name, "?%" PRIu64, index - FRESH_BASE + 1);
         append(t, name);
-    } else if (s->kind == NAMED) {
+    } else if (s->name) {
         append(t, s->name);
     } else {
-        append(t, forms[s->kind]);
-        append_dim(symbols, s->a, t, depth + 1);
+        append(t, forms[s->operation.kind]);
+        append_dim(symbols, s->operation.a, t, depth + 1);
         append(t, ", ");
-        append_dim(symbols, s->b, t, depth + 1);
+        append_dim(symbols, s->operation.b, t, depth + 1);
         append(t, ")");
     }
 }
@@ -517,7 +483,7 @@ static void append_dim(const bert_symbols *symbols, bert_dim dim, text *t, int d
     } else if (index_of(dim) >= SYMBOL_BASE) {
         append_symbol(symbols, index_of(dim), t, depth);
     } else {
-        const expression *e = &symbols->expressions[index_of(dim)];
+        const expression *e = symbols->expressions[index_of(dim)];
         for (uint32_t i = 0; i < e->count; i++) append_term(symbols, &e->terms[i], i == 0, t, depth);
     }
 }

@@ -1,0 +1,168 @@
+/* The canonical Attention (core/graph/canonical.h). */
+#include "core/graph/canonical.h"
+#include "core/graph/ops/attention_core.h"
+#include "core/graph/ops/infer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* Bias and mask: rank 4, broadcastable to the scores. */
+static bert_status infer_masks(const bert_inference *in, const bert_shape *q, bert_dim keys, int64_t heads) {
+    BERT_TRY(bert_infer_same_type(in, BERT_ATTENTION_Q, BERT_ATTENTION_BIAS));
+    BERT_TRY(bert_infer_type(in, BERT_ATTENTION_MASK, BERT_TYPES_BOOL));
+    bert_shape scores = {.rank = 4, .dims = {q->dims[0], heads, q->dims[1], keys}};
+    for (int32_t i = BERT_ATTENTION_BIAS; i <= BERT_ATTENTION_MASK; i++) {
+        BERT_TRY(bert_infer_rank(in, i, 4, 4));
+        BERT_TRY(bert_infer_broadcasts_to(in, i, &scores));
+    }
+    return BERT_OK;
+}
+
+/* Q, K and V of their own: types, ranks, and dimensions that must be the same. */
+static bert_status infer_separate(const bert_inference *in, const bert_shape *q, int64_t heads, bert_dim *keys,
+                                  bert_dim *width) {
+    for (int32_t i = BERT_ATTENTION_K; i <= BERT_ATTENTION_V; i++) {
+        if (!bert_infer_input(in, i)) {
+            return bert_fail(in->error, BERT_INVALID_MODEL,
+                             "input %" PRId32 " is missing; only packed Attention has one", i);
+        }
+        BERT_TRY(bert_infer_same_type(in, BERT_ATTENTION_Q, i));
+        BERT_TRY(bert_infer_rank(in, i, 3, 3));
+    }
+    const bert_shape *k = bert_infer_shape(in, BERT_ATTENTION_K);
+    const bert_shape *v = bert_infer_shape(in, BERT_ATTENTION_V);
+    *keys = k->rank == 3 ? k->dims[1] : bert_dim_fresh(in->symbols);
+    *width = q->dims[2];
+    if (k->rank == 3) {
+        BERT_TRY(bert_infer_equal(in, q->dims[0], k->dims[0], "the sequences of Q and K", NULL));
+        BERT_TRY(bert_infer_equal(in, q->dims[2], k->dims[2], "the last dimensions of Q and K", NULL));
+    }
+    if (k->rank == 3 && v->rank == 3) BERT_TRY(bert_infer_equal_shapes(in, k, v, "K and V", NULL));
+    return BERT_OK;
+}
+
+bert_status bert_infer_canonical_attention(const bert_inference *in) {
+    BERT_TRY(bert_infer_type(in, BERT_ATTENTION_Q, BERT_TYPES_FLOAT));
+    BERT_TRY(bert_infer_rank(in, BERT_ATTENTION_Q, 3, 3));
+    int64_t heads = BERT_INFER_INT(in, "heads", 0);
+    bool packed = BERT_INFER_INT(in, "packed", 0) != 0;
+    const char *masked_rows = BERT_INFER_STRING(in, "masked_rows", "nan");
+    if (heads < 1 || heads > INT32_MAX) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "Attention has %" PRId64 " heads", heads);
+    }
+    if (strcmp(masked_rows, "nan") != 0 && strcmp(masked_rows, "zero") != 0) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "Attention's masked_rows is \"%s\"; it takes nan or zero",
+                         masked_rows);
+    }
+    const bert_shape *q = bert_infer_shape(in, BERT_ATTENTION_Q);
+    bert_dtype dtype = bert_infer_dtype(in, BERT_ATTENTION_Q);
+    bert_infer_give(in, 0, dtype, NULL);
+    if (q->rank < 0) return BERT_OK;
+    bert_dim keys = q->dims[1];
+    bert_dim width = q->dims[2];
+    if (packed) {
+        width = bert_dim_divide(in->symbols, q->dims[2], 3, true);
+    } else {
+        BERT_TRY(infer_separate(in, q, heads, &keys, &width));
+    }
+    bert_dim columns = bert_dim_known(q->dims[2]) ? q->dims[2] : 0;
+    int64_t unit = packed ? 3 * heads : heads;
+    if (columns % unit != 0) {
+        return bert_fail(in->error, BERT_INVALID_MODEL,
+                         "the last dimension of Q is %" PRId64 ", not a multiple of %" PRId64, columns, unit);
+    }
+    BERT_TRY(infer_masks(in, q, keys, heads));
+    bert_shape shape = {.rank = 3, .dims = {q->dims[0], q->dims[1], width}};
+    bert_infer_give(in, 0, dtype, &shape);
+    return BERT_OK;
+}
+
+/* A bias or mask of rank 4 seen as if it had all of [B, H, S, T]: broadcast dimensions have stride 0. */
+typedef struct spread {
+    const bert_tensor *tensor; /* NULL: absent */
+    int64_t strides[4];
+} spread;
+
+typedef struct masks {
+    spread bias, mask;
+    double mask_value;
+    bool zero_rows;
+    int64_t columns;
+} masks;
+
+static spread spread_of(const bert_tensor *tensor) {
+    spread s = {.tensor = tensor};
+    if (!tensor) return s;
+    int64_t dense[BERT_MAX_RANK];
+    bert_dense_strides(4, tensor->dims, dense);
+    for (int i = 0; i < 4; i++) s.strides[i] = tensor->dims[i] == 1 ? 0 : dense[i];
+    return s;
+}
+
+static int64_t spread_row(const spread *s, int64_t batch, int64_t head, int64_t row) {
+    return batch * s->strides[0] + head * s->strides[1] + row * s->strides[2];
+}
+
+static void adjust(const void *user, int64_t batch, int64_t head, int64_t row, double *scores) {
+    const masks *m = user;
+    for (int64_t t = 0; t < m->columns; t++) {
+        if (m->bias.tensor) {
+            int64_t at = spread_row(&m->bias, batch, head, row) + t * m->bias.strides[3];
+            scores[t] += bert_load(m->bias.tensor, at);
+        }
+        if (m->mask.tensor) {
+            int64_t at = spread_row(&m->mask, batch, head, row) + t * m->mask.strides[3];
+            if (!bert_load_integer(m->mask.tensor, at)) scores[t] = m->mask_value;
+        }
+    }
+}
+
+static void clear_nan_row(const void *user, int64_t batch, int64_t head, int64_t row, double *probabilities) {
+    const masks *m = user;
+    if (!m->zero_rows) return;
+    for (int64_t t = 0; t < m->columns; t++) {
+        if (isnan(probabilities[t])) probabilities[t] = 0;
+    }
+}
+
+bert_status bert_reference_canonical_attention(const bert_reference_call *call) {
+    const bert_tensor *q = &call->inputs[BERT_ATTENTION_Q];
+    const bert_tensor *y = &call->outputs[0];
+    bool packed = BERT_CALL_INT(call, "packed", 0) != 0;
+    const bert_tensor *k = packed ? q : &call->inputs[BERT_ATTENTION_K];
+    const bert_tensor *v = packed ? q : &call->inputs[BERT_ATTENTION_V];
+    int64_t heads = BERT_CALL_INT(call, "heads", 1);
+    int64_t width = y->dims[2];
+    int64_t depth = width / heads;
+    masks m = {.bias = spread_of(bert_call_input(call, BERT_ATTENTION_BIAS)),
+               .mask = spread_of(bert_call_input(call, BERT_ATTENTION_MASK)),
+               .mask_value = BERT_CALL_FLOAT(call, "mask_value", -INFINITY),
+               .zero_rows = strcmp(BERT_CALL_STRING(call, "masked_rows", "nan"), "zero") == 0,
+               .columns = k->dims[1]};
+    bert_attention attention = {.q = bert_heads_interleaved(q, 0, depth),
+                                .k = bert_heads_interleaved(k, packed ? width : 0, depth),
+                                .v = bert_heads_interleaved(v, packed ? 2 * width : 0, depth),
+                                .y = bert_heads_interleaved(y, 0, depth),
+                                .batch = y->dims[0],
+                                .heads = heads,
+                                .group = 1,
+                                .rows = y->dims[1],
+                                .columns = k->dims[1],
+                                .depth = depth,
+                                .value_depth = depth,
+                                .scale = BERT_CALL_FLOAT(call, "scale", 1.0F),
+                                .adjust = adjust,
+                                .inspect = clear_nan_row,
+                                .user = &m,
+                                .scratch = call->workspace};
+    bert_attention_run(&attention);
+    return BERT_OK;
+}
+
+size_t bert_workspace_canonical_attention(const bert_op_node *node) {
+    const bert_tensor_desc *q = &node->inputs[BERT_ATTENTION_Q];
+    bool packed = bert_attribute_int(node->attributes, node->attribute_count, "packed", 0) != 0;
+    int64_t keys = packed ? q->dims[1] : node->inputs[BERT_ATTENTION_K].dims[1];
+    return bert_attention_workspace(keys, q->dims[2], q->dims[2]);
+}
