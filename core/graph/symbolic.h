@@ -21,6 +21,13 @@ static inline bool bert_dim_known(bert_dim dim) {
     return dim > -BERT_DIM_LIMIT;
 }
 
+/** Any number of a file, an attribute or an element, as a bert_dim: beyond the limits (the ends of int64, as Slice has
+ * them) the limit stands for it. */
+static inline bert_dim bert_dim_of(int64_t number) {
+    if (number <= -BERT_DIM_LIMIT) return -BERT_DIM_LIMIT + 1;
+    return number >= BERT_DIM_LIMIT ? BERT_DIM_LIMIT - 1 : number;
+}
+
 /** The table of symbols and expressions of one graph. Not for use by two threads at once. */
 typedef struct bert_symbols bert_symbols;
 

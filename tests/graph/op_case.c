@@ -69,13 +69,10 @@ static int32_t parse(const char *text, bert_dim *out, int32_t capacity) {
         word[length] = '\0';
         char *end;
         long long number = strtoll(word, &end, 10);
-        /* The ends of int64, as Slice has them, are no dimensions. */
-        if (number <= -BERT_DIM_LIMIT) number = -BERT_DIM_LIMIT + 1;
-        if (number >= BERT_DIM_LIMIT) number = BERT_DIM_LIMIT - 1;
         if (strcmp(word, "?") == 0) {
             out[count++] = bert_dim_fresh(current.symbols);
         } else {
-            out[count++] = *end ? bert_dim_named(current.symbols, word) : number;
+            out[count++] = *end ? bert_dim_named(current.symbols, word) : bert_dim_of(number);
         }
         text += length + (text[length] == ',');
     }
@@ -156,6 +153,19 @@ void op_case_constant(const char *name, bert_dtype dtype, const char *shape, con
     next_attribute(name, BERT_ATTRIBUTE_TENSOR)->value.tensor = make_constant(dtype, shape, data);
 }
 
+void op_case_branch(const char *name, bert_dtype dtype, const char *const *shapes, int32_t count) {
+    bert_block *block = BERT_ARENA_NEW(&current.arena, bert_block);
+    block->outputs = BERT_ARENA_NEW_ARRAY(&current.arena, bert_value *, (size_t)count);
+    block->output_count = count;
+    for (int32_t i = 0; i < count; i++) {
+        bert_value *value = BERT_ARENA_NEW(&current.arena, bert_value);
+        value->info.dtype = dtype;
+        value->info.shape.rank = parse(shapes[i], value->info.shape.dims, BERT_MAX_RANK);
+        block->outputs[i] = value;
+    }
+    next_attribute(name, BERT_ATTRIBUTE_GRAPH)->value.graph = block;
+}
+
 static bert_status infer(void) {
     bert_inference in = {.op = current.op,
                          .opset = current.opset,
@@ -215,6 +225,32 @@ void op_case_expect_refused(bert_status status, const char *text) {
     if (!strstr(current.error.message, text)) fail_msg("\"%s\" does not hold \"%s\"", current.error.message, text);
 }
 
+static void describe(const bert_tensor *tensors, int32_t count, bert_tensor_desc *out) {
+    for (int32_t i = 0; i < count; i++) {
+        out[i] = (bert_tensor_desc){.dtype = tensors[i].dtype, .rank = tensors[i].rank};
+        memcpy(out[i].dims, tensors[i].dims, sizeof out[i].dims);
+    }
+}
+
+static void *make_workspace(const bert_tensor *inputs) {
+    bert_tensor_desc input_descs[MOST];
+    bert_tensor_desc output_descs[MOST];
+    describe(inputs, current.input_count, input_descs);
+    describe(current.tensors, current.output_count, output_descs);
+    bert_op_node node = {.domain = current.op->domain,
+                         .op_type = current.op->name,
+                         .opset = current.opset,
+                         .op_id = current.op->id,
+                         .name = "",
+                         .attributes = current.attributes,
+                         .attribute_count = current.attribute_count,
+                         .input_count = current.input_count,
+                         .output_count = current.output_count,
+                         .inputs = input_descs,
+                         .outputs = output_descs};
+    return bert_arena_allocate(&current.arena, current.op->workspace(&node), BERT_ALIGNMENT);
+}
+
 static bert_status run(void) {
     bert_tensor inputs[MOST] = {{0}};
     infer_well();
@@ -224,7 +260,8 @@ static bert_status run(void) {
         assert_non_null(constant);
         inputs[i] = (bert_tensor){.dtype = constant->dtype, .rank = constant->rank};
         memcpy(inputs[i].dims, constant->dims, sizeof inputs[i].dims);
-        inputs[i].data = (void *)(uintptr_t)constant->data;
+        inputs[i].data = bert_arena_allocate(&current.arena, constant->bytes, BERT_ALIGNMENT);
+        if (constant->bytes) memcpy(inputs[i].data, constant->data, constant->bytes);
     }
     for (int32_t i = 0; i < current.output_count; i++) {
         bert_tensor *tensor = &current.tensors[i];
@@ -251,6 +288,7 @@ static bert_status run(void) {
                                 .outputs = current.tensors,
                                 .error = &current.error};
     current.ran = true;
+    if (current.op->workspace) call.workspace = make_workspace(inputs);
     return current.op->reference(&call);
 }
 

@@ -37,6 +37,8 @@ void op_case_int(const char *name, int64_t value);
 void op_case_ints(const char *name, const int64_t *values, size_t count);
 void op_case_string(const char *name, const char *value);
 void op_case_constant(const char *name, bert_dtype dtype, const char *shape, const void *data);
+/** An attribute that is a branch whose outputs have this type and these shapes. */
+void op_case_branch(const char *name, bert_dtype dtype, const char *const *shapes, int32_t count);
 void op_case_outputs(int32_t count);
 /** Output `output` is one that nobody reads. */
 void op_case_unread(int32_t output);

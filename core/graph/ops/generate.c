@@ -139,8 +139,7 @@ bert_status bert_infer_constant_of_shape(const bert_inference *in) {
     bert_infer_give(in, 0, value ? value->dtype : BERT_FLOAT, &to);
     bool integer = value && ((BERT_TYPES_INTEGER | BERT_TYPES_BOOL) & BERT_TYPE(value->dtype));
     if (!integer || !in->outputs[0]) return BERT_OK;
-    int64_t number = bert_constant_int(value, 0);
-    if (number > -BERT_DIM_LIMIT && number < BERT_DIM_LIMIT) follow_fill(in, number);
+    follow_fill(in, bert_dim_of(bert_constant_int(value, 0)));
     return BERT_OK;
 }
 

@@ -87,13 +87,7 @@ bool bert_infer_content(const bert_inference *in, int32_t input, bert_dim values
     if (!info->constant || !((BERT_TYPES_INTEGER | BERT_TYPES_BOOL) & BERT_TYPE(info->constant->dtype))) return false;
     int64_t elements = bert_constant_elements(info->constant);
     if (elements < 0 || elements > BERT_MAX_TRACKED_ELEMENTS) return false;
-    for (int64_t i = 0; i < elements; i++) {
-        int64_t number = bert_constant_int(info->constant, i);
-        /* The ends of int64 (as Slice has them) are no dimensions; any number beyond the limit means the same. */
-        if (number <= -BERT_DIM_LIMIT) number = -BERT_DIM_LIMIT + 1;
-        if (number >= BERT_DIM_LIMIT) number = BERT_DIM_LIMIT - 1;
-        values[i] = number;
-    }
+    for (int64_t i = 0; i < elements; i++) values[i] = bert_dim_of(bert_constant_int(info->constant, i));
     *count = (int32_t)elements;
     return true;
 }

@@ -94,10 +94,7 @@ static bert_status read_slice_list(const bert_inference *in, int32_t input, cons
                              attribute, count, BERT_MAX_RANK);
         }
         out->known = true;
-        for (size_t i = 0; i < count; i++) {
-            bert_dim end = values[i] > 0 ? BERT_DIM_LIMIT - 1 : -BERT_DIM_LIMIT + 1;
-            out->values[i] = values[i] < BERT_DIM_LIMIT && values[i] > -BERT_DIM_LIMIT ? values[i] : end;
-        }
+        for (size_t i = 0; values && i < count; i++) out->values[i] = bert_dim_of(values[i]);
         out->count = (int32_t)count;
     }
     return BERT_OK;
@@ -271,7 +268,7 @@ static bert_status listed_parts(const bert_inference *in, bert_dim dim, bert_dim
         }
     } else {
         count = attribute_count > BERT_MAX_TRACKED_ELEMENTS ? -1 : (int32_t)attribute_count;
-        for (int32_t i = 0; i < count; i++) values[i] = attribute[i];
+        for (int32_t i = 0; i < count; i++) values[i] = bert_dim_of(attribute[i]);
     }
     if (count != in->output_count) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "Split has %" PRId32 " sizes and %" PRId32 " outputs",
@@ -279,7 +276,7 @@ static bert_status listed_parts(const bert_inference *in, bert_dim dim, bert_dim
     }
     bert_dim sum = 0;
     for (int32_t i = 0; i < count; i++) {
-        if (bert_dim_known(values[i]) && (values[i] < 0 || values[i] >= BERT_DIM_LIMIT)) {
+        if (bert_dim_known(values[i]) && values[i] < 0) {
             return bert_fail(in->error, BERT_INVALID_MODEL, "part %" PRId32 " of Split has the size %" PRId64, i,
                              values[i]);
         }
