@@ -1,0 +1,8 @@
+/* Kernels for AVX2 and FMA. */
+#define BERT_V_TILE_ROWS 6
+#define BERT_V_TILE_VECTORS 2
+#include "cpu/kernels/vector_avx2.h"
+/* After the vectors that it is written over. */
+#include "cpu/kernels/vector_kernels.h"
+
+const bert_cpu_kernels bert_cpu_kernels_avx2 = BERT_CPU_VECTOR_TABLE;

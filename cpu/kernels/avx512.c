@@ -1,0 +1,8 @@
+/* Kernels for AVX-512 F, BW, DQ and VL. */
+#define BERT_V_TILE_ROWS 8
+#define BERT_V_TILE_VECTORS 3
+#include "cpu/kernels/vector_avx512.h"
+/* After the vectors that it is written over. */
+#include "cpu/kernels/vector_kernels.h"
+
+const bert_cpu_kernels bert_cpu_kernels_avx512 = BERT_CPU_VECTOR_TABLE;

@@ -1,0 +1,151 @@
+/*
+ * The kernels of the CPU backend: one struct of function pointers, one list that declares them.
+ *
+ * Each instruction set has a file that exports one const table with the kernels that it has; the others are NULL.
+ * Selection starts from the scalar table, which is complete and written with the C library's functions: the oracle that
+ * tests hold every other kernel to, by walking BERT_CPU_KERNELS. A new kernel is a line of this list, a scalar
+ * implementation, a test under tests/cpu, and then as many faster ones as are worth having.
+ *
+ * Rules for all: sizes are elements; nothing outside the given extents is read or written (tails are masked); no
+ * alignment is needed beyond the type's; any thread; outputs don't overlap inputs unless a kernel says so. Every row of
+ * a result depends on its own row of inputs only, by the same operations in the same order whatever the number of rows.
+ */
+#ifndef BERT_CPU_KERNELS_KERNELS_H
+#define BERT_CPU_KERNELS_KERNELS_H
+
+#include "core/base/cpu_features.h"
+
+#include <bert/types.h>
+
+/** Functions of one variable; also the activations of a Linear. */
+typedef enum bert_unary {
+    BERT_UNARY_IDENTITY,
+    BERT_UNARY_RELU,
+    BERT_UNARY_TANH,
+    BERT_UNARY_ERF,
+    BERT_UNARY_GELU,       /**< x (1 + erf(x / sqrt 2)) / 2 */
+    BERT_UNARY_GELU_TANH,  /**< x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
+    BERT_UNARY_QUICK_GELU, /**< x sigmoid(1.702 x) */
+    BERT_UNARY_SIGMOID,
+    BERT_UNARY_EXP,
+    BERT_UNARY_SQRT,
+    BERT_UNARY_ABS,
+    BERT_UNARY_NEGATE,
+    BERT_UNARY_RECIPROCAL,
+    BERT_UNARY_COUNT
+} bert_unary;
+
+typedef enum bert_binary {
+    BERT_BINARY_ADD,
+    BERT_BINARY_SUBTRACT,
+    BERT_BINARY_MULTIPLY,
+    BERT_BINARY_DIVIDE,
+    BERT_BINARY_COUNT
+} bert_binary;
+
+/** c[m, n] = a[m, k] b[k, n], rows `ldc`, `lda`, `ldb` elements apart. Each element is one chain of additions in order
+ * of k, so that a product cut along k (`accumulate`: start from c) gives the same bits as one that is not. */
+typedef struct bert_sgemm_args {
+    float *c;
+    const float *a, *b;
+    int64_t ldc, lda, ldb;
+    int64_t m, n, k;
+    bool accumulate;
+    /** What will be needed next: `prefetch_lines` cache lines from here are fetched meanwhile. 0: none. */
+    const void *prefetch;
+    int64_t prefetch_lines;
+} bert_sgemm_args;
+
+/** y = activation(alpha y + bias) + residual over y[rows, n], in place. */
+typedef struct bert_epilogue_args {
+    float *y;
+    const float *bias;     /**< [n] or NULL. */
+    const float *residual; /**< [rows, n], rows residual_stride apart, or NULL; may be y's own memory only if NULL. */
+    int64_t stride, residual_stride;
+    int64_t rows, n;
+    float alpha;
+    bert_unary activation;
+} bert_epilogue_args;
+
+/** y = (t - mean) / sqrt(variance + epsilon) gamma + beta by rows of t = x + bias + skip; y and sum may be x or skip.
+ */
+typedef struct bert_layer_norm_args {
+    float *y;           /**< [rows, n] */
+    float *sum;         /**< [rows, n]: t; or NULL. */
+    const float *x;     /**< [rows, n] */
+    const float *skip;  /**< [rows, n] or NULL. */
+    const float *bias;  /**< [n] or NULL. */
+    const float *gamma; /**< [n] */
+    const float *beta;  /**< [n] or NULL. */
+    int64_t rows, n;
+    float epsilon;
+    bool simplified; /**< No mean is subtracted. */
+} bert_layer_norm_args;
+
+/** y[n] = softmax(x scale + bias, where mask is 0: mask_value); y may be x. */
+typedef struct bert_softmax_args {
+    float *y;
+    const float *x;
+    int64_t n;
+    float scale;
+    const float *bias; /**< [n], or one element with bias_stride 0; NULL: none. */
+    int64_t bias_stride;
+    const uint8_t *mask; /**< Likewise. */
+    int64_t mask_stride;
+    float mask_value;
+    bool nan_is_zero; /**< A result of NaN (nothing to attend to) becomes zeros. */
+} bert_softmax_args;
+
+/** y[n] = a op b; a stride of 0 repeats one element. y may be a or b. */
+typedef struct bert_binary_args {
+    float *y;
+    const float *a, *b;
+    int64_t a_stride, b_stride; /**< 0 or 1. */
+    int64_t n;
+    bert_binary op;
+} bert_binary_args;
+
+/** y[columns, rows] = transpose of x[rows, columns]; rows of each `ldy` and `ldx` elements apart. */
+typedef struct bert_transpose_args {
+    float *y;
+    const float *x;
+    int64_t ldy, ldx;
+    int64_t rows, columns;
+} bert_transpose_args;
+
+/** y[n] = f(x[n]); y may be x. */
+typedef struct bert_unary_args {
+    float *y;
+    const float *x;
+    int64_t n;
+    bert_unary op;
+} bert_unary_args;
+
+/** X(name): the kernel `name` takes const bert_<name>_args *. */
+#define BERT_CPU_KERNELS(X)                                                                                            \
+    X(sgemm)                                                                                                           \
+    X(epilogue)                                                                                                        \
+    X(layer_norm)                                                                                                      \
+    X(softmax)                                                                                                         \
+    X(unary)                                                                                                           \
+    X(binary)                                                                                                          \
+    X(transpose)
+
+typedef struct bert_cpu_kernels {
+#define BERT_CPU_KERNEL_MEMBER(name) void (*name)(const bert_##name##_args *args);
+    BERT_CPU_KERNELS(BERT_CPU_KERNEL_MEMBER)
+#undef BERT_CPU_KERNEL_MEMBER
+    /** Shape of sgemm's tile: panels of packed weights are this wide, and rows are best cut in multiples of it. */
+    int32_t sgemm_columns, sgemm_rows;
+} bert_cpu_kernels;
+
+/** The table of one ISA's file as it is, NULL entries included; NULL for an ISA without a file in this build. */
+const bert_cpu_kernels *bert_cpu_kernels_of(bert_isa isa);
+/** The best kernels that this machine runs within `limit` (see bert_isa_usable). Every pointer is set. */
+void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out);
+
+extern const bert_cpu_kernels bert_cpu_kernels_scalar;
+extern const bert_cpu_kernels bert_cpu_kernels_avx2;
+extern const bert_cpu_kernels bert_cpu_kernels_avx512;
+
+#endif

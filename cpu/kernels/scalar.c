@@ -1,0 +1,155 @@
+/* Plain C for every kernel: what other machines run, and what every other kernel is held to. */
+#include "cpu/kernels/kernels.h"
+
+#include <math.h>
+
+static void sgemm(const bert_sgemm_args *args) {
+    enum { WIDTH = 16 };
+    for (int64_t first = 0; first < args->n; first += WIDTH) {
+        const int64_t width = args->n - first < WIDTH ? args->n - first : WIDTH;
+        for (int64_t i = 0; i < args->m; i++) {
+            const float *a = args->a + i * args->lda;
+            float *c = args->c + i * args->ldc + first;
+            float sums[WIDTH] = {0};
+            if (args->accumulate)
+                for (int64_t j = 0; j < width; j++) sums[j] = c[j];
+            for (int64_t p = 0; p < args->k; p++) {
+                const float *b = args->b + p * args->ldb + first;
+                for (int64_t j = 0; j < width; j++) sums[j] += a[p] * b[j];
+            }
+            for (int64_t j = 0; j < width; j++) c[j] = sums[j];
+        }
+    }
+}
+
+static float sigmoid(float x) {
+    return 1.0F / (1.0F + expf(-x));
+}
+
+static float apply(bert_unary op, float x) {
+    const float sqrt_half = 0.70710678118654752440F, sqrt_2_over_pi = 0.79788456080286535588F;
+    switch (op) {
+    case BERT_UNARY_RELU:
+        return x < 0.0F ? 0.0F : x;
+    case BERT_UNARY_TANH:
+        return tanhf(x);
+    case BERT_UNARY_ERF:
+        return erff(x);
+    case BERT_UNARY_GELU:
+        return 0.5F * x * erfcf(-x * sqrt_half);
+    case BERT_UNARY_GELU_TANH:
+        return x * sigmoid(2.0F * sqrt_2_over_pi * (x + 0.044715F * x * x * x));
+    case BERT_UNARY_QUICK_GELU:
+        return x * sigmoid(1.702F * x);
+    case BERT_UNARY_SIGMOID:
+        return sigmoid(x);
+    case BERT_UNARY_EXP:
+        return expf(x);
+    case BERT_UNARY_SQRT:
+        return sqrtf(x);
+    case BERT_UNARY_ABS:
+        return fabsf(x);
+    case BERT_UNARY_NEGATE:
+        return -x;
+    case BERT_UNARY_RECIPROCAL:
+        return 1.0F / x;
+    default:
+        return x;
+    }
+}
+
+static void unary(const bert_unary_args *args) {
+    for (int64_t i = 0; i < args->n; i++) args->y[i] = apply(args->op, args->x[i]);
+}
+
+static void epilogue(const bert_epilogue_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        float *y = args->y + row * args->stride;
+        const float *residual = args->residual ? args->residual + row * args->residual_stride : NULL;
+        for (int64_t i = 0; i < args->n; i++) {
+            float value = args->alpha * y[i];
+            if (args->bias) value += args->bias[i];
+            value = apply(args->activation, value);
+            y[i] = residual ? value + residual[i] : value;
+        }
+    }
+}
+
+static void layer_norm(const bert_layer_norm_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const int64_t offset = row * args->n;
+        float *y = args->y + offset;
+        double total = 0.0, squares = 0.0;
+        for (int64_t i = 0; i < args->n; i++) {
+            float value = args->x[offset + i];
+            if (args->bias) value += args->bias[i];
+            if (args->skip) value += args->skip[offset + i];
+            if (args->sum) args->sum[offset + i] = value;
+            y[i] = value;
+            total += value;
+        }
+        const double mean = args->simplified ? 0.0 : total / (double)args->n;
+        for (int64_t i = 0; i < args->n; i++) squares += (y[i] - mean) * (y[i] - mean);
+        const double scale = 1.0 / sqrt(squares / (double)args->n + (double)args->epsilon);
+        for (int64_t i = 0; i < args->n; i++) {
+            double value = (y[i] - mean) * scale * args->gamma[i];
+            y[i] = (float)(args->beta ? value + args->beta[i] : value);
+        }
+    }
+}
+
+static void softmax(const bert_softmax_args *args) {
+    float greatest = -INFINITY;
+    double total = 0.0;
+    for (int64_t i = 0; i < args->n; i++) {
+        float value = args->x[i] * args->scale;
+        if (args->bias) value += args->bias[i * args->bias_stride];
+        if (args->mask && !args->mask[i * args->mask_stride]) value = args->mask_value;
+        args->y[i] = value;
+        if (value > greatest) greatest = value;
+    }
+    for (int64_t i = 0; i < args->n; i++) {
+        args->y[i] = expf(args->y[i] - greatest);
+        total += args->y[i];
+    }
+    const bool zero = args->nan_is_zero && isnan(total);
+    for (int64_t i = 0; i < args->n; i++) args->y[i] = zero ? 0.0F : (float)(args->y[i] / total);
+}
+
+static void binary(const bert_binary_args *args) {
+    for (int64_t i = 0; i < args->n; i++) {
+        const float a = args->a[i * args->a_stride], b = args->b[i * args->b_stride];
+        switch (args->op) {
+        case BERT_BINARY_SUBTRACT:
+            args->y[i] = a - b;
+            break;
+        case BERT_BINARY_MULTIPLY:
+            args->y[i] = a * b;
+            break;
+        case BERT_BINARY_DIVIDE:
+            args->y[i] = a / b;
+            break;
+        default:
+            args->y[i] = a + b;
+            break;
+        }
+    }
+}
+
+static void transpose(const bert_transpose_args *args) {
+    enum { BLOCK = 16 };
+    for (int64_t first = 0; first < args->rows; first += BLOCK) {
+        const int64_t end = first + BLOCK < args->rows ? first + BLOCK : args->rows;
+        for (int64_t column = 0; column < args->columns; column++)
+            for (int64_t row = first; row < end; row++)
+                args->y[column * args->ldy + row] = args->x[row * args->ldx + column];
+    }
+}
+
+const bert_cpu_kernels bert_cpu_kernels_scalar = {
+#define ENTRY(name) .name = (name),
+    BERT_CPU_KERNELS(ENTRY)
+#undef ENTRY
+        .sgemm_columns = 16,
+    .sgemm_rows = 1,
+};

@@ -1,0 +1,30 @@
+#include "cpu/kernels/kernels.h"
+
+/* Files of AVX-VNNI, AVX-512 VNNI, AVX-512 BF16 and AMX get their lines here, and their flags in CMakeLists.txt. */
+static const bert_cpu_kernels *const tables[BERT_ISA_COUNT] = {
+    [BERT_ISA_SCALAR] = &bert_cpu_kernels_scalar,
+#ifdef BERT_CPU_X86
+    [BERT_ISA_AVX2] = &bert_cpu_kernels_avx2,
+    [BERT_ISA_AVX512] = &bert_cpu_kernels_avx512,
+#endif
+};
+
+const bert_cpu_kernels *bert_cpu_kernels_of(bert_isa isa) {
+    return (unsigned)isa < BERT_ISA_COUNT ? tables[isa] : NULL;
+}
+
+void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out) {
+    *out = bert_cpu_kernels_scalar;
+    for (int isa = BERT_ISA_SCALAR + 1; isa < BERT_ISA_COUNT; isa++) {
+        const bert_cpu_kernels *table = tables[isa];
+        if (!table || !bert_isa_usable((bert_isa)isa, limit)) continue;
+#define OVERRIDE(name)                                                                                                 \
+    if (table->name) out->name = table->name;
+        BERT_CPU_KERNELS(OVERRIDE)
+#undef OVERRIDE
+        if (table->sgemm) {
+            out->sgemm_columns = table->sgemm_columns;
+            out->sgemm_rows = table->sgemm_rows;
+        }
+    }
+}

@@ -1,0 +1,132 @@
+/* Vectors of 8 floats for vector_kernels.h. Included by files that are compiled with AVX2 and FMA. */
+#ifndef BERT_CPU_KERNELS_VECTOR_AVX2_H
+#define BERT_CPU_KERNELS_VECTOR_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { V_WIDTH = 8, V_TILE_ROWS = BERT_V_TILE_ROWS, V_TILE_VECTORS = BERT_V_TILE_VECTORS };
+typedef __m256 v_float;
+typedef __m256 v_mask; /* Sign bits count. */
+
+static inline v_mask v_first(int64_t n) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lanes));
+}
+static inline v_float v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline v_float v_load_first(const float *p, v_mask first) {
+    return _mm256_maskload_ps(p, _mm256_castps_si256(first));
+}
+static inline void v_store(float *p, v_float a) {
+    _mm256_storeu_ps(p, a);
+}
+static inline void v_store_first(float *p, v_mask first, v_float a) {
+    _mm256_maskstore_ps(p, _mm256_castps_si256(first), a);
+}
+static inline v_float v_set(float a) {
+    return _mm256_set1_ps(a);
+}
+static inline v_float v_add(v_float a, v_float b) {
+    return _mm256_add_ps(a, b);
+}
+static inline v_float v_sub(v_float a, v_float b) {
+    return _mm256_sub_ps(a, b);
+}
+static inline v_float v_mul(v_float a, v_float b) {
+    return _mm256_mul_ps(a, b);
+}
+static inline v_float v_div(v_float a, v_float b) {
+    return _mm256_div_ps(a, b);
+}
+/* a b + c */
+static inline v_float v_fma(v_float a, v_float b, v_float c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+/* c - a b */
+static inline v_float v_fnma(v_float a, v_float b, v_float c) {
+    return _mm256_fnmadd_ps(a, b, c);
+}
+/* b where either is NaN */
+static inline v_float v_max(v_float a, v_float b) {
+    return _mm256_max_ps(a, b);
+}
+static inline v_float v_min(v_float a, v_float b) {
+    return _mm256_min_ps(a, b);
+}
+static inline v_float v_sqrt(v_float a) {
+    return _mm256_sqrt_ps(a);
+}
+static inline v_float v_abs(v_float a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a);
+}
+static inline v_float v_negate(v_float a) {
+    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0F));
+}
+/* |a| with the sign of b */
+static inline v_float v_copy_sign(v_float a, v_float b) {
+    const v_float sign = _mm256_set1_ps(-0.0F);
+    return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
+}
+static inline v_mask v_less(v_float a, v_float b) {
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+/* mask ? a : b */
+static inline v_float v_select(v_mask mask, v_float a, v_float b) {
+    return _mm256_blendv_ps(b, a, mask);
+}
+static inline v_float v_round(v_float a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* 2^n for a whole n in [-126, 127] */
+static inline v_float v_power_of_2(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+/* a 2^n for a whole n in [-250, 250]; in two steps, so that only the last one rounds to a subnormal */
+static inline v_float v_scale(v_float a, v_float n) {
+    const __m256i whole = _mm256_cvtps_epi32(n);
+    const __m256i half = _mm256_srai_epi32(whole, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(a, v_power_of_2(half)), v_power_of_2(_mm256_sub_epi32(whole, half)));
+}
+static inline float v_sum(v_float a) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+static inline float v_greatest(v_float a) {
+    __m128 greatest = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    greatest = _mm_max_ps(greatest, _mm_movehl_ps(greatest, greatest));
+    return _mm_cvtss_f32(_mm_max_ss(greatest, _mm_movehdup_ps(greatest)));
+}
+/* bytes that are not 0 */
+static inline v_mask v_load_bytes_first(const uint8_t *p, int64_t n) {
+    uint8_t bytes[8] = {0};
+    memcpy(bytes, p, (size_t)n);
+    const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)bytes));
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(wide, _mm256_setzero_si256()));
+}
+static inline v_mask v_load_bytes(const uint8_t *p) {
+    return v_load_bytes_first(p, V_WIDTH);
+}
+
+/* y[8][8] = transpose of x[8][8] */
+static inline void v_transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx) {
+    __m256 r[8], t[8];
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(x + i * ldx);
+    for (int i = 0; i < 8; i += 4) {
+        const __m256 low01 = _mm256_unpacklo_ps(r[i], r[i + 1]), high01 = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        const __m256 low23 = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), high23 = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm256_shuffle_ps(low01, low23, _MM_SHUFFLE(1, 0, 1, 0));
+        t[i + 1] = _mm256_shuffle_ps(low01, low23, _MM_SHUFFLE(3, 2, 3, 2));
+        t[i + 2] = _mm256_shuffle_ps(high01, high23, _MM_SHUFFLE(1, 0, 1, 0));
+        t[i + 3] = _mm256_shuffle_ps(high01, high23, _MM_SHUFFLE(3, 2, 3, 2));
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(y + i * ldy, _mm256_permute2f128_ps(t[i], t[i + 4], 0x20));
+        _mm256_storeu_ps(y + (i + 4) * ldy, _mm256_permute2f128_ps(t[i], t[i + 4], 0x31));
+    }
+}
+
+#endif

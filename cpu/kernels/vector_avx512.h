@@ -1,0 +1,126 @@
+/* Vectors of 16 floats for vector_kernels.h. Included by files that are compiled with AVX-512 F, BW, DQ and VL. */
+#ifndef BERT_CPU_KERNELS_VECTOR_AVX512_H
+#define BERT_CPU_KERNELS_VECTOR_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum { V_WIDTH = 16, V_TILE_ROWS = BERT_V_TILE_ROWS, V_TILE_VECTORS = BERT_V_TILE_VECTORS };
+typedef __m512 v_float;
+typedef __mmask16 v_mask;
+
+static inline v_mask v_first(int64_t n) {
+    return (v_mask)((1U << n) - 1U);
+}
+static inline v_float v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline v_float v_load_first(const float *p, v_mask first) {
+    return _mm512_maskz_loadu_ps(first, p);
+}
+static inline void v_store(float *p, v_float a) {
+    _mm512_storeu_ps(p, a);
+}
+static inline void v_store_first(float *p, v_mask first, v_float a) {
+    _mm512_mask_storeu_ps(p, first, a);
+}
+static inline v_float v_set(float a) {
+    return _mm512_set1_ps(a);
+}
+static inline v_float v_add(v_float a, v_float b) {
+    return _mm512_add_ps(a, b);
+}
+static inline v_float v_sub(v_float a, v_float b) {
+    return _mm512_sub_ps(a, b);
+}
+static inline v_float v_mul(v_float a, v_float b) {
+    return _mm512_mul_ps(a, b);
+}
+static inline v_float v_div(v_float a, v_float b) {
+    return _mm512_div_ps(a, b);
+}
+/* a b + c */
+static inline v_float v_fma(v_float a, v_float b, v_float c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+/* c - a b */
+static inline v_float v_fnma(v_float a, v_float b, v_float c) {
+    return _mm512_fnmadd_ps(a, b, c);
+}
+/* b where either is NaN */
+static inline v_float v_max(v_float a, v_float b) {
+    return _mm512_max_ps(a, b);
+}
+static inline v_float v_min(v_float a, v_float b) {
+    return _mm512_min_ps(a, b);
+}
+static inline v_float v_sqrt(v_float a) {
+    return _mm512_sqrt_ps(a);
+}
+static inline v_float v_abs(v_float a) {
+    return _mm512_abs_ps(a);
+}
+static inline v_float v_negate(v_float a) {
+    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0F));
+}
+/* |a| with the sign of b */
+static inline v_float v_copy_sign(v_float a, v_float b) {
+    const v_float sign = _mm512_set1_ps(-0.0F);
+    return _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b));
+}
+static inline v_mask v_less(v_float a, v_float b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+/* mask ? a : b */
+static inline v_float v_select(v_mask mask, v_float a, v_float b) {
+    return _mm512_mask_blend_ps(mask, b, a);
+}
+static inline v_float v_round(v_float a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* a 2^n for a whole n in [-250, 250], rounded once */
+static inline v_float v_scale(v_float a, v_float n) {
+    return _mm512_scalef_ps(a, n);
+}
+static inline float v_sum(v_float a) {
+    return _mm512_reduce_add_ps(a);
+}
+/* bytes that are not 0 */
+static inline v_mask v_load_bytes(const uint8_t *p) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm_test_epi8_mask(bytes, bytes);
+}
+static inline v_mask v_load_bytes_first(const uint8_t *p, int64_t n) {
+    const __m128i bytes = _mm_maskz_loadu_epi8(v_first(n), p);
+    return _mm_test_epi8_mask(bytes, bytes);
+}
+static inline float v_greatest(v_float a) {
+    return _mm512_reduce_max_ps(a);
+}
+
+/* y[16][16] = transpose of x[16][16] */
+static inline void v_transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx) {
+    __m512 r[16], t[16];
+    /* Four rows at a time into lanes of 4x4, transposed within lanes; then lanes go to their places. */
+    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(x + i * ldx);
+    for (int i = 0; i < 16; i += 4) {
+        const __m512 low01 = _mm512_unpacklo_ps(r[i], r[i + 1]), high01 = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        const __m512 low23 = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), high23 = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm512_shuffle_ps(low01, low23, _MM_SHUFFLE(1, 0, 1, 0));
+        t[i + 1] = _mm512_shuffle_ps(low01, low23, _MM_SHUFFLE(3, 2, 3, 2));
+        t[i + 2] = _mm512_shuffle_ps(high01, high23, _MM_SHUFFLE(1, 0, 1, 0));
+        t[i + 3] = _mm512_shuffle_ps(high01, high23, _MM_SHUFFLE(3, 2, 3, 2));
+    }
+    for (int i = 0; i < 4; i++) {
+        const __m512 even0 = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88),
+                     odd0 = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        const __m512 even1 = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+        const __m512 odd1 = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+        _mm512_storeu_ps(y + i * ldy, _mm512_shuffle_f32x4(even0, even1, 0x88));
+        _mm512_storeu_ps(y + (i + 4) * ldy, _mm512_shuffle_f32x4(odd0, odd1, 0x88));
+        _mm512_storeu_ps(y + (i + 8) * ldy, _mm512_shuffle_f32x4(even0, even1, 0xdd));
+        _mm512_storeu_ps(y + (i + 12) * ldy, _mm512_shuffle_f32x4(odd0, odd1, 0xdd));
+    }
+}
+
+#endif

@@ -1,0 +1,502 @@
+/*
+ * Every float32 kernel, written once over the vectors of vector_avx2.h or vector_avx512.h, whichever the including file
+ * brought. Not a header in the usual sense: each of avx2.c and avx512.c includes it once and gets its own static copy,
+ * compiled with its own flags.
+ */
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/vector_math.h"
+
+#include <math.h>
+
+#define V_ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* ---- Matrix product ---------------------------------------------------------------------------------------------- */
+
+/* One step along k: `vectors` vectors of a row of b against one element of each of `rows` rows of a. */
+V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool partial, v_mask last,
+                               v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS], const float *a, int64_t lda,
+                               const float *b) {
+    v_float columns[V_TILE_VECTORS];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; j++)
+        columns[j] = partial && j == vectors - 1 ? v_load_first(b + j * V_WIDTH, last) : v_load(b + j * V_WIDTH);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+        const v_float row = v_set(a[i * lda]);
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) sums[i][j] = v_fma(row, columns[j], sums[i][j]);
+    }
+}
+
+/*
+ * A tile of c: `rows` by `vectors` vectors of sums stay in registers through the whole of k. All but the pointers are
+ * constants of the call, so that the loops unroll and each combination becomes straight code. `partial`: only the lanes
+ * of `last` of the rightmost vector are there.
+ */
+V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial, v_mask last,
+                          const bert_sgemm_args *args, float *c, const float *a, const float *b, const char *prefetch,
+                          int64_t lines) {
+    const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc, k = args->k;
+    v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            const float *place = c + i * ldc + j * V_WIDTH;
+            if (!args->accumulate)
+                sums[i][j] = v_set(0.0F);
+            else
+                sums[i][j] = partial && j == vectors - 1 ? v_load_first(place, last) : v_load(place);
+        }
+    }
+    int64_t p = 0;
+    /* What is fetched ahead is spread over the steps: `each` lines every four. */
+    const int64_t each = lines > 0 ? (lines + k / 4) / (k / 4 + 1) : 0;
+    for (; p + 4 <= k; p += 4) {
+        for (int64_t line = 0; line < each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+#pragma GCC unroll 4
+        for (int step = 0; step < 4; step++) {
+            tile_step(rows, vectors, partial, last, sums, a, lda, b);
+            a++;
+            b += ldb;
+        }
+    }
+    for (; p < k; p++, a++, b += ldb) tile_step(rows, vectors, partial, last, sums, a, lda, b);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            float *place = c + i * ldc + j * V_WIDTH;
+            if (partial && j == vectors - 1)
+                v_store_first(place, last, sums[i][j]);
+            else
+                v_store(place, sums[i][j]);
+        }
+    }
+}
+
+/* Columns of one tile's width over all rows. */
+V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask last, const bert_sgemm_args *args,
+                                 int64_t first) {
+    const int64_t tiles = (args->m + V_TILE_ROWS - 1) / V_TILE_ROWS;
+    const int64_t lines = (args->prefetch_lines + tiles - 1) / tiles;
+    const char *prefetch = args->prefetch;
+    const float *b = args->b + first, *a = args->a;
+    float *c = args->c + first;
+    int64_t i = 0;
+    for (; i + V_TILE_ROWS <= args->m; i += V_TILE_ROWS, prefetch += lines * 64)
+        tile(V_TILE_ROWS, vectors, partial, last, args, c + i * args->ldc, a + i * args->lda, b, prefetch, lines);
+    a += i * args->lda;
+    c += i * args->ldc;
+    switch (args->m - i) {
+#define TILE_CASE(rows)                                                                                                \
+    case rows:                                                                                                         \
+        if (rows < V_TILE_ROWS) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                    \
+        break;
+        TILE_CASE(1)
+        TILE_CASE(2)
+        TILE_CASE(3)
+        TILE_CASE(4)
+        TILE_CASE(5)
+#if BERT_V_TILE_ROWS > 6
+        TILE_CASE(6)
+        TILE_CASE(7)
+#endif
+#undef TILE_CASE
+    default:
+        break;
+    }
+}
+
+static void tile_columns_1(const bert_sgemm_args *args, int64_t first) {
+    tile_column(1, false, v_first(0), args, first);
+}
+static void tile_columns_2(const bert_sgemm_args *args, int64_t first) {
+    tile_column(2, false, v_first(0), args, first);
+}
+#if BERT_V_TILE_VECTORS > 2
+static void tile_columns_3(const bert_sgemm_args *args, int64_t first) {
+    tile_column(3, false, v_first(0), args, first);
+}
+#endif
+static void tile_columns_partial(const bert_sgemm_args *args, int64_t first) {
+    tile_column(1, true, v_first(args->n - first), args, first);
+}
+
+static void sgemm(const bert_sgemm_args *args) {
+    int64_t first = 0;
+    while (args->n - first >= V_WIDTH) {
+        const int64_t vectors = (args->n - first) / V_WIDTH;
+#if BERT_V_TILE_VECTORS > 2
+        if (vectors == 3 || vectors > 4) { /* Four are better as two and two. */
+            tile_columns_3(args, first);
+            first += 3 * V_WIDTH;
+            continue;
+        }
+#endif
+        if (vectors >= 2) {
+            tile_columns_2(args, first);
+            first += 2 * V_WIDTH;
+        } else {
+            tile_columns_1(args, first);
+            first += V_WIDTH;
+        }
+    }
+    if (first < args->n) tile_columns_partial(args, first);
+}
+
+/* ---- Elementwise ------------------------------------------------------------------------------------------------- */
+
+V_ALWAYS_INLINE v_float apply(const bert_unary op, v_float x) {
+    switch (op) {
+    case BERT_UNARY_RELU:
+        return v_max(v_set(0.0F), x);
+    case BERT_UNARY_TANH:
+        return v_tanh(x);
+    case BERT_UNARY_ERF:
+        return v_erf(x);
+    case BERT_UNARY_GELU:
+        return v_gelu(x);
+    case BERT_UNARY_GELU_TANH:
+        return v_gelu_tanh(x);
+    case BERT_UNARY_QUICK_GELU:
+        return v_mul(x, v_sigmoid(v_mul(x, v_set(1.702F))));
+    case BERT_UNARY_SIGMOID:
+        return v_sigmoid(x);
+    case BERT_UNARY_EXP:
+        return v_exp(x);
+    case BERT_UNARY_SQRT:
+        return v_sqrt(x);
+    case BERT_UNARY_ABS:
+        return v_abs(x);
+    case BERT_UNARY_NEGATE:
+        return v_negate(x);
+    case BERT_UNARY_RECIPROCAL:
+        return v_div(v_set(1.0F), x);
+    default:
+        return x;
+    }
+}
+
+/* CALL(op) for the value of `op`, as a constant: one loop for each. */
+#define FOR_EACH_UNARY(op, CALL)                                                                                       \
+    switch (op) {                                                                                                      \
+    case BERT_UNARY_RELU:                                                                                              \
+        CALL(BERT_UNARY_RELU);                                                                                         \
+        break;                                                                                                         \
+    case BERT_UNARY_TANH:                                                                                              \
+        CALL(BERT_UNARY_TANH);                                                                                         \
+        break;                                                                                                         \
+    case BERT_UNARY_ERF:                                                                                               \
+        CALL(BERT_UNARY_ERF);                                                                                          \
+        break;                                                                                                         \
+    case BERT_UNARY_GELU:                                                                                              \
+        CALL(BERT_UNARY_GELU);                                                                                         \
+        break;                                                                                                         \
+    case BERT_UNARY_GELU_TANH:                                                                                         \
+        CALL(BERT_UNARY_GELU_TANH);                                                                                    \
+        break;                                                                                                         \
+    case BERT_UNARY_QUICK_GELU:                                                                                        \
+        CALL(BERT_UNARY_QUICK_GELU);                                                                                   \
+        break;                                                                                                         \
+    case BERT_UNARY_SIGMOID:                                                                                           \
+        CALL(BERT_UNARY_SIGMOID);                                                                                      \
+        break;                                                                                                         \
+    case BERT_UNARY_EXP:                                                                                               \
+        CALL(BERT_UNARY_EXP);                                                                                          \
+        break;                                                                                                         \
+    case BERT_UNARY_SQRT:                                                                                              \
+        CALL(BERT_UNARY_SQRT);                                                                                         \
+        break;                                                                                                         \
+    case BERT_UNARY_ABS:                                                                                               \
+        CALL(BERT_UNARY_ABS);                                                                                          \
+        break;                                                                                                         \
+    case BERT_UNARY_NEGATE:                                                                                            \
+        CALL(BERT_UNARY_NEGATE);                                                                                       \
+        break;                                                                                                         \
+    case BERT_UNARY_RECIPROCAL:                                                                                        \
+        CALL(BERT_UNARY_RECIPROCAL);                                                                                   \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        CALL(BERT_UNARY_IDENTITY);                                                                                     \
+        break;                                                                                                         \
+    }
+
+V_ALWAYS_INLINE void unary_loop(const bert_unary_args *args, const bert_unary op) {
+    const float *x = args->x;
+    float *y = args->y;
+    int64_t i = 0;
+    for (; i + V_WIDTH <= args->n; i += V_WIDTH) v_store(y + i, apply(op, v_load(x + i)));
+    if (i < args->n) {
+        const v_mask first = v_first(args->n - i);
+        v_store_first(y + i, first, apply(op, v_load_first(x + i, first)));
+    }
+}
+
+static void unary(const bert_unary_args *args){
+#define CALL(op) unary_loop(args, op)
+    FOR_EACH_UNARY(args->op, CALL)
+#undef CALL
+}
+
+V_ALWAYS_INLINE void epilogue_loop(const bert_epilogue_args *args, const bert_unary op) {
+    const v_float alpha = v_set(args->alpha);
+    const int64_t n = args->n;
+    for (int64_t row = 0; row < args->rows; row++) {
+        float *y = args->y + row * args->stride;
+        const float *residual = args->residual ? args->residual + row * args->residual_stride : NULL;
+        int64_t i = 0;
+        for (; i + V_WIDTH <= n; i += V_WIDTH) {
+            const v_float bias = args->bias ? v_load(args->bias + i) : v_set(0.0F);
+            v_float value = apply(op, v_fma(alpha, v_load(y + i), bias));
+            if (residual) value = v_add(value, v_load(residual + i));
+            v_store(y + i, value);
+        }
+        if (i < n) {
+            const v_mask first = v_first(n - i);
+            const v_float bias = args->bias ? v_load_first(args->bias + i, first) : v_set(0.0F);
+            v_float value = apply(op, v_fma(alpha, v_load_first(y + i, first), bias));
+            if (residual) value = v_add(value, v_load_first(residual + i, first));
+            v_store_first(y + i, first, value);
+        }
+    }
+}
+
+static void epilogue(const bert_epilogue_args *args){
+#define CALL(op) epilogue_loop(args, op)
+    FOR_EACH_UNARY(args->activation, CALL)
+#undef CALL
+}
+
+V_ALWAYS_INLINE v_float combine(const bert_binary op, v_float a, v_float b) {
+    switch (op) {
+    case BERT_BINARY_SUBTRACT:
+        return v_sub(a, b);
+    case BERT_BINARY_MULTIPLY:
+        return v_mul(a, b);
+    case BERT_BINARY_DIVIDE:
+        return v_div(a, b);
+    default:
+        return v_add(a, b);
+    }
+}
+
+V_ALWAYS_INLINE void binary_loop(const bert_binary_args *args, const bert_binary op) {
+    int64_t i = 0;
+    for (; i + V_WIDTH <= args->n; i += V_WIDTH) {
+        const v_float a = args->a_stride ? v_load(args->a + i) : v_set(args->a[0]);
+        const v_float b = args->b_stride ? v_load(args->b + i) : v_set(args->b[0]);
+        v_store(args->y + i, combine(op, a, b));
+    }
+    if (i < args->n) {
+        const v_mask first = v_first(args->n - i);
+        const v_float a = args->a_stride ? v_load_first(args->a + i, first) : v_set(args->a[0]);
+        const v_float b = args->b_stride ? v_load_first(args->b + i, first) : v_set(args->b[0]);
+        v_store_first(args->y + i, first, combine(op, a, b));
+    }
+}
+
+static void binary(const bert_binary_args *args) {
+    switch (args->op) {
+    case BERT_BINARY_SUBTRACT:
+        binary_loop(args, BERT_BINARY_SUBTRACT);
+        break;
+    case BERT_BINARY_MULTIPLY:
+        binary_loop(args, BERT_BINARY_MULTIPLY);
+        break;
+    case BERT_BINARY_DIVIDE:
+        binary_loop(args, BERT_BINARY_DIVIDE);
+        break;
+    default:
+        binary_loop(args, BERT_BINARY_ADD);
+        break;
+    }
+}
+
+/* ---- Rows -------------------------------------------------------------------------------------------------------- */
+
+/* Four sums hide the latency of an addition; they are added pairwise at the end. */
+enum { SUMS = 4 };
+
+V_ALWAYS_INLINE float sum_up(const v_float sums[SUMS]) {
+    return v_sum(v_add(v_add(sums[0], sums[1]), v_add(sums[2], sums[3])));
+}
+
+V_ALWAYS_INLINE v_float add_row(const float *x, const float *bias, const float *skip, int64_t i) {
+    v_float value = v_load(x + i);
+    if (bias) value = v_add(value, v_load(bias + i));
+    return skip ? v_add(value, v_load(skip + i)) : value;
+}
+
+V_ALWAYS_INLINE v_float add_row_first(const float *x, const float *bias, const float *skip, int64_t i, v_mask first) {
+    v_float value = v_load_first(x + i, first);
+    if (bias) value = v_add(value, v_load_first(bias + i, first));
+    return skip ? v_add(value, v_load_first(skip + i, first)) : value;
+}
+
+/* y = x + bias + skip; returns the sum of y. */
+static float add_rows(float *y, const float *x, const float *bias, const float *skip, int64_t n) {
+    v_float sums[SUMS] = {v_set(0.0F), v_set(0.0F), v_set(0.0F), v_set(0.0F)};
+    int64_t i = 0;
+    for (; i + SUMS * V_WIDTH <= n; i += SUMS * V_WIDTH) {
+#pragma GCC unroll 4
+        for (int j = 0; j < SUMS; j++) {
+            const v_float value = add_row(x, bias, skip, i + j * V_WIDTH);
+            v_store(y + i + j * V_WIDTH, value);
+            sums[j] = v_add(sums[j], value);
+        }
+    }
+    for (; i + V_WIDTH <= n; i += V_WIDTH) {
+        const v_float value = add_row(x, bias, skip, i);
+        v_store(y + i, value);
+        sums[0] = v_add(sums[0], value);
+    }
+    if (i < n) {
+        const v_mask first = v_first(n - i);
+        const v_float value = add_row_first(x, bias, skip, i, first);
+        v_store_first(y + i, first, value);
+        sums[1] = v_add(sums[1], value);
+    }
+    return sum_up(sums);
+}
+
+/* The sum of (x - mean)^2. */
+static float sum_squares(const float *x, float mean, int64_t n) {
+    v_float sums[SUMS] = {v_set(0.0F), v_set(0.0F), v_set(0.0F), v_set(0.0F)};
+    const v_float center = v_set(mean);
+    int64_t i = 0;
+    for (; i + SUMS * V_WIDTH <= n; i += SUMS * V_WIDTH) {
+#pragma GCC unroll 4
+        for (int j = 0; j < SUMS; j++) {
+            const v_float value = v_sub(v_load(x + i + j * V_WIDTH), center);
+            sums[j] = v_fma(value, value, sums[j]);
+        }
+    }
+    for (; i + V_WIDTH <= n; i += V_WIDTH) {
+        const v_float value = v_sub(v_load(x + i), center);
+        sums[0] = v_fma(value, value, sums[0]);
+    }
+    if (i < n) {
+        const v_mask first = v_first(n - i);
+        const v_float value = v_select(first, v_sub(v_load_first(x + i, first), center), v_set(0.0F));
+        sums[1] = v_fma(value, value, sums[1]);
+    }
+    return sum_up(sums);
+}
+
+static void normalize(float *y, const float *x, float mean, float scale, const bert_layer_norm_args *args) {
+    const v_float center = v_set(mean), factor = v_set(scale);
+    const int64_t n = args->n;
+    int64_t i = 0;
+    for (; i + V_WIDTH <= n; i += V_WIDTH) {
+        const v_float value = v_mul(v_sub(v_load(x + i), center), factor);
+        const v_float beta = args->beta ? v_load(args->beta + i) : v_set(0.0F);
+        v_store(y + i, v_fma(value, v_load(args->gamma + i), beta));
+    }
+    if (i < n) {
+        const v_mask first = v_first(n - i);
+        const v_float value = v_mul(v_sub(v_load_first(x + i, first), center), factor);
+        const v_float beta = args->beta ? v_load_first(args->beta + i, first) : v_set(0.0F);
+        v_store_first(y + i, first, v_fma(value, v_load_first(args->gamma + i, first), beta));
+    }
+}
+
+static void layer_norm(const bert_layer_norm_args *args) {
+    const float count = (float)args->n;
+    for (int64_t row = 0; row < args->rows; row++) {
+        const int64_t offset = row * args->n;
+        float *y = args->y + offset;
+        float *sum = args->sum ? args->sum + offset : y;
+        const float total =
+            add_rows(sum, args->x + offset, args->bias, args->skip ? args->skip + offset : NULL, args->n);
+        const float mean = args->simplified ? 0.0F : total / count;
+        const float scale = 1.0F / sqrtf(sum_squares(sum, mean, args->n) / count + args->epsilon);
+        normalize(y, sum, mean, scale, args);
+    }
+}
+
+/* Scores scaled, biased and masked; `left` is how many lanes are there, V_WIDTH or less. */
+V_ALWAYS_INLINE v_float score(const bert_softmax_args *args, int64_t i, const bool partial, int64_t left) {
+    const v_mask first = v_first(left);
+    v_float value = partial ? v_load_first(args->x + i, first) : v_load(args->x + i);
+    v_float bias = v_set(0.0F);
+    if (args->bias) {
+        const float *place = args->bias + i * args->bias_stride;
+        bias = args->bias_stride == 0 ? v_set(*place) : partial ? v_load_first(place, first) : v_load(place);
+    }
+    value = v_fma(value, v_set(args->scale), bias);
+    if (args->mask) {
+        const uint8_t *place = args->mask + i * args->mask_stride;
+        if (args->mask_stride == 0)
+            value = *place ? value : v_set(args->mask_value);
+        else
+            value = v_select(partial ? v_load_bytes_first(place, left) : v_load_bytes(place), value,
+                             v_set(args->mask_value));
+    }
+    return partial ? v_select(first, value, v_set(-INFINITY)) : value;
+}
+
+/* y = the scores; returns the greatest (whatever, where one is NaN: the sum will tell). */
+static float scores(const bert_softmax_args *args) {
+    v_float greatest = v_set(-INFINITY);
+    int64_t i = 0;
+    for (; i + V_WIDTH <= args->n; i += V_WIDTH) {
+        const v_float value = score(args, i, false, V_WIDTH);
+        v_store(args->y + i, value);
+        greatest = v_max(value, greatest);
+    }
+    if (i < args->n) {
+        const v_float value = score(args, i, true, args->n - i);
+        v_store_first(args->y + i, v_first(args->n - i), value);
+        greatest = v_max(value, greatest);
+    }
+    return v_greatest(greatest);
+}
+
+static void softmax(const bert_softmax_args *args) {
+    const v_float greatest = v_set(scores(args));
+    v_float sum = v_set(0.0F);
+    float *y = args->y;
+    const int64_t n = args->n;
+    int64_t i = 0;
+    for (; i + V_WIDTH <= n; i += V_WIDTH) {
+        const v_float value = v_exp(v_sub(v_load(y + i), greatest));
+        v_store(y + i, value);
+        sum = v_add(sum, value);
+    }
+    if (i < n) {
+        const v_mask first = v_first(n - i);
+        const v_float value = v_exp(v_sub(v_load_first(y + i, first), greatest));
+        v_store_first(y + i, first, value);
+        sum = v_add(sum, v_select(first, value, v_set(0.0F)));
+    }
+    const float total = v_sum(sum);
+    const bool zero = args->nan_is_zero && isnan(total);
+    const v_float factor = v_set(1.0F / total);
+    for (i = 0; i + V_WIDTH <= n; i += V_WIDTH) v_store(y + i, zero ? v_set(0.0F) : v_mul(v_load(y + i), factor));
+    if (i < n) {
+        const v_mask first = v_first(n - i);
+        v_store_first(y + i, first, zero ? v_set(0.0F) : v_mul(v_load_first(y + i, first), factor));
+    }
+}
+
+static void transpose(const bert_transpose_args *args) {
+    const int64_t ldx = args->ldx, ldy = args->ldy;
+    int64_t row = 0;
+    for (; row + V_WIDTH <= args->rows; row += V_WIDTH) {
+        int64_t column = 0;
+        for (; column + V_WIDTH <= args->columns; column += V_WIDTH)
+            v_transpose_square(args->y + column * ldy + row, ldy, args->x + row * ldx + column, ldx);
+        for (; column < args->columns; column++)
+            for (int64_t i = row; i < row + V_WIDTH; i++) args->y[column * ldy + i] = args->x[i * ldx + column];
+    }
+    for (; row < args->rows; row++)
+        for (int64_t column = 0; column < args->columns; column++)
+            args->y[column * ldy + row] = args->x[row * ldx + column];
+}
+
+#define BERT_CPU_VECTOR_TABLE                                                                                          \
+    {                                                                                                                  \
+        .sgemm = sgemm, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax, .unary = unary,            \
+        .binary = binary, .transpose = transpose, .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS \
+    }

@@ -1,0 +1,315 @@
+/*
+ * Every kernel of every instruction set against the scalar one: the list that declares the kernels is the list of
+ * tests. Shapes are awkward on purpose, buffers end at a page that can't be touched.
+ */
+#include "cpu/kernels/kernels.h"
+#include "tests/cpu/guarded.h"
+
+#include <math.h>
+
+static const int64_t lengths[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 97, 128, 131, 257};
+enum { LENGTHS = sizeof lengths / sizeof *lengths };
+
+static bool same_kind(float a, float b) {
+    if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
+    if (isinf(a) || isinf(b)) return a == b;
+    return true;
+}
+
+/* Compares rows of y with rows of what is expected; `tolerance` counts relative to 1 + |expected|. */
+static void compare(const float *y, int64_t stride, const float *expected, int64_t expected_stride, int64_t rows,
+                    int64_t n, float tolerance, const char *what) {
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t i = 0; i < n; i++) {
+            const float a = y[row * stride + i], b = expected[row * expected_stride + i];
+            if (same_kind(a, b) && !(fabsf(a - b) > tolerance * (1.0F + fabsf(b)))) continue;
+            fail_msg("%s: row %lld, element %lld is %.9g, expected %.9g", what, (long long)row, (long long)i, (double)a,
+                     (double)b);
+        }
+    }
+}
+
+static void multiply_case(const bert_cpu_kernels *table, int64_t m, int64_t n, int64_t k, int64_t slack) {
+    bert_guarded memory[5];
+    const int64_t lda = k + slack, ldb = n + slack, ldc = n + slack;
+    /* The last row ends at the guard: nothing of its slack is there. */
+    float *a = guarded_floats(&memory[0], (m - 1) * lda + k), *b = guarded_floats(&memory[1], (k - 1) * ldb + n);
+    float *c = guarded_floats(&memory[2], (m - 1) * ldc + n), *expected = guarded_floats(&memory[3], (m - 1) * ldc + n);
+    float *half = guarded_floats(&memory[4], (m - 1) * ldc + n);
+    fill_random(a, (m - 1) * lda + k, 1.0F, 1);
+    fill_random(b, (k - 1) * ldb + n, 1.0F, 2);
+    bert_sgemm_args args = {.a = a, .b = b, .c = expected, .lda = lda, .ldb = ldb, .ldc = ldc, .m = m, .n = n, .k = k};
+    bert_cpu_kernels_scalar.sgemm(&args);
+    memcpy(c, expected, (size_t)((m - 1) * ldc + n) * sizeof *c);
+    for (int64_t row = 0; row < m; row++)
+        for (int64_t i = 0; i < n; i++) c[row * ldc + i] = NAN; /* what is there before must not count */
+    args.c = c;
+    args.prefetch = b;
+    args.prefetch_lines = 7;
+    table->sgemm(&args);
+    compare(c, ldc, expected, ldc, m, n, 2e-6F * sqrtf((float)k), "sgemm");
+    for (int64_t row = 0; row + 1 < m; row++) /* the slack is left alone */
+        assert_memory_equal(c + row * ldc + n, expected + row * ldc + n, (size_t)slack * sizeof *c);
+    /* Cut along k: the same bits. One row alone: the same bits. */
+    args.c = half;
+    args.k = k / 2;
+    table->sgemm(&args);
+    args.accumulate = k / 2 > 0;
+    args.a = a + k / 2;
+    args.b = b + k / 2 * ldb;
+    args.k = k - k / 2;
+    table->sgemm(&args);
+    for (int64_t row = 0; row < m; row++) assert_memory_equal(half + row * ldc, c + row * ldc, (size_t)n * sizeof *c);
+    args = (bert_sgemm_args){
+        .a = a + (m - 1) * lda, .b = b, .c = half, .lda = lda, .ldb = ldb, .ldc = ldc, .m = 1, .n = n, .k = k};
+    table->sgemm(&args);
+    assert_memory_equal(half, c + (m - 1) * ldc, (size_t)n * sizeof *c);
+    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
+static void test_sgemm(const bert_cpu_kernels *table) {
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 17, 24, 31};
+    static const int64_t columns[] = {1, 7, 8, 9, 15, 16, 17, 23, 32, 33, 47, 48, 49, 64, 80, 96, 101};
+    static const int64_t depths[] = {1, 2, 3, 4, 5, 31, 64, 129};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
+            for (size_t k = 0; k < sizeof depths / sizeof *depths; k++)
+                multiply_case(table, rows[i], columns[j], depths[k], (int64_t)(i + j + k) % 2 * 5);
+}
+
+static void test_epilogue(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS * 4; at++) {
+        const int64_t n = lengths[at / 4], rows = 3, stride = n + at % 3;
+        for (int activation = 0; activation < BERT_UNARY_COUNT; activation++) {
+            bert_guarded memory[4];
+            const int64_t count = (rows - 1) * stride + n;
+            float *y = guarded_floats(&memory[0], count), *expected = guarded_floats(&memory[1], count);
+            float *bias = guarded_floats(&memory[2], n), *residual = guarded_floats(&memory[3], rows * n);
+            const bool positive = activation == BERT_UNARY_SQRT || activation == BERT_UNARY_RECIPROCAL;
+            fill_random(y, count, 4.0F, 3);
+            for (int64_t i = 0; positive && i < count; i++) y[i] = fabsf(y[i]) + 2.0F;
+            memcpy(expected, y, (size_t)count * sizeof *y);
+            fill_random(bias, n, 1.0F, 4);
+            fill_random(residual, rows * n, 1.0F, 5);
+            bert_epilogue_args args = {.y = expected,
+                                       .bias = at & 1 ? bias : NULL,
+                                       .residual = at & 2 ? residual : NULL,
+                                       .stride = stride,
+                                       .residual_stride = n,
+                                       .rows = rows,
+                                       .n = n,
+                                       .alpha = at & 1 ? 1.0F : 0.75F,
+                                       .activation = (bert_unary)activation};
+            bert_cpu_kernels_scalar.epilogue(&args);
+            args.y = y;
+            table->epilogue(&args);
+            compare(y, stride, expected, stride, rows, n, 1e-6F, "epilogue");
+            for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
+        }
+    }
+}
+
+static void layer_norm_case(const bert_cpu_kernels *table, int64_t n, int64_t rows, int variant) {
+    bert_guarded memory[9];
+    float *buffers[9];
+    for (int i = 0; i < 9; i++) {
+        const int64_t count = i >= 6 ? n : rows * n; /* the last three: bias, gamma, beta */
+        buffers[i] = guarded_floats(&memory[i], count);
+        fill_random(buffers[i], count, 2.0F, (uint32_t)i);
+        if (i == 0) /* rows that are spread, and around a mean far from 0: the variance must be taken around it */
+            for (int64_t j = 0; j < count; j++)
+                buffers[i][j] += (j % n % 2 ? 4.0F : -4.0F) + (variant & 1 ? 100.0F : 0.0F);
+    }
+    bert_layer_norm_args args = {.y = buffers[2],
+                                 .sum = variant & 2 ? buffers[3] : NULL,
+                                 .x = buffers[0],
+                                 .skip = variant & 4 ? buffers[1] : NULL,
+                                 .bias = variant & 8 ? buffers[6] : NULL,
+                                 .gamma = buffers[7],
+                                 .beta = variant & 1 ? NULL : buffers[8],
+                                 .rows = rows,
+                                 .n = n,
+                                 .epsilon = 1e-5F,
+                                 .simplified = variant & 16};
+    bert_cpu_kernels_scalar.layer_norm(&args);
+    args.y = buffers[4];
+    if (args.sum) args.sum = buffers[5];
+    table->layer_norm(&args);
+    const float tolerance = n == 1 ? 5e-2F : 2e-5F; /* one element: rounding over the square root of epsilon */
+    compare(buffers[4], n, buffers[2], n, rows, n, tolerance, "layer_norm");
+    if (args.sum) assert_memory_equal(buffers[5], buffers[3], (size_t)(rows * n) * sizeof(float));
+    for (int i = 0; i < 9; i++) guarded_free(&memory[i]);
+}
+
+static void test_layer_norm(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS; at++)
+        for (int variant = 0; variant < 32; variant++) layer_norm_case(table, lengths[at], 1 + at % 3, variant);
+}
+
+static void softmax_case(const bert_cpu_kernels *table, int64_t n, int variant, float special) {
+    bert_guarded memory[5];
+    float *x = guarded_floats(&memory[0], n), *bias = guarded_floats(&memory[1], n);
+    float *y = guarded_floats(&memory[2], n), *expected = guarded_floats(&memory[3], n);
+    uint8_t *mask = guarded_new(&memory[4], (size_t)n);
+    fill_random(x, n, 10.0F, (uint32_t)variant);
+    fill_random(bias, n, 3.0F, 9);
+    x[n / 2] += special;
+    for (int64_t i = 0; i < n; i++) mask[i] = variant & 32 ? 0 : i % 3 != 1;
+    bert_softmax_args args = {.y = expected,
+                              .x = x,
+                              .n = n,
+                              .scale = 0.125F,
+                              .bias = variant & 1 ? bias : NULL,
+                              .bias_stride = variant & 2 ? 1 : 0,
+                              .mask = variant & 4 ? mask : NULL,
+                              .mask_stride = variant & 8 ? 1 : 0,
+                              .mask_value = variant & 16 ? -INFINITY : -10000.0F,
+                              .nan_is_zero = variant & 64};
+    bert_cpu_kernels_scalar.softmax(&args);
+    args.y = y;
+    table->softmax(&args);
+    compare(y, n, expected, n, 1, n, 5e-7F, "softmax");
+    memcpy(y, x, (size_t)n * sizeof *y); /* in place */
+    args.x = y;
+    table->softmax(&args);
+    compare(y, n, expected, n, 1, n, 5e-7F, "softmax in place");
+    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
+static void test_softmax(const bert_cpu_kernels *table) {
+    static const float specials[] = {0.0F, INFINITY, -INFINITY, NAN, 3e38F};
+    for (int at = 0; at < LENGTHS; at++)
+        for (int variant = 0; variant < 128; variant++)
+            softmax_case(table, lengths[at], variant, specials[variant % 7 == 0 ? (variant / 7) % 5 : 0]);
+}
+
+static void test_unary(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS; at++) {
+        for (int op = 0; op < BERT_UNARY_COUNT; op++) {
+            bert_guarded memory[3];
+            const int64_t n = lengths[at];
+            float *x = guarded_floats(&memory[0], n), *y = guarded_floats(&memory[1], n);
+            float *expected = guarded_floats(&memory[2], n);
+            fill_random(x, n, 5.0F, (uint32_t)at);
+            x[0] = (float[]){NAN, INFINITY, -INFINITY, 0.0F, -0.0F}[at % 5];
+            bert_unary_args args = {expected, x, n, (bert_unary)op};
+            bert_cpu_kernels_scalar.unary(&args);
+            args.y = y;
+            table->unary(&args);
+            compare(y, n, expected, n, 1, n, 1e-6F, "unary");
+            args.y = x;
+            table->unary(&args);
+            compare(x, n, expected, n, 1, n, 1e-6F, "unary in place");
+            for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+        }
+    }
+}
+
+static void test_binary(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS; at++) {
+        for (int variant = 0; variant < BERT_BINARY_COUNT * 4; variant++) {
+            bert_guarded memory[4];
+            const int64_t n = lengths[at], strides[2] = {variant & 1, variant / 2 & 1};
+            float *a = guarded_floats(&memory[0], strides[0] ? n : 1);
+            float *b = guarded_floats(&memory[1], strides[1] ? n : 1);
+            float *y = guarded_floats(&memory[2], n), *expected = guarded_floats(&memory[3], n);
+            fill_random(a, strides[0] ? n : 1, 2.0F, 1);
+            fill_random(b, strides[1] ? n : 1, 2.0F, 2);
+            bert_binary_args args = {expected, a, b, strides[0], strides[1], n, (bert_binary)(variant / 4)};
+            bert_cpu_kernels_scalar.binary(&args);
+            args.y = y;
+            table->binary(&args);
+            assert_memory_equal(y, expected, (size_t)n * sizeof *y);
+            for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
+        }
+    }
+}
+
+static void test_transpose(const bert_cpu_kernels *table) {
+    for (int i = 0; i < LENGTHS; i++) {
+        for (int j = 0; j < LENGTHS; j++) {
+            bert_guarded memory[2];
+            const int64_t rows = lengths[i], columns = lengths[j], ldx = columns + i % 2, ldy = rows + j % 2;
+            float *x = guarded_floats(&memory[0], (rows - 1) * ldx + columns);
+            float *y = guarded_floats(&memory[1], (columns - 1) * ldy + rows);
+            fill_random(x, (rows - 1) * ldx + columns, 1.0F, 1);
+            bert_transpose_args args = {y, x, ldy, ldx, rows, columns};
+            table->transpose(&args);
+            for (int64_t row = 0; row < rows; row++)
+                for (int64_t column = 0; column < columns; column++)
+                    assert_true(y[column * ldy + row] == x[row * ldx + column]);
+            if (ldy > rows && columns > 1) { /* the slack still holds the pattern */
+                unsigned char pattern[sizeof(float)];
+                memset(pattern, GUARD_PATTERN, sizeof pattern);
+                assert_memory_equal(y + rows, pattern, sizeof pattern);
+            }
+            for (int at = 0; at < 2; at++) guarded_free(&memory[at]);
+        }
+    }
+}
+
+struct kernel_test {
+    const char *name;
+    void (*test)(const bert_cpu_kernels *table);
+    bool (*has)(const bert_cpu_kernels *table);
+};
+
+#define HAS(name)                                                                                                      \
+    static bool has_##name(const bert_cpu_kernels *table) {                                                            \
+        return table->name != NULL;                                                                                    \
+    }
+BERT_CPU_KERNELS(HAS)
+#undef HAS
+
+static const struct kernel_test kernel_tests[] = {
+#define ENTRY(name) {#name, test_##name, has_##name},
+    BERT_CPU_KERNELS(ENTRY)
+#undef ENTRY
+};
+
+static void every_kernel_agrees_with_the_scalar_one(void **state) {
+    int tested = 0, absent = 0;
+    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
+        const bert_cpu_kernels *table = bert_cpu_kernels_of((bert_isa)isa);
+        if (!table) continue;
+        for (size_t i = 0; i < sizeof kernel_tests / sizeof *kernel_tests; i++) {
+            if (!kernel_tests[i].has(table)) continue;
+            if (!bert_isa_present((bert_isa)isa)) {
+                print_message("skipped: %s of %s: this machine doesn't have it\n", kernel_tests[i].name,
+                              bert_isa_name((bert_isa)isa));
+                absent++;
+                continue;
+            }
+            print_message("%s of %s\n", kernel_tests[i].name, bert_isa_name((bert_isa)isa));
+            kernel_tests[i].test(table);
+            tested++;
+        }
+    }
+    print_message("%d kernels tested, %d skipped\n", tested, absent);
+    assert_true(tested >= (int)(sizeof kernel_tests / sizeof *kernel_tests));
+}
+
+static void a_limit_gives_the_best_of_what_it_admits(void **state) {
+    for (int limit = 0; limit < BERT_ISA_COUNT; limit++) {
+        bert_cpu_kernels chosen;
+        bert_cpu_kernels_select((bert_isa)limit, &chosen);
+        for (size_t i = 0; i < sizeof kernel_tests / sizeof *kernel_tests; i++)
+            assert_true(kernel_tests[i].has(&chosen));
+        const bert_cpu_kernels *best = NULL;
+        for (int isa = 0; isa <= limit; isa++)
+            if (bert_isa_usable((bert_isa)isa, (bert_isa)limit) && bert_cpu_kernels_of((bert_isa)isa) &&
+                bert_cpu_kernels_of((bert_isa)isa)->sgemm)
+                best = bert_cpu_kernels_of((bert_isa)isa);
+        assert_non_null(best);
+        assert_true(chosen.sgemm == best->sgemm && chosen.sgemm_columns == best->sgemm_columns &&
+                    chosen.sgemm_rows == best->sgemm_rows);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kernel_agrees_with_the_scalar_one),
+        cmocka_unit_test(a_limit_gives_the_best_of_what_it_admits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
