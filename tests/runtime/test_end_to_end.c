@@ -86,7 +86,7 @@ static void expect_golden_logits(const bert_model_options *model_options, const 
         inputs[0].tensor.data = one->ids;
         inputs[1].tensor.data = one->types;
         inputs[2].tensor.data = one->mask;
-        bert_named_tensor logits = {.name = "logits"};
+        bert_named_tensor logits = {.name = "output_0"};
         bert_status status = bert_session_run(session, NULL, inputs, 3, &logits, 1, &error);
         if (status != BERT_OK) fail_msg("line %zu: %s", s * stride + 1, error.message);
         assert_int_equal(logits.tensor.rank, 2);
