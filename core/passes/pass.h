@@ -16,7 +16,7 @@ typedef struct bert_pass_report bert_pass_report;
 /** One rewrite: `node` is what stands there now. */
 typedef struct bert_pass_rewrite {
     const char *pass;
-    const char *node;    /**< Name of the node that was made; "" when nodes only went. */
+    const char *node; /**< The node that was made, or its first output when it has no name; "" when nodes only went. */
     const char *op_type; /**< Of that node. */
 } bert_pass_rewrite;
 
@@ -27,28 +27,31 @@ typedef struct bert_pass_miss {
     const char *reason;
 } bert_pass_miss;
 
-/** The record that all passes of a graph write; lives in the graph's arena. */
+/** The record that all passes of a graph write, in the order in which it happened. */
 struct bert_pass_report {
-    bert_arena *arena;
+    bert_arena *arena; /**< Where the records live; NULL: the graph's. All else starts as zero. */
     bert_pass_rewrite *rewrites;
     size_t rewrite_count, rewrite_capacity;
     bert_pass_miss *misses;
     size_t miss_count, miss_capacity;
 };
 
+typedef struct bert_pass bert_pass;
+
 typedef struct bert_pass_context {
     bert_graph *graph;
     const bert_log *log;
-    bert_pass_report *report;
+    bert_pass_report *report; /**< May be NULL. */
     bert_error *error;
-    uint32_t changes; /**< Counted up at every rewrite. */
+    const bert_pass *pass; /**< The one that runs. */
+    uint32_t changes;      /**< Counted up at every rewrite. */
 } bert_pass_context;
 
-typedef struct bert_pass {
+struct bert_pass {
     const char *name;    /**< "linear", "attention". */
     const char *summary; /**< One line for inspect and the docs. */
     bert_status (*run)(bert_pass_context *context);
-} bert_pass;
+};
 
 /** The passes in order. */
 extern const bert_pass bert_passes[];
@@ -57,9 +60,8 @@ extern const size_t bert_pass_count;
 /** Runs all passes in order, shapes inferred before each; `report` may be NULL. */
 bert_status bert_passes_run(bert_graph *graph, const bert_log *log, bert_pass_report *report, bert_error *error);
 
-/** Records for the report; never fails (a record that finds no memory is lost). */
-void bert_pass_rewrote(bert_pass_context *context, const bert_pass *pass, const bert_node *node);
-void bert_pass_missed(bert_pass_context *context, const bert_pass *pass, const bert_node *node, const char *format, ...)
-    BERT_PRINTF(4, 5);
+/** Records for the report; never fails (a record that finds no memory is lost). `node` may be NULL: nodes only went. */
+void bert_pass_rewrote(bert_pass_context *context, const bert_node *node);
+void bert_pass_missed(bert_pass_context *context, const bert_node *node, const char *format, ...) BERT_PRINTF(3, 4);
 
 #endif

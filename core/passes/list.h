@@ -1,0 +1,19 @@
+/* The functions of the passes; passes.c puts them in order. What each promises stands in pass.h and over its code. */
+#ifndef BERT_PASSES_LIST_H
+#define BERT_PASSES_LIST_H
+
+#include "core/passes/pass.h"
+
+bert_status bert_pass_fold(bert_pass_context *context);
+bert_status bert_pass_shapes(bert_pass_context *context);
+bert_status bert_pass_common(bert_pass_context *context);
+bert_status bert_pass_layer_norm(bert_pass_context *context);
+bert_status bert_pass_gelu(bert_pass_context *context);
+bert_status bert_pass_linear(bert_pass_context *context);
+bert_status bert_pass_embedding(bert_pass_context *context);
+bert_status bert_pass_attention(bert_pass_context *context);
+bert_status bert_pass_qkv(bert_pass_context *context);
+bert_status bert_pass_skip_layer_norm(bert_pass_context *context);
+bert_status bert_pass_mask(bert_pass_context *context);
+
+#endif

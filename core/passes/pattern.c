@@ -1,0 +1,152 @@
+#include "core/base/error.h"
+#include "core/passes/match.h"
+
+#include <string.h>
+
+void bert_pattern_begin(bert_pattern *pattern, bert_pass_context *context, bert_node *root) {
+    *pattern = (bert_pattern){.context = context, .root = root, .nodes = {root}, .count = 1};
+}
+
+static void add(bert_pattern *pattern, bert_node *node, bool shared) {
+    for (int i = 0; i < pattern->count; i++) {
+        if (pattern->nodes[i] == node) return;
+    }
+    if (pattern->count == BERT_PATTERN_CAPACITY || node->block != pattern->root->block) {
+        /* A shared node may stay where it is: the pattern then only lacks it as an origin. */
+        if (!shared) pattern->foreign = node;
+        return;
+    }
+    pattern->shared[pattern->count] = shared;
+    pattern->nodes[pattern->count++] = node;
+}
+
+void bert_pattern_add(bert_pattern *pattern, bert_node *node) {
+    add(pattern, node, false);
+}
+
+void bert_pattern_add_shared(bert_pattern *pattern, bert_node *node) {
+    add(pattern, node, true);
+}
+
+static bool in_pattern(const bert_pattern *pattern, const bert_node *node) {
+    for (int i = 0; i < pattern->count; i++) {
+        if (pattern->nodes[i] == node) return true;
+    }
+    return false;
+}
+
+bool bert_pattern_closed(const bert_pattern *pattern) {
+    if (pattern->foreign) {
+        bert_pass_missed(pattern->context, pattern->foreign, "is part of the pattern but can't be replaced with it");
+        return false;
+    }
+    for (int i = 1; i < pattern->count; i++) {
+        const bert_node *node = pattern->nodes[i];
+        if (pattern->shared[i]) continue;
+        for (int32_t o = 0; o < node->output_count; o++) {
+            const bert_value *output = node->outputs[o];
+            if (!output) continue;
+            bool leaks = bert_value_leaves(output);
+            for (uint32_t u = 0; u < output->use_count && !leaks; u++) {
+                leaks = !in_pattern(pattern, output->uses[u].node);
+            }
+            if (!leaks) continue;
+            bert_pass_missed(pattern->context, node, "its result %s is also read outside the pattern", output->name);
+            return false;
+        }
+    }
+    for (int32_t o = 1; o < pattern->root->output_count; o++) {
+        const bert_value *output = pattern->root->outputs[o];
+        if (!output || (output->use_count == 0 && !bert_value_leaves(output))) continue;
+        bert_pass_missed(pattern->context, pattern->root, "its further output %s is read", output->name);
+        return false;
+    }
+    return true;
+}
+
+static bool is_read(const bert_node *node) {
+    for (int32_t o = 0; o < node->output_count; o++) {
+        if (node->outputs[o] && (node->outputs[o]->use_count || bert_value_leaves(node->outputs[o]))) return true;
+    }
+    return false;
+}
+
+/* The root reads the others, so nodes go as their readers have gone; few enough for a look at all each time. */
+static void remove_unread(bert_pattern *pattern) {
+    bert_graph_remove_node(pattern->root);
+    for (bool again = true; again;) {
+        again = false;
+        for (int i = 1; i < pattern->count; i++) {
+            if (!bert_node_linked(pattern->nodes[i]) || is_read(pattern->nodes[i])) continue;
+            bert_graph_remove_node(pattern->nodes[i]);
+            again = true;
+        }
+    }
+}
+
+bert_status bert_pattern_replace(bert_pattern *pattern, const bert_node_spec *spec, bert_node **out) {
+    bert_error *error = pattern->context->error;
+    bert_node *node = NULL, *root = pattern->root;
+    bert_node_spec own = *spec;
+    if (!own.name) own.name = root->name;
+    BERT_TRY(bert_graph_add_node(root->block, root, &own, &node, error));
+    for (int i = 0; i < pattern->count; i++) BERT_TRY(bert_node_add_origins(node, pattern->nodes[i], error));
+    bert_node_take_output(node, 0, root, 0);
+    remove_unread(pattern);
+    bert_pass_rewrote(pattern->context, node);
+    if (out) *out = node;
+    return BERT_OK;
+}
+
+bert_status bert_pattern_forward(bert_pattern *pattern, bert_value *value) {
+    bert_node *root = pattern->root;
+    BERT_TRY(bert_graph_replace_value(pattern->context->graph, root->outputs[0], value, pattern->context->error));
+    remove_unread(pattern);
+    bert_pass_rewrote(pattern->context, NULL);
+    return BERT_OK;
+}
+
+bert_status bert_build(bert_pass_context *context, bert_node *before, const bert_node_spec *spec, const bert_node *from,
+                       bert_value **out) {
+    bert_value *value = NULL;
+    bert_node *node = NULL;
+    bert_node_spec own = *spec;
+    BERT_TRY(bert_graph_add_value(context->graph, NULL, &value, context->error));
+    own.outputs = &value;
+    own.output_count = 1;
+    BERT_TRY(bert_graph_add_node(before->block, before, &own, &node, context->error));
+    if (from) BERT_TRY(bert_node_add_origins(node, from, context->error));
+    BERT_TRY(bert_infer_node(context->graph, node, context->error));
+    *out = value;
+    return BERT_OK;
+}
+
+bert_status bert_build_ints(bert_pass_context *context, const int64_t *ints, int32_t count, bert_value **out) {
+    bert_graph *graph = context->graph;
+    int64_t dim = count, elements = count < 0 ? 1 : count;
+    size_t bytes = (size_t)elements * sizeof *ints;
+    int64_t *copy = BERT_ARENA_NEW_ARRAY(&graph->arena, int64_t, (size_t)elements);
+    if (!copy) return bert_fail_memory(context->error, bytes, "a list of integers");
+    if (elements) memcpy(copy, ints, bytes);
+    const bert_constant *constant = NULL;
+    BERT_TRY(bert_graph_add_constant(graph, BERT_INT64, count < 0 ? 0 : 1, &dim, copy, bytes, NULL, &constant,
+                                     context->error));
+    return bert_graph_add_constant_value(graph, NULL, constant, out, context->error);
+}
+
+int32_t bert_build_opset(const bert_node *near, int32_t least) {
+    int32_t opset = near->op->domain[0] == '\0' ? near->opset : least;
+    return opset > least ? opset : least;
+}
+
+bert_status bert_build_unsqueeze(bert_pass_context *context, bert_node *before, bert_value *value, const int64_t *axes,
+                                 int32_t count, bert_value **out) {
+    bert_value *inputs[2] = {value, NULL};
+    BERT_TRY(bert_build_ints(context, axes, count, &inputs[1]));
+    return bert_build(context, before,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Unsqueeze),
+                                        .opset = bert_build_opset(before, 13),
+                                        .inputs = inputs,
+                                        .input_count = 2},
+                      NULL, out);
+}
