@@ -1,0 +1,44 @@
+/* What the objects of the CPU backend hold. For files under cpu/ only. */
+#ifndef BERT_CPU_DEVICE_H
+#define BERT_CPU_DEVICE_H
+
+#include "core/base/thread_pool.h"
+#include "cpu/gemm/gemm.h"
+#include "cpu/kernels/kernels.h"
+
+#include <bert/backend.h>
+#include <pthread.h>
+
+/** Read-only once it is open. */
+struct bert_device {
+    const bert_host *host;
+    bert_isa isa;
+    bert_cpu_kernels kernels;
+    const bert_gemm_provider *gemm;
+    bert_device *fallback; /**< Of host->fallback; NULL when there is none. */
+};
+
+/** Packed weights, found by what they were packed from. The list grows under the mutex; entries never change. */
+struct bert_prepared {
+    bert_device *device;
+    pthread_mutex_t mutex;
+    struct bert_packed_weight *weights;
+    size_t bytes;
+    bert_prepared *fallback;
+};
+
+struct bert_context {
+    bert_prepared *prepared;
+    bert_thread_pool *threads;
+    bert_context *fallback;
+};
+
+/**
+ * The packed form of a weight, made now if it isn't there. The weight's pages have been read afterwards. Any thread.
+ * `weight` is good as long as `prepared`.
+ */
+bert_status bert_cpu_pack_weight(bert_prepared *prepared, const bert_weight_source *source,
+                                 const bert_packed_weight **out, bert_error *error);
+void bert_cpu_free_weights(bert_prepared *prepared);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * GEMM with a constant right side: y = epilogue(x W), W packed once.
+ *
+ * A provider packs weights into a layout of its own and multiplies with them. Which one serves a weight is decided when
+ * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm)
+ * and "openblas". A quantized or bfloat16 provider is another one of these, for sources of another type.
+ */
+#ifndef BERT_CPU_GEMM_GEMM_H
+#define BERT_CPU_GEMM_GEMM_H
+
+#include "core/base/thread_pool.h"
+#include "cpu/kernels/kernels.h"
+
+#include <bert/backend.h>
+
+/** The greatest number of weights side by side in one product (Q, K and V are three). */
+#define BERT_GEMM_MAX_PARTS 8
+
+/** What a weight is packed from: float32 constants with an id, side by side; each [k, n_p], or [n_p, k] transposed. */
+typedef struct bert_weight_source {
+    const bert_constant *parts[BERT_GEMM_MAX_PARTS];
+    int32_t count;
+    bool transposed;
+} bert_weight_source;
+
+typedef struct bert_packed_weight {
+    struct bert_packed_weight *next;
+    uint64_t ids[BERT_GEMM_MAX_PARTS]; /**< The key: constants, */
+    int32_t count;                     /**< how many, */
+    bool transposed;                   /**< and which way round. */
+    int64_t k, n;                      /**< n over all parts. */
+    const float *data;                 /**< In the provider's layout. */
+    float *owned;                      /**< data, where it was allocated; NULL where the constant is used in place. */
+    size_t bytes, alignment;           /**< Of `owned`. */
+} bert_packed_weight;
+
+/** One product. */
+typedef struct bert_gemm_call {
+    const bert_cpu_kernels *kernels;
+    bert_thread_pool *threads;
+    const bert_packed_weight *weight;
+    const float *x; /**< [rows, k] */
+    int64_t rows;
+    /** y, strides and what happens to x W: `rows` and `n` in it are ignored. */
+    bert_epilogue_args epilogue;
+} bert_gemm_call;
+
+typedef struct bert_gemm_provider {
+    const char *name;
+    const char *kernel; /**< For profiles: "linear/openblas". */
+    /** Whether a source can be used where it lies. */
+    bool (*in_place)(const bert_weight_source *source);
+    /** Floats of a packed weight; 0 on overflow. */
+    size_t (*packed_count)(const bert_cpu_kernels *kernels, int64_t k, int64_t n);
+    /** Puts one part, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
+    void (*pack)(const bert_cpu_kernels *kernels, float *packed, int64_t n, int64_t first, const bert_constant *part,
+                 bool transposed);
+    void (*run)(const bert_gemm_call *call);
+} bert_gemm_provider;
+
+extern const bert_gemm_provider bert_gemm_own;
+extern const bert_gemm_provider bert_gemm_openblas;
+
+/** The provider that BERT_CPU_GEMM names, else the one for these kernels. */
+bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error);
+
+/** A product of plain matrices with the kernels' sgemm, or OpenBLAS where that is the scalar one. On one thread. */
+void bert_gemm_plain(const bert_cpu_kernels *kernels, const bert_sgemm_args *args);
+
+/** Columns and rows of the matrix that a part is: [*k, *n]. */
+static inline void bert_gemm_part_shape(const bert_constant *part, bool transposed, int64_t *k, int64_t *n) {
+    *k = part->dims[transposed ? 1 : 0];
+    *n = part->dims[transposed ? 0 : 1];
+}
+
+#endif

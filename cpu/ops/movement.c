@@ -1,0 +1,183 @@
+/* Transpose and Gather: elements are moved, not changed. */
+#include "cpu/ops/ops.h"
+
+#include <string.h>
+
+/* ---- Transpose --------------------------------------------------------------------------------------------------- */
+
+/*
+ * Neighbouring dimensions that stay together are joined first. Where the last one stays last, rows are copied; else the
+ * plane of x's last dimension and y's last dimension is transposed for every index of the others.
+ */
+typedef struct transpose_state {
+    int32_t perm[BERT_MAX_RANK];
+} transpose_state;
+
+typedef struct transpose_run {
+    const bert_cpu_kernels *kernels;
+    const unsigned char *x;
+    unsigned char *y;
+    int32_t rank;                  /* of the joined shape */
+    int64_t dims[BERT_MAX_RANK];   /* of y */
+    int64_t x_step[BERT_MAX_RANK]; /* of x, along y's dimensions, in elements */
+    int64_t y_step[BERT_MAX_RANK];
+    size_t size;   /* bytes of an element */
+    int32_t plane; /* the dimension of y along which x is contiguous */
+} transpose_run;
+
+static void join(const bert_tensor *x, const int32_t *perm, transpose_run *run) {
+    int64_t strides[BERT_MAX_RANK], stride = 1;
+    for (int32_t i = x->rank - 1; i >= 0; i--) {
+        strides[i] = stride;
+        stride *= x->dims[i];
+    }
+    run->rank = 0;
+    for (int32_t i = 0; i < x->rank; i++) {
+        const int64_t size = x->dims[perm[i]], step = strides[perm[i]];
+        if (size == 1) continue;
+        if (run->rank > 0 && run->x_step[run->rank - 1] == step * size) {
+            run->dims[run->rank - 1] *= size;
+            run->x_step[run->rank - 1] = step;
+            continue;
+        }
+        run->dims[run->rank] = size;
+        run->x_step[run->rank++] = step;
+    }
+    if (run->rank == 0) {
+        run->rank = 1;
+        run->dims[0] = run->x_step[0] = 1;
+    }
+    stride = 1;
+    run->plane = run->rank - 1;
+    for (int32_t i = run->rank - 1; i >= 0; i--) {
+        run->y_step[i] = stride;
+        stride *= run->dims[i];
+        if (run->x_step[i] == 1) run->plane = i;
+    }
+}
+
+/* One row (or one plane) for every index of the other dimensions. */
+static void run_transpose_piece(void *argument, int64_t index, int thread) {
+    const transpose_run *run = argument;
+    const int32_t last = run->rank - 1;
+    int64_t x = 0, y = 0;
+    for (int32_t i = last; i >= 0; i--) {
+        if (i == last || i == run->plane) continue;
+        const int64_t at = index % run->dims[i];
+        index /= run->dims[i];
+        x += at * run->x_step[i];
+        y += at * run->y_step[i];
+    }
+    if (run->plane == last) {
+        memcpy(run->y + y * (int64_t)run->size, run->x + x * (int64_t)run->size, (size_t)run->dims[last] * run->size);
+        return;
+    }
+    run->kernels->transpose(&(bert_transpose_args){.y = (float *)(void *)run->y + y,
+                                                   .x = (const float *)(const void *)run->x + x,
+                                                   .ldy = run->y_step[run->plane],
+                                                   .ldx = run->x_step[last],
+                                                   .rows = run->dims[last],
+                                                   .columns = run->dims[run->plane]});
+}
+
+static bert_status run_transpose(const bert_kernel_call *call, bert_error *error) {
+    const transpose_state *state = call->plan->state;
+    const bert_tensor *x = &call->inputs[0];
+    if (bert_tensor_elements(x) == 0) return BERT_OK;
+    transpose_run run = {.kernels = bert_cpu_kernels_for(call),
+                         .x = x->data,
+                         .y = call->outputs[0].data,
+                         .size = bert_dtype_size(x->dtype)};
+    join(x, state->perm, &run);
+    int64_t pieces = 1;
+    for (int32_t i = 0; i < run.rank; i++)
+        if (i != run.rank - 1 && i != run.plane) pieces *= run.dims[i];
+    bert_thread_pool_run(bert_cpu_threads_for(call), pieces, run_transpose_piece, &run);
+    return BERT_OK;
+}
+
+static const bert_attribute *find_perm(const bert_op_node *node) {
+    for (size_t i = 0; i < node->attribute_count; i++)
+        if (strcmp(node->attributes[i].name, "perm") == 0 && node->attributes[i].kind == BERT_ATTRIBUTE_INTS)
+            return &node->attributes[i];
+    return NULL;
+}
+
+bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (!bert_cpu_is_float(node, 0)) return bert_cpu_leave(planner, "moves float32 only");
+    planner->out->run = run_transpose;
+    planner->out->kernel = "transpose/cpu";
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const bert_attribute *perm = find_perm(node);
+    const int32_t rank = node->inputs[0].rank;
+    if (perm && (int32_t)perm->count != rank) return bert_cpu_leave(planner, "wants perm to have an entry a dimension");
+    void *memory;
+    BERT_TRY(bert_cpu_new_state(planner, sizeof(transpose_state), &memory));
+    transpose_state *state = memory;
+    for (int32_t i = 0; i < rank; i++) state->perm[i] = perm ? (int32_t)perm->value.ints[i] : rank - 1 - i;
+    return BERT_OK;
+}
+
+/* ---- Gather ------------------------------------------------------------------------------------------------------ */
+
+typedef struct gather_run {
+    const bert_tensor *indices;
+    const unsigned char *x;
+    unsigned char *y;
+    int64_t count, rows; /* indices; what they choose from */
+    size_t bytes;        /* of one row */
+} gather_run;
+
+enum { TASK_BYTES = 65536 };
+
+static int64_t index_at(const bert_tensor *indices, int64_t i) {
+    return indices->dtype == BERT_INT32 ? ((const int32_t *)indices->data)[i] : ((const int64_t *)indices->data)[i];
+}
+
+static void run_gather_row(void *argument, int64_t task, int thread) {
+    const gather_run *run = argument;
+    const int64_t outer = task / run->count;
+    int64_t index = index_at(run->indices, task % run->count);
+    if (index < 0) index += run->rows;
+    memcpy(run->y + task * (int64_t)run->bytes, run->x + (outer * run->rows + index) * (int64_t)run->bytes, run->bytes);
+}
+
+static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
+    const bert_tensor *x = &call->inputs[0], *indices = &call->inputs[1];
+    int64_t axis = *(const int64_t *)call->plan->state;
+    if (axis < 0) axis += x->rank;
+    gather_run run = {.indices = indices,
+                      .x = x->data,
+                      .y = call->outputs[0].data,
+                      .count = bert_tensor_elements(indices),
+                      .rows = x->dims[axis]};
+    const int64_t outer = bert_cpu_count(x->dims, 0, (int32_t)axis);
+    run.bytes = (size_t)bert_cpu_count(x->dims, (int32_t)axis + 1, x->rank) * bert_dtype_size(x->dtype);
+    for (int64_t i = 0; i < run.count; i++) {
+        const int64_t index = index_at(indices, i);
+        if (index >= -run.rows && index < run.rows) continue;
+        return bert_fail(error, BERT_INVALID_INPUT,
+                         "index %lld at place %lld of %lld is outside the %lld rows of a table", (long long)index,
+                         (long long)i, (long long)run.count, (long long)run.rows);
+    }
+    if (run.bytes == 0) return BERT_OK;
+    /* Handing over a few rows costs more than copying them. */
+    const bool small = (size_t)(outer * run.count) < TASK_BYTES / run.bytes + 1;
+    bert_thread_pool_run(small ? NULL : bert_cpu_threads_for(call), outer * run.count, run_gather_row, &run);
+    return BERT_OK;
+}
+
+bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner) {
+    const bert_op_node *node = planner->node;
+    const bert_dtype dtype = node->inputs[1].dtype;
+    if (dtype != BERT_INT32 && dtype != BERT_INT64) return bert_cpu_leave(planner, "takes int32 and int64 indices");
+    if (bert_dtype_size(node->inputs[0].dtype) == 0) return bert_cpu_leave(planner, "doesn't move this type");
+    planner->out->run = run_gather;
+    planner->out->kernel = "gather/cpu";
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    void *state;
+    BERT_TRY(bert_cpu_new_state(planner, sizeof(int64_t), &state));
+    *(int64_t *)state = bert_cpu_int(node, "axis", 0);
+    return BERT_OK;
+}

@@ -1,0 +1,82 @@
+/*
+ * The operators that the CPU backend has kernels for. Each has one function that answers whether it can run a node, and
+ * how (see bert_backend.plan). BERT_UNSUPPORTED sends the node to the fallback backend, so a planner takes the cases
+ * that it is fast at and leaves the rest.
+ */
+#ifndef BERT_CPU_OPS_OPS_H
+#define BERT_CPU_OPS_OPS_H
+
+#include "core/base/error.h"
+#include "core/base/memory.h"
+#include "cpu/device.h"
+
+/** What a planner is given. */
+typedef struct bert_cpu_planner {
+    bert_prepared *prepared;
+    bert_context *context; /**< NULL unless mode is BERT_PLAN_BIND. */
+    const bert_op_node *node;
+    bert_plan_mode mode;
+    bert_op_plan *out;
+    bert_error *error;
+} bert_cpu_planner;
+
+typedef bert_status (*bert_cpu_plan_fn)(const bert_cpu_planner *planner);
+
+bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_binary(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_matmul(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_softmax(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_unary(const bert_cpu_planner *planner);
+
+/** The planner of an operator; NULL when there is none. */
+bert_cpu_plan_fn bert_cpu_find_planner(uint32_t op_id);
+
+/** BERT_UNSUPPORTED: the case is the fallback's. `why` completes "the cpu backend's <op> ...". */
+bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why);
+/** State of `bytes` for planner->out, zeroed, freed with the plan. */
+bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, void **out);
+
+int64_t bert_cpu_int(const bert_op_node *node, const char *name, int64_t missing);
+float bert_cpu_float(const bert_op_node *node, const char *name, float missing);
+const char *bert_cpu_string(const bert_op_node *node, const char *name, const char *missing);
+
+/** Whether an input is there. */
+static inline bool bert_cpu_has(const bert_op_node *node, int32_t input) {
+    return input < node->input_count && node->inputs[input].dtype != BERT_DTYPE_UNDEFINED;
+}
+/** Whether an input or output is float32; an absent one isn't. */
+static inline bool bert_cpu_is_float(const bert_op_node *node, int32_t input) {
+    return input < node->input_count && node->inputs[input].dtype == BERT_FLOAT;
+}
+/** Whether it is absent or float32. */
+static inline bool bert_cpu_float_or_absent(const bert_op_node *node, int32_t input) {
+    return !bert_cpu_has(node, input) || bert_cpu_is_float(node, input);
+}
+/** The data of an input of a call; NULL when it is absent. */
+const void *bert_cpu_input(const bert_kernel_call *call, int32_t input);
+
+static inline const bert_cpu_kernels *bert_cpu_kernels_for(const bert_kernel_call *call) {
+    return &call->context->prepared->device->kernels;
+}
+static inline bert_thread_pool *bert_cpu_threads_for(const bert_kernel_call *call) {
+    return call->context->threads;
+}
+
+/** Elements of dims[first, end). */
+static inline int64_t bert_cpu_count(const int64_t *dims, int32_t first, int32_t end) {
+    int64_t count = 1;
+    for (int32_t i = first; i < end; i++) count *= dims[i];
+    return count;
+}
+
+/** The activation of that name ("gelu"); false for an unknown one. */
+bool bert_cpu_activation(const char *name, bert_unary *out);
+
+#endif

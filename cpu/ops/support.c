@@ -1,0 +1,77 @@
+#include "cpu/ops/ops.h"
+
+#include <string.h>
+
+bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why) {
+    return bert_fail(planner->error, BERT_UNSUPPORTED, "the cpu backend's %s %s", planner->node->op_type, why);
+}
+
+/* What lies before a state: how to free it. */
+typedef struct state_header {
+    const bert_allocator *allocator;
+    size_t bytes;
+} state_header;
+
+enum { HEADER_BYTES = BERT_ALIGNMENT };
+_Static_assert(sizeof(state_header) <= HEADER_BYTES, "the header fits before the state");
+
+static void release_state(void *state) {
+    state_header *header = (state_header *)(void *)((char *)state - HEADER_BYTES);
+    bert_deallocate(header->allocator, header, header->bytes, BERT_ALIGNMENT);
+}
+
+bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, void **out) {
+    const bert_allocator *allocator = planner->prepared->device->host->allocator;
+    state_header *header = bert_allocate(allocator, HEADER_BYTES + bytes, BERT_ALIGNMENT);
+    if (!header) return bert_fail_memory(planner->error, bytes, "the plan of a node");
+    memset(header, 0, HEADER_BYTES + bytes);
+    header->allocator = allocator;
+    header->bytes = HEADER_BYTES + bytes;
+    planner->out->state = (char *)header + HEADER_BYTES;
+    planner->out->release_state = release_state;
+    *out = planner->out->state;
+    return BERT_OK;
+}
+
+static const bert_attribute *find(const bert_op_node *node, const char *name, bert_attribute_kind kind) {
+    for (size_t i = 0; i < node->attribute_count; i++) {
+        const bert_attribute *attribute = &node->attributes[i];
+        if (attribute->kind == kind && strcmp(attribute->name, name) == 0) return attribute;
+    }
+    return NULL;
+}
+
+int64_t bert_cpu_int(const bert_op_node *node, const char *name, int64_t missing) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_INT);
+    return attribute ? attribute->value.i : missing;
+}
+
+float bert_cpu_float(const bert_op_node *node, const char *name, float missing) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_FLOAT);
+    return attribute ? attribute->value.f : missing;
+}
+
+const char *bert_cpu_string(const bert_op_node *node, const char *name, const char *missing) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_STRING);
+    return attribute ? attribute->value.s : missing;
+}
+
+const void *bert_cpu_input(const bert_kernel_call *call, int32_t input) {
+    return call->inputs[input].dtype == BERT_DTYPE_UNDEFINED ? NULL : call->inputs[input].data;
+}
+
+bool bert_cpu_activation(const char *name, bert_unary *out) {
+    static const struct {
+        const char *name;
+        bert_unary op;
+    } activations[] = {
+        {"none", BERT_UNARY_IDENTITY},         {"gelu", BERT_UNARY_GELU}, {"gelu_tanh", BERT_UNARY_GELU_TANH},
+        {"quick_gelu", BERT_UNARY_QUICK_GELU}, {"tanh", BERT_UNARY_TANH}, {"relu", BERT_UNARY_RELU},
+    };
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
+        if (strcmp(activations[i].name, name) != 0) continue;
+        *out = activations[i].op;
+        return true;
+    }
+    return false;
+}

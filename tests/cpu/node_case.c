@@ -1,0 +1,283 @@
+#include "tests/cpu/node_case.h"
+
+#include "core/base/error.h"
+#include "core/base/memory.h"
+#include "core/base/thread_pool.h"
+#include "cpu/cpu_backend.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { MOST = 16 };
+
+static struct {
+    bert_host host;
+    bert_device *device;
+    bert_prepared *prepared;
+    bert_context *context;
+    bert_thread_pool *pool;
+} backend;
+
+static struct {
+    bool begun;
+    bert_op_node node;
+    bert_attribute attributes[MOST];
+    bert_constant constants[MOST];
+    bert_tensor_desc input_descs[MOST], output_descs[MOST];
+    bert_tensor inputs[MOST], outputs[MOST], expected[MOST];
+    bert_guarded memory[3 * MOST];
+    size_t memory_count;
+    bert_op_plan plan;
+    bert_guarded workspace;
+    void *workspace_data;
+} current;
+
+static uint64_t next_id = 1000;
+
+void node_backend_open(void) {
+    bert_error error = {0};
+    const bert_prepare_options options = {.struct_size = sizeof options};
+    backend.host = (bert_host){.struct_size = sizeof backend.host,
+                               .abi_version = BERT_BACKEND_ABI_VERSION,
+                               .allocator = &bert_default_allocator,
+                               .fail = bert_fail};
+    assert_int_equal(bert_cpu_backend.device_open(&backend.host, &backend.device, &error), BERT_OK);
+    assert_int_equal(bert_cpu_backend.prepared_create(backend.device, &options, &backend.prepared, &error), BERT_OK);
+    node_backend_threads(1);
+}
+
+void node_backend_threads(int threads) {
+    node_case_end();
+    if (backend.context) bert_cpu_backend.context_free(backend.context);
+    bert_thread_pool_free(backend.pool);
+    backend.pool = NULL;
+    backend.context = NULL;
+    if (threads > 1) assert_int_equal(bert_thread_pool_create(threads, NULL, &backend.pool, NULL), BERT_OK);
+    const bert_context_options options = {.struct_size = sizeof options, .threads = backend.pool};
+    assert_int_equal(bert_cpu_backend.context_create(backend.prepared, &options, &backend.context, NULL), BERT_OK);
+}
+
+void node_backend_close(void) {
+    node_case_end();
+    bert_cpu_backend.context_free(backend.context);
+    bert_thread_pool_free(backend.pool);
+    bert_cpu_backend.prepared_free(backend.prepared);
+    bert_cpu_backend.device_close(backend.device);
+    memset(&backend, 0, sizeof backend);
+}
+
+size_t node_backend_bytes(void) {
+    return bert_cpu_backend.prepared_bytes(backend.prepared);
+}
+
+/* ---- Building a case --------------------------------------------------------------------------------------------- */
+
+void node_case_begin(bert_op_id op) {
+    node_case_end();
+    memset(&current, 0, sizeof current);
+    const bert_op *row = bert_op_get(op);
+    current.begun = true;
+    current.node = (bert_op_node){.domain = row->domain,
+                                  .op_type = row->name,
+                                  .opset = row->until,
+                                  .op_id = (uint32_t)op,
+                                  .name = "node",
+                                  .attributes = current.attributes,
+                                  .inputs = current.input_descs,
+                                  .outputs = current.output_descs};
+}
+
+static void release_plan(void) {
+    if (current.plan.release_state) current.plan.release_state(current.plan.state);
+    if (current.workspace_data) guarded_free(&current.workspace);
+    current.workspace_data = NULL;
+    current.plan = (bert_op_plan){0};
+}
+
+void node_case_end(void) {
+    if (!current.begun) return;
+    release_plan();
+    for (size_t i = 0; i < current.memory_count; i++) guarded_free(&current.memory[i]);
+    current.begun = false;
+}
+
+static bert_attribute *add_attribute(const char *name, bert_attribute_kind kind) {
+    assert_true(current.node.attribute_count < MOST);
+    bert_attribute *attribute = &current.attributes[current.node.attribute_count++];
+    *attribute = (bert_attribute){.name = name, .kind = kind, .count = 1};
+    return attribute;
+}
+
+void node_case_int(const char *name, int64_t value) {
+    add_attribute(name, BERT_ATTRIBUTE_INT)->value.i = value;
+}
+
+void node_case_float(const char *name, float value) {
+    add_attribute(name, BERT_ATTRIBUTE_FLOAT)->value.f = value;
+}
+
+void node_case_string(const char *name, const char *value) {
+    bert_attribute *attribute = add_attribute(name, BERT_ATTRIBUTE_STRING);
+    attribute->value.s = value;
+    attribute->count = strlen(value);
+}
+
+void node_case_ints(const char *name, const int64_t *values, size_t count) {
+    bert_attribute *attribute = add_attribute(name, BERT_ATTRIBUTE_INTS);
+    attribute->value.ints = values;
+    attribute->count = count;
+}
+
+void node_case_absent(void) {
+    current.node.input_count++;
+}
+
+static void *new_memory(size_t bytes) {
+    assert_true(current.memory_count < 3 * MOST);
+    return guarded_new(&current.memory[current.memory_count++], bytes);
+}
+
+void node_case_input(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data) {
+    const int32_t at = current.node.input_count++;
+    bert_tensor *tensor = &current.inputs[at];
+    *tensor = (bert_tensor){.dtype = dtype, .rank = rank};
+    current.input_descs[at] = (bert_tensor_desc){.dtype = dtype, .rank = rank};
+    for (int32_t i = 0; i < rank; i++) tensor->dims[i] = current.input_descs[at].dims[i] = dims[i];
+    const size_t bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(dtype);
+    tensor->data = new_memory(bytes);
+    if (bytes) memcpy(tensor->data, data, bytes);
+}
+
+static bert_constant *add_constant(int32_t rank, const int64_t *dims, const float *data) {
+    node_case_input(BERT_FLOAT, rank, dims, data);
+    const int32_t at = current.node.input_count - 1;
+    bert_constant *constant = &current.constants[at];
+    *constant = (bert_constant){.id = next_id++,
+                                .dtype = BERT_FLOAT,
+                                .rank = rank,
+                                .data = current.inputs[at].data,
+                                .bytes = (size_t)bert_tensor_elements(&current.inputs[at]) * sizeof(float),
+                                .alignment = sizeof(float)};
+    for (int32_t i = 0; i < rank; i++) constant->dims[i] = dims[i];
+    current.input_descs[at].constant = constant;
+    return constant;
+}
+
+void node_case_constant(int32_t rank, const int64_t *dims, const float *data) {
+    add_constant(rank, dims, data);
+}
+
+void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id) {
+    bert_constant *constant = add_constant(rank, dims, data);
+    unsigned char *bytes = new_memory(constant->bytes + 1);
+    memcpy(bytes, data, constant->bytes);
+    constant->data = bytes;
+    constant->alignment = 1;
+    if (id) constant->id = id;
+}
+
+void node_case_output(int32_t rank, const int64_t *dims) {
+    const int32_t at = current.node.output_count++;
+    bert_tensor *tensor = &current.outputs[at];
+    *tensor = (bert_tensor){.dtype = BERT_FLOAT, .rank = rank};
+    current.output_descs[at] = (bert_tensor_desc){.dtype = BERT_FLOAT, .rank = rank};
+    for (int32_t i = 0; i < rank; i++) tensor->dims[i] = current.output_descs[at].dims[i] = dims[i];
+    current.expected[at] = *tensor;
+    const size_t bytes = (size_t)bert_tensor_elements(tensor) * sizeof(float);
+    tensor->data = new_memory(bytes);
+    current.expected[at].data = new_memory(bytes);
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+static bert_status plan_as(bert_plan_mode mode, bert_op_plan *out) {
+    *out = (bert_op_plan){0};
+    return bert_cpu_backend.plan(backend.prepared, mode == BERT_PLAN_BIND ? backend.context : NULL, &current.node, mode,
+                                 out, NULL);
+}
+
+/* All three questions get the same answer. */
+static void plan_all(void) {
+    bert_op_plan query, prepare;
+    release_plan();
+    assert_int_equal(plan_as(BERT_PLAN_QUERY, &query), BERT_OK);
+    assert_int_equal(plan_as(BERT_PLAN_PREPARE, &prepare), BERT_OK);
+    const size_t packed = node_backend_bytes();
+    assert_int_equal(plan_as(BERT_PLAN_BIND, &current.plan), BERT_OK);
+    assert_int_equal(node_backend_bytes(), packed); /* found, not packed again */
+    assert_true(query.run == current.plan.run && prepare.run == current.plan.run);
+    assert_string_equal(query.kernel, current.plan.kernel);
+    assert_int_equal(prepare.unread_inputs, current.plan.unread_inputs);
+    assert_null(query.state);
+    assert_null(prepare.state);
+    if (current.plan.workspace_bytes)
+        current.workspace_data = guarded_new(&current.workspace, current.plan.workspace_bytes);
+}
+
+static bert_status run_backend(bert_error *error) {
+    plan_all();
+    bert_tensor inputs[MOST];
+    memcpy(inputs, current.inputs, sizeof inputs);
+    for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
+        if (current.plan.unread_inputs >> i & 1) inputs[i].data = NULL;
+    return current.plan.run(&(bert_kernel_call){.plan = &current.plan,
+                                                .context = backend.context,
+                                                .inputs = inputs,
+                                                .outputs = current.outputs,
+                                                .workspace = current.workspace_data},
+                            error);
+}
+
+static void run_reference(void) {
+    const bert_op *op = bert_op_get((bert_op_id)current.node.op_id);
+    bert_error error = {0};
+    void *workspace = NULL;
+    const size_t bytes = op->workspace ? op->workspace(&current.node) : 0;
+    if (bytes) workspace = bert_allocate(NULL, bytes, BERT_ALIGNMENT);
+    const bert_reference_call call = {.op = op,
+                                      .opset = current.node.opset,
+                                      .attributes = current.attributes,
+                                      .attribute_count = current.node.attribute_count,
+                                      .input_count = current.node.input_count,
+                                      .output_count = current.node.output_count,
+                                      .inputs = current.inputs,
+                                      .outputs = current.expected,
+                                      .workspace = workspace,
+                                      .error = &error};
+    if (op->reference(&call) != BERT_OK) fail_msg("the reference says: %s", error.message);
+    bert_deallocate(NULL, workspace, bytes, BERT_ALIGNMENT);
+}
+
+const float *node_case_run(void) {
+    bert_error error = {0};
+    if (run_backend(&error) != BERT_OK) fail_msg("%s", error.message);
+    return current.outputs[0].data;
+}
+
+void node_case_compare(float tolerance) {
+    node_case_run();
+    run_reference();
+    for (int32_t output = 0; output < current.node.output_count; output++) {
+        const float *y = current.outputs[output].data, *expected = current.expected[output].data;
+        for (int64_t i = 0; i < bert_tensor_elements(&current.outputs[output]); i++) {
+            if (isnan(expected[i]) && isnan(y[i])) continue;
+            if (y[i] == expected[i]) continue;
+            if (fabsf(y[i] - expected[i]) <= tolerance * (1.0F + fabsf(expected[i]))) continue;
+            fail_msg("%s: output %d, element %lld is %.9g, expected %.9g", current.node.op_type, output, (long long)i,
+                     (double)y[i], (double)expected[i]);
+        }
+    }
+}
+
+void node_case_expect_fails(bert_status status, const char *text) {
+    bert_error error = {0};
+    assert_int_equal(run_backend(&error), status);
+    if (!strstr(error.message, text)) fail_msg("\"%s\" doesn't say \"%s\"", error.message, text);
+}
+
+void node_case_expect_left(void) {
+    bert_op_plan plan;
+    assert_int_equal(plan_as(BERT_PLAN_QUERY, &plan), BERT_UNSUPPORTED);
+    assert_int_equal(plan_as(BERT_PLAN_BIND, &plan), BERT_UNSUPPORTED);
+    assert_null(plan.state);
+}

@@ -1,0 +1,50 @@
+/*
+ * One node on the CPU backend and in the reference implementation: the same inputs, the outputs compared.
+ *
+ *   node_case_begin(BERT_OP_BERTC_Linear);
+ *   node_case_int("parts", 1);
+ *   node_case_input(BERT_FLOAT, 2, (int64_t[]){3, 8}, x);
+ *   node_case_constant(2, (int64_t[]){8, 5}, w);           float32, known while planning
+ *   node_case_output(2, (int64_t[]){3, 5});                float32
+ *   node_case_compare(1e-5F);
+ *
+ * One case at a time. Inputs are copied to buffers that end at a page that can't be touched.
+ */
+#ifndef BERT_TESTS_CPU_NODE_CASE_H
+#define BERT_TESTS_CPU_NODE_CASE_H
+
+#include "tests/cpu/guarded.h"
+
+#include "core/graph/op.h"
+
+/** Opens the backend with its environment as it is; no fallback. */
+void node_backend_open(void);
+void node_backend_close(void);
+/** Threads of the following cases. */
+void node_backend_threads(int threads);
+
+/** Ends the case before. */
+void node_case_begin(bert_op_id op);
+void node_case_end(void);
+void node_case_int(const char *name, int64_t value);
+void node_case_float(const char *name, float value);
+void node_case_string(const char *name, const char *value);
+void node_case_ints(const char *name, const int64_t *values, size_t count);
+void node_case_absent(void);
+void node_case_input(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data);
+void node_case_constant(int32_t rank, const int64_t *dims, const float *data);
+/** The same at an address that no float may have, with the id of an earlier weight where `id` isn't 0. */
+void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id);
+void node_case_output(int32_t rank, const int64_t *dims);
+/** Runs both; every output within `tolerance` of the reference's, relative to 1 + |expected|; NaN where it has NaN. */
+void node_case_compare(float tolerance);
+/** Runs the backend; the first output. Lives until the case ends. */
+const float *node_case_run(void);
+/** The kernel fails with the status and a sentence that holds `text`. */
+void node_case_expect_fails(bert_status status, const char *text);
+/** The planner leaves the node to the fallback. */
+void node_case_expect_left(void);
+/** Bytes of all packed weights. */
+size_t node_backend_bytes(void);
+
+#endif
