@@ -64,11 +64,11 @@ static const char *function_key(bert_arena *arena, const char *domain, const cha
                                 size_t *length) {
     size_t domain_length = strlen(domain), name_length = strlen(name), overload_length = strlen(overload);
     *length = domain_length + name_length + overload_length + 2;
-    char *key = bert_arena_allocate(arena, *length, 1);
+    char *key = bert_arena_allocate(arena, *length + 1, 1);
     if (!key) return NULL;
     memcpy(key, domain, domain_length + 1);
     memcpy(key + domain_length + 1, name, name_length + 1);
-    memcpy(key + domain_length + name_length + 2, overload, overload_length);
+    memcpy(key + domain_length + name_length + 2, overload, overload_length + 1);
     return key;
 }
 
