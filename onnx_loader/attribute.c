@@ -49,8 +49,8 @@ bert_status bert_onnx_resolve_attribute(const bert_onnx_call *call, const BertOn
     if (!is_reference(attribute)) return BERT_OK;
     const char *name = attribute->ref_attr_name;
     if (!call) {
-        return bert_fail(error, BERT_INVALID_MODEL, "it refers to %s, an attribute of a function, outside of one",
-                         name);
+        return bert_fail(error, BERT_INVALID_MODEL, "it refers to %.*s, an attribute of a function, outside of one",
+                         BERT_ONNX_SHOWN(name));
     }
     *out = NULL;
     for (size_t i = 0; i < call->attribute_count; i++) {
@@ -65,8 +65,8 @@ bert_status bert_onnx_resolve_attribute(const bert_onnx_call *call, const BertOn
     BERT_TRY(bert_onnx_attribute_type_of(*out, &type, error));
     if (is_reference(*out) || (attribute->has_type && attribute->type && attribute->type != (int32_t)type)) {
         return bert_fail(error, BERT_INVALID_MODEL,
-                         "it refers to %s, which the call gives with type %d where %" PRId32 " is expected", name, type,
-                         attribute->type);
+                         "it refers to %.*s, which the call gives with type %d where %" PRId32 " is expected",
+                         BERT_ONNX_SHOWN(name), type, attribute->type);
     }
     return BERT_OK;
 }
@@ -176,7 +176,8 @@ bert_status bert_onnx_build_attributes(const bert_onnx_context *context, const B
     for (size_t i = 0; i < node->n_attribute; i++) {
         bert_status status = build_attribute(context, node->attribute[i], list, count, error);
         if (status != BERT_OK) {
-            return bert_fail_in(error, status, "attribute %s", bert_onnx_text(node->attribute[i]->name));
+            const char *name = bert_onnx_text(node->attribute[i]->name);
+            return bert_fail_in(error, status, "attribute %.*s", BERT_ONNX_SHOWN(name));
         }
     }
     *out = list;
@@ -241,7 +242,7 @@ bert_status bert_onnx_constant_of_node(const bert_onnx_context *context, const B
         const bert_constant *constant = NULL;
         bert_status status = bert_onnx_resolve_attribute(context->call, node->attribute[i], &value, error);
         if (status == BERT_OK && value) status = constant_of(context, name, value, &constant, error);
-        if (status != BERT_OK) return bert_fail_in(error, status, "attribute %s", name);
+        if (status != BERT_OK) return bert_fail_in(error, status, "attribute %.*s", BERT_ONNX_SHOWN(name));
         if (!constant) continue;
         *out = constant;
         if (++found > 1) break;

@@ -27,7 +27,7 @@ void bert_onnx_scope_close(bert_onnx_scope *scope) {
 bert_status bert_onnx_declare(bert_onnx_scope *scope, const char *name, bert_value *value, bert_error *error) {
     size_t length = strlen(name);
     if (bert_hash_get(scope->values, name, length)) {
-        return bert_fail(error, BERT_INVALID_MODEL, "tensor %s is defined more than once", name);
+        return bert_fail(error, BERT_INVALID_MODEL, "tensor %.*s is defined more than once", BERT_ONNX_SHOWN(name));
     }
     if (bert_hash_set(scope->values, name, length, value)) return BERT_OK;
     return bert_fail_memory(error, length, "the names of a block");
@@ -130,8 +130,8 @@ static bert_status find_values(const bert_onnx_context *context, char *const *na
         if (*names[i] == '\0') continue;
         values[i] = bert_onnx_find(context->scope, names[i]);
         if (!values[i]) {
-            return bert_fail(error, BERT_INVALID_MODEL, "its %s %zu is tensor %s, which nothing writes", what, i,
-                             names[i]);
+            return bert_fail(error, BERT_INVALID_MODEL, "its %s %zu is tensor %.*s, which nothing writes", what, i,
+                             BERT_ONNX_SHOWN(names[i]));
         }
         if (values[i] == &bert_onnx_absent) values[i] = NULL;
     }
@@ -208,7 +208,8 @@ static bert_status build_node(const bert_onnx_context *context, const BertOnnx__
 }
 
 static bert_status fail_in_node(const BertOnnx__NodeProto *node, bert_status status, bert_error *error) {
-    return bert_fail_in(error, status, "node %s (%s)", bert_onnx_node_name(node), bert_onnx_text(node->op_type));
+    const char *name = bert_onnx_node_name(node), *op = bert_onnx_text(node->op_type);
+    return bert_fail_in(error, status, "node %.*s (%.*s)", BERT_ONNX_SHOWN(name), BERT_ONNX_SHOWN(op));
 }
 
 bert_status bert_onnx_build_nodes(const bert_onnx_context *context, BertOnnx__NodeProto *const *nodes, size_t count,
@@ -235,7 +236,8 @@ static bert_status set_branch_outputs(const bert_onnx_context *context, const Be
         const char *name = bert_onnx_text(graph->output[i]->name);
         outputs[i] = bert_onnx_find(context->scope, name);
         if (!outputs[i] || outputs[i] == &bert_onnx_absent) {
-            return bert_fail(error, BERT_INVALID_MODEL, "its output %s is a tensor that nothing writes", name);
+            return bert_fail(error, BERT_INVALID_MODEL, "its output %.*s is a tensor that nothing writes",
+                             BERT_ONNX_SHOWN(name));
         }
     }
     return bert_block_set_outputs(context->block, outputs, (int32_t)graph->n_output, error);

@@ -31,10 +31,10 @@ enum {
     BERT_ONNX_MAX_IMPORTS = 256,          /**< Operator sets that a model or function imports. */
     BERT_ONNX_MAX_ATTRIBUTES = 256,       /**< Of a node. */
     BERT_ONNX_MAX_CALL_DEPTH = 32,        /**< Functions in functions. */
-    BERT_ONNX_MAX_INLINED_NODES = 1 << 20 /**< Nodes that functions are expanded to, calls included. */
+    BERT_ONNX_MAX_INLINED_NODES = 1 << 18 /**< Nodes that functions are expanded to, calls included. */
 };
 /** What inlined functions may take of the graph's memory. */
-#define BERT_ONNX_MAX_INLINED_BYTES ((size_t)1 << 30)
+#define BERT_ONNX_MAX_INLINED_BYTES ((size_t)1 << 28)
 
 /** Versions of operator sets that a model or function imports; 0: not imported. */
 typedef struct bert_onnx_opsets {
@@ -111,6 +111,11 @@ const char *bert_onnx_domain(const char *domain);
 static inline const char *bert_onnx_text(const char *text) {
     return text ? text : "";
 }
+
+/** Bytes of a name of the file that a sentence shows: 120, less what would cut a character. */
+int bert_onnx_shown(const char *text);
+/** A name for %.*s, so that one of a megabyte does not drown the reason. */
+#define BERT_ONNX_SHOWN(text) bert_onnx_shown(text), (text)
 
 /* survey.c */
 

@@ -21,7 +21,9 @@ static bert_status read_number(const char *key, const char *text, uint64_t *out,
         good = *at >= '0' && *at <= '9' && !__builtin_mul_overflow(value, 10, &value) &&
                !__builtin_add_overflow(value, (uint64_t)(*at - '0'), &value);
     }
-    if (!good) return bert_fail(error, BERT_INVALID_MODEL, "its external %s is \"%s\", not a number", key, text);
+    if (!good)
+        return bert_fail(error, BERT_INVALID_MODEL, "its external %s is \"%.*s\", not a number", key,
+                         BERT_ONNX_SHOWN(text));
     *out = value;
     return BERT_OK;
 }
@@ -55,7 +57,8 @@ static bert_status check_location(const char *location, bert_error *error) {
     }
     if (good) return BERT_OK;
     return bert_fail(error, BERT_INVALID_MODEL,
-                     "its external data is at \"%s\", and only paths inside the model's folder are followed", location);
+                     "its external data is at \"%.*s\", and only paths inside the model's folder are followed",
+                     BERT_ONNX_SHOWN(location));
 }
 
 /* Cuts the last part of a path off; "." when there is none. */
@@ -89,8 +92,8 @@ static bert_status find_path(const bert_model_source *source, const char *locati
     const char *given = source->external_data_folder ? source->external_data_folder : source->path;
     if (!given) {
         return bert_fail(error, BERT_INVALID_MODEL,
-                         "it has external data (%s), and a model in memory has no folder unless one is given",
-                         location);
+                         "it has external data (%.*s), and a model in memory has no folder unless one is given",
+                         BERT_ONNX_SHOWN(location));
     }
     size_t length = strlen(given), location_length = strlen(location);
     if (length + location_length + 4 > PATH_MAX) {

@@ -18,7 +18,7 @@ static bert_status give_attributes(const bert_onnx_context *context, const BertO
         const BertOnnx__AttributeProto *value = NULL;
         bert_status status = bert_onnx_resolve_attribute(context->call, node->attribute[i], &value, error);
         const char *name = bert_onnx_text(node->attribute[i]->name);
-        if (status != BERT_OK) return bert_fail_in(error, status, "attribute %s", name);
+        if (status != BERT_OK) return bert_fail_in(error, status, "attribute %.*s", BERT_ONNX_SHOWN(name));
         if (value) given[call->attribute_count++] = (bert_onnx_given){name, value};
     }
     call->attributes = given;
@@ -57,7 +57,8 @@ static bert_status copy_output(const bert_onnx_context *inner, const bert_onnx_n
     const char *name = inner->call->function->output[output];
     bert_value *from = bert_onnx_find(inner->scope, name), *to = node->outputs[output];
     if (!from || from == &bert_onnx_absent || from == to) {
-        return bert_fail(error, BERT_INVALID_MODEL, "output %s of the function is a tensor that nothing writes", name);
+        return bert_fail(error, BERT_INVALID_MODEL, "output %.*s of the function is a tensor that nothing writes",
+                         BERT_ONNX_SHOWN(name));
     }
     const bert_op *identity = bert_op_find("", "Identity");
     if (!identity) return bert_fail(error, BERT_UNSUPPORTED, "bert.c does not have Identity");

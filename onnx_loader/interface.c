@@ -73,7 +73,8 @@ static bert_status make_initializer(const bert_onnx_context *context, const Bert
                                     const bert_constant **out, bert_error *error) {
     bert_status status = bert_onnx_make_constant(context->builder, tensor, out, error);
     if (status == BERT_OK) return BERT_OK;
-    return bert_fail_in(error, status, "initializer %s", bert_onnx_text(tensor->name));
+    const char *name = bert_onnx_text(tensor->name);
+    return bert_fail_in(error, status, "initializer %.*s", BERT_ONNX_SHOWN(name));
 }
 
 bert_status bert_onnx_build_initializers(const bert_onnx_context *context, const BertOnnx__GraphProto *graph,
@@ -143,7 +144,7 @@ bert_status bert_onnx_build_inputs(const bert_onnx_context *context, const BertO
             BertOnnx__TensorProto *initializer = bert_hash_get(initializers, name, strlen(name));
             if ((initializer != NULL) != (bool)with_default) continue;
             bert_status status = build_input(context, graph->input[i], initializer, &list[count], error);
-            if (status != BERT_OK) return bert_fail_in(error, status, "graph input %s", name);
+            if (status != BERT_OK) return bert_fail_in(error, status, "graph input %.*s", BERT_ONNX_SHOWN(name));
             count++;
             if (initializer && !bert_hash_set(defaults, name, strlen(name), initializer)) {
                 return bert_fail_memory(error, sizeof *list, "the graph's inputs");
@@ -164,10 +165,11 @@ bert_status bert_onnx_build_outputs(const bert_onnx_context *context, const Bert
         const char *name = bert_onnx_text(graph->output[i]->name);
         list[i] = bert_onnx_find(context->scope, name);
         if (!list[i]) {
-            return bert_fail(error, BERT_INVALID_MODEL, "graph output %s is a tensor that nothing writes", name);
+            return bert_fail(error, BERT_INVALID_MODEL, "graph output %.*s is a tensor that nothing writes",
+                             BERT_ONNX_SHOWN(name));
         }
         if (list[i]->graph_output) {
-            return bert_fail(error, BERT_INVALID_MODEL, "graph output %s is listed twice", name);
+            return bert_fail(error, BERT_INVALID_MODEL, "graph output %.*s is listed twice", BERT_ONNX_SHOWN(name));
         }
         list[i]->graph_output = true;
     }

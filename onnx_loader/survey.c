@@ -10,6 +10,14 @@ const char *bert_onnx_domain(const char *domain) {
     return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
 }
 
+int bert_onnx_shown(const char *text) {
+    enum { MOST = 120 };
+    int length = (int)strnlen(text, MOST + 1);
+    if (length <= MOST) return length;
+    for (length = MOST; length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80;) length--;
+    return length;
+}
+
 /* ---- Operator sets ------------------------------------------------------------------------------------------------
  */
 
@@ -159,14 +167,6 @@ static bert_status note_missing(survey *s, const BertOnnx__NodeProto *node, int6
     return BERT_OK;
 }
 
-/* The length of the text, or of its longest part within `most` bytes that ends at a character. */
-static int cut_at(const char *text, int most) {
-    int length = (int)strnlen(text, (size_t)most + 1);
-    if (length <= most) return length;
-    for (length = most; length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80;) length--;
-    return length;
-}
-
 /* "Foo of com.microsoft 1 (node a and 3 more)"; returns what snprintf does. */
 static int describe_missing(const missing_op *missing, char *out, size_t capacity) {
     char version[64] = "", known[64] = "", more[48] = "";
@@ -176,8 +176,8 @@ static int describe_missing(const missing_op *missing, char *out, size_t capacit
     }
     if (missing->count > 1) snprintf(more, sizeof more, " and %zu more", missing->count - 1);
     const char *domain = *missing->domain ? missing->domain : "ai.onnx";
-    return snprintf(out, capacity, "%.*s of %.*s%s%s (node %.*s%s)", cut_at(missing->name, 80), missing->name,
-                    cut_at(domain, 80), domain, version, known, cut_at(missing->node, 120), missing->node, more);
+    return snprintf(out, capacity, "%.*s of %.*s%s%s (node %.*s%s)", BERT_ONNX_SHOWN(missing->name),
+                    BERT_ONNX_SHOWN(domain), version, known, BERT_ONNX_SHOWN(missing->node), more);
 }
 
 static bert_status report_missing(const survey *s) {
@@ -185,7 +185,7 @@ static bert_status report_missing(const survey *s) {
     char list[BERT_ERROR_MESSAGE_BYTES - 200];
     size_t used = 0, listed = 0;
     for (const missing_op *missing = s->first; missing; missing = missing->next, listed++) {
-        char one[400];
+        char one[600];
         int length = describe_missing(missing, one, sizeof one);
         if (length < 0 || used + (size_t)length + 2 >= sizeof list) break;
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", listed ? "; " : "", one);
@@ -246,13 +246,14 @@ static bert_status survey_function(survey *s, bert_onnx_function *function, bool
 static bert_status survey_op(survey *s, const BertOnnx__NodeProto *node, const bert_onnx_opsets *opsets) {
     const char *domain = bert_onnx_domain(node->domain), *name = bert_onnx_text(node->op_type);
     if (*name == '\0') {
-        return bert_fail(s->error, BERT_INVALID_MODEL, "node %s has no operator", bert_onnx_node_name(node));
+        return bert_fail(s->error, BERT_INVALID_MODEL, "node %.*s has no operator",
+                         BERT_ONNX_SHOWN(bert_onnx_node_name(node)));
     }
     if (*domain == '\0') {
         if (!opsets->onnx) {
             return bert_fail(s->error, BERT_INVALID_MODEL,
-                             "node %s (%s) is of operator set ai.onnx, and the model does not say which version",
-                             bert_onnx_node_name(node), name);
+                             "node %.*s (%.*s) is of operator set ai.onnx, and the model does not say which version",
+                             BERT_ONNX_SHOWN(bert_onnx_node_name(node)), BERT_ONNX_SHOWN(name));
         }
         if (strcmp(name, "Constant") == 0) return BERT_OK;
     }
