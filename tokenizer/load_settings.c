@@ -4,7 +4,7 @@
 
 #include "core/base/error.h"
 
-#include <math.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,8 +161,10 @@ static bert_status read_numbered(bert_load *load, const bert_json *member, bool 
                          load->added_json.name);
     }
     /* added_tokens_decoder: {"id": {"content": ..}} */
-    bert_json number = {.type = BERT_JSON_NUMBER, .text = member->key, .length = member->key_length};
-    if (member->key_length == 0 || !bert_json_integer(&number, &out->number)) {
+    char *end = NULL;
+    errno = 0;
+    out->number = strtoll(member->key, &end, 10);
+    if (member->key_length == 0 || end != member->key + member->key_length || errno) {
         return bert_fail(error, BERT_INVALID_MODEL, "%s: added_tokens_decoder: a key is not an integer",
                          load->config.name);
     }

@@ -2,7 +2,7 @@
 
 #include <utf8proc.h>
 
-/* The range that holds the code point, or NULL. */
+/* The range that holds the code point, or NULL. The ranges lie in order. */
 static const bert_unicode_range *find_range(const bert_unicode_range *ranges, size_t count, uint32_t code_point) {
     size_t low = 0, high = count;
     while (low < high) {
@@ -48,10 +48,17 @@ static bool is_ascii_punctuation(uint32_t c) {
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
 }
 
+/* Whether the exceptions say all there is to say about the code point. */
+static bool is_fixed(uint32_t code_point) {
+    const bert_unicode_range *range =
+        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, code_point);
+    return range && range->value & BERT_UNICODE_FIXED;
+}
+
 unsigned bert_unicode_flags(uint32_t code_point) {
     const bert_unicode_range *exception =
         find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, code_point);
-    if (exception) return exception->value;
+    if (exception) return exception->value & ~(unsigned)BERT_UNICODE_FIXED;
     unsigned flags = 0;
     switch (utf8proc_category((utf8proc_int32_t)code_point)) {
     case UTF8PROC_CATEGORY_CN:
@@ -97,8 +104,9 @@ unsigned bert_unicode_flags(uint32_t code_point) {
 unsigned bert_unicode_combining_class(uint32_t code_point) {
     const bert_unicode_range *exception =
         find_range(bert_unicode_class_exceptions, bert_unicode_class_exception_count, code_point);
-    return exception ? exception->value
-                     : (unsigned)utf8proc_get_property((utf8proc_int32_t)code_point)->combining_class;
+    if (exception) return exception->value;
+    if (is_fixed(code_point)) return 0;
+    return (unsigned)utf8proc_get_property((utf8proc_int32_t)code_point)->combining_class;
 }
 
 size_t bert_unicode_decompose(uint32_t code_point, uint32_t out[BERT_UNICODE_DECOMPOSED]) {
@@ -106,8 +114,10 @@ size_t bert_unicode_decompose(uint32_t code_point, uint32_t out[BERT_UNICODE_DEC
         find_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, code_point);
     if (exception) return copy_mapping(exception, BERT_UNICODE_DECOMPOSED, out);
     utf8proc_int32_t pieces[BERT_UNICODE_DECOMPOSED];
-    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code_point, pieces, BERT_UNICODE_DECOMPOSED,
-                                                     UTF8PROC_DECOMPOSE, NULL);
+    utf8proc_ssize_t count = is_fixed(code_point)
+                                 ? 0
+                                 : utf8proc_decompose_char((utf8proc_int32_t)code_point, pieces,
+                                                           BERT_UNICODE_DECOMPOSED, UTF8PROC_DECOMPOSE, NULL);
     /* utf8proc refuses surrogates and more; nothing that decodes from UTF-8 takes more than four. */
     if (count < 1 || count > BERT_UNICODE_DECOMPOSED) {
         out[0] = code_point;
@@ -121,7 +131,7 @@ size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOW
     const bert_unicode_mapping *exception =
         find_mapping(bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, code_point);
     if (exception) return copy_mapping(exception, BERT_UNICODE_LOWERED, out);
-    out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
+    out[0] = is_fixed(code_point) ? code_point : (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
     return 1;
 }
 
@@ -131,9 +141,35 @@ bool bert_unicode_is_chinese(uint32_t c) {
            (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
+static bool is_hangul(uint32_t c) {
+    return c >= 0xAC00 && c <= 0xD7A3;
+}
+
+static bool has_mapping(const bert_unicode_mapping *mappings, size_t count, uint32_t first, uint32_t last) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (mappings[middle].from < first) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count && mappings[low].from <= last;
+}
+
 bool bert_unicode_page_is_uniform(uint32_t first) {
-    /* The generator writes a range across a whole page only where all of this holds. */
+    uint32_t last = first + 0xFF;
+    if (is_hangul(first) && is_hangul(last)) return true;
     const bert_unicode_range *range =
         find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, first);
-    return range && range->first <= first && range->last >= first + 0xFF;
+    if (!range || !(range->value & BERT_UNICODE_FIXED) || range->last < last) return false;
+    for (size_t i = 0; i < bert_unicode_class_exception_count; i++) {
+        if (bert_unicode_class_exceptions[i].first <= last && bert_unicode_class_exceptions[i].last >= first) {
+            return false;
+        }
+    }
+    return !has_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, first,
+                        last) &&
+           !has_mapping(bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, first, last);
 }

@@ -12,7 +12,8 @@ enum {
     BERT_UNICODE_SPACE = 2,       /* White_Space. */
     BERT_UNICODE_MARK = 4,        /* Mn: what strip_accents removes. */
     BERT_UNICODE_PUNCTUATION = 8, /* P*, and all of ASCII that is neither letter, digit, space nor control. */
-    BERT_UNICODE_WORD = 16        /* \w of regular expressions: decides about added tokens that are single words. */
+    BERT_UNICODE_WORD = 16,       /* \w of regular expressions: decides about added tokens that are single words. */
+    BERT_UNICODE_FIXED = 32       /* Only in the table: utf8proc, whose version may be any, is not asked at all. */
 };
 
 /** The longest canonical decomposition and the longest lower-case form, in code points. */
@@ -34,8 +35,8 @@ size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOW
 bool bert_unicode_is_chinese(uint32_t code_point);
 
 /**
- * Whether the 256 code points from `first` (a multiple of 256) share their flags, decompose to nothing, have no lower
- * case and no combining class; known for the large blocks only.
+ * Whether the 256 code points from `first` (a multiple of 256) are all the same to a normalizer: equal flags, no
+ * mapping, no combining class; or all Hangul syllables. May be false where it could be true.
  */
 bool bert_unicode_page_is_uniform(uint32_t first);
 

@@ -149,9 +149,9 @@ static bool is_tracked(const bert_constant *constant) {
 }
 
 /* An element that is no bert_dim (beyond 2^61) stops the following of the whole tensor. */
-static bool track(bert_graph *graph, const bert_constant *constant, bert_value_info *info) {
+static bool track(bert_arena *arena, const bert_constant *constant, bert_value_info *info) {
     int32_t count = (int32_t)bert_constant_elements(constant);
-    bert_dim *elements = BERT_ARENA_NEW_ARRAY(&graph->arena, bert_dim, (size_t)count);
+    bert_dim *elements = BERT_ARENA_NEW_ARRAY(arena, bert_dim, (size_t)count);
     if (!elements) return false;
     for (int32_t i = 0; i < count; i++) {
         elements[i] = bert_constant_int(constant, i);
@@ -162,15 +162,20 @@ static bool track(bert_graph *graph, const bert_constant *constant, bert_value_i
     return true;
 }
 
-bert_status bert_graph_set_constant(bert_graph *graph, bert_value *value, const bert_constant *constant,
-                                    bert_error *error) {
+bert_status bert_constant_describe(bert_arena *arena, const bert_constant *constant, bert_value_info *out,
+                                   bert_error *error) {
     bert_value_info info = {.dtype = constant->dtype, .shape = {.rank = constant->rank}, .constant = constant};
     memcpy(info.shape.dims, constant->dims, sizeof constant->dims);
-    if (is_tracked(constant) && !track(graph, constant, &info)) {
+    if (is_tracked(constant) && !track(arena, constant, &info)) {
         return bert_fail_memory(error, BERT_MAX_TRACKED_ELEMENTS * sizeof(bert_dim), "a constant's elements");
     }
-    value->info = info;
+    *out = info;
     return BERT_OK;
+}
+
+bert_status bert_graph_set_constant(bert_graph *graph, bert_value *value, const bert_constant *constant,
+                                    bert_error *error) {
+    return bert_constant_describe(&graph->arena, constant, &value->info, error);
 }
 
 bert_status bert_graph_add_constant_value(bert_graph *graph, const char *name, const bert_constant *constant,

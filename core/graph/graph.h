@@ -234,6 +234,9 @@ const int64_t *bert_attribute_ints(const bert_attribute *attributes, size_t coun
 /* ---- Constants ------------------------------------------------------------------------------------------------------
  */
 
+/** What is known of a value that is `constant`; its elements, where they are followed, lie in `arena`. */
+bert_status bert_constant_describe(bert_arena *arena, const bert_constant *constant, bert_value_info *out,
+                                   bert_error *error);
 /** Elements of a constant. */
 int64_t bert_constant_elements(const bert_constant *constant);
 /** Element `index` of an integer or boolean constant; of a float one, rounded toward zero. The caller checks the range.

@@ -7,6 +7,8 @@
 
 #include "core/graph/graph.h"
 
+struct bert_pass_report; /* core/passes/pass.h */
+
 /** Where a model's bytes come from: a path, or memory. */
 typedef struct bert_model_source {
     const char *path; /**< NULL for memory. */
@@ -21,12 +23,14 @@ typedef struct bert_model_source {
 typedef struct bert_composition {
     /** Makes the graph of a file, sorted, every node a row of the op table; shapes not yet inferred. */
     bert_status (*load)(const bert_model_source *source, bert_graph **out, bert_error *error);
-    /** Rewrites the graph to canonical form. */
-    bert_status (*run_passes)(bert_graph *graph, const bert_log *log, bert_error *error);
+    /** NULL, or rewrites the graph to canonical form; *report (of core/passes/pass.h, in the graph's arena) says how.
+     */
+    bert_status (*run_passes)(bert_graph *graph, const bert_log *log, const struct bert_pass_report **report,
+                              bert_error *error);
     /** Backends of this build, `count` of them; the first is the default one. */
     const bert_backend *const *backends;
     size_t backend_count;
-    /** Evaluates what binding folds, and what another host-memory backend has no kernel for. */
+    /** What another backend in host memory falls back on for the ops that it has no kernel for. */
     const bert_backend *reference;
 } bert_composition;
 

@@ -81,6 +81,9 @@ bert_status bert_infer_broadcast_inputs(const bert_inference *in, int32_t first,
 /** BERT_INVALID_MODEL unless the input broadcasts to `target` without changing it. */
 bert_status bert_infer_broadcasts_to(const bert_inference *in, int32_t input, const bert_shape *target);
 
+/** The shape of MatMul's result, with numpy's rules for vectors and for broadcast batches. */
+bert_status bert_infer_product(const bert_inference *in, const bert_shape *a, const bert_shape *b, bert_shape *out);
+
 /** An axis in [-rank, rank) as one in [0, rank). */
 bert_status bert_infer_axis(const bert_inference *in, int64_t axis, int32_t rank, int32_t *out);
 

@@ -207,6 +207,27 @@ bert_status bert_infer_broadcasts_to(const bert_inference *in, int32_t input, co
                      format_shape(in, shape, first, sizeof first), format_shape(in, target, second, sizeof second));
 }
 
+bert_status bert_infer_product(const bert_inference *in, const bert_shape *a, const bert_shape *b, bert_shape *out) {
+    *out = unknown_shape;
+    if (a->rank < 0 || b->rank < 0) return BERT_OK;
+    if (a->rank == 0 || b->rank == 0) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "an operand of %s is a scalar", in->op->name);
+    }
+    bert_dim rows_of_b = b->dims[b->rank == 1 ? 0 : b->rank - 2];
+    BERT_TRY(bert_infer_equal(in, a->dims[a->rank - 1], rows_of_b, "the columns of A and the rows of B", NULL));
+    bert_shape batch_a = *a;
+    bert_shape batch_b = *b;
+    batch_a.rank = a->rank > 2 ? a->rank - 2 : 0;
+    batch_b.rank = b->rank > 2 ? b->rank - 2 : 0;
+    bert_shape shape;
+    BERT_TRY(bert_infer_broadcast(in, &batch_a, &batch_b, &shape));
+    /* A vector is a matrix of one row (A) or one column (B), which the result doesn't have. */
+    if (a->rank > 1) BERT_TRY(bert_shape_append(in, &shape, a->dims[a->rank - 2]));
+    if (b->rank > 1) BERT_TRY(bert_shape_append(in, &shape, b->dims[b->rank - 1]));
+    *out = shape;
+    return BERT_OK;
+}
+
 bert_status bert_infer_axis(const bert_inference *in, int64_t axis, int32_t rank, int32_t *out) {
     if (axis < -(int64_t)rank || axis >= rank) {
         return bert_fail(in->error, BERT_INVALID_MODEL,

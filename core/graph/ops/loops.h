@@ -117,10 +117,10 @@ int64_t bert_dims_product(const bert_tensor *tensor, int32_t from, int32_t to);
  */
 
 static inline bool bert_call_has_input(const bert_reference_call *call, int32_t input) {
-    return input < call->input_count && call->inputs[input].dtype != BERT_DTYPE_UNDEFINED;
+    return input >= 0 && input < call->input_count && call->inputs[input].dtype != BERT_DTYPE_UNDEFINED;
 }
 static inline bool bert_call_has_output(const bert_reference_call *call, int32_t output) {
-    return output < call->output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED;
+    return output >= 0 && output < call->output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED;
 }
 /** The tensor, or NULL when it is absent. */
 static inline const bert_tensor *bert_call_input(const bert_reference_call *call, int32_t input) {

@@ -3,7 +3,6 @@
 #include "core/graph/ops/infer.h"
 #include "core/graph/ops/product.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- MatMul --------------------------------------------------------------------------------------------------------
@@ -40,105 +39,43 @@ bert_status bert_infer_matmul(const bert_inference *in) {
     const bert_shape *a = bert_infer_shape(in, 0);
     const bert_shape *b = bert_infer_shape(in, 1);
     bert_dtype dtype = bert_infer_dtype(in, 0);
-    bert_infer_give(in, 0, dtype, NULL);
-    if (a->rank < 0 || b->rank < 0) return BERT_OK;
     layout l = layout_of(in->op->id, in->attributes, in->attribute_count);
-    /* A vector is a matrix of one row (A) or one column (B), which then goes from the result. */
-    bert_shape seen[2] = {{.rank = a->rank > 1 ? a->rank : 2}, {.rank = b->rank > 1 ? b->rank : 2}};
-    for (int32_t operand = 0; operand < 2; operand++) {
-        const bert_shape *shape = operand ? b : a;
-        seen[operand].dims[0] = seen[operand].dims[1] = 1;
-        if (shape->rank == 1) seen[operand].dims[operand == 0 ? 1 : 0] = shape->dims[0];
-        for (int32_t i = 0; i < shape->rank && shape->rank > 1; i++) {
-            seen[operand].dims[i] = shape->dims[source_axis(&l, operand, shape->rank, i)];
-        }
-    }
-    BERT_TRY(bert_infer_equal(in, seen[0].dims[seen[0].rank - 1], seen[1].dims[seen[1].rank - 2],
-                              "the columns of A and the rows of B", NULL));
-    bert_shape batch[2] = {seen[0], seen[1]};
+    bert_shape seen[2] = {*a, *b};
+    for (int32_t i = 0; i < a->rank && a->rank > 1; i++) seen[0].dims[i] = a->dims[source_axis(&l, 0, a->rank, i)];
+    for (int32_t i = 0; i < b->rank && b->rank > 1; i++) seen[1].dims[i] = b->dims[source_axis(&l, 1, b->rank, i)];
     bert_shape shape;
-    batch[0].rank -= 2;
-    batch[1].rank -= 2;
-    BERT_TRY(bert_infer_broadcast(in, &batch[0], &batch[1], &shape));
-    if (a->rank > 1) BERT_TRY(bert_shape_append(in, &shape, seen[0].dims[seen[0].rank - 2]));
-    if (b->rank > 1) BERT_TRY(bert_shape_append(in, &shape, seen[1].dims[seen[1].rank - 1]));
+    BERT_TRY(bert_infer_product(in, &seen[0], &seen[1], &shape));
     bert_infer_give(in, 0, dtype, &shape);
     return BERT_OK;
 }
 
-/* An operand as MatMul sees it: dimensions and strides, at least two of each. */
-typedef struct operand_view {
-    int32_t rank;
-    int64_t dims[BERT_MAX_RANK], strides[BERT_MAX_RANK];
-} operand_view;
-
-static operand_view view_of(const bert_tensor *tensor, const layout *l, int32_t operand) {
-    operand_view view = {.rank = tensor->rank > 1 ? tensor->rank : 2};
-    int64_t strides[BERT_MAX_RANK] = {0};
-    bert_dense_strides(tensor->rank, tensor->dims, strides);
-    if (tensor->rank == 1) {
-        int32_t along = operand == 0 ? 1 : 0;
-        view.dims[0] = view.dims[1] = 1;
-        view.dims[along] = tensor->dims[0];
-        view.strides[along] = 1;
-        return view;
-    }
-    for (int32_t i = 0; i < view.rank; i++) {
-        int32_t axis = source_axis(l, operand, tensor->rank, i);
-        view.dims[i] = tensor->dims[axis];
-        view.strides[i] = strides[axis];
-    }
-    return view;
-}
-
-/* Strides of an operand's batch dimensions along those of the result, 0 where it is broadcast. */
-static void batch_strides(const operand_view *view, int32_t rank, int64_t out[BERT_MAX_RANK]) {
-    int32_t shift = rank - (view->rank - 2);
-    for (int32_t i = 0; i < rank; i++) {
-        out[i] = i < shift || view->dims[i - shift] == 1 ? 0 : view->strides[i - shift];
-    }
-}
-
 /* One matrix of a batch. */
-static void multiply_one(const bert_matrix *a, const bert_matrix *b, int64_t rows, int64_t depth, int64_t columns,
-                         double alpha, const bert_tensor *y, int64_t start, void *scratch) {
-    for (int64_t row = 0; row < rows; row += BERT_PRODUCT_ROWS) {
-        int64_t count = rows - row < BERT_PRODUCT_ROWS ? rows - row : BERT_PRODUCT_ROWS;
-        int64_t to = start + row * columns;
+static void multiply_one(const bert_batched_product *p, double alpha, const bert_tensor *y, void *scratch) {
+    for (int64_t row = 0; row < p->rows; row += BERT_PRODUCT_ROWS) {
+        int64_t count = p->rows - row < BERT_PRODUCT_ROWS ? p->rows - row : BERT_PRODUCT_ROWS;
+        int64_t to = p->start + row * p->columns;
         if (bert_dtype_is_float(y->dtype)) {
             double *sums = scratch;
-            bert_product_rows(a, b, row, count, depth, columns, sums);
-            for (int64_t i = 0; i < count * columns; i++) bert_store(y, to + i, alpha * sums[i]);
+            bert_product_rows(&p->a, &p->b, row, count, p->depth, p->columns, sums);
+            for (int64_t i = 0; i < count * p->columns; i++) bert_store(y, to + i, alpha * sums[i]);
         } else {
             uint64_t *sums = scratch;
-            bert_integer_product_rows(a, b, row, count, depth, columns, sums);
-            for (int64_t i = 0; i < count * columns; i++) bert_store_integer(y, to + i, (bert_integer)sums[i]);
+            bert_integer_product_rows(&p->a, &p->b, row, count, p->depth, p->columns, sums);
+            for (int64_t i = 0; i < count * p->columns; i++) bert_store_integer(y, to + i, (bert_integer)sums[i]);
         }
     }
 }
 
 bert_status bert_reference_matmul(const bert_reference_call *call) {
-    const bert_tensor *y = &call->outputs[0];
     layout l = layout_of(call->op->id, call->attributes, call->attribute_count);
-    operand_view a = view_of(&call->inputs[0], &l, 0);
-    operand_view b = view_of(&call->inputs[1], &l, 1);
-    int64_t rows = a.dims[a.rank - 2];
-    int64_t depth = a.dims[a.rank - 1];
-    int64_t columns = b.dims[b.rank - 1];
-    int32_t batch_rank = (a.rank > b.rank ? a.rank : b.rank) - 2;
-    int64_t strides[BERT_MAX_RANK] = {0};
-    if (bert_tensor_elements(y) == 0) return BERT_OK;
-    bert_loop loop = bert_loop_over(batch_rank, y->dims);
-    batch_strides(&a, batch_rank, strides);
-    bert_loop_add_strides(&loop, strides);
-    batch_strides(&b, batch_rank, strides);
-    bert_loop_add_strides(&loop, strides);
-    double alpha = call->op->id == BERT_OP_MS_FusedMatMul ? BERT_CALL_FLOAT(call, "alpha", 1.0F) : 1;
-    for (; loop.left; bert_loop_next(&loop)) {
-        bert_matrix left = {&call->inputs[0], loop.offset[0], a.strides[a.rank - 2], a.strides[a.rank - 1]};
-        bert_matrix right = {&call->inputs[1], loop.offset[1], b.strides[b.rank - 2], b.strides[b.rank - 1]};
-        multiply_one(&left, &right, rows, depth, columns, alpha, y, loop.position * rows * columns, call->workspace);
+    int32_t axes[2][BERT_MAX_RANK];
+    for (int32_t operand = 0; operand < 2; operand++) {
+        int32_t rank = call->inputs[operand].rank;
+        for (int32_t i = 0; i < rank; i++) axes[operand][i] = rank > 1 ? source_axis(&l, operand, rank, i) : i;
     }
+    double alpha = call->op->id == BERT_OP_MS_FusedMatMul ? BERT_CALL_FLOAT(call, "alpha", 1.0F) : 1;
+    bert_batched_product product = bert_batched_product_begin(&call->inputs[0], axes[0], &call->inputs[1], axes[1]);
+    while (bert_batched_product_step(&product)) multiply_one(&product, alpha, &call->outputs[0], call->workspace);
     return BERT_OK;
 }
 

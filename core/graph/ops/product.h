@@ -31,4 +31,19 @@ void bert_product_rows(const bert_matrix *a, const bert_matrix *b, int64_t row, 
 void bert_integer_product_rows(const bert_matrix *a, const bert_matrix *b, int64_t row, int64_t count, int64_t depth,
                                int64_t columns, uint64_t *scratch);
 
+/** MatMul of tensors, one pair of matrices after the other: batches are broadcast, a vector is a matrix. */
+typedef struct bert_batched_product {
+    int64_t rows, depth, columns;
+    bert_matrix a, b; /**< Of this step. */
+    bert_loop loop;   /**< `left` and `position` count the pairs; the result's matrix starts at `start`. */
+    int64_t start;
+    int64_t a_index, b_index; /**< Which matrix of its operand each is. */
+} bert_batched_product;
+
+/** `a_axes`, `b_axes`: operand dimension i is the tensor's dimension axes[i]; NULL: as they are. */
+bert_batched_product bert_batched_product_begin(const bert_tensor *a, const int32_t *a_axes, const bert_tensor *b,
+                                                const int32_t *b_axes);
+/** Whether there is a step left; when so, `a`, `b` and `start` are its own. */
+bool bert_batched_product_step(bert_batched_product *product);
+
 #endif

@@ -77,8 +77,10 @@ typedef struct bert_tensor_desc {
     const bert_constant *constant; /**< The content where it is known; else NULL. */
 } bert_tensor_desc;
 
-/** A node while it is planned. The pointers are good for the call of `plan` alone, those of `constant`s for the model's
- * life. */
+/**
+ * A node while it is planned. `inputs` and `outputs` are good for the call of `plan` alone. Names, attributes and
+ * constants with an id live as long as the prepared model, a constant with id 0 as long as the plan.
+ */
 typedef struct bert_op_node {
     const char *domain; /**< "" for ONNX's own ops, "com.microsoft", or "bertc" for canonical ones. */
     const char *op_type;

@@ -48,8 +48,8 @@ typedef struct bert_named_tensor {
     const char *name;
     bert_tensor tensor;
     /**
-     * Outputs: bytes at tensor.data when the caller owns them. With tensor.data NULL the session owns the result, which
-     * lives until the session's next run, bind or end. Not used for inputs.
+     * Outputs: bytes at tensor.data when the caller owns them. With 0, or tensor.data NULL, the session owns the result
+     * and sets tensor.data; it lives until the session's next run, bind or end. Not used for inputs.
      */
     size_t capacity_bytes;
 } bert_named_tensor;

@@ -1,0 +1,32 @@
+/* A graph for given shapes: every shape inferred, what became constant evaluated, branches chosen. */
+#ifndef BERT_RUNTIME_BIND_H
+#define BERT_RUNTIME_BIND_H
+
+#include "core/runtime/model.h"
+
+/** What a run is asked for. Arrays are by index of the graph's inputs or outputs. */
+typedef struct bert_request {
+    const bert_tensor *inputs; /**< Checked; data is read of inputs that decide shapes only. */
+    const bool *given;         /**< False: the input keeps its default. */
+    const bool *wanted;        /**< Outputs. */
+} bert_request;
+
+/** The bound graph. Everything in it lives in the arena that it was bound with, or in the model. */
+typedef struct bert_binding {
+    bert_value_info *infos;   /**< By value id; of values that the wanted outputs depend on. */
+    const bert_value **roots; /**< By value id: the value whose memory it is. A view's root is what it looks at. */
+    /** By value id: the model's constant that a known content is, or is a view of; NULL when it lies in the arena. */
+    const bert_constant **sources;
+    const bert_node **steps; /**< Nodes that must run, in order. */
+    size_t step_count;
+} bert_binding;
+
+/**
+ * Binds the graph. Content of values is known (info.constant) for constants of the model, for inputs that decide
+ * shapes, and for what follows from these; such constants have id 0 and lie in `arena`. BERT_INVALID_INPUT when the
+ * model can't take the shapes, with the node; BERT_UNSUPPORTED when a shape depends on what a kernel computes.
+ */
+bert_status bert_bind(const bert_model *model, const bert_request *request, bert_arena *arena, bert_binding *out,
+                      bert_error *error);
+
+#endif

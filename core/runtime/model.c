@@ -1,0 +1,155 @@
+#include "core/runtime/model.h"
+
+#include "core/base/error.h"
+#include "core/runtime/options.h"
+#include "core/runtime/weights.h"
+
+#include <string.h>
+
+/* The name of a dimension that is just a name; *out NULL for a number, an expression, or what has none. */
+static bool find_dim_name(bert_model *model, bert_dim dim, const char **out) {
+    char text[256];
+    *out = NULL;
+    if (bert_dim_known(dim)) return true;
+    bert_dim_format(model->graph->symbols, dim, text, sizeof text);
+    if (bert_dim_named(model->graph->symbols, text) != dim) return true;
+    *out = bert_arena_string(&model->arena, text, strlen(text));
+    return *out != NULL;
+}
+
+static bert_status describe(bert_model *model, const char *name, const bert_value *value, bert_model_tensor *out,
+                            bert_error *error) {
+    const bert_value_info *info = &value->info;
+    *out = (bert_model_tensor){
+        .name = name, .dtype = info->dtype, .rank = info->shape.rank, .optional = value->input_default != NULL};
+    for (int32_t i = 0; i < info->shape.rank; i++) {
+        out->dims[i] = bert_dim_known(info->shape.dims[i]) ? info->shape.dims[i] : -1;
+        if (!find_dim_name(model, info->shape.dims[i], &out->dim_names[i])) {
+            return bert_fail_memory(error, sizeof *out, "the model's inputs and outputs");
+        }
+    }
+    return BERT_OK;
+}
+
+static bert_status describe_inputs_and_outputs(bert_model *model, bert_error *error) {
+    const bert_graph *graph = model->graph;
+    model->inputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, (size_t)graph->input_count);
+    model->outputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, (size_t)graph->output_count);
+    if (!model->inputs || !model->outputs) {
+        return bert_fail_memory(error, sizeof(bert_model_tensor), "the model's inputs and outputs");
+    }
+    for (int32_t i = 0; i < graph->input_count; i++) {
+        BERT_TRY(describe(model, graph->inputs[i]->name, graph->inputs[i], &model->inputs[i], error));
+    }
+    for (int32_t i = 0; i < graph->output_count; i++) {
+        BERT_TRY(describe(model, graph->output_names[i], graph->outputs[i], &model->outputs[i], error));
+    }
+    return BERT_OK;
+}
+
+/* What a file does not say of its outputs, inference does. */
+static bert_status complete_outputs(bert_model *model, bert_error *error) {
+    for (int32_t i = 0; i < model->graph->output_count; i++) {
+        bert_model_tensor *output = &model->outputs[i];
+        if (output->dtype != BERT_DTYPE_UNDEFINED && output->rank >= 0) continue;
+        BERT_TRY(describe(model, output->name, model->graph->outputs[i], output, error));
+    }
+    return BERT_OK;
+}
+
+/* Inference and passes look at weights; until they are prepared none needs to be resident. */
+static void release_all_pages(const bert_graph *graph) {
+    for (const bert_graph_file *file = graph->files; file; file = file->next) {
+        bert_file_release_pages(&file->file, file->file.data, file->file.size);
+    }
+}
+
+static bert_status build(bert_model *model, const bert_model_source *source, const bert_model_options *options,
+                         bert_error *error) {
+    bert_model_source own = *source;
+    own.read_files = options->read_files;
+    own.external_data_folder = options->external_data_folder;
+    own.allocator = &model->allocator;
+    own.log = &model->log;
+    BERT_TRY(model->composition->load(&own, &model->graph, error));
+    model->promoted = options->promote_to_double;
+    if (model->promoted) BERT_TRY(bert_promote_to_double(model->graph, error));
+    BERT_TRY(describe_inputs_and_outputs(model, error));
+    BERT_TRY(bert_infer_graph(model->graph, error));
+    BERT_TRY(complete_outputs(model, error));
+    if (model->composition->run_passes && !model->promoted && !options->no_passes) {
+        BERT_TRY(model->composition->run_passes(model->graph, &model->log, &model->pass_report, error));
+    }
+    BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));
+    release_all_pages(model->graph);
+    return BERT_OK;
+}
+
+bert_status bert_model_load_composed(const bert_composition *composition, const bert_model_source *source,
+                                     const bert_model_options *options, bert_model **out, bert_error *error) {
+    bert_model_options own;
+    *out = NULL;
+    BERT_TRY(bert_read_options(&own, sizeof own, options, "bert_model_options", error));
+    const bert_allocator *allocator = own.allocator ? own.allocator : &bert_default_allocator;
+    bert_model *model = bert_allocate(allocator, sizeof *model, _Alignof(bert_model));
+    if (!model) return bert_fail_memory(error, sizeof *model, "a model");
+    memset(model, 0, sizeof *model);
+    atomic_init(&model->holds, 1);
+    model->allocator = *allocator;
+    if (own.log) model->log = *own.log;
+    model->composition = composition;
+    bert_arena_init(&model->arena, &model->allocator);
+    if (pthread_mutex_init(&model->mutex, NULL) != 0) {
+        bert_deallocate(allocator, model, sizeof *model, _Alignof(bert_model));
+        return bert_fail(error, BERT_OUT_OF_MEMORY, "could not make the lock of a model");
+    }
+    bert_status status = build(model, source, &own, error);
+    if (status != BERT_OK) {
+        bert_model_free(model);
+        return status;
+    }
+    *out = model;
+    return BERT_OK;
+}
+
+void bert_model_hold(bert_model *model) {
+    atomic_fetch_add_explicit(&model->holds, 1, memory_order_relaxed);
+}
+
+void bert_model_free(bert_model *model) {
+    if (!model || atomic_fetch_sub_explicit(&model->holds, 1, memory_order_acq_rel) != 1) return;
+    bert_weights_free_all(model);
+    bert_graph_free(model->graph);
+    bert_arena_free(&model->arena);
+    pthread_mutex_destroy(&model->mutex);
+    bert_allocator allocator = model->allocator;
+    bert_deallocate(&allocator, model, sizeof *model, _Alignof(bert_model));
+}
+
+const bert_graph *bert_model_graph(const bert_model *model) {
+    return model->graph;
+}
+
+const struct bert_pass_report *bert_model_pass_report(const bert_model *model) {
+    return model->pass_report;
+}
+
+size_t bert_model_input_count(const bert_model *model) {
+    return (size_t)model->graph->input_count;
+}
+
+size_t bert_model_output_count(const bert_model *model) {
+    return (size_t)model->graph->output_count;
+}
+
+bert_status bert_model_input(const bert_model *model, size_t index, bert_model_tensor *out) {
+    if (index >= bert_model_input_count(model)) return BERT_INVALID_ARGUMENT;
+    *out = model->inputs[index];
+    return BERT_OK;
+}
+
+bert_status bert_model_output(const bert_model *model, size_t index, bert_model_tensor *out) {
+    if (index >= bert_model_output_count(model)) return BERT_INVALID_ARGUMENT;
+    *out = model->outputs[index];
+    return BERT_OK;
+}

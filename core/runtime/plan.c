@@ -1,0 +1,438 @@
+#include "core/runtime/plan.h"
+
+#include "core/base/error.h"
+#include "core/runtime/memory_plan.h"
+#include "core/runtime/op_node.h"
+
+#include <string.h>
+
+/* What is needed until the outputs were handed over. */
+#define AFTER_LAST_STEP INT32_MAX
+
+typedef struct planner {
+    bert_plan *plan;
+    bert_context *context;
+    const bert_graph *graph;
+    bert_binding binding;
+    bert_arena scratch;
+    uint32_t *storage_of; /* by value id */
+    int32_t *last_read;   /* by id of a root: the last step that reads it; -1 for none */
+    size_t storage_capacity;
+    const bert_constant **kept; /* by value id: a constant that outlives the binding */
+    bert_error *error;
+} planner;
+
+static bert_status no_memory(const planner *p) {
+    return bert_fail(p->error, BERT_OUT_OF_MEMORY, "could not allocate memory for a plan");
+}
+
+static size_t bytes_of(const bert_tensor *tensor) {
+    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+}
+
+static const bert_value_info *info_of(const planner *p, const bert_value *value) {
+    return &p->binding.infos[value->id];
+}
+
+static bert_tensor tensor_of(const bert_value_info *info) {
+    bert_tensor tensor = {.dtype = info->dtype, .rank = info->shape.rank};
+    for (int32_t i = 0; i < info->shape.rank; i++) tensor.dims[i] = info->shape.dims[i];
+    return tensor;
+}
+
+static uint32_t add_storage(planner *p, bert_storage_kind kind, size_t bytes, int32_t first, int32_t last) {
+    uint32_t index = (uint32_t)p->plan->storage_count++;
+    p->plan->storages[index] = (bert_storage){.kind = kind, .index = -1, .bytes = bytes, .first = first, .last = last};
+    return index;
+}
+
+/* ---- Known content ---------------------------------------------------------------------------------------------- */
+
+/* The constant behind a value, moved out of the binding's arena on first use. */
+static bert_status keep_constant(planner *p, const bert_value *value, const bert_constant **out) {
+    const bert_constant *constant = info_of(p, value)->constant;
+    if (p->kept[value->id]) {
+        *out = p->kept[value->id];
+        return BERT_OK;
+    }
+    if (constant != p->binding.sources[value->id]) {
+        bert_constant *copy = BERT_ARENA_NEW(&p->plan->memory, bert_constant);
+        if (!copy) return no_memory(p);
+        *copy = *constant;
+        if (!p->binding.sources[value->id] && constant->bytes) {
+            unsigned char *data = bert_arena_allocate(&p->plan->memory, constant->bytes, BERT_ALIGNMENT);
+            if (!data) return no_memory(p);
+            memcpy(data, constant->data, constant->bytes);
+            copy->data = data;
+        }
+        constant = copy;
+    }
+    *out = p->kept[value->id] = constant;
+    return BERT_OK;
+}
+
+static bert_status add_constant_storage(planner *p, const bert_value *value, uint32_t *out) {
+    *out = p->storage_of[value->id];
+    if (*out != BERT_NO_STORAGE) return BERT_OK;
+    const bert_constant *constant = NULL, *source = p->binding.sources[value->id];
+    BERT_TRY(keep_constant(p, value, &constant));
+    void *data = (void *)constant->data; /* kernels only read it */
+    if (source) BERT_TRY(bert_weights_resident(p->plan->weights, p->context, source, &data, p->error));
+    *out = add_storage(p, BERT_STORAGE_CONSTANT, constant->bytes, 0, AFTER_LAST_STEP);
+    p->plan->storages[*out].base = data;
+    p->plan->storages[*out].index = source ? 0 : 1; /* 1: to be uploaded where memory is not the host's */
+    p->storage_of[value->id] = *out;
+    return BERT_OK;
+}
+
+/* With a device of its own memory, folded content goes there in one block that the plan owns. */
+static bert_status upload_constants(planner *p) {
+    bert_plan *plan = p->plan;
+    const bert_opened_device *device = plan->weights->device;
+    if (device->properties.host_memory) return BERT_OK;
+    size_t bytes = 0;
+    for (size_t i = 0; i < plan->storage_count; i++) {
+        const bert_storage *storage = &plan->storages[i];
+        if (storage->kind != BERT_STORAGE_CONSTANT || storage->index != 1) continue;
+        bytes += (storage->bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
+    }
+    if (bytes == 0) return BERT_OK;
+    BERT_TRY(device->backend->memory_allocate(device->device, bytes, &plan->device_constants, p->error));
+    plan->device_constant_bytes = bytes;
+    unsigned char *at = plan->device_constants;
+    for (size_t i = 0; i < plan->storage_count; i++) {
+        bert_storage *storage = &plan->storages[i];
+        if (storage->kind != BERT_STORAGE_CONSTANT || storage->index != 1) continue;
+        if (storage->bytes) {
+            BERT_TRY(device->backend->upload(p->context, at, storage->base, storage->bytes, p->error));
+        }
+        storage->base = at;
+        at += (storage->bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
+    }
+    return BERT_OK;
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------------------------ */
+
+static bert_status find_last_reads(planner *p) {
+    const bert_binding *binding = &p->binding;
+    for (uint32_t i = 0; i < p->graph->value_count; i++) p->last_read[i] = -1;
+    for (size_t s = 0; s < binding->step_count; s++) {
+        const bert_node *node = binding->steps[s];
+        for (int32_t i = 0; i < node->input_count; i++) {
+            if (node->inputs[i]) p->last_read[binding->roots[node->inputs[i]->id]->id] = (int32_t)s;
+        }
+    }
+    for (int32_t i = 0; i < p->graph->output_count; i++) {
+        if (!p->plan->request.wanted[i]) continue;
+        p->last_read[binding->roots[p->graph->outputs[i]->id]->id] = AFTER_LAST_STEP;
+    }
+    return BERT_OK;
+}
+
+/* Shows the backend the node with constants that outlive the binding. */
+static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step *step) {
+    for (int32_t i = 0; i < node->input_count; i++) {
+        const bert_value *input = node->inputs[i];
+        const bert_constant *constant = NULL;
+        if (!input || !info_of(p, input)->constant) continue;
+        BERT_TRY(keep_constant(p, input, &constant));
+        p->binding.infos[input->id].constant = constant;
+    }
+    bert_op_node shown;
+    BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
+    const bert_weights *weights = p->plan->weights;
+    bert_status status =
+        weights->device->backend->plan(weights->prepared, p->context, &shown, BERT_PLAN_BIND, &step->plan, p->error);
+    if (status != BERT_OK) return bert_fail_in_node(p->error, status, node);
+    step->flops = bert_count_flops(&shown);
+    return BERT_OK;
+}
+
+static bert_status place_inputs(planner *p, const bert_node *node, bert_plan_step *step) {
+    uint32_t *storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, uint32_t, (size_t)node->input_count);
+    step->inputs = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_tensor, (size_t)node->input_count);
+    step->input_storages = storages;
+    if (!step->inputs || !storages) return no_memory(p);
+    for (int32_t i = 0; i < node->input_count; i++) {
+        const bert_value *input = node->inputs[i];
+        storages[i] = BERT_NO_STORAGE;
+        if (!input) continue;
+        step->inputs[i] = tensor_of(info_of(p, input));
+        if (!info_of(p, input)->constant) {
+            storages[i] = p->storage_of[p->binding.roots[input->id]->id];
+        } else if (i >= 64 || !(step->plan.unread_inputs >> i & 1)) {
+            BERT_TRY(add_constant_storage(p, input, &storages[i]));
+        }
+    }
+    return BERT_OK;
+}
+
+/* The storage that output 0 may take over: this step is the last to need it, and reads it once. */
+static uint32_t find_in_place(const planner *p, const bert_plan_step *step, int32_t index, size_t bytes) {
+    int32_t input = step->plan.in_place - 1;
+    if (input < 0 || input >= step->node->input_count) return BERT_NO_STORAGE;
+    uint32_t candidate = step->input_storages[input];
+    if (candidate == BERT_NO_STORAGE) return BERT_NO_STORAGE;
+    const bert_storage *storage = &p->plan->storages[candidate];
+    if (storage->kind != BERT_STORAGE_ARENA || storage->last != index || storage->bytes != bytes) {
+        return BERT_NO_STORAGE;
+    }
+    for (int32_t i = 0; i < step->node->input_count; i++) {
+        if (i != input && step->input_storages[i] == candidate) return BERT_NO_STORAGE;
+    }
+    return candidate;
+}
+
+static bert_status place_outputs(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
+    uint32_t *storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, uint32_t, (size_t)node->output_count);
+    step->outputs = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_tensor, (size_t)node->output_count);
+    step->output_storages = storages;
+    if (!step->outputs || !storages) return no_memory(p);
+    for (int32_t i = 0; i < node->output_count; i++) {
+        const bert_value *output = node->outputs[i];
+        storages[i] = BERT_NO_STORAGE;
+        if (!output) continue;
+        step->outputs[i] = tensor_of(info_of(p, output));
+        size_t bytes = bytes_of(&step->outputs[i]);
+        int32_t last = p->last_read[output->id] > index ? p->last_read[output->id] : index;
+        uint32_t storage = i == 0 ? find_in_place(p, step, index, bytes) : BERT_NO_STORAGE;
+        if (storage != BERT_NO_STORAGE) {
+            p->plan->storages[storage].last = last;
+        } else {
+            storage = add_storage(p, BERT_STORAGE_ARENA, bytes, index, last);
+        }
+        storages[i] = p->storage_of[output->id] = storage;
+    }
+    return BERT_OK;
+}
+
+static bert_status plan_steps(planner *p) {
+    bert_plan *plan = p->plan;
+    plan->steps = BERT_ARENA_NEW_ARRAY(&plan->memory, bert_plan_step, p->binding.step_count);
+    if (!plan->steps) return no_memory(p);
+    for (size_t s = 0; s < p->binding.step_count; s++) {
+        const bert_node *node = p->binding.steps[s];
+        bert_plan_step *step = &plan->steps[plan->step_count];
+        step->node = node;
+        BERT_TRY(plan_kernel(p, node, step));
+        plan->step_count++; /* from here on bert_plan_free releases its state */
+        BERT_TRY(place_inputs(p, node, step));
+        BERT_TRY(place_outputs(p, node, step, (int32_t)s));
+    }
+    return BERT_OK;
+}
+
+/* ---- Inputs, outputs, memory ------------------------------------------------------------------------------------ */
+
+static void add_input_storages(planner *p) {
+    for (int32_t i = 0; i < p->graph->input_count; i++) {
+        const bert_value *input = p->graph->inputs[i];
+        if (info_of(p, input)->constant || p->last_read[input->id] < 0) continue;
+        uint32_t storage =
+            add_storage(p, BERT_STORAGE_INPUT, bytes_of(&p->plan->request.inputs[i]), 0, p->last_read[input->id]);
+        p->plan->storages[storage].index = i;
+        p->storage_of[input->id] = storage;
+    }
+}
+
+/* An output is written into its buffer by the kernel that makes it; what no kernel makes, and what another output's
+ * buffer holds already, is copied after the run. */
+static bert_status add_output(planner *p, int32_t index) {
+    bert_plan *plan = p->plan;
+    const bert_value *value = p->graph->outputs[index];
+    int32_t number = (int32_t)plan->output_count;
+    bert_plan_output *output = &plan->outputs[plan->output_count++];
+    *output = (bert_plan_output){.index = index, .tensor = tensor_of(info_of(p, value))};
+    output->bytes = bytes_of(&output->tensor);
+    if (info_of(p, value)->constant) {
+        BERT_TRY(add_constant_storage(p, value, &output->source));
+    } else {
+        output->source = p->storage_of[p->binding.roots[value->id]->id];
+    }
+    bert_storage *source = &plan->storages[output->source];
+    if (source->kind == BERT_STORAGE_ARENA) {
+        source->kind = BERT_STORAGE_OUTPUT;
+        source->index = number;
+        output->storage = output->source;
+        return BERT_OK;
+    }
+    output->storage = add_storage(p, BERT_STORAGE_OUTPUT, output->bytes, AFTER_LAST_STEP, AFTER_LAST_STEP);
+    plan->storages[output->storage].index = number;
+    return BERT_OK;
+}
+
+static bert_status add_outputs(planner *p) {
+    p->plan->outputs = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_plan_output, (size_t)p->graph->output_count);
+    if (!p->plan->outputs) return no_memory(p);
+    for (int32_t i = 0; i < p->graph->output_count; i++) {
+        if (p->plan->request.wanted[i]) BERT_TRY(add_output(p, i));
+    }
+    return BERT_OK;
+}
+
+static bert_status lay_out(planner *p) {
+    bert_plan *plan = p->plan;
+    size_t count = 0;
+    bert_memory_block *blocks =
+        BERT_ARENA_NEW_ARRAY(&p->scratch, bert_memory_block, plan->storage_count + plan->step_count);
+    if (!blocks) return no_memory(p);
+    for (size_t i = 0; i < plan->storage_count; i++) {
+        const bert_storage *storage = &plan->storages[i];
+        if (storage->kind == BERT_STORAGE_CONSTANT) continue;
+        /* Inputs and outputs have a place as well, for callers whose buffers can't be used as they are. */
+        blocks[count++] = (bert_memory_block){.bytes = storage->bytes, .first = storage->first, .last = storage->last};
+    }
+    for (size_t s = 0; s < plan->step_count; s++) {
+        blocks[count++] =
+            (bert_memory_block){.bytes = plan->steps[s].plan.workspace_bytes, .first = (int32_t)s, .last = (int32_t)s};
+    }
+    BERT_TRY(bert_memory_plan(blocks, count, &p->scratch, &plan->arena_bytes, p->error));
+    count = 0;
+    for (size_t i = 0; i < plan->storage_count; i++) {
+        if (plan->storages[i].kind != BERT_STORAGE_CONSTANT) plan->storages[i].offset = blocks[count++].offset;
+    }
+    for (size_t s = 0; s < plan->step_count; s++) plan->steps[s].workspace_offset = blocks[count++].offset;
+    return BERT_OK;
+}
+
+/* ---- What a plan is for ----------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 29;
+}
+
+static uint64_t mix_bytes(uint64_t hash, const unsigned char *bytes, size_t count) {
+    for (; count >= 8; bytes += 8, count -= 8) {
+        uint64_t word;
+        memcpy(&word, bytes, 8);
+        hash = mix(hash, word);
+    }
+    for (; count; bytes++, count--) hash = mix(hash, *bytes);
+    return hash;
+}
+
+uint64_t bert_request_key(const bert_model *model, const bert_request *request) {
+    uint64_t hash = 0;
+    for (int32_t i = 0; i < model->graph->input_count; i++) {
+        hash = mix(hash, request->given[i]);
+        if (!request->given[i]) continue;
+        const bert_tensor *input = &request->inputs[i];
+        hash = mix(hash, (uint64_t)input->rank);
+        for (int32_t d = 0; d < input->rank; d++) hash = mix(hash, (uint64_t)input->dims[d]);
+        if (model->deciders.inputs[i]) hash = mix_bytes(hash, input->data, bytes_of(input));
+    }
+    for (int32_t i = 0; i < model->graph->output_count; i++) hash = mix(hash, request->wanted[i]);
+    return hash;
+}
+
+static bool same_input(const bert_tensor *a, const bert_tensor *b, bool by_content) {
+    if (a->rank != b->rank) return false;
+    for (int32_t d = 0; d < a->rank; d++) {
+        if (a->dims[d] != b->dims[d]) return false;
+    }
+    size_t bytes = by_content ? bytes_of(a) : 0;
+    return bytes == 0 || memcmp(a->data, b->data, bytes) == 0;
+}
+
+bool bert_plan_is_for(const bert_plan *plan, uint64_t key, const bert_request *request) {
+    const bert_model *model = plan->weights->model;
+    if (plan->key != key) return false;
+    for (int32_t i = 0; i < model->graph->input_count; i++) {
+        if (plan->request.given[i] != request->given[i]) return false;
+        if (!request->given[i]) continue;
+        if (!same_input(&plan->request.inputs[i], &request->inputs[i], model->deciders.inputs[i])) return false;
+    }
+    for (int32_t i = 0; i < model->graph->output_count; i++) {
+        if (plan->request.wanted[i] != request->wanted[i]) return false;
+    }
+    return true;
+}
+
+static bert_status copy_request(planner *p, const bert_request *request) {
+    bert_arena *memory = &p->plan->memory;
+    size_t inputs = (size_t)p->graph->input_count, outputs = (size_t)p->graph->output_count;
+    bert_tensor *tensors = BERT_ARENA_NEW_ARRAY(memory, bert_tensor, inputs);
+    bool *given = BERT_ARENA_NEW_ARRAY(memory, bool, inputs), *wanted = BERT_ARENA_NEW_ARRAY(memory, bool, outputs);
+    if (!tensors || !given || !wanted) return no_memory(p);
+    for (size_t i = 0; i < inputs; i++) {
+        given[i] = request->given[i];
+        if (!given[i]) continue;
+        tensors[i] = request->inputs[i];
+        tensors[i].data = NULL;
+        if (!p->plan->weights->model->deciders.inputs[i]) continue;
+        size_t bytes = bytes_of(&tensors[i]);
+        tensors[i].data = bert_arena_allocate(memory, bytes, BERT_ALIGNMENT);
+        if (!tensors[i].data) return no_memory(p);
+        if (bytes) memcpy(tensors[i].data, request->inputs[i].data, bytes);
+    }
+    for (size_t i = 0; i < outputs; i++) wanted[i] = request->wanted[i];
+    p->plan->request = (bert_request){.inputs = tensors, .given = given, .wanted = wanted};
+    return BERT_OK;
+}
+
+/* ---- Making and freeing ----------------------------------------------------------------------------------------- */
+
+/* No value has more than one storage; inputs, and outputs that are copied, may add one each. */
+static bert_status allocate_tables(planner *p) {
+    size_t values = p->graph->value_count;
+    p->storage_of = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
+    p->last_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
+    p->kept = BERT_ARENA_NEW_ARRAY(&p->scratch, const bert_constant *, values);
+    size_t most = (size_t)p->graph->input_count + (size_t)p->graph->output_count;
+    for (size_t s = 0; s < p->binding.step_count; s++) {
+        most += (size_t)p->binding.steps[s]->input_count + (size_t)p->binding.steps[s]->output_count;
+    }
+    most += (size_t)p->graph->output_count; /* constants that are outputs */
+    p->plan->storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_storage, most);
+    if (!p->storage_of || !p->last_read || !p->kept || !p->plan->storages) return no_memory(p);
+    for (size_t i = 0; i < values; i++) p->storage_of[i] = BERT_NO_STORAGE;
+    return BERT_OK;
+}
+
+static bert_status build(planner *p, const bert_request *request) {
+    BERT_TRY(copy_request(p, request));
+    BERT_TRY(bert_bind(p->plan->weights->model, &p->plan->request, &p->scratch, &p->binding, p->error));
+    BERT_TRY(allocate_tables(p));
+    BERT_TRY(find_last_reads(p));
+    add_input_storages(p);
+    BERT_TRY(plan_steps(p));
+    BERT_TRY(add_outputs(p));
+    BERT_TRY(upload_constants(p));
+    return lay_out(p);
+}
+
+bert_status bert_plan_create(bert_weights *weights, bert_context *context, const bert_request *request, bert_plan **out,
+                             bert_error *error) {
+    const bert_allocator *allocator = &weights->model->allocator;
+    bert_plan *plan = bert_allocate(allocator, sizeof *plan, _Alignof(bert_plan));
+    if (!plan) return bert_fail_memory(error, sizeof *plan, "a plan");
+    *plan = (bert_plan){.weights = weights, .key = bert_request_key(weights->model, request)};
+    bert_arena_init(&plan->memory, allocator);
+    planner p = {.plan = plan, .context = context, .graph = weights->model->graph, .error = error};
+    bert_arena_init(&p.scratch, allocator);
+    bert_status status = build(&p, request);
+    bert_arena_free(&p.scratch);
+    if (status != BERT_OK) {
+        bert_plan_free(plan);
+        return status;
+    }
+    *out = plan;
+    return BERT_OK;
+}
+
+void bert_plan_free(bert_plan *plan) {
+    if (!plan) return;
+    for (size_t s = 0; s < plan->step_count; s++) {
+        const bert_op_plan *kernel = &plan->steps[s].plan;
+        if (kernel->release_state) kernel->release_state(kernel->state);
+    }
+    const bert_opened_device *device = plan->weights->device;
+    if (plan->device_constants) {
+        device->backend->memory_free(device->device, plan->device_constants, plan->device_constant_bytes);
+    }
+    const bert_allocator *allocator = &plan->weights->model->allocator;
+    bert_arena_free(&plan->memory);
+    bert_deallocate(allocator, plan, sizeof *plan, _Alignof(bert_plan));
+}

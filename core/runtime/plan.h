@@ -1,0 +1,82 @@
+/* A plan: the kernels that give wanted outputs for given shapes, and where everything lies while they run. */
+#ifndef BERT_RUNTIME_PLAN_H
+#define BERT_RUNTIME_PLAN_H
+
+#include "core/runtime/bind.h"
+#include "core/runtime/weights.h"
+
+#include <bert/session.h>
+
+typedef enum bert_storage_kind {
+    BERT_STORAGE_ARENA,   /**< Activations and workspace, at `offset` of the session's arena. */
+    BERT_STORAGE_INPUT,   /**< The caller's input `index` of the graph, or a copy of it at `offset`. */
+    BERT_STORAGE_OUTPUT,  /**< The caller's buffer of plan output `index`, or at `offset`. */
+    BERT_STORAGE_CONSTANT /**< Known content, at `base`. */
+} bert_storage_kind;
+
+/** Memory that one value and its views take. */
+typedef struct bert_storage {
+    bert_storage_kind kind;
+    int32_t index;
+    size_t bytes;
+    int32_t first, last; /**< Steps between which the content is needed. */
+    size_t offset;
+    void *base; /**< Where it is in the run that goes on. */
+} bert_storage;
+
+/** No storage: an absent tensor, or a constant that the kernel does not read. */
+#define BERT_NO_STORAGE UINT32_MAX
+
+/** One kernel. */
+typedef struct bert_plan_step {
+    const bert_node *node;
+    bert_op_plan plan;
+    bert_tensor *inputs, *outputs; /**< `data` is filled in by each run. */
+    const uint32_t *input_storages, *output_storages;
+    size_t workspace_offset; /**< In the arena. */
+    int64_t flops;
+    int64_t nanoseconds, runs; /**< Since the profile was reset. */
+} bert_plan_step;
+
+/** One wanted output. */
+typedef struct bert_plan_output {
+    int32_t index;      /**< Among the graph's outputs. */
+    bert_tensor tensor; /**< Type and shape. */
+    size_t bytes;
+    uint32_t storage; /**< Of kind BERT_STORAGE_OUTPUT. */
+    uint32_t source;  /**< Where the content is; another storage when it must be copied after the run. */
+} bert_plan_output;
+
+/** Read-only between runs, save for storages' bases, tensors' data and times. Used by one session. */
+typedef struct bert_plan {
+    bert_arena memory; /**< Everything here. */
+    bert_weights *weights;
+    bert_plan_step *steps;
+    size_t step_count;
+    bert_storage *storages;
+    size_t storage_count;
+    bert_plan_output *outputs;
+    size_t output_count;
+    size_t arena_bytes; /**< That a run needs. */
+    void *device_constants;
+    size_t device_constant_bytes;
+    /* What the plan is for. */
+    uint64_t key;
+    bert_request request; /**< Copies; data of inputs that decide shapes only. */
+    uint64_t last_use;    /**< The cache's clock. */
+} bert_plan;
+
+/** The hash of what a plan is for. */
+uint64_t bert_request_key(const bert_model *model, const bert_request *request);
+/** Whether the plan is for this. Allocates nothing. */
+bool bert_plan_is_for(const bert_plan *plan, uint64_t key, const bert_request *request);
+
+/** Binds the request on prepared weights for a session's context. Free with bert_plan_free, before the context. */
+bert_status bert_plan_create(bert_weights *weights, bert_context *context, const bert_request *request, bert_plan **out,
+                             bert_error *error);
+void bert_plan_free(bert_plan *plan);
+
+/** The plan that the session bound or ran last, for inspect; NULL when there is none. Lives until the next bind. */
+const bert_plan *bert_session_plan(const bert_session *session);
+
+#endif

@@ -1,0 +1,261 @@
+#include "core/runtime/session.h"
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/runtime/options.h"
+#include "core/runtime/text.h"
+
+#include <string.h>
+
+enum { DEFAULT_PLANS = 16, MOST_PLANS = 1 << 16 };
+
+/* ---- Choosing a provider ---------------------------------------------------------------------------------------- */
+
+static const bert_backend *find_backend(const bert_composition *composition, const char *name, size_t length) {
+    for (size_t i = 0; i < composition->backend_count; i++) {
+        const bert_backend *backend = composition->backends[i];
+        if (strlen(backend->name) == length && memcmp(backend->name, name, length) == 0) return backend;
+    }
+    return NULL;
+}
+
+/* Why providers were passed over, for the log and for the error when none is left. */
+static void note_reason(const bert_model *model, char *reasons, size_t capacity, const char *name, size_t length,
+                        const char *reason) {
+    int shown = length < 100 ? (int)length : 100;
+    bert_log_write(&model->log, BERT_LOG_NOTICE, "provider %.*s: %s", shown, name, reason);
+    bert_append_text(reasons, capacity, "%sprovider %.*s: %s", reasons[0] ? "; " : "", shown, name, reason);
+}
+
+static bert_status try_backend(bert_session *session, const bert_backend *backend, bert_error *error) {
+    const bert_session_options *options = &session->options;
+    BERT_TRY(bert_weights_get(session->model, backend, options->precision, options->deterministic, &session->weights,
+                              error));
+    bert_context_options context = {
+        .struct_size = sizeof context, .threads = options->threads, .quant_scope = options->quant_scope};
+    return backend->context_create(session->weights->prepared, &context, &session->context, error);
+}
+
+static bert_status choose_backend(bert_session *session, const char *providers, bert_error *error) {
+    const bert_model *model = session->model;
+    char reasons[BERT_ERROR_MESSAGE_BYTES] = "";
+    for (const char *at = providers; *at;) {
+        at += strspn(at, ", \t");
+        size_t length = strcspn(at, ", \t");
+        if (length == 0) break;
+        const bert_backend *backend = find_backend(model->composition, at, length);
+        if (!backend) {
+            note_reason(model, reasons, sizeof reasons, at, length, "not in this build");
+        } else {
+            bert_error reason = {0};
+            bert_status status = try_backend(session, backend, &reason);
+            if (status == BERT_OK) return BERT_OK;
+            if (status != BERT_UNSUPPORTED) {
+                return bert_fail(error, status, "provider %s: %s", backend->name, reason.message);
+            }
+            note_reason(model, reasons, sizeof reasons, at, length, reason.message);
+        }
+        at += length;
+    }
+    if (!reasons[0]) return bert_fail(error, BERT_INVALID_ARGUMENT, "the list of providers is empty");
+    return bert_fail(error, BERT_UNSUPPORTED, "no provider can run this model: %s", reasons);
+}
+
+/* ---- Making and freeing ----------------------------------------------------------------------------------------- */
+
+static bert_status check_options(const bert_model *model, bert_session_options *options, bert_error *error) {
+    if (!options->providers) options->providers = model->composition->backends[0]->name;
+    if (options->plan_cache == 0) options->plan_cache = DEFAULT_PLANS;
+    if (options->plan_cache < 0 || options->plan_cache > MOST_PLANS) {
+        return bert_fail(error, BERT_INVALID_ARGUMENT, "plan_cache is %d: it must be between 0 and %d",
+                         options->plan_cache, MOST_PLANS);
+    }
+    if ((unsigned)options->precision > BERT_PRECISION_FP8 || (unsigned)options->quant_scope > BERT_QUANT_SCOPE_TOKEN ||
+        (unsigned)options->padded_rows > BERT_PADDED_ROWS_UNDEFINED) {
+        return bert_fail(error, BERT_INVALID_ARGUMENT,
+                         "precision, quant_scope or padded_rows is not a value of its type");
+    }
+    if (model->promoted && options->precision != BERT_PRECISION_FP64) {
+        return bert_fail(error, BERT_INVALID_ARGUMENT,
+                         "the model was promoted to double: its sessions need precision fp64");
+    }
+    if (!model->promoted && options->precision == BERT_PRECISION_FP64) {
+        return bert_fail(error, BERT_INVALID_ARGUMENT,
+                         "precision fp64 needs a model that was loaded with promote_to_double");
+    }
+    return BERT_OK;
+}
+
+static bert_status allocate_tables(bert_session *session, bert_error *error) {
+    bert_arena *memory = &session->memory;
+    size_t inputs = (size_t)session->model->graph->input_count, outputs = (size_t)session->model->graph->output_count;
+    session->plan_capacity = (size_t)session->options.plan_cache;
+    session->inputs = BERT_ARENA_NEW_ARRAY(memory, bert_tensor, inputs);
+    session->given = BERT_ARENA_NEW_ARRAY(memory, bool, inputs);
+    session->wanted = BERT_ARENA_NEW_ARRAY(memory, bool, outputs);
+    session->output_indices = BERT_ARENA_NEW_ARRAY(memory, int32_t, outputs);
+    session->plans = BERT_ARENA_NEW_ARRAY(memory, bert_plan *, session->plan_capacity);
+    if (!session->inputs || !session->given || !session->wanted || !session->output_indices || !session->plans) {
+        return bert_fail_memory(error, sizeof *session, "a session");
+    }
+    return BERT_OK;
+}
+
+bert_status bert_session_create(bert_model *model, const bert_session_options *options, bert_session **out,
+                                bert_error *error) {
+    bert_session_options own;
+    *out = NULL;
+    if (!model) return bert_fail(error, BERT_INVALID_ARGUMENT, "a session needs a model");
+    BERT_TRY(bert_read_options(&own, sizeof own, options, "bert_session_options", error));
+    BERT_TRY(check_options(model, &own, error));
+    bert_session *session = bert_allocate(&model->allocator, sizeof *session, _Alignof(bert_session));
+    if (!session) return bert_fail_memory(error, sizeof *session, "a session");
+    *session = (bert_session){.model = model, .options = own};
+    bert_model_hold(model);
+    bert_arena_init(&session->memory, &model->allocator);
+    bert_status status = allocate_tables(session, error);
+    if (status == BERT_OK) status = choose_backend(session, own.providers, error);
+    session->options.providers = NULL; /* the caller's string */
+    if (status != BERT_OK) {
+        bert_session_free(session);
+        return status;
+    }
+    *out = session;
+    return BERT_OK;
+}
+
+static void free_device_memory(bert_session *session, void *memory, size_t bytes) {
+    const bert_opened_device *device = session->weights->device;
+    if (device->properties.host_memory) {
+        bert_deallocate(&session->model->allocator, memory, bytes, BERT_ALIGNMENT);
+    } else if (memory) {
+        device->backend->memory_free(device->device, memory, bytes);
+    }
+}
+
+void bert_session_free(bert_session *session) {
+    if (!session) return;
+    bert_model *model = session->model;
+    for (size_t i = 0; i < session->plan_count; i++) bert_plan_free(session->plans[i]);
+    if (session->arena) free_device_memory(session, session->arena, session->arena_bytes);
+    bert_deallocate(&model->allocator, session->host_outputs, session->host_output_bytes, BERT_ALIGNMENT);
+    if (session->context) session->weights->device->backend->context_free(session->context);
+    bert_arena_free(&session->memory);
+    bert_deallocate(&model->allocator, session, sizeof *session, _Alignof(bert_session));
+    bert_model_free(model);
+}
+
+const char *bert_session_provider(const bert_session *session) {
+    return session->weights->device->backend->name;
+}
+
+const bert_plan *bert_session_plan(const bert_session *session) {
+    return session->current;
+}
+
+/* ---- Plans ------------------------------------------------------------------------------------------------------ */
+
+static bert_status allocate_device_memory(bert_session *session, size_t bytes, void **out, bert_error *error) {
+    const bert_opened_device *device = session->weights->device;
+    if (!device->properties.host_memory) {
+        return device->backend->memory_allocate(device->device, bytes, out, error);
+    }
+    *out = bert_allocate(&session->model->allocator, bytes, BERT_ALIGNMENT);
+    return *out ? BERT_OK : bert_fail_memory(error, bytes, "activations");
+}
+
+/* One arena serves all plans: only one runs at a time. It is never empty, so that an empty tensor has an address. */
+static bert_status grow_arena(bert_session *session, size_t bytes, bert_error *error) {
+    if (bytes < BERT_ALIGNMENT) bytes = BERT_ALIGNMENT;
+    if (bytes <= session->arena_bytes) return BERT_OK;
+    void *arena = NULL;
+    BERT_TRY(allocate_device_memory(session, bytes, &arena, error));
+    if (session->arena) free_device_memory(session, session->arena, session->arena_bytes);
+    session->arena = arena;
+    session->arena_bytes = bytes;
+    return BERT_OK;
+}
+
+/* Outputs that the session owns lie in the arena; where that is a device's, they come to the host here. */
+static bert_status grow_host_outputs(bert_session *session, const bert_plan *plan, bert_error *error) {
+    if (session->weights->device->properties.host_memory) return BERT_OK;
+    size_t bytes = BERT_ALIGNMENT;
+    for (size_t i = 0; i < plan->output_count; i++) {
+        bytes += (plan->outputs[i].bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
+    }
+    if (bytes <= session->host_output_bytes) return BERT_OK;
+    void *memory = bert_allocate(&session->model->allocator, bytes, BERT_ALIGNMENT);
+    if (!memory) return bert_fail_memory(error, bytes, "outputs");
+    bert_deallocate(&session->model->allocator, session->host_outputs, session->host_output_bytes, BERT_ALIGNMENT);
+    session->host_outputs = memory;
+    session->host_output_bytes = bytes;
+    return BERT_OK;
+}
+
+/* Room for one more plan, the one that was not used for the longest time making it. */
+static size_t make_room(bert_session *session) {
+    if (session->plan_count < session->plan_capacity) return session->plan_count++;
+    size_t oldest = 0;
+    for (size_t i = 1; i < session->plan_count; i++) {
+        if (session->plans[i]->last_use < session->plans[oldest]->last_use) oldest = i;
+    }
+    bert_plan_free(session->plans[oldest]);
+    return oldest;
+}
+
+static bert_status add_plan(bert_session *session, const bert_request *request, bert_error *error) {
+    bert_plan *plan = NULL;
+    BERT_TRY(bert_plan_create(session->weights, session->context, request, &plan, error));
+    bert_status status = grow_arena(session, plan->arena_bytes, error);
+    if (status == BERT_OK) status = grow_host_outputs(session, plan, error);
+    if (status == BERT_OK && session->options.profile) status = bert_session_describe_profile(session, plan, error);
+    if (status != BERT_OK) {
+        bert_plan_free(plan);
+        return status;
+    }
+    session->plans[make_room(session)] = plan;
+    session->current = plan;
+    return BERT_OK;
+}
+
+bert_status bert_session_find_plan(bert_session *session, bert_error *error) {
+    bert_request request = {.inputs = session->inputs, .given = session->given, .wanted = session->wanted};
+    uint64_t key = bert_request_key(session->model, &request);
+    bert_plan *found = NULL;
+    for (size_t i = 0; i < session->plan_count && !found; i++) {
+        if (bert_plan_is_for(session->plans[i], key, &request)) found = session->plans[i];
+    }
+    if (found) {
+        session->current = found;
+    } else {
+        BERT_TRY(add_plan(session, &request, error));
+    }
+    session->current->last_use = ++session->clock;
+    return BERT_OK;
+}
+
+bert_status bert_session_bind(bert_session *session, const bert_named_tensor *inputs, size_t input_count,
+                              const char *const *output_names, size_t output_count, bert_error *error) {
+    BERT_TRY(bert_session_take_inputs(session, inputs, input_count, false, error));
+    if (output_count && !output_names) return bert_fail(error, BERT_INVALID_ARGUMENT, "the list of outputs is NULL");
+    for (size_t i = 0; i < output_count; i++) {
+        int32_t index;
+        BERT_TRY(bert_session_take_output(session, output_names[i], &index, error));
+    }
+    if (output_count == 0) {
+        for (int32_t i = 0; i < session->model->graph->output_count; i++) session->wanted[i] = true;
+    }
+    return bert_session_find_plan(session, error);
+}
+
+void bert_session_get_memory(const bert_session *session, bert_session_memory *out) {
+    size_t size = out->struct_size < sizeof *out ? out->struct_size : sizeof *out;
+    bert_session_memory memory = {.struct_size = out->struct_size,
+                                  .weight_bytes = bert_weights_bytes(session->weights),
+                                  .arena_bytes = session->arena_bytes + session->host_output_bytes,
+                                  .plan_count = session->plan_count};
+    for (size_t i = 0; i < session->plan_count; i++) {
+        memory.arena_bytes += session->plans[i]->memory.total_bytes + session->plans[i]->device_constant_bytes;
+    }
+    memcpy(out, &memory, size);
+}

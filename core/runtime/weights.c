@@ -1,0 +1,295 @@
+#include "core/runtime/weights.h"
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/runtime/op_node.h"
+#include "core/runtime/text.h"
+
+#include <string.h>
+
+/* ---- Devices ---------------------------------------------------------------------------------------------------- */
+
+static bert_status open_device(bert_model *model, const bert_backend *backend, bert_opened_device **out,
+                               bert_error *error) {
+    for (bert_opened_device *device = model->devices; device; device = device->next) {
+        if (device->backend != backend) continue;
+        *out = device;
+        return BERT_OK;
+    }
+    bert_opened_device *device = bert_allocate(&model->allocator, sizeof *device, _Alignof(bert_opened_device));
+    if (!device) return bert_fail_memory(error, sizeof *device, "a device");
+    *device = (bert_opened_device){.backend = backend};
+    device->host = (bert_host){.struct_size = sizeof device->host,
+                               .abi_version = BERT_BACKEND_ABI_VERSION,
+                               .allocator = &model->allocator,
+                               .log = &model->log,
+                               .fail = bert_fail};
+    const bert_backend *reference = model->composition->reference;
+    if (backend != reference) device->host.fallback = reference;
+    bert_status status = backend->device_open(&device->host, &device->device, error);
+    if (status != BERT_OK) {
+        bert_deallocate(&model->allocator, device, sizeof *device, _Alignof(bert_opened_device));
+        return status;
+    }
+    backend->device_properties(device->device, &device->properties);
+    device->next = model->devices;
+    model->devices = device;
+    *out = device;
+    return BERT_OK;
+}
+
+/* ---- Constants that kernels read -------------------------------------------------------------------------------- */
+
+static bool readable_in_place(const bert_weights *weights, const bert_constant *constant) {
+    return weights->device->properties.host_memory && constant->alignment >= bert_dtype_size(constant->dtype);
+}
+
+static void free_resident(const bert_weights *weights, void *data, size_t bytes) {
+    const bert_opened_device *device = weights->device;
+    if (device->properties.host_memory) {
+        bert_deallocate(&weights->model->allocator, data, bytes, BERT_ALIGNMENT);
+    } else if (data) {
+        device->backend->memory_free(device->device, data, bytes);
+    }
+}
+
+static bert_status copy_constant(const bert_weights *weights, bert_context *context, const bert_constant *constant,
+                                 void **out, bert_error *error) {
+    const bert_opened_device *device = weights->device;
+    void *data = NULL;
+    if (device->properties.host_memory) {
+        data = bert_allocate(&weights->model->allocator, constant->bytes, BERT_ALIGNMENT);
+        if (!data) return bert_fail_memory(error, constant->bytes, "an aligned copy of a weight");
+        memcpy(data, constant->data, constant->bytes);
+    } else {
+        BERT_TRY(device->backend->memory_allocate(device->device, constant->bytes, &data, error));
+        bert_status status = device->backend->upload(context, data, constant->data, constant->bytes, error);
+        if (status != BERT_OK) {
+            device->backend->memory_free(device->device, data, constant->bytes);
+            return status;
+        }
+    }
+    if (constant->file) bert_file_release_pages(constant->file, constant->data, constant->bytes);
+    *out = data;
+    return BERT_OK;
+}
+
+static bert_status add_resident(bert_weights *weights, bert_context *context, const bert_constant *constant, void **out,
+                                bert_error *error) {
+    for (const bert_resident_constant *resident = weights->residents; resident; resident = resident->next) {
+        if (resident->id != constant->id) continue;
+        *out = resident->data;
+        return BERT_OK;
+    }
+    bert_resident_constant *resident =
+        bert_allocate(&weights->model->allocator, sizeof *resident, _Alignof(bert_resident_constant));
+    if (!resident) return bert_fail_memory(error, sizeof *resident, "a weight");
+    void *data = NULL;
+    bert_status status = copy_constant(weights, context, constant, &data, error);
+    if (status != BERT_OK) {
+        bert_deallocate(&weights->model->allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
+        return status;
+    }
+    *resident = (bert_resident_constant){
+        .next = weights->residents, .id = constant->id, .data = data, .bytes = constant->bytes};
+    weights->residents = resident;
+    weights->resident_bytes += constant->bytes;
+    *out = data;
+    return BERT_OK;
+}
+
+bert_status bert_weights_resident(bert_weights *weights, bert_context *context, const bert_constant *constant,
+                                  void **out, bert_error *error) {
+    if (constant->bytes == 0 || readable_in_place(weights, constant)) {
+        *out = (void *)constant->data; /* kernels only read inputs */
+        return BERT_OK;
+    }
+    pthread_mutex_lock(&weights->mutex);
+    bert_status status = add_resident(weights, context, constant, out, error);
+    pthread_mutex_unlock(&weights->mutex);
+    return status;
+}
+
+/* ---- Preparing every node --------------------------------------------------------------------------------------- */
+
+typedef struct preparation {
+    bert_weights *weights;
+    bert_arena scratch;
+    bool *refused; /* by node id */
+    size_t refused_count;
+    char reasons[BERT_ERROR_MESSAGE_BYTES];
+} preparation;
+
+/* Binding evaluates such a node and no backend sees it, unless its result is too large to be kept. */
+static bool is_evaluated_by_binding(const preparation *p, const bert_node *node) {
+    for (int32_t i = 0; i < node->output_count; i++) {
+        if (node->outputs[i] && !p->weights->model->deciders.known[node->outputs[i]->id]) return false;
+    }
+    return true;
+}
+
+static void note_refusal(preparation *p, const bert_node *node, const bert_error *reason) {
+    bert_log_write(&p->weights->model->log, BERT_LOG_INFO, "provider %s: node %s (%s): %s",
+                   p->weights->device->backend->name, node->name, node->op->name, reason->message);
+    bert_append_text(p->reasons, sizeof p->reasons, "%snode %s (%s): %s", p->refused_count ? "; " : "", node->name,
+                     node->op->name, reason->message);
+    p->refused_count++;
+}
+
+static bert_status call_plan(preparation *p, const bert_node *node, bert_plan_mode mode, bert_op_node *shown,
+                             bert_op_plan *plan, bert_error *error) {
+    *plan = (bert_op_plan){0};
+    BERT_TRY(bert_describe_node(&p->scratch, node, NULL, shown, error));
+    return p->weights->device->backend->plan(p->weights->prepared, NULL, shown, mode, plan, error);
+}
+
+static bert_status query(preparation *p, const bert_node *node, bert_error *error) {
+    bert_op_node shown;
+    bert_op_plan plan;
+    bert_error reason = {0};
+    bert_status status = call_plan(p, node, BERT_PLAN_QUERY, &shown, &plan, &reason);
+    if (status == BERT_OK) return BERT_OK;
+    if (status != BERT_UNSUPPORTED) {
+        if (error) *error = reason;
+        return bert_fail_in_node(error, status, node);
+    }
+    p->refused[node->id] = true;
+    if (!is_evaluated_by_binding(p, node)) note_refusal(p, node, &reason);
+    return BERT_OK;
+}
+
+static bert_status prepare(preparation *p, const bert_node *node, bert_error *error) {
+    if (p->refused[node->id] || is_evaluated_by_binding(p, node)) return BERT_OK;
+    bert_op_node shown;
+    bert_op_plan plan;
+    bert_status status = call_plan(p, node, BERT_PLAN_PREPARE, &shown, &plan, error);
+    if (status != BERT_OK) return bert_fail_in_node(error, status, node);
+    for (int32_t i = 0; i < node->input_count; i++) {
+        const bert_constant *constant = shown.inputs[i].constant;
+        if (!constant) continue;
+        bool unread = i < 64 && (plan.unread_inputs >> i & 1);
+        if (unread) {
+            /* Packed. A later reader of the same weight finds the pages in the system's cache. */
+            if (constant->file) bert_file_release_pages(constant->file, constant->data, constant->bytes);
+        } else if (p->weights->device->properties.host_memory) {
+            void *data;
+            BERT_TRY(bert_weights_resident(p->weights, NULL, constant, &data, error));
+        }
+    }
+    return BERT_OK;
+}
+
+typedef bert_status (*visit_fn)(preparation *p, const bert_node *node, bert_error *error);
+
+/* Every node that a kernel may run for, branches included. Views and Ifs have no kernel. */
+static bert_status for_each_kernel_node(preparation *p, const bert_block *block, visit_fn visit, bert_error *error) {
+    BERT_FOR_EACH_NODE (node, block) {
+        for (size_t i = 0; i < node->attribute_count; i++) {
+            if (node->attributes[i].kind != BERT_ATTRIBUTE_GRAPH) continue;
+            BERT_TRY(for_each_kernel_node(p, node->attributes[i].value.graph, visit, error));
+        }
+        if (bert_node_is_if(node) || (node->op->flags & BERT_OP_VIEW)) continue;
+        BERT_TRY(visit(p, node, error));
+    }
+    return BERT_OK;
+}
+
+static bert_status prepare_all(bert_weights *weights, bert_error *error) {
+    const bert_graph *graph = weights->model->graph;
+    preparation p = {.weights = weights};
+    bert_arena_init(&p.scratch, &weights->model->allocator);
+    p.refused = BERT_ARENA_NEW_ARRAY(&p.scratch, bool, graph->next_node_id);
+    bert_status status = BERT_OK;
+    if (!p.refused) status = bert_fail_memory(error, graph->next_node_id, "the preparation of weights");
+    if (status == BERT_OK) status = for_each_kernel_node(&p, &graph->body, query, error);
+    if (status == BERT_OK && p.refused_count) {
+        status = bert_fail(error, BERT_UNSUPPORTED, "%zu node%s not supported: %s", p.refused_count,
+                           p.refused_count == 1 ? " is" : "s are", p.reasons);
+    }
+    if (status == BERT_OK) status = for_each_kernel_node(&p, &graph->body, prepare, error);
+    bert_arena_free(&p.scratch);
+    return status;
+}
+
+/* ---- The list --------------------------------------------------------------------------------------------------- */
+
+static void free_weights(bert_weights *weights) {
+    const bert_allocator *allocator = &weights->model->allocator;
+    while (weights->residents) {
+        bert_resident_constant *resident = weights->residents;
+        weights->residents = resident->next;
+        free_resident(weights, resident->data, resident->bytes);
+        bert_deallocate(allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
+    }
+    if (weights->prepared) weights->device->backend->prepared_free(weights->prepared);
+    pthread_mutex_destroy(&weights->mutex);
+    bert_deallocate(allocator, weights, sizeof *weights, _Alignof(bert_weights));
+}
+
+static bert_status create_weights(bert_model *model, const bert_opened_device *device, bert_precision precision,
+                                  bool deterministic, bert_weights **out, bert_error *error) {
+    bert_weights *weights = bert_allocate(&model->allocator, sizeof *weights, _Alignof(bert_weights));
+    if (!weights) return bert_fail_memory(error, sizeof *weights, "prepared weights");
+    *weights = (bert_weights){.model = model, .device = device, .precision = precision, .deterministic = deterministic};
+    if (pthread_mutex_init(&weights->mutex, NULL) != 0) {
+        bert_deallocate(&model->allocator, weights, sizeof *weights, _Alignof(bert_weights));
+        return bert_fail(error, BERT_OUT_OF_MEMORY, "could not make the lock of prepared weights");
+    }
+    bert_prepare_options options = {
+        .struct_size = sizeof options, .precision = precision, .deterministic = deterministic};
+    bert_status status = device->backend->prepared_create(device->device, &options, &weights->prepared, error);
+    if (status == BERT_OK) status = prepare_all(weights, error);
+    if (status != BERT_OK) {
+        free_weights(weights);
+        return status;
+    }
+    *out = weights;
+    return BERT_OK;
+}
+
+static bert_status find_or_create(bert_model *model, const bert_backend *backend, bert_precision precision,
+                                  bool deterministic, bert_weights **out, bert_error *error) {
+    for (bert_weights *weights = model->weights; weights; weights = weights->next) {
+        if (weights->device->backend == backend && weights->precision == precision &&
+            weights->deterministic == deterministic) {
+            *out = weights;
+            return BERT_OK;
+        }
+    }
+    bert_opened_device *device = NULL;
+    BERT_TRY(open_device(model, backend, &device, error));
+    BERT_TRY(create_weights(model, device, precision, deterministic, out, error));
+    (*out)->next = model->weights;
+    model->weights = *out;
+    return BERT_OK;
+}
+
+bert_status bert_weights_get(bert_model *model, const bert_backend *backend, bert_precision precision,
+                             bool deterministic, bert_weights **out, bert_error *error) {
+    pthread_mutex_lock(&model->mutex);
+    bert_status status = find_or_create(model, backend, precision, deterministic, out, error);
+    pthread_mutex_unlock(&model->mutex);
+    return status;
+}
+
+size_t bert_weights_bytes(bert_weights *weights) {
+    size_t packed = weights->device->backend->prepared_bytes(weights->prepared);
+    pthread_mutex_lock(&weights->mutex);
+    size_t bytes = packed + weights->resident_bytes;
+    pthread_mutex_unlock(&weights->mutex);
+    return bytes;
+}
+
+void bert_weights_free_all(bert_model *model) {
+    while (model->weights) {
+        bert_weights *weights = model->weights;
+        model->weights = weights->next;
+        free_weights(weights);
+    }
+    while (model->devices) {
+        bert_opened_device *device = model->devices;
+        model->devices = device->next;
+        device->backend->device_close(device->device);
+        bert_deallocate(&model->allocator, device, sizeof *device, _Alignof(bert_opened_device));
+    }
+}

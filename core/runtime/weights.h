@@ -1,0 +1,58 @@
+/* The weights of a model, prepared once for each backend, precision and mode, and shared by its sessions. */
+#ifndef BERT_RUNTIME_WEIGHTS_H
+#define BERT_RUNTIME_WEIGHTS_H
+
+#include "core/runtime/model.h"
+
+/** A backend's device; opened once for each model. */
+typedef struct bert_opened_device {
+    struct bert_opened_device *next;
+    const bert_backend *backend;
+    bert_host host;
+    bert_device *device;
+    bert_device_properties properties;
+} bert_opened_device;
+
+/** What one constant is in memory that kernels can read: aligned, or on the device. */
+typedef struct bert_resident_constant {
+    struct bert_resident_constant *next;
+    uint64_t id;
+    void *data;
+    size_t bytes;
+} bert_resident_constant;
+
+/** A model prepared. Lives as long as the model. */
+typedef struct bert_weights {
+    struct bert_weights *next;
+    bert_model *model;
+    const bert_opened_device *device;
+    bert_precision precision;
+    bool deterministic;
+    bert_prepared *prepared;
+    pthread_mutex_t mutex; /**< Of the list. */
+    bert_resident_constant *residents;
+    size_t resident_bytes;
+} bert_weights;
+
+/**
+ * The weights of `model` on `backend`; prepares them if no session did. BERT_UNSUPPORTED when the device isn't there,
+ * lacks the precision, or has no kernel for a node: all such nodes are in the sentence, as far as it reaches, and in
+ * the log at level info. Any thread.
+ */
+bert_status bert_weights_get(bert_model *model, const bert_backend *backend, bert_precision precision,
+                             bool deterministic, bert_weights **out, bert_error *error);
+
+/** Memory that packed and resident weights take. Any thread. */
+size_t bert_weights_bytes(bert_weights *weights);
+
+/**
+ * Where kernels read a constant of the model (one with an id): its own bytes where those are in host memory and aligned
+ * to the element, else a copy that is made once. `context` uploads it; not needed with host memory. Any thread.
+ */
+bert_status bert_weights_resident(bert_weights *weights, bert_context *context, const bert_constant *constant,
+                                  void **out, bert_error *error);
+
+/** Everything that was prepared, with the model. */
+void bert_weights_free_all(bert_model *model);
+
+#endif
