@@ -288,6 +288,12 @@ static void split_by_count_and_by_sizes(void **state) {
     op_case_outputs(2);
     OP_CASE_EXPECT_DATA(0, float, 0, 1, 2);
     OP_CASE_EXPECT_DATA(1, float, 3, 4);
+    op_case_begin("Split", 18);
+    op_case_tensor(BERT_FLOAT, "5", six);
+    op_case_int("num_outputs", 4);
+    op_case_outputs(4);
+    op_case_expect(3, BERT_FLOAT, "0");
+    OP_CASE_EXPECT_DATA(2, float, 4);
     op_case_begin("Split", 13);
     INPUT("5");
     op_case_outputs(2);

@@ -346,6 +346,38 @@ static void if_knows_what_both_branches_share(void **state) {
     op_case_expect_refused(BERT_INVALID_MODEL, "no else_branch");
 }
 
+static void cast_like_and_is_inf(void **state) {
+    op_case_begin("CastLike", 19);
+    op_case_vector("batch,3");
+    op_case_input(BERT_INT32, "7");
+    op_case_expect(0, BERT_INT32, "2");
+    op_case_expect_elements(0, "batch,3");
+    op_case_begin("CastLike", 19);
+    INPUT("batch");
+    op_case_input(BERT_DTYPE_UNDEFINED, "7");
+    op_case_expect(0, BERT_DTYPE_UNDEFINED, "batch");
+    const float values[] = {INFINITY, -INFINITY, NAN, 1};
+    op_case_begin("IsInf", 10);
+    op_case_tensor(BERT_FLOAT, "4", values);
+    OP_CASE_EXPECT_DATA(0, unsigned char, 1, 1, 0, 0);
+    op_case_begin("IsInf", 10);
+    op_case_tensor(BERT_FLOAT, "4", values);
+    op_case_int("detect_positive", 0);
+    OP_CASE_EXPECT_DATA(0, unsigned char, 0, 1, 0, 0);
+}
+
+static void a_remainder_has_the_sign_that_is_asked_for(void **state) {
+    op_case_begin("Mod", 13);
+    op_case_vector("-7,7");
+    op_case_vector("5,-5");
+    op_case_expect_elements(0, "3,-3");
+    op_case_begin("Mod", 13);
+    op_case_vector("-7,7");
+    op_case_vector("5,-5");
+    op_case_int("fmod", 1);
+    op_case_expect_elements(0, "-2,2");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, op_case_teardown)
     const struct CMUnitTest tests[] = {
@@ -359,6 +391,8 @@ int main(void) {
         TEST(one_hot_puts_off_and_on),
         TEST(top_k_sorts_and_keeps_the_first_of_equals),
         TEST(what_content_decides_is_known_with_the_content),
+        TEST(cast_like_and_is_inf),
+        TEST(a_remainder_has_the_sign_that_is_asked_for),
         TEST(if_knows_what_both_branches_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,12 @@
 /* ---- Inference -----------------------------------------------------------------------------------------------------
  */
 
+/* The remainder with the sign of the dividend, as C has it. */
+static bert_dim remainder_of(const bert_inference *in, bert_dim a, bert_dim b) {
+    bert_dim quotient = bert_dim_divide(in->symbols, a, b, false);
+    return bert_dim_subtract(in->symbols, a, bert_dim_multiply(in->symbols, quotient, b));
+}
+
 /* One element of the result where both operands are followed. */
 static bert_dim follow(const bert_inference *in, bert_dim a, bert_dim b) {
     switch (in->op->id) {
@@ -19,7 +25,7 @@ static bert_dim follow(const bert_inference *in, bert_dim a, bert_dim b) {
     case BERT_OP_Div:
         return bert_dim_divide(in->symbols, a, b, false);
     case BERT_OP_Mod:
-        return BERT_INFER_INT(in, "fmod", 0) ? bert_dim_fresh(in->symbols) : bert_dim_modulo(in->symbols, a, b);
+        return BERT_INFER_INT(in, "fmod", 0) ? remainder_of(in, a, b) : bert_dim_modulo(in->symbols, a, b);
     case BERT_OP_Min:
         return bert_dim_minimum(in->symbols, a, b);
     case BERT_OP_Max:

@@ -1,4 +1,4 @@
-/* Cast, and Clip. */
+/* Cast, CastLike, and Clip. */
 #include "core/graph/ops/infer.h"
 #include "core/graph/ops/loops.h"
 
@@ -25,21 +25,30 @@ static bert_dim follow_cast(const bert_inference *in, bert_dtype to, bert_dim va
     return value < end && value >= (is_signed ? -end : 0) ? value : bert_dim_fresh(in->symbols);
 }
 
-bert_status bert_infer_cast(const bert_inference *in) {
+static bert_status infer_cast_to(const bert_inference *in, bert_dtype to) {
     BERT_TRY(bert_infer_type(in, 0, BERT_TYPES_ANY));
-    int64_t to = BERT_INFER_INT(in, "to", BERT_DTYPE_UNDEFINED);
-    if (to < 0 || to > BERT_BFLOAT16 || !(BERT_TYPES_ANY & BERT_TYPE(to))) {
-        return bert_fail(in->error, BERT_UNSUPPORTED, "Cast is to element type %" PRId64 ", which is not supported",
-                         to);
-    }
-    bert_infer_give(in, 0, (bert_dtype)to, bert_infer_shape(in, 0));
+    bert_infer_give(in, 0, to, bert_infer_shape(in, 0));
     if (!((BERT_TYPES_INTEGER | BERT_TYPES_BOOL) & BERT_TYPE(to))) return BERT_OK;
     bert_dim values[BERT_MAX_TRACKED_ELEMENTS];
     int32_t count = 0;
     if (!bert_infer_content(in, 0, values, &count)) return BERT_OK;
     bert_dim *elements = bert_infer_new_elements(in, 0, count);
-    for (int32_t i = 0; elements && i < count; i++) elements[i] = follow_cast(in, (bert_dtype)to, values[i]);
+    for (int32_t i = 0; elements && i < count; i++) elements[i] = follow_cast(in, to, values[i]);
     return BERT_OK;
+}
+
+bert_status bert_infer_cast(const bert_inference *in) {
+    int64_t to = BERT_INFER_INT(in, "to", BERT_DTYPE_UNDEFINED);
+    if (to < 0 || to > BERT_BFLOAT16 || !(BERT_TYPES_ANY & BERT_TYPE(to))) {
+        return bert_fail(in->error, BERT_UNSUPPORTED, "Cast is to element type %" PRId64 ", which is not supported",
+                         to);
+    }
+    return infer_cast_to(in, (bert_dtype)to);
+}
+
+bert_status bert_infer_cast_like(const bert_inference *in) {
+    BERT_TRY(bert_infer_type(in, 1, BERT_TYPES_ANY));
+    return infer_cast_to(in, bert_infer_dtype(in, 1));
 }
 
 /* Toward zero. What lies outside the type is left open by ONNX; here it is what x86's conversions make of it. */

@@ -80,7 +80,8 @@ bert_status bert_infer_not(const bert_inference *in) {
     return BERT_OK;
 }
 
-bert_status bert_infer_is_nan(const bert_inference *in) {
+/* IsNaN and IsInf. */
+bert_status bert_infer_float_test(const bert_inference *in) {
     BERT_TRY(bert_infer_type(in, 0, BERT_TYPES_FLOAT));
     bert_infer_give(in, 0, BERT_BOOL, bert_infer_shape(in, 0));
     return BERT_OK;
@@ -162,6 +163,18 @@ bert_status bert_reference_is_nan(const bert_reference_call *call) {
     const bert_tensor *y = &call->outputs[0];
     int64_t count = bert_tensor_elements(y);
     for (int64_t i = 0; i < count; i++) bert_store_integer(y, i, isnan(bert_load(&call->inputs[0], i)));
+    return BERT_OK;
+}
+
+bert_status bert_reference_is_inf(const bert_reference_call *call) {
+    const bert_tensor *y = &call->outputs[0];
+    bool negative = BERT_CALL_INT(call, "detect_negative", 1) != 0;
+    bool positive = BERT_CALL_INT(call, "detect_positive", 1) != 0;
+    int64_t count = bert_tensor_elements(y);
+    for (int64_t i = 0; i < count; i++) {
+        double x = bert_load(&call->inputs[0], i);
+        bert_store_integer(y, i, isinf(x) && (x < 0 ? negative : positive));
+    }
     return BERT_OK;
 }
 

@@ -229,7 +229,7 @@ bert_status bert_reference_slice(const bert_reference_call *call) {
 /* ---- Split --------------------------------------------------------------------------------------------------------
  */
 
-/* Sizes of equal parts. Since opset 18 the last may be smaller. */
+/* Sizes of equal parts. Since opset 18 the last may be smaller, or empty where there are more parts than needed. */
 static bert_status equal_parts(const bert_inference *in, bert_dim dim, bert_dim *sizes) {
     int32_t parts = in->output_count;
     bool ragged = in->opset >= 18;
@@ -239,16 +239,13 @@ static bert_status equal_parts(const bert_inference *in, bert_dim dim, bert_dim 
     }
     bert_dim part = bert_dim_divide(in->symbols, dim, parts, true);
     bool exact = bert_dim_multiply(in->symbols, part, parts) == dim;
-    if (!exact && ragged) {
-        part = bert_dim_divide(in->symbols, bert_dim_add(in->symbols, dim, parts - 1), parts, true);
-    }
     for (int32_t i = 0; i < parts; i++) sizes[i] = part;
     if (exact || !ragged) return BERT_OK;
-    bert_dim others = bert_dim_multiply(in->symbols, part, parts - 1);
-    sizes[parts - 1] = bert_dim_subtract(in->symbols, dim, others);
-    if (bert_dim_known(dim) && sizes[parts - 1] < 0) {
-        return bert_fail(in->error, BERT_INVALID_MODEL, "a dimension of %" PRId64 " is too small for %" PRId32 " parts",
-                         dim, parts);
+    part = bert_dim_divide(in->symbols, bert_dim_add(in->symbols, dim, parts - 1), parts, true);
+    bert_dim rest = dim;
+    for (int32_t i = 0; i < parts; i++) {
+        sizes[i] = i == 0 ? part : bert_dim_minimum(in->symbols, part, rest);
+        rest = bert_dim_maximum(in->symbols, bert_dim_subtract(in->symbols, rest, part), 0);
     }
     return BERT_OK;
 }
