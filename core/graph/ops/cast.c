@@ -85,7 +85,7 @@ bert_status bert_reference_cast(const bert_reference_call *call) {
 bert_status bert_infer_clip(const bert_inference *in) {
     BERT_TRY(bert_infer_like_input(in, BERT_TYPES_NUMERIC));
     bool followed = true;
-    bert_dim bounds[2][BERT_MAX_TRACKED_ELEMENTS];
+    bert_dim bounds[2][BERT_MAX_TRACKED_ELEMENTS] = {{0}};
     for (int32_t i = 1; i < 3 && i < in->input_count; i++) {
         int32_t count = 0;
         BERT_TRY(bert_infer_same_type(in, 0, i));
