@@ -1,6 +1,7 @@
 /* The canonical Attention (core/graph/canonical.h). */
 #include "core/graph/canonical.h"
 #include "core/graph/ops/attention_core.h"
+#include "core/graph/ops/attention_masks.h"
 #include "core/graph/ops/infer.h"
 
 #include <inttypes.h>
@@ -78,41 +79,22 @@ bert_status bert_infer_canonical_attention(const bert_inference *in) {
     return BERT_OK;
 }
 
-/* A bias or mask of rank 4 seen as if it had all of [B, H, S, T]: broadcast dimensions have stride 0. */
-typedef struct spread {
-    const bert_tensor *tensor; /* NULL: absent */
-    int64_t strides[4];
-} spread;
-
 typedef struct masks {
-    spread bias, mask;
+    bert_spread bias, mask;
     double mask_value;
     bool zero_rows;
     int64_t columns;
 } masks;
 
-static spread spread_of(const bert_tensor *tensor) {
-    spread s = {.tensor = tensor};
-    if (!tensor) return s;
-    int64_t dense[BERT_MAX_RANK];
-    bert_dense_strides(4, tensor->dims, dense);
-    for (int i = 0; i < 4; i++) s.strides[i] = tensor->dims[i] == 1 ? 0 : dense[i];
-    return s;
-}
-
-static int64_t spread_row(const spread *s, int64_t batch, int64_t head, int64_t row) {
-    return batch * s->strides[0] + head * s->strides[1] + row * s->strides[2];
-}
-
 static void adjust(const void *user, int64_t batch, int64_t head, int64_t row, double *scores) {
     const masks *m = user;
     for (int64_t t = 0; t < m->columns; t++) {
         if (m->bias.tensor) {
-            int64_t at = spread_row(&m->bias, batch, head, row) + t * m->bias.strides[3];
+            int64_t at = bert_spread_row(&m->bias, batch, head, row) + t * m->bias.strides[3];
             scores[t] += bert_load(m->bias.tensor, at);
         }
         if (m->mask.tensor) {
-            int64_t at = spread_row(&m->mask, batch, head, row) + t * m->mask.strides[3];
+            int64_t at = bert_spread_row(&m->mask, batch, head, row) + t * m->mask.strides[3];
             if (!bert_load_integer(m->mask.tensor, at)) scores[t] = m->mask_value;
         }
     }
@@ -135,8 +117,8 @@ bert_status bert_reference_canonical_attention(const bert_reference_call *call) 
     int64_t heads = BERT_CALL_INT(call, "heads", 1);
     int64_t width = y->dims[2];
     int64_t depth = width / heads;
-    masks m = {.bias = spread_of(bert_call_input(call, BERT_ATTENTION_BIAS)),
-               .mask = spread_of(bert_call_input(call, BERT_ATTENTION_MASK)),
+    masks m = {.bias = bert_spread_of(bert_call_input(call, BERT_ATTENTION_BIAS)),
+               .mask = bert_spread_of(bert_call_input(call, BERT_ATTENTION_MASK)),
                .mask_value = BERT_CALL_FLOAT(call, "mask_value", -INFINITY),
                .zero_rows = strcmp(BERT_CALL_STRING(call, "masked_rows", "nan"), "zero") == 0,
                .columns = k->dims[1]};
