@@ -2,14 +2,25 @@
 #include "core/runtime/composition.h"
 
 #include "core/base/error.h"
+#include "core/passes/pass.h"
 #include "core/runtime/model.h"
 #include "core/runtime/reference_backend.h"
+#include "cpu/cpu_backend.h"
 #include "onnx_loader/onnx_loader.h"
 
-static const bert_backend *const backends[] = {&bert_reference_backend};
+static const bert_backend *const backends[] = {&bert_cpu_backend, &bert_reference_backend};
+
+static bert_status run_passes(bert_graph *graph, const bert_log *log, const bert_pass_report **out, bert_error *error) {
+    bert_pass_report *report = BERT_ARENA_NEW(&graph->arena, bert_pass_report);
+    if (!report) return bert_fail_memory(error, sizeof *report, "the report of the passes");
+    report->arena = &graph->arena;
+    *out = report;
+    return bert_passes_run(graph, log, report, error);
+}
 
 const bert_composition bert_default_composition = {
     .load = bert_onnx_load,
+    .run_passes = run_passes,
     .backends = backends,
     .backend_count = sizeof backends / sizeof *backends,
     .reference = &bert_reference_backend,
