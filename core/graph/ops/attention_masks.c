@@ -74,7 +74,7 @@ static bool is_masked(const bert_attention_masks *m, int64_t batch, int64_t row,
     int64_t at = batch * width + column;
     if (mask->rank == 2 && width == 1 && m->columns != 1) return false;
     if (mask->rank == 3) at = (batch * m->rows + row) * width + column;
-    if (mask->rank == 4) at = (batch * mask->dims[2] + m->columns - m->rows + row) * width + column;
+    if (mask->rank == 4) at = (batch * mask->dims[2] + m->past + row) * width + column;
     return bert_load_integer(mask, at) <= 0;
 }
 
@@ -86,6 +86,6 @@ void bert_attention_masks_apply(const void *user, int64_t batch, int64_t head, i
     for (int64_t t = 0; t < m->columns; t++) {
         if (m->bias.tensor) scores[t] += bert_load(m->bias.tensor, bias + t * m->bias.strides[3]);
         if (m->mask && is_masked(m, batch, row, t)) scores[t] += m->filter;
-        if (m->unidirectional && t > m->columns - m->rows + row) scores[t] = -FLT_MAX;
+        if (m->unidirectional && t > m->past + row) scores[t] = -FLT_MAX;
     }
 }

@@ -11,6 +11,7 @@
 /** A bias of rank 4 that broadcasts to [batch, heads, rows, columns]. */
 typedef struct bert_spread {
     const bert_tensor *tensor; /**< NULL: absent. */
+    int64_t first;             /**< Element that (0, 0, 0, 0) is. */
     int64_t strides[4];        /**< 0 along a broadcast dimension. */
 } bert_spread;
 
@@ -18,7 +19,7 @@ typedef struct bert_spread {
 bert_spread bert_spread_of(const bert_tensor *tensor);
 /** Offset of element (batch, head, row, 0); columns follow with stride strides[3]. */
 static inline int64_t bert_spread_row(const bert_spread *s, int64_t batch, int64_t head, int64_t row) {
-    return batch * s->strides[0] + head * s->strides[1] + row * s->strides[2];
+    return s->first + batch * s->strides[0] + head * s->strides[1] + row * s->strides[2];
 }
 
 /**
@@ -36,6 +37,7 @@ typedef struct bert_attention_masks {
     double filter; /**< Added to the score of a masked key. */
     bool unidirectional;
     int64_t batch, rows, columns; /**< columns: keys, those of the past included. */
+    int64_t past;                 /**< Keys of the past: query `row` is at position past + row. */
 } bert_attention_masks;
 
 /** Checks the mask's shape (input `mask`) and that the bias (input `bias`) broadcasts. */

@@ -282,7 +282,8 @@ static bert_status attend(const attention_call *a) {
                                   .unidirectional = BERT_CALL_INT(call, "unidirectional", 0) != 0,
                                   .batch = a->batch,
                                   .rows = a->rows,
-                                  .columns = a->columns};
+                                  .columns = a->columns,
+                                  .past = a->past};
     BERT_TRY(bert_attention_masks_check(call, &masks));
     double scale = BERT_CALL_FLOAT(call, "scale", 0.0F);
     bert_tensor q = {.dtype = BERT_DOUBLE, .rank = 3, .dims = {a->batch, a->rows, a->width}, .data = a->projected};
