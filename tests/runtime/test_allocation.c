@@ -1,0 +1,187 @@
+/* Memory that runs out at every place in turn, and steady runs that take none. */
+#include "tests/runtime/build.h"
+#include "tests/support/test.h"
+
+#include <bert/bert.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---- An allocator that fails on demand --------------------------------------------------------------------------- */
+
+typedef struct failing_allocator {
+    long calls, fail_at; /* the call that finds nothing; -1: none */
+    long live;
+} failing_allocator;
+
+static void *allocate(void *user, size_t bytes, size_t alignment) {
+    failing_allocator *self = user;
+    if (self->calls++ == self->fail_at) return NULL;
+    void *memory = bert_allocate(NULL, bytes, alignment);
+    if (memory) self->live++;
+    return memory;
+}
+
+static void deallocate(void *user, void *memory, size_t bytes, size_t alignment) {
+    ((failing_allocator *)user)->live--;
+    bert_deallocate(NULL, memory, bytes, alignment);
+}
+
+/* Loads, runs with three shapes and an output of another kind each, frees. The first failure's status. */
+static bert_status use_model(failing_allocator *self, const char *path, bert_error *error) {
+    bert_allocator allocator = {allocate, deallocate, self};
+    bert_model_options model_options = {.struct_size = sizeof model_options, .allocator = &allocator};
+    bert_session_options options = {.struct_size = sizeof options, .plan_cache = 2, .profile = true};
+    bert_model *model = NULL;
+    bert_session *session = NULL;
+    BERT_TRY(bert_model_load(path, &model_options, &model, error));
+    bert_status status = bert_session_create(model, &options, &session, error);
+    for (int64_t n = 2; n < 5 && status == BERT_OK; n++) {
+        int64_t zeros[8] = {0}, ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+        bert_named_tensor inputs[3] = {named("input_ids", BERT_INT64, 2, DIMS(1, n), ones),
+                                       named("attention_mask", BERT_INT64, 2, DIMS(1, n), ones),
+                                       named("token_type_ids", BERT_INT64, 2, DIMS(1, n), zeros)};
+        bert_model_tensor first;
+        bert_model_output(model, 0, &first);
+        bert_named_tensor output = {.name = first.name};
+        status = bert_session_run(session, NULL, inputs, bert_model_input_count(model), &output, 1, error);
+    }
+    bert_session_free(session);
+    bert_model_free(model);
+    return status;
+}
+
+static void running_out_of_memory_anywhere_is_a_status(void **state) {
+    const char *path = BERT_SOURCE_DIR "/tests/data/graphs/new_bert_cls_17/model.onnx";
+    bert_error error;
+    for (long fail_at = 0;; fail_at++) {
+        failing_allocator self = {.fail_at = fail_at};
+        bert_status status = use_model(&self, path, &error);
+        assert_int_equal(self.live, 0);
+        if (status == BERT_OK) {
+            assert_true(self.calls <= fail_at && fail_at > 50);
+            return;
+        }
+        if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", fail_at, error.message);
+    }
+}
+
+/* ---- Counting what the system is asked for ------------------------------------------------------------------------
+ */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTS_ALLOCATIONS 0 /* the sanitizer has put its own functions here */
+#else
+#define COUNTS_ALLOCATIONS 1
+static volatile long asked;
+
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *memory, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+
+__attribute__((visibility("default"))) void *malloc(size_t bytes) {
+    asked++;
+    return __libc_malloc(bytes);
+}
+__attribute__((visibility("default"))) void *calloc(size_t count, size_t bytes) {
+    asked++;
+    return __libc_calloc(count, bytes);
+}
+__attribute__((visibility("default"))) void *realloc(void *memory, size_t bytes) {
+    asked++;
+    return __libc_realloc(memory, bytes);
+}
+__attribute__((visibility("default"))) int posix_memalign(void **out, size_t alignment, size_t bytes) {
+    asked++;
+    *out = __libc_memalign(alignment, bytes);
+    return *out ? 0 : 12;
+}
+__attribute__((visibility("default"))) void *aligned_alloc(size_t alignment, size_t bytes) {
+    asked++;
+    return __libc_memalign(alignment, bytes);
+}
+__attribute__((visibility("default"))) void *mmap(void *address, size_t bytes, int protection, int flags,
+                                                  int descriptor, off_t offset) {
+    asked++;
+    return (void *)syscall(SYS_mmap, address, bytes, protection, flags, descriptor, offset);
+}
+typedef int (*create_fn)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+__attribute__((visibility("default"))) int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                                                          void *(*start)(void *), void *argument) {
+    asked++;
+    create_fn real;
+    *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+    return real(thread, attributes, start, argument);
+}
+
+static void run_shape(bert_session *session, int64_t batch, int64_t sequence) {
+    static int64_t ids[4 * 64], mask[4 * 64], types[4 * 64];
+    for (int64_t i = 0; i < batch * sequence; i++) {
+        ids[i] = (i * 37) % 100;
+        mask[i] = i % sequence < sequence - batch;
+    }
+    bert_named_tensor inputs[3] = {named("input_ids", BERT_INT64, 2, DIMS(batch, sequence), ids),
+                                   named("attention_mask", BERT_INT64, 2, DIMS(batch, sequence), mask),
+                                   named("token_type_ids", BERT_INT64, 2, DIMS(batch, sequence), types)};
+    float mine[8];
+    bert_named_tensor output = {.name = "output_0"};
+    bert_error error;
+    if (batch == 3) output = (bert_named_tensor){"output_0", {.data = mine}, sizeof mine};
+    bert_status status = bert_session_run(session, NULL, inputs, 3, &output, 1, &error);
+    if (status != BERT_OK) fail_msg("%s", error.message);
+}
+
+static void expect_steady_runs_without_allocation(const char *provider, bool profile) {
+    bert_model *model = NULL;
+    bert_session *session = NULL;
+    bert_thread_pool *threads = NULL;
+    bert_error error;
+    assert_int_equal(bert_thread_pool_create(3, NULL, &threads, &error), BERT_OK);
+    if (bert_model_load(BERT_SOURCE_DIR "/models/zh-sentiment/model.onnx", NULL, &model, &error) != BERT_OK) {
+        fail_msg("%s", error.message);
+    }
+    bert_session_options options = {
+        .struct_size = sizeof options, .providers = provider, .threads = threads, .profile = profile};
+    if (bert_session_create(model, &options, &session, &error) != BERT_OK) fail_msg("%s", error.message);
+    long before = asked;
+    for (int64_t batch = 1; batch < 4; batch++) {
+        for (int64_t sequence = 5; sequence < 30; sequence += 8) run_shape(session, batch, sequence);
+    }
+    assert_true(asked > before); /* it counts: binding does allocate */
+    before = asked;
+    for (int round = 0; round < 3; round++) {
+        for (int64_t sequence = 5; sequence < 30; sequence += 8) {
+            for (int64_t batch = 3; batch > 0; batch--) run_shape(session, batch, sequence);
+        }
+        size_t count;
+        bert_session_profile(session, &count);
+        assert_int_equal(count > 0, profile);
+    }
+    assert_int_equal(asked - before, 0);
+    bert_session_free(session);
+    bert_model_free(model);
+    bert_thread_pool_free(threads);
+}
+#endif
+
+static void steady_runs_over_changing_shapes_allocate_nothing(void **state) {
+#if COUNTS_ALLOCATIONS
+    expect_steady_runs_without_allocation("reference", false);
+    expect_steady_runs_without_allocation("reference", true);
+#else
+    print_message("skipped: under a sanitizer allocations can't be counted\n");
+    skip();
+#endif
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(running_out_of_memory_anywhere_is_a_status),
+        cmocka_unit_test(steady_runs_over_changing_shapes_allocate_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
