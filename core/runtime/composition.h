@@ -23,7 +23,7 @@ typedef struct bert_model_source {
 typedef struct bert_composition {
     /** Makes the graph of a file, sorted, every node a row of the op table; shapes not yet inferred. */
     bert_status (*load)(const bert_model_source *source, bert_graph **out, bert_error *error);
-    /** NULL, or rewrites the graph to canonical form; *report (of core/passes/pass.h, in the graph's arena) says how.
+    /** Rewrites the graph to canonical form; *report (of core/passes/pass.h, in the graph's arena) says how.
      */
     bert_status (*run_passes)(bert_graph *graph, const bert_log *log, const struct bert_pass_report **report,
                               bert_error *error);

@@ -77,7 +77,7 @@ static bert_status build(bert_model *model, const bert_model_source *source, con
     BERT_TRY(describe_inputs_and_outputs(model, error));
     BERT_TRY(bert_infer_graph(model->graph, error));
     BERT_TRY(complete_outputs(model, error));
-    if (model->composition->run_passes && !model->promoted && !options->no_passes) {
+    if (!model->promoted && !options->no_passes) {
         BERT_TRY(model->composition->run_passes(model->graph, &model->log, &model->pass_report, error));
     }
     BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));

@@ -108,17 +108,31 @@ static void expect_golden_logits(const bert_model_options *model_options, const 
 static void the_reference_backend_gives_the_golden_logits(void **state) {
     bert_session_options options = {.struct_size = sizeof options, .providers = "reference"};
     bert_model_options model_options = {.struct_size = sizeof model_options};
-    expect_golden_logits(&model_options, &options, 6);
+    expect_golden_logits(&model_options, &options, 12);
     model_options.no_passes = true;
     model_options.read_files = true;
-    expect_golden_logits(&model_options, &options, 6);
+    expect_golden_logits(&model_options, &options, 12);
+}
+
+static void the_cpu_backend_gives_the_golden_logits(void **state) {
+    bert_thread_pool *threads = NULL;
+    assert_int_equal(bert_thread_pool_create(2, NULL, &threads, NULL), BERT_OK);
+    bert_model_options model_options = {.struct_size = sizeof model_options};
+    for (int choice = 0; choice < 4; choice++) {
+        bert_session_options options = {.struct_size = sizeof options, .providers = "cpu"};
+        model_options.no_passes = choice & 1;
+        if (choice & 2) options.threads = threads;
+        options.deterministic = choice == 3;
+        expect_golden_logits(&model_options, &options, 1);
+    }
+    bert_thread_pool_free(threads);
 }
 
 static void double_precision_agrees_with_the_golden_logits(void **state) {
     bert_session_options options = {
         .struct_size = sizeof options, .providers = "reference", .precision = BERT_PRECISION_FP64};
     bert_model_options model_options = {.struct_size = sizeof model_options, .promote_to_double = true};
-    expect_golden_logits(&model_options, &options, 12);
+    expect_golden_logits(&model_options, &options, 24);
 }
 
 static void a_model_loads_from_memory_as_from_its_file(void **state) {
@@ -139,6 +153,7 @@ static void a_model_loads_from_memory_as_from_its_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_reference_backend_gives_the_golden_logits),
+        cmocka_unit_test(the_cpu_backend_gives_the_golden_logits),
         cmocka_unit_test(double_precision_agrees_with_the_golden_logits),
         cmocka_unit_test(a_model_loads_from_memory_as_from_its_file),
     };

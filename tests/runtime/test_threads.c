@@ -77,11 +77,20 @@ static void expect_equal_answers(const char *provider, bert_thread_pool *pool) {
 
 static void sessions_on_many_threads_share_a_model(void **state) {
     expect_equal_answers("reference", NULL);
+    expect_equal_answers("cpu", NULL);
+}
+
+static void sessions_on_many_threads_share_a_pool(void **state) {
+    bert_thread_pool *pool = NULL;
+    assert_int_equal(bert_thread_pool_create(3, NULL, &pool, NULL), BERT_OK);
+    expect_equal_answers("cpu", pool);
+    bert_thread_pool_free(pool);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_on_many_threads_share_a_model),
+        cmocka_unit_test(sessions_on_many_threads_share_a_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
