@@ -1,0 +1,41 @@
+/* Cases in the layout of ONNX's backend tests: CASE/model.onnx, CASE/test_data_set_N/{input,output}_N.pb. */
+#ifndef BERT_CLI_CASE_H
+#define BERT_CLI_CASE_H
+
+#include "cli/compare_tensors.h"
+#include "cli/tensor_file.h"
+#include "core/base/memory.h"
+
+/** A case; strings in the caller's arena. */
+typedef struct bert_case {
+    const char *name;   /**< Of its folder. */
+    const char *folder; /**< Its path. */
+    const char *model;  /**< CASE/model.onnx */
+    const char *parent; /**< The folder of cases that it lies in. */
+} bert_case;
+
+/**
+ * Finds the cases of `path`: itself, when it holds model.onnx, else the folders in it that do, by name. BERT_IO_ERROR
+ * when there is none. `*out` lies in the arena.
+ */
+bert_status bert_cases_find(const char *path, bert_arena *arena, bert_case **out, size_t *count, bert_error *error);
+
+/** Paths of the folders CASE/test_data_set_*, in the order of their numbers. */
+bert_status bert_case_data_sets(const bert_case *item, bert_arena *arena, const char ***out, size_t *count,
+                                bert_error *error);
+
+/** Tensors of one data set: `input_*.pb` or `output_*.pb`, in the order of their numbers. */
+typedef struct bert_case_tensors {
+    bert_owned_tensor *items;
+    size_t count;
+} bert_case_tensors;
+bert_status bert_case_read(const char *data_set, const char *prefix, bert_case_tensors *out, bert_error *error);
+void bert_case_tensors_free(bert_case_tensors *tensors);
+
+/**
+ * What the file tolerances.txt in the folder of cases says for the case: lines of name pattern, rtol, atol; the first
+ * that matches. *found tells whether one did. BERT_INVALID_INPUT names a line that is none.
+ */
+bert_status bert_case_tolerance(const bert_case *item, bert_tolerance *out, bool *found, bert_error *error);
+
+#endif

@@ -1,0 +1,93 @@
+#include "cli/engine.h"
+
+#include "cli/cli.h"
+
+static const char *const precisions[] = {"fp32", "bf16", "bf16-weights", "fp16", "fp64", "tf32", "fp8", NULL};
+static const char *const quant_scopes[] = {"tensor", "sequence", "token", NULL};
+
+void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quant_scope,
+                             bert_option rows[BERT_ENGINE_OPTION_COUNT]) {
+    *options = (bert_engine_options){.quant_scope = (int)quant_scope};
+    const bert_option table[BERT_ENGINE_OPTION_COUNT] = {
+        {.name = "provider",
+         .kind = BERT_OPTION_STRING,
+         .value = &options->providers,
+         .argument = "NAME[,NAME]",
+         .help = "what computes, in order of preference (default: cpu)"},
+        {.name = "threads",
+         .kind = BERT_OPTION_INTEGER,
+         .value = &options->threads,
+         .argument = "N",
+         .least = 1,
+         .greatest = 1024,
+         .help = "threads (default: the cores that may be used)"},
+        {.name = "precision",
+         .kind = BERT_OPTION_CHOICE,
+         .value = &options->precision,
+         .argument = "NAME",
+         .choices = precisions,
+         .help = "fp32 (default), bf16, bf16-weights, fp16, fp64, tf32,\nfp8: where the provider has it"},
+        {.name = "quant-scope",
+         .kind = BERT_OPTION_CHOICE,
+         .value = &options->quant_scope,
+         .argument = "NAME",
+         .choices = quant_scopes,
+         .help = "what one scale of dynamic quantization covers: tensor\n"
+                 "(ONNX's rule), sequence (as if alone; the default of\ntext tasks), token"},
+        {.name = "no-passes", .value = &options->no_passes, .help = "run the graph as the file has it"},
+        {.name = "deterministic",
+         .value = &options->deterministic,
+         .help = "the same bits alone or in a batch, with any threads"},
+        {.name = "quiet", .value = &options->quiet, .help = "no notices"},
+        {.name = "verbose", .value = &options->verbose, .help = "more of what goes on, on standard error"},
+    };
+    for (int i = 0; i < BERT_ENGINE_OPTION_COUNT; i++) rows[i] = table[i];
+}
+
+const char *bert_engine_precision_name(int precision) {
+    return precisions[precision];
+}
+
+static void write_notice(void *user, bert_log_level level, const char *message) {
+    bert_cli_complain("%s%s", level == BERT_LOG_WARNING ? "warning: " : "", message);
+}
+
+bert_log bert_engine_log(const bert_engine_options *options) {
+    bert_log log = {.write = options->quiet ? NULL : write_notice,
+                    .level = options->verbose ? BERT_LOG_DEBUG : BERT_LOG_NOTICE};
+    return log;
+}
+
+bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,
+                             bert_error *error) {
+    *out = (bert_engine){.log = bert_engine_log(options)};
+    bert_model_options model_options = {.struct_size = sizeof model_options,
+                                        .log = &out->log,
+                                        .no_passes = options->no_passes,
+                                        .promote_to_double = options->precision == BERT_PRECISION_FP64};
+    return bert_model_load(path, &model_options, &out->model, error);
+}
+
+bert_status bert_engine_start(const bert_engine_options *options, bert_padded_rows padded_rows, bool profile,
+                              bert_engine *engine, bert_error *error) {
+    bert_status status = bert_thread_pool_create((int)options->threads, NULL, &engine->threads, error);
+    if (status != BERT_OK) return status;
+    bert_session_options session_options = {.struct_size = sizeof session_options,
+                                            .providers = options->providers,
+                                            .threads = engine->threads,
+                                            .precision = (bert_precision)options->precision,
+                                            .quant_scope = (bert_quant_scope)options->quant_scope,
+                                            .padded_rows = padded_rows,
+                                            .deterministic = options->deterministic,
+                                            .profile = profile};
+    return bert_session_create(engine->model, &session_options, &engine->session, error);
+}
+
+void bert_engine_close(bert_engine *engine) {
+    bert_session_free(engine->session);
+    bert_model_free(engine->model);
+    bert_thread_pool_free(engine->threads);
+    engine->session = NULL;
+    engine->model = NULL;
+    engine->threads = NULL;
+}

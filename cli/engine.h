@@ -1,0 +1,46 @@
+/* The options that every subcommand with a model has, and the model, threads and session that they make. */
+#ifndef BERT_CLI_ENGINE_H
+#define BERT_CLI_ENGINE_H
+
+#include "cli/options.h"
+
+#include <bert/model.h>
+#include <bert/session.h>
+
+/** Options of the engine. bert_engine_options_default fills them. */
+typedef struct bert_engine_options {
+    const char *providers;
+    int64_t threads; /**< 0: the cores that the process may use. */
+    int precision;   /**< bert_precision */
+    int quant_scope; /**< bert_quant_scope */
+    bool no_passes, deterministic, quiet, verbose;
+} bert_engine_options;
+
+#define BERT_ENGINE_OPTION_COUNT 8
+/** Rows for the table of options, over `options`, which get their defaults. */
+void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quant_scope,
+                             bert_option rows[BERT_ENGINE_OPTION_COUNT]);
+
+/** The name of a precision as --precision has it. */
+const char *bert_engine_precision_name(int precision);
+
+/** A model that is ready to run. */
+typedef struct bert_engine {
+    bert_log log; /**< Notices go to standard error. */
+    bert_model *model;
+    bert_thread_pool *threads;
+    bert_session *session;
+} bert_engine;
+
+/** Where notices go: "bertc: ..." on standard error, as --quiet and --verbose say. */
+bert_log bert_engine_log(const bert_engine_options *options);
+
+/** Loads the model alone: `session` and `threads` stay NULL. */
+bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out, bert_error *error);
+/** Threads and session for a loaded model. */
+bert_status bert_engine_start(const bert_engine_options *options, bert_padded_rows padded_rows, bool profile,
+                              bert_engine *engine, bert_error *error);
+/** NULL members are ignored. */
+void bert_engine_close(bert_engine *engine);
+
+#endif

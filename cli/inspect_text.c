@@ -1,0 +1,88 @@
+#include "cli/inspect.h"
+#include "cli/output.h"
+#include "cli/tensor_file.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void print_tensors(const bert_model *model, bool inputs) {
+    size_t count = inputs ? bert_model_input_count(model) : bert_model_output_count(model);
+    bert_output_print("\n%s\n", inputs ? "Inputs" : "Outputs");
+    for (size_t i = 0; i < count; i++) {
+        bert_model_tensor tensor;
+        char text[512];
+        if ((inputs ? bert_model_input(model, i, &tensor) : bert_model_output(model, i, &tensor)) != BERT_OK) continue;
+        bert_output_print("  %-24s %s%s\n", tensor.name, bert_model_tensor_text(&tensor, text, sizeof text),
+                          tensor.optional ? " (has a default)" : "");
+    }
+}
+
+static void print_ops(const bert_inspection *inspection) {
+    bert_output_print("\nOperators: %zu nodes, of %" PRIu32 " in the file\n", inspection->node_count,
+                      inspection->graph->file_node_count);
+    for (size_t i = 0; i < inspection->op_count; i++) {
+        const bert_op_count *op = &inspection->ops[i];
+        bert_output_print("  %6zu  %s%s\n", op->count, bert_domain_prefix(op->domain), op->name);
+    }
+}
+
+static void print_weights(const bert_inspection *inspection) {
+    bert_output_print("\nWeights\n");
+    for (size_t i = 0; i < inspection->weight_count; i++) {
+        const bert_weight_count *weights = &inspection->weights[i];
+        bert_output_print("  %6zu  %s, %zu elements, %.2f MiB\n", weights->count, bert_dtype_name(weights->dtype),
+                          weights->elements, (double)weights->bytes / (1 << 20));
+    }
+}
+
+static void print_passes(const bert_inspection *inspection) {
+    const bert_pass_report *report = inspection->report;
+    bert_output_print("\nPasses\n");
+    if (!report) bert_output_print("  none ran\n");
+    for (size_t i = 0; i < inspection->pass_count; i++) {
+        const bert_pass_tally *pass = &inspection->passes[i];
+        bert_output_print("  %-24s %zu rewrites, %zu near misses\n", pass->name, pass->rewrites, pass->misses);
+    }
+    if (!report || !inspection->all_passes) return;
+    bert_output_print("\nRewrites\n");
+    for (size_t i = 0; i < report->rewrite_count; i++) {
+        const bert_pass_rewrite *rewrite = &report->rewrites[i];
+        bert_output_print("  %-24s %s %s\n", rewrite->pass, rewrite->op_type, rewrite->node);
+    }
+    bert_output_print("\nNear misses\n");
+    for (size_t i = 0; i < report->miss_count; i++) {
+        const bert_pass_miss *miss = &report->misses[i];
+        bert_output_print("  %-24s %s: %s\n", miss->pass, miss->node, miss->reason);
+    }
+}
+
+static void print_plan(const bert_inspection *inspection) {
+    const bert_plan *plan = inspection->plan;
+    bert_output_print("\nPlan on %s: %zu kernels\n", inspection->provider, plan->step_count);
+    int64_t flops = 0;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const bert_plan_step *step = &plan->steps[i];
+        char shape[BERT_SHAPE_TEXT_BYTES];
+        const bert_tensor *output = &step->outputs[0];
+        flops += step->flops;
+        bert_output_print("  %4zu  %-28s %-20s %9.3f MFLOP  %s\n", i, step->plan.kernel,
+                          bert_shape_text(output->dims, output->rank, shape), (double)step->flops * 1e-6,
+                          step->node->name);
+    }
+    bert_output_print("\nMemory\n  activations and workspace  %.2f MiB\n  prepared weights           %.2f MiB\n"
+                      "Arithmetic\n  %.3f GFLOP a run\n",
+                      (double)inspection->memory.arena_bytes / (1 << 20),
+                      (double)inspection->memory.weight_bytes / (1 << 20), (double)flops * 1e-9);
+}
+
+void bert_inspect_print(const bert_inspection *inspection) {
+    const bert_graph *graph = inspection->graph;
+    bert_output_print("%s\n  made by %s, IR version %" PRId64 "\n", inspection->path,
+                      graph->producer[0] ? graph->producer : "an unnamed producer", graph->ir_version);
+    print_tensors(inspection->model, true);
+    print_tensors(inspection->model, false);
+    print_ops(inspection);
+    print_weights(inspection);
+    print_passes(inspection);
+    if (inspection->plan) print_plan(inspection);
+}

@@ -1,0 +1,149 @@
+#include "cli/json_out.h"
+
+#include "core/base/utf8.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void bert_json_out_free(bert_json_out *json) {
+    free(json->text);
+    *json = (bert_json_out){0};
+}
+
+void bert_json_out_clear(bert_json_out *json) {
+    json->length = 0;
+    json->failed = false;
+    json->after_value = false;
+    if (json->text) json->text[0] = '\0';
+}
+
+static void append(bert_json_out *json, const char *bytes, size_t length) {
+    if (json->failed) return;
+    if (json->capacity - json->length <= length) {
+        size_t capacity = json->capacity ? json->capacity : 256;
+        while (capacity - json->length <= length && capacity <= SIZE_MAX / 2) capacity *= 2;
+        char *text = capacity - json->length > length ? realloc(json->text, capacity) : NULL;
+        if (!text) {
+            json->failed = true;
+            return;
+        }
+        json->text = text;
+        json->capacity = capacity;
+    }
+    memcpy(json->text + json->length, bytes, length);
+    json->length += length;
+    json->text[json->length] = '\0';
+}
+
+static void append_text(bert_json_out *json, const char *text) {
+    append(json, text, strlen(text));
+}
+
+/* Before every value: the comma that separates it from the one before. */
+static void begin_value(bert_json_out *json) {
+    if (json->after_value) append(json, ", ", 2);
+    json->after_value = true;
+}
+
+void bert_json_out_begin(bert_json_out *json, char bracket) {
+    begin_value(json);
+    append(json, &bracket, 1);
+    json->after_value = false;
+}
+
+void bert_json_out_end(bert_json_out *json, char bracket) {
+    append(json, &bracket, 1);
+    json->after_value = true;
+}
+
+/* The bytes of well-formed UTF-8 as they stand in a JSON string. */
+static void append_escaped(bert_json_out *json, const char *text, size_t length) {
+    size_t plain = 0;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
+        append(json, text + plain, i - plain);
+        plain = i + 1;
+        char escape[8];
+        snprintf(escape, sizeof escape, byte < 0x20 ? "\\u%04x" : "\\%c", byte);
+        append_text(json, escape);
+    }
+    append(json, text + plain, length - plain);
+}
+
+static void append_string(bert_json_out *json, const char *text, size_t length) {
+    append(json, "\"", 1);
+    for (;;) {
+        size_t valid = bert_utf8_valid_prefix(text, length);
+        append_escaped(json, text, valid);
+        text += valid;
+        length -= valid;
+        if (length == 0) break;
+        size_t invalid = bert_utf8_invalid_length(text, length);
+        append_text(json, "\xef\xbf\xbd");
+        text += invalid;
+        length -= invalid;
+    }
+    append(json, "\"", 1);
+}
+
+void bert_json_out_key(bert_json_out *json, const char *name) {
+    begin_value(json);
+    append_string(json, name, strlen(name));
+    append(json, ": ", 2);
+    json->after_value = false;
+}
+
+void bert_json_out_null(bert_json_out *json) {
+    begin_value(json);
+    append_text(json, "null");
+}
+
+void bert_json_out_boolean(bert_json_out *json, bool value) {
+    begin_value(json);
+    append_text(json, value ? "true" : "false");
+}
+
+void bert_json_out_integer(bert_json_out *json, int64_t value) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%" PRId64, value);
+    begin_value(json);
+    append_text(json, digits);
+}
+
+void bert_json_out_measure(bert_json_out *json, double value, int digits) {
+    if (!isfinite(value)) {
+        json->not_numbers++;
+        bert_json_out_null(json);
+        return;
+    }
+    char number[40];
+    snprintf(number, sizeof number, "%.*g", digits, value);
+    begin_value(json);
+    append_text(json, number);
+}
+
+void bert_json_out_number(bert_json_out *json, double value) {
+    bert_json_out_measure(json, value, 9);
+}
+
+void bert_json_out_string(bert_json_out *json, const char *text, size_t length) {
+    begin_value(json);
+    append_string(json, text, length);
+}
+
+void bert_json_out_text(bert_json_out *json, const char *text) {
+    if (!text) {
+        bert_json_out_null(json);
+        return;
+    }
+    bert_json_out_string(json, text, strlen(text));
+}
+
+void bert_json_out_newline(bert_json_out *json) {
+    append(json, "\n", 1);
+    json->after_value = false;
+}

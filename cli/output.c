@@ -1,0 +1,46 @@
+#include "cli/output.h"
+
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* The first errno that a write to standard output left; 0 while all went well. */
+static int write_error;
+
+static void note_error(void) {
+    if (!write_error) write_error = errno ? errno : EIO;
+}
+
+void bert_output_begin(void) {
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void bert_output_print(const char *format, ...) {
+    if (write_error) return;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vfprintf(stdout, format, arguments) < 0) note_error();
+    va_end(arguments);
+}
+
+void bert_output_write(const char *bytes, size_t length) {
+    if (!write_error && fwrite(bytes, 1, length, stdout) != length) note_error();
+}
+
+bool bert_output_flush(void) {
+    if (!write_error && fflush(stdout)) note_error();
+    return !write_error;
+}
+
+int bert_output_end(int status) {
+    bert_output_flush();
+    if (fclose(stdout)) note_error();
+    if (write_error && write_error != EPIPE) {
+        bert_cli_complain("cannot write to standard output: %s", strerror(write_error));
+        return BERT_EXIT_FAILED;
+    }
+    return status;
+}

@@ -1,0 +1,208 @@
+#include "cli/text_input.h"
+
+#include "cli/cli.h"
+#include "core/base/error.h"
+#include "core/base/json.h"
+#include "core/base/utf8.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const invalid_utf8_choices[] = {"error", "replace", NULL};
+
+void bert_text_input_option_rows(bert_text_input_options *options, bert_option rows[BERT_TEXT_INPUT_OPTION_COUNT]) {
+    rows[0] = (bert_option){.name = "jsonl",
+                            .value = &options->jsonl,
+                            .help = "standard input holds one JSON object a line,\n"
+                                    "{\"text\": \"..\", \"text_pair\": \"..\"}; blank lines are skipped"};
+    rows[1] = (bert_option){.name = "text-pair",
+                            .kind = BERT_OPTION_STRING,
+                            .value = &options->text_pair,
+                            .argument = "TEXT",
+                            .help = "the second text of a pair, for a single TEXT"};
+    rows[2] = (bert_option){.name = "no-pairs", .value = &options->no_pairs, .help = "a TAB on a line is text"};
+    rows[3] = (bert_option){.name = "invalid-utf8",
+                            .kind = BERT_OPTION_CHOICE,
+                            .value = &options->invalid_utf8,
+                            .argument = "error|replace",
+                            .choices = invalid_utf8_choices,
+                            .help = "what is not UTF-8 makes its line an error (default),\n"
+                                    "or becomes U+FFFD"};
+}
+
+void bert_text_item_free(bert_text_item *item) {
+    free(item->text);
+    free(item->pair);
+    free(item->sentence);
+    *item = (bert_text_item){0};
+}
+
+int bert_text_input_open(const char *command, const bert_text_input_options *options, char **arguments, size_t count,
+                         bert_text_input *out) {
+    *out = (bert_text_input){.options = *options, .text_key = "text", .pair_key = "text_pair"};
+    if (options->jsonl && count > 0) {
+        return bert_usage_error(command, "--jsonl reads standard input, but there are TEXT arguments too");
+    }
+    if (options->text_pair && count != 1) {
+        return bert_usage_error(command, "--text-pair needs one TEXT argument, but there are %zu", count);
+    }
+    if (count > 0) {
+        out->arguments = arguments;
+        out->argument_count = count;
+    } else {
+        out->file = stdin;
+    }
+    return BERT_OPTIONS_GO_ON;
+}
+
+void bert_text_input_close(bert_text_input *input) {
+    free(input->line);
+    *input = (bert_text_input){0};
+}
+
+bool bert_text_input_is_interactive(const bert_text_input *input) {
+    return input->file && isatty(fileno(input->file));
+}
+
+/* A NUL-terminated copy of `length` bytes, which may hold NUL bytes themselves. */
+static char *copy_bytes(const char *bytes, size_t length) {
+    char *copy = malloc(length + 1);
+    if (!copy) return NULL;
+    memcpy(copy, bytes, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+static bool out_of_memory(bert_text_item *item, bert_error *error) {
+    bert_text_item_free(item);
+    bert_fail(error, BERT_OUT_OF_MEMORY, "out of memory for a line of input");
+    return false;
+}
+
+static bool set_texts(bert_text_item *item, const char *text, size_t length, const char *pair, size_t pair_length,
+                      bert_error *error) {
+    item->text = copy_bytes(text, length);
+    item->length = length;
+    if (pair) {
+        item->pair = copy_bytes(pair, pair_length);
+        item->pair_length = pair_length;
+    }
+    return item->text && (!pair || item->pair) ? true : out_of_memory(item, error);
+}
+
+BERT_PRINTF(3, 0)
+static bool set_sentence(bert_text_item *item, bert_error *error, const char *format, const char *detail) {
+    if (asprintf(&item->sentence, format, detail) >= 0) return true;
+    item->sentence = NULL;
+    return out_of_memory(item, error);
+}
+
+/* The texts of a parsed object: true with a sentence in the item when they are not there. */
+static bool take_object(const bert_text_input *input, const bert_json *object, bert_text_item *item,
+                        bert_error *error) {
+    if (object->type != BERT_JSON_OBJECT) return set_sentence(item, error, "the line is not a JSON %s", "object");
+    const bert_json *text = bert_json_get(object, input->text_key);
+    const bert_json *pair = bert_json_get(object, input->pair_key);
+    if (!text || text->type != BERT_JSON_STRING) {
+        return set_sentence(item, error, "the JSON object has no string \"%s\"", input->text_key);
+    }
+    if (pair && pair->type == BERT_JSON_NULL) pair = NULL;
+    if (pair && pair->type != BERT_JSON_STRING) {
+        return set_sentence(item, error, "\"%s\" of the JSON object is neither a string nor null", input->pair_key);
+    }
+    return set_texts(item, text->text, text->length, pair ? pair->text : NULL, pair ? pair->length : 0, error);
+}
+
+/* A copy with U+FFFD in place of what is not UTF-8, as Python's errors='replace' puts it; NULL when memory runs out. */
+static char *replace_invalid(const char *text, size_t length, size_t *out_length) {
+    char *copy = length <= SIZE_MAX / 4 ? malloc(3 * length + 1) : NULL;
+    size_t used = 0;
+    while (copy) {
+        size_t valid = bert_utf8_valid_prefix(text, length);
+        memcpy(copy + used, text, valid);
+        used += valid;
+        text += valid;
+        length -= valid;
+        if (length == 0) break;
+        size_t invalid = bert_utf8_invalid_length(text, length);
+        memcpy(copy + used, "\xef\xbf\xbd", 3);
+        used += 3;
+        text += invalid;
+        length -= invalid;
+    }
+    *out_length = used;
+    return copy;
+}
+
+static bool parse_object(const bert_text_input *input, const char *line, size_t length, bert_text_item *item,
+                         bert_error *error) {
+    char *replaced = NULL;
+    size_t valid = bert_utf8_valid_prefix(line, length);
+    if (valid < length) {
+        char position[32];
+        snprintf(position, sizeof position, "%zu", valid);
+        if (input->options.invalid_utf8 == BERT_INVALID_UTF8_ERROR) {
+            return set_sentence(item, error, "the line is not UTF-8: byte %s", position);
+        }
+        replaced = replace_invalid(line, length, &length);
+        if (!replaced) return out_of_memory(item, error);
+        line = replaced;
+    }
+    bert_arena arena;
+    bert_arena_init(&arena, NULL);
+    const bert_json *object;
+    bert_error problem;
+    bert_status status = bert_json_parse(line, length, "the line is not JSON", &arena, &object, &problem);
+    bool done = status == BERT_OK              ? take_object(input, object, item, error)
+                : status == BERT_OUT_OF_MEMORY ? out_of_memory(item, error)
+                                               : set_sentence(item, error, "%s", problem.message);
+    bert_arena_free(&arena);
+    free(replaced);
+    return done;
+}
+
+static bool is_blank(const char *line, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return false;
+    }
+    return true;
+}
+
+/* The next line without its end into *length; -1 at the end of the input or after an error. */
+static bool read_line(bert_text_input *input, size_t *length, bert_error *error) {
+    errno = 0;
+    ssize_t got = getline(&input->line, &input->line_capacity, input->file);
+    if (got < 0) {
+        if (ferror(input->file)) bert_fail(error, BERT_IO_ERROR, "cannot read standard input: %s", strerror(errno));
+        if (!feof(input->file) && errno == ENOMEM) out_of_memory(&(bert_text_item){0}, error);
+        return false;
+    }
+    if (got > 0 && input->line[got - 1] == '\n') got--;
+    if (got > 0 && input->line[got - 1] == '\r') got--;
+    input->number++;
+    *length = (size_t)got;
+    return true;
+}
+
+bool bert_text_input_next(bert_text_input *input, bert_text_item *out, bert_error *error) {
+    *out = (bert_text_item){0};
+    error->status = BERT_OK;
+    if (input->arguments) {
+        if (input->taken == input->argument_count) return false;
+        const char *text = input->arguments[input->taken++];
+        const char *pair = input->options.text_pair;
+        out->number = input->taken;
+        return set_texts(out, text, strlen(text), pair, pair ? strlen(pair) : 0, error);
+    }
+    size_t length;
+    do {
+        if (!read_line(input, &length, error)) return false;
+    } while (input->options.jsonl && is_blank(input->line, length));
+    out->number = input->number;
+    if (input->options.jsonl && input->text_key) return parse_object(input, input->line, length, out, error);
+    const char *tab = input->options.no_pairs || !input->text_key ? NULL : memchr(input->line, '\t', length);
+    size_t first = tab ? (size_t)(tab - input->line) : length;
+    return set_texts(out, input->line, first, tab ? tab + 1 : NULL, tab ? length - first - 1 : 0, error);
+}
