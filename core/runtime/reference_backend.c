@@ -16,6 +16,7 @@ struct bert_prepared {
 
 struct bert_context {
     const bert_host *host;
+    bert_quant_scope quant_scope;
 };
 
 static bert_status device_open(const bert_host *host, bert_device **out, bert_error *error) {
@@ -57,13 +58,9 @@ static size_t prepared_bytes(const bert_prepared *prepared) {
 
 static bert_status context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                   bert_error *error) {
-    if (options->quant_scope != BERT_QUANT_SCOPE_TENSOR) {
-        return bert_fail(error, BERT_UNSUPPORTED,
-                         "the reference backend quantizes as ONNX defines it, over whole tensors only");
-    }
     bert_context *context = bert_allocate(prepared->host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    context->host = prepared->host;
+    *context = (bert_context){.host = prepared->host, .quant_scope = options->quant_scope};
     *out = context;
     return BERT_OK;
 }
@@ -99,11 +96,20 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
                                                        .error = error});
 }
 
+/* A scope changes nothing where nothing is quantized while it runs. */
+static bool quantizes(const bert_op *op) {
+    return op->id == BERT_OP_DynamicQuantizeLinear || op->id == BERT_OP_MS_DynamicQuantizeMatMul;
+}
+
 static bert_status plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
                         bert_op_plan *out, bert_error *error) {
     const bert_op *op = bert_op_get((bert_op_id)node->op_id);
     if (!op->reference) {
         return bert_fail(error, BERT_UNSUPPORTED, "%s has no reference implementation", node->op_type);
+    }
+    if (context && context->quant_scope != BERT_QUANT_SCOPE_TENSOR && quantizes(op)) {
+        return bert_fail(error, BERT_UNSUPPORTED, "%s is quantized over whole tensors only here, as ONNX defines it",
+                         node->op_type);
     }
     out->run = run;
     out->kernel = "reference";
