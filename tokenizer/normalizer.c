@@ -140,12 +140,16 @@ static bert_status make_entry(bert_normalizer *normalizer, uint32_t code_point, 
     return BERT_OK;
 }
 
-/* Holds the page at `page_count` against those before it; equal ones are common, and the table stays in the cache. */
-static uint16_t keep_page(bert_normalizer *normalizer) {
+/* Holds the page at `page_count` against those before it, the one made last first; equal ones are common, and the
+   table stays in the cache. */
+static uint16_t keep_page(bert_normalizer *normalizer, uint16_t last) {
     const uint32_t *fresh = normalizer->entries + normalizer->page_count * PAGE;
-    for (size_t i = 0; i < normalizer->page_count; i++) {
-        const uint32_t *page = normalizer->entries + i * PAGE;
-        if (page[0] == fresh[0] && memcmp(page, fresh, PAGE * sizeof *page) == 0) return (uint16_t)i;
+    for (size_t i = 0; i <= normalizer->page_count; i++) {
+        size_t candidate = i == 0 ? last : i - 1;
+        const uint32_t *page = normalizer->entries + candidate * PAGE;
+        if (candidate < normalizer->page_count && memcmp(page, fresh, PAGE * sizeof *page) == 0) {
+            return (uint16_t)candidate;
+        }
     }
     return (uint16_t)normalizer->page_count++;
 }
@@ -163,19 +167,27 @@ static bert_status grow_pages(bert_normalizer *normalizer, bert_error *error) {
     return BERT_OK;
 }
 
+/* The last of a run from `first` on that a normalizer treats alike, no further than `last`. */
+static uint32_t run_of(uint32_t first, uint32_t last) {
+    uint32_t end = bert_unicode_run(first);
+    if (end > last) end = last;
+    /* Blocks of Chinese characters begin and end inside such runs; then it goes one by one. */
+    bool alike = bert_unicode_is_chinese(first) == bert_unicode_is_chinese(end);
+    /* U+FFFD is removed whatever its flags are. */
+    return alike && !(first <= 0xFFFD && end >= 0xFFFD) ? end : first;
+}
+
 static bert_status make_page(bert_normalizer *normalizer, uint32_t first, bert_error *error) {
     BERT_TRY(grow_pages(normalizer, error));
     uint32_t *page = normalizer->entries + normalizer->page_count * PAGE;
-    bool uniform = bert_unicode_page_is_uniform(first) &&
-                   bert_unicode_is_chinese(first) == bert_unicode_is_chinese(first + PAGE - 1);
-    for (uint32_t i = 0; i < PAGE; i++) {
-        if (uniform && i > 0) {
-            page[i] = page[0];
-        } else {
-            BERT_TRY(make_entry(normalizer, first + i, &page[i], error));
-        }
+    for (uint32_t at = first; at < first + PAGE;) {
+        uint32_t end = run_of(at, first + PAGE - 1);
+        BERT_TRY(make_entry(normalizer, at, &page[at - first], error));
+        for (uint32_t i = at + 1; i <= end; i++) page[i - first] = page[at - first];
+        at = end + 1;
     }
-    normalizer->page_of[first / PAGE] = keep_page(normalizer);
+    size_t number = first / PAGE;
+    normalizer->page_of[number] = keep_page(normalizer, number ? normalizer->page_of[number - 1] : 0);
     return BERT_OK;
 }
 

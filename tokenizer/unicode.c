@@ -141,35 +141,45 @@ bool bert_unicode_is_chinese(uint32_t c) {
            (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-static bool is_hangul(uint32_t c) {
-    return c >= 0xAC00 && c <= 0xD7A3;
-}
-
-static bool has_mapping(const bert_unicode_mapping *mappings, size_t count, uint32_t first, uint32_t last) {
+/* The first code point from `from` on that a list of mappings names; beyond all when there is none. */
+static uint32_t next_mapping(const bert_unicode_mapping *mappings, size_t count, uint32_t from) {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (mappings[middle].from < first) {
+        if (mappings[middle].from < from) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low < count && mappings[low].from <= last;
+    return low < count ? mappings[low].from : UINT32_MAX;
 }
 
-bool bert_unicode_page_is_uniform(uint32_t first) {
-    uint32_t last = first + 0xFF;
-    if (is_hangul(first) && is_hangul(last)) return true;
-    const bert_unicode_range *range =
-        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, first);
-    if (!range || !(range->value & BERT_UNICODE_FIXED) || range->last < last) return false;
-    for (size_t i = 0; i < bert_unicode_class_exception_count; i++) {
-        if (bert_unicode_class_exceptions[i].first <= last && bert_unicode_class_exceptions[i].last >= first) {
-            return false;
+static uint32_t next_class(uint32_t from) {
+    size_t low = 0, high = bert_unicode_class_exception_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (bert_unicode_class_exceptions[middle].last < from) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    return !has_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, first,
-                        last) &&
-           !has_mapping(bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, first, last);
+    return low < bert_unicode_class_exception_count ? bert_unicode_class_exceptions[low].first : UINT32_MAX;
+}
+
+uint32_t bert_unicode_run(uint32_t first) {
+    if (first >= 0xAC00 && first <= 0xD7A3) return 0xD7A3;
+    const bert_unicode_range *range =
+        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, first);
+    if (!range || !(range->value & BERT_UNICODE_FIXED)) return first;
+    uint32_t next[] = {
+        range->last + 1, next_class(first),
+        next_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, first),
+        next_mapping(bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, first)};
+    uint32_t end = next[0];
+    for (int i = 1; i < 4; i++) {
+        if (next[i] < end) end = next[i];
+    }
+    return end > first ? end - 1 : first;
 }

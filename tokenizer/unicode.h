@@ -35,10 +35,10 @@ size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOW
 bool bert_unicode_is_chinese(uint32_t code_point);
 
 /**
- * Whether the 256 code points from `first` (a multiple of 256) are all the same to a normalizer: equal flags, no
- * mapping, no combining class; or all Hangul syllables. May be false where it could be true.
+ * The last of a run of code points from `first` on that are all the same here: equal flags, no mapping, no combining
+ * class; or all Hangul syllables. A run may be shorter than it could be. It takes no notice of blocks.
  */
-bool bert_unicode_page_is_uniform(uint32_t first);
+uint32_t bert_unicode_run(uint32_t first);
 
 /* Ranges and mappings of unicode_exceptions.c, sorted. */
 typedef struct bert_unicode_range {

@@ -31,7 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 TABLE = os.path.join(ROOT, "tokenizer", "unicode_exceptions.c")
 OTHER, SPACE, MARK, PUNCTUATION, WORD, FIXED = 1, 2, 4, 8, 16, 32
 HANGUL = range(0xAC00, 0xD7A4)
-LONG_RUN = 256
+LONG_RUN = 12
 
 
 def code_points():
