@@ -42,11 +42,22 @@ bert_value *bert_onnx_find(const bert_onnx_scope *scope, const char *name) {
     return NULL;
 }
 
+/* "call/name", of an inlined function's tensor or node. */
+static const char *join(bert_arena *arena, const char *call, const char *name) {
+    size_t call_length = strlen(call), name_length = strlen(name);
+    char *joined = bert_arena_allocate(arena, call_length + name_length + 2, 1);
+    if (!joined) return NULL;
+    memcpy(joined, call, call_length);
+    joined[call_length] = '/';
+    memcpy(joined + call_length + 1, name, name_length + 1);
+    return joined;
+}
+
 bert_status bert_onnx_new_value(const bert_onnx_context *context, const char *name, bert_value **out,
                                 bert_error *error) {
     bert_onnx_builder *builder = context->builder;
     bert_arena *arena = &builder->graph->arena;
-    if (context->call) name = bert_arena_format(arena, "%s/%s", context->call->name, name);
+    if (context->call) name = join(arena, context->call->name, name);
     /* Branches may use a name again; in the graph each has one of its own. */
     const char *base = name;
     while (name && bert_graph_find_value(builder->graph, name)) {
@@ -157,7 +168,7 @@ static bert_status make_origins(const bert_onnx_context *context, bert_onnx_node
     if (outer) memcpy(node->origins, call->origins, outer * sizeof *node->origins);
     node->origins[outer] = own;
     node->origin_count = outer + 1;
-    node->name = call ? bert_arena_format(arena, "%s/%s", call->name, name) : own->name;
+    node->name = call ? join(arena, call->name, name) : own->name;
     return node->name ? BERT_OK : bert_fail_memory(error, sizeof *own, "a node");
 }
 
