@@ -47,7 +47,7 @@ static const char *join(bert_arena *arena, const char *call, const char *name) {
     size_t call_length = strlen(call), name_length = strlen(name);
     char *joined = bert_arena_allocate(arena, call_length + name_length + 2, 1);
     if (!joined) return NULL;
-    memcpy(joined, call, call_length);
+    memcpy(joined, call, call_length + 1);
     joined[call_length] = '/';
     memcpy(joined + call_length + 1, name, name_length + 1);
     return joined;

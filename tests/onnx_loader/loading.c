@@ -56,7 +56,8 @@ bert_value *value_named(const bert_graph *graph, const char *name) {
 }
 
 void make_folder(char path[64]) {
-    strcpy(path, "/tmp/bert_loader_XXXXXX");
+    static const char name[] = "/tmp/bert_loader_XXXXXX";
+    memcpy(path, name, sizeof name);
     if (!mkdtemp(path)) fail_msg("no folder for files");
 }
 
