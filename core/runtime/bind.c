@@ -296,8 +296,9 @@ static bert_status bind_node(binder *b, const bert_node *node) {
         if (node->outputs[i] && !info_of(b, node->outputs[i])->constant) all_known = false;
     }
     if (all_known) return BERT_OK;
-    if (node->op->flags & BERT_OP_VIEW) {
-        b->binding->roots[node->outputs[0]->id] = b->binding->roots[node->inputs[0]->id];
+    const bert_value *output = node->outputs[0];
+    if (output && (node->op->flags & BERT_OP_VIEW)) {
+        b->binding->roots[output->id] = b->binding->roots[node->inputs[0]->id];
         return BERT_OK;
     }
     b->binding->steps[b->binding->step_count++] = node;
