@@ -6,10 +6,11 @@ int main(int argc, char **argv) {
     bert_error error = {0};
     bert_model *model = NULL;
     bert_session *session = NULL;
-    int64_t ids[] = {2, 3280, 979, 3367, 1135, 3}, mask[] = {1, 1, 1, 1, 1, 1}, types[] = {0, 0, 0, 0, 0, 0};
-    bert_named_tensor inputs[] = {{"input_ids", {BERT_INT64, 2, {1, 6}, ids}, 0},
-                                  {"attention_mask", {BERT_INT64, 2, {1, 6}, mask}, 0},
-                                  {"token_type_ids", {BERT_INT64, 2, {1, 6}, types}, 0}};
+    int64_t ids[] = {2, 3280, 979, 3367, 1135, 1196, 879, 3}; /* [CLS] 这家酒店很好 [SEP] */
+    int64_t mask[] = {1, 1, 1, 1, 1, 1, 1, 1}, types[8] = {0};
+    bert_named_tensor inputs[] = {{"input_ids", {BERT_INT64, 2, {1, 8}, ids}, 0},
+                                  {"attention_mask", {BERT_INT64, 2, {1, 8}, mask}, 0},
+                                  {"token_type_ids", {BERT_INT64, 2, {1, 8}, types}, 0}};
     bert_named_tensor output = {.name = "output_0"};
     if (bert_model_load(argc > 1 ? argv[1] : "model.onnx", NULL, &model, &error) ||
         bert_session_create(model, NULL, &session, &error) ||
