@@ -47,7 +47,7 @@ static bert_status grow(bert_added_tokens *added, bert_error *error) {
     size_t capacity = added->capacity ? added->capacity * 2 : 16;
     bert_added_token *tokens = bert_allocate(added->allocator, capacity * sizeof *tokens, BERT_ALIGNMENT);
     if (!tokens) return bert_fail_memory(error, capacity * sizeof *tokens, "the added tokens");
-    if (added->count) memcpy(tokens, added->tokens, added->count * sizeof *tokens);
+    if (added->tokens) memcpy(tokens, added->tokens, added->count * sizeof *tokens);
     bert_deallocate(added->allocator, added->tokens, added->capacity * sizeof *tokens, BERT_ALIGNMENT);
     added->tokens = tokens;
     added->capacity = capacity;
@@ -58,7 +58,7 @@ static bert_status grow(bert_added_tokens *added, bert_error *error) {
    which is less than its greatest id where ids have gaps; `tokenizers` counts so. */
 static bert_status take_new_id(const bert_added_tokens *added, const bert_vocabulary *vocabulary, int32_t *id,
                                bert_error *error) {
-    size_t next = vocabulary->distinct, behind = (size_t)(added->greatest_id + 1);
+    size_t next = vocabulary->distinct, behind = added->greatest_id < 0 ? 0 : (size_t)added->greatest_id + 1;
     if (next < behind) next = behind;
     if (next >= INT32_MAX) return bert_fail(error, BERT_UNSUPPORTED, "an added token would get an id beyond 2^31 - 2");
     *id = (int32_t)next;

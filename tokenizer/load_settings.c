@@ -128,6 +128,12 @@ static const bert_json *special_value(const bert_load *load, const char *key, bo
     return value ? value : bert_json_get(load->config_root, key);
 }
 
+/* The further special tokens of tokenizer_config.json, or of special_tokens_map.json: there the two add up. */
+static const bert_json *more_special(const bert_load *load, bool map) {
+    bool legacy = !bert_json_get(load->config_root, "added_tokens_decoder");
+    return bert_json_get(map ? legacy ? load->special_root : NULL : load->config_root, "additional_special_tokens");
+}
+
 static bool spells(const bert_json *value, const char *bytes, size_t length) {
     const bert_json *string = value && value->type == BERT_JSON_OBJECT ? bert_json_get(value, "content") : value;
     return string && string->type == BERT_JSON_STRING && string->length == length &&
@@ -140,10 +146,12 @@ static bool is_named_special(const bert_load *load, const char *bytes, size_t le
     for (int i = 0; i < BERT_SPECIAL_COUNT; i++) {
         if (spells(special_value(load, special_names[i].key, &from_map), bytes, length)) return true;
     }
-    const bert_json *more = special_value(load, "additional_special_tokens", &from_map);
-    if (!more || more->type != BERT_JSON_ARRAY) return false;
-    for (const bert_json *item = more->first; item; item = item->next) {
-        if (spells(item, bytes, length)) return true;
+    for (int map = 0; map < 2; map++) {
+        const bert_json *more = more_special(load, map);
+        if (!more || more->type != BERT_JSON_ARRAY) continue;
+        for (const bert_json *item = more->first; item; item = item->next) {
+            if (spells(item, bytes, length)) return true;
+        }
     }
     return false;
 }
@@ -173,6 +181,15 @@ static bert_status read_numbered(bert_load *load, const bert_json *member, bool 
     return BERT_OK;
 }
 
+static bool tokenizer_json_lists(const bert_load *load, int64_t id) {
+    if (!load->tokenizer_added) return false;
+    for (const bert_json *item = load->tokenizer_added->first; item; item = item->next) {
+        int64_t listed;
+        if (bert_json_integer(bert_json_get(item, "id"), &listed) && listed == id) return true;
+    }
+    return false;
+}
+
 /* added_tokens_decoder of tokenizer_config.json, or added_tokens.json: in the order of their ids. */
 static bert_status add_numbered(bert_load *load, bert_error *error) {
     const bert_json *decoder = bert_json_get(load->config_root, "added_tokens_decoder");
@@ -192,10 +209,9 @@ static bert_status add_numbered(bert_load *load, bert_error *error) {
     }
     qsort(tokens, count, sizeof *tokens, compare_numbers);
     for (size_t i = 0; i < count; i++) {
-        /* What tokenizer.json says of a token comes before added_tokens.json. */
-        const bert_added_token *token = &tokens[i].token;
-        if (!decoder && bert_added_tokens_find(&load->tokenizer->added, token->content, token->length)) continue;
-        BERT_TRY(add(load, token, error));
+        /* Of added_tokens.json and tokenizer.json, the latter says what stands at an id. */
+        if (!decoder && tokenizer_json_lists(load, tokens[i].number)) continue;
+        BERT_TRY(add(load, &tokens[i].token, error));
     }
     return BERT_OK;
 }
@@ -250,6 +266,19 @@ static int32_t special_id(const bert_load *load, bert_special_name name) {
                  : id_of(load->tokenizer, otherwise, strlen(otherwise));
 }
 
+static bert_status add_more_special(bert_load *load, bool map, bert_error *error) {
+    const bert_json *more = more_special(load, map);
+    if (!more || more->type == BERT_JSON_NULL) return BERT_OK;
+    if (more->type != BERT_JSON_ARRAY) {
+        return bert_fail(error, BERT_INVALID_MODEL, "%s: additional_special_tokens is %s where a list was expected",
+                         map ? load->special_map.name : load->config.name, bert_json_type_name(more));
+    }
+    for (const bert_json *item = more->first; item; item = item->next) {
+        BERT_TRY(add_special(load, item, "", map, error));
+    }
+    return BERT_OK;
+}
+
 static bert_status add_all_special(bert_load *load, bert_error *error) {
     bool from_map;
     for (int i = 0; i < BERT_SPECIAL_COUNT; i++) {
@@ -258,16 +287,8 @@ static bert_status add_all_special(bert_load *load, bert_error *error) {
         if (!value && !special_names[i].otherwise) continue;
         BERT_TRY(add_special(load, value, special_names[i].otherwise, from_map, error));
     }
-    const bert_json *more = special_value(load, "additional_special_tokens", &from_map);
-    if (!more || more->type == BERT_JSON_NULL) return BERT_OK;
-    if (more->type != BERT_JSON_ARRAY) {
-        return bert_fail(error, BERT_INVALID_MODEL, "%s: additional_special_tokens is %s where a list was expected",
-                         from_map ? load->special_map.name : load->config.name, bert_json_type_name(more));
-    }
-    for (const bert_json *item = more->first; item; item = item->next) {
-        BERT_TRY(add_special(load, item, NULL, from_map, error));
-    }
-    return BERT_OK;
+    BERT_TRY(add_more_special(load, false, error));
+    return add_more_special(load, true, error);
 }
 
 bert_status bert_load_added_tokens(bert_load *load, bert_error *error) {

@@ -102,6 +102,13 @@ static void special_tokens_come_from_every_file(void **state) {
     bert_tokenizer_free(tokenizer);
 }
 
+static void further_special_tokens_of_both_files_add_up(void **state) {
+    test_files files = {.vocab = vocabulary,
+                        .config = "{\"additional_special_tokens\": [\"<a>\"]}",
+                        .special_map = "{\"additional_special_tokens\": [{\"content\": \"<b>\"}, \"<a>\"]}"};
+    expect_encoding(&files, "<a><b>", "[CLS] <a> <b> [SEP]");
+}
+
 static void a_mask_token_that_is_missing_gets_an_id(void **state) {
     test_files files = {.vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n"};
     bert_tokenizer *tokenizer = load_files(&files);
@@ -387,6 +394,7 @@ int main(void) {
         cmocka_unit_test(a_config_lies_over_the_normalizer_of_tokenizer_json),
         cmocka_unit_test(templates_are_taken_as_they_are_written),
         cmocka_unit_test(special_tokens_come_from_every_file),
+        cmocka_unit_test(further_special_tokens_of_both_files_add_up),
         cmocka_unit_test(a_mask_token_that_is_missing_gets_an_id),
         cmocka_unit_test(lines_end_as_python_reads_them),
         cmocka_unit_test(the_last_of_double_tokens_wins_with_a_notice),
