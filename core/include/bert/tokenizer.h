@@ -35,7 +35,8 @@ typedef struct bert_tokenizer_options {
 
 /**
  * Loads the tokenizer of a folder as BertTokenizerFast.from_pretrained puts it together: `tokenizer.json`, else
- * `vocab.txt`; with `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` where present.
+ * `vocab.txt`; with `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` where present. Only a
+ * tokenizer.json without any of these is taken as it stands, its normalizer and vocabulary too, as `tokenizers` does.
  * BERT_IO_ERROR when there is neither, BERT_INVALID_MODEL when a file is malformed or has no [UNK],
  * BERT_UNSUPPORTED when tokenizer.json is not a WordPiece BERT tokenizer. Free with bert_tokenizer_free.
  */
@@ -87,8 +88,9 @@ BERT_API void bert_encoding_free(bert_encoding *encoding);
 
 /**
  * Encodes a text, or a pair when `pair` is not NULL. Lengths in bytes; NUL bytes are text. The arrays of `encoding`
- * live until its next use. BERT_INVALID_INPUT: not UTF-8, or truncation that can't reach max_length (as `tokenizers`
- * refuses it). After a failure the encoding holds no tokens. No allocation once it has held texts as long.
+ * live until its next use; `tokenizer` outlives its windows. `options` NULL means the defaults. BERT_INVALID_INPUT: not
+ * UTF-8, or truncation that can't reach max_length. After a failure the encoding holds no tokens. No allocation once it
+ * has held texts as long of the same kind: marks to be sorted and broken UTF-8 take room of their own.
  */
 BERT_API bert_status bert_tokenizer_encode(const bert_tokenizer *tokenizer, const char *text, size_t text_length,
                                            const char *pair, size_t pair_length, const bert_encode_options *options,
