@@ -48,6 +48,7 @@ void node_backend_open(void) {
 
 void node_backend_threads(int threads) {
     node_case_end();
+    if (backend.context && threads == bert_thread_pool_threads(backend.pool)) return;
     if (backend.context) bert_cpu_backend.context_free(backend.context);
     bert_thread_pool_free(backend.pool);
     backend.pool = NULL;
