@@ -25,8 +25,30 @@ static bert_status check_shape(const bert_inference *in, int32_t output) {
     return BERT_OK;
 }
 
+/*
+ * Followed elements are integers without bounds. Where the type may have wrapped them around they are not followed any
+ * longer: a known number outside of it, or a symbolic one in a type too narrow for dimensions.
+ */
+static void drop_wrapped_elements(const bert_inference *in, bert_value_info *info) {
+    int32_t bits = (int32_t)bert_dtype_size(info->dtype) * 8;
+    bool is_unsigned = info->dtype == BERT_UINT8 || info->dtype == BERT_UINT16 || info->dtype == BERT_UINT32 ||
+                       info->dtype == BERT_UINT64 || info->dtype == BERT_BOOL;
+    int64_t end = bits >= 62 ? BERT_DIM_LIMIT : (int64_t)1 << (is_unsigned ? bits : bits - 1);
+    for (int32_t i = 0; info->elements && i < info->element_count; i++) {
+        bert_dim element = info->elements[i];
+        bool fits = bits >= 32 && (!is_unsigned || bert_dim_nonnegative(in->symbols, element));
+        if (bert_dim_known(element)) fits = element < end && element >= (is_unsigned ? 0 : -end);
+        if (fits || info->dtype == BERT_BOOL) continue;
+        info->elements = NULL;
+        info->element_count = 0;
+    }
+}
+
 bert_status bert_infer_outputs(const bert_inference *in) {
-    for (int32_t i = 0; i < in->op->min_inputs; i++) {
+    /* Where any number may come, none of them is absent. */
+    int32_t required =
+        in->op->max_inputs < 0 && in->input_count > in->op->min_inputs ? in->input_count : in->op->min_inputs;
+    for (int32_t i = 0; i < required; i++) {
         if (i >= in->input_count || !in->inputs[i]) {
             return bert_fail(in->error, BERT_INVALID_MODEL, "input %" PRId32 " is missing; %s needs it", i,
                              in->op->name);
@@ -37,7 +59,9 @@ bert_status bert_infer_outputs(const bert_inference *in) {
     }
     BERT_TRY(in->op->infer(in));
     for (int32_t i = 0; i < in->output_count; i++) {
-        if (in->outputs[i]) BERT_TRY(check_shape(in, i));
+        if (!in->outputs[i]) continue;
+        BERT_TRY(check_shape(in, i));
+        drop_wrapped_elements(in, in->outputs[i]);
     }
     return BERT_OK;
 }
@@ -65,11 +89,11 @@ static bert_status infer_with(bert_graph *graph, bert_node *node, const bert_val
                          .error = error};
     BERT_TRY(bert_infer_outputs(&in));
     for (int32_t i = 0; i < node->output_count; i++) {
-        if (!outputs[i]) continue;
-        bert_value_info *info = &node->outputs[i]->info;
-        if (infos[i].dtype == BERT_DTYPE_UNDEFINED) infos[i].dtype = info->dtype;
-        if (infos[i].shape.rank < 0) infos[i].shape = info->shape;
-        *info = infos[i];
+        bert_value *value = node->outputs[i];
+        if (!value) continue;
+        if (infos[i].dtype == BERT_DTYPE_UNDEFINED) infos[i].dtype = value->info.dtype;
+        if (infos[i].shape.rank < 0) infos[i].shape = value->info.shape;
+        value->info = infos[i];
     }
     return BERT_OK;
 }
@@ -84,7 +108,7 @@ bert_status bert_infer_node(bert_graph *graph, bert_node *node, bert_error *erro
     enum { FEW = 16 };
     const bert_value_info *few_inputs[FEW];
     bert_value_info *few_outputs[FEW];
-    bert_value_info few_infos[FEW];
+    bert_value_info few_infos[FEW] = {{0}};
     const bert_value_info **inputs = few_inputs;
     bert_value_info **outputs = few_outputs;
     bert_value_info *infos = few_infos;

@@ -267,6 +267,9 @@ bert_status bert_reference_eye_like(const bert_reference_call *call) {
 bert_status bert_infer_trilu(const bert_inference *in) {
     BERT_TRY(bert_infer_rank(in, 0, 2, BERT_MAX_RANK));
     BERT_TRY(bert_infer_type(in, 1, BERT_TYPE(BERT_INT64)));
+    if (bert_infer_input(in, 1)) {
+        BERT_TRY(bert_infer_equal(in, bert_shape_elements(in, bert_infer_shape(in, 1)), 1, "the elements of k", NULL));
+    }
     return bert_infer_like_input(in, BERT_TYPES_ANY);
 }
 

@@ -298,10 +298,10 @@ void bert_infer_copy_elements(const bert_inference *in, int32_t output, int32_t 
 }
 
 void bert_infer_follow_binary(const bert_inference *in, bert_follow_fn follow) {
-    bert_dim result[BERT_MAX_TRACKED_ELEMENTS];
-    bert_dim values[BERT_MAX_TRACKED_ELEMENTS];
-    int32_t count;
-    int32_t more;
+    bert_dim result[BERT_MAX_TRACKED_ELEMENTS] = {0};
+    bert_dim values[BERT_MAX_TRACKED_ELEMENTS] = {0};
+    int32_t count = 0;
+    int32_t more = 0;
     if (!bert_infer_content(in, 0, result, &count)) return;
     for (int32_t input = 1; input < in->input_count; input++) {
         if (!bert_infer_content(in, input, values, &more)) return;

@@ -100,7 +100,7 @@ static void load_column(const bert_reference_call *call, const packing *p, int64
 bert_status bert_reference_matmul_nbits(const bert_reference_call *call) {
     packing p = packing_of(call->attributes, call->attribute_count);
     const bert_tensor *bias = bert_call_input(call, BIAS);
-    int64_t rows = bert_tensor_elements(&call->inputs[A]) / p.depth;
+    int64_t rows = p.depth ? bert_tensor_elements(&call->inputs[A]) / p.depth : 0;
     double *weight = call->workspace;
     for (int64_t column = 0; column < p.columns; column++) {
         load_column(call, &p, column, weight);

@@ -235,7 +235,7 @@ static bert_tensor gather(const bert_reference_call *call, const source *from, i
         int64_t d = i % from->depth;
         int64_t t = i / from->depth % rows;
         int64_t h = i / from->depth / rows;
-        if (t < before) {
+        if (past && t < before) {
             out[i] = bert_load(past, (h * before + t) * from->depth + d);
         } else {
             int64_t row = bert_heads_row(&from->heads, h / heads, h % heads, t - before);

@@ -229,6 +229,7 @@ bert_status bert_reference_packed_attention(const bert_reference_call *call) {
     project(call, projected, scratch);
     bert_tensor qkv = {.dtype = BERT_DOUBLE, .rank = 3, .dims = {1, tokens, columns}, .data = projected};
     bert_tensor out = {.dtype = y->dtype, .rank = 3, .dims = {1, tokens, v}, .data = y->data};
+    int64_t depth = q / heads;
     int64_t done = 0;
     for (int64_t sequence = 0; sequence + 1 < call->inputs[4].dims[0]; sequence++) {
         int64_t from;
@@ -242,8 +243,8 @@ bert_status bert_reference_packed_attention(const bert_reference_call *call) {
         bert_attention_masks masks = {
             .bias = bert_spread_of(bert_call_input(call, 5)), .rows = to - from, .columns = to - from};
         if (masks.bias.tensor) masks.bias.first = sequence * masks.bias.strides[0];
-        bert_attention attention = {.q = bert_heads_interleaved(&qkv, from * columns, q / heads),
-                                    .k = bert_heads_interleaved(&qkv, from * columns + q, q / heads),
+        bert_attention attention = {.q = bert_heads_interleaved(&qkv, from * columns, depth),
+                                    .k = bert_heads_interleaved(&qkv, from * columns + q, depth),
                                     .v = bert_heads_interleaved(&qkv, from * columns + 2 * q, v / heads),
                                     .y = bert_heads_interleaved(&out, from * v, v / heads),
                                     .batch = 1,
@@ -251,9 +252,9 @@ bert_status bert_reference_packed_attention(const bert_reference_call *call) {
                                     .group = 1,
                                     .rows = to - from,
                                     .columns = to - from,
-                                    .depth = q / heads,
+                                    .depth = depth,
                                     .value_depth = v / heads,
-                                    .scale = scale != 0 ? scale : 1 / sqrt((double)(q / heads)),
+                                    .scale = scale != 0 ? scale : 1 / sqrt((double)depth),
                                     .adjust = bert_attention_masks_apply,
                                     .user = &masks,
                                     .scratch = scratch};

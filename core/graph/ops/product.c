@@ -21,6 +21,7 @@ static void load_matrix_row(const bert_matrix *matrix, int64_t index, int64_t co
 void bert_product_rows(const bert_matrix *a, const bert_matrix *b, int64_t row, int64_t count, int64_t depth,
                        int64_t columns, double *scratch) {
     double *b_row = scratch + BERT_PRODUCT_ROWS * columns;
+    if (columns == 0) return;
     memset(scratch, 0, (size_t)(count * columns) * sizeof *scratch);
     for (int64_t k = 0; k < depth; k++) {
         load_matrix_row(b, k, columns, b_row);
@@ -34,6 +35,7 @@ void bert_product_rows(const bert_matrix *a, const bert_matrix *b, int64_t row, 
 
 void bert_integer_product_rows(const bert_matrix *a, const bert_matrix *b, int64_t row, int64_t count, int64_t depth,
                                int64_t columns, uint64_t *scratch) {
+    if (columns == 0) return;
     memset(scratch, 0, (size_t)(count * columns) * sizeof *scratch);
     for (int64_t k = 0; k < depth; k++) {
         for (int64_t j = 0; j < columns; j++) {

@@ -55,6 +55,7 @@ void bert_quantized_product_rows(const bert_matrix *a, const bert_per_index *a_z
                                  int64_t columns, int32_t *scratch) {
     uint32_t *sums = (uint32_t *)scratch; /* unsigned: wrapping around is what is meant */
     uint32_t *b_row = sums + BERT_PRODUCT_ROWS * columns;
+    if (columns == 0) return;
     memset(sums, 0, (size_t)(count * columns) * sizeof *sums);
     for (int64_t k = 0; k < depth; k++) {
         for (int64_t j = 0; j < columns; j++) {
