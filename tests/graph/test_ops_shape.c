@@ -88,6 +88,14 @@ static void reshape_refuses_what_does_not_fit(void **state) {
     INPUT("2,3");
     op_case_vector("4,-1");
     op_case_expect_refused(BERT_INVALID_MODEL, "6 elements");
+    /* A view larger than what it looks at must not pass for one whose size isn't known yet. */
+    static const char *const beyond[] = {"9223372036854775807", "4294967296,4294967296", "-1,4294967296,4294967296"};
+    for (size_t i = 0; i < 3; i++) {
+        op_case_begin("Reshape", 14);
+        INPUT("2,3");
+        op_case_vector(beyond[i]);
+        op_case_expect_refused(BERT_INVALID_MODEL, "more elements than a tensor can have");
+    }
     op_case_begin("Reshape", 14);
     INPUT("2,3");
     op_case_vector("-1,-1");
@@ -303,6 +311,11 @@ static void split_by_count_and_by_sizes(void **state) {
     op_case_vector("2,2");
     op_case_outputs(2);
     op_case_expect_refused(BERT_INVALID_MODEL, "5 and 4");
+    op_case_begin("Split", 13);
+    INPUT("5");
+    op_case_vector("9223372036854775807,5");
+    op_case_outputs(2);
+    op_case_expect_refused(BERT_INVALID_MODEL, "more elements");
 }
 
 static void slice_sizes_are_exact_or_symbolic(void **state) {

@@ -136,6 +136,10 @@ static void eye_and_triangles(void **state) {
     INPUT("2,2");
     op_case_int("dtype", BERT_STRING);
     op_case_expect_refused(BERT_UNSUPPORTED, "numbered 8");
+    op_case_begin("EyeLike", 9);
+    INPUT("2,2");
+    op_case_int("dtype", BERT_DTYPE_UNDEFINED);
+    op_case_expect_refused(BERT_UNSUPPORTED, "numbered 0");
     op_case_begin("Trilu", 14);
     op_case_tensor(BERT_FLOAT, "2,3", six);
     op_case_tensor(BERT_INT64, "", (const int64_t[]){1});

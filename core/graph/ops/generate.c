@@ -241,8 +241,9 @@ bert_status bert_reference_range(const bert_reference_call *call) {
 bert_status bert_infer_eye_like(const bert_inference *in) {
     BERT_TRY(bert_infer_type(in, 0, BERT_TYPES_ANY));
     BERT_TRY(bert_infer_rank(in, 0, 2, 2));
+    bool stated = bert_attribute_find(in->attributes, in->attribute_count, "dtype") != NULL;
     int64_t dtype = BERT_INFER_INT(in, "dtype", bert_infer_dtype(in, 0));
-    if (dtype != BERT_DTYPE_UNDEFINED && (dtype < 0 || dtype > BERT_BFLOAT16 || !bert_dtype_size((bert_dtype)dtype))) {
+    if (stated && (dtype < 0 || dtype > BERT_BFLOAT16 || !(BERT_TYPES_ANY & BERT_TYPE(dtype)))) {
         return bert_fail(in->error, BERT_UNSUPPORTED, "EyeLike makes elements of the type numbered %" PRId64, dtype);
     }
     bert_infer_give(in, 0, (bert_dtype)dtype, bert_infer_shape(in, 0));

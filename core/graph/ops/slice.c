@@ -272,6 +272,7 @@ static bert_status listed_parts(const bert_inference *in, bert_dim dim, bert_dim
                          count < 0 ? (int32_t)attribute_count : count, in->output_count);
     }
     bert_dim sum = 0;
+    bool known = true;
     for (int32_t i = 0; i < count; i++) {
         if (bert_dim_known(values[i]) && values[i] < 0) {
             return bert_fail(in->error, BERT_INVALID_MODEL, "part %" PRId32 " of Split has the size %" PRId64, i,
@@ -279,6 +280,11 @@ static bert_status listed_parts(const bert_inference *in, bert_dim dim, bert_dim
         }
         sizes[i] = values[i];
         sum = bert_dim_add(in->symbols, sum, values[i]);
+        known &= bert_dim_known(values[i]);
+    }
+    /* A sum that no dimension can be must not pass for one that isn't known yet. */
+    if (known && !bert_dim_known(sum)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "the parts of Split have more elements than a tensor can have");
     }
     return bert_infer_equal(in, dim, sum, "the dimension and the sum of its parts", NULL);
 }

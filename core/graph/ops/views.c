@@ -110,12 +110,21 @@ static bert_status target_shape(const bert_inference *in, const bert_dim *target
     return BERT_OK;
 }
 
+static bool all_known(const bert_shape *shape) {
+    bool known = true;
+    for (int32_t i = 0; i < shape->rank; i++) known &= bert_dim_known(shape->dims[i]);
+    return known;
+}
+
 static bert_status reshape_to(const bert_inference *in, const bert_dim *target, int32_t count, bert_shape *to) {
     const bert_shape *from = bert_infer_shape(in, 0);
     int32_t inferred;
     BERT_TRY(target_shape(in, target, count, to, &inferred));
     bert_dim total = bert_shape_elements(in, from);
     bert_dim rest = bert_shape_elements(in, to);
+    if (!bert_dim_known(rest) && all_known(to)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "the new shape has more elements than a tensor can have");
+    }
     bool known = bert_dim_known(total) && bert_dim_known(rest);
     if (inferred < 0) {
         if (!known || total == rest) return BERT_OK;
