@@ -54,13 +54,13 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
                                    bert_error *error) {
     if (options->precision != BERT_PRECISION_FP32)
         return bert_fail(error, BERT_UNSUPPORTED, "the cpu backend computes in fp32 only");
-    if (options->deterministic && device->gemm == &bert_gemm_openblas)
-        return bert_fail(error, BERT_UNSUPPORTED,
-                         "a deterministic run needs the cpu backend's own products, and %s has OpenBLAS's",
-                         bert_isa_name(device->isa));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));
     if (!prepared) return bert_fail_memory(error, sizeof *prepared, "a prepared model");
-    *prepared = (bert_prepared){.device = device};
+    /* OpenBLAS changes the order of its sums with the number of rows and threads. */
+    const bool own = options->deterministic || device->kernels.sgemm != bert_cpu_kernels_scalar.sgemm;
+    *prepared = (bert_prepared){.device = device,
+                                .gemm = options->deterministic ? &bert_gemm_own : device->gemm,
+                                .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm};
     pthread_mutex_init(&prepared->mutex, NULL);
     if (device->fallback) {
         bert_status status =

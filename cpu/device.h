@@ -21,6 +21,8 @@ struct bert_device {
 /** Packed weights, found by what they were packed from. The list grows under the mutex; entries never change. */
 struct bert_prepared {
     bert_device *device;
+    const bert_gemm_provider *gemm;                /**< For weights. */
+    void (*multiply)(const bert_sgemm_args *args); /**< For two activations, on the calling thread. */
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
     size_t bytes;

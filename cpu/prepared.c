@@ -42,7 +42,7 @@ static bool measure(const bert_gemm_provider *provider, const bert_cpu_kernels *
 
 static bert_status pack(bert_prepared *prepared, const bert_weight_source *source, bert_packed_weight *weight,
                         bert_error *error) {
-    const bert_gemm_provider *provider = prepared->device->gemm;
+    const bert_gemm_provider *provider = prepared->gemm;
     const bert_cpu_kernels *kernels = &prepared->device->kernels;
     if (!measure(provider, kernels, source, weight))
         return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");

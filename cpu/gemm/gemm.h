@@ -64,8 +64,8 @@ extern const bert_gemm_provider bert_gemm_openblas;
 /** The provider that BERT_CPU_GEMM names, else the one for these kernels. */
 bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error);
 
-/** A product of plain matrices with the kernels' sgemm, or OpenBLAS where that is the scalar one. On one thread. */
-void bert_gemm_plain(const bert_cpu_kernels *kernels, const bert_sgemm_args *args);
+/** The sgemm kernel as OpenBLAS does it, on the calling thread: for machines whose own kernel is the scalar one. */
+void bert_openblas_sgemm(const bert_sgemm_args *args);
 
 /** Columns and rows of the matrix that a part is: [*k, *n]. */
 static inline void bert_gemm_part_shape(const bert_constant *part, bool transposed, int64_t *k, int64_t *n) {

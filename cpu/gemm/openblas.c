@@ -105,10 +105,9 @@ const bert_gemm_provider bert_gemm_openblas = {
     .run = run,
 };
 
-void bert_gemm_plain(const bert_cpu_kernels *kernels, const bert_sgemm_args *args) {
-    if (kernels->sgemm != bert_cpu_kernels_scalar.sgemm || args->m > INT_MAX || args->n > INT_MAX ||
-        args->k > INT_MAX || args->k == 0) {
-        kernels->sgemm(args);
+void bert_openblas_sgemm(const bert_sgemm_args *args) {
+    if (args->m > INT_MAX || args->n > INT_MAX || args->k > INT_MAX || args->k == 0) {
+        bert_cpu_kernels_scalar.sgemm(args);
         return;
     }
     pthread_once(&single_threaded, use_calling_thread);

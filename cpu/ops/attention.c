@@ -83,27 +83,27 @@ static void run_rows(const attention_run *run, int64_t batch, int64_t head, int6
                      const float *keys, float *scores) {
     const int64_t width = run->width, y_stride = run->state->heads * width;
     const int64_t token = batch * run->queries + first;
-    bert_gemm_plain(run->kernels, &(bert_sgemm_args){.c = scores,
-                                                     .a = run->q + token * run->q_stride + head * width,
-                                                     .b = keys,
-                                                     .ldc = run->padded_keys,
-                                                     .lda = run->q_stride,
-                                                     .ldb = run->padded_keys,
-                                                     .m = rows,
-                                                     .n = run->keys,
-                                                     .k = width});
+    run->call->context->prepared->multiply(&(bert_sgemm_args){.c = scores,
+                                                              .a = run->q + token * run->q_stride + head * width,
+                                                              .b = keys,
+                                                              .ldc = run->padded_keys,
+                                                              .lda = run->q_stride,
+                                                              .ldb = run->padded_keys,
+                                                              .m = rows,
+                                                              .n = run->keys,
+                                                              .k = width});
     for (int64_t row = 0; row < rows; row++)
         run_softmax(run, scores + row * run->padded_keys, batch, head, first + row);
-    bert_gemm_plain(run->kernels,
-                    &(bert_sgemm_args){.c = (float *)run->call->outputs[0].data + token * y_stride + head * width,
-                                       .a = scores,
-                                       .b = run->v + batch * run->keys * run->kv_stride + head * width,
-                                       .ldc = y_stride,
-                                       .lda = run->padded_keys,
-                                       .ldb = run->kv_stride,
-                                       .m = rows,
-                                       .n = width,
-                                       .k = run->keys});
+    run->call->context->prepared->multiply(
+        &(bert_sgemm_args){.c = (float *)run->call->outputs[0].data + token * y_stride + head * width,
+                           .a = scores,
+                           .b = run->v + batch * run->keys * run->kv_stride + head * width,
+                           .ldc = y_stride,
+                           .lda = run->padded_keys,
+                           .ldb = run->kv_stride,
+                           .m = rows,
+                           .n = width,
+                           .k = run->keys});
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {

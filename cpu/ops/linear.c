@@ -49,7 +49,7 @@ static bool is_weight(const bert_op_node *node, int32_t input) {
 /* What the three operators have in common, once the source is known. `state_bytes` covers linear_state and bias. */
 static bert_status plan_product(const bert_cpu_planner *planner, const bert_weight_source *source, size_t bias_count,
                                 linear_state **state_out) {
-    const bert_gemm_provider *provider = planner->prepared->device->gemm;
+    const bert_gemm_provider *provider = planner->prepared->gemm;
     planner->out->run = run_linear;
     planner->out->kernel = provider->kernel;
     *state_out = NULL;
@@ -120,7 +120,7 @@ bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
 
     linear_state *state;
     BERT_TRY(plan_product(planner, &source, parts > 1 ? (size_t)n : 0, &state));
-    const bool in_place = planner->prepared->device->gemm->in_place(&source);
+    const bool in_place = planner->prepared->gemm->in_place(&source);
     for (int32_t part = 0; part < source.count; part++) {
         if (!in_place) planner->out->unread_inputs |= UINT64_C(1) << BERT_LINEAR_WEIGHT(part);
         if (parts > 1 && bert_cpu_has(node, BERT_LINEAR_BIAS(part)))
@@ -140,7 +140,7 @@ bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
 /* ---- Gemm and MatMul as the file has them ------------------------------------------------------------------------ */
 
 static void mark_packed(const bert_cpu_planner *planner, const bert_weight_source *source) {
-    if (!planner->prepared->device->gemm->in_place(source)) planner->out->unread_inputs |= UINT64_C(1) << 1;
+    if (!planner->prepared->gemm->in_place(source)) planner->out->unread_inputs |= UINT64_C(1) << 1;
 }
 
 bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner) {
@@ -212,16 +212,16 @@ static void run_batched_block(void *argument, int64_t task, int thread) {
     const bert_tensor *a = &run->call->inputs[0], *b = &run->call->inputs[1], *y = &run->call->outputs[0];
     const int64_t batch = task / run->row_blocks, row = task % run->row_blocks * TASK_ROWS;
     const int64_t rows = run->m - row < TASK_ROWS ? run->m - row : TASK_ROWS;
-    bert_gemm_plain(bert_cpu_kernels_for(run->call),
-                    &(bert_sgemm_args){.c = (float *)y->data + (batch * run->m + row) * run->n,
-                                       .a = (const float *)a->data + matrix_offset(a, y, batch) + row * run->k,
-                                       .b = (const float *)b->data + matrix_offset(b, y, batch),
-                                       .ldc = run->n,
-                                       .lda = run->k,
-                                       .ldb = run->n,
-                                       .m = rows,
-                                       .n = run->n,
-                                       .k = run->k});
+    run->call->context->prepared->multiply(
+        &(bert_sgemm_args){.c = (float *)y->data + (batch * run->m + row) * run->n,
+                           .a = (const float *)a->data + matrix_offset(a, y, batch) + row * run->k,
+                           .b = (const float *)b->data + matrix_offset(b, y, batch),
+                           .ldc = run->n,
+                           .lda = run->k,
+                           .ldb = run->n,
+                           .m = rows,
+                           .n = run->n,
+                           .k = run->k});
 }
 
 static bert_status run_batched(const bert_kernel_call *call, bert_error *error) {
