@@ -1,0 +1,111 @@
+/* Embedding, the canonical operator: three tables, their sum, LayerNorm. */
+#include "core/graph/canonical.h"
+#include "core/graph/ops/infer.h"
+#include "core/graph/ops/loops.h"
+#include "core/graph/ops/normalization.h"
+
+#include <inttypes.h>
+
+/* An exporter cuts a constant list of positions to the sequence's length: a longer sequence gets too few of them. */
+static bert_status check_length(const bert_inference *in, bert_dim tokens, bert_dim positions) {
+    bool too_long = bert_dim_known(tokens) && bert_dim_known(positions) && positions > 1 && tokens > positions;
+    if (!too_long) return BERT_OK;
+    return bert_fail(in->error, BERT_INVALID_MODEL,
+                     "a sequence of %" PRId64 " tokens is longer than the %" PRId64 " positions that the model has",
+                     tokens, positions);
+}
+
+/* A table [V, K] and its ids, which are either both there or both absent. *width is what is known of K. */
+static bert_status infer_table(const bert_inference *in, int32_t ids, int32_t table, bert_dim *width) {
+    if (!bert_infer_input(in, ids) != !bert_infer_input(in, table)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "inputs %" PRId32 " and %" PRId32 " of Embedding go together",
+                         ids, table);
+    }
+    BERT_TRY(bert_infer_type(in, ids, BERT_TYPES_INDEX));
+    BERT_TRY(bert_infer_same_type(in, BERT_EMBEDDING_WORD_TABLE, table));
+    BERT_TRY(bert_infer_rank(in, ids, 2, 2));
+    BERT_TRY(bert_infer_rank(in, table, 2, 2));
+    const bert_shape *word_ids = bert_infer_shape(in, BERT_EMBEDDING_WORD_IDS);
+    const bert_shape *these = bert_infer_shape(in, ids);
+    if (ids == BERT_EMBEDDING_POSITION_IDS && word_ids->rank == 2 && these->rank == 2) {
+        BERT_TRY(check_length(in, word_ids->dims[1], these->dims[1]));
+    }
+    if (word_ids->rank == 2) BERT_TRY(bert_infer_broadcasts_to(in, ids, word_ids));
+    const bert_shape *shape = bert_infer_shape(in, table);
+    if (shape->rank < 0) return BERT_OK;
+    return bert_infer_equal(in, *width, shape->dims[1], "the columns of two embedding tables", width);
+}
+
+bert_status bert_infer_embedding(const bert_inference *in) {
+    BERT_TRY(bert_infer_type(in, BERT_EMBEDDING_WORD_TABLE, BERT_TYPES_FLOAT));
+    bert_dim width = bert_dim_fresh(in->symbols);
+    for (int32_t i = BERT_EMBEDDING_WORD_IDS; i < BERT_EMBEDDING_GAMMA; i += 2) {
+        BERT_TRY(infer_table(in, i, i + 1, &width));
+    }
+    if (!bert_infer_input(in, BERT_EMBEDDING_GAMMA) != !bert_infer_input(in, BERT_EMBEDDING_BETA)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "gamma and beta of Embedding go together");
+    }
+    for (int32_t i = BERT_EMBEDDING_GAMMA; i <= BERT_EMBEDDING_BETA; i++) {
+        BERT_TRY(bert_infer_same_type(in, BERT_EMBEDDING_WORD_TABLE, i));
+        BERT_TRY(bert_infer_rank(in, i, 1, 1));
+        if (bert_infer_shape(in, i)->rank != 1) continue;
+        BERT_TRY(bert_infer_equal(in, width, bert_infer_shape(in, i)->dims[0],
+                                  "the columns of the tables and the elements of gamma or beta", &width));
+    }
+    bert_shape shape = *bert_infer_shape(in, BERT_EMBEDDING_WORD_IDS);
+    if (shape.rank == 2) BERT_TRY(bert_shape_append(in, &shape, width));
+    bert_infer_give(in, 0, bert_infer_dtype(in, BERT_EMBEDDING_WORD_TABLE), &shape);
+    return BERT_OK;
+}
+
+/* Adds the row that the id for position (i, j) names. */
+static bert_status add_table_row(const bert_reference_call *call, int32_t input, int64_t i, int64_t j, double *sum) {
+    static const char *const names[] = {"word", "word", "position", "position", "type"};
+    const bert_tensor *ids = &call->inputs[input];
+    const bert_tensor *table = &call->inputs[input + 1];
+    int64_t at = (ids->dims[0] == 1 ? 0 : i) * ids->dims[1] + (ids->dims[1] == 1 ? 0 : j);
+    int64_t id = (int64_t)bert_load_integer(ids, at);
+    int64_t rows = table->dims[0];
+    int64_t width = table->dims[1];
+    if (id < -rows || id >= rows) {
+        return bert_fail(call->error, BERT_INVALID_INPUT,
+                         "%s id %" PRId64 " of sequence %" PRId64 ", position %" PRId64
+                         ", is outside a table of %" PRId64 " rows",
+                         names[input], id, i, j, rows);
+    }
+    if (id < 0) id += rows;
+    for (int64_t k = 0; k < width; k++) sum[k] += bert_load(table, id * width + k);
+    return BERT_OK;
+}
+
+bert_status bert_reference_embedding(const bert_reference_call *call) {
+    static const int32_t order[] = {BERT_EMBEDDING_WORD_IDS, BERT_EMBEDDING_TYPE_IDS, BERT_EMBEDDING_POSITION_IDS};
+    const bert_tensor *y = &call->outputs[0];
+    const bert_tensor *gamma = bert_call_input(call, BERT_EMBEDDING_GAMMA);
+    const bert_tensor *beta = bert_call_input(call, BERT_EMBEDDING_BETA);
+    int64_t width = y->dims[2];
+    double *sum = call->workspace;
+    for (int64_t row = 0; row < y->dims[0] * y->dims[1]; row++) {
+        for (int64_t k = 0; k < width; k++) sum[k] = 0;
+        for (int32_t i = 0; i < 3; i++) {
+            if (!bert_call_has_input(call, order[i])) continue;
+            BERT_TRY(add_table_row(call, order[i], row / y->dims[1], row % y->dims[1], sum));
+        }
+        bert_row_statistics statistics = {.inverse_deviation = 1};
+        if (gamma) {
+            double epsilon = BERT_CALL_FLOAT(call, "epsilon", 1e-12F);
+            statistics = bert_normalize_statistics(sum, width, epsilon, false);
+        }
+        for (int64_t k = 0; k < width; k++) {
+            double value = (sum[k] - statistics.mean) * statistics.inverse_deviation;
+            if (gamma) value = value * bert_load(gamma, k) + bert_load(beta, k);
+            bert_store(y, row * width + k, value);
+        }
+    }
+    return BERT_OK;
+}
+
+size_t bert_workspace_embedding(const bert_op_node *node) {
+    size_t bytes;
+    return bert_size_multiply((size_t)node->outputs[0].dims[2], sizeof(double), &bytes) ? bytes : SIZE_MAX;
+}
