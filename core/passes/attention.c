@@ -111,7 +111,15 @@ static bool match_operand(attention *m, bert_value *view, const int32_t order[4]
 
 static bool match_product(attention *m, bert_node *node) {
     static const int32_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
-    if (!match_operand(m, node->inputs[0], bhsd, &m->query) || !match_operand(m, node->inputs[1], bhds, &m->key))
+    const int32_t *key_order = bhds;
+    if (bert_node_is(node, BERT_OP_MS_FusedMatMul)) {
+        if (BERT_NODE_INT(node, "transA", 0) || BERT_NODE_INT(node, "transBatchA", 0) ||
+            BERT_NODE_INT(node, "transBatchB", 0))
+            return false;
+        if (BERT_NODE_INT(node, "transB", 0)) key_order = bhsd;
+        m->scale *= BERT_NODE_FLOAT(node, "alpha", 1);
+    }
+    if (!match_operand(m, node->inputs[0], bhsd, &m->query) || !match_operand(m, node->inputs[1], key_order, &m->key))
         return false;
     bert_pattern_add(&m->pattern, node);
     m->scale *= m->query.scale * m->key.scale;
@@ -168,6 +176,7 @@ static bool match_scores(attention *m, bert_value *value, int depth, bool may_ad
     }
     switch (node->op->id) {
     case BERT_OP_MatMul:
+    case BERT_OP_MS_FusedMatMul:
         return match_product(m, node);
     case BERT_OP_Cast:
         if (!bert_dtype_is_float(node->inputs[0]->info.dtype) || !bert_dtype_is_float(value->info.dtype)) return false;

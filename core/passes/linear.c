@@ -2,7 +2,7 @@
  * Linear: a product with a weight, its bias and its activation.
  *
  *   MatMul(x, W) or Gemm(x, W, b), W a constant of rank 2 or the Transpose of one; Add of a constant vector; then Gelu,
- *   Tanh, Relu or QuickGelu
+ *   Tanh, Relu or QuickGelu. Of com.microsoft's FusedMatMul, FusedGemm and GemmFastGelu what is such a product.
  */
 #include "core/base/error.h"
 #include "core/passes/list.h"
@@ -61,6 +61,13 @@ static bert_status match_bias(bert_pass_context *context, bert_value *value, ber
 
 static bool match_matmul(linear *m, bert_node *node) {
     m->x = node->inputs[0];
+    if (bert_node_is(node, BERT_OP_MS_FusedMatMul)) {
+        if (BERT_NODE_INT(node, "transA", 0) || BERT_NODE_INT(node, "transBatchA", 0) ||
+            BERT_NODE_INT(node, "transBatchB", 0))
+            return false;
+        m->alpha = BERT_NODE_FLOAT(node, "alpha", 1);
+        m->transposed = BERT_NODE_INT(node, "transB", 0) != 0;
+    }
     if (!match_weight(m, node->inputs[1])) {
         if (node->inputs[1]->info.constant)
             bert_pass_missed(m->pattern.context, node, "its weight is not a float matrix of rank 2");
@@ -69,8 +76,27 @@ static bool match_matmul(linear *m, bert_node *node) {
     return bert_value_rank(m->x) >= 2 && !m->x->info.constant;
 }
 
+/* The activation that is part of the node; false for one that Linear doesn't have. */
+static bool match_own_activation(linear *m, const bert_node *node) {
+    const char *name = bert_node_is(node, BERT_OP_MS_FusedGemm) ? BERT_NODE_STRING(node, "activation", "") : "";
+    if (bert_node_is(node, BERT_OP_MS_GemmFastGelu)) {
+        m->activation = "gelu_tanh";
+    } else if (strcmp(name, "Tanh") == 0) {
+        m->activation = "tanh";
+    } else if (strcmp(name, "Relu") == 0) {
+        m->activation = "relu";
+    } else {
+        return name[0] == '\0';
+    }
+    return true;
+}
+
 static bert_status match_gemm(linear *m, bert_node *node, bool *matched) {
     bert_pass_context *context = m->pattern.context;
+    if (!match_own_activation(m, node)) {
+        bert_pass_missed(context, node, "its activation is none of Linear's");
+        return BERT_OK;
+    }
     m->x = node->inputs[0];
     m->alpha = BERT_NODE_FLOAT(node, "alpha", 1);
     m->transposed = BERT_NODE_INT(node, "transB", 0) != 0;
@@ -160,14 +186,24 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
     linear m = {.alpha = 1, .activation = "none"};
     bool matched = false;
     bert_pattern_begin(&m.pattern, context, node);
-    if (bert_node_is(node, BERT_OP_MatMul)) {
+    switch (node->op->id) {
+    case BERT_OP_MatMul:
+    case BERT_OP_MS_FusedMatMul:
         matched = match_matmul(&m, node);
-    } else if (bert_node_is(node, BERT_OP_Gemm)) {
+        break;
+    case BERT_OP_Gemm:
+    case BERT_OP_MS_FusedGemm:
+    case BERT_OP_MS_GemmFastGelu:
         BERT_TRY(match_gemm(&m, node, &matched));
+        break;
+    default:
+        break;
     }
     if (!matched) return BERT_OK;
-    BERT_TRY(match_added_bias(&m));
-    match_activation(&m);
+    if (strcmp(m.activation, "none") == 0) {
+        BERT_TRY(match_added_bias(&m));
+        match_activation(&m);
+    }
     return bert_pattern_closed(&m.pattern) ? rewrite(context, &m) : BERT_OK;
 }
 

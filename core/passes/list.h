@@ -4,9 +4,12 @@
 
 #include "core/passes/pass.h"
 
+bert_status bert_pass_branches(bert_pass_context *context);
 bert_status bert_pass_fold(bert_pass_context *context);
 bert_status bert_pass_shapes(bert_pass_context *context);
 bert_status bert_pass_common(bert_pass_context *context);
+bert_status bert_pass_fused(bert_pass_context *context);
+bert_status bert_pass_fused_attention(bert_pass_context *context);
 bert_status bert_pass_layer_norm(bert_pass_context *context);
 bert_status bert_pass_gelu(bert_pass_context *context);
 bert_status bert_pass_linear(bert_pass_context *context);
@@ -14,6 +17,7 @@ bert_status bert_pass_embedding(bert_pass_context *context);
 bert_status bert_pass_attention(bert_pass_context *context);
 bert_status bert_pass_qkv(bert_pass_context *context);
 bert_status bert_pass_skip_layer_norm(bert_pass_context *context);
+bert_status bert_pass_residual(bert_pass_context *context);
 bert_status bert_pass_mask(bert_pass_context *context);
 
 #endif

@@ -109,6 +109,17 @@ bert_status bert_build_ints(bert_pass_context *context, const int64_t *ints, int
 /** Unsqueeze(value, axes) spelled for the opset. */
 bert_status bert_build_unsqueeze(bert_pass_context *context, bert_node *before, bert_value *value, const int64_t *axes,
                                  int32_t count, bert_value **out);
+/** A node of one output without attributes, spelled as in opset 13 or the model's newer one. */
+bert_status bert_build_op(bert_pass_context *context, bert_node *before, bert_op_id id, bert_value *const *inputs,
+                          int32_t count, bert_value **out);
+/** Cast(value) to `to`; `value` itself where it has the type. */
+bert_status bert_build_cast(bert_pass_context *context, bert_node *before, bert_value *value, bert_dtype to,
+                            bert_value **out);
+/** int64 [n] counted up from 0, n being dimension `axis` of `like`. */
+bert_status bert_build_range(bert_pass_context *context, bert_node *before, bert_value *like, int32_t axis,
+                             bert_value **out);
+/** A constant float32 scalar. */
+bert_status bert_build_float(bert_pass_context *context, float number, bert_value **out);
 /** The opset of ONNX's own domain for a node that a pass makes: that of the model, or `least` where it is older. */
 int32_t bert_build_opset(const bert_node *near, int32_t least);
 /** A string attribute. */

@@ -9,11 +9,15 @@
 #include <string.h>
 
 /*
- * The order matters: shape arithmetic goes first, since a Shape that reads the middle of a pattern would keep it from
- * matching; what a later pass recognises in the canonical form of an earlier one comes after it.
+ * The order matters: shape arithmetic goes before patterns, since a Shape that reads the middle of one would keep it
+ * from matching; after the fused operators, whose masks are computed from shapes; what a later pass recognises in the
+ * canonical form of an earlier one comes after it.
  */
 const bert_pass bert_passes[] = {
+    {"branches", "the branch of an If whose condition is known", bert_pass_branches},
     {"fold", "compute what is constant, drop what changes nothing", bert_pass_fold},
+    {"fused", "com.microsoft's fused operators in other words", bert_pass_fused},
+    {"fused_attention", "Attention from operators that are attention already", bert_pass_fused_attention},
     {"shapes", "compute shapes from those of the graph's inputs", bert_pass_shapes},
     {"common", "compute equal things once", bert_pass_common},
     {"layer_norm", "LayerNormalization from means, powers and roots", bert_pass_layer_norm},
@@ -23,6 +27,7 @@ const bert_pass bert_passes[] = {
     {"attention", "Attention from products, scale, masks and Softmax", bert_pass_attention},
     {"qkv", "one Linear for query, key and value", bert_pass_qkv},
     {"skip_layer_norm", "SkipLayerNormalization from a sum and its LayerNormalization", bert_pass_skip_layer_norm},
+    {"residual", "a sum with what a Linear computes, computed by the Linear", bert_pass_residual},
     {"mask", "masks no larger than what they say", bert_pass_mask},
     {"common", "compute equal things once", bert_pass_common},
 };

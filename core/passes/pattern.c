@@ -150,3 +150,48 @@ bert_status bert_build_unsqueeze(bert_pass_context *context, bert_node *before, 
                                         .input_count = 2},
                       NULL, out);
 }
+
+bert_status bert_build_op(bert_pass_context *context, bert_node *before, bert_op_id id, bert_value *const *inputs,
+                          int32_t count, bert_value **out) {
+    return bert_build(
+        context, before,
+        &(bert_node_spec){
+            .op = bert_op_get(id), .opset = bert_build_opset(before, 13), .inputs = inputs, .input_count = count},
+        before, out);
+}
+
+bert_status bert_build_cast(bert_pass_context *context, bert_node *before, bert_value *value, bert_dtype to,
+                            bert_value **out) {
+    *out = value;
+    if (value->info.dtype == to) return BERT_OK;
+    bert_attribute type = BERT_INT_ATTRIBUTE("to", to);
+    return bert_build(context, before,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Cast),
+                                        .opset = bert_build_opset(before, 13),
+                                        .inputs = &value,
+                                        .input_count = 1,
+                                        .attributes = &type,
+                                        .attribute_count = 1},
+                      before, out);
+}
+
+bert_status bert_build_range(bert_pass_context *context, bert_node *before, bert_value *like, int32_t axis,
+                             bert_value **out) {
+    bert_value *shape = NULL, *index = NULL, *bounds[3] = {NULL};
+    BERT_TRY(bert_build_op(context, before, BERT_OP_Shape, &like, 1, &shape));
+    BERT_TRY(bert_build_ints(context, &(int64_t){axis}, -1, &index));
+    BERT_TRY(bert_build_ints(context, &(int64_t){0}, -1, &bounds[0]));
+    BERT_TRY(bert_build_op(context, before, BERT_OP_Gather, (bert_value *[]){shape, index}, 2, &bounds[1]));
+    BERT_TRY(bert_build_ints(context, &(int64_t){1}, -1, &bounds[2]));
+    return bert_build_op(context, before, BERT_OP_Range, bounds, 3, out);
+}
+
+bert_status bert_build_float(bert_pass_context *context, float number, bert_value **out) {
+    bert_graph *graph = context->graph;
+    float *copy = BERT_ARENA_NEW(&graph->arena, float);
+    const bert_constant *constant = NULL;
+    if (!copy) return bert_fail_memory(context->error, sizeof *copy, "a number");
+    *copy = number;
+    BERT_TRY(bert_graph_add_constant(graph, BERT_FLOAT, 0, NULL, copy, sizeof *copy, NULL, &constant, context->error));
+    return bert_graph_add_constant_value(graph, NULL, constant, out, context->error);
+}

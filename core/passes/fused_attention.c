@@ -1,0 +1,243 @@
+/*
+ * Operators that are attention already: com.microsoft's Attention (the projection becomes a Linear with Q, K and V side
+ * by side) and MultiHeadAttention, ONNX's Attention over [B, S, H D]. A past or a further output is left alone.
+ */
+#include "core/base/error.h"
+#include "core/graph/canonical.h"
+#include "core/passes/attention_masks.h"
+#include "core/passes/list.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct fused {
+    bert_pattern pattern;
+    bert_node *node;
+    bert_value *q, *k, *v; /* k and v NULL: packed. */
+    int64_t heads;
+    float scale;
+    bert_built_masks masks;
+} fused;
+
+static bert_status replace(fused *m) {
+    bert_value *inputs[] = {[BERT_ATTENTION_Q] = m->q,
+                            [BERT_ATTENTION_K] = m->k,
+                            [BERT_ATTENTION_V] = m->v,
+                            [BERT_ATTENTION_BIAS] = m->masks.bias,
+                            [BERT_ATTENTION_MASK] = m->masks.mask};
+    bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", m->heads), BERT_FLOAT_ATTRIBUTE("scale", m->scale),
+                                   BERT_INT_ATTRIBUTE("packed", !m->k), BERT_STRING_ATTRIBUTE("masked_rows", "nan"),
+                                   BERT_FLOAT_ATTRIBUTE("mask_value", m->masks.mask_value)};
+    return bert_pattern_replace(&m->pattern,
+                                &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Attention),
+                                                  .opset = 1,
+                                                  .inputs = inputs,
+                                                  .input_count = BERT_ATTENTION_MASK + 1,
+                                                  .outputs = &(bert_value *){NULL},
+                                                  .output_count = 1,
+                                                  .attributes = attributes,
+                                                  .attribute_count = 5},
+                                NULL);
+}
+
+/* The attribute, or 1 / sqrt(head size) where it is `unset` or absent. */
+static float scale_of(const bert_node *node, float unset, int64_t size) {
+    float scale = BERT_NODE_FLOAT(node, "scale", unset);
+    return scale == unset || isnan(scale) ? (float)(1 / sqrt((double)size)) : scale;
+}
+
+/* [B, S, heads x size] with a size that is known; 0 when it isn't. */
+static int64_t head_size(const bert_value *value, int64_t heads) {
+    if (!value || bert_value_rank(value) != 3 || !bert_dtype_is_float(value->info.dtype)) return 0;
+    bert_dim width = bert_value_dim(value, 2);
+    return bert_dim_known(width) && heads > 0 && width % heads == 0 ? width / heads : 0;
+}
+
+/* ---- com.microsoft's Attention --------------------------------------------------------------------------------------
+ */
+
+enum { X, WEIGHT, BIAS, MASK_INDEX, PAST, SCORES_BIAS, PAST_LENGTH };
+
+/* Q, K and V of one width. */
+static bool sizes_are_equal(const bert_node *node) {
+    size_t count = 0;
+    const int64_t *sizes = BERT_NODE_INTS(node, "qkv_hidden_sizes", &count);
+    return !sizes || (count == 3 && sizes[0] == sizes[1] && sizes[1] == sizes[2]);
+}
+
+static bert_status project(fused *m, const bert_node *node) {
+    bert_value *inputs[] = {[BERT_LINEAR_X] = node->inputs[X],
+                            [BERT_LINEAR_WEIGHT(0)] = node->inputs[WEIGHT],
+                            [BERT_LINEAR_BIAS(0)] = bert_node_in(node, BIAS)};
+    bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("parts", 1), BERT_INT_ATTRIBUTE("transpose", 0),
+                                   BERT_FLOAT_ATTRIBUTE("alpha", 1), BERT_STRING_ATTRIBUTE("activation", "none")};
+    return bert_build(m->pattern.context, m->node,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Linear),
+                                        .opset = 1,
+                                        .name = node->name,
+                                        .inputs = inputs,
+                                        .input_count = BERT_LINEAR_BIAS(0) + 1,
+                                        .attributes = attributes,
+                                        .attribute_count = 4},
+                      node, &m->q);
+}
+
+static bert_status visit_attention(bert_pass_context *context, bert_node *node) {
+    const bert_value *weight = node->inputs[WEIGHT], *bias = bert_node_in(node, BIAS);
+    fused m = {.node = node, .heads = BERT_NODE_INT(node, "num_heads", 0)};
+    if (!weight->info.constant || (bias && !bias->info.constant) || bert_value_rank(node->inputs[X]) != 3) {
+        bert_pass_missed(context, node, "its weight or bias is not a constant");
+        return BERT_OK;
+    }
+    if (bert_node_in(node, PAST) || bert_node_in(node, PAST_LENGTH) || !sizes_are_equal(node)) {
+        bert_pass_missed(context, node, "it has a past, or query, key and value of different sizes");
+        return BERT_OK;
+    }
+    bert_pattern_begin(&m.pattern, context, node);
+    if (!bert_pattern_closed(&m.pattern)) return BERT_OK;
+    bert_score_masks masks = {.mask = bert_node_in(node, MASK_INDEX),
+                              .bias = bert_node_in(node, SCORES_BIAS),
+                              .filter = BERT_NODE_FLOAT(node, "mask_filter_value", -10000.0F),
+                              .unidirectional = BERT_NODE_INT(node, "unidirectional", 0) != 0,
+                              .query = node->inputs[X],
+                              .key = node->inputs[X]};
+    bool built = false;
+    BERT_TRY(bert_build_masks(context, node, &masks, &m.masks, &built));
+    if (!built) return BERT_OK;
+    m.scale = scale_of(node, 0, weight->info.constant->dims[1] / 3 / m.heads);
+    BERT_TRY(project(&m, node));
+    return replace(&m);
+}
+
+/* ---- com.microsoft's MultiHeadAttention -----------------------------------------------------------------------------
+ */
+
+enum { QUERY, KEY, VALUE, QKV_BIAS, KEY_MASK, ADDED, FIRST_OF_THE_PAST };
+
+/* Adds the part of the bias that is query's, key's or value's: what the product before it takes for its own. */
+static bert_status add_bias(fused *m, const bert_node *node, int part, bert_value **value) {
+    const bert_constant *all = node->inputs[QKV_BIAS]->info.constant, *own = NULL;
+    bert_graph *graph = m->pattern.context->graph;
+    bert_error *error = m->pattern.context->error;
+    bert_value *added = NULL;
+    int64_t width = all->dims[0] / 3;
+    size_t bytes = all->bytes / 3;
+    BERT_TRY(bert_graph_add_constant(graph, all->dtype, 1, &width, (const char *)all->data + (size_t)part * bytes,
+                                     bytes, all->file, &own, error));
+    BERT_TRY(bert_graph_add_constant_value(graph, NULL, own, &added, error));
+    return bert_build_op(m->pattern.context, m->node, BERT_OP_Add, (bert_value *[]){*value, added}, 2, value);
+}
+
+static bool is_separate(const bert_node *node, int64_t heads) {
+    int64_t size = head_size(node->inputs[QUERY], heads);
+    return size && head_size(bert_node_in(node, KEY), heads) == size &&
+           head_size(bert_node_in(node, VALUE), heads) == size &&
+           bert_same_shape(node->inputs[KEY], node->inputs[VALUE]) &&
+           bert_value_dim(node->inputs[QUERY], 0) == bert_value_dim(node->inputs[KEY], 0);
+}
+
+static bert_status visit_multi_head(bert_pass_context *context, bert_node *node) {
+    fused m = {.node = node, .heads = BERT_NODE_INT(node, "num_heads", 0)};
+    const bert_value *bias = bert_node_in(node, QKV_BIAS);
+    if (!is_separate(node, m.heads) || (bias && !bias->info.constant)) {
+        bert_pass_missed(context, node, "its query, key and value are not three of [batch, sequence, heads x size]");
+        return BERT_OK;
+    }
+    for (int32_t i = FIRST_OF_THE_PAST; i < node->input_count; i++) {
+        if (!node->inputs[i]) continue;
+        bert_pass_missed(context, node, "it has a past");
+        return BERT_OK;
+    }
+    bert_pattern_begin(&m.pattern, context, node);
+    if (!bert_pattern_closed(&m.pattern)) return BERT_OK;
+    bert_score_masks masks = {.mask = bert_node_in(node, KEY_MASK),
+                              .bias = bert_node_in(node, ADDED),
+                              .filter = BERT_NODE_FLOAT(node, "mask_filter_value", -10000.0F),
+                              .unidirectional = BERT_NODE_INT(node, "unidirectional", 0) != 0,
+                              .query = node->inputs[QUERY],
+                              .key = node->inputs[KEY]};
+    bool built = false;
+    BERT_TRY(bert_build_masks(context, node, &masks, &m.masks, &built));
+    if (!built) return BERT_OK;
+    m.scale = scale_of(node, 0, head_size(node->inputs[QUERY], m.heads));
+    bert_value *parts[3] = {node->inputs[QUERY], node->inputs[KEY], node->inputs[VALUE]};
+    for (int i = 0; i < 3 && bias; i++) BERT_TRY(add_bias(&m, node, i, &parts[i]));
+    m.q = parts[0];
+    m.k = parts[1];
+    m.v = parts[2];
+    return replace(&m);
+}
+
+/* ---- ONNX's Attention -----------------------------------------------------------------------------------------------
+ */
+
+enum { ADDED_OR_KEPT = 3, ONNX_PAST };
+
+/* Whether the mask certainly broadcasts to [B, H, S, T]. (ONNX lets it have fewer columns than there are keys.) */
+static bool mask_fits(const bert_node *node, const bert_value *mask, int64_t heads) {
+    bert_dim scores[4] = {bert_value_dim(node->inputs[QUERY], 0), heads, bert_value_dim(node->inputs[QUERY], 1),
+                          bert_value_dim(node->inputs[KEY], 1)};
+    int32_t rank = bert_value_rank(mask);
+    if (rank < 1 || rank > 4) return false;
+    for (int32_t i = 0; i < rank; i++) {
+        bert_dim dim = bert_value_dim(mask, i);
+        if (dim != scores[4 - rank + i] && (dim != 1 || i == rank - 1)) return false;
+    }
+    return true;
+}
+
+static bert_status build_onnx_masks(bert_pass_context *context, bert_node *node, bert_built_masks *out) {
+    static const int64_t axes[] = {0, 1, 2, 3};
+    bert_value *mask = bert_node_in(node, ADDED_OR_KEPT), *causal = NULL;
+    *out = (bert_built_masks){.mask_value = -INFINITY};
+    if (mask && bert_value_rank(mask) < 4)
+        BERT_TRY(bert_build_unsqueeze(context, node, mask, axes, 4 - bert_value_rank(mask), &mask));
+    if (mask && mask->info.dtype != BERT_BOOL) out->bias = mask;
+    if (mask && mask->info.dtype == BERT_BOOL) out->mask = mask;
+    if (!BERT_NODE_INT(node, "is_causal", 0)) return BERT_OK;
+    BERT_TRY(bert_build_causal(context, node, node->inputs[QUERY], node->inputs[KEY], &causal));
+    if (!out->mask) {
+        out->mask = causal;
+        return BERT_OK;
+    }
+    return bert_build_op(context, node, BERT_OP_And, (bert_value *[]){out->mask, causal}, 2, &out->mask);
+}
+
+static bert_status visit_onnx(bert_pass_context *context, bert_node *node) {
+    fused m = {.node = node, .heads = BERT_NODE_INT(node, "q_num_heads", 0)};
+    const bert_value *mask = bert_node_in(node, ADDED_OR_KEPT);
+    if (!is_separate(node, m.heads) || BERT_NODE_INT(node, "kv_num_heads", 0) != m.heads) {
+        bert_pass_missed(context, node, "its query, key and value are not three of [batch, sequence, heads x size]");
+        return BERT_OK;
+    }
+    if (bert_node_in(node, ONNX_PAST) || BERT_NODE_FLOAT(node, "softcap", 0) != 0 ||
+        (mask && !mask_fits(node, mask, m.heads))) {
+        bert_pass_missed(context, node, "it has a past, caps its scores, or its mask's shape is not certain");
+        return BERT_OK;
+    }
+    bert_pattern_begin(&m.pattern, context, node);
+    if (!bert_pattern_closed(&m.pattern)) return BERT_OK;
+    BERT_TRY(build_onnx_masks(context, node, &m.masks));
+    m.scale = scale_of(node, NAN, head_size(node->inputs[QUERY], m.heads));
+    m.q = node->inputs[QUERY];
+    m.k = node->inputs[KEY];
+    m.v = node->inputs[VALUE];
+    return replace(&m);
+}
+
+static bert_status visit(bert_pass_context *context, bert_node *node) {
+    switch (node->op->id) {
+    case BERT_OP_MS_Attention:
+        return visit_attention(context, node);
+    case BERT_OP_MS_MultiHeadAttention:
+        return visit_multi_head(context, node);
+    case BERT_OP_Attention:
+        return visit_onnx(context, node);
+    default:
+        return BERT_OK;
+    }
+}
+
+bert_status bert_pass_fused_attention(bert_pass_context *context) {
+    return bert_pass_each(context, visit);
+}
