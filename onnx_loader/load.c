@@ -6,13 +6,13 @@
 
 static bert_status check_model(const BertOnnx__ModelProto *model, bert_error *error) {
     if (!model->has_ir_version && !model->graph) {
-        return bert_fail(error, BERT_INVALID_MODEL, "is not an ONNX model: it has no IR version and no graph");
+        return bert_fail(error, BERT_INVALID_MODEL, "not an ONNX model: it has no IR version and no graph");
     }
     if (model->ir_version < BERT_ONNX_FIRST_IR || model->ir_version > BERT_ONNX_LAST_IR) {
         return bert_fail(error, BERT_UNSUPPORTED, "it has ONNX IR version %" PRId64 "; bert.c reads %d to %d",
                          model->ir_version, BERT_ONNX_FIRST_IR, BERT_ONNX_LAST_IR);
     }
-    if (!model->graph) return bert_fail(error, BERT_INVALID_MODEL, "is not an ONNX model: it has no graph");
+    if (!model->graph) return bert_fail(error, BERT_INVALID_MODEL, "not an ONNX model: it has no graph");
     return BERT_OK;
 }
 

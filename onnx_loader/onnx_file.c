@@ -22,15 +22,18 @@ static void decoder_free(void *user, void *block) {}
 
 static bert_status decode(bert_onnx_file *file, const bert_allocator *allocator, bert_error *error) {
     bert_onnx_skeleton skeleton;
-    BERT_TRY(bert_onnx_skeleton_build(&bert_onnx__model_proto__descriptor, file->bytes.data, file->bytes.size,
-                                      allocator, &skeleton, error));
+    bert_status status = bert_onnx_skeleton_build(&bert_onnx__model_proto__descriptor, file->bytes.data,
+                                                  file->bytes.size, allocator, &skeleton, error);
+    /* Most often it is another kind of file: who gave it knows nothing of protobuf. */
+    if (status == BERT_INVALID_MODEL) return bert_fail_in(error, status, "not an ONNX model, or a damaged one");
+    BERT_TRY(status);
     decoder_memory memory = {&file->arena, false};
     ProtobufCAllocator decoder = {decoder_allocate, decoder_free, &memory};
     file->model = bert_onnx__model_proto__unpack(&decoder, skeleton.size, skeleton.data);
     bert_onnx_skeleton_free(&skeleton);
     if (file->model) return BERT_OK;
     if (memory.exhausted) return bert_fail_memory(error, file->bytes.size, "the decoded model");
-    return bert_fail(error, BERT_INVALID_MODEL, "could not be decoded as an ONNX model");
+    return bert_fail(error, BERT_INVALID_MODEL, "not an ONNX model, or a damaged one: protobuf-c refuses it");
 }
 
 bert_status bert_onnx_file_open(const bert_model_source *source, bert_onnx_file *out, bert_error *error) {
@@ -41,7 +44,7 @@ bert_status bert_onnx_file_open(const bert_model_source *source, bert_onnx_file 
     bert_arena_init(&file.arena, source->allocator);
     bert_status status = BERT_OK;
     if (file.bytes.size == 0) {
-        status = bert_fail(error, BERT_INVALID_MODEL, "is empty, not an ONNX model");
+        status = bert_fail(error, BERT_INVALID_MODEL, "not an ONNX model: the file is empty");
     } else {
         status = decode(&file, source->allocator, error);
     }

@@ -24,6 +24,7 @@ typedef struct content {
 } content;
 
 typedef struct scan {
+    const char *root; /* what sentences call the whole */
     const unsigned char *start;
     bert_onnx_skeleton *out;
     bert_arena parts; /* ranges of messages in parts */
@@ -35,11 +36,11 @@ typedef struct scan {
 /* onnx.proto has no message with more fields; a test holds it to that. */
 enum { MAX_FIELDS_OF_A_MESSAGE = 32, LENGTH_BYTES = 5 };
 
-static void describe(const place *at, char *out, size_t capacity) {
+static void describe(const char *root, const place *at, char *out, size_t capacity) {
     const place *trail[BERT_ONNX_MAX_DEPTH + 1];
     int depth = 0;
     for (; at && at->field && depth <= BERT_ONNX_MAX_DEPTH; at = at->outer) trail[depth++] = at;
-    size_t used = (size_t)snprintf(out, capacity, "model");
+    size_t used = (size_t)snprintf(out, capacity, "%s", root);
     while (depth-- > 0 && used < capacity) {
         const place *p = trail[depth];
         bool listed = p->field->label == PROTOBUF_C_LABEL_REPEATED;
@@ -51,7 +52,7 @@ static void describe(const place *at, char *out, size_t capacity) {
 static bert_status fail_at(const scan *s, const place *at, const unsigned char *byte, bert_status status,
                            const char *what) {
     char where[512];
-    describe(at, where, sizeof where);
+    describe(s->root, at, where, sizeof where);
     return bert_fail(s->error, status, "%s %s (byte %zu)", where, what, (size_t)(byte - s->start));
 }
 
@@ -252,7 +253,8 @@ bert_status bert_onnx_skeleton_build(const ProtobufCMessageDescriptor *root, con
                                      const bert_allocator *allocator, bert_onnx_skeleton *out, bert_error *error) {
     static const unsigned char nothing[1];
     *out = (bert_onnx_skeleton){.allocator = allocator};
-    scan s = {.start = size ? data : nothing,
+    scan s = {.root = root == &bert_onnx__model_proto__descriptor ? "model" : "tensor",
+              .start = size ? data : nothing,
               .out = out,
               .raw_data =
                   protobuf_c_message_descriptor_get_field_by_name(&bert_onnx__tensor_proto__descriptor, "raw_data"),

@@ -71,7 +71,7 @@ static void what_is_not_a_model_is_told_so(void **state) {
     expect_refused(m, BERT_INVALID_MODEL, "not an ONNX model");
     m = (message){0};
     put_bytes(&m, "{\"a\": 1}", 8);
-    expect_refused(m, BERT_INVALID_MODEL, "model ");
+    expect_refused(m, BERT_INVALID_MODEL, "the model in memory: not an ONNX model, or a damaged one: model has ");
     m = (message){0};
     put_int(&m, MODEL_IR_VERSION, 8);
     expect_refused(m, BERT_INVALID_MODEL, "no graph");
