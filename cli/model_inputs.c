@@ -18,7 +18,7 @@ static bool add_dimension(bert_dimensions *dimensions, const char *name, size_t 
     return true;
 }
 
-bool bert_dimensions_parse(bert_dimensions *dimensions, const char *text) {
+static bool parse_shape(bert_dimensions *dimensions, const char *text) {
     while (*text) {
         size_t length = strcspn(text, ",");
         const char *equals = memrchr(text, '=', length);
@@ -35,6 +35,16 @@ bool bert_dimensions_parse(bert_dimensions *dimensions, const char *text) {
         if (*text == ',') text++;
     }
     return true;
+}
+
+int bert_dimensions_parse(const char *command, const bert_option_list *shapes, bert_dimensions *out) {
+    *out = (bert_dimensions){0};
+    for (size_t i = 0; i < shapes->count; i++) {
+        if (parse_shape(out, shapes->values[i])) continue;
+        return bert_usage_error(command, "--shape takes NAME=N[,NAME=N], at most %d, not '%s'", BERT_MAX_DIMENSIONS,
+                                shapes->values[i]);
+    }
+    return BERT_OPTIONS_GO_ON;
 }
 
 static int64_t find_dimension(const bert_dimensions *dimensions, const char *name) {

@@ -23,8 +23,11 @@ typedef struct bert_dimensions {
     size_t count;
 } bert_dimensions;
 
-/** Adds what one --shape says. False when it is not a list of NAME=SIZE. */
-bool bert_dimensions_parse(bert_dimensions *dimensions, const char *text);
+/**
+ * What every --shape of `command` says together. Returns BERT_OPTIONS_GO_ON, or the status to exit with after a
+ * sentence about one that is not a list of NAME=SIZE.
+ */
+int bert_dimensions_parse(const char *command, const bert_option_list *shapes, bert_dimensions *out);
 
 /** Inputs as a session takes them. Free with bert_model_inputs_free. */
 typedef struct bert_model_inputs {

@@ -193,11 +193,8 @@ static int parse_and_run(int argc, char **argv, run_options *options) {
     int first;
     int status = bert_options_parse(argc, argv, &usage, &first);
     if (status != BERT_OPTIONS_GO_ON) return status;
-    for (size_t i = 0; i < options->shapes.count; i++) {
-        if (!bert_dimensions_parse(&options->dimensions, options->shapes.values[i])) {
-            return bert_usage_error("run", "--shape takes NAME=N[,NAME=N], not '%s'", options->shapes.values[i]);
-        }
-    }
+    status = bert_dimensions_parse("run", &options->shapes, &options->dimensions);
+    if (status != BERT_OPTIONS_GO_ON) return status;
     bert_error error;
     return run(options, argv[first], &error) == BERT_OK ? BERT_EXIT_OK : bert_cli_failed(&error);
 }
