@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "core/base/memory.h"
 #include "core/base/thread_pool.h"
+#include "tests/support/scarce_memory.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -153,13 +153,9 @@ static void odd_sizes_are_refused(void **state) {
     bert_thread_pool_free(pool);
 }
 
-static void *no_memory(void *user, size_t bytes, size_t alignment) {
-    return NULL;
-}
-static void no_free(void *user, void *memory, size_t bytes, size_t alignment) {}
-
 static void a_failed_allocation_is_a_status(void **state) {
-    const bert_allocator none = {no_memory, no_free, NULL};
+    scarce_memory memory = {.fail_to = SIZE_MAX};
+    const bert_allocator none = scarce_allocator(&memory);
     bert_thread_pool *pool;
     bert_error error = {0};
     assert_int_equal(bert_thread_pool_create(2, &none, &pool, &error), BERT_OUT_OF_MEMORY);

@@ -1,5 +1,6 @@
 /* core/graph: values, nodes, rewriting, order, and the check that finds a broken graph. */
 #include "core/graph/op.h"
+#include "tests/support/scarce_memory.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
@@ -191,25 +192,6 @@ static void constants_are_read_at_any_alignment(void **state) {
     bert_graph_free(graph);
 }
 
-/* Fails allocation number `left`, counts what is not given back. */
-struct failing {
-    int left;
-    int alive;
-};
-
-static void *failing_allocate(void *user, size_t size, size_t alignment) {
-    struct failing *f = user;
-    if (f->left-- == 0) return NULL;
-    f->alive++;
-    void *memory = NULL;
-    return posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) ? NULL : memory;
-}
-
-static void failing_deallocate(void *user, void *memory, size_t size, size_t alignment) {
-    ((struct failing *)user)->alive--;
-    free(memory);
-}
-
 static bert_status build_with(const bert_allocator *allocator) {
     bert_error error;
     bert_graph *graph = bert_graph_create(allocator);
@@ -225,15 +207,15 @@ static bert_status build_with(const bert_allocator *allocator) {
 }
 
 static void running_out_of_memory_is_a_status(void **state) {
-    struct failing f = {.left = 1 << 30};
-    const bert_allocator allocator = {failing_allocate, failing_deallocate, &f};
+    scarce_memory plenty = {0};
+    bert_allocator allocator = scarce_allocator(&plenty);
     assert_int_equal(build_with(&allocator), BERT_OK);
-    int allocations = (1 << 30) - f.left;
-    assert_true(allocations > 5);
-    for (int i = 0; i < allocations; i++) {
-        f.left = i;
+    assert_true(plenty.allocations > 5);
+    for (size_t i = 0; i < plenty.allocations; i++) {
+        scarce_memory memory = {.fail_from = i, .fail_to = i + 1};
+        allocator = scarce_allocator(&memory);
         assert_int_equal(build_with(&allocator), BERT_OUT_OF_MEMORY);
-        assert_int_equal(f.alive, 0);
+        assert_int_equal(memory.live, 0);
     }
 }
 

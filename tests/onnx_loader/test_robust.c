@@ -4,6 +4,7 @@
  *   test_robust quick|full     how many of each
  */
 #include "tests/onnx_loader/loading.h"
+#include "tests/support/scarce_memory.h"
 
 #include "core/base/file.h"
 #include "core/base/utf8.h"
@@ -230,25 +231,6 @@ static void mutations_load_or_tell_why_not(void **state) {
 /* ---- Memory that runs out -----------------------------------------------------------------------------------------
  */
 
-typedef struct scarce_memory {
-    size_t allocations, live, fail_from, fail_to;
-} scarce_memory;
-
-static void *scarce_allocate(void *user, size_t bytes, size_t alignment) {
-    scarce_memory *memory = user;
-    size_t index = memory->allocations++;
-    if (index >= memory->fail_from && index < memory->fail_to) return NULL;
-    void *block = bert_default_allocator.allocate(NULL, bytes, alignment);
-    if (block) memory->live++;
-    return block;
-}
-
-static void scarce_deallocate(void *user, void *block, size_t bytes, size_t alignment) {
-    scarce_memory *memory = user;
-    if (block) memory->live--;
-    bert_default_allocator.deallocate(NULL, block, bytes, alignment);
-}
-
 /* Everything that allocates: branches, functions, typed elements, a read external file, enough nodes to fill arenas. */
 static message rich_model(void) {
     static const int64_t four = 4;
@@ -292,7 +274,7 @@ static message rich_model(void) {
 }
 
 static bert_status load_with(scarce_memory *memory, const char *path, bert_error *error) {
-    const bert_allocator allocator = {scarce_allocate, scarce_deallocate, memory};
+    const bert_allocator allocator = scarce_allocator(memory);
     const bert_model_source source = {.path = path, .read_files = true, .allocator = &allocator};
     bert_graph *graph = NULL;
     bert_status status = bert_onnx_load(&source, &graph, error);
@@ -310,7 +292,7 @@ static void running_out_of_memory_anywhere_leaks_nothing(void **state) {
     write_file(folder, "data.bin", "0123456789abcdef", 16);
     free_message(&m);
     snprintf(path, sizeof path, "%s/model.onnx", folder);
-    scarce_memory plenty = {.fail_from = SIZE_MAX, .fail_to = SIZE_MAX};
+    scarce_memory plenty = {0};
     bert_error error = {0};
     if (load_with(&plenty, path, &error) != BERT_OK) fail_msg("%s", error.message);
     assert_in_range(plenty.allocations, 30, 5000);

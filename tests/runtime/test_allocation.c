@@ -1,5 +1,6 @@
 /* Memory that runs out at every place in turn, and steady runs that take none. */
 #include "tests/runtime/build.h"
+#include "tests/support/scarce_memory.h"
 #include "tests/support/test.h"
 
 #include <bert/bert.h>
@@ -10,29 +11,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* ---- An allocator that fails on demand --------------------------------------------------------------------------- */
-
-typedef struct failing_allocator {
-    long calls, fail_at; /* the call that finds nothing; -1: none */
-    long live;
-} failing_allocator;
-
-static void *allocate(void *user, size_t bytes, size_t alignment) {
-    failing_allocator *self = user;
-    if (self->calls++ == self->fail_at) return NULL;
-    void *memory = bert_allocate(NULL, bytes, alignment);
-    if (memory) self->live++;
-    return memory;
-}
-
-static void deallocate(void *user, void *memory, size_t bytes, size_t alignment) {
-    ((failing_allocator *)user)->live--;
-    bert_deallocate(NULL, memory, bytes, alignment);
-}
+/* ---- Memory that runs out ---------------------------------------------------------------------------------------- */
 
 /* Loads, runs with three shapes and an output of another kind each, frees. The first failure's status. */
-static bert_status use_model(failing_allocator *self, const char *path, bert_error *error) {
-    bert_allocator allocator = {allocate, deallocate, self};
+static bert_status use_model(scarce_memory *memory, const char *path, bert_error *error) {
+    const bert_allocator allocator = scarce_allocator(memory);
     bert_model_options model_options = {.struct_size = sizeof model_options, .allocator = &allocator};
     bert_session_options options = {.struct_size = sizeof options, .plan_cache = 2, .profile = true};
     bert_model *model = NULL;
@@ -57,15 +40,15 @@ static bert_status use_model(failing_allocator *self, const char *path, bert_err
 static void running_out_of_memory_anywhere_is_a_status(void **state) {
     const char *path = BERT_SOURCE_DIR "/tests/data/graphs/new_bert_cls_17/model.onnx";
     bert_error error;
-    for (long fail_at = 0;; fail_at++) {
-        failing_allocator self = {.fail_at = fail_at};
-        bert_status status = use_model(&self, path, &error);
-        assert_int_equal(self.live, 0);
+    for (size_t refused = 0;; refused++) {
+        scarce_memory memory = {.fail_from = refused, .fail_to = refused + 1};
+        bert_status status = use_model(&memory, path, &error);
+        assert_int_equal(memory.live, 0);
         if (status == BERT_OK) {
-            assert_true(self.calls <= fail_at && fail_at > 50);
+            assert_true(memory.allocations <= refused && refused > 50);
             return;
         }
-        if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", fail_at, error.message);
+        if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %zu: %s", refused, error.message);
     }
 }
 

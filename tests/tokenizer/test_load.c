@@ -1,7 +1,6 @@
 /* Loading: what each file says, what is refused and how, memory that runs out, one tokenizer on many threads. */
+#include "tests/support/scarce_memory.h"
 #include "tests/tokenizer/support.h"
-
-#include "core/base/memory.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -270,23 +269,6 @@ static void folders_without_a_tokenizer_are_named(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
-/* An allocator that refuses one allocation, and counts. */
-typedef struct failing_allocator {
-    long calls, fail_at, open;
-} failing_allocator;
-
-static void *allocate_or_fail(void *user, size_t bytes, size_t alignment) {
-    failing_allocator *it = user;
-    if (it->calls++ == it->fail_at) return NULL;
-    it->open++;
-    return bert_default_allocator.allocate(NULL, bytes, alignment);
-}
-
-static void release(void *user, void *memory, size_t bytes, size_t alignment) {
-    ((failing_allocator *)user)->open--;
-    bert_default_allocator.deallocate(NULL, memory, bytes, alignment);
-}
-
 static bert_status load_and_encode(const bert_allocator *allocator, bert_error *error) {
     test_files files = {.vocab = vocabulary,
                         .config = "{\"added_tokens_decoder\": {\"9\": {\"content\": \"<X>\", \"normalized\": true}}}",
@@ -311,23 +293,23 @@ static bert_status load_and_encode(const bert_allocator *allocator, bert_error *
 }
 
 static void every_failing_allocation_is_a_status(void **state) {
-    long failed = 0;
-    for (;; failed++) {
-        failing_allocator it = {.fail_at = failed};
-        bert_allocator allocator = {allocate_or_fail, release, &it};
+    size_t refused = 0;
+    for (;; refused++) {
+        scarce_memory memory = {.fail_from = refused, .fail_to = refused + 1};
+        const bert_allocator allocator = scarce_allocator(&memory);
         bert_error error = {0};
         bert_status status = load_and_encode(&allocator, &error);
-        assert_int_equal(it.open, 0);
+        assert_int_equal(memory.live, 0);
         if (status == BERT_OK) break;
-        if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", failed, error.message);
+        if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %zu: %s", refused, error.message);
         assert_true(error.message[0] != '\0');
     }
-    assert_true(failed > 20);
+    assert_true(refused > 20);
 }
 
 static void a_steady_encoding_allocates_nothing(void **state) {
-    failing_allocator it = {.fail_at = -1};
-    bert_allocator allocator = {allocate_or_fail, release, &it};
+    scarce_memory memory = {0};
+    const bert_allocator allocator = scarce_allocator(&memory);
     test_files files = {.vocab = vocabulary};
     bert_tokenizer_options options = {.struct_size = sizeof options, .allocator = &allocator};
     bert_tokenizer *tokenizer;
@@ -335,14 +317,14 @@ static void a_steady_encoding_allocates_nothing(void **state) {
     assert_int_equal(load_files_with(&files, &options, &tokenizer, NULL), BERT_OK);
     assert_int_equal(bert_encoding_create(tokenizer, &encoding, NULL), BERT_OK);
     encode_with(tokenizer, encoding, "hello worlds hello", "hello world", NULL);
-    long calls = it.calls;
+    size_t allocations = memory.allocations;
     for (int i = 0; i < 100; i++) {
         encode_with(tokenizer, encoding, i & 1 ? "hello" : "world [MASK] hello", i % 3 ? "hello" : NULL, NULL);
     }
-    assert_int_equal(it.calls, calls);
+    assert_int_equal(memory.allocations, allocations);
     bert_encoding_free(encoding);
     bert_tokenizer_free(tokenizer);
-    assert_int_equal(it.open, 0);
+    assert_int_equal(memory.live, 0);
 }
 
 static void *encode_many(void *argument) {
