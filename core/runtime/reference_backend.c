@@ -108,8 +108,10 @@ static bert_status plan(bert_prepared *prepared, bert_context *context, const be
         return bert_fail(error, BERT_UNSUPPORTED, "%s has no reference implementation", node->op_type);
     }
     if (context && context->quant_scope != BERT_QUANT_SCOPE_TENSOR && quantizes(op)) {
-        return bert_fail(error, BERT_UNSUPPORTED, "%s is quantized over whole tensors only here, as ONNX defines it",
-                         node->op_type);
+        return bert_fail(
+            error, BERT_UNSUPPORTED,
+            "this provider has %s with quant_scope tensor only (one scale over the whole tensor, as ONNX defines it)",
+            node->op_type);
     }
     out->run = run;
     out->kernel = "reference";

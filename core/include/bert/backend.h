@@ -221,7 +221,10 @@ typedef struct bert_backend {
     bert_status (*run_begin)(bert_context *context, bert_error *error);
     bert_status (*run_end)(bert_context *context, bert_error *error);
 
-    /* Device memory; all NULL where host_memory is true. */
+    /*
+     * Device memory; all NULL where host_memory is true. An upload or download is done when it returns: the bytes are
+     * there for every context of the device, and `source` may change.
+     */
     bert_status (*memory_allocate)(bert_device *device, size_t bytes, void **out, bert_error *error);
     void (*memory_free)(bert_device *device, void *memory, size_t bytes);
     bert_status (*upload)(bert_context *context, void *destination, const void *source, size_t bytes,

@@ -15,8 +15,9 @@ typedef struct bert_session bert_session;
 
 /** What rows of tokens that the attention mask drops hold in outputs. */
 typedef enum bert_padded_rows {
-    BERT_PADDED_ROWS_EXACT = 0,    /**< Every element as the graph defines it. */
-    BERT_PADDED_ROWS_UNDEFINED = 1 /**< They need not be computed: zeros where they were skipped. */
+    BERT_PADDED_ROWS_EXACT = 0, /**< Every element as the graph defines it. */
+    /** The caller reads none of them, so they may be zeros. A permission: this version computes them all the same. */
+    BERT_PADDED_ROWS_UNDEFINED = 1
 } bert_padded_rows;
 
 /** Options of a session. Set `struct_size`, zero the rest for the defaults. */
