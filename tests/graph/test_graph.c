@@ -104,7 +104,7 @@ static void move_to_end(bert_node *node) {
 static void sorting_puts_writers_first_and_keeps_what_is_sorted(void **state) {
     bert_error error;
     bert_graph *graph = make_chain(200);
-    bert_node *before[200];
+    bert_node *before[200] = {NULL};
     int count = 0;
     BERT_FOR_EACH_NODE (node, &graph->body) {
         before[count++] = node;
