@@ -2,11 +2,12 @@
 
 #include "core/base/error.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 16 };
+enum { MOST = 24 };
 
 static struct {
     bool begun, inferred, ran;
@@ -27,12 +28,16 @@ static struct {
 } current;
 
 void op_case_begin(const char *op, int32_t opset) {
+    op_case_begin_in("", op, opset);
+}
+
+void op_case_begin_in(const char *domain, const char *op, int32_t opset) {
     op_case_end();
     memset(&current, 0, sizeof current);
     bert_arena_init(&current.arena, NULL);
     current.symbols = bert_symbols_create(&current.arena);
     assert_non_null(current.symbols);
-    current.op = bert_op_find("", op);
+    current.op = bert_op_find(domain, op);
     assert_non_null(current.op);
     current.opset = opset;
     current.begun = true;
@@ -135,6 +140,10 @@ static bert_attribute *next_attribute(const char *name, bert_attribute_kind kind
 
 void op_case_int(const char *name, int64_t value) {
     next_attribute(name, BERT_ATTRIBUTE_INT)->value.i = value;
+}
+
+void op_case_float(const char *name, float value) {
+    next_attribute(name, BERT_ATTRIBUTE_FLOAT)->value.f = value;
 }
 
 void op_case_ints(const char *name, const int64_t *values, size_t count) {
@@ -307,4 +316,18 @@ const bert_tensor *op_case_output(int32_t output) {
 void op_case_expect_run_fails(bert_status status, const char *text) {
     assert_int_equal(run(), status);
     if (!strstr(current.error.message, text)) fail_msg("\"%s\" does not hold \"%s\"", current.error.message, text);
+}
+
+void op_case_expect_close(int32_t output, const float *expected, size_t count) {
+    op_case_run();
+    const bert_tensor *tensor = op_case_output(output);
+    assert_int_equal(tensor->dtype, BERT_FLOAT);
+    assert_int_equal(bert_tensor_elements(tensor), count);
+    for (size_t i = 0; i < count; i++) {
+        float found = ((const float *)tensor->data)[i];
+        bool close = found == expected[i] || fabsf(found - expected[i]) <= 1e-5F + 1e-5F * fabsf(expected[i]);
+        if (!close && !(isnan(found) && isnan(expected[i]))) {
+            fail_msg("output %d, element %zu is %.9g; expected %.9g", (int)output, i, found, expected[i]);
+        }
+    }
 }

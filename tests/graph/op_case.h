@@ -18,6 +18,8 @@
 
 /** Ends the case before, if any. One output, unless op_case_outputs says otherwise. */
 void op_case_begin(const char *op, int32_t opset);
+/** The same for an operator of another domain. */
+void op_case_begin_in(const char *domain, const char *op, int32_t opset);
 void op_case_end(void);
 /** cmocka teardown. */
 int op_case_teardown(void **state);
@@ -34,6 +36,7 @@ void op_case_scalar(const char *element);
 void op_case_tensor(bert_dtype dtype, const char *shape, const void *data);
 
 void op_case_int(const char *name, int64_t value);
+void op_case_float(const char *name, float value);
 void op_case_ints(const char *name, const int64_t *values, size_t count);
 void op_case_string(const char *name, const char *value);
 void op_case_constant(const char *name, bert_dtype dtype, const char *shape, const void *data);
@@ -64,6 +67,16 @@ void op_case_expect_run_fails(bert_status status, const char *text);
         assert_int_equal(bert_tensor_elements(op_case_output(output)), sizeof expected_ / sizeof expected_[0]);        \
         assert_int_equal(bert_dtype_size(op_case_output(output)->dtype), sizeof expected_[0]);                         \
         assert_memory_equal(op_case_output(output)->data, expected_, sizeof expected_);                                \
+    } while (0)
+
+/** Asserts that float output `output` is within 1e-5, absolute and relative, of `count` numbers; NaN equals NaN. */
+void op_case_expect_close(int32_t output, const float *expected, size_t count);
+
+/** Runs and compares float output `output` with the numbers listed. */
+#define OP_CASE_EXPECT_CLOSE(output, ...)                                                                              \
+    do {                                                                                                               \
+        const float expected_[] = {__VA_ARGS__};                                                                       \
+        op_case_expect_close((output), expected_, sizeof expected_ / sizeof expected_[0]);                             \
     } while (0)
 
 #endif

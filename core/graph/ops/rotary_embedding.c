@@ -151,7 +151,7 @@ bert_status bert_reference_rotary_embedding(const bert_reference_call *call) {
     int64_t turned = 2 * cosines->dims[cosines->rank - 1];
     int64_t rows = x->dims[separate ? 2 : 1];
     int64_t heads = separate ? x->dims[1] : BERT_CALL_INT(call, "num_heads", 0);
-    if (heads == 0) heads = turned ? x->dims[2] / turned : 1;
+    if (heads == 0 && !separate) heads = turned ? x->dims[2] / turned : 1;
     int64_t depth = separate ? x->dims[3] : x->dims[2] / heads;
     for (int64_t i = 0; i < x->dims[0] * rows; i++) {
         int64_t batch = i / rows;

@@ -1,0 +1,284 @@
+/* Plain arithmetic ops: inference over symbolic shapes and followed elements, values, types and refusals. */
+#include "tests/graph/op_case.h"
+
+#include <math.h>
+
+static void arithmetic_broadcasts_symbolic_shapes(void **state) {
+    op_case_begin("Add", 14);
+    op_case_input(BERT_FLOAT, "batch,sequence,768");
+    op_case_input(BERT_FLOAT, "768");
+    op_case_expect(0, BERT_FLOAT, "batch,sequence,768");
+    op_case_begin("Mul", 14);
+    op_case_input(BERT_FLOAT, "batch,1,1,sequence");
+    op_case_input(BERT_FLOAT, "1,12,sequence,1");
+    op_case_expect(0, BERT_FLOAT, "batch,12,sequence,sequence");
+    op_case_begin("Add", 14);
+    op_case_input(BERT_FLOAT, "?");
+    op_case_input(BERT_FLOAT, "8");
+    op_case_expect(0, BERT_FLOAT, "8");
+    op_case_begin("Add", 14);
+    op_case_input(BERT_FLOAT, "3,4");
+    op_case_input(BERT_FLOAT, "3");
+    op_case_expect_refused(BERT_INVALID_MODEL, "shapes [3, 4] and [3] don't broadcast");
+    op_case_begin("Add", 14);
+    op_case_input(BERT_FLOAT, "3");
+    op_case_input(BERT_INT64, "3");
+    op_case_expect_refused(BERT_INVALID_MODEL, "have types float and int64");
+    op_case_begin("And", 7);
+    op_case_input(BERT_FLOAT, "3");
+    op_case_input(BERT_BOOL, "3");
+    op_case_expect_refused(BERT_INVALID_MODEL, "input 0 has type float; And takes bool");
+}
+
+static void elements_are_followed_through_arithmetic(void **state) {
+    op_case_begin("Mul", 14);
+    op_case_vector("batch,sequence,-1");
+    op_case_scalar("2");
+    op_case_expect_elements(0, "2*batch,2*sequence,-2");
+    op_case_begin("Div", 14);
+    op_case_scalar("768");
+    op_case_vector("12");
+    op_case_expect_elements(0, "64");
+    op_case_begin("Equal", 13);
+    op_case_vector("batch,-1,sequence");
+    op_case_vector("-1,-1,batch");
+    op_case_expect_elements(0, "0,1,?");
+    op_case_begin("Neg", 13);
+    op_case_vector("batch,3");
+    op_case_expect_elements(0, "-batch,-3");
+    op_case_begin("Cast", 13);
+    op_case_vector("batch,300");
+    op_case_int("to", BERT_INT32);
+    op_case_expect_elements(0, "batch,300");
+    op_case_begin("Cast", 13);
+    op_case_vector("300");
+    op_case_int("to", BERT_UINT8);
+    op_case_expect_elements(0, NULL); /* it wraps around */
+    op_case_begin("ReduceProd", 13);
+    op_case_vector("batch,sequence,4");
+    op_case_expect(0, BERT_INT64, "1");
+    op_case_expect_elements(0, "4*batch*sequence");
+}
+
+static void where_chooses_between_followed_elements(void **state) {
+    static const uint8_t condition[] = {1, 0};
+    op_case_begin("Where", 16);
+    op_case_tensor(BERT_BOOL, "2", condition);
+    op_case_vector("1");
+    op_case_vector("batch,sequence");
+    op_case_expect_elements(0, "1,sequence");
+}
+
+static void integers_wrap_and_division_truncates(void **state) {
+    static const int32_t a[] = {7, -7, INT32_MAX, 5};
+    static const int32_t b[] = {2, 2, 1, -3};
+    op_case_begin("Div", 14);
+    op_case_tensor(BERT_INT32, "4", a);
+    op_case_tensor(BERT_INT32, "4", b);
+    OP_CASE_EXPECT_DATA(0, int32_t, 3, -3, INT32_MAX, -1);
+    op_case_begin("Add", 14);
+    op_case_tensor(BERT_INT32, "4", a);
+    op_case_tensor(BERT_INT32, "4", b);
+    OP_CASE_EXPECT_DATA(0, int32_t, 9, -5, INT32_MIN, 2);
+    op_case_begin("Mod", 13);
+    op_case_tensor(BERT_INT32, "4", a);
+    op_case_tensor(BERT_INT32, "4", b);
+    OP_CASE_EXPECT_DATA(0, int32_t, 1, 1, 0, -1);
+    static const int32_t zero[] = {0};
+    op_case_begin("Div", 14);
+    op_case_tensor(BERT_INT32, "4", a);
+    op_case_tensor(BERT_INT32, "1", zero);
+    op_case_expect_run_fails(BERT_INVALID_INPUT, "Div of integers by zero");
+    static const uint64_t large[] = {UINT64_MAX, 1};
+    op_case_begin("Max", 13);
+    op_case_tensor(BERT_UINT64, "2", large);
+    op_case_tensor(BERT_UINT64, "2", large);
+    OP_CASE_EXPECT_DATA(0, uint64_t, UINT64_MAX, 1);
+}
+
+static void nan_goes_where_numpy_puts_it(void **state) {
+    static const float a[] = {NAN, 1, -2};
+    static const float b[] = {0, NAN, 3};
+    op_case_begin("Max", 13);
+    op_case_tensor(BERT_FLOAT, "3", a);
+    op_case_tensor(BERT_FLOAT, "3", b);
+    OP_CASE_EXPECT_CLOSE(0, NAN, NAN, 3);
+    op_case_begin("IsNaN", 13);
+    op_case_tensor(BERT_FLOAT, "3", a);
+    OP_CASE_EXPECT_DATA(0, uint8_t, 1, 0, 0);
+    op_case_begin("Relu", 14);
+    op_case_tensor(BERT_FLOAT, "3", a);
+    OP_CASE_EXPECT_CLOSE(0, NAN, 1, 0);
+    op_case_begin("Equal", 13);
+    op_case_tensor(BERT_FLOAT, "3", a);
+    op_case_tensor(BERT_FLOAT, "3", a);
+    OP_CASE_EXPECT_DATA(0, uint8_t, 0, 1, 1);
+}
+
+static void softmax_changed_its_meaning_at_13(void **state) {
+    static const float x[] = {0, 1, 2, 3};
+    op_case_begin("Softmax", 13);
+    op_case_tensor(BERT_FLOAT, "1,2,2", x);
+    OP_CASE_EXPECT_CLOSE(0, 0.2689414F, 0.7310586F, 0.2689414F, 0.7310586F);
+    op_case_begin("Softmax", 11);
+    op_case_tensor(BERT_FLOAT, "1,2,2", x);
+    OP_CASE_EXPECT_CLOSE(0, 0.0320586F, 0.0871443F, 0.2368828F, 0.6439143F);
+    static const float masked[] = {-INFINITY, -INFINITY, 0, -INFINITY};
+    op_case_begin("Softmax", 13);
+    op_case_tensor(BERT_FLOAT, "2,2", masked);
+    OP_CASE_EXPECT_CLOSE(0, NAN, NAN, 1, 0);
+}
+
+static void matmul_takes_vectors_and_broadcasts_batches(void **state) {
+    static const float a[] = {1, 2, 3, 4};
+    static const float b[] = {5, 6};
+    op_case_begin("MatMul", 13);
+    op_case_tensor(BERT_FLOAT, "2,2", a);
+    op_case_tensor(BERT_FLOAT, "2", b);
+    op_case_expect(0, BERT_FLOAT, "2");
+    OP_CASE_EXPECT_CLOSE(0, 17, 39);
+    op_case_begin("MatMul", 13);
+    op_case_tensor(BERT_FLOAT, "2,1,2", a);
+    op_case_tensor(BERT_FLOAT, "2,1", b);
+    op_case_expect(0, BERT_FLOAT, "2,1,1");
+    OP_CASE_EXPECT_CLOSE(0, 17, 39);
+    op_case_begin("MatMul", 13);
+    op_case_input(BERT_FLOAT, "batch,12,sequence,64");
+    op_case_input(BERT_FLOAT, "batch,12,64,sequence");
+    op_case_expect(0, BERT_FLOAT, "batch,12,sequence,sequence");
+    op_case_begin("MatMul", 13);
+    op_case_input(BERT_FLOAT, "2,3");
+    op_case_input(BERT_FLOAT, "4,5");
+    op_case_expect_refused(BERT_INVALID_MODEL, "the columns of A and the rows of B are 3 and 4");
+    op_case_begin("Gemm", 13);
+    op_case_tensor(BERT_FLOAT, "2,2", a);
+    op_case_tensor(BERT_FLOAT, "1,2", b);
+    op_case_tensor(BERT_FLOAT, "2,1", b);
+    op_case_int("transA", 1);
+    op_case_int("transB", 1);
+    op_case_float("alpha", 0.5F);
+    op_case_float("beta", 2.0F);
+    OP_CASE_EXPECT_CLOSE(0, 21.5F, 29);
+}
+
+static void reductions_take_axes_where_their_opset_has_them(void **state) {
+    static const float x[] = {1, 2, 3, 4, 5, 6};
+    static const int64_t last[] = {-1};
+    op_case_begin("ReduceMean", 13);
+    op_case_tensor(BERT_FLOAT, "2,3", x);
+    op_case_ints("axes", last, 1);
+    OP_CASE_EXPECT_CLOSE(0, 2, 5);
+    op_case_begin("ReduceMean", 18);
+    op_case_tensor(BERT_FLOAT, "2,3", x);
+    op_case_tensor(BERT_INT64, "1", last);
+    op_case_int("keepdims", 0);
+    op_case_expect(0, BERT_FLOAT, "2");
+    OP_CASE_EXPECT_CLOSE(0, 2, 5);
+    op_case_begin("ReduceSum", 13);
+    op_case_tensor(BERT_FLOAT, "2,3", x);
+    op_case_expect(0, BERT_FLOAT, "1,1");
+    OP_CASE_EXPECT_CLOSE(0, 21);
+    op_case_begin("ReduceL2", 18);
+    op_case_input(BERT_FLOAT, "batch,sequence,4");
+    op_case_vector("2,0");
+    op_case_expect(0, BERT_FLOAT, "1,sequence,1");
+    op_case_begin("ReduceSum", 13);
+    op_case_input(BERT_FLOAT, "2,3");
+    op_case_vector("2");
+    op_case_expect_refused(BERT_INVALID_MODEL, "axis 2 is outside a tensor of 2 dimensions");
+    op_case_begin("ArgMax", 13);
+    op_case_tensor(BERT_FLOAT, "2,3", x);
+    op_case_int("axis", 1);
+    op_case_int("keepdims", 0);
+    OP_CASE_EXPECT_DATA(0, int64_t, 2, 2);
+    static const int64_t axis[] = {1};
+    op_case_begin("CumSum", 14);
+    op_case_tensor(BERT_FLOAT, "2,3", x);
+    op_case_tensor(BERT_INT64, "", axis);
+    op_case_int("exclusive", 1);
+    op_case_int("reverse", 1);
+    OP_CASE_EXPECT_CLOSE(0, 5, 3, 0, 11, 6, 0);
+}
+
+static void layer_normalization_is_accepted_at_any_opset(void **state) {
+    static const float x[] = {1, 3, 2, 2};
+    static const float scale[] = {1, 2};
+    static const float bias[] = {0, 1};
+    for (int32_t opset = 11; opset <= 17; opset += 6) {
+        op_case_begin("LayerNormalization", opset);
+        op_case_tensor(BERT_FLOAT, "2,2", x);
+        op_case_tensor(BERT_FLOAT, "2", scale);
+        op_case_tensor(BERT_FLOAT, "2", bias);
+        op_case_float("epsilon", 0.0F);
+        op_case_outputs(3);
+        op_case_expect(1, BERT_FLOAT, "2,1");
+        static const float first[] = {-1, 3};
+        op_case_run();
+        assert_memory_equal(op_case_output(0)->data, first, sizeof first);
+        assert_true(isnan(((const float *)op_case_output(0)->data)[2])); /* 0 / 0 without epsilon */
+    }
+    op_case_begin("LayerNormalization", 17);
+    op_case_input(BERT_FLOAT, "batch,sequence,8");
+    op_case_input(BERT_FLOAT, "4");
+    op_case_expect_refused(BERT_INVALID_MODEL, "input 1 of shape [4] doesn't broadcast");
+}
+
+static void ids_outside_a_table_are_invalid_input(void **state) {
+    static const int32_t ids[] = {0, 3};
+    static const float table[] = {1, 2, 3};
+    op_case_begin_in("bertc", "Embedding", 1);
+    op_case_tensor(BERT_INT32, "1,2", ids);
+    op_case_tensor(BERT_FLOAT, "3,1", table);
+    op_case_expect_run_fails(BERT_INVALID_INPUT, "word id 3 of sequence 0, position 1, is outside a table of 3 rows");
+}
+
+static void wrong_canonical_operators_are_refused(void **state) {
+    op_case_begin_in("bertc", "Linear", 1);
+    op_case_input(BERT_FLOAT, "batch,4");
+    op_case_absent();
+    op_case_input(BERT_FLOAT, "5,3");
+    op_case_expect_refused(BERT_INVALID_MODEL, "are 5 and 4");
+    op_case_begin_in("bertc", "Linear", 1);
+    op_case_input(BERT_FLOAT, "batch,4");
+    op_case_absent();
+    op_case_input(BERT_FLOAT, "4,3");
+    op_case_string("activation", "gelu_new");
+    op_case_expect_refused(BERT_INVALID_MODEL, "no activation \"gelu_new\"");
+    op_case_begin_in("bertc", "Attention", 1);
+    op_case_input(BERT_FLOAT, "batch,sequence,10");
+    op_case_int("heads", 2);
+    op_case_int("packed", 1);
+    op_case_expect_refused(BERT_INVALID_MODEL, "is 10, not a multiple of 6");
+    op_case_begin_in("bertc", "Attention", 1);
+    op_case_input(BERT_FLOAT, "batch,sequence,12");
+    op_case_input(BERT_FLOAT, "batch,keys,12");
+    op_case_input(BERT_FLOAT, "batch,keys,12");
+    op_case_int("heads", 2);
+    op_case_expect(0, BERT_FLOAT, "batch,sequence,12");
+}
+
+static void a_variadic_input_is_never_absent(void **state) {
+    op_case_begin("Max", 13);
+    op_case_input(BERT_FLOAT, "3");
+    op_case_absent();
+    op_case_expect_refused(BERT_INVALID_MODEL, "input 1 is missing");
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_teardown(name, op_case_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(arithmetic_broadcasts_symbolic_shapes),
+        TEST(elements_are_followed_through_arithmetic),
+        TEST(where_chooses_between_followed_elements),
+        TEST(integers_wrap_and_division_truncates),
+        TEST(nan_goes_where_numpy_puts_it),
+        TEST(softmax_changed_its_meaning_at_13),
+        TEST(matmul_takes_vectors_and_broadcasts_batches),
+        TEST(reductions_take_axes_where_their_opset_has_them),
+        TEST(layer_normalization_is_accepted_at_any_opset),
+        TEST(ids_outside_a_table_are_invalid_input),
+        TEST(wrong_canonical_operators_are_refused),
+        TEST(a_variadic_input_is_never_absent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
