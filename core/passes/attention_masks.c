@@ -20,14 +20,26 @@ bert_status bert_build_causal(bert_pass_context *context, bert_node *node, bert_
     return bert_build_unsqueeze(context, node, keep, axes_0_1, 2, out);
 }
 
-/* Elements [first B, (first + 1) B) of lengths and starts, as int64 [B, 1]; all of them when these are B. */
+/* B, 2 B or 3 B + 2 elements: lengths, lengths and starts, lengths and what isn't read. */
+typedef enum lengths_form { LENGTHS, LENGTHS_AND_STARTS, LENGTHS_AND_MORE } lengths_form;
+
+/* B, as a list of one, from the mask's own length: all layers read the same mask. */
+static bert_status build_batch(bert_pass_context *context, bert_node *node, const bert_score_masks *m,
+                               lengths_form form, bert_value **out) {
+    bert_value *count = NULL, *rest = NULL, *factor = NULL;
+    BERT_TRY(bert_build_op(context, node, BERT_OP_Shape, &m->mask, 1, &count));
+    BERT_TRY(bert_build_ints(context, &(int64_t){form == LENGTHS_AND_MORE ? 2 : 0}, 1, &rest));
+    BERT_TRY(bert_build_ints(context, &(int64_t){form == LENGTHS_AND_MORE ? 3 : 2}, 1, &factor));
+    BERT_TRY(bert_build_op(context, node, BERT_OP_Sub, (bert_value *[]){count, rest}, 2, &count));
+    return bert_build_op(context, node, BERT_OP_Div, (bert_value *[]){count, factor}, 2, out);
+}
+
+/* Elements [first B, (first + 1) B) of the mask, as int64 [B, 1]. */
 static bert_status give_lengths(bert_pass_context *context, bert_node *node, const bert_score_masks *m, int64_t first,
-                                bool all, bert_value **out) {
-    bert_value *shape = NULL, *batch = NULL, *bounds[2] = {NULL}, *factor = NULL, *lengths = m->mask;
-    if (!all) {
-        BERT_TRY(bert_build_op(context, node, BERT_OP_Shape, &m->query, 1, &shape));
-        BERT_TRY(bert_build_ints(context, &(int64_t){0}, 1, &batch));
-        BERT_TRY(bert_build_op(context, node, BERT_OP_Gather, (bert_value *[]){shape, batch}, 2, &batch));
+                                lengths_form form, bert_value **out) {
+    bert_value *batch = NULL, *bounds[2] = {NULL}, *factor = NULL, *lengths = m->mask;
+    if (form != LENGTHS) {
+        BERT_TRY(build_batch(context, node, m, form, &batch));
         for (int64_t i = 0; i < 2; i++) {
             BERT_TRY(bert_build_ints(context, &(int64_t){first + i}, 1, &factor));
             BERT_TRY(bert_build_op(context, node, BERT_OP_Mul, (bert_value *[]){batch, factor}, 2, &bounds[i]));
@@ -39,18 +51,16 @@ static bert_status give_lengths(bert_pass_context *context, bert_node *node, con
     return bert_build_unsqueeze(context, node, lengths, &(int64_t){1}, 1, out);
 }
 
-typedef enum lengths_form { LENGTHS, LENGTHS_AND_STARTS, LENGTHS_AND_MORE } lengths_form;
-
 /* True where a key counts: [B, 1, 1, T]. */
 static bert_status keep_by_length(bert_pass_context *context, bert_node *node, const bert_score_masks *m,
                                   lengths_form form, bert_value **out) {
     bert_value *lengths = NULL, *columns = NULL, *keep = NULL;
     BERT_TRY(bert_build_range(context, node, m->key, 1, &columns));
-    BERT_TRY(give_lengths(context, node, m, 0, form == LENGTHS, &lengths));
+    BERT_TRY(give_lengths(context, node, m, 0, form, &lengths));
     BERT_TRY(bert_build_op(context, node, BERT_OP_Less, (bert_value *[]){columns, lengths}, 2, &keep));
     if (form == LENGTHS_AND_STARTS) {
         bert_value *from = NULL;
-        BERT_TRY(give_lengths(context, node, m, 1, false, &lengths));
+        BERT_TRY(give_lengths(context, node, m, 1, form, &lengths));
         BERT_TRY(bert_build_op(context, node, BERT_OP_GreaterOrEqual, (bert_value *[]){columns, lengths}, 2, &from));
         BERT_TRY(bert_build_op(context, node, BERT_OP_And, (bert_value *[]){keep, from}, 2, &keep));
     }

@@ -88,11 +88,16 @@ static void put_attribute(signature *s, const bert_attribute *attribute) {
     }
 }
 
+/* Shapes are read by nodes of the file and by those that passes make, in another opset; these mean the same in all. */
+static int32_t opset_of(const bert_node *node) {
+    return bert_node_is(node, BERT_OP_Shape) || bert_node_is(node, BERT_OP_Gather) ? 0 : node->opset;
+}
+
 static void describe(signature *s, const bert_node *node) {
     s->length = 0;
     s->whole = !(node->op->flags & BERT_OP_IMPURE);
     put_int(s, node->op->id);
-    put_int(s, node->opset);
+    put_int(s, opset_of(node));
     put_int(s, node->output_count);
     for (int32_t i = 0; i < node->output_count; i++) put_int(s, node->outputs[i] != NULL);
     put_int(s, node->input_count);

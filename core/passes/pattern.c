@@ -181,7 +181,16 @@ bert_status bert_build_range(bert_pass_context *context, bert_node *before, bert
     BERT_TRY(bert_build_op(context, before, BERT_OP_Shape, &like, 1, &shape));
     BERT_TRY(bert_build_ints(context, &(int64_t){axis}, -1, &index));
     BERT_TRY(bert_build_ints(context, &(int64_t){0}, -1, &bounds[0]));
-    BERT_TRY(bert_build_op(context, before, BERT_OP_Gather, (bert_value *[]){shape, index}, 2, &bounds[1]));
+    /* The attribute as exporters write it, so that theirs and this one are common. */
+    bert_attribute first = BERT_INT_ATTRIBUTE("axis", 0);
+    BERT_TRY(bert_build(context, before,
+                        &(bert_node_spec){.op = bert_op_get(BERT_OP_Gather),
+                                          .opset = bert_build_opset(before, 13),
+                                          .inputs = (bert_value *[]){shape, index},
+                                          .input_count = 2,
+                                          .attributes = &first,
+                                          .attribute_count = 1},
+                        before, &bounds[1]));
     BERT_TRY(bert_build_ints(context, &(int64_t){1}, -1, &bounds[2]));
     return bert_build_op(context, before, BERT_OP_Range, bounds, 3, out);
 }

@@ -120,7 +120,7 @@ bert_value *mean(builder *b, bert_value *x, int64_t axis) {
     return OP_WITH(b, ReduceMean, axes, x);
 }
 
-static void declare(builder *b, bert_value *const *outputs, int32_t count) {
+void declare(builder *b, bert_value *const *outputs, int32_t count) {
     must(bert_graph_set_inputs(b->graph, b->inputs, b->input_count, &error));
     must(bert_graph_set_outputs(b->graph, outputs, count, &error));
     must(bert_graph_check(b->graph, &error));

@@ -54,6 +54,8 @@ bert_value *transpose(builder *b, bert_value *x, int64_t p0, int64_t p1, int64_t
 #define RESHAPE(b, x, ...) OP(b, Reshape, (x), INTS(b, __VA_ARGS__))
 bert_value *mean(builder *b, bert_value *x, int64_t axis);
 
+/** Declares the graph's inputs and outputs; checks its invariants. */
+void declare(builder *b, bert_value *const *outputs, int32_t count);
 /** Declares the outputs, then runs the named pass alone; checks the graph's invariants. */
 void run(builder *b, const char *pass, bert_value *const *outputs, int32_t count);
 #define RUN(b, pass, ...)                                                                                              \
