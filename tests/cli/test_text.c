@@ -33,6 +33,9 @@ static void logits_are_onnx_runtimes_whatever_the_batch_and_threads(void **state
     check_classify(MODEL_FOLDER, "model", 1e-4, "7", "1", "cpu");
     check_classify(MODEL_FOLDER, "model", 1e-4, "8", "2", "cpu");
     check_classify(MODEL_FOLDER, "model", 1e-4, "1000", "3", "cpu");
+    static const char optimized[] = MODEL_FOLDER "/model-optimized.onnx";
+    check_classify(optimized, "model-optimized", 1e-4, "1", "1", "cpu");
+    check_classify(optimized, "model-optimized", 1e-4, "8", "2", "cpu");
 }
 
 static void a_wrong_logit_is_noticed(void **state) {
