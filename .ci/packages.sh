@@ -18,7 +18,10 @@ missing_packages() {
         ;;
       test) pkg-config --exists cmocka 2>/dev/null || echo libcmocka-dev ;;
       python) python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv ;;
-      lint) command -v clang-format-14 >/dev/null || command -v clang-format >/dev/null || echo clang-format ;;
+      lint)
+        command -v clang-format-14 >/dev/null || command -v clang-format >/dev/null || echo clang-format
+        command -v clang-tidy-14 >/dev/null || command -v clang-tidy >/dev/null || echo clang-tidy
+        ;;
     esac
   done
 }
