@@ -223,6 +223,7 @@ static void put_window(bert_encoding *encoding, const bert_template_piece *piece
     const bert_token *items = encoding->tokens[piece->sequence].items;
     size_t start, end, at = encoding->length;
     window_range(&encoding->plans[piece->sequence], window, &start, &end);
+    if (start == end) return; /* an empty text: there may be no arrays yet */
     /* `tokenizers` gives the template's type to the first window alone; the others keep the number of their text. */
     int32_t type_id = window == 0 ? piece->type_id : piece->sequence;
     for (size_t i = start; i < end; i++, at++) {

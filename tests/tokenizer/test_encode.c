@@ -181,6 +181,15 @@ static void a_pair_has_its_own_offsets_words_and_types(void **state) {
     stop(&it);
 }
 
+/* Before anything else was encoded, when an encoding has no memory yet. */
+static void an_empty_text_may_have_no_tokens_at_all(void **state) {
+    fixture it = start_vocabulary(NULL);
+    bert_encode_options options = {.struct_size = sizeof options, .no_special_tokens = true};
+    assert_int_equal(encode_with(it.tokenizer, it.encoding, "", NULL, &options).length, 0);
+    assert_int_equal(encode_with(it.tokenizer, it.encoding, "", "", &options).length, 0);
+    stop(&it);
+}
+
 static void no_special_tokens_leaves_them_out(void **state) {
     fixture it = start_vocabulary(NULL);
     bert_encode_options options = {.struct_size = sizeof options, .no_special_tokens = true};
@@ -347,6 +356,7 @@ int main(void) {
         cmocka_unit_test(normalized_tokens_are_found_in_normalized_text),
         cmocka_unit_test(the_longest_added_token_wins),
         cmocka_unit_test(a_pair_has_its_own_offsets_words_and_types),
+        cmocka_unit_test(an_empty_text_may_have_no_tokens_at_all),
         cmocka_unit_test(no_special_tokens_leaves_them_out),
         cmocka_unit_test(each_strategy_cuts_its_text),
         cmocka_unit_test(truncation_that_cannot_reach_its_length_fails),
