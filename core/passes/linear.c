@@ -140,25 +140,9 @@ static bert_status match_added_bias(linear *m) {
     return BERT_OK;
 }
 
-static const char *activation_of(const bert_node *node) {
-    switch (node->op->id) {
-    case BERT_OP_Gelu:
-        return strcmp(BERT_NODE_STRING(node, "approximate", "none"), "tanh") == 0 ? "gelu_tanh" : "gelu";
-    case BERT_OP_Tanh:
-        return "tanh";
-    case BERT_OP_Relu:
-        return "relu";
-    default:
-        return node->op == bert_op_find("com.microsoft", "QuickGelu") &&
-                       bert_number_near(BERT_NODE_FLOAT(node, "alpha", 1.702F), 1.702, BERT_FLOAT)
-                   ? "quick_gelu"
-                   : NULL;
-    }
-}
-
 static void match_activation(linear *m) {
     bert_node *node = next(m);
-    const char *activation = node && node->input_count == 1 ? activation_of(node) : NULL;
+    const char *activation = node && node->input_count == 1 ? bert_activation_of(node) : NULL;
     if (!activation) return;
     m->activation = activation;
     extend(m, node);

@@ -115,3 +115,19 @@ bool bert_is_constant_vector(const bert_value *value, bert_dim n) {
     return value && value->info.constant && bert_dtype_is_float(value->info.dtype) && bert_value_rank(value) == 1 &&
            value->info.shape.dims[0] == n;
 }
+
+const char *bert_activation_of(const bert_node *node) {
+    switch (node->op->id) {
+    case BERT_OP_Gelu:
+        return strcmp(BERT_NODE_STRING(node, "approximate", "none"), "tanh") == 0 ? "gelu_tanh" : "gelu";
+    case BERT_OP_Tanh:
+        return "tanh";
+    case BERT_OP_Relu:
+        return "relu";
+    default:
+        return node->op == bert_op_find("com.microsoft", "QuickGelu") &&
+                       bert_number_near(BERT_NODE_FLOAT(node, "alpha", 1.702F), 1.702, BERT_FLOAT)
+                   ? "quick_gelu"
+                   : NULL;
+    }
+}

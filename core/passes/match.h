@@ -63,6 +63,8 @@ bool bert_same_shape(const bert_value *a, const bert_value *b);
 /** Whether `value` is a constant of a float type with this shape: [n]. */
 bool bert_is_constant_vector(const bert_value *value, bert_dim n);
 bool bert_dtype_is_float(bert_dtype dtype);
+/** The name that Linear has for the node's function, if the node is an activation that it has; else NULL. */
+const char *bert_activation_of(const bert_node *node);
 
 /* ---- Patterns -------------------------------------------------------------------------------------------------------
  */

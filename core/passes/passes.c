@@ -23,6 +23,8 @@ const bert_pass bert_passes[] = {
     {"layer_norm", "LayerNormalization from means, powers and roots", bert_pass_layer_norm},
     {"gelu", "Gelu from its erf, tanh and sigmoid spellings", bert_pass_gelu},
     {"linear", "Linear from MatMul or Gemm, bias and activation", bert_pass_linear},
+    {"quantized_linear", "QuantizedLinear from products of integers, their scales, bias and activation",
+     bert_pass_quantized_linear},
     {"embedding", "Embedding from Gathers, their sum and its LayerNormalization", bert_pass_embedding},
     {"attention", "Attention from products, scale, masks and Softmax", bert_pass_attention},
     {"qkv", "one Linear for query, key and value", bert_pass_qkv},

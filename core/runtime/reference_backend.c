@@ -98,7 +98,8 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
 
 /* A scope changes nothing where nothing is quantized while it runs. */
 static bool quantizes(const bert_op *op) {
-    return op->id == BERT_OP_DynamicQuantizeLinear || op->id == BERT_OP_MS_DynamicQuantizeMatMul;
+    return op->id == BERT_OP_DynamicQuantizeLinear || op->id == BERT_OP_MS_DynamicQuantizeMatMul ||
+           op->id == BERT_OP_BERTC_QuantizedLinear;
 }
 
 static bert_status plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,

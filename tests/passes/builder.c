@@ -66,6 +66,15 @@ bert_value *weight(builder *b, int64_t rows, int64_t columns) {
     return tensor(b, columns ? 2 : 1, (int64_t[]){rows, columns});
 }
 
+bert_value *bytes(builder *b, bert_dtype dtype, int32_t rank, const int64_t *dims) {
+    unsigned char numbers[256];
+    for (size_t i = 0; i < sizeof numbers; i++) numbers[i] = (unsigned char)(i * 37 + b->graph->value_count);
+    bert_tensor shape = {.dtype = dtype, .rank = rank};
+    if (rank) memcpy(shape.dims, dims, (size_t)rank * sizeof *dims);
+    assert_true(bert_tensor_elements(&shape) <= (int64_t)sizeof numbers);
+    return constant(b, dtype, rank, dims, numbers);
+}
+
 bert_value *scalar(builder *b, float number) {
     return constant(b, BERT_FLOAT, 0, NULL, &number);
 }

@@ -1,0 +1,131 @@
+/* The canonical QuantizedLinear: inference, and its reference implementation against the operators it stands for. */
+#include "tests/graph/op_case.h"
+
+#include <string.h>
+
+enum { ROWS = 5, DEPTH = 7, COLUMNS = 3 };
+
+static float x[ROWS * DEPTH], residual[ROWS * COLUMNS * 2];
+static const float scales[COLUMNS] = {0.5F, 0.03125F, 0.0123F}, bias[COLUMNS] = {0.25F, -1.5F, 3.0F};
+static unsigned char weights[2][DEPTH * COLUMNS];
+static const unsigned char zero_points[COLUMNS] = {0, 128, 255};
+
+static int fill(void **state) {
+    for (int i = 0; i < ROWS * DEPTH; i++) x[i] = (float)((i * 29 + 11) % 83) / 17.0F - 1.3F;
+    for (int i = 0; i < ROWS * COLUMNS * 2; i++) residual[i] = (float)i / 8.0F;
+    for (int i = 0; i < DEPTH * COLUMNS; i++) {
+        weights[0][i] = (unsigned char)(i * 97 + 5);
+        weights[1][i] = (unsigned char)(i * 53 + 250);
+    }
+    return 0;
+}
+
+/* DynamicQuantizeLinear and MatMulInteger on their own: the sums and the scale of x. */
+static float sums_apart(bert_dtype type, const unsigned char *weight, const void *zero, int32_t sums[ROWS * COLUMNS]) {
+    unsigned char values[ROWS * DEPTH], zero_point;
+    op_case_begin("DynamicQuantizeLinear", 11);
+    op_case_outputs(3);
+    op_case_tensor(BERT_FLOAT, "5,7", x);
+    op_case_run();
+    memcpy(values, op_case_output(0)->data, sizeof values);
+    const float scale = *(const float *)op_case_output(1)->data;
+    zero_point = *(const unsigned char *)op_case_output(2)->data;
+    op_case_begin("MatMulInteger", 10);
+    op_case_tensor(BERT_UINT8, "5,7", values);
+    op_case_tensor(type, "7,3", weight);
+    op_case_tensor(BERT_UINT8, "", &zero_point);
+    op_case_tensor(type, "3", zero);
+    memcpy(sums, op_case_run(), ROWS * COLUMNS * sizeof *sums);
+    return scale;
+}
+
+static void it_is_what_the_operators_compute_one_by_one(void **state) {
+    for (int is_signed = 0; is_signed < 2; is_signed++) {
+        const bert_dtype type = is_signed ? BERT_INT8 : BERT_UINT8;
+        int32_t sums[2][ROWS * COLUMNS];
+        float scale = 0;
+        for (int part = 0; part < 2; part++) scale = sums_apart(type, weights[part], zero_points, sums[part]);
+        op_case_begin_in("bertc", "QuantizedLinear", 1);
+        op_case_int("parts", 2);
+        op_case_string("activation", "relu");
+        op_case_tensor(BERT_FLOAT, "5,7", x);
+        op_case_tensor(BERT_FLOAT, "5,6", residual);
+        for (int part = 0; part < 2; part++) {
+            op_case_tensor(type, "7,3", weights[part]);
+            op_case_tensor(BERT_FLOAT, part ? "" : "3", scales);
+            op_case_tensor(type, "3", zero_points);
+            if (part)
+                op_case_absent();
+            else
+                op_case_tensor(BERT_FLOAT, "3", bias);
+        }
+        const float *y = op_case_run();
+        for (int i = 0; i < ROWS; i++) {
+            for (int j = 0; j < 2 * COLUMNS; j++) {
+                const int part = j / COLUMNS, column = j % COLUMNS;
+                const float factor = scale * scales[part ? 0 : column];
+                const float product = (float)sums[part][i * COLUMNS + column] * factor;
+                double value = (double)product + (part ? 0.0 : (double)bias[column]);
+                if (value < 0) value = 0;
+                assert_true(y[i * 2 * COLUMNS + j] == (float)(value + (double)residual[i * 2 * COLUMNS + j]));
+            }
+        }
+    }
+}
+
+static void begin(void) {
+    op_case_begin_in("bertc", "QuantizedLinear", 1);
+    op_case_input(BERT_FLOAT, "batch,sequence,7");
+    op_case_absent();
+}
+
+static void its_shape_is_that_of_all_parts(void **state) {
+    begin();
+    op_case_int("parts", 2);
+    for (int part = 0; part < 2; part++) {
+        op_case_input(BERT_UINT8, part ? "7,4" : "7,3");
+        op_case_input(BERT_FLOAT, part ? "4" : "1");
+        op_case_absent();
+        op_case_absent();
+    }
+    op_case_expect(0, BERT_FLOAT, "batch,sequence,7");
+}
+
+static void what_does_not_fit_is_refused(void **state) {
+    begin();
+    op_case_input(BERT_INT8, "8,3");
+    op_case_input(BERT_FLOAT, "");
+    op_case_expect_refused(BERT_INVALID_MODEL, "rows of the weight");
+    begin();
+    op_case_input(BERT_INT8, "7,3");
+    op_case_input(BERT_FLOAT, "2");
+    op_case_expect_refused(BERT_INVALID_MODEL, "scales and the columns");
+    begin();
+    op_case_input(BERT_INT8, "7,3");
+    op_case_input(BERT_FLOAT, "");
+    op_case_input(BERT_UINT8, "");
+    op_case_expect_refused(BERT_INVALID_MODEL, "");
+    begin();
+    op_case_input(BERT_FLOAT, "7,3");
+    op_case_input(BERT_FLOAT, "");
+    op_case_expect_refused(BERT_INVALID_MODEL, "");
+    begin();
+    op_case_input(BERT_INT8, "7,3");
+    op_case_input(BERT_FLOAT, "");
+    op_case_int("parts", 4);
+    op_case_expect_refused(BERT_INVALID_MODEL, "parts");
+    begin();
+    op_case_input(BERT_INT8, "7,3");
+    op_case_input(BERT_FLOAT, "");
+    op_case_int("parts", 2);
+    op_case_expect_refused(BERT_INVALID_MODEL, "missing");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(it_is_what_the_operators_compute_one_by_one, op_case_teardown),
+        cmocka_unit_test_teardown(its_shape_is_that_of_all_parts, op_case_teardown),
+        cmocka_unit_test_teardown(what_does_not_fit_is_refused, op_case_teardown),
+    };
+    return cmocka_run_group_tests(tests, fill, NULL);
+}
