@@ -46,6 +46,7 @@ static void prepared_free(bert_prepared *prepared) {
     bert_device *device = prepared->device;
     if (prepared->fallback) device->host->fallback->prepared_free(prepared->fallback);
     bert_cpu_free_weights(prepared);
+    bert_cpu_free_quantized(prepared);
     pthread_mutex_destroy(&prepared->mutex);
     bert_deallocate(device->host->allocator, prepared, sizeof *prepared, _Alignof(bert_prepared));
 }
@@ -97,7 +98,7 @@ static bert_status context_create(bert_prepared *prepared, const bert_context_op
     const bert_host *host = prepared->device->host;
     bert_context *context = bert_allocate(host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    *context = (bert_context){.prepared = prepared, .threads = options->threads};
+    *context = (bert_context){.prepared = prepared, .threads = options->threads, .quant_scope = options->quant_scope};
     if (prepared->fallback) {
         bert_status status = host->fallback->context_create(prepared->fallback, options, &context->fallback, error);
         if (status != BERT_OK) {

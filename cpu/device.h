@@ -4,6 +4,7 @@
 
 #include "core/base/thread_pool.h"
 #include "cpu/gemm/gemm.h"
+#include "cpu/gemm/quantized.h"
 #include "cpu/kernels/kernels.h"
 
 #include <bert/backend.h>
@@ -25,6 +26,7 @@ struct bert_prepared {
     void (*multiply)(const bert_sgemm_args *args); /**< For two activations, on the calling thread. */
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
+    struct bert_quantized_weight *quantized;
     size_t bytes;
     bert_prepared *fallback;
 };
@@ -32,6 +34,7 @@ struct bert_prepared {
 struct bert_context {
     bert_prepared *prepared;
     bert_thread_pool *threads;
+    bert_quant_scope quant_scope;
     bert_context *fallback;
 };
 
@@ -42,5 +45,11 @@ struct bert_context {
 bert_status bert_cpu_pack_weight(bert_prepared *prepared, const bert_weight_source *source,
                                  const bert_packed_weight **out, bert_error *error);
 void bert_cpu_free_weights(bert_prepared *prepared);
+/** Memory for a packed weight, in large pages where that is worth it; NULL when there is none. */
+void *bert_cpu_allocate_weight(const bert_prepared *prepared, size_t bytes, size_t *alignment);
+/** The same as the two above for a quantized weight. */
+bert_status bert_cpu_pack_quantized(bert_prepared *prepared, const bert_quantized_source *source,
+                                    const bert_quantized_weight **out, bert_error *error);
+void bert_cpu_free_quantized(bert_prepared *prepared);
 
 #endif

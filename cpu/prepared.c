@@ -25,6 +25,13 @@ static void ask_for_huge_pages(void *memory, size_t bytes) {
 #endif
 }
 
+void *bert_cpu_allocate_weight(const bert_prepared *prepared, size_t bytes, size_t *alignment) {
+    *alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : BERT_ALIGNMENT;
+    void *memory = bert_allocate(prepared->device->host->allocator, bytes, *alignment);
+    if (memory) ask_for_huge_pages(memory, bytes);
+    return memory;
+}
+
 /* Fills k and n; false where the parts don't go together or sizes overflow. */
 static bool measure(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels,
                     const bert_weight_source *source, bert_packed_weight *weight) {
@@ -51,10 +58,8 @@ static bert_status pack(bert_prepared *prepared, const bert_weight_source *sourc
         weight->bytes = 0;
         return BERT_OK;
     }
-    weight->alignment = weight->bytes >= HUGE_PAGE ? HUGE_PAGE : BERT_ALIGNMENT;
-    weight->owned = bert_allocate(prepared->device->host->allocator, weight->bytes, weight->alignment);
+    weight->owned = bert_cpu_allocate_weight(prepared, weight->bytes, &weight->alignment);
     if (!weight->owned) return bert_fail_memory(error, weight->bytes, "a packed weight");
-    ask_for_huge_pages(weight->owned, weight->bytes);
     weight->data = weight->owned;
     int64_t first = 0;
     for (int32_t i = 0; i < source->count; i++) {

@@ -3,7 +3,7 @@
  *
  * A provider packs weights into a layout of its own and multiplies with them. Which one serves a weight is decided when
  * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm)
- * and "openblas". A quantized or bfloat16 provider is another one of these, for sources of another type.
+ * and "openblas". A bfloat16 provider is another one of these; weights of 8 bits have quantized.h.
  */
 #ifndef BERT_CPU_GEMM_GEMM_H
 #define BERT_CPU_GEMM_GEMM_H

@@ -2,7 +2,9 @@
 #define BERT_V_TILE_ROWS 6
 #define BERT_V_TILE_VECTORS 2
 #include "cpu/kernels/vector_avx2.h"
-/* After the vectors that it is written over. */
+/* After the vectors that they are written over. */
+#include "cpu/kernels/quantized_avx2.h"
 #include "cpu/kernels/vector_kernels.h"
 
-const bert_cpu_kernels bert_cpu_kernels_avx2 = BERT_CPU_VECTOR_TABLE;
+const bert_cpu_kernels bert_cpu_kernels_avx2 =
+    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .dequantize = dequantize);

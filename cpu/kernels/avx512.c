@@ -2,7 +2,9 @@
 #define BERT_V_TILE_ROWS 8
 #define BERT_V_TILE_VECTORS 3
 #include "cpu/kernels/vector_avx512.h"
-/* After the vectors that it is written over. */
+/* After the vectors that they are written over. */
+#include "cpu/kernels/quantized_avx512.h"
 #include "cpu/kernels/vector_kernels.h"
 
-const bert_cpu_kernels bert_cpu_kernels_avx512 = BERT_CPU_VECTOR_TABLE;
+const bert_cpu_kernels bert_cpu_kernels_avx512 =
+    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .dequantize = dequantize);

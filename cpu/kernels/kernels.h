@@ -121,6 +121,58 @@ typedef struct bert_unary_args {
     bert_unary op;
 } bert_unary_args;
 
+/** Columns of a panel of packed 8-bit weights, and the rows of it that lie side by side, a column's after one another.
+ */
+enum { BERT_QGEMM_COLUMNS = 48, BERT_QGEMM_STEP = 4 };
+
+/** least[rows] and most[rows]: of 0 and each row of x[rows, n]; NaN counts as nothing. */
+typedef struct bert_range_args {
+    float *least, *most;
+    const float *x;
+    int64_t rows, n;
+} bert_range_args;
+
+/**
+ * y[rows, n] = clamp(round(x / scale) + zero_point, 0, 255), half to even, NaN as 0, a scale and zero point a row; rows
+ * of y are `stride` apart and filled up with zeros. sums[rows]: of each row of y.
+ */
+typedef struct bert_quantize_args {
+    uint8_t *y;
+    int32_t *sums;
+    const float *x;
+    const float *scales;
+    const int32_t *zero_points;
+    int64_t rows, n, stride;
+} bert_quantize_args;
+
+/**
+ * c[rows, BERT_QGEMM_COLUMNS] = a[rows, 4 steps] times a panel b[steps][BERT_QGEMM_COLUMNS][4], rows of a `lda` apart.
+ * The sums wrap around in 32 bits and never saturate: every implementation gives the same integers.
+ */
+typedef struct bert_qgemm_args {
+    int32_t *c;
+    const uint8_t *a;
+    const int8_t *b;
+    int64_t lda, rows, steps;
+    const void *prefetch; /**< As bert_sgemm_args has them. */
+    int64_t prefetch_lines;
+} bert_qgemm_args;
+
+/**
+ * y[rows, n] = float(c - x_zeros offsets - x_sums zeros) * (x_scales * scales), the first factor of each product of its
+ * row, the other of its column; rows of c are BERT_QGEMM_COLUMNS apart, rows of y `stride`. An offset is the sum of a
+ * column of weights less its zero point: so the integer is the sum over (x - zero point) (w - zero point).
+ */
+typedef struct bert_dequantize_args {
+    float *y;
+    const int32_t *c;
+    const float *x_scales;
+    const int32_t *x_zeros, *x_sums;
+    const float *scales;
+    const int32_t *zeros, *offsets;
+    int64_t stride, rows, n;
+} bert_dequantize_args;
+
 /** X(name): the kernel `name` takes const bert_<name>_args *. */
 #define BERT_CPU_KERNELS(X)                                                                                            \
     X(sgemm)                                                                                                           \
@@ -129,7 +181,11 @@ typedef struct bert_unary_args {
     X(softmax)                                                                                                         \
     X(unary)                                                                                                           \
     X(binary)                                                                                                          \
-    X(transpose)
+    X(transpose)                                                                                                       \
+    X(range)                                                                                                           \
+    X(quantize)                                                                                                        \
+    X(qgemm)                                                                                                           \
+    X(dequantize)
 
 typedef struct bert_cpu_kernels {
 #define BERT_CPU_KERNEL_MEMBER(name) void (*name)(const bert_##name##_args *args);
@@ -147,5 +203,6 @@ void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out);
 extern const bert_cpu_kernels bert_cpu_kernels_scalar;
 extern const bert_cpu_kernels bert_cpu_kernels_avx2;
 extern const bert_cpu_kernels bert_cpu_kernels_avx512;
+extern const bert_cpu_kernels bert_cpu_kernels_avx512_vnni;
 
 #endif

@@ -146,6 +146,60 @@ static void transpose(const bert_transpose_args *args) {
     }
 }
 
+/* ---- Quantized -------------------------------------------------------------------------------------------------- */
+
+static void range(const bert_range_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        float least = 0.0F, most = 0.0F;
+        for (int64_t i = 0; i < args->n; i++) {
+            const float value = args->x[row * args->n + i];
+            if (value < least) least = value;
+            if (value > most) most = value;
+        }
+        args->least[row] = least;
+        args->most[row] = most;
+    }
+}
+
+static void quantize(const bert_quantize_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        uint8_t *y = args->y + row * args->stride;
+        uint32_t sum = 0;
+        for (int64_t i = 0; i < args->stride; i++) y[i] = 0;
+        for (int64_t i = 0; i < args->n; i++) {
+            const float value =
+                nearbyintf(args->x[row * args->n + i] / args->scales[row]) + (float)args->zero_points[row];
+            if (value > 0.0F) y[i] = value > 255.0F ? 255 : (uint8_t)value; /* not for NaN */
+            sum += y[i];
+        }
+        args->sums[row] = (int32_t)sum;
+    }
+}
+
+static void qgemm(const bert_qgemm_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const uint8_t *a = args->a + row * args->lda;
+        uint32_t sums[BERT_QGEMM_COLUMNS] = {0}; /* unsigned: they wrap around */
+        const int8_t *b = args->b;
+        for (int64_t p = 0; p < args->steps * BERT_QGEMM_STEP; p += BERT_QGEMM_STEP)
+            for (int j = 0; j < BERT_QGEMM_COLUMNS; j++)
+                for (int i = 0; i < BERT_QGEMM_STEP; i++) sums[j] += (uint32_t)(a[p + i] * *b++);
+        for (int j = 0; j < BERT_QGEMM_COLUMNS; j++) args->c[row * BERT_QGEMM_COLUMNS + j] = (int32_t)sums[j];
+    }
+}
+
+static void dequantize(const bert_dequantize_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
+        for (int64_t i = 0; i < args->n; i++) {
+            const uint32_t taken = (uint32_t)args->x_zeros[row] * (uint32_t)args->offsets[i] +
+                                   (uint32_t)args->x_sums[row] * (uint32_t)args->zeros[i];
+            args->y[row * args->stride + i] =
+                (float)(int32_t)((uint32_t)c[i] - taken) * (args->x_scales[row] * args->scales[i]);
+        }
+    }
+}
+
 const bert_cpu_kernels bert_cpu_kernels_scalar = {
 #define ENTRY(name) .name = (name),
     BERT_CPU_KERNELS(ENTRY)

@@ -1,11 +1,12 @@
 #include "cpu/kernels/kernels.h"
 
-/* Files of AVX-VNNI, AVX-512 VNNI, AVX-512 BF16 and AMX get their lines here, and their flags in CMakeLists.txt. */
+/* Files of AVX-VNNI, AVX-512 BF16 and AMX get their lines here, and their flags in CMakeLists.txt. */
 static const bert_cpu_kernels *const tables[BERT_ISA_COUNT] = {
     [BERT_ISA_SCALAR] = &bert_cpu_kernels_scalar,
 #ifdef BERT_CPU_X86
     [BERT_ISA_AVX2] = &bert_cpu_kernels_avx2,
     [BERT_ISA_AVX512] = &bert_cpu_kernels_avx512,
+    [BERT_ISA_AVX512_VNNI] = &bert_cpu_kernels_avx512_vnni,
 #endif
 };
 

@@ -495,8 +495,10 @@ static void transpose(const bert_transpose_args *args) {
             args->y[column * ldy + row] = args->x[row * ldx + column];
 }
 
-#define BERT_CPU_VECTOR_TABLE                                                                                          \
+/* The table of the file that includes this one, with the kernels that it adds. */
+#define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
         .sgemm = sgemm, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax, .unary = unary,            \
-        .binary = binary, .transpose = transpose, .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS \
+        .binary = binary, .transpose = transpose, .sgemm_columns = V_TILE_VECTORS * V_WIDTH,                           \
+        .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                                                                         \
     }

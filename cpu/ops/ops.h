@@ -30,6 +30,7 @@ bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_matmul(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_softmax(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner);

@@ -9,6 +9,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_BERTC_Attention] = bert_cpu_plan_attention,
     [BERT_OP_BERTC_Embedding] = bert_cpu_plan_embedding,
     [BERT_OP_BERTC_Linear] = bert_cpu_plan_linear,
+    [BERT_OP_BERTC_QuantizedLinear] = bert_cpu_plan_quantized_linear,
     [BERT_OP_BERTC_SkipLayerNormalization] = bert_cpu_plan_skip_layer_norm,
     [BERT_OP_Div] = bert_cpu_plan_binary,
     [BERT_OP_Erf] = bert_cpu_plan_unary,

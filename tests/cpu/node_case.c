@@ -46,6 +46,13 @@ void node_backend_open(void) {
     node_backend_threads(1);
 }
 
+static bert_quant_scope scope;
+
+void node_backend_scope(bert_quant_scope wanted) {
+    scope = wanted;
+    node_backend_threads(1);
+}
+
 void node_backend_threads(int threads) {
     node_case_end();
     if (backend.context && threads == bert_thread_pool_threads(backend.pool)) return;
@@ -54,7 +61,7 @@ void node_backend_threads(int threads) {
     backend.pool = NULL;
     backend.context = NULL;
     if (threads > 1) assert_int_equal(bert_thread_pool_create(threads, NULL, &backend.pool, NULL), BERT_OK);
-    const bert_context_options options = {.struct_size = sizeof options, .threads = backend.pool};
+    const bert_context_options options = {.struct_size = sizeof options, .threads = backend.pool, .quant_scope = scope};
     assert_int_equal(bert_cpu_backend.context_create(backend.prepared, &options, &backend.context, NULL), BERT_OK);
 }
 
@@ -149,27 +156,31 @@ void node_case_input(bert_dtype dtype, int32_t rank, const int64_t *dims, const 
     if (bytes) memcpy(tensor->data, data, bytes);
 }
 
-static bert_constant *add_constant(int32_t rank, const int64_t *dims, const float *data) {
-    node_case_input(BERT_FLOAT, rank, dims, data);
+static bert_constant *add_constant(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data) {
+    node_case_input(dtype, rank, dims, data);
     const int32_t at = current.node.input_count - 1;
     bert_constant *constant = &current.constants[at];
     *constant = (bert_constant){.id = next_id++,
-                                .dtype = BERT_FLOAT,
+                                .dtype = dtype,
                                 .rank = rank,
                                 .data = current.inputs[at].data,
-                                .bytes = (size_t)bert_tensor_elements(&current.inputs[at]) * sizeof(float),
-                                .alignment = sizeof(float)};
+                                .bytes = (size_t)bert_tensor_elements(&current.inputs[at]) * bert_dtype_size(dtype),
+                                .alignment = bert_dtype_size(dtype)};
     for (int32_t i = 0; i < rank; i++) constant->dims[i] = dims[i];
     current.input_descs[at].constant = constant;
     return constant;
 }
 
 void node_case_constant(int32_t rank, const int64_t *dims, const float *data) {
-    add_constant(rank, dims, data);
+    add_constant(BERT_FLOAT, rank, dims, data);
+}
+
+void node_case_constant_of(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data) {
+    add_constant(dtype, rank, dims, data);
 }
 
 void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id) {
-    bert_constant *constant = add_constant(rank, dims, data);
+    bert_constant *constant = add_constant(BERT_FLOAT, rank, dims, data);
     unsigned char *bytes = new_memory(constant->bytes + 1);
     memcpy(bytes, data, constant->bytes);
     constant->data = bytes;
@@ -279,6 +290,11 @@ void node_case_expect_fails(bert_status status, const char *text) {
 void node_case_expect_left(void) {
     bert_op_plan plan;
     assert_int_equal(plan_as(BERT_PLAN_QUERY, &plan), BERT_UNSUPPORTED);
+    node_case_expect_left_bound();
+}
+
+void node_case_expect_left_bound(void) {
+    bert_op_plan plan;
     assert_int_equal(plan_as(BERT_PLAN_BIND, &plan), BERT_UNSUPPORTED);
     assert_null(plan.state);
 }

@@ -22,6 +22,8 @@ void node_backend_open(void);
 void node_backend_close(void);
 /** Threads of the following cases. */
 void node_backend_threads(int threads);
+/** Over what they quantize; on one thread. */
+void node_backend_scope(bert_quant_scope wanted);
 
 /** Ends the case before. */
 void node_case_begin(bert_op_id op);
@@ -33,6 +35,8 @@ void node_case_ints(const char *name, const int64_t *values, size_t count);
 void node_case_absent(void);
 void node_case_input(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data);
 void node_case_constant(int32_t rank, const int64_t *dims, const float *data);
+/** The same of another type. */
+void node_case_constant_of(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data);
 /** The same at an address that no float may have, with the id of an earlier weight where `id` isn't 0. */
 void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id);
 void node_case_output(int32_t rank, const int64_t *dims);
@@ -44,6 +48,8 @@ const float *node_case_run(void);
 void node_case_expect_fails(bert_status status, const char *text);
 /** The planner leaves the node to the fallback. */
 void node_case_expect_left(void);
+/** It does when it is bound. */
+void node_case_expect_left_bound(void);
 /** Bytes of all packed weights. */
 size_t node_backend_bytes(void);
 

@@ -4,6 +4,7 @@
  */
 #include "cpu/kernels/kernels.h"
 #include "tests/cpu/guarded.h"
+#include "tests/cpu/quantized_kernels.h"
 
 #include <math.h>
 

@@ -1,0 +1,156 @@
+/* Quantized kernels for AVX2. Included by avx2.c alone. */
+#ifndef BERT_CPU_KERNELS_QUANTIZED_AVX2_H
+#define BERT_CPU_KERNELS_QUANTIZED_AVX2_H
+
+#include "cpu/kernels/kernels.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+/* ---- Range and quantization ------------------------------------------------------------------------------------- */
+
+/* The first `count` of 8 floats, the others 0. */
+static inline __m256 load_first(const float *x, int64_t count) {
+    float padded[8] = {0};
+    memcpy(padded, x, (size_t)count * sizeof *x);
+    return _mm256_loadu_ps(padded);
+}
+
+/* min and max keep their second operand where the first one is NaN. */
+static void range(const bert_range_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const float *x = args->x + row * args->n;
+        __m256 least = _mm256_setzero_ps(), most = _mm256_setzero_ps();
+        for (int64_t i = 0; i < args->n; i += 8) {
+            const __m256 v = args->n - i < 8 ? load_first(x + i, args->n - i) : _mm256_loadu_ps(x + i);
+            least = _mm256_min_ps(v, least);
+            most = _mm256_max_ps(v, most);
+        }
+        float low[8], high[8];
+        _mm256_storeu_ps(low, least);
+        _mm256_storeu_ps(high, most);
+        for (int i = 1; i < 8; i++) {
+            low[0] = low[i] < low[0] ? low[i] : low[0];
+            high[0] = high[i] > high[0] ? high[i] : high[0];
+        }
+        args->least[row] = low[0];
+        args->most[row] = high[0];
+    }
+}
+
+/* 8 integers in [0, 255]. Beyond +-512 nothing changes but that the conversion to integers would overflow; NaN becomes
+ * the least, since max keeps its second operand for it. */
+static inline __m256i quantize_vector(__m256 x, __m256 scale, __m256i zero_point) {
+    __m256 ratio = _mm256_div_ps(x, scale);
+    ratio = _mm256_min_ps(_mm256_max_ps(ratio, _mm256_set1_ps(-512.0F)), _mm256_set1_ps(512.0F));
+    const __m256i value = _mm256_add_epi32(_mm256_cvtps_epi32(ratio), zero_point);
+    return _mm256_min_epi32(_mm256_max_epi32(value, _mm256_setzero_si256()), _mm256_set1_epi32(255));
+}
+
+static inline __m128i narrow(__m256i values) {
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+    return _mm_packus_epi16(words, words);
+}
+
+static void quantize(const bert_quantize_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const float *x = args->x + row * args->n;
+        uint8_t *y = args->y + row * args->stride;
+        const __m256 scale = _mm256_set1_ps(args->scales[row]);
+        const __m256i zero_point = _mm256_set1_epi32(args->zero_points[row]);
+        __m256i total = _mm256_setzero_si256();
+        int64_t i = 0;
+        for (; args->n - i >= 8; i += 8) {
+            const __m256i values = quantize_vector(_mm256_loadu_ps(x + i), scale, zero_point);
+            total = _mm256_add_epi32(total, values);
+            _mm_storel_epi64((__m128i *)(void *)(y + i), narrow(values));
+        }
+        uint32_t lanes[8], sum = 0;
+        uint8_t last[16];
+        _mm256_storeu_si256((__m256i *)(void *)lanes, total);
+        for (int lane = 0; lane < 8; lane++) sum += lanes[lane];
+        _mm_storeu_si128((__m128i *)(void *)last,
+                         narrow(quantize_vector(load_first(x + i, args->n - i), scale, zero_point)));
+        for (int64_t j = i; j < args->n; j++) {
+            y[j] = last[j - i];
+            sum += y[j];
+        }
+        for (int64_t j = args->n; j < args->stride; j++) y[j] = 0;
+        args->sums[row] = (int32_t)sum;
+    }
+}
+
+/* ---- The product ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Bytes become 16-bit integers, whose products go to 32 bits in pairs: a multiplication of bytes would saturate in 16
+ * bits. A vector of sums holds two for each of four columns, which are added at the end.
+ */
+enum { QUAD = 4, QUADS = 4, TILE_ROWS = 3 };
+
+static inline __attribute__((always_inline)) void qgemm_tile(const int rows, const bert_qgemm_args *args, int64_t row,
+                                                             int64_t first) {
+    __m256i sums[TILE_ROWS][QUADS];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < QUADS; j++) sums[i][j] = _mm256_setzero_si256();
+    const int8_t *b = args->b + first * BERT_QGEMM_STEP;
+    const uint8_t *a = args->a + row * args->lda;
+    for (int64_t step = 0; step < args->steps; step++) {
+        __m256i left[TILE_ROWS];
+        for (int i = 0; i < rows; i++) {
+            int32_t four;
+            memcpy(&four, a + i * args->lda + step * BERT_QGEMM_STEP, sizeof four);
+            left[i] = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
+        }
+        for (int j = 0; j < QUADS; j++) {
+            const __m256i right =
+                _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(b + j * QUAD * BERT_QGEMM_STEP)));
+            for (int i = 0; i < rows; i++) sums[i][j] = _mm256_add_epi32(sums[i][j], _mm256_madd_epi16(left[i], right));
+        }
+        b += BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP;
+    }
+    for (int i = 0; i < rows; i++) {
+        int32_t *c = args->c + (row + i) * BERT_QGEMM_COLUMNS + first;
+        for (int j = 0; j < QUADS; j += 2) {
+            const __m256i pairs = _mm256_hadd_epi32(sums[i][j], sums[i][j + 1]);
+            _mm256_storeu_si256((__m256i *)(void *)(c + j * QUAD), _mm256_permute4x64_epi64(pairs, 0xd8));
+        }
+    }
+}
+
+static void qgemm(const bert_qgemm_args *args) {
+    const char *prefetch = args->prefetch;
+    for (int64_t line = 0; line < args->prefetch_lines; line++) _mm_prefetch(prefetch + line * 64, _MM_HINT_T1);
+    for (int64_t first = 0; first < BERT_QGEMM_COLUMNS; first += QUAD * QUADS) {
+        int64_t row = 0;
+        for (; row + TILE_ROWS <= args->rows; row += TILE_ROWS) qgemm_tile(TILE_ROWS, args, row, first);
+        if (args->rows - row == 2) qgemm_tile(2, args, row, first);
+        if (args->rows - row == 1) qgemm_tile(1, args, row, first);
+    }
+}
+
+static void dequantize(const bert_dequantize_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
+        float *y = args->y + row * args->stride;
+        const __m256i zero = _mm256_set1_epi32(args->x_zeros[row]), sum = _mm256_set1_epi32(args->x_sums[row]);
+        const __m256 scale = _mm256_set1_ps(args->x_scales[row]);
+        int64_t i = 0;
+        for (; args->n - i >= 8; i += 8) {
+            const __m256i offsets = _mm256_loadu_si256((const __m256i *)(const void *)(args->offsets + i));
+            const __m256i zeros = _mm256_loadu_si256((const __m256i *)(const void *)(args->zeros + i));
+            __m256i total = _mm256_loadu_si256((const __m256i *)(const void *)(c + i));
+            total = _mm256_sub_epi32(total, _mm256_mullo_epi32(zero, offsets));
+            total = _mm256_sub_epi32(total, _mm256_mullo_epi32(sum, zeros));
+            const __m256 factor = _mm256_mul_ps(scale, _mm256_loadu_ps(args->scales + i));
+            _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_cvtepi32_ps(total), factor));
+        }
+        for (; i < args->n; i++) {
+            const uint32_t taken = (uint32_t)args->x_zeros[row] * (uint32_t)args->offsets[i] +
+                                   (uint32_t)args->x_sums[row] * (uint32_t)args->zeros[i];
+            y[i] = (float)(int32_t)((uint32_t)c[i] - taken) * (args->x_scales[row] * args->scales[i]);
+        }
+    }
+}
+
+#endif

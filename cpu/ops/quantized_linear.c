@@ -1,0 +1,233 @@
+/* QuantizedLinear: x is quantized into the workspace, then multiplied (cpu/gemm/quantized.h). */
+#include "cpu/ops/ops.h"
+
+#include "core/graph/canonical.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct quantized_state {
+    const bert_quantized_weight *weight;
+    bert_unary activation;
+    int32_t residual_input, bias_input; /* -1: none */
+    bool own_bias;                      /* The parts' biases side by side, in `bias`. */
+    float bias[];
+} quantized_state;
+
+/* Elements of one task of what is done row by row. */
+enum { TASK_FLOATS = 16384 };
+
+/* ---- The workspace ----------------------------------------------------------------------------------------------- */
+
+/* x in 8 bits, then what each row has. */
+typedef struct workspace {
+    uint8_t *values;
+    float *least, *most, *scales;
+    int32_t *zero_points, *sums;
+} workspace;
+
+enum { ROW_VECTORS = 5 };
+
+static size_t value_bytes(const bert_quantized_weight *weight, int64_t rows) {
+    const size_t bytes = (size_t)rows * (size_t)weight->steps * BERT_QGEMM_STEP;
+    return (bytes + BERT_ALIGNMENT - 1) / BERT_ALIGNMENT * BERT_ALIGNMENT;
+}
+
+static workspace lay_out(void *memory, const bert_quantized_weight *weight, int64_t rows) {
+    workspace w = {.values = memory};
+    w.least = (float *)(void *)(w.values + value_bytes(weight, rows));
+    w.most = w.least + rows;
+    w.scales = w.most + rows;
+    w.zero_points = (int32_t *)(void *)(w.scales + rows);
+    w.sums = w.zero_points + rows;
+    return w;
+}
+
+/* ---- Quantization ------------------------------------------------------------------------------------------------ */
+
+typedef struct row_run {
+    const bert_cpu_kernels *kernels;
+    workspace work;
+    const float *x;
+    int64_t rows, k, depth, task_rows;
+} row_run;
+
+static int64_t rows_of_task(const row_run *run, int64_t row) {
+    return run->rows - row < run->task_rows ? run->rows - row : run->task_rows;
+}
+
+static void find_ranges(void *argument, int64_t task, int thread) {
+    const row_run *run = argument;
+    const int64_t row = task * run->task_rows;
+    run->kernels->range(&(bert_range_args){.least = run->work.least + row,
+                                           .most = run->work.most + row,
+                                           .x = run->x + row * run->k,
+                                           .rows = rows_of_task(run, row),
+                                           .n = run->k});
+}
+
+static void quantize_rows(void *argument, int64_t task, int thread) {
+    const row_run *run = argument;
+    const int64_t row = task * run->task_rows;
+    run->kernels->quantize(&(bert_quantize_args){.y = run->work.values + row * run->depth,
+                                                 .sums = run->work.sums + row,
+                                                 .x = run->x + row * run->k,
+                                                 .scales = run->work.scales + row,
+                                                 .zero_points = run->work.zero_points + row,
+                                                 .rows = rows_of_task(run, row),
+                                                 .n = run->k,
+                                                 .stride = run->depth});
+}
+
+/* DynamicQuantizeLinear's scale and zero point of a range that holds 0, for rows [from, end). */
+static void choose_scale(const workspace *work, int64_t from, int64_t end) {
+    float least = 0.0F, most = 0.0F;
+    for (int64_t row = from; row < end; row++) {
+        least = fminf(least, work->least[row]);
+        most = fmaxf(most, work->most[row]);
+    }
+    const float width = most - least, scale = width == 0.0F ? 1.0F : width / 255.0F;
+    const float zero = nearbyintf(-least / scale);
+    const int32_t zero_point = !(zero > 0.0F) ? 0 : zero > 255.0F ? 255 : (int32_t)zero; /* NaN is 0 */
+    for (int64_t row = from; row < end; row++) {
+        work->scales[row] = scale;
+        work->zero_points[row] = zero_point;
+    }
+}
+
+static void quantize(const bert_kernel_call *call, const bert_quantized_weight *weight, int64_t rows,
+                     const workspace *work) {
+    row_run run = {.kernels = bert_cpu_kernels_for(call),
+                   .work = *work,
+                   .x = call->inputs[BERT_LINEAR_X].data,
+                   .rows = rows,
+                   .k = weight->k,
+                   .depth = weight->steps * BERT_QGEMM_STEP,
+                   .task_rows = TASK_FLOATS / (weight->k + 1) + 1};
+    const int64_t tasks = (rows + run.task_rows - 1) / run.task_rows;
+    bert_thread_pool_run(bert_cpu_threads_for(call), tasks, find_ranges, &run);
+    choose_scale(work, 0, rows);
+    bert_thread_pool_run(bert_cpu_threads_for(call), tasks, quantize_rows, &run);
+}
+
+static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error *error) {
+    const quantized_state *state = call->plan->state;
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
+    const int64_t rows = bert_cpu_count(x->dims, 0, x->rank - 1), n = state->weight->n;
+    if (rows == 0 || n == 0) return BERT_OK;
+    const workspace work = lay_out(call->workspace, state->weight, rows);
+    quantize(call, state->weight, rows, &work);
+    const float *bias = state->own_bias ? state->bias : NULL;
+    if (state->bias_input >= 0) bias = bert_cpu_input(call, state->bias_input);
+    bert_gemm_quantized(&(bert_quantized_call){
+        .kernels = bert_cpu_kernels_for(call),
+        .threads = bert_cpu_threads_for(call),
+        .weight = state->weight,
+        .x = {work.values, work.scales, work.zero_points, work.sums},
+        .rows = rows,
+        .epilogue = {.y = call->outputs[0].data,
+                     .bias = bias,
+                     .residual = state->residual_input < 0 ? NULL : bert_cpu_input(call, state->residual_input),
+                     .stride = n,
+                     .residual_stride = n,
+                     .activation = state->activation}});
+    return BERT_OK;
+}
+
+/* ---- Planning ---------------------------------------------------------------------------------------------------- */
+
+static const bert_constant *constant_at(const bert_op_node *node, int32_t input) {
+    const bert_constant *constant = bert_cpu_has(node, input) ? node->inputs[input].constant : NULL;
+    return constant && constant->id != 0 ? constant : NULL;
+}
+
+static bert_status collect_parts(const bert_cpu_planner *planner, int32_t parts, bert_quantized_source *source,
+                                 int64_t *columns) {
+    const bert_op_node *node = planner->node;
+    *source = (bert_quantized_source){.count = parts};
+    for (int32_t part = 0; part < parts; part++) {
+        const int32_t zero_point = BERT_QUANTIZED_LINEAR_ZERO_POINT(part), bias = BERT_QUANTIZED_LINEAR_BIAS(part);
+        source->weights[part] = constant_at(node, BERT_QUANTIZED_LINEAR_WEIGHT(part));
+        source->scales[part] = constant_at(node, BERT_QUANTIZED_LINEAR_SCALE(part));
+        source->zero_points[part] = constant_at(node, zero_point);
+        if (!source->weights[part] || !source->scales[part] ||
+            (bert_cpu_has(node, zero_point) && !source->zero_points[part]))
+            return bert_cpu_leave(planner, "wants constant weights, scales and zero points");
+        if (!bert_cpu_float_or_absent(node, bias)) return bert_cpu_leave(planner, "wants float32 biases");
+        if (parts > 1 && bert_cpu_has(node, bias) && !node->inputs[bias].constant)
+            return bert_cpu_leave(planner, "wants constant biases where there are several parts");
+        *columns += source->weights[part]->dims[1];
+    }
+    return BERT_OK;
+}
+
+/* Biases of several parts become one; a missing one is zeros, which the state holds already. */
+static void join_biases(const bert_op_node *node, const bert_quantized_source *source, quantized_state *state) {
+    state->own_bias = true;
+    int64_t first = 0;
+    for (int32_t part = 0; part < source->count; part++) {
+        if (bert_cpu_has(node, BERT_QUANTIZED_LINEAR_BIAS(part))) {
+            const bert_constant *bias = node->inputs[BERT_QUANTIZED_LINEAR_BIAS(part)].constant;
+            if (bias->bytes) memcpy(state->bias + first, bias->data, bias->bytes);
+        }
+        first += source->weights[part]->dims[1];
+    }
+}
+
+/* Bytes of scratch for the greatest x; false where they overflow. */
+static bool workspace_bytes(const bert_quantized_weight *weight, const bert_tensor_desc *x, size_t *bytes) {
+    size_t rows = 1, values, vectors;
+    for (int32_t i = 0; i + 1 < x->rank; i++)
+        if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return false;
+    if (!bert_size_multiply(rows, (size_t)weight->steps * BERT_QGEMM_STEP, &values) ||
+        !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors) ||
+        !bert_size_add(values, BERT_ALIGNMENT, &values))
+        return false;
+    return bert_size_add(values, vectors, bytes);
+}
+
+static void mark_unread(const bert_cpu_planner *planner, int32_t parts) {
+    for (int32_t part = 0; part < parts; part++) {
+        planner->out->unread_inputs |= UINT64_C(7) << BERT_QUANTIZED_LINEAR_WEIGHT(part);
+        if (parts > 1) planner->out->unread_inputs |= UINT64_C(1) << BERT_QUANTIZED_LINEAR_BIAS(part);
+    }
+}
+
+bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
+    const bert_op_node *node = planner->node;
+    const int64_t parts = bert_cpu_int(node, "parts", 1);
+    int64_t n = 0;
+    bert_unary activation;
+    bert_quantized_source source;
+    if (planner->context && planner->context->quant_scope != BERT_QUANT_SCOPE_TENSOR)
+        return bert_cpu_leave(planner, "takes one scale over a whole tensor");
+    if (parts < 1 || parts > BERT_GEMM_MAX_PARTS) return bert_cpu_leave(planner, "takes 1 to 8 parts");
+    if (!bert_cpu_activation(bert_cpu_string(node, "activation", "none"), &activation))
+        return bert_cpu_leave(planner, "doesn't know this activation");
+    if (!bert_cpu_is_float(node, BERT_LINEAR_X) || !bert_cpu_float_or_absent(node, BERT_LINEAR_RESIDUAL))
+        return bert_cpu_leave(planner, "computes in float32 only");
+    BERT_TRY(collect_parts(planner, (int32_t)parts, &source, &n));
+    planner->out->run = run_quantized_linear;
+    planner->out->kernel = "quantized_linear/own";
+    mark_unread(planner, source.count);
+    if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
+
+    const bert_quantized_weight *weight = NULL;
+    BERT_TRY(bert_cpu_pack_quantized(planner->prepared, &source, &weight, planner->error));
+    if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
+    if (!workspace_bytes(weight, &node->inputs[BERT_LINEAR_X], &planner->out->workspace_bytes))
+        return bert_cpu_leave(planner, "can't hold an input of this size");
+    void *memory;
+    BERT_TRY(
+        bert_cpu_new_state(planner, sizeof(quantized_state) + (parts > 1 ? (size_t)n : 0) * sizeof(float), &memory));
+    quantized_state *state = memory;
+    state->weight = weight;
+    state->activation = activation;
+    state->residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1;
+    state->bias_input = -1;
+    if (parts > 1)
+        join_biases(node, &source, state);
+    else if (bert_cpu_has(node, BERT_QUANTIZED_LINEAR_BIAS(0)))
+        state->bias_input = BERT_QUANTIZED_LINEAR_BIAS(0);
+    return BERT_OK;
+}

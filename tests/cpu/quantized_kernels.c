@@ -1,0 +1,121 @@
+#include "tests/cpu/quantized_kernels.h"
+
+#include "tests/cpu/guarded.h"
+
+#include <math.h>
+
+static const int64_t lengths[] = {1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 48, 64, 131};
+enum { LENGTHS = sizeof lengths / sizeof *lengths, ROWS = 3 };
+
+static void fill_bytes(void *out, int64_t count, uint32_t seed) {
+    unsigned char *bytes = out;
+    uint32_t state = seed * 2654435761U + 99U;
+    for (int64_t i = 0; i < count; i++) {
+        state = state * 1664525U + 1013904223U;
+        bytes[i] = (unsigned char)(state >> 24);
+    }
+}
+
+void test_range(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS * 4; at++) {
+        const int64_t n = lengths[at / 4];
+        bert_guarded memory;
+        float *x = guarded_floats(&memory, ROWS * n), results[4][ROWS];
+        fill_random(x, ROWS * n, 3.0F, (uint32_t)at);
+        for (int64_t i = 0; i < ROWS * n; i++) x[i] += at % 4 == 1 ? 5.0F : at % 4 == 2 ? -5.0F : 0.0F;
+        if (at % 4 == 3) {
+            x[n / 2] = NAN;
+            x[n] = INFINITY;
+        }
+        bert_cpu_kernels_scalar.range(&(bert_range_args){results[0], results[1], x, ROWS, n});
+        table->range(&(bert_range_args){results[2], results[3], x, ROWS, n});
+        for (int row = 0; row < ROWS; row++)
+            assert_true(results[0][row] == results[2][row] && results[1][row] == results[3][row]);
+        guarded_free(&memory);
+    }
+}
+
+void test_quantize(const bert_cpu_kernels *table) {
+    static const float scales[] = {0.02F, 0.5F, 1e-30F, 0.0F, INFINITY, 1.0F};
+    for (int at = 0; at < LENGTHS * 6; at++) {
+        const int64_t n = lengths[at / 6], stride = (n + 3) / 4 * 4;
+        const float scale[ROWS] = {scales[at % 6], 0.25F, scales[at % 6]};
+        const int32_t zero_points[ROWS] = {at % 256, 0, 255};
+        int32_t sums[ROWS], expected_sums[ROWS];
+        bert_guarded memory[3];
+        float *x = guarded_floats(&memory[0], ROWS * n);
+        uint8_t *y = guarded_new(&memory[1], (size_t)(ROWS * stride));
+        uint8_t *expected = guarded_new(&memory[2], (size_t)(ROWS * stride));
+        fill_random(x, ROWS * n, 3.0F, (uint32_t)at);
+        for (int64_t i = 0; i < n; i++) x[n + i] = ((float)i - 7.0F) * 0.125F; /* halves: to even */
+        if (at % 6 == 5) {
+            x[0] = NAN;
+            x[n - 1] = INFINITY;
+            x[2 * n] = -INFINITY;
+            x[3 * n - 1] = 3e38F;
+        }
+        bert_quantize_args args = {expected, expected_sums, x, scale, zero_points, ROWS, n, stride};
+        bert_cpu_kernels_scalar.quantize(&args);
+        args.y = y;
+        args.sums = sums;
+        table->quantize(&args);
+        assert_memory_equal(y, expected, (size_t)(ROWS * stride));
+        assert_memory_equal(sums, expected_sums, sizeof sums);
+        for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+    }
+}
+
+void test_qgemm(const bert_cpu_kernels *table) {
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 23};
+    static const int64_t steps[] = {1, 2, 3, 16, 33};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
+            const int64_t m = rows[i], depth = steps[j] * BERT_QGEMM_STEP, lda = depth + (i + j) % 2 * 4;
+            const size_t sums = (size_t)(m * BERT_QGEMM_COLUMNS) * sizeof(int32_t);
+            bert_guarded memory[4];
+            uint8_t *a = guarded_new(&memory[0], (size_t)((m - 1) * lda + depth));
+            int8_t *b = guarded_new(&memory[1], (size_t)(depth * BERT_QGEMM_COLUMNS));
+            int32_t *c = guarded_new(&memory[2], sums), *expected = guarded_new(&memory[3], sums);
+            if (j % 2) { /* the greatest sums there are */
+                memset(a, 255, (size_t)((m - 1) * lda + depth));
+                memset(b, i % 2 ? -128 : 127, (size_t)(depth * BERT_QGEMM_COLUMNS));
+            } else {
+                fill_bytes(a, (m - 1) * lda + depth, 1);
+                fill_bytes(b, depth * BERT_QGEMM_COLUMNS, 2);
+            }
+            bert_qgemm_args args = {.c = expected, .a = a, .b = b, .lda = lda, .rows = m, .steps = steps[j]};
+            bert_cpu_kernels_scalar.qgemm(&args);
+            if (j % 2) assert_int_equal(expected[0], depth * 255 * (i % 2 ? -128 : 127));
+            args.c = c;
+            args.prefetch = b;
+            args.prefetch_lines = 3 * steps[j];
+            table->qgemm(&args);
+            assert_memory_equal(c, expected, sums);
+            for (int at = 0; at < 4; at++) guarded_free(&memory[at]);
+        }
+    }
+}
+
+void test_dequantize(const bert_cpu_kernels *table) {
+    for (int64_t n = 1; n <= BERT_QGEMM_COLUMNS; n++) {
+        const int64_t stride = n + n % 3, count = (ROWS - 1) * stride + n;
+        const float x_scales[ROWS] = {0.02F, 0.5F, 3.0F};
+        const int32_t x_zeros[ROWS] = {0, 128, 255}, x_sums[ROWS] = {17, 70000, 783360};
+        int32_t c[ROWS * BERT_QGEMM_COLUMNS];
+        bert_guarded memory[5];
+        float *scales = guarded_floats(&memory[0], n);
+        int32_t *zeros = guarded_new(&memory[1], (size_t)n * sizeof *zeros);
+        int32_t *offsets = guarded_new(&memory[2], (size_t)n * sizeof *offsets);
+        float *y = guarded_floats(&memory[3], count), *expected = guarded_floats(&memory[4], count);
+        fill_bytes(c, sizeof c, 1);
+        fill_random(scales, n, 0.01F, 2);
+        for (int64_t i = 0; i < n; i++) zeros[i] = (int32_t)(i * 37 % 256) - 128;
+        fill_bytes(offsets, n * (int64_t)sizeof *offsets, 3);
+        bert_dequantize_args args = {expected, c, x_scales, x_zeros, x_sums, scales, zeros, offsets, stride, ROWS, n};
+        bert_cpu_kernels_scalar.dequantize(&args);
+        args.y = y;
+        table->dequantize(&args);
+        assert_memory_equal(y, expected, (size_t)count * sizeof *y);
+        for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+    }
+}

@@ -1,0 +1,124 @@
+/*
+ * QuantizedLinear of the CPU backend against the reference implementation, over shapes, types and threads, for each
+ * instruction set that this machine has.
+ */
+#include "core/base/cpu_features.h"
+#include "core/graph/canonical.h"
+#include "tests/cpu/node_case.h"
+
+#include <stdlib.h>
+
+#define DIMS(...) ((const int64_t[]){__VA_ARGS__})
+enum { MOST = 1 << 17, MOST_COLUMNS = 160 };
+
+static float x[MOST], residual[MOST], scales[3][MOST_COLUMNS], biases[3][MOST_COLUMNS];
+static unsigned char weights[3][MOST], zero_points[3][MOST_COLUMNS];
+
+/* `variant`: bit 0 int8, 1 bias, 2 residual, 3 scales of columns, 4 zero points, 5 of columns. */
+static void quantized_case(int64_t rows, int64_t k, int64_t n, int parts, int variant, const char *activation) {
+    const bert_dtype type = variant & 1 ? BERT_INT8 : BERT_UINT8;
+    assert_true(rows * k <= MOST && k * n <= MOST && n <= MOST_COLUMNS && rows * n * parts <= MOST);
+    node_case_begin(BERT_OP_BERTC_QuantizedLinear);
+    node_case_int("parts", parts);
+    node_case_string("activation", activation);
+    node_case_input(BERT_FLOAT, 3, DIMS(1, rows, k), x);
+    if (variant & 4)
+        node_case_input(BERT_FLOAT, 3, DIMS(1, rows, n * parts), residual);
+    else
+        node_case_absent();
+    for (int part = 0; part < parts; part++) {
+        node_case_constant_of(type, 2, DIMS(k, n), weights[part]);
+        node_case_constant_of(BERT_FLOAT, variant & 8 ? 1 : 0, DIMS(n), scales[part]);
+        if (variant & 16)
+            node_case_constant_of(type, variant & 32 ? 1 : 0, DIMS(n), zero_points[part]);
+        else
+            node_case_absent();
+        if (variant & 2 && part != 1)
+            node_case_constant(1, DIMS(n), biases[part]);
+        else
+            node_case_absent();
+    }
+    node_case_output(3, DIMS(1, rows, n * parts));
+}
+
+static int open_backend(void **state) {
+    node_backend_open();
+    fill_random(x, MOST, 2.0F, 1);
+    fill_random(residual, MOST, 1.0F, 2);
+    for (int part = 0; part < 3; part++) {
+        fill_random(scales[part], MOST_COLUMNS, 0.001F, (uint32_t)part + 3);
+        fill_random(biases[part], MOST_COLUMNS, 1.0F, (uint32_t)part + 6);
+        for (int i = 0; i < MOST; i++) weights[part][i] = (unsigned char)((i * 2654435761U + (unsigned)part) >> 13);
+        for (int i = 0; i < MOST_COLUMNS; i++) zero_points[part][i] = (unsigned char)(i * 53 + part);
+    }
+    return 0;
+}
+
+static int close_backend(void **state) {
+    node_backend_close();
+    return 0;
+}
+
+static void quantized_linear_agrees_with_the_reference(void **state) {
+    static const int64_t rows[] = {0, 1, 5, 8, 67};
+    static const int64_t ks[] = {1, 6, 64, 131};
+    static const int64_t ns[] = {1, 2, 47, 48, 49, 101};
+    static const char *const activations[] = {"none", "gelu", "relu", "tanh"};
+    int at = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
+            for (size_t l = 0; l < sizeof ns / sizeof *ns; l++, at++) {
+                if (at % 12 == 0) node_backend_threads(at / 12 % 3 + 1);
+                quantized_case(rows[i], ks[j], ns[l], at % 3 + 1, at * 7 % 64, activations[at % 4]);
+                node_case_compare(2e-6F);
+            }
+    node_backend_threads(2);
+    quantized_case(100, 1300, 100, 1, 0x1a, "none"); /* several blocks of rows */
+    node_case_compare(2e-6F);
+}
+
+static void sums_and_scales_have_the_bits_of_the_reference(void **state) {
+    for (int variant = 0; variant < 64; variant++) {
+        quantized_case(9, 130, 50, 2, variant & ~6, "none");
+        node_case_compare(0.0F);
+    }
+}
+
+static void another_scope_than_a_tensor_is_left(void **state) {
+    quantized_case(5, 8, 4, 1, 0, "none");
+    node_case_run();
+    node_backend_scope(BERT_QUANT_SCOPE_SEQUENCE);
+    quantized_case(5, 8, 4, 1, 0, "none");
+    node_case_expect_left_bound();
+    node_backend_scope(BERT_QUANT_SCOPE_TENSOR);
+}
+
+static void a_weight_that_is_not_constant_is_left(void **state) {
+    node_case_begin(BERT_OP_BERTC_QuantizedLinear);
+    node_case_input(BERT_FLOAT, 2, DIMS(2, 4), x);
+    node_case_absent();
+    node_case_input(BERT_INT8, 2, DIMS(4, 3), weights[0]);
+    node_case_constant_of(BERT_FLOAT, 0, NULL, scales[0]);
+    node_case_output(2, DIMS(2, 3));
+    node_case_expect_left();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantized_linear_agrees_with_the_reference),
+        cmocka_unit_test(sums_and_scales_have_the_bits_of_the_reference),
+        cmocka_unit_test(another_scope_than_a_tensor_is_left),
+        cmocka_unit_test(a_weight_that_is_not_constant_is_left),
+    };
+    int failed = 0;
+    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
+        if (!bert_isa_present((bert_isa)isa)) {
+            print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
+            continue;
+        }
+        setenv("BERT_CPU_ISA", bert_isa_name((bert_isa)isa), 1);
+        print_message("%s\n", bert_isa_name((bert_isa)isa));
+        failed += cmocka_run_group_tests(tests, open_backend, close_backend);
+    }
+    return failed;
+}
