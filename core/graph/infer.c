@@ -30,6 +30,7 @@ static bert_status check_shape(const bert_inference *in, int32_t output) {
  * longer: a known number outside of it, or a symbolic one in a type too narrow for dimensions.
  */
 static void drop_wrapped_elements(const bert_inference *in, bert_value_info *info) {
+    if (!info->elements || bert_dtype_size(info->dtype) == 0) return; /* A type without a size: not known yet. */
     int32_t bits = (int32_t)bert_dtype_size(info->dtype) * 8;
     bool is_unsigned = info->dtype == BERT_UINT8 || info->dtype == BERT_UINT16 || info->dtype == BERT_UINT32 ||
                        info->dtype == BERT_UINT64 || info->dtype == BERT_BOOL;
