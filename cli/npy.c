@@ -217,11 +217,10 @@ bert_status bert_npy_header(const bert_tensor *tensor, char **out, size_t *out_s
     size_t whole = (10 + (size_t)length + 1 + 63) / 64 * 64;
     char *header = malloc(whole);
     if (!header) return bert_fail_memory(error, whole, "a .npy header");
-    memset(header, ' ', whole);
     memcpy(header, "\x93NUMPY\x01\x00", 8);
     header[8] = (char)((whole - 10) & 0xff);
     header[9] = (char)((whole - 10) >> 8);
-    memcpy(header + 10, dict, (size_t)length);
+    snprintf(header + 10, whole - 10, "%-*s", (int)(whole - 11), dict);
     header[whole - 1] = '\n';
     *out = header;
     *out_size = whole;

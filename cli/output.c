@@ -27,7 +27,7 @@ void bert_output_print(const char *format, ...) {
 }
 
 void bert_output_write(const char *bytes, size_t length) {
-    if (!write_error && fwrite(bytes, 1, length, stdout) != length) note_error();
+    if (length && !write_error && fwrite(bytes, 1, length, stdout) != length) note_error();
 }
 
 bool bert_output_flush(void) {

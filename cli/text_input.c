@@ -127,8 +127,7 @@ static char *replace_invalid(const char *text, size_t length, size_t *out_length
         length -= valid;
         if (length == 0) break;
         size_t invalid = bert_utf8_invalid_length(text, length);
-        memcpy(copy + used, "\xef\xbf\xbd", 3);
-        used += 3;
+        used += bert_utf8_encode(0xfffd, copy + used);
         text += invalid;
         length -= invalid;
     }
