@@ -217,7 +217,8 @@ bert_status bert_npy_header(const bert_tensor *tensor, char **out, size_t *out_s
     size_t whole = (10 + (size_t)length + 1 + 63) / 64 * 64;
     char *header = malloc(whole);
     if (!header) return bert_fail_memory(error, whole, "a .npy header");
-    memcpy(header, "\x93NUMPY\x01\x00", 8);
+    static const char magic[8] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0};
+    memcpy(header, magic, sizeof magic);
     header[8] = (char)((whole - 10) & 0xff);
     header[9] = (char)((whole - 10) >> 8);
     snprintf(header + 10, whole - 10, "%-*s", (int)(whole - 11), dict);

@@ -19,18 +19,34 @@ static const char *last_line(const char *text) {
     return text + begin;
 }
 
+/* "9 passed, 0 failed, 0 skipped", for the folders that GRAPHS has. */
+static const char *all_passed(void) {
+    static char line[64];
+    DIR *listing = opendir(GRAPHS);
+    assert_non_null(listing);
+    int count = 0;
+    for (const struct dirent *entry; (entry = readdir(listing));) {
+        count += entry->d_name[0] != '.' && strcmp(entry->d_name, "tolerances.txt") != 0;
+    }
+    closedir(listing);
+    assert_true(count >= 5);
+    snprintf(line, sizeof line, "%d passed, 0 failed, 0 skipped\n", count);
+    return line;
+}
+
 static void cases_pass_with_every_provider_with_and_without_passes(void **state) {
-    static const char *const providers[] = {"reference", "cpu"};
-    for (int i = 0; i < 4; i++) {
-        cli_result result = CLI("verify", GRAPHS, "--provider", providers[i / 2], i % 2 ? "--no-passes" : "--quiet");
+    static const char *const options[][3] = {{"reference", "--quiet", "fp32"},
+                                             {"reference", "--no-passes", "fp32"},
+                                             {"cpu", "--quiet", "fp32"},
+                                             {"cpu", "--no-passes", "fp32"},
+                                             {"reference", "--quiet", "fp64"}};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        cli_result result =
+            CLI("verify", GRAPHS, "--provider", options[i][0], options[i][1], "--precision", options[i][2]);
         cli_expect(&result, 0);
-        assert_string_equal(last_line(result.out), "5 passed, 0 failed, 0 skipped\n");
+        assert_string_equal(last_line(result.out), all_passed());
         cli_free(&result);
     }
-    cli_result result = CLI("verify", GRAPHS, "--provider", "reference", "--precision", "fp64");
-    cli_expect(&result, 0);
-    assert_string_equal(last_line(result.out), "5 passed, 0 failed, 0 skipped\n");
-    cli_free(&result);
 }
 
 /* A copy of a case with one data set, to be broken; its folder's tolerances.txt is not copied. */
