@@ -80,7 +80,8 @@ static int classify(const char *model, const bert_engine_options *engine_options
                                      .cut = cut,
                                      .print = print,
                                      .write = write,
-                                     .max_length = bert_text_classifier_max_length(state.classifier)};
+                                     .max_length = bert_text_classifier_max_length(state.classifier),
+                                     .one_by_one = engine.engine.one_by_one};
         exit_status = bert_text_task_loop(&task, options, engine_options->quiet, input);
     } else {
         exit_status = bert_cli_failed(&error);

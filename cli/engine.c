@@ -1,6 +1,7 @@
 #include "cli/engine.h"
 
 #include "cli/cli.h"
+#include "core/runtime/model.h"
 
 static const char *const precisions[] = {"fp32", "bf16", "bf16-weights", "fp16", "fp64", "tf32", "fp8", NULL};
 static const char *const quant_scopes[] = {"tensor", "sequence", "token", NULL};
@@ -72,11 +73,13 @@ bert_status bert_engine_start(const bert_engine_options *options, bert_padded_ro
                               bert_engine *engine, bert_error *error) {
     bert_status status = bert_thread_pool_create((int)options->threads, NULL, &engine->threads, error);
     if (status != BERT_OK) return status;
+    engine->one_by_one = options->quant_scope == BERT_QUANT_SCOPE_SEQUENCE && bert_model_quantizes(engine->model);
+    int quant_scope = engine->one_by_one ? BERT_QUANT_SCOPE_TENSOR : options->quant_scope;
     bert_session_options session_options = {.struct_size = sizeof session_options,
                                             .providers = options->providers,
                                             .threads = engine->threads,
                                             .precision = (bert_precision)options->precision,
-                                            .quant_scope = (bert_quant_scope)options->quant_scope,
+                                            .quant_scope = (bert_quant_scope)quant_scope,
                                             .padded_rows = padded_rows,
                                             .deterministic = options->deterministic,
                                             .profile = profile};

@@ -155,7 +155,7 @@ static void report(const text_loop *loop, bool quiet) {
 int bert_text_task_loop(const bert_text_task *task, const bert_text_task_options *options, bool quiet,
                         bert_text_input *input) {
     bool interactive = bert_text_input_is_interactive(input);
-    size_t capacity = interactive ? 1 : (size_t)options->batch_size;
+    size_t capacity = interactive || task->one_by_one ? 1 : (size_t)options->batch_size;
     if (interactive && !quiet) bert_cli_complain("reading texts, one a line, until Ctrl-D");
     text_loop loop = {.task = task, .options = options, .input = input, .capacity = capacity};
     loop.items = calloc(capacity, sizeof *loop.items);

@@ -37,6 +37,7 @@ typedef struct bert_text_task {
     /** Writes one answer as members of a JSON object. */
     void (*write)(void *user, size_t index, bert_json_out *json);
     int64_t max_length; /**< What texts are cut at, for the notice. */
+    bool one_by_one;    /**< `run` gets one text at a time, whatever the batch size. */
 } bert_text_task;
 
 /** Answers every text of `input`. Returns the exit status, messages written. */

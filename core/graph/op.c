@@ -38,3 +38,8 @@ const bert_op *bert_op_find(const char *domain, const char *name) {
     }
     return NULL;
 }
+
+bool bert_op_quantizes(const bert_op *op) {
+    return op->id == BERT_OP_DynamicQuantizeLinear || op->id == BERT_OP_MS_DynamicQuantizeMatMul ||
+           op->id == BERT_OP_BERTC_QuantizedLinear;
+}

@@ -91,6 +91,8 @@ struct bert_op {
 const bert_op *bert_op_get(bert_op_id id);
 /** The row for a node of a file; NULL when there is none. `opset` out of the row's range is found too: check it. */
 const bert_op *bert_op_find(const char *domain, const char *name);
+/** Whether it quantizes a tensor by its own range, so that a sequence's result depends on what else is in the batch. */
+bool bert_op_quantizes(const bert_op *op);
 
 /**
  * Calls op->infer: checks first that the required inputs are there and sets the outputs to "nothing known", and

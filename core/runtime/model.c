@@ -130,6 +130,13 @@ const bert_graph *bert_model_graph(const bert_model *model) {
     return model->graph;
 }
 
+bool bert_model_quantizes(const bert_model *model) {
+    BERT_FOR_EACH_NODE (node, &model->graph->body) {
+        if (bert_op_quantizes(node->op)) return true;
+    }
+    return false;
+}
+
 const struct bert_pass_report *bert_model_pass_report(const bert_model *model) {
     return model->pass_report;
 }

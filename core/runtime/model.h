@@ -39,6 +39,9 @@ void bert_model_hold(bert_model *model);
 
 /** The graph as it runs, after passes. Read-only. */
 const bert_graph *bert_model_graph(const bert_model *model);
+/** Whether a tensor of it is quantized by its own range: then a batch's sequences have one scale with quant_scope
+ * tensor. */
+bool bert_model_quantizes(const bert_model *model);
 /** What passes did (core/passes/pass.h); NULL when none ran. */
 const struct bert_pass_report *bert_model_pass_report(const bert_model *model);
 

@@ -96,19 +96,14 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
                                                        .error = error});
 }
 
-/* A scope changes nothing where nothing is quantized while it runs. */
-static bool quantizes(const bert_op *op) {
-    return op->id == BERT_OP_DynamicQuantizeLinear || op->id == BERT_OP_MS_DynamicQuantizeMatMul ||
-           op->id == BERT_OP_BERTC_QuantizedLinear;
-}
-
 static bert_status plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
                         bert_op_plan *out, bert_error *error) {
     const bert_op *op = bert_op_get((bert_op_id)node->op_id);
     if (!op->reference) {
         return bert_fail(error, BERT_UNSUPPORTED, "%s has no reference implementation", node->op_type);
     }
-    if (context && context->quant_scope != BERT_QUANT_SCOPE_TENSOR && quantizes(op)) {
+    /* A scope changes nothing where nothing is quantized while it runs. */
+    if (context && context->quant_scope != BERT_QUANT_SCOPE_TENSOR && bert_op_quantizes(op)) {
         return bert_fail(
             error, BERT_UNSUPPORTED,
             "this provider has %s with quant_scope tensor only (one scale over the whole tensor, as ONNX defines it)",
