@@ -66,7 +66,8 @@ typedef struct bert_run_options {
  * subset of the outputs by name; tensor's dtype, rank and dims are filled in, and the data. BERT_INVALID_INPUT: a
  * missing or unknown name, a shape or id that the model can't take. BERT_INVALID_ARGUMENT: a buffer that is too small
  * (the error says how many bytes are needed). After a failure outputs hold nothing useful and the session can run
- * again. A run with shapes that were bound before allocates nothing.
+ * again. A run with shapes that were bound before allocates nothing; where
+ * OpenBLAS multiplies (CPUs without own kernels, sessions that are not deterministic) it may take scratch of its own.
  */
 BERT_API bert_status bert_session_run(bert_session *session, const bert_run_options *options,
                                       const bert_named_tensor *inputs, size_t input_count, bert_named_tensor *outputs,
