@@ -24,17 +24,22 @@
  * activation(alpha x W + b) + residual
  *
  * QuantizedLinear
- *   inputs   0 x [..., K] float32|double       1 residual [..., N] or absent
- *            2 + 4p weight_p [K, N_p] int8|uint8    3 + 4p weight_scale_p, scalar or [N_p]
- *            4 + 4p weight_zero_point_p, scalar or [N_p], of the weight's type, or absent (0)
- *            5 + 4p bias_p [N_p] or absent, for p in [0, parts)
+ *   inputs   0 x [..., K] float                1 residual [..., N] or absent
+ *            2 x_scale scalar, or absent       3 x_zero_point uint8 scalar, or absent (0)
+ *            4 + 4p weight_p [K, N_p] int8|uint8    5 + 4p weight_scale_p, scalar or [N_p]
+ *            6 + 4p weight_zero_point_p, scalar or [N_p], of the weight's type, or absent (0)
+ *            7 + 4p bias_p [N_p] float, int32, or absent, for p in [0, parts)
  *   outputs  0 y [..., N], N the sum of N_p: the parts side by side
- *   attributes  parts int (1)   activation string, as Linear has it
- *   A row of x has a scale sx and a zero point zx, here those that ONNX's DynamicQuantizeLinear gives the whole of x:
+ *   attributes  parts int (1)   transpose int (0; 1: weight_p is [N_p, K])   activation string, as Linear has it
+ *               weight_only int (0; 1: x is not quantized, and there is no x_scale)
+ *   Dynamic, without x_scale: a row of x has a scale sx and a zero point zx, here those that ONNX's
+ *   DynamicQuantizeLinear gives the whole of x (float32 and double alone):
  *     sx = (max(x, 0) - min(x, 0)) / 255, or 1 where that is 0;  zx = clamp(round(-min(x, 0) / sx), 0, 255);
- *     q = clamp(round(x / sx) + zx, 0, 255), rounding half to even, each step in the type of x
- *   y = activation(float(sum over K of (q - zx) (weight - weight_zero_point)) * (sx * weight_scale) + bias) + residual,
- *   the sum in 32 bits that wrap around and never saturate, equal to the last bit in every implementation.
+ *     q = clamp(round(x / sx) + zx, 0, 255), rounding half to even, each step in the type of x;  s = sx * weight_scale
+ *   Static: q = clamp(round(x / x_scale) + x_zero_point, 0, 255);  s = weight_scale, which holds x's scale already
+ *   y = activation(float(sum over K of (q - zx) (weight - weight_zero_point)) * s + bias) + residual, the sum in 32 bits
+ *   that wrap around and never saturate, equal to the last bit in every implementation; an int32 bias is part of it.
+ *   weight_only: y = activation((sum over K of x (weight - weight_zero_point)) * weight_scale + bias) + residual.
  *
  * Attention
  *   inputs   0 q [B, S, H D], or with `packed` [B, S, 3 H D] as q, k, v side by side
@@ -61,10 +66,12 @@
 #define BERT_LINEAR_BIAS(part) (3 + 2 * (part))
 
 /** Inputs of QuantizedLinear, which has its x and residual where Linear has them. */
-#define BERT_QUANTIZED_LINEAR_WEIGHT(part) (2 + 4 * (part))
-#define BERT_QUANTIZED_LINEAR_SCALE(part) (3 + 4 * (part))
-#define BERT_QUANTIZED_LINEAR_ZERO_POINT(part) (4 + 4 * (part))
-#define BERT_QUANTIZED_LINEAR_BIAS(part) (5 + 4 * (part))
+#define BERT_QUANTIZED_LINEAR_X_SCALE 2
+#define BERT_QUANTIZED_LINEAR_X_ZERO_POINT 3
+#define BERT_QUANTIZED_LINEAR_WEIGHT(part) (4 + 4 * (part))
+#define BERT_QUANTIZED_LINEAR_SCALE(part) (5 + 4 * (part))
+#define BERT_QUANTIZED_LINEAR_ZERO_POINT(part) (6 + 4 * (part))
+#define BERT_QUANTIZED_LINEAR_BIAS(part) (7 + 4 * (part))
 
 /** Inputs of Attention. */
 enum { BERT_ATTENTION_Q, BERT_ATTENTION_K, BERT_ATTENTION_V, BERT_ATTENTION_BIAS, BERT_ATTENTION_MASK };

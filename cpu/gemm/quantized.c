@@ -20,13 +20,24 @@ static int64_t panels_of(int64_t n) {
     return (n + BERT_QGEMM_COLUMNS - 1) / BERT_QGEMM_COLUMNS;
 }
 
+/* Elements from one row of a part to the next, and from one column to the next; its columns. */
+typedef struct part_layout {
+    int64_t depth, columns, row_stride, column_stride;
+} part_layout;
+
+static part_layout layout_of(const bert_quantized_source *source, int32_t part) {
+    const int64_t *dims = source->weights[part]->dims;
+    return source->transposed ? (part_layout){dims[1], dims[0], 1, dims[1]}
+                              : (part_layout){dims[0], dims[1], dims[1], 1};
+}
+
 /* Fills sizes; false where the parts don't go together or sizes overflow. The panels' bytes in *panel_bytes. */
 static bool measure(const bert_quantized_source *source, bert_quantized_weight *weight, size_t *panel_bytes) {
     for (int32_t i = 0; i < source->count; i++) {
-        const bert_constant *part = source->weights[i];
-        if (i > 0 && part->dims[0] != weight->k) return false;
-        weight->k = part->dims[0];
-        if (__builtin_add_overflow(weight->n, part->dims[1], &weight->n)) return false;
+        const part_layout part = layout_of(source, i);
+        if (i > 0 && part.depth != weight->k) return false;
+        weight->k = part.depth;
+        if (__builtin_add_overflow(weight->n, part.columns, &weight->n)) return false;
     }
     if (weight->n > INT32_MAX || weight->k > INT32_MAX) return false;
     weight->steps = (weight->k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP;
@@ -58,7 +69,8 @@ static void pack_part(const bert_quantized_source *source, int32_t part, const b
     const bert_constant *values = source->weights[part], *scale = source->scales[part];
     const bert_constant *zero_point = source->zero_points[part];
     const int32_t shift = shift_of(values);
-    const int64_t columns = values->dims[1], panel_bytes = weight->steps * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
+    const part_layout layout = layout_of(source, part);
+    const int64_t columns = layout.columns, panel_bytes = weight->steps * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
     for (int64_t j = 0; j < columns; j++) {
         memcpy(scales + first + j, scale->data + element_of(scale, j) * (int64_t)sizeof(float), sizeof(float));
         zeros[first + j] = (zero_point ? byte_at(zero_point, element_of(zero_point, j)) : 0) - shift;
@@ -67,7 +79,7 @@ static void pack_part(const bert_quantized_source *source, int32_t part, const b
     for (int64_t p = 0; p < weight->k; p++) {
         for (int64_t j = 0; j < columns; j++) {
             const int64_t column = first + j;
-            const int32_t value = byte_at(values, p * columns + j) - shift;
+            const int32_t value = byte_at(values, p * layout.row_stride + j * layout.column_stride) - shift;
             int8_t *step = panels + column / BERT_QGEMM_COLUMNS * panel_bytes +
                            p / BERT_QGEMM_STEP * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
             step[column % BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP + p % BERT_QGEMM_STEP] = (int8_t)value;
@@ -91,7 +103,7 @@ static bert_status pack(const bert_prepared *prepared, const bert_quantized_sour
     int64_t first = 0;
     for (int32_t part = 0; part < source->count; part++) {
         pack_part(source, part, weight, first, panels, scales, zeros, offsets);
-        first += source->weights[part]->dims[1];
+        first += layout_of(source, part).columns;
     }
     weight->panels = panels;
     weight->scales = scales;
@@ -105,7 +117,7 @@ static bert_status add_weight(bert_prepared *prepared, const bert_quantized_sour
     const bert_allocator *allocator = prepared->device->host->allocator;
     bert_quantized_weight *weight = bert_allocate(allocator, sizeof *weight, _Alignof(bert_quantized_weight));
     if (!weight) return bert_fail_memory(error, sizeof *weight, "a packed weight");
-    *weight = (bert_quantized_weight){.count = source->count};
+    *weight = (bert_quantized_weight){.count = source->count, .transposed = source->transposed};
     key_of(source, weight->ids);
     bert_status status = pack(prepared, source, weight, error);
     if (status != BERT_OK) {
@@ -125,7 +137,8 @@ bert_status bert_cpu_pack_quantized(bert_prepared *prepared, const bert_quantize
     key_of(source, ids);
     pthread_mutex_lock(&prepared->mutex);
     const bert_quantized_weight *weight = prepared->quantized;
-    while (weight && (weight->count != source->count || memcmp(weight->ids, ids, sizeof ids) != 0))
+    while (weight && (weight->count != source->count || weight->transposed != source->transposed ||
+                      memcmp(weight->ids, ids, sizeof ids) != 0))
         weight = weight->next;
     bert_status status = BERT_OK;
     if (weight)
@@ -157,6 +170,14 @@ typedef struct quantized_run {
     int64_t block_rows, blocks, panels, parts;
 } quantized_run;
 
+/* Wrapping around, as the sums themselves do. */
+static void add_start(int32_t *sums, const int32_t *start, int64_t rows, int64_t n) {
+    for (int64_t i = 0; i < rows; i++) {
+        int32_t *row = sums + i * BERT_QGEMM_COLUMNS;
+        for (int64_t j = 0; j < n; j++) row[j] = (int32_t)((uint32_t)row[j] + (uint32_t)start[j]);
+    }
+}
+
 /* One panel for at most SUM_ROWS rows. */
 static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows, int64_t panel, const int8_t *next,
                      int64_t next_lines) {
@@ -174,6 +195,7 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                                             .steps = weight->steps,
                                             .prefetch = next,
                                             .prefetch_lines = next_lines});
+    if (call->start) add_start(sums, call->start + first, rows, width);
     call->kernels->dequantize(&(bert_dequantize_args){.y = epilogue.y,
                                                       .c = sums,
                                                       .x_scales = call->x.scales + row,

@@ -11,19 +11,22 @@
 #include "core/base/thread_pool.h"
 #include "cpu/gemm/gemm.h"
 
-/** What a weight is packed from: constants with an id; matrices [k, n_p] of int8 or uint8 side by side, for each the
- * scale (float32) and the zero point (of its own type, or NULL) of the whole or of each column. */
+/** What a weight is packed from: constants with an id; matrices [k, n_p] of int8 or uint8 side by side ([n_p, k]
+ * transposed), for each the scale (float32) and the zero point (of its own type, or NULL) of the whole or of each
+ * column. */
 typedef struct bert_quantized_source {
     const bert_constant *weights[BERT_GEMM_MAX_PARTS];
     const bert_constant *scales[BERT_GEMM_MAX_PARTS];
     const bert_constant *zero_points[BERT_GEMM_MAX_PARTS];
     int32_t count;
+    bool transposed;
 } bert_quantized_source;
 
 typedef struct bert_quantized_weight {
     struct bert_quantized_weight *next;
     uint64_t ids[3 * BERT_GEMM_MAX_PARTS]; /**< The key: of each part's weight, scale and zero point (0: none), */
-    int32_t count;                         /**< and how many parts. */
+    int32_t count;                         /**< how many parts, */
+    bool transposed;                       /**< and which way round. */
     int64_t k, n, steps;                   /**< n over all parts; k filled up to 4 steps. */
     const int8_t *panels;
     const float *scales;    /**< [n] */
@@ -45,6 +48,7 @@ typedef struct bert_quantized_call {
     bert_thread_pool *threads;
     const bert_quantized_weight *weight;
     bert_quantized_rows x;
+    const int32_t *start; /**< [n]: what the sums begin with; or NULL. */
     int64_t rows;
     /** y, strides and what happens to it: `rows`, `n` and `alpha` in it are ignored. */
     bert_epilogue_args epilogue;

@@ -10,7 +10,10 @@ typedef struct quantized_state {
     const bert_quantized_weight *weight;
     bert_unary activation;
     int32_t residual_input, bias_input; /* -1: none */
-    bool own_bias;                      /* The parts' biases side by side, in `bias`. */
+    bool has_scale;                     /* x has a scale and zero point of its own: */
+    float x_scale;
+    int32_t x_zero_point;
+    bool own_bias; /* The parts' biases side by side, in `bias`. */
     float bias[];
 } quantized_state;
 
@@ -95,8 +98,15 @@ static void choose_scale(const workspace *work, int64_t from, int64_t end) {
     }
 }
 
-static void quantize(const bert_kernel_call *call, const bert_quantized_weight *weight, int64_t rows,
-                     const workspace *work) {
+static void set_rows(const workspace *work, int64_t rows, float scale, int32_t zero_point) {
+    for (int64_t row = 0; row < rows; row++) {
+        work->scales[row] = scale;
+        work->zero_points[row] = zero_point;
+    }
+}
+
+static void quantize(const bert_kernel_call *call, const quantized_state *state, int64_t rows, const workspace *work) {
+    const bert_quantized_weight *weight = state->weight;
     row_run run = {.kernels = bert_cpu_kernels_for(call),
                    .work = *work,
                    .x = call->inputs[BERT_LINEAR_X].data,
@@ -105,9 +115,15 @@ static void quantize(const bert_kernel_call *call, const bert_quantized_weight *
                    .depth = weight->steps * BERT_QGEMM_STEP,
                    .task_rows = TASK_FLOATS / (weight->k + 1) + 1};
     const int64_t tasks = (rows + run.task_rows - 1) / run.task_rows;
-    bert_thread_pool_run(bert_cpu_threads_for(call), tasks, find_ranges, &run);
-    choose_scale(work, 0, rows);
+    if (state->has_scale) {
+        set_rows(work, rows, state->x_scale, state->x_zero_point);
+    } else {
+        bert_thread_pool_run(bert_cpu_threads_for(call), tasks, find_ranges, &run);
+        choose_scale(work, 0, rows);
+    }
     bert_thread_pool_run(bert_cpu_threads_for(call), tasks, quantize_rows, &run);
+    /* The weight's scale holds that of x. */
+    if (state->has_scale) set_rows(work, rows, 1.0F, state->x_zero_point);
 }
 
 static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error *error) {
@@ -116,17 +132,19 @@ static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error
     const int64_t rows = bert_cpu_count(x->dims, 0, x->rank - 1), n = state->weight->n;
     if (rows == 0 || n == 0) return BERT_OK;
     const workspace work = lay_out(call->workspace, state->weight, rows);
-    quantize(call, state->weight, rows, &work);
-    const float *bias = state->own_bias ? state->bias : NULL;
+    quantize(call, state, rows, &work);
+    const void *bias = state->own_bias ? state->bias : NULL;
     if (state->bias_input >= 0) bias = bert_cpu_input(call, state->bias_input);
+    const bool starts = state->bias_input >= 0 && call->inputs[state->bias_input].dtype == BERT_INT32;
     bert_gemm_quantized(&(bert_quantized_call){
         .kernels = bert_cpu_kernels_for(call),
         .threads = bert_cpu_threads_for(call),
         .weight = state->weight,
         .x = {work.values, work.scales, work.zero_points, work.sums},
+        .start = starts ? bias : NULL,
         .rows = rows,
         .epilogue = {.y = call->outputs[0].data,
-                     .bias = bias,
+                     .bias = starts ? NULL : bias,
                      .residual = state->residual_input < 0 ? NULL : bert_cpu_input(call, state->residual_input),
                      .stride = n,
                      .residual_stride = n,
@@ -141,10 +159,14 @@ static const bert_constant *constant_at(const bert_op_node *node, int32_t input)
     return constant && constant->id != 0 ? constant : NULL;
 }
 
+static int64_t columns_of(const bert_quantized_source *source, int32_t part) {
+    return source->weights[part]->dims[source->transposed ? 0 : 1];
+}
+
 static bert_status collect_parts(const bert_cpu_planner *planner, int32_t parts, bert_quantized_source *source,
                                  int64_t *columns) {
     const bert_op_node *node = planner->node;
-    *source = (bert_quantized_source){.count = parts};
+    *source = (bert_quantized_source){.count = parts, .transposed = bert_cpu_int(node, "transpose", 0) != 0};
     for (int32_t part = 0; part < parts; part++) {
         const int32_t zero_point = BERT_QUANTIZED_LINEAR_ZERO_POINT(part), bias = BERT_QUANTIZED_LINEAR_BIAS(part);
         source->weights[part] = constant_at(node, BERT_QUANTIZED_LINEAR_WEIGHT(part));
@@ -153,10 +175,11 @@ static bert_status collect_parts(const bert_cpu_planner *planner, int32_t parts,
         if (!source->weights[part] || !source->scales[part] ||
             (bert_cpu_has(node, zero_point) && !source->zero_points[part]))
             return bert_cpu_leave(planner, "wants constant weights, scales and zero points");
-        if (!bert_cpu_float_or_absent(node, bias)) return bert_cpu_leave(planner, "wants float32 biases");
+        const bool starts = parts == 1 && bert_cpu_has(node, bias) && node->inputs[bias].dtype == BERT_INT32;
+        if (!starts && !bert_cpu_float_or_absent(node, bias)) return bert_cpu_leave(planner, "wants float32 biases");
         if (parts > 1 && bert_cpu_has(node, bias) && !node->inputs[bias].constant)
             return bert_cpu_leave(planner, "wants constant biases where there are several parts");
-        *columns += source->weights[part]->dims[1];
+        *columns += columns_of(source, part);
     }
     return BERT_OK;
 }
@@ -170,7 +193,7 @@ static void join_biases(const bert_op_node *node, const bert_quantized_source *s
             const bert_constant *bias = node->inputs[BERT_QUANTIZED_LINEAR_BIAS(part)].constant;
             if (bias->bytes) memcpy(state->bias + first, bias->data, bias->bytes);
         }
-        first += source->weights[part]->dims[1];
+        first += columns_of(source, part);
     }
 }
 
@@ -187,10 +210,30 @@ static bool workspace_bytes(const bert_quantized_weight *weight, const bert_tens
 }
 
 static void mark_unread(const bert_cpu_planner *planner, int32_t parts) {
+    planner->out->unread_inputs |= UINT64_C(3) << BERT_QUANTIZED_LINEAR_X_SCALE;
     for (int32_t part = 0; part < parts; part++) {
         planner->out->unread_inputs |= UINT64_C(7) << BERT_QUANTIZED_LINEAR_WEIGHT(part);
         if (parts > 1) planner->out->unread_inputs |= UINT64_C(1) << BERT_QUANTIZED_LINEAR_BIAS(part);
     }
+}
+
+static bool has_scale(const bert_op_node *node) {
+    return bert_cpu_has(node, BERT_QUANTIZED_LINEAR_X_SCALE);
+}
+
+/* Whether the scale and zero point of x, where there are any, are known now. */
+static bool knows_scale(const bert_op_node *node) {
+    return (!has_scale(node) || constant_at(node, BERT_QUANTIZED_LINEAR_X_SCALE)) &&
+           (!bert_cpu_has(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT) ||
+            constant_at(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT));
+}
+
+static void keep_scale(const bert_op_node *node, quantized_state *state) {
+    const bert_constant *zero_point = constant_at(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT);
+    state->has_scale = has_scale(node);
+    if (!state->has_scale) return;
+    memcpy(&state->x_scale, constant_at(node, BERT_QUANTIZED_LINEAR_X_SCALE)->data, sizeof state->x_scale);
+    state->x_zero_point = zero_point ? zero_point->data[0] : 0;
 }
 
 bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
@@ -199,7 +242,9 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     int64_t n = 0;
     bert_unary activation;
     bert_quantized_source source;
-    if (planner->context && planner->context->quant_scope != BERT_QUANT_SCOPE_TENSOR)
+    if (bert_cpu_int(node, "weight_only", 0)) return bert_cpu_leave(planner, "quantizes its input");
+    if (!knows_scale(node)) return bert_cpu_leave(planner, "wants a constant scale and zero point of its input");
+    if (!has_scale(node) && planner->context && planner->context->quant_scope != BERT_QUANT_SCOPE_TENSOR)
         return bert_cpu_leave(planner, "takes one scale over a whole tensor");
     if (parts < 1 || parts > BERT_GEMM_MAX_PARTS) return bert_cpu_leave(planner, "takes 1 to 8 parts");
     if (!bert_cpu_activation(bert_cpu_string(node, "activation", "none"), &activation))
@@ -223,6 +268,7 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     quantized_state *state = memory;
     state->weight = weight;
     state->activation = activation;
+    keep_scale(node, state);
     state->residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1;
     state->bias_input = -1;
     if (parts > 1)

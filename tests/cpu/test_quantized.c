@@ -13,8 +13,12 @@ enum { MOST = 1 << 17, MOST_COLUMNS = 160 };
 
 static float x[MOST], residual[MOST], scales[3][MOST_COLUMNS], biases[3][MOST_COLUMNS];
 static unsigned char weights[3][MOST], zero_points[3][MOST_COLUMNS];
+static int32_t starts[MOST_COLUMNS];
 
-/* `variant`: bit 0 int8, 1 bias, 2 residual, 3 scales of columns, 4 zero points, 5 of columns. */
+/* `variant`: bit 0 int8, 1 bias, 2 residual, 3 scales of columns, 4 zero points, 5 of columns, 6 a scale of x, 7 a
+ * transposed weight, 8 a bias that is part of the sum, where there is one part. */
+enum { VARIANTS = 1 << 9 };
+
 static void quantized_case(int64_t rows, int64_t k, int64_t n, int parts, int variant, const char *activation) {
     const bert_dtype type = variant & 1 ? BERT_INT8 : BERT_UINT8;
     assert_true(rows * k <= MOST && k * n <= MOST && n <= MOST_COLUMNS && rows * n * parts <= MOST);
@@ -26,14 +30,25 @@ static void quantized_case(int64_t rows, int64_t k, int64_t n, int parts, int va
         node_case_input(BERT_FLOAT, 3, DIMS(1, rows, n * parts), residual);
     else
         node_case_absent();
+    if (variant & 64)
+        node_case_constant_of(BERT_FLOAT, 0, NULL, &(float){0.013F});
+    else
+        node_case_absent();
+    if ((variant & 65) == 65)
+        node_case_constant_of(BERT_UINT8, 0, NULL, &(unsigned char){131});
+    else
+        node_case_absent();
+    node_case_int("transpose", variant >> 7 & 1);
     for (int part = 0; part < parts; part++) {
-        node_case_constant_of(type, 2, DIMS(k, n), weights[part]);
+        node_case_constant_of(type, 2, variant & 128 ? DIMS(n, k) : DIMS(k, n), weights[part]);
         node_case_constant_of(BERT_FLOAT, variant & 8 ? 1 : 0, DIMS(n), scales[part]);
         if (variant & 16)
             node_case_constant_of(type, variant & 32 ? 1 : 0, DIMS(n), zero_points[part]);
         else
             node_case_absent();
-        if (variant & 2 && part != 1)
+        if (variant & 256 && parts == 1)
+            node_case_constant_of(BERT_INT32, 1, DIMS(n), starts);
+        else if (variant & 2 && part != 1)
             node_case_constant(1, DIMS(n), biases[part]);
         else
             node_case_absent();
@@ -45,6 +60,7 @@ static int open_backend(void **state) {
     node_backend_open();
     fill_random(x, MOST, 2.0F, 1);
     fill_random(residual, MOST, 1.0F, 2);
+    for (int i = 0; i < MOST_COLUMNS; i++) starts[i] = i * 7919 - 500000;
     for (int part = 0; part < 3; part++) {
         fill_random(scales[part], MOST_COLUMNS, 0.001F, (uint32_t)part + 3);
         fill_random(biases[part], MOST_COLUMNS, 1.0F, (uint32_t)part + 6);
@@ -69,7 +85,7 @@ static void quantized_linear_agrees_with_the_reference(void **state) {
         for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
             for (size_t l = 0; l < sizeof ns / sizeof *ns; l++, at++) {
                 if (at % 12 == 0) node_backend_threads(at / 12 % 3 + 1);
-                quantized_case(rows[i], ks[j], ns[l], at % 3 + 1, at * 7 % 64, activations[at % 4]);
+                quantized_case(rows[i], ks[j], ns[l], at % 3 + 1, at * 7 % VARIANTS, activations[at % 4]);
                 node_case_compare(2e-6F);
             }
     node_backend_threads(2);
@@ -78,8 +94,8 @@ static void quantized_linear_agrees_with_the_reference(void **state) {
 }
 
 static void sums_and_scales_have_the_bits_of_the_reference(void **state) {
-    for (int variant = 0; variant < 64; variant++) {
-        quantized_case(9, 130, 50, 2, variant & ~6, "none");
+    for (int variant = 0; variant < VARIANTS; variant++) {
+        quantized_case(9, 130, 50, variant & 256 ? 1 : 2, variant & ~6, "none");
         node_case_compare(0.0F);
     }
 }
@@ -90,13 +106,15 @@ static void another_scope_than_a_tensor_is_left(void **state) {
     node_backend_scope(BERT_QUANT_SCOPE_SEQUENCE);
     quantized_case(5, 8, 4, 1, 0, "none");
     node_case_expect_left_bound();
+    quantized_case(5, 8, 4, 1, 64, "none"); /* the scale is the same for all */
+    node_case_compare(0.0F);
     node_backend_scope(BERT_QUANT_SCOPE_TENSOR);
 }
 
 static void a_weight_that_is_not_constant_is_left(void **state) {
     node_case_begin(BERT_OP_BERTC_QuantizedLinear);
     node_case_input(BERT_FLOAT, 2, DIMS(2, 4), x);
-    node_case_absent();
+    for (int i = BERT_LINEAR_RESIDUAL; i < BERT_QUANTIZED_LINEAR_WEIGHT(0); i++) node_case_absent();
     node_case_input(BERT_INT8, 2, DIMS(4, 3), weights[0]);
     node_case_constant_of(BERT_FLOAT, 0, NULL, scales[0]);
     node_case_output(2, DIMS(2, 3));

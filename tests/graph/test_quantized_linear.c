@@ -1,4 +1,5 @@
 /* The canonical QuantizedLinear: inference, and its reference implementation against the operators it stands for. */
+#include "core/graph/canonical.h"
 #include "tests/graph/op_case.h"
 
 #include <string.h>
@@ -50,6 +51,8 @@ static void it_is_what_the_operators_compute_one_by_one(void **state) {
         op_case_string("activation", "relu");
         op_case_tensor(BERT_FLOAT, "5,7", x);
         op_case_tensor(BERT_FLOAT, "5,6", residual);
+        op_case_absent();
+        op_case_absent();
         for (int part = 0; part < 2; part++) {
             op_case_tensor(type, "7,3", weights[part]);
             op_case_tensor(BERT_FLOAT, part ? "" : "3", scales);
@@ -73,10 +76,103 @@ static void it_is_what_the_operators_compute_one_by_one(void **state) {
     }
 }
 
+/* A static scale: QuantizeLinear and QLinearMatMul on their own, whose output is in units of 1 here. */
+static void with_a_scale_of_x_it_is_what_qlinear_matmul_computes(void **state) {
+    static const float x_scale = 0.0625F, one = 1.0F;
+    static const unsigned char x_zero = 77, y_zero = 100;
+    unsigned char values[ROWS * DEPTH], expected[ROWS * COLUMNS], turned[DEPTH * COLUMNS];
+    float factors[COLUMNS];
+    op_case_begin("QuantizeLinear", 13);
+    op_case_tensor(BERT_FLOAT, "5,7", x);
+    op_case_tensor(BERT_FLOAT, "", &x_scale);
+    op_case_tensor(BERT_UINT8, "", &x_zero);
+    memcpy(values, op_case_run(), sizeof values);
+    op_case_begin("QLinearMatMul", 10);
+    op_case_tensor(BERT_UINT8, "5,7", values);
+    op_case_tensor(BERT_FLOAT, "", &x_scale);
+    op_case_tensor(BERT_UINT8, "", &x_zero);
+    op_case_tensor(BERT_INT8, "7,3", weights[0]);
+    op_case_tensor(BERT_FLOAT, "3", scales);
+    op_case_tensor(BERT_INT8, "3", zero_points);
+    op_case_tensor(BERT_FLOAT, "", &one);
+    op_case_tensor(BERT_UINT8, "", &y_zero);
+    memcpy(expected, op_case_run(), sizeof expected);
+    for (int j = 0; j < COLUMNS; j++) factors[j] = x_scale * scales[j];
+    for (int i = 0; i < DEPTH * COLUMNS; i++) turned[i % COLUMNS * DEPTH + i / COLUMNS] = weights[0][i];
+    for (int transpose = 0; transpose < 2; transpose++) {
+        float y[ROWS * COLUMNS];
+        op_case_begin_in("bertc", "QuantizedLinear", 1);
+        op_case_int("transpose", transpose);
+        op_case_tensor(BERT_FLOAT, "5,7", x);
+        op_case_absent();
+        op_case_tensor(BERT_FLOAT, "", &x_scale);
+        op_case_tensor(BERT_UINT8, "", &x_zero);
+        op_case_tensor(BERT_INT8, transpose ? "3,7" : "7,3", transpose ? turned : weights[0]);
+        op_case_tensor(BERT_FLOAT, "3", factors);
+        op_case_tensor(BERT_INT8, "3", zero_points);
+        memcpy(y, op_case_run(), sizeof y);
+        op_case_begin("QuantizeLinear", 13);
+        op_case_tensor(BERT_FLOAT, "5,3", y);
+        op_case_tensor(BERT_FLOAT, "", &one);
+        op_case_tensor(BERT_UINT8, "", &y_zero);
+        assert_memory_equal(op_case_run(), expected, sizeof expected);
+    }
+}
+
+static void an_integer_bias_is_part_of_the_sum(void **state) {
+    static const float x_scale = 0.0625F;
+    static const int32_t start[COLUMNS] = {16777219, -5, INT32_MAX};
+    int32_t sums[ROWS * COLUMNS];
+    unsigned char values[ROWS * DEPTH];
+    op_case_begin("QuantizeLinear", 13);
+    op_case_tensor(BERT_FLOAT, "5,7", x);
+    op_case_tensor(BERT_FLOAT, "", &x_scale);
+    op_case_absent();
+    memcpy(values, op_case_run(), sizeof values);
+    op_case_begin("MatMulInteger", 10);
+    op_case_tensor(BERT_UINT8, "5,7", values);
+    op_case_tensor(BERT_UINT8, "7,3", weights[0]);
+    memcpy(sums, op_case_run(), sizeof sums);
+    op_case_begin_in("bertc", "QuantizedLinear", 1);
+    op_case_tensor(BERT_FLOAT, "5,7", x);
+    op_case_absent();
+    op_case_tensor(BERT_FLOAT, "", &x_scale);
+    op_case_absent();
+    op_case_tensor(BERT_UINT8, "7,3", weights[0]);
+    op_case_tensor(BERT_FLOAT, "3", scales);
+    op_case_absent();
+    op_case_tensor(BERT_INT32, "3", start);
+    const float *y = op_case_run();
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        const int32_t sum = (int32_t)((uint32_t)sums[i] + (uint32_t)start[i % COLUMNS]);
+        assert_true(y[i] == (float)sum * scales[i % COLUMNS]);
+    }
+}
+
+static void weight_only_takes_x_as_it_is(void **state) {
+    float expected[ROWS * COLUMNS];
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        double sum = 0;
+        const int column = i % COLUMNS;
+        for (int k = 0; k < DEPTH; k++)
+            sum += (double)x[i / COLUMNS * DEPTH + k] * (weights[0][k * COLUMNS + column] - zero_points[column]);
+        expected[i] = (float)(sum * (double)scales[column] + (double)bias[column]);
+    }
+    op_case_begin_in("bertc", "QuantizedLinear", 1);
+    op_case_int("weight_only", 1);
+    op_case_tensor(BERT_FLOAT, "5,7", x);
+    for (int i = 0; i < 3; i++) op_case_absent();
+    op_case_tensor(BERT_UINT8, "7,3", weights[0]);
+    op_case_tensor(BERT_FLOAT, "3", scales);
+    op_case_tensor(BERT_UINT8, "3", zero_points);
+    op_case_tensor(BERT_FLOAT, "3", bias);
+    op_case_expect_close(0, expected, ROWS * COLUMNS);
+}
+
 static void begin(void) {
     op_case_begin_in("bertc", "QuantizedLinear", 1);
     op_case_input(BERT_FLOAT, "batch,sequence,7");
-    op_case_absent();
+    for (int i = BERT_LINEAR_RESIDUAL; i < BERT_QUANTIZED_LINEAR_WEIGHT(0); i++) op_case_absent();
 }
 
 static void its_shape_is_that_of_all_parts(void **state) {
@@ -119,11 +215,23 @@ static void what_does_not_fit_is_refused(void **state) {
     op_case_input(BERT_FLOAT, "");
     op_case_int("parts", 2);
     op_case_expect_refused(BERT_INVALID_MODEL, "missing");
+    op_case_begin_in("bertc", "QuantizedLinear", 1);
+    op_case_int("weight_only", 1);
+    op_case_input(BERT_FLOAT, "batch,sequence,7");
+    op_case_absent();
+    op_case_input(BERT_FLOAT, "");
+    op_case_absent();
+    op_case_input(BERT_INT8, "7,3");
+    op_case_input(BERT_FLOAT, "");
+    op_case_expect_refused(BERT_INVALID_MODEL, "weight_only and a scale");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(it_is_what_the_operators_compute_one_by_one, op_case_teardown),
+        cmocka_unit_test_teardown(with_a_scale_of_x_it_is_what_qlinear_matmul_computes, op_case_teardown),
+        cmocka_unit_test_teardown(an_integer_bias_is_part_of_the_sum, op_case_teardown),
+        cmocka_unit_test_teardown(weight_only_takes_x_as_it_is, op_case_teardown),
         cmocka_unit_test_teardown(its_shape_is_that_of_all_parts, op_case_teardown),
         cmocka_unit_test_teardown(what_does_not_fit_is_refused, op_case_teardown),
     };

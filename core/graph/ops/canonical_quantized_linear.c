@@ -17,8 +17,15 @@ static bert_status infer_per_column(const bert_inference *in, int32_t input, ber
     return bert_infer_equal(in, shape->dims[0], columns, what, NULL);
 }
 
+/* A bias is a float or, where x is quantized, an int32 that the sums begin with. */
+static bert_status infer_bias_type(const bert_inference *in, int32_t bias) {
+    if (bert_infer_dtype(in, bias) == BERT_INT32 && !BERT_INFER_INT(in, "weight_only", 0)) return BERT_OK;
+    return bert_infer_same_type(in, 0, bias);
+}
+
 /* Columns of part `part` into *columns; its rows must be `depth`. */
 static bert_status infer_part(const bert_inference *in, int32_t part, bert_dim depth, bert_dim *columns) {
+    const bool transposed = BERT_INFER_INT(in, "transpose", 0) != 0;
     const int32_t weight = BERT_QUANTIZED_LINEAR_WEIGHT(part), scale = BERT_QUANTIZED_LINEAR_SCALE(part);
     const int32_t zero_point = BERT_QUANTIZED_LINEAR_ZERO_POINT(part), bias = BERT_QUANTIZED_LINEAR_BIAS(part);
     if (!bert_infer_input(in, weight) || !bert_infer_input(in, scale)) {
@@ -28,14 +35,14 @@ static bert_status infer_part(const bert_inference *in, int32_t part, bert_dim d
     BERT_TRY(bert_infer_type(in, weight, BERT_TYPES_BYTE));
     BERT_TRY(bert_infer_same_type(in, 0, scale));
     BERT_TRY(bert_infer_same_type(in, weight, zero_point));
-    BERT_TRY(bert_infer_same_type(in, 0, bias));
+    BERT_TRY(infer_bias_type(in, bias));
     BERT_TRY(bert_infer_rank(in, weight, 2, 2));
     BERT_TRY(bert_infer_rank(in, bias, 1, 1));
     const bert_shape *w = bert_infer_shape(in, weight);
-    *columns = w->rank < 0 ? bert_dim_fresh(in->symbols) : w->dims[1];
+    *columns = w->rank < 0 ? bert_dim_fresh(in->symbols) : w->dims[transposed ? 0 : 1];
     if (w->rank >= 0) {
-        BERT_TRY(bert_infer_equal(in, w->dims[0], depth, "the rows of the weight and the last dimension of the input",
-                                  NULL));
+        BERT_TRY(bert_infer_equal(in, w->dims[transposed ? 1 : 0], depth,
+                                  "the rows of the weight and the last dimension of the input", NULL));
     }
     BERT_TRY(infer_per_column(in, scale, *columns, "the scales and the columns of the weight"));
     BERT_TRY(infer_per_column(in, zero_point, *columns, "the zero points and the columns of the weight"));
@@ -45,8 +52,23 @@ static bert_status infer_part(const bert_inference *in, int32_t part, bert_dim d
                             columns);
 }
 
+/* How x is quantized, if it is. */
+static bert_status infer_x(const bert_inference *in) {
+    const bool weight_only = BERT_INFER_INT(in, "weight_only", 0) != 0;
+    const int32_t scale = BERT_QUANTIZED_LINEAR_X_SCALE, zero_point = BERT_QUANTIZED_LINEAR_X_ZERO_POINT;
+    BERT_TRY(bert_infer_type(in, 0, weight_only ? BERT_TYPES_FLOAT : BERT_TYPE(BERT_FLOAT) | BERT_TYPE(BERT_DOUBLE)));
+    if (bert_infer_input(in, scale) ? weight_only : bert_infer_input(in, zero_point) != NULL) {
+        return bert_fail(in->error, BERT_INVALID_MODEL,
+                         "QuantizedLinear with weight_only and a scale of x, or a zero point of x without a scale");
+    }
+    BERT_TRY(bert_infer_same_type(in, 0, scale));
+    BERT_TRY(bert_infer_rank(in, scale, 0, 0));
+    if (bert_infer_input(in, zero_point)) BERT_TRY(bert_infer_type(in, zero_point, BERT_TYPE(BERT_UINT8)));
+    return bert_infer_rank(in, zero_point, 0, 0);
+}
+
 bert_status bert_infer_quantized_linear(const bert_inference *in) {
-    BERT_TRY(bert_infer_type(in, 0, BERT_TYPE(BERT_FLOAT) | BERT_TYPE(BERT_DOUBLE)));
+    BERT_TRY(infer_x(in));
     BERT_TRY(bert_infer_same_type(in, 0, BERT_LINEAR_RESIDUAL));
     BERT_TRY(bert_infer_rank(in, 0, 1, BERT_MAX_RANK));
     double parameter;
@@ -55,9 +77,10 @@ bert_status bert_infer_quantized_linear(const bert_inference *in) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "QuantizedLinear has no activation \"%s\"", activation);
     }
     const int64_t parts = BERT_INFER_INT(in, "parts", 1);
-    if (parts < 1 || parts > (in->op->max_inputs - 2) / 4) {
+    const int32_t most = (in->op->max_inputs - BERT_QUANTIZED_LINEAR_WEIGHT(0)) / 4;
+    if (parts < 1 || parts > most) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "QuantizedLinear has %" PRId64 " parts; it takes 1 to %" PRId32,
-                         parts, (in->op->max_inputs - 2) / 4);
+                         parts, most);
     }
     bert_shape shape = *bert_infer_shape(in, 0);
     const bert_dim depth = shape.rank < 0 ? bert_dim_fresh(in->symbols) : shape.dims[shape.rank - 1];
@@ -79,21 +102,68 @@ bert_status bert_infer_quantized_linear(const bert_inference *in) {
 /* ---- Reference ------------------------------------------------------------------------------------------------------
  */
 
-/* x as DynamicQuantizeLinear gives it. `zero_point` is a tensor of one element, shown as such to the product. */
+/* x in 8 bits. `zero_point` is a tensor of one element, shown as such to the product. */
 typedef struct quantized_rows {
     bert_tensor values, zero_point;
-    double scale;
+    double scale; /* that belongs to the product: 1 where the weight's scale holds it */
 } quantized_rows;
 
-static void quantize(const bert_tensor *x, void *memory, uint8_t *zero_point, quantized_rows *out) {
+/* What every column of one part needs. */
+typedef struct part_columns {
+    const bert_tensor *weight, *scale, *bias;
+    bert_per_index scales, zeros;
+    bert_matrix right;
+    int64_t depth, columns, first; /* first: where they begin in the output */
+} part_columns;
+
+static part_columns columns_of(const bert_reference_call *call, int32_t part, int64_t first) {
+    const bool transposed = BERT_CALL_INT(call, "transpose", 0) != 0;
+    const bert_tensor *weight = &call->inputs[BERT_QUANTIZED_LINEAR_WEIGHT(part)];
+    part_columns c = {.weight = weight,
+                      .scale = &call->inputs[BERT_QUANTIZED_LINEAR_SCALE(part)],
+                      .bias = bert_call_input(call, BERT_QUANTIZED_LINEAR_BIAS(part)),
+                      .depth = weight->dims[transposed ? 1 : 0],
+                      .columns = weight->dims[transposed ? 0 : 1],
+                      .first = first};
+    c.scales = bert_per_index_of(c.scale, c.columns, 0);
+    c.zeros = bert_per_index_of(bert_call_input(call, BERT_QUANTIZED_LINEAR_ZERO_POINT(part)), c.columns, 0);
+    c.right = (bert_matrix){weight, 0, transposed ? 1 : c.columns, transposed ? c.depth : 1};
+    return c;
+}
+
+static double scale_at(const part_columns *c, int64_t column) {
+    return bert_load(c->scale, column * c->scales.stride);
+}
+
+/* A scaled sum to its place: bias, activation, residual. */
+static void finish(const bert_reference_call *call, const part_columns *c, int64_t row, int64_t column, double value) {
+    const bert_tensor *residual = bert_call_input(call, BERT_LINEAR_RESIDUAL), *y = &call->outputs[0];
+    const int64_t at = row * y->dims[y->rank - 1] + c->first + column;
+    double parameter = 0;
+    bert_unary_fn activation = bert_activation(BERT_CALL_STRING(call, "activation", "none"), &parameter);
+    if (c->bias && c->bias->dtype != BERT_INT32) value += bert_load(c->bias, column);
+    value = activation(value, parameter);
+    bert_store(y, at, value + (residual ? bert_load(residual, at) : 0));
+}
+
+static void quantize(const bert_reference_call *call, uint8_t *zero_point, quantized_rows *out) {
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
+    const bert_tensor *scale = bert_call_input(call, BERT_QUANTIZED_LINEAR_X_SCALE);
+    const bert_tensor *zero = bert_call_input(call, BERT_QUANTIZED_LINEAR_X_ZERO_POINT);
     const int64_t count = bert_tensor_elements(x);
-    const bert_quantization q = bert_dynamic_quantization(x, 0, count);
+    bert_quantization q = {0};
+    if (scale) {
+        q.scale = bert_load(scale, 0);
+        q.zero_point = zero ? (int32_t)bert_load_integer(zero, 0) : 0;
+    } else {
+        q = bert_dynamic_quantization(x, 0, count);
+    }
     *zero_point = (uint8_t)q.zero_point;
-    out->scale = q.scale;
+    out->scale = scale ? 1 : q.scale;
     out->zero_point = (bert_tensor){.dtype = BERT_UINT8, .rank = 0, .data = zero_point};
     out->values = *x;
     out->values.dtype = BERT_UINT8;
-    out->values.data = memory;
+    out->values.data = call->workspace;
     for (int64_t i = 0; i < count; i++) {
         const double value = bert_quotient_in(x->dtype, bert_load(x, i), q.scale);
         bert_store_integer(&out->values, i, bert_quantized(value, q.zero_point, BERT_UINT8));
@@ -105,59 +175,74 @@ static size_t sums_offset(int64_t elements) {
     return ((size_t)elements + BERT_ALIGNMENT - 1) / BERT_ALIGNMENT * BERT_ALIGNMENT;
 }
 
-/* Columns [first_column, ...) of the output: one weight and what belongs to it. */
-static void quantized_part(const bert_reference_call *call, const quantized_rows *x, int32_t part, int64_t first_column,
+static void quantized_part(const bert_reference_call *call, const quantized_rows *x, const part_columns *c,
                            int32_t *sums) {
-    const bert_tensor *residual = bert_call_input(call, BERT_LINEAR_RESIDUAL);
-    const bert_tensor *weight = &call->inputs[BERT_QUANTIZED_LINEAR_WEIGHT(part)];
-    const bert_tensor *scale = &call->inputs[BERT_QUANTIZED_LINEAR_SCALE(part)];
-    const bert_tensor *bias = bert_call_input(call, BERT_QUANTIZED_LINEAR_BIAS(part));
     const bert_tensor *y = &call->outputs[0];
-    double parameter = 0;
-    bert_unary_fn activation = bert_activation(BERT_CALL_STRING(call, "activation", "none"), &parameter);
-    const int64_t depth = weight->dims[0], columns = weight->dims[1], width = y->dims[y->rank - 1];
     const int64_t rows = bert_dims_product(y, 0, y->rank - 1);
-    const bert_matrix left = {&x->values, 0, depth, 1}, right = {weight, 0, columns, 1};
+    const bert_matrix left = {&x->values, 0, c->depth, 1};
     const bert_per_index x_zero = {.tensor = &x->zero_point};
-    const bert_per_index zero =
-        bert_per_index_of(bert_call_input(call, BERT_QUANTIZED_LINEAR_ZERO_POINT(part)), columns, 0);
-    const bert_per_index scales = bert_per_index_of(scale, columns, 0);
+    const bool begins = c->bias && c->bias->dtype == BERT_INT32;
     for (int64_t row = 0; row < rows; row += BERT_PRODUCT_ROWS) {
         const int64_t count = rows - row < BERT_PRODUCT_ROWS ? rows - row : BERT_PRODUCT_ROWS;
-        bert_quantized_product_rows(&left, &x_zero, &right, &zero, row, count, depth, columns, sums);
-        for (int64_t i = 0; i < count * columns; i++) {
-            const int64_t column = i % columns;
-            const int64_t at = (row + i / columns) * width + first_column + column;
-            const double factor = bert_product_in(y->dtype, x->scale, bert_load(scale, column * scales.stride));
-            double value = bert_product_in(y->dtype, sums[i], factor);
-            value = activation(value + (bias ? bert_load(bias, column) : 0), parameter);
-            bert_store(y, at, value + (residual ? bert_load(residual, at) : 0));
+        bert_quantized_product_rows(&left, &x_zero, &c->right, &c->zeros, row, count, c->depth, c->columns, sums);
+        for (int64_t i = 0; i < count * c->columns; i++) {
+            const int64_t column = i % c->columns;
+            const uint32_t start = begins ? (uint32_t)bert_load_integer(c->bias, column) : 0;
+            const double sum = (int32_t)((uint32_t)sums[i] + start);
+            const double factor = bert_product_in(y->dtype, x->scale, scale_at(c, column));
+            finish(call, c, row + i / c->columns, column, bert_product_in(y->dtype, sum, factor));
         }
     }
 }
 
-bert_status bert_reference_quantized_linear(const bert_reference_call *call) {
+/* The product of x as it is. `sums`: a row of the output. */
+static void weight_only_part(const bert_reference_call *call, const part_columns *c, double *sums) {
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
+    const int64_t rows = bert_dims_product(x, 0, x->rank - 1);
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t j = 0; j < c->columns; j++) sums[j] = 0;
+        for (int64_t k = 0; k < c->depth; k++) {
+            const double factor = bert_load(x, row * c->depth + k);
+            for (int64_t j = 0; j < c->columns; j++) {
+                const int64_t at = k * c->right.row_stride + j * c->right.column_stride;
+                const int64_t value = (int64_t)bert_load_integer(c->weight, at) - bert_zero_point(&c->zeros, j);
+                sums[j] += factor * (double)value;
+            }
+        }
+        for (int64_t j = 0; j < c->columns; j++) finish(call, c, row, j, sums[j] * scale_at(c, j));
+    }
+}
+
+bert_status bert_reference_quantized_linear(const bert_reference_call *call) {
     const int32_t parts = (int32_t)BERT_CALL_INT(call, "parts", 1);
+    const bool weight_only = BERT_CALL_INT(call, "weight_only", 0) != 0;
     uint8_t zero_point;
     quantized_rows quantized;
-    quantize(x, call->workspace, &zero_point, &quantized);
-    int32_t *sums = (int32_t *)(void *)((char *)call->workspace + sums_offset(bert_tensor_elements(x)));
-    int64_t first_column = 0;
+    if (!weight_only) quantize(call, &zero_point, &quantized);
+    char *sums = (char *)call->workspace + sums_offset(bert_tensor_elements(&call->inputs[BERT_LINEAR_X]));
+    int64_t first = 0;
     for (int32_t part = 0; part < parts; part++) {
-        quantized_part(call, &quantized, part, first_column, sums);
-        first_column += call->inputs[BERT_QUANTIZED_LINEAR_WEIGHT(part)].dims[1];
+        const part_columns c = columns_of(call, part, first);
+        if (weight_only) {
+            weight_only_part(call, &c, call->workspace);
+        } else {
+            quantized_part(call, &quantized, &c, (int32_t *)(void *)sums);
+        }
+        first += c.columns;
     }
     return BERT_OK;
 }
 
 size_t bert_workspace_quantized_linear(const bert_op_node *node) {
     const bert_tensor_desc *x = &node->inputs[BERT_LINEAR_X], *y = &node->outputs[0];
+    const int64_t columns = y->dims[y->rank - 1];
     size_t elements = 1, bytes;
+    if (bert_attribute_int(node->attributes, node->attribute_count, "weight_only", 0)) {
+        return bert_product_workspace(columns);
+    }
     for (int32_t i = 0; i < x->rank; i++) {
         if (!bert_size_multiply(elements, (size_t)x->dims[i], &elements)) return SIZE_MAX;
     }
     if (elements > SIZE_MAX / 2) return SIZE_MAX;
-    const size_t sums = bert_quantized_workspace(y->dims[y->rank - 1]);
-    return bert_size_add(sums_offset((int64_t)elements), sums, &bytes) ? bytes : SIZE_MAX;
+    return bert_size_add(sums_offset((int64_t)elements), bert_quantized_workspace(columns), &bytes) ? bytes : SIZE_MAX;
 }
