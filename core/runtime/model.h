@@ -46,8 +46,10 @@ bool bert_model_quantizes(const bert_model *model);
 const struct bert_pass_report *bert_model_pass_report(const bert_model *model);
 
 /**
- * Makes every float32 constant, tensor and type attribute of a graph whose shapes are not yet inferred a double one.
- * BERT_OUT_OF_MEMORY.
+ * Makes every float32 constant, tensor and type attribute of a graph a double one; its shapes and types are to be
+ * inferred again. What becomes whole numbers in the end and comes from whole numbers and single constants alone
+ * (buckets of relative positions) stays float32: there the graph's own roundings decide. BERT_INVALID_MODEL (what
+ * inference finds), BERT_OUT_OF_MEMORY.
  */
 bert_status bert_promote_to_double(bert_graph *graph, bert_error *error);
 
