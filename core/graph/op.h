@@ -87,6 +87,16 @@ struct bert_op {
     bert_workspace_fn workspace; /**< NULL: none needed. */
 };
 
+/**
+ * Runs the reference implementation of a node. Tensors: dense host memory, types and shapes as inference has them; an
+ * absent one has BERT_DTYPE_UNDEFINED. `workspace`: what the row's workspace function asks for, aligned to 64.
+ */
+bert_status bert_op_evaluate(const bert_op_node *node, const bert_tensor *inputs, const bert_tensor *outputs,
+                             void *workspace, bert_error *error);
+/** The same for a node of a graph; takes workspace from `arena`, and outputs' elements where they have no data. */
+bert_status bert_node_evaluate(bert_arena *arena, const bert_node *node, const bert_tensor *inputs,
+                               bert_tensor *outputs, bert_error *error);
+
 /** The row. */
 const bert_op *bert_op_get(bert_op_id id);
 /** The row for a node of a file; NULL when there is none. `opset` out of the row's range is found too: check it. */

@@ -33,9 +33,8 @@ static bool is_weight_form(const bert_node *node) {
 }
 
 /* Fills a tensor's type and shape from what is known of a value; false when that isn't everything. */
-static bool describe(const bert_value *value, bert_tensor *out, bert_tensor_desc *desc, int64_t *elements) {
+static bool describe(const bert_value *value, bert_tensor *out, int64_t *elements) {
     *out = (bert_tensor){.dtype = BERT_DTYPE_UNDEFINED};
-    *desc = (bert_tensor_desc){.dtype = BERT_DTYPE_UNDEFINED};
     if (!value) return true;
     const bert_value_info *info = &value->info;
     if (bert_dtype_size(info->dtype) == 0 || info->shape.rank < 0) return false;
@@ -48,8 +47,6 @@ static bool describe(const bert_value *value, bert_tensor *out, bert_tensor_desc
     int64_t count = bert_tensor_elements(out);
     if (count < 0 || count > FOLD_LIMIT - *elements) return false;
     *elements += count;
-    *desc = (bert_tensor_desc){.dtype = out->dtype, .rank = out->rank, .constant = info->constant};
-    memcpy(desc->dims, out->dims, sizeof desc->dims);
     return true;
 }
 
@@ -64,7 +61,6 @@ static bool allocate(bert_graph *graph, bert_tensor *tensor, size_t *bytes) {
 
 typedef struct folding {
     bert_tensor inputs[FOLD_OPERANDS], outputs[FOLD_OPERANDS];
-    bert_tensor_desc input_descs[FOLD_OPERANDS], output_descs[FOLD_OPERANDS];
 } folding;
 
 static bool can_compute(const bert_node *node, folding *f) {
@@ -74,12 +70,12 @@ static bool can_compute(const bert_node *node, folding *f) {
     for (int32_t i = 0; i < node->input_count; i++) {
         const bert_value *input = node->inputs[i];
         if (input && !input->info.constant) return false;
-        if (!describe(input, &f->inputs[i], &f->input_descs[i], &elements)) return false;
+        if (!describe(input, &f->inputs[i], &elements)) return false;
     }
     for (int32_t i = 0; i < node->output_count; i++) {
         const bert_value *output = node->outputs[i];
         if (output && bert_value_leaves(output)) return false;
-        if (!describe(output, &f->outputs[i], &f->output_descs[i], &elements)) return false;
+        if (!describe(output, &f->outputs[i], &elements)) return false;
     }
     return true;
 }
@@ -94,35 +90,10 @@ static bert_status compute(bert_pass_context *context, const bert_node *node, fo
         if (!allocate(graph, &f->inputs[i], &bytes)) return bert_fail_memory(context->error, bytes, "a constant");
         if (bytes) memcpy(f->inputs[i].data, node->inputs[i]->info.constant->data, bytes);
     }
-    for (int32_t i = 0; i < node->output_count; i++) {
-        if (!node->outputs[i]) continue;
-        if (!allocate(graph, &f->outputs[i], &bytes)) return bert_fail_memory(context->error, bytes, "a constant");
-    }
-    bert_op_node shown = {.domain = node->op->domain,
-                          .op_type = node->op->name,
-                          .opset = node->opset,
-                          .op_id = node->op->id,
-                          .name = node->name,
-                          .attributes = node->attributes,
-                          .attribute_count = node->attribute_count,
-                          .input_count = node->input_count,
-                          .output_count = node->output_count,
-                          .inputs = f->input_descs,
-                          .outputs = f->output_descs};
-    size_t workspace_bytes = node->op->workspace ? node->op->workspace(&shown) : 0;
-    void *workspace = bert_arena_allocate(&graph->arena, workspace_bytes, BERT_ALIGNMENT);
-    if (!workspace) return bert_fail_memory(context->error, workspace_bytes, "scratch for a constant");
-    bert_error ignored;
-    *done = node->op->reference(&(bert_reference_call){.op = node->op,
-                                                       .opset = node->opset,
-                                                       .attributes = node->attributes,
-                                                       .attribute_count = node->attribute_count,
-                                                       .input_count = node->input_count,
-                                                       .output_count = node->output_count,
-                                                       .inputs = f->inputs,
-                                                       .outputs = f->outputs,
-                                                       .workspace = workspace,
-                                                       .error = &ignored}) == BERT_OK;
+    bert_error reason;
+    bert_status status = bert_node_evaluate(&graph->arena, node, f->inputs, f->outputs, &reason);
+    if (status == BERT_OUT_OF_MEMORY) return bert_fail_memory(context->error, bytes, "a constant");
+    *done = status == BERT_OK;
     return BERT_OK;
 }
 

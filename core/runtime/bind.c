@@ -141,31 +141,16 @@ static bert_status read_constant(binder *b, const bert_constant *constant, bert_
 
 /* Runs the reference implementation of a node whose inputs are all known. */
 static bert_status evaluate(binder *b, const bert_node *node) {
-    const bert_op *op = node->op;
-    bert_op_node shown;
-    BERT_TRY(bert_describe_node(b->arena, node, b->binding->infos, &shown, b->error));
     bert_tensor *inputs = BERT_ARENA_NEW_ARRAY(b->arena, bert_tensor, (size_t)node->input_count);
     bert_tensor *outputs = BERT_ARENA_NEW_ARRAY(b->arena, bert_tensor, (size_t)node->output_count);
-    void *workspace = op->workspace ? bert_arena_allocate(b->arena, op->workspace(&shown), BERT_ALIGNMENT) : NULL;
-    if (!inputs || !outputs || (op->workspace && !workspace)) return no_memory(b);
+    if (!inputs || !outputs) return no_memory(b);
     for (int32_t i = 0; i < node->input_count; i++) {
         if (node->inputs[i]) BERT_TRY(read_constant(b, info_of(b, node->inputs[i])->constant, &inputs[i]));
     }
     for (int32_t i = 0; i < node->output_count; i++) {
-        if (!node->outputs[i]) continue;
-        outputs[i] = tensor_of(info_of(b, node->outputs[i]));
-        if (!allocate_tensor(b, &outputs[i])) return no_memory(b);
+        if (node->outputs[i]) outputs[i] = tensor_of(info_of(b, node->outputs[i]));
     }
-    bert_status status = op->reference(&(bert_reference_call){.op = op,
-                                                              .opset = node->opset,
-                                                              .attributes = node->attributes,
-                                                              .attribute_count = node->attribute_count,
-                                                              .input_count = node->input_count,
-                                                              .output_count = node->output_count,
-                                                              .inputs = inputs,
-                                                              .outputs = outputs,
-                                                              .workspace = workspace,
-                                                              .error = b->error});
+    bert_status status = bert_node_evaluate(b->arena, node, inputs, outputs, b->error);
     if (status != BERT_OK) return bert_fail_in_node(b->error, status, node);
     for (int32_t i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;

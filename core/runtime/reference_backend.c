@@ -69,13 +69,10 @@ static void context_free(bert_context *context) {
     bert_deallocate(context->host->allocator, context, sizeof *context, _Alignof(bert_context));
 }
 
-/* What a run needs to know of the node. */
+/* What a run needs of the node: all but its tensors. */
 typedef struct node_state {
     const bert_allocator *allocator;
-    const bert_op *op;
-    int32_t opset, input_count, output_count;
-    const bert_attribute *attributes;
-    size_t attribute_count;
+    bert_op_node node;
 } node_state;
 
 static void release_state(void *state) {
@@ -84,16 +81,7 @@ static void release_state(void *state) {
 
 static bert_status run(const bert_kernel_call *call, bert_error *error) {
     const node_state *state = call->plan->state;
-    return state->op->reference(&(bert_reference_call){.op = state->op,
-                                                       .opset = state->opset,
-                                                       .attributes = state->attributes,
-                                                       .attribute_count = state->attribute_count,
-                                                       .input_count = state->input_count,
-                                                       .output_count = state->output_count,
-                                                       .inputs = call->inputs,
-                                                       .outputs = call->outputs,
-                                                       .workspace = call->workspace,
-                                                       .error = error});
+    return bert_op_evaluate(&state->node, call->inputs, call->outputs, call->workspace, error);
 }
 
 static bert_status plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
@@ -115,13 +103,8 @@ static bert_status plan(bert_prepared *prepared, bert_context *context, const be
     const bert_allocator *allocator = prepared->host->allocator;
     node_state *state = bert_allocate(allocator, sizeof *state, _Alignof(node_state));
     if (!state) return bert_fail_memory(error, sizeof *state, "a reference kernel");
-    *state = (node_state){.allocator = allocator,
-                          .op = op,
-                          .opset = node->opset,
-                          .input_count = node->input_count,
-                          .output_count = node->output_count,
-                          .attributes = node->attributes,
-                          .attribute_count = node->attribute_count};
+    *state = (node_state){.allocator = allocator, .node = *node};
+    state->node.inputs = state->node.outputs = NULL; /* good for this call alone */
     out->state = state;
     out->release_state = release_state;
     if (op->workspace) out->workspace_bytes = op->workspace(node);
