@@ -1,0 +1,331 @@
+#include "bench/kernels/cases.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
+
+void *lab_allocate(size_t bytes) {
+    const size_t whole = (bytes + 63) / 64 * 64;
+    void *memory = aligned_alloc(64, whole ? whole : 64);
+    if (memory) memset(memory, 0, whole);
+    return memory;
+}
+
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525U + 1013904223U;
+    return *state >> 8;
+}
+
+void lab_fill(float *x, int64_t count, float scale, uint32_t seed) {
+    uint32_t state = seed * 2654435761U + 12345U;
+    for (int64_t i = 0; i < count; i++) x[i] = ((float)next_random(&state) * 0x1p-23F - 1.0F) * scale;
+}
+
+void lab_free(lab_buffers *buffers) {
+    for (int i = 0; i < LAB_INPUTS; i++) free(buffers->inputs[i]);
+    free(buffers->out);
+    *buffers = (lab_buffers){0};
+}
+
+/* Input `index`: `count` random floats. */
+static bool add_floats(lab_buffers *buffers, int index, int64_t count, float scale) {
+    buffers->inputs[index] = lab_allocate((size_t)count * sizeof(float));
+    if (!buffers->inputs[index]) return false;
+    lab_fill(buffers->inputs[index], count, scale, (uint32_t)index + 1);
+    return true;
+}
+
+static bool add_bytes(lab_buffers *buffers, int index, int64_t count) {
+    uint32_t state = (uint32_t)index + 77;
+    unsigned char *bytes = buffers->inputs[index] = lab_allocate((size_t)count);
+    for (int64_t i = 0; bytes && i < count; i++) bytes[i] = (unsigned char)(next_random(&state) >> 8);
+    return bytes != NULL;
+}
+
+/* Input `index`: the same whole number or float for each row. */
+static bool add_constants(lab_buffers *buffers, int index, int64_t count, int32_t whole, float number, bool is_float) {
+    int32_t *values = buffers->inputs[index] = lab_allocate((size_t)count * sizeof *values);
+    if (values && is_float)
+        for (int64_t i = 0; i < count; i++) memcpy(&values[i], &number, sizeof number);
+    else if (values)
+        for (int64_t i = 0; i < count; i++) values[i] = whole;
+    return values != NULL;
+}
+
+static bool set_output(lab_buffers *buffers, size_t bytes) {
+    buffers->out_bytes = bytes;
+    buffers->out = lab_allocate(bytes);
+    return buffers->out != NULL;
+}
+
+static double product_work(const lab_shape *s) {
+    return 2.0 * (double)s->m * (double)s->n * (double)s->k;
+}
+
+/* Bytes of `read` and written matrices of floats [m, n]. */
+static double float_traffic(const lab_shape *s, int matrices) {
+    return (double)s->m * (double)s->n * 4.0 * matrices;
+}
+
+/* ---- Products ---------------------------------------------------------------------------------------------------- */
+
+static bool prepare_sgemm(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->k, 1.0F) && add_floats(b, 1, s->k * s->n, 1.0F) &&
+           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_sgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->sgemm(&(bert_sgemm_args){.c = b->out,
+                                    .a = b->inputs[0],
+                                    .b = b->inputs[1],
+                                    .ldc = s->n,
+                                    .lda = s->k,
+                                    .ldb = s->n,
+                                    .m = s->m,
+                                    .n = s->n,
+                                    .k = s->k});
+}
+
+static bool prepare_qgemm(const lab_shape *s, lab_buffers *b) {
+    return add_bytes(b, 0, s->m * s->k) && add_bytes(b, 1, s->k * BERT_QGEMM_COLUMNS) &&
+           set_output(b, (size_t)(s->m * BERT_QGEMM_COLUMNS) * sizeof(int32_t));
+}
+
+static void call_qgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->qgemm(&(bert_qgemm_args){
+        .c = b->out, .a = b->inputs[0], .b = b->inputs[1], .lda = s->k, .rows = s->m, .steps = s->k / BERT_QGEMM_STEP});
+}
+
+/* ---- What passes over rows --------------------------------------------------------------------------------------- */
+
+static bool prepare_rows(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->n, 3.0F) && add_floats(b, 1, s->m * s->n, 3.0F) && add_floats(b, 2, s->n, 1.0F) &&
+           add_floats(b, 3, s->n, 1.0F) && add_floats(b, 4, s->n, 1.0F) &&
+           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+/* The epilogue works in place: it starts from a fresh copy, whose cost is part of what is measured. */
+static void call_epilogue(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    memcpy(b->out, b->inputs[0], b->out_bytes);
+    table->epilogue(&(bert_epilogue_args){.y = b->out,
+                                          .bias = b->inputs[2],
+                                          .residual = b->inputs[1],
+                                          .stride = s->n,
+                                          .residual_stride = s->n,
+                                          .rows = s->m,
+                                          .n = s->n,
+                                          .alpha = 1.0F,
+                                          .activation = s->k ? BERT_UNARY_GELU : BERT_UNARY_IDENTITY});
+}
+
+static double epilogue_work(const lab_shape *s) {
+    return float_traffic(s, 5);
+}
+
+static void call_layer_norm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->layer_norm(&(bert_layer_norm_args){.y = b->out,
+                                              .x = b->inputs[0],
+                                              .skip = b->inputs[1],
+                                              .bias = b->inputs[2],
+                                              .gamma = b->inputs[3],
+                                              .beta = b->inputs[4],
+                                              .rows = s->m,
+                                              .n = s->n,
+                                              .epsilon = 1e-12F});
+}
+
+static double three_matrices(const lab_shape *s) {
+    return float_traffic(s, 3);
+}
+
+static double two_matrices(const lab_shape *s) {
+    return float_traffic(s, 2);
+}
+
+static void call_softmax(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    for (int64_t row = 0; row < s->m; row++)
+        table->softmax(&(bert_softmax_args){.y = (float *)b->out + row * s->n,
+                                            .x = (const float *)b->inputs[0] + row * s->n,
+                                            .n = s->n,
+                                            .scale = 0.125F,
+                                            .bias = b->inputs[2],
+                                            .bias_stride = 1});
+}
+
+static void call_unary(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->unary(&(bert_unary_args){b->out, b->inputs[0], s->m * s->n, (bert_unary)s->k});
+}
+
+static void call_binary(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->binary(&(bert_binary_args){b->out, b->inputs[0], b->inputs[1], 1, 1, s->m * s->n, BERT_BINARY_MULTIPLY});
+}
+
+static void call_transpose(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->transpose(&(bert_transpose_args){b->out, b->inputs[0], s->m, s->n, s->m, s->n});
+}
+
+/* ---- Quantization ------------------------------------------------------------------------------------------------ */
+
+static bool prepare_range(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)(2 * s->m) * sizeof(float));
+}
+
+static void call_range(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    float *out = b->out;
+    table->range(&(bert_range_args){.least = out, .most = out + s->m, .x = b->inputs[0], .rows = s->m, .n = s->n});
+}
+
+static double one_matrix(const lab_shape *s) {
+    return float_traffic(s, 1);
+}
+
+static bool prepare_quantize(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->n, 3.0F) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
+           add_constants(b, 2, s->m, 128, 0.0F, false) && set_output(b, (size_t)(s->m * (s->n + 4)));
+}
+
+static void call_quantize(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    uint8_t *out = b->out; /* the sums first, then the bytes */
+    table->quantize(&(bert_quantize_args){.y = out + 4 * s->m,
+                                          .sums = (int32_t *)b->out,
+                                          .x = b->inputs[0],
+                                          .scales = b->inputs[1],
+                                          .zero_points = b->inputs[2],
+                                          .rows = s->m,
+                                          .n = s->n,
+                                          .stride = s->n});
+}
+
+static double quantize_work(const lab_shape *s) {
+    return (double)s->m * (double)s->n * 5.0;
+}
+
+static bool prepare_dequantize(const lab_shape *s, lab_buffers *b) {
+    return add_bytes(b, 0, s->m * s->n * 4) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
+           add_constants(b, 2, s->m, 128, 0.0F, false) && add_constants(b, 3, s->n, 0, 0.01F, true) &&
+           add_constants(b, 4, s->n, 3, 0.0F, false) && add_bytes(b, 5, s->n * 4) &&
+           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->dequantize(&(bert_dequantize_args){.y = b->out,
+                                              .c = b->inputs[0],
+                                              .x_scales = b->inputs[1],
+                                              .x_zeros = b->inputs[2],
+                                              .x_sums = b->inputs[2],
+                                              .scales = b->inputs[3],
+                                              .zeros = b->inputs[4],
+                                              .offsets = b->inputs[5],
+                                              .stride = s->n,
+                                              .rows = s->m,
+                                              .n = s->n});
+}
+
+/* ---- The list ---------------------------------------------------------------------------------------------------- */
+
+#define HAS(name)                                                                                                      \
+    static bool has_##name(const bert_cpu_kernels *table) {                                                            \
+        return table->name != NULL;                                                                                    \
+    }
+BERT_CPU_KERNELS(HAS)
+#undef HAS
+
+/* A panel of the AVX-512 kernel is 48 wide, one of AVX2's 16: both divide 48. */
+const lab_kernel lab_kernels[] = {
+    {"sgemm",
+     "rows x columns x depth",
+     {{1, 48, 768}, {8, 48, 768}, {16, 48, 768}, {48, 48, 768}, {128, 48, 768}, {128, 48, 384}, {48, 128, 64}},
+     LAB_PEAK_FLOAT,
+     1e-4F,
+     prepare_sgemm,
+     call_sgemm,
+     product_work,
+     has_sgemm},
+    {"epilogue",
+     "rows x columns, gelu (1) or none (0)",
+     {{48, 48, 0}, {48, 48, 1}, {128, 48, 1}},
+     LAB_PEAK_CACHE,
+     1e-6F,
+     prepare_rows,
+     call_epilogue,
+     epilogue_work,
+     has_epilogue},
+    {"layer_norm",
+     "rows x columns",
+     {{16, 384, 0}, {16, 768, 0}, {16, 1024, 0}},
+     LAB_PEAK_CACHE,
+     2e-5F,
+     prepare_rows,
+     call_layer_norm,
+     three_matrices,
+     has_layer_norm},
+    {"softmax",
+     "rows x columns",
+     {{48, 16, 0}, {48, 128, 0}, {48, 512, 0}},
+     LAB_PEAK_CACHE,
+     1e-6F,
+     prepare_rows,
+     call_softmax,
+     two_matrices,
+     has_softmax},
+    {"unary",
+     "rows x columns, function",
+     {{16, 768, BERT_UNARY_GELU}, {16, 768, BERT_UNARY_TANH}, {16, 768, BERT_UNARY_EXP}},
+     LAB_PEAK_CACHE,
+     1e-6F,
+     prepare_rows,
+     call_unary,
+     two_matrices,
+     has_unary},
+    {"binary",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_rows,
+     call_binary,
+     three_matrices,
+     has_binary},
+    {"transpose",
+     "rows x columns",
+     {{128, 64, 0}, {384, 64, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_rows,
+     call_transpose,
+     two_matrices,
+     has_transpose},
+    {"range", "rows x columns", {{16, 768, 0}}, LAB_PEAK_CACHE, 0.0F, prepare_range, call_range, one_matrix, has_range},
+    {"quantize",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_quantize,
+     call_quantize,
+     quantize_work,
+     has_quantize},
+    {"qgemm",
+     "rows x columns x depth",
+     {{1, 48, 768}, {8, 48, 768}, {16, 48, 768}, {64, 48, 768}, {64, 48, 3072}, {64, 48, 384}},
+     LAB_PEAK_INT8,
+     0.0F,
+     prepare_qgemm,
+     call_qgemm,
+     product_work,
+     has_qgemm},
+    {"dequantize",
+     "rows x columns",
+     {{64, 48, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_dequantize,
+     call_dequantize,
+     two_matrices,
+     has_dequantize},
+};
+const int lab_kernel_count = sizeof lab_kernels / sizeof *lab_kernels;
+#define COUNT(name) +1
+_Static_assert(sizeof lab_kernels / sizeof *lab_kernels == 0 BERT_CPU_KERNELS(COUNT), "the lab knows every kernel");
+#undef COUNT

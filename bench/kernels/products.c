@@ -1,0 +1,181 @@
+#include "bench/kernels/products.h"
+
+#include "bench/kernels/cases.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Together more than a third-level cache's share of one core. */
+enum { WEIGHTS_BYTES = 96 * 1024 * 1024, MOST_WEIGHTS = 64 };
+
+struct lab_product {
+    const bert_cpu_kernels *kernels;
+    lab_product_shape shape;
+    int count, next;
+    float *source; /* one weight, [k, n] */
+    float *x, *y, *expected, *bias;
+    uint8_t *bytes; /* x in 8 bits */
+    float *x_scales;
+    int32_t *x_zeros;
+    bert_packed_weight weights[2][MOST_WEIGHTS];
+    void *packed[2][MOST_WEIGHTS];
+    bert_quantized_weight quantized[MOST_WEIGHTS];
+    int8_t *panels[MOST_WEIGHTS];
+    float *scales;
+    int32_t *zeros;
+};
+
+static const bert_gemm_provider *const providers[] = {&bert_gemm_own, &bert_gemm_openblas};
+
+const char *lab_provider_name(lab_provider provider) {
+    return provider == LAB_PROVIDER_QUANTIZED ? "quantized" : providers[provider]->name;
+}
+
+static bool pack_floats(lab_product *product, int provider, int index) {
+    const bert_gemm_provider *how = providers[provider];
+    const int64_t k = product->shape.k, n = product->shape.n;
+    const bert_constant constant = {.id = 1,
+                                    .dtype = BERT_FLOAT,
+                                    .rank = 2,
+                                    .dims = {k, n},
+                                    .data = (const unsigned char *)product->source,
+                                    .bytes = (size_t)(k * n) * sizeof(float),
+                                    .alignment = 64};
+    float *packed = lab_allocate(how->packed_count(product->kernels, k, n) * sizeof(float));
+    product->packed[provider][index] = packed;
+    if (!packed) return false;
+    how->pack(product->kernels, packed, n, 0, &constant, false);
+    product->weights[provider][index] = (bert_packed_weight){.count = 1, .k = k, .n = n, .data = packed};
+    return true;
+}
+
+/* Random bytes in place of panels: what the product costs doesn't depend on them. */
+static bool pack_bytes(lab_product *product, int index) {
+    const int64_t n = product->shape.n, steps = (product->shape.k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP;
+    const int64_t panels = (n + BERT_QGEMM_COLUMNS - 1) / BERT_QGEMM_COLUMNS;
+    const int64_t bytes = panels * BERT_QGEMM_COLUMNS * steps * BERT_QGEMM_STEP;
+    int8_t *values = product->panels[index] = lab_allocate((size_t)bytes);
+    if (!values) return false;
+    uint32_t state = (uint32_t)index;
+    for (int64_t i = 0; i < bytes; i++) {
+        state = state * 1664525U + 1013904223U;
+        values[i] = (int8_t)(state >> 24);
+    }
+    product->quantized[index] = (bert_quantized_weight){.k = product->shape.k,
+                                                        .n = n,
+                                                        .steps = steps,
+                                                        .panels = values,
+                                                        .scales = product->scales,
+                                                        .zeros = product->zeros,
+                                                        .offsets = product->zeros};
+    return true;
+}
+
+static bool allocate(lab_product *product, int64_t rows) {
+    const int64_t k = product->shape.k, n = product->shape.n;
+    product->source = lab_allocate((size_t)(k * n) * sizeof(float));
+    product->x = lab_allocate((size_t)(rows * k) * sizeof(float));
+    product->y = lab_allocate((size_t)(rows * n) * sizeof(float));
+    product->expected = lab_allocate((size_t)(rows * n) * sizeof(float));
+    product->bias = lab_allocate((size_t)n * sizeof(float));
+    product->bytes = lab_allocate((size_t)(rows * (k + BERT_QGEMM_STEP)));
+    product->x_scales = lab_allocate((size_t)rows * sizeof(float));
+    product->x_zeros = lab_allocate((size_t)rows * sizeof(int32_t));
+    product->scales = lab_allocate((size_t)n * sizeof(float));
+    product->zeros = lab_allocate((size_t)n * sizeof(int32_t));
+    return product->source && product->x && product->y && product->expected && product->bias && product->bytes &&
+           product->x_scales && product->x_zeros && product->scales && product->zeros;
+}
+
+lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_shape shape, int64_t max_rows) {
+    lab_product *product = calloc(1, sizeof *product);
+    if (!product) return NULL;
+    product->kernels = kernels;
+    product->shape = shape;
+    bool done = allocate(product, max_rows);
+    if (done) {
+        lab_fill(product->source, shape.k * shape.n, 0.05F, 1);
+        lab_fill(product->x, max_rows * shape.k, 1.0F, 2);
+        lab_fill(product->bias, shape.n, 1.0F, 3);
+        for (int64_t i = 0; i < max_rows * shape.k; i++) product->bytes[i] = (uint8_t)(i * 31);
+        for (int64_t i = 0; i < max_rows; i++) product->x_scales[i] = 0.02F;
+        for (int64_t i = 0; i < shape.n; i++) product->scales[i] = 0.001F;
+    }
+    const int64_t wanted = WEIGHTS_BYTES / (shape.k * shape.n * (int64_t)sizeof(float)) + 1;
+    const int count = wanted < MOST_WEIGHTS ? (int)wanted : MOST_WEIGHTS;
+    for (; done && product->count < count; product->count++)
+        done = pack_floats(product, LAB_PROVIDER_OWN, product->count) &&
+               pack_floats(product, LAB_PROVIDER_OPENBLAS, product->count) && pack_bytes(product, product->count);
+    if (done) return product;
+    lab_product_free(product);
+    return NULL;
+}
+
+void lab_product_free(lab_product *product) {
+    if (!product) return;
+    for (int i = 0; i < MOST_WEIGHTS; i++) {
+        free(product->packed[0][i]);
+        free(product->packed[1][i]);
+        free(product->panels[i]);
+    }
+    void *const owned[] = {product->source, product->x,        product->y,       product->expected, product->bias,
+                           product->bytes,  product->x_scales, product->x_zeros, product->scales,   product->zeros};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+    free(product);
+}
+
+static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab_provider provider, int index,
+                int64_t rows, float *y) {
+    const bert_epilogue_args epilogue = {
+        .y = y, .bias = product->bias, .stride = product->shape.n, .alpha = 1.0F, .activation = BERT_UNARY_IDENTITY};
+    if (provider == LAB_PROVIDER_QUANTIZED) {
+        bert_gemm_quantized(
+            &(bert_quantized_call){.kernels = kernels,
+                                   .weight = &product->quantized[index],
+                                   .x = {product->bytes, product->x_scales, product->x_zeros, product->x_zeros},
+                                   .rows = rows,
+                                   .epilogue = epilogue});
+        return;
+    }
+    providers[provider]->run(&(bert_gemm_call){.kernels = kernels,
+                                               .weight = &product->weights[provider][index],
+                                               .x = product->x,
+                                               .rows = rows,
+                                               .epilogue = epilogue});
+}
+
+/* y = x W + bias by the scalar kernel, from the weight as it was before packing. */
+static void expect_floats(const lab_product *product, int64_t rows) {
+    bert_cpu_kernels_scalar.sgemm(&(bert_sgemm_args){.c = product->expected,
+                                                     .a = product->x,
+                                                     .b = product->source,
+                                                     .ldc = product->shape.n,
+                                                     .lda = product->shape.k,
+                                                     .ldb = product->shape.n,
+                                                     .m = rows,
+                                                     .n = product->shape.n,
+                                                     .k = product->shape.k});
+    for (int64_t i = 0; i < rows * product->shape.n; i++) product->expected[i] += product->bias[i % product->shape.n];
+}
+
+double lab_product_error(lab_product *product, lab_provider provider, int64_t rows) {
+    run(product, product->kernels, provider, 0, rows, product->y);
+    if (provider == LAB_PROVIDER_QUANTIZED)
+        run(product, &bert_cpu_kernels_scalar, provider, 0, rows, product->expected);
+    else
+        expect_floats(product, rows);
+    double worst = 0.0;
+    for (int64_t i = 0; i < rows * product->shape.n; i++) {
+        const double expected = product->expected[i], error = fabs(product->y[i] - expected) / (1.0 + fabs(expected));
+        if (!(error <= worst)) worst = error; /* NaN too */
+    }
+    return worst;
+}
+
+double lab_product_time(lab_product *product, lab_provider provider, int64_t rows) {
+    product->next = (product->next + 1) % product->count;
+    const double start = lab_seconds();
+    run(product, product->kernels, provider, product->next, rows, product->y);
+    return lab_seconds() - start;
+}
