@@ -72,6 +72,8 @@ static int classify(const char *model, const bert_engine_options *engine_options
         status = bert_text_classifier_create(engine.engine.model, engine.engine.session, engine.tokenizer, &config,
                                              &batch, &state.classifier, &error);
     }
+    bert_text_encoder *encoder = NULL;
+    if (status == BERT_OK) status = bert_text_classifier_encoder(state.classifier, &encoder, &error);
     int exit_status;
     if (status == BERT_OK) {
         const bert_text_task task = {.user = &state,
@@ -81,11 +83,14 @@ static int classify(const char *model, const bert_engine_options *engine_options
                                      .print = print,
                                      .write = write,
                                      .max_length = bert_text_classifier_max_length(state.classifier),
-                                     .one_by_one = engine.engine.one_by_one};
+                                     .one_by_one = engine.engine.one_by_one,
+                                     .in_order = bert_engine_batches_matter(engine_options, &engine.engine),
+                                     .encoder = encoder};
         exit_status = bert_text_task_loop(&task, options, engine_options->quiet, input);
     } else {
         exit_status = bert_cli_failed(&error);
     }
+    bert_text_encoder_free(encoder);
     bert_text_classifier_free(state.classifier);
     bert_model_config_free(&config);
     bert_text_engine_close(&engine);

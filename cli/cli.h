@@ -8,8 +8,9 @@
 /** Exit statuses that scripts rely on. */
 enum {
     BERT_EXIT_OK = 0,
-    BERT_EXIT_FAILED = 1, /**< The work failed: a bad model, bad input, a case that did not pass. */
-    BERT_EXIT_USAGE = 2   /**< Wrong usage. */
+    BERT_EXIT_FAILED = 1,       /**< The work failed: a bad model, bad input, a case that did not pass. */
+    BERT_EXIT_USAGE = 2,        /**< Wrong usage. */
+    BERT_EXIT_INTERRUPTED = 130 /**< Ctrl-C: 128 + SIGINT, as shells have it. */
 };
 
 /** A subcommand: one file under cli/, one line in the table of main.c. */

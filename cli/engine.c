@@ -86,6 +86,10 @@ bert_status bert_engine_start(const bert_engine_options *options, bert_padded_ro
     return bert_session_create(engine->model, &session_options, &engine->session, error);
 }
 
+bool bert_engine_batches_matter(const bert_engine_options *options, const bert_engine *engine) {
+    return options->quant_scope == BERT_QUANT_SCOPE_TENSOR && bert_model_quantizes(engine->model);
+}
+
 void bert_engine_close(bert_engine *engine) {
     bert_session_free(engine->session);
     bert_model_free(engine->model);

@@ -42,6 +42,8 @@ bert_status bert_engine_load(const bert_engine_options *options, const char *pat
 /** Threads and session for a loaded model. */
 bert_status bert_engine_start(const bert_engine_options *options, bert_padded_rows padded_rows, bool profile,
                               bert_engine *engine, bert_error *error);
+/** Whether a row of a batch depends on the others: one scale of dynamic quantization covers them all. */
+bool bert_engine_batches_matter(const bert_engine_options *options, const bert_engine *engine);
 /** NULL members are ignored. */
 void bert_engine_close(bert_engine *engine);
 

@@ -143,6 +143,27 @@ void bert_json_out_text(bert_json_out *json, const char *text) {
     bert_json_out_string(json, text, strlen(text));
 }
 
+void bert_json_out_raw(bert_json_out *json, const char *bytes, size_t length) {
+    append(json, bytes, length);
+}
+
+void bert_json_out_format(bert_json_out *json, const char *format, va_list arguments) {
+    char few[256];
+    va_list again;
+    va_copy(again, arguments);
+    int length = vsnprintf(few, sizeof few, format, arguments);
+    if (length >= 0 && (size_t)length < sizeof few) {
+        append(json, few, (size_t)length);
+    } else {
+        char *many = NULL;
+        length = vasprintf(&many, format, again);
+        if (length >= 0) append(json, many, (size_t)length);
+        json->failed |= length < 0;
+        if (length >= 0) free(many);
+    }
+    va_end(again);
+}
+
 void bert_json_out_newline(bert_json_out *json) {
     append(json, "\n", 1);
     json->after_value = false;

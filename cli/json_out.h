@@ -3,6 +3,7 @@
 #define BERT_CLI_JSON_OUT_H
 
 #include <bert/types.h>
+#include <stdarg.h>
 
 /** A growing text. Zeroed to begin with; free with bert_json_out_free. One thread. */
 typedef struct bert_json_out {
@@ -30,6 +31,9 @@ void bert_json_out_measure(bert_json_out *json, double value, int digits);
 /** Any bytes: what is not UTF-8 becomes U+FFFD. */
 void bert_json_out_string(bert_json_out *json, const char *text, size_t length);
 void bert_json_out_text(bert_json_out *json, const char *text); /**< NUL-terminated; NULL is null. */
+/** Bytes and formatted text as they are, between values. */
+void bert_json_out_raw(bert_json_out *json, const char *bytes, size_t length);
+void bert_json_out_format(bert_json_out *json, const char *format, va_list arguments) BERT_PRINTF(2, 0);
 /** Ends a line that holds a whole value. */
 void bert_json_out_newline(bert_json_out *json);
 

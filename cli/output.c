@@ -9,6 +9,8 @@
 
 /* The first errno that a write to standard output left; 0 while all went well. */
 static int write_error;
+/* Where text goes in place of standard output. */
+static bert_json_out *diverted;
 
 static void note_error(void) {
     if (!write_error) write_error = errno ? errno : EIO;
@@ -22,12 +24,24 @@ void bert_output_print(const char *format, ...) {
     if (write_error) return;
     va_list arguments;
     va_start(arguments, format);
-    if (vfprintf(stdout, format, arguments) < 0) note_error();
+    if (diverted) {
+        bert_json_out_format(diverted, format, arguments);
+    } else if (vfprintf(stdout, format, arguments) < 0) {
+        note_error();
+    }
     va_end(arguments);
 }
 
 void bert_output_write(const char *bytes, size_t length) {
-    if (length && !write_error && fwrite(bytes, 1, length, stdout) != length) note_error();
+    if (diverted) {
+        bert_json_out_raw(diverted, bytes, length);
+    } else if (length && !write_error && fwrite(bytes, 1, length, stdout) != length) {
+        note_error();
+    }
+}
+
+void bert_output_divert(bert_json_out *text) {
+    diverted = text;
 }
 
 bool bert_output_flush(void) {

@@ -2,7 +2,7 @@
 #ifndef BERT_CLI_OUTPUT_H
 #define BERT_CLI_OUTPUT_H
 
-#include <bert/types.h>
+#include "cli/json_out.h"
 
 /** Call once, first: a write to a closed pipe becomes an error that bert_output_ok sees instead of a signal. */
 void bert_output_begin(void);
@@ -10,6 +10,10 @@ void bert_output_begin(void);
 void bert_output_print(const char *format, ...) BERT_PRINTF(1, 2);
 /** Bytes to standard output. */
 void bert_output_write(const char *bytes, size_t length);
+/**
+ * From now on the two above write to `text` instead, which keeps answers back until it is their turn; NULL ends that.
+ */
+void bert_output_divert(bert_json_out *text);
 /** Hands what was written on to the reader. False when nothing more can be written: stop working. */
 bool bert_output_flush(void);
 /**

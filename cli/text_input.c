@@ -6,9 +6,14 @@
 #include "core/base/utf8.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { READ_BYTES = 64 * 1024 };
 
 static const char *const invalid_utf8_choices[] = {"error", "replace", NULL};
 
@@ -41,7 +46,8 @@ void bert_text_item_free(bert_text_item *item) {
 
 int bert_text_input_open(const char *command, const bert_text_input_options *options, char **arguments, size_t count,
                          bert_text_input *out) {
-    *out = (bert_text_input){.options = *options, .text_key = "text", .pair_key = "text_pair"};
+    *out = (bert_text_input){
+        .options = *options, .descriptor = STDIN_FILENO, .wake = -1, .text_key = "text", .pair_key = "text_pair"};
     if (options->jsonl && count > 0) {
         return bert_usage_error(command, "--jsonl reads standard input, but there are TEXT arguments too");
     }
@@ -51,24 +57,34 @@ int bert_text_input_open(const char *command, const bert_text_input_options *opt
     if (count > 0) {
         out->arguments = arguments;
         out->argument_count = count;
-    } else {
-        out->file = stdin;
     }
     return BERT_OPTIONS_GO_ON;
 }
 
 void bert_text_input_close(bert_text_input *input) {
-    free(input->line);
+    free(input->buffer);
     *input = (bert_text_input){0};
 }
 
 bool bert_text_input_is_interactive(const bert_text_input *input) {
-    return input->file && isatty(fileno(input->file));
+    return !input->arguments && isatty(input->descriptor);
+}
+
+size_t bert_text_input_total_bytes(const bert_text_input *input) {
+    size_t total = 0;
+    if (input->arguments) {
+        for (size_t i = 0; i < input->argument_count; i++) total += strlen(input->arguments[i]);
+        return total;
+    }
+    struct stat status;
+    if (fstat(input->descriptor, &status) || !S_ISREG(status.st_mode)) return 0;
+    off_t at = lseek(input->descriptor, 0, SEEK_CUR);
+    return at >= 0 && status.st_size > at ? (size_t)(status.st_size - at) : 0;
 }
 
 /* A NUL-terminated copy of `length` bytes, which may hold NUL bytes themselves. */
 static char *copy_bytes(const char *bytes, size_t length) {
-    char *copy = malloc(length + 1);
+    char *copy = length < SIZE_MAX ? malloc(length + 1) : NULL;
     if (!copy) return NULL;
     memcpy(copy, bytes, length);
     copy[length] = '\0';
@@ -169,20 +185,80 @@ static bool is_blank(const char *line, size_t length) {
     return true;
 }
 
-/* The next line without its end into *length; -1 at the end of the input or after an error. */
-static bool read_line(bert_text_input *input, size_t *length, bert_error *error) {
-    errno = 0;
-    ssize_t got = getline(&input->line, &input->line_capacity, input->file);
-    if (got < 0) {
-        if (ferror(input->file)) bert_fail(error, BERT_IO_ERROR, "cannot read standard input: %s", strerror(errno));
-        if (!feof(input->file) && errno == ENOMEM) out_of_memory(&(bert_text_item){0}, error);
+/* Room for READ_BYTES behind what was read and is not done with. */
+static bool make_room(bert_text_input *input, bert_error *error) {
+    if (input->capacity - input->end >= READ_BYTES) return true;
+    size_t kept = input->end - input->begin;
+    if (input->begin > 0) memmove(input->buffer, input->buffer + input->begin, kept);
+    input->begin = 0;
+    input->end = kept;
+    if (input->capacity - kept >= READ_BYTES) return true;
+    size_t capacity = input->capacity ? 2 * input->capacity : (size_t)2 * READ_BYTES;
+    char *buffer = capacity > input->capacity ? realloc(input->buffer, capacity) : NULL;
+    if (!buffer) return out_of_memory(&(bert_text_item){0}, error);
+    input->buffer = buffer;
+    input->capacity = capacity;
+    return true;
+}
+
+/* Waits until there is something to read; false when `wake` came first. */
+static bool wait_for_input(const bert_text_input *input) {
+    struct pollfd descriptors[] = {{.fd = input->descriptor, .events = POLLIN}, {.fd = input->wake, .events = POLLIN}};
+    while (poll(descriptors, 2, -1) < 0 && errno == EINTR) continue;
+    return !descriptors[1].revents;
+}
+
+/* Reads on. False with `at_end` set at the end of the input, or with `error` filled. */
+static bool read_more(bert_text_input *input, bert_error *error) {
+    if (!make_room(input, error)) return false;
+    ssize_t got = -1;
+    if (!wait_for_input(input)) {
+        input->at_end = true;
+        input->begin = input->end; /* Half a line is none. */
         return false;
     }
-    if (got > 0 && input->line[got - 1] == '\n') got--;
-    if (got > 0 && input->line[got - 1] == '\r') got--;
-    input->number++;
-    *length = (size_t)got;
+    do {
+        got = read(input->descriptor, input->buffer + input->end, READ_BYTES);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        bert_fail(error, BERT_IO_ERROR, "cannot read standard input: %s", strerror(errno));
+        input->begin = input->end;
+    }
+    if (got <= 0) {
+        input->at_end = true;
+        return false;
+    }
+    input->end += (size_t)got;
     return true;
+}
+
+/* The next line without its end; false at the end of the input or after an error. */
+static bool read_line(bert_text_input *input, const char **line, size_t *length, size_t *bytes, bert_error *error) {
+    size_t searched = 0;
+    const char *found = NULL;
+    for (;;) {
+        size_t there = input->end - input->begin;
+        if (there > searched) found = memchr(input->buffer + input->begin + searched, '\n', there - searched);
+        if (found || input->at_end) break;
+        searched = there;
+        if (!read_more(input, error) && !input->at_end) return false;
+    }
+    if (error->status != BERT_OK) return false;
+    if (!found && input->begin == input->end) return false;
+    *line = input->buffer + input->begin;
+    *length = found ? (size_t)(found - *line) : input->end - input->begin;
+    *bytes = *length + (found != NULL);
+    input->begin += *bytes;
+    if (*length > 0 && (*line)[*length - 1] == '\r') --*length;
+    input->number++;
+    return true;
+}
+
+bool bert_text_input_is_ready(const bert_text_input *input) {
+    if (input->arguments || input->at_end) return true;
+    if (input->begin < input->end && memchr(input->buffer + input->begin, '\n', input->end - input->begin)) return true;
+    struct pollfd descriptor = {.fd = input->descriptor, .events = POLLIN};
+    return poll(&descriptor, 1, 0) > 0;
 }
 
 bool bert_text_input_next(bert_text_input *input, bert_text_item *out, bert_error *error) {
@@ -193,15 +269,21 @@ bool bert_text_input_next(bert_text_input *input, bert_text_item *out, bert_erro
         const char *text = input->arguments[input->taken++];
         const char *pair = input->options.text_pair;
         out->number = input->taken;
+        out->input_bytes = strlen(text);
         return set_texts(out, text, strlen(text), pair, pair ? strlen(pair) : 0, error);
     }
+    const char *line;
     size_t length;
+    size_t bytes = 0;
     do {
-        if (!read_line(input, &length, error)) return false;
-    } while (input->options.jsonl && is_blank(input->line, length));
+        size_t more;
+        if (!read_line(input, &line, &length, &more, error)) return false;
+        bytes += more;
+    } while (input->options.jsonl && is_blank(line, length));
     out->number = input->number;
-    if (input->options.jsonl && input->text_key) return parse_object(input, input->line, length, out, error);
-    const char *tab = input->options.no_pairs || !input->text_key ? NULL : memchr(input->line, '\t', length);
-    size_t first = tab ? (size_t)(tab - input->line) : length;
-    return set_texts(out, input->line, first, tab ? tab + 1 : NULL, tab ? length - first - 1 : 0, error);
+    out->input_bytes = bytes;
+    if (input->options.jsonl && input->text_key) return parse_object(input, line, length, out, error);
+    const char *tab = input->options.no_pairs || !input->text_key ? NULL : memchr(line, '\t', length);
+    size_t first = tab ? (size_t)(tab - line) : length;
+    return set_texts(out, line, first, tab ? tab + 1 : NULL, tab ? length - first - 1 : 0, error);
 }

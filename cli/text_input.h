@@ -5,7 +5,6 @@
 #include "cli/options.h"
 
 #include <bert/tokenizer.h>
-#include <stdio.h>
 
 /** The options --jsonl, --no-pairs, --text-pair and --invalid-utf8. Zeroed for the defaults. */
 typedef struct bert_text_input_options {
@@ -26,6 +25,7 @@ typedef struct bert_text_item {
     char *pair;     /**< NULL when there is none. */
     char *sentence; /**< Why the line can't be used; NULL when it can. */
     size_t length, pair_length;
+    size_t input_bytes; /**< That it took up in the input. */
 } bert_text_item;
 void bert_text_item_free(bert_text_item *item);
 
@@ -33,9 +33,11 @@ typedef struct bert_text_input {
     bert_text_input_options options;
     char **arguments; /**< NULL: standard input. */
     size_t argument_count, taken;
-    FILE *file;
-    char *line;
-    size_t line_capacity, number;
+    int descriptor; /**< Standard input. */
+    int wake;     /**< A descriptor: when it becomes readable, a read that waits ends as if the input did. -1: none. */
+    char *buffer; /**< What was read: `end` bytes, of which those before `begin` are done with. */
+    size_t begin, end, capacity, number;
+    bool at_end; /**< Nothing more is to be read. */
     /** Names of the JSON object's two texts: "text" and "text_pair". With text_key NULL the line itself is the text. */
     const char *text_key, *pair_key;
 } bert_text_input;
@@ -54,7 +56,13 @@ void bert_text_input_close(bert_text_input *input);
  */
 bool bert_text_input_next(bert_text_input *input, bert_text_item *out, bert_error *error);
 
-/** Whether a person types the input: then every line is answered at once. */
+/** Whether the next input is there, so that bert_text_input_next need not wait for it. */
+bool bert_text_input_is_ready(const bert_text_input *input);
+
+/** Whether a person types the input. */
 bool bert_text_input_is_interactive(const bert_text_input *input);
+
+/** What input_bytes of all inputs add up to; 0 when no one knows yet. Ask before reading. */
+size_t bert_text_input_total_bytes(const bert_text_input *input);
 
 #endif

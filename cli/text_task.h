@@ -38,9 +38,20 @@ typedef struct bert_text_task {
     void (*write)(void *user, size_t index, bert_json_out *json);
     int64_t max_length; /**< What texts are cut at, for the notice. */
     bool one_by_one;    /**< `run` gets one text at a time, whatever the batch size. */
+    /** Answers depend on what else is in the batch: batches are of texts that follow each other. */
+    bool in_order;
+    /**
+     * Makes the `row` of texts on the thread that reads them, while others run: for tasks whose `run` gives its texts
+     * to bert_text_batch_add. NULL: texts have no row.
+     */
+    bert_text_encoder *encoder;
 } bert_text_task;
 
-/** Answers every text of `input`. Returns the exit status, messages written. */
+/**
+ * Answers every text of `input`, in its order. Texts are read in windows; those of a window run sorted by length, so
+ * that a batch has little padding. Ctrl-C ends the work with the answers that are there. Returns the exit status,
+ * messages written.
+ */
 int bert_text_task_loop(const bert_text_task *task, const bert_text_task_options *options, bool quiet,
                         bert_text_input *input);
 

@@ -15,13 +15,20 @@ static path_kind kind_of(const char *path) {
 }
 
 /* The path of `name` in `folder` when there is such a file, else NULL. */
-static const char *file_in(bert_arena *arena, const char *folder, const char *name) {
+static bert_status file_in(bert_arena *arena, const char *folder, const char *name, const char **out,
+                           bert_error *error) {
     const char *path = bert_arena_format(arena, "%s/%s", folder, name);
-    return path && kind_of(path) == PATH_OTHER ? path : NULL;
+    if (!path) return bert_fail_memory(error, strlen(folder) + strlen(name) + 2, "the path of a file");
+    *out = kind_of(path) == PATH_OTHER ? path : NULL;
+    return BERT_OK;
 }
 
-static bool holds_tokenizer(bert_arena *arena, const char *folder) {
-    return file_in(arena, folder, "tokenizer.json") || file_in(arena, folder, "vocab.txt");
+static bert_status holds_tokenizer(bert_arena *arena, const char *folder, bool *out, bert_error *error) {
+    const char *path = NULL;
+    BERT_TRY(file_in(arena, folder, "tokenizer.json", &path, error));
+    if (!path) BERT_TRY(file_in(arena, folder, "vocab.txt", &path, error));
+    *out = path != NULL;
+    return BERT_OK;
 }
 
 /* The folder that a file lies in. */
@@ -48,8 +55,9 @@ static bert_status find_model(const char *model, bert_arena *arena, const char *
     case PATH_FOLDER:
         break;
     }
-    const char *path = file_in(arena, model, "model.onnx");
-    if (!path) path = file_in(arena, model, "onnx/model.onnx");
+    const char *path = NULL;
+    BERT_TRY(file_in(arena, model, "model.onnx", &path, error));
+    if (!path) BERT_TRY(file_in(arena, model, "onnx/model.onnx", &path, error));
     if (!path) {
         return bert_fail(error, BERT_IO_ERROR, "the folder '%s' holds neither model.onnx nor onnx/model.onnx", model);
     }
@@ -58,7 +66,9 @@ static bert_status find_model(const char *model, bert_arena *arena, const char *
 }
 
 static bert_status check_tokenizer_folder(const char *folder, bert_arena *arena, bert_error *error) {
-    if (holds_tokenizer(arena, folder)) return BERT_OK;
+    bool holds = false;
+    BERT_TRY(holds_tokenizer(arena, folder, &holds, error));
+    if (holds) return BERT_OK;
     return bert_fail(error, BERT_IO_ERROR, "the tokenizer's folder '%s' holds neither tokenizer.json nor vocab.txt",
                      folder);
 }
@@ -70,14 +80,17 @@ bert_status bert_model_files_find(const char *model, const char *tokenizer_folde
     BERT_TRY(find_model(model, arena, &files.model, error));
     if (!places_of(arena, files.model, places)) return bert_fail_memory(error, strlen(model), "the model's path");
     for (int i = 1; i >= 0; i--) {
-        if (holds_tokenizer(arena, places[i])) files.tokenizer_folder = places[i];
-        const char *config = file_in(arena, places[i], "config.json");
+        bool holds = false;
+        BERT_TRY(holds_tokenizer(arena, places[i], &holds, error));
+        if (holds) files.tokenizer_folder = places[i];
+        const char *config;
+        BERT_TRY(file_in(arena, places[i], "config.json", &config, error));
         if (config) files.config = config;
     }
     if (tokenizer_folder) {
         BERT_TRY(check_tokenizer_folder(tokenizer_folder, arena, error));
         files.tokenizer_folder = tokenizer_folder;
-        if (!files.config) files.config = file_in(arena, tokenizer_folder, "config.json");
+        if (!files.config) BERT_TRY(file_in(arena, tokenizer_folder, "config.json", &files.config, error));
     }
     *out = files;
     return BERT_OK;
@@ -90,7 +103,9 @@ bert_status bert_tokenizer_folder_find(const char *model, const char *tokenizer_
         *out = tokenizer_folder;
         return BERT_OK;
     }
-    if (kind_of(model) == PATH_FOLDER && holds_tokenizer(arena, model)) {
+    bool holds = false;
+    if (kind_of(model) == PATH_FOLDER) BERT_TRY(holds_tokenizer(arena, model, &holds, error));
+    if (holds) {
         *out = model;
         return BERT_OK;
     }

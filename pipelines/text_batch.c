@@ -22,13 +22,16 @@ typedef struct model_input {
     int column;
 } model_input;
 
-struct bert_text_batch {
-    const bert_allocator *allocator;
+struct bert_text_encoder {
     const bert_tokenizer *tokenizer;
     bert_encoding *encoding;
-    bert_encode_options encode;
-    int64_t max_length;
+    bert_encode_options options;
     bool must_fit; /* Longer texts are refused. */
+};
+
+struct bert_text_batch {
+    const bert_allocator *allocator;
+    bert_text_encoder encoder;
     model_input inputs[COLUMNS];
     size_t input_count;
     int64_t fixed_rows, fixed_width; /* -1 where the file does not fix them. */
@@ -66,7 +69,7 @@ void bert_text_batch_free(bert_text_batch *batch) {
     }
     bert_deallocate(allocator, batch->ends.items, batch->ends.capacity * sizeof(int32_t), BERT_ALIGNMENT);
     bert_deallocate(allocator, batch->tensors, batch->tensor_bytes, BERT_ALIGNMENT);
-    bert_encoding_free(batch->encoding);
+    bert_encoding_free(batch->encoder.encoding);
     bert_deallocate(allocator, batch, sizeof *batch, BERT_ALIGNMENT);
 }
 
@@ -127,11 +130,13 @@ static bert_status take_inputs(bert_text_batch *batch, const bert_model *model, 
 
 /* The tokenizer's own padding is learned from how it pads an empty text by one token. */
 static bert_status learn_padding(bert_text_batch *batch, bert_error *error) {
+    const bert_tokenizer *tokenizer = batch->encoder.tokenizer;
+    bert_encoding *encoding = batch->encoder.encoding;
     bert_encode_options options = {.struct_size = sizeof options};
-    BERT_TRY(bert_tokenizer_encode(batch->tokenizer, "", 0, NULL, 0, &options, batch->encoding, error));
-    options.pad_to = (int64_t)bert_encoding_get(batch->encoding).length + 1;
-    BERT_TRY(bert_tokenizer_encode(batch->tokenizer, "", 0, NULL, 0, &options, batch->encoding, error));
-    bert_encoding_view view = bert_encoding_get(batch->encoding);
+    BERT_TRY(bert_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, encoding, error));
+    options.pad_to = (int64_t)bert_encoding_get(encoding).length + 1;
+    BERT_TRY(bert_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, encoding, error));
+    bert_encoding_view view = bert_encoding_get(encoding);
     batch->pad_left = view.attention_mask[0] == 0;
     size_t at = batch->pad_left ? 0 : view.length - 1;
     batch->padding[INPUT_IDS] = view.ids[at];
@@ -143,24 +148,26 @@ static bert_status learn_padding(bert_text_batch *batch, bert_error *error) {
 static bert_status set_up(bert_text_batch *batch, const bert_model *model, const bert_text_batch_options *options,
                           bert_error *error) {
     BERT_TRY(take_inputs(batch, model, error));
-    BERT_TRY(bert_encoding_create(batch->tokenizer, &batch->encoding, error));
+    bert_text_encoder *encoder = &batch->encoder;
+    BERT_TRY(bert_encoding_create(encoder->tokenizer, &encoder->encoding, error));
     BERT_TRY(learn_padding(batch, error));
-    batch->max_length = bert_tokenizer_model_max_length(batch->tokenizer);
-    if (options->max_length > 0 && options->max_length < batch->max_length) batch->max_length = options->max_length;
-    if (batch->fixed_width > 0 && batch->fixed_width < batch->max_length) batch->max_length = batch->fixed_width;
-    batch->must_fit = options->truncation == BERT_TRUNCATION_NONE;
-    batch->encode = (bert_encode_options){.struct_size = sizeof batch->encode,
-                                          .truncation = options->truncation,
-                                          .max_length = batch->max_length,
-                                          .invalid_utf8 = options->invalid_utf8};
+    int64_t max_length = bert_tokenizer_model_max_length(encoder->tokenizer);
+    if (options->max_length > 0 && options->max_length < max_length) max_length = options->max_length;
+    if (batch->fixed_width > 0 && batch->fixed_width < max_length) max_length = batch->fixed_width;
+    encoder->must_fit = options->truncation == BERT_TRUNCATION_NONE;
+    encoder->options = (bert_encode_options){.struct_size = sizeof encoder->options,
+                                             .truncation = options->truncation,
+                                             .max_length = max_length,
+                                             .invalid_utf8 = options->invalid_utf8};
     return BERT_OK;
 }
 
 bert_status bert_text_batch_create(const bert_model *model, const bert_tokenizer *tokenizer,
                                    const bert_text_batch_options *options, bert_text_batch **out, bert_error *error) {
+    *out = NULL;
     bert_text_batch *batch = bert_allocate(NULL, sizeof *batch, BERT_ALIGNMENT);
     if (!batch) return bert_fail_memory(error, sizeof *batch, "a batch of texts");
-    *batch = (bert_text_batch){.tokenizer = tokenizer};
+    *batch = (bert_text_batch){.encoder = {.tokenizer = tokenizer}};
     bert_status status = set_up(batch, model, options, error);
     if (status != BERT_OK) {
         bert_text_batch_free(batch);
@@ -170,8 +177,71 @@ bert_status bert_text_batch_create(const bert_model *model, const bert_tokenizer
     return BERT_OK;
 }
 
+bert_status bert_text_encoder_create(const bert_text_batch *batch, bert_text_encoder **out, bert_error *error) {
+    *out = NULL;
+    bert_text_encoder *encoder = bert_allocate(NULL, sizeof *encoder, BERT_ALIGNMENT);
+    if (!encoder) return bert_fail_memory(error, sizeof *encoder, "an encoder of texts");
+    *encoder = batch->encoder;
+    bert_status status = bert_encoding_create(encoder->tokenizer, &encoder->encoding, error);
+    if (status != BERT_OK) {
+        bert_deallocate(NULL, encoder, sizeof *encoder, BERT_ALIGNMENT);
+        return status;
+    }
+    *out = encoder;
+    return BERT_OK;
+}
+
+void bert_text_encoder_free(bert_text_encoder *encoder) {
+    if (!encoder) return;
+    bert_encoding_free(encoder->encoding);
+    bert_deallocate(NULL, encoder, sizeof *encoder, BERT_ALIGNMENT);
+}
+
+/* The text's tokens, good until the next text. */
+static bert_status encode(bert_text_encoder *encoder, const bert_text *text, bert_encoding_view *view,
+                          bert_error *error) {
+    BERT_TRY(bert_tokenizer_encode(encoder->tokenizer, text->text, text->text_length, text->pair, text->pair_length,
+                                   &encoder->options, encoder->encoding, error));
+    *view = bert_encoding_get(encoder->encoding);
+    if (encoder->must_fit && view->length > (uint64_t)encoder->options.max_length) {
+        return bert_fail(error, BERT_INVALID_INPUT,
+                         "the text has %zu tokens, but at most %" PRId64 " fit and it is not to be truncated",
+                         view->length, encoder->options.max_length);
+    }
+    if (view->length == 0) return bert_fail(error, BERT_INVALID_INPUT, "the text has no tokens");
+    return BERT_OK;
+}
+
+/* Whether truncation dropped tokens of the text encoded last. Its view is no good afterwards. */
+static bool was_cut(bert_text_encoder *encoder) {
+    return encoder->options.truncation != BERT_TRUNCATION_NONE && bert_encoding_next(encoder->encoding);
+}
+
+static size_t row_bytes(size_t length) {
+    return sizeof(bert_text_row) + 2 * length * sizeof(int32_t);
+}
+
+bert_status bert_text_encoder_encode(bert_text_encoder *encoder, const bert_text *text, bert_text_row **out,
+                                     bert_error *error) {
+    *out = NULL;
+    bert_encoding_view view;
+    BERT_TRY(encode(encoder, text, &view, error));
+    bert_text_row *row = bert_allocate(NULL, row_bytes(view.length), sizeof(void *));
+    if (!row) return bert_fail_memory(error, row_bytes(view.length), "token ids");
+    row->length = view.length;
+    memcpy(row->ids, view.ids, view.length * sizeof(int32_t));
+    memcpy(row->ids + view.length, view.type_ids, view.length * sizeof(int32_t));
+    row->cut = was_cut(encoder);
+    *out = row;
+    return BERT_OK;
+}
+
+void bert_text_row_free(bert_text_row *row) {
+    if (row) bert_deallocate(NULL, row, row_bytes(row->length), sizeof(void *));
+}
+
 int64_t bert_text_batch_max_length(const bert_text_batch *batch) {
-    return batch->max_length;
+    return batch->encoder.options.max_length;
 }
 
 size_t bert_text_batch_capacity(const bert_text_batch *batch) {
@@ -187,29 +257,34 @@ void bert_text_batch_clear(bert_text_batch *batch) {
     batch->ends.count = 0;
 }
 
-bert_status bert_text_batch_add(bert_text_batch *batch, const bert_text *text, bool *cut, bert_error *error) {
-    BERT_TRY(bert_tokenizer_encode(batch->tokenizer, text->text, text->text_length, text->pair, text->pair_length,
-                                   &batch->encode, batch->encoding, error));
-    bert_encoding_view view = bert_encoding_get(batch->encoding);
-    if (batch->must_fit && view.length > (uint64_t)batch->max_length) {
-        return bert_fail(error, BERT_INVALID_INPUT,
-                         "the text has %zu tokens, but at most %" PRId64 " fit and it is not to be truncated",
-                         view.length, batch->max_length);
-    }
-    if (view.length == 0) return bert_fail(error, BERT_INVALID_INPUT, "the text has no tokens");
+static bert_status add_row(bert_text_batch *batch, size_t length, const int32_t *ids, const int32_t *type_ids,
+                           bert_error *error) {
     size_t total;
-    if (!bert_size_add(batch->columns[0].count, view.length, &total) || total > INT32_MAX) {
+    if (!bert_size_add(batch->columns[0].count, length, &total) || total > INT32_MAX) {
         return bert_fail_memory(error, total, "token ids");
     }
-    for (int c = 0; c < COLUMNS; c++) BERT_TRY(reserve(batch->allocator, &batch->columns[c], view.length, error));
+    for (int c = 0; c < COLUMNS; c++) BERT_TRY(reserve(batch->allocator, &batch->columns[c], length, error));
     BERT_TRY(reserve(batch->allocator, &batch->ends, 1, error));
-    for (size_t i = 0; i < view.length; i++) {
-        batch->columns[INPUT_IDS].items[batch->columns[INPUT_IDS].count++] = view.ids[i];
-        batch->columns[ATTENTION_MASK].items[batch->columns[ATTENTION_MASK].count++] = view.attention_mask[i];
-        batch->columns[TOKEN_TYPE_IDS].items[batch->columns[TOKEN_TYPE_IDS].count++] = view.type_ids[i];
+    for (size_t i = 0; i < length; i++) {
+        batch->columns[INPUT_IDS].items[batch->columns[INPUT_IDS].count++] = ids[i];
+        batch->columns[ATTENTION_MASK].items[batch->columns[ATTENTION_MASK].count++] = 1;
+        batch->columns[TOKEN_TYPE_IDS].items[batch->columns[TOKEN_TYPE_IDS].count++] = type_ids[i];
     }
     batch->ends.items[batch->ends.count++] = (int32_t)total;
-    *cut = batch->encode.truncation != BERT_TRUNCATION_NONE && bert_encoding_next(batch->encoding);
+    return BERT_OK;
+}
+
+bert_status bert_text_batch_add(bert_text_batch *batch, const bert_text *text, bool *cut, bert_error *error) {
+    const bert_text_row *row = text->row;
+    if (row) {
+        BERT_TRY(add_row(batch, row->length, row->ids, row->ids + row->length, error));
+        *cut = row->cut;
+        return BERT_OK;
+    }
+    bert_encoding_view view;
+    BERT_TRY(encode(&batch->encoder, text, &view, error));
+    BERT_TRY(add_row(batch, view.length, view.ids, view.type_ids, error));
+    *cut = was_cut(&batch->encoder);
     return BERT_OK;
 }
 

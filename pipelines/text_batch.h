@@ -14,6 +14,7 @@ typedef struct bert_text {
     size_t text_length;
     const char *pair;
     size_t pair_length;
+    const struct bert_text_row *row; /**< What an encoder made of it ahead of its batch; NULL: nothing yet. */
 } bert_text;
 
 typedef struct bert_text_batch_options {
@@ -34,6 +35,25 @@ bert_status bert_text_batch_create(const bert_model *model, const bert_tokenizer
                                    const bert_text_batch_options *options, bert_text_batch **out, bert_error *error);
 void bert_text_batch_free(bert_text_batch *batch);
 
+/** A text as token ids, made ahead of the batch that it will be in. Free with bert_text_row_free. */
+typedef struct bert_text_row {
+    size_t length; /**< Tokens. */
+    bool cut;      /**< Truncation dropped some. */
+    int32_t ids[]; /**< `length` ids, then `length` type ids. */
+} bert_text_row;
+void bert_text_row_free(bert_text_row *row);
+
+/**
+ * Makes rows for a batch on another thread than the one that fills and runs it. One thread at a time; the tokenizer
+ * outlives it. Free with bert_text_encoder_free.
+ */
+typedef struct bert_text_encoder bert_text_encoder;
+bert_status bert_text_encoder_create(const bert_text_batch *batch, bert_text_encoder **out, bert_error *error);
+void bert_text_encoder_free(bert_text_encoder *encoder);
+/** Fails as bert_text_batch_add would. A batch takes the row as the text's, in place of encoding it again. */
+bert_status bert_text_encoder_encode(bert_text_encoder *encoder, const bert_text *text, bert_text_row **out,
+                                     bert_error *error);
+
 /** The length that texts are cut at; INT64_MAX when nothing limits it. */
 int64_t bert_text_batch_max_length(const bert_text_batch *batch);
 /** Rows that the model takes at once, for one whose file fixes it; else SIZE_MAX. */
@@ -43,8 +63,8 @@ size_t bert_text_batch_rows(const bert_text_batch *batch);
 
 void bert_text_batch_clear(bert_text_batch *batch);
 /**
- * Encodes a text as the next row; *cut tells whether truncation dropped tokens. After a failure the batch is as it was.
- * BERT_INVALID_INPUT: not UTF-8, or too long and not to be truncated.
+ * Adds a text as the next row, encoding it unless it has one; *cut tells whether truncation dropped tokens. After a
+ * failure the batch is as it was. BERT_INVALID_INPUT: not UTF-8, or too long and not to be truncated.
  */
 bert_status bert_text_batch_add(bert_text_batch *batch, const bert_text *text, bool *cut, bert_error *error);
 

@@ -34,6 +34,7 @@ static bert_status choose_output(const bert_model *model, const char **out, bert
 bert_status bert_text_classifier_create(const bert_model *model, bert_session *session, const bert_tokenizer *tokenizer,
                                         const bert_model_config *config, const bert_text_batch_options *options,
                                         bert_text_classifier **out, bert_error *error) {
+    *out = NULL;
     bert_text_batch_options limited = *options;
     int64_t positions = config->max_position_embeddings;
     if (positions > 0 && (limited.max_length <= 0 || positions < limited.max_length)) limited.max_length = positions;
@@ -61,6 +62,11 @@ void bert_text_classifier_free(bert_text_classifier *classifier) {
 
 int64_t bert_text_classifier_max_length(const bert_text_classifier *classifier) {
     return bert_text_batch_max_length(classifier->batch);
+}
+
+bert_status bert_text_classifier_encoder(const bert_text_classifier *classifier, bert_text_encoder **out,
+                                         bert_error *error) {
+    return bert_text_encoder_create(classifier->batch, out, error);
 }
 
 static bert_status check_logits(const bert_tensor *logits, const char *name, size_t rows, bert_error *error) {

@@ -19,6 +19,10 @@ void bert_text_classifier_free(bert_text_classifier *classifier);
 /** The length that texts are cut at, in tokens; INT64_MAX when nothing limits it. */
 int64_t bert_text_classifier_max_length(const bert_text_classifier *classifier);
 
+/** An encoder that makes rows for this classifier, as bert_text_encoder_create does. */
+bert_status bert_text_classifier_encoder(const bert_text_classifier *classifier, bert_text_encoder **out,
+                                         bert_error *error);
+
 /** The answer for one text. */
 typedef struct bert_classification {
     bert_status status;   /**< BERT_OK, or why this text has no answer; then only `sentence` is set. */
