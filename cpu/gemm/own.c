@@ -15,6 +15,7 @@
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
 enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024, LARGEST_COLUMNS = 64, LINE_FLOATS = 16 };
+_Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
 
 static bool in_place(const bert_weight_source *source) {
     return false;

@@ -43,8 +43,15 @@ typedef enum bert_binary {
     BERT_BINARY_COUNT
 } bert_binary;
 
-/** c[m, n] = a[m, k] b[k, n], rows `ldc`, `lda`, `ldb` elements apart. Each element is one chain of additions in order
- * of k, so that a product cut along k (`accumulate`: start from c) gives the same bits as one that is not. */
+/** Steps of k that are added up one after the other, see bert_sgemm_args. */
+enum { BERT_SGEMM_CHAIN = 256 };
+
+/**
+ * c[m, n] = a[m, k] b[k, n], or with `accumulate` c += a b; rows `ldc`, `lda`, `ldb` elements apart. Each element is a
+ * chain of additions in order of k over every BERT_SGEMM_CHAIN steps, and the chains are added in order: shorter chains
+ * round less (one of 3,072 steps is off three times as far). So a product cut along k at a multiple of
+ * BERT_SGEMM_CHAIN gives the same bits as one that is not.
+ */
 typedef struct bert_sgemm_args {
     float *c;
     const float *a, *b;

@@ -3,23 +3,31 @@
 
 #include <math.h>
 
-static void sgemm(const bert_sgemm_args *args) {
+/* c (+)= a b over one chain. */
+static void sgemm_chain(const bert_sgemm_args *args, int64_t begin, int64_t steps, bool accumulate) {
     enum { WIDTH = 16 };
     for (int64_t first = 0; first < args->n; first += WIDTH) {
         const int64_t width = args->n - first < WIDTH ? args->n - first : WIDTH;
         for (int64_t i = 0; i < args->m; i++) {
-            const float *a = args->a + i * args->lda;
+            const float *a = args->a + i * args->lda + begin;
             float *c = args->c + i * args->ldc + first;
             float sums[WIDTH] = {0};
-            if (args->accumulate)
-                for (int64_t j = 0; j < width; j++) sums[j] = c[j];
-            for (int64_t p = 0; p < args->k; p++) {
-                const float *b = args->b + p * args->ldb + first;
+            for (int64_t p = 0; p < steps; p++) {
+                const float *b = args->b + (begin + p) * args->ldb + first;
                 for (int64_t j = 0; j < width; j++) sums[j] += a[p] * b[j];
             }
-            for (int64_t j = 0; j < width; j++) c[j] = sums[j];
+            for (int64_t j = 0; j < width; j++) c[j] = accumulate ? c[j] + sums[j] : sums[j];
         }
     }
+}
+
+static void sgemm(const bert_sgemm_args *args) {
+    int64_t begin = 0;
+    do { /* once even where k is 0: zeros */
+        const int64_t left = args->k - begin;
+        sgemm_chain(args, begin, left < BERT_SGEMM_CHAIN ? left : BERT_SGEMM_CHAIN, args->accumulate || begin > 0);
+        begin += BERT_SGEMM_CHAIN;
+    } while (begin < args->k);
 }
 
 static float sigmoid(float x) {

@@ -28,32 +28,33 @@ V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool par
     }
 }
 
+/* Where a tile's product is read and written; prefetch: `each` lines every four steps. */
+typedef struct tile_place {
+    float *c;
+    const float *a, *b;
+    const char *prefetch;
+    int64_t each;
+} tile_place;
+
 /*
- * A tile of c: `rows` by `vectors` vectors of sums stay in registers through the whole of k. All but the pointers are
- * constants of the call, so that the loops unroll and each combination becomes straight code. `partial`: only the lanes
- * of `last` of the rightmost vector are there.
+ * One chain of a tile of c: `rows` by `vectors` vectors of sums stay in registers through `steps` of k. All but the
+ * pointers are constants of the call, so that the loops unroll and each combination becomes straight code. `partial`:
+ * only the lanes of `last` of the rightmost vector are there.
  */
-V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial, v_mask last,
-                          const bert_sgemm_args *args, float *c, const float *a, const float *b, const char *prefetch,
-                          int64_t lines) {
-    const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc, k = args->k;
+V_ALWAYS_INLINE void tile_chain(const int rows, const int vectors, const bool partial, v_mask last,
+                                const bert_sgemm_args *args, tile_place *at, int64_t steps, bool accumulate) {
+    const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc;
+    const float *a = at->a, *b = at->b;
+    const char *prefetch = at->prefetch;
     v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) {
-            const float *place = c + i * ldc + j * V_WIDTH;
-            if (!args->accumulate)
-                sums[i][j] = v_set(0.0F);
-            else
-                sums[i][j] = partial && j == vectors - 1 ? v_load_first(place, last) : v_load(place);
-        }
+        for (int j = 0; j < vectors; j++) sums[i][j] = v_set(0.0F);
     }
     int64_t p = 0;
-    /* What is fetched ahead is spread over the steps: `each` lines every four. */
-    const int64_t each = lines > 0 ? (lines + k / 4) / (k / 4 + 1) : 0;
-    for (; p + 4 <= k; p += 4) {
-        for (int64_t line = 0; line < each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+    for (; p + 4 <= steps; p += 4) {
+        for (int64_t line = 0; line < at->each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
 #pragma GCC unroll 4
         for (int step = 0; step < 4; step++) {
             tile_step(rows, vectors, partial, last, sums, a, lda, b);
@@ -61,18 +62,40 @@ V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial,
             b += ldb;
         }
     }
-    for (; p < k; p++, a++, b += ldb) tile_step(rows, vectors, partial, last, sums, a, lda, b);
+    for (; p < steps; p++, a++, b += ldb) tile_step(rows, vectors, partial, last, sums, a, lda, b);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            float *place = c + i * ldc + j * V_WIDTH;
-            if (partial && j == vectors - 1)
-                v_store_first(place, last, sums[i][j]);
+            float *place = at->c + i * ldc + j * V_WIDTH;
+            const bool cut = partial && j == vectors - 1;
+            v_float sum = sums[i][j];
+            if (accumulate) sum = v_add(cut ? v_load_first(place, last) : v_load(place), sum);
+            if (cut)
+                v_store_first(place, last, sum);
             else
-                v_store(place, sums[i][j]);
+                v_store(place, sum);
         }
     }
+    at->a = a;
+    at->b = b;
+    at->prefetch = prefetch;
+}
+
+/* A tile of c over the whole of k, chain by chain. */
+V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial, v_mask last,
+                          const bert_sgemm_args *args, float *c, const float *a, const float *b, const char *prefetch,
+                          int64_t lines) {
+    const int64_t k = args->k;
+    /* What is fetched ahead is spread over the steps. */
+    const int64_t each = lines > 0 ? (lines + k / 4) / (k / 4 + 1) : 0;
+    tile_place at = {.c = c, .a = a, .b = b, .prefetch = prefetch, .each = each};
+    int64_t begin = 0;
+    do { /* once even where k is 0: zeros */
+        const int64_t steps = k - begin < BERT_SGEMM_CHAIN ? k - begin : BERT_SGEMM_CHAIN;
+        tile_chain(rows, vectors, partial, last, args, &at, steps, args->accumulate || begin > 0);
+        begin += BERT_SGEMM_CHAIN;
+    } while (begin < k);
 }
 
 /* Columns of one tile's width over all rows. */

@@ -51,14 +51,15 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t m, int64_t n, i
     compare(c, ldc, expected, ldc, m, n, 2e-6F * sqrtf((float)k), "sgemm");
     for (int64_t row = 0; row + 1 < m; row++) /* the slack is left alone */
         assert_memory_equal(c + row * ldc + n, expected + row * ldc + n, (size_t)slack * sizeof *c);
-    /* Cut along k: the same bits. One row alone: the same bits. */
+    /* Cut along k between chains: the same bits. One row alone: the same bits. */
+    const int64_t cut = k > BERT_SGEMM_CHAIN ? BERT_SGEMM_CHAIN : 0;
     args.c = half;
-    args.k = k / 2;
+    args.k = cut;
     table->sgemm(&args);
-    args.accumulate = k / 2 > 0;
-    args.a = a + k / 2;
-    args.b = b + k / 2 * ldb;
-    args.k = k - k / 2;
+    args.accumulate = cut > 0;
+    args.a = a + cut;
+    args.b = b + cut * ldb;
+    args.k = k - cut;
     table->sgemm(&args);
     for (int64_t row = 0; row < m; row++) assert_memory_equal(half + row * ldc, c + row * ldc, (size_t)n * sizeof *c);
     args = (bert_sgemm_args){
@@ -66,6 +67,28 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t m, int64_t n, i
     table->sgemm(&args);
     assert_memory_equal(half, c + (m - 1) * ldc, (size_t)n * sizeof *c);
     for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
+/* Long products round as chains of BERT_SGEMM_CHAIN do, not as one of K: half of that is well above the one and well
+ * below the other. */
+static void sgemm_rounding_case(const bert_cpu_kernels *table) {
+    enum { M = 8, N = 64, K = 3072 };
+    bert_guarded memory[3];
+    float *a = guarded_floats(&memory[0], M * K), *b = guarded_floats(&memory[1], K * N);
+    float *c = guarded_floats(&memory[2], M * N);
+    fill_random(a, M * K, 1.0F, 1);
+    fill_random(b, K * N, 1.0F, 2);
+    table->sgemm(&(bert_sgemm_args){.a = a, .b = b, .c = c, .lda = K, .ldb = N, .ldc = N, .m = M, .n = N, .k = K});
+    double square_errors = 0, squares = 0;
+    for (int64_t i = 0; i < M * N; i++) {
+        double exact = 0;
+        for (int64_t p = 0; p < K; p++) exact += (double)a[i / N * K + p] * (double)b[p * N + i % N];
+        square_errors += ((double)c[i] - exact) * ((double)c[i] - exact);
+        squares += exact * exact;
+    }
+    const double error = sqrt(square_errors / squares), one_chain = sqrt(K / 2.0) * 0x1p-24 / sqrt(3);
+    if (!(error < one_chain / 2)) fail_msg("a product is off by %.3g, one chain by about %.3g", error, one_chain);
+    for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
 }
 
 static void test_sgemm(const bert_cpu_kernels *table) {
@@ -76,6 +99,9 @@ static void test_sgemm(const bert_cpu_kernels *table) {
         for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
             for (size_t k = 0; k < sizeof depths / sizeof *depths; k++)
                 multiply_case(table, rows[i], columns[j], depths[k], (int64_t)(i + j + k) % 2 * 5);
+    multiply_case(table, 9, 50, 2 * BERT_SGEMM_CHAIN, 0);
+    multiply_case(table, 3, 17, 2 * BERT_SGEMM_CHAIN + 1, 5);
+    sgemm_rounding_case(table);
 }
 
 static void test_epilogue(const bert_cpu_kernels *table) {
