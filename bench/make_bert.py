@@ -3,6 +3,7 @@
 looks: plain ONNX ops, float32 weights in raw_data.
 
     make_bert.py OUT.onnx [--layers 12] [--hidden 768] [--heads 12] [--intermediate 3072] [--vocabulary 21128] ...
+                          [--token-outputs]      # last_hidden_state [batch, sequence, hidden] is an output too
 
 Needs onnx and numpy from PyPI. The defaults are BERT-base with the Chinese vocabulary: 390 MiB.
 """
@@ -115,6 +116,9 @@ class Export:
         names = ["input_ids", "attention_mask", "token_type_ids"]
         inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "sequence"]) for n in names]
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", a.labels])]
+        if a.token_outputs:
+            self.nodes.append(helper.make_node("Identity", [x], ["last_hidden_state"]))
+            outputs.append(helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "sequence", a.hidden]))
         graph = helper.make_graph(self.nodes, "main_graph", inputs, outputs, self.initializers)
         opset = helper.make_opsetid("", a.opset)
         return helper.make_model(graph, producer_name="make_bert.py", opset_imports=[opset], ir_version=8)
@@ -126,6 +130,7 @@ def main():
     for name, default in (("layers", 12), ("hidden", 768), ("heads", 12), ("intermediate", 3072), ("vocabulary", 21128),
                           ("positions", 512), ("labels", 2), ("opset", 17), ("seed", 0)):
         p.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
+    p.add_argument("--token-outputs", action="store_true", help="the last hidden state is an output too")
     onnx.save(Export(p.parse_args()).model(), p.parse_args().out)
 
 

@@ -12,53 +12,12 @@ ONNX Runtime's own rule of one scale a tensor. Exits with 1 when one is not.
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 
 import numpy as np
-import onnxruntime
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-SENTIMENT = os.path.join(ROOT, "models", "zh-sentiment")
-
-
-def ort_session(path):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def made_up(session, random, batch, sequence, vocabulary, padded):
-    """Inputs by name; padded rows end earlier, each somewhere else."""
-    feeds = {}
-    lengths = random.integers(1, sequence + 1, batch) if padded else np.full(batch, sequence)
-    lengths[0] = sequence
-    for entry in session.get_inputs():
-        dtype = TYPES[entry.type]
-        if "mask" in entry.name:
-            values = np.arange(sequence)[None, :] < lengths[:, None]
-        elif "type" in entry.name:
-            values = np.tile(np.arange(sequence) >= sequence // 2, (batch, 1))
-        else:
-            values = random.integers(0, vocabulary, (batch, sequence))
-        feeds[entry.name] = values.astype(dtype)
-    return feeds
-
-
-def bertc_run(bertc, path, feeds, options):
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = [bertc, "run", path, "--output-dir", folder, *options]
-        for name, values in feeds.items():
-            file = os.path.join(folder, f"in_{name}.npy")
-            np.save(file, values)
-            arguments += ["--input", f"{name}={file}"]
-        done = subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(arguments)}: {done.stderr.strip()}")
-        return {name[: -len(".npy")]: np.load(os.path.join(folder, name))
-                for name in os.listdir(folder) if not name.startswith("in_")}
+from engines import SENTIMENT, bertc_run, file_name, made_up, make_bert, ort_session
 
 
 def worst_error(got, expected):
@@ -79,17 +38,12 @@ def check(bertc, path, tolerance, cells, vocabulary, options):
             expected = session.run(None, feeds)
             got = bertc_run(bertc, path, feeds, options)
             for entry, values in zip(session.get_outputs(), expected):
-                error = worst_error(got[entry.name.replace("/", "_").replace(":", "_")], values)
+                error = worst_error(got[file_name(entry.name)], values)
                 failed = not error <= tolerance
                 failures += failed
                 print(f"{'FAIL' if failed else 'ok  '} {os.path.basename(path):34} {batch}x{sequence:<4}"
                       f"{'padded' if padded else 'full  '} {entry.name:14} {error:.2e} {' '.join(options)}", flush=True)
     return failures
-
-
-def make_bert(path, *options):
-    script = os.path.join(ROOT, "bench", "make_bert.py")
-    subprocess.run([sys.executable, script, path, *options], check=True)
 
 
 def main():
