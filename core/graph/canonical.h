@@ -9,9 +9,12 @@
  *            2 position_ids [B or 1, S]        3 position_table           (both absent: none)
  *            4 type_ids [B or 1, S]            5 type_table               (both absent: none)
  *            6 gamma [K]                       7 beta [K]                 (both absent: no LayerNorm)
+ *            8 word_scale [1 or V, 1 or K] float    9 word_zero_point, of its shape and the table's type, or absent (0)
+ *            10 position_scale    11 position_zero_point    12 type_scale    13 type_zero_point
  *   outputs  0 y [B, S, K]
  *   attributes  epsilon float
  *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
+ * table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale. A
  * negative id counts from the end of the table, as ONNX's Gather has it; outside it is BERT_INVALID_INPUT with the
  * place.
  *
@@ -85,8 +88,18 @@ enum {
     BERT_EMBEDDING_TYPE_IDS,
     BERT_EMBEDDING_TYPE_TABLE,
     BERT_EMBEDDING_GAMMA,
-    BERT_EMBEDDING_BETA
+    BERT_EMBEDDING_BETA,
+    BERT_EMBEDDING_WORD_SCALE,
+    BERT_EMBEDDING_WORD_ZERO_POINT,
+    BERT_EMBEDDING_POSITION_SCALE,
+    BERT_EMBEDDING_POSITION_ZERO_POINT,
+    BERT_EMBEDDING_TYPE_SCALE,
+    BERT_EMBEDDING_TYPE_ZERO_POINT,
+    BERT_EMBEDDING_INPUTS
 };
+/** Where the scale and zero point of the table at input `table` stand. */
+#define BERT_EMBEDDING_SCALE(table) ((table) + 7)
+#define BERT_EMBEDDING_ZERO_POINT(table) ((table) + 8)
 
 /** Inputs of SkipLayerNormalization. */
 enum { BERT_SKIP_X, BERT_SKIP_SKIP, BERT_SKIP_GAMMA, BERT_SKIP_BETA, BERT_SKIP_BIAS };

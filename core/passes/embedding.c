@@ -1,43 +1,92 @@
 /*
- * Embedding: rows of up to three tables, summed in any order, and the LayerNormalization of the sum.
+ * Embedding: rows of up to three tables, summed in any order, and the LayerNormalization of the sum. A table may be one
+ * of bytes that are dequantized before the rows are taken, or after; it stays one.
  *
  * The sum is the same whichever of the ids are called words, positions or types; what matters is that the words' ids
  * have the full shape [B, S], where the others may be one row for all of the batch.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
+#include "core/passes/dequantized.h"
 #include "core/passes/list.h"
 #include "core/passes/match.h"
 
 #define TABLES 3
 
+/* Rows of a constant table [V, K]. */
+typedef struct lookup {
+    bert_value *ids, *table;
+    bert_value *scale, *zero_point; /* Of a table of bytes; else NULL. */
+} lookup;
+
 typedef struct embedding {
     bert_pattern pattern;
-    bert_node *gathers[TABLES];
+    lookup lookups[TABLES];
     int count;
     bert_node *norm; /* NULL: none. */
 } embedding;
 
-/* Rows of a constant table of rank 2. */
-static bool is_lookup(const bert_node *node) {
-    if (!bert_node_is(node, BERT_OP_Gather)) return false;
-    const bert_value *table = node->inputs[0];
-    return table->info.constant && bert_value_rank(table) == 2 && bert_dtype_is_float(table->info.dtype) &&
-           bert_axis_from_front(BERT_NODE_INT(node, "axis", 0), 2) == 0;
+/* The Gather of rows that writes `value`, or NULL. */
+static bert_node *gather_of(const bert_value *value) {
+    bert_node *gather = value ? bert_value_made_by(value, BERT_OP_Gather) : NULL;
+    return gather && bert_value_rank(gather->inputs[0]) == 2 &&
+                   bert_axis_from_front(BERT_NODE_INT(gather, "axis", 0), 2) == 0
+               ? gather
+               : NULL;
 }
 
-/* The tables whose rows `value` is the sum of; false when there is something else in it. */
-static bool match_sum(embedding *m, const bert_value *value) {
-    bert_node *node = value->producer;
-    if (is_lookup(node)) {
-        if (m->count == TABLES) return false;
-        m->gathers[m->count++] = node;
-        bert_pattern_add(&m->pattern, node);
-        return true;
+static void take_bytes(lookup *out, bert_value *ids, const bert_dequantized *from) {
+    *out = (lookup){ids, from->bytes, from->scale, from->zero_point};
+}
+
+/* What `value` looks up, with the nodes that do; *found says whether it does. */
+static bert_status match_lookup(embedding *m, const bert_value *value, lookup *out, bool *found) {
+    bert_pass_context *context = m->pattern.context;
+    bert_node *gather = gather_of(value), *node = value->producer;
+    bert_dequantized of;
+    *found = true;
+    if (gather) {
+        bert_value *table = gather->inputs[0];
+        bert_pattern_add(&m->pattern, gather);
+        *out = (lookup){.ids = gather->inputs[1], .table = table};
+        if (table->info.constant && bert_dtype_is_float(table->info.dtype)) return BERT_OK;
+        BERT_TRY(bert_match_dequantized(context, table, &of));
+        if (of.bytes) {
+            for (int i = 0; i < of.count; i++) bert_pattern_add_shared(&m->pattern, of.nodes[i]);
+            take_bytes(out, gather->inputs[1], &of);
+            return BERT_OK;
+        }
+    } else if (node && value->producer_output == 0 && node->input_count > 0) {
+        gather = gather_of(node->inputs[0]);
+        if (gather) BERT_TRY(bert_match_dequantized_rows(context, node, gather->inputs[0], &of));
+        if (gather && of.bytes) {
+            bert_pattern_add(&m->pattern, node);
+            bert_pattern_add(&m->pattern, gather);
+            take_bytes(out, gather->inputs[1], &of);
+            return BERT_OK;
+        }
     }
-    if (!bert_node_is(node, BERT_OP_Add)) return false;
+    *found = false;
+    return BERT_OK;
+}
+
+/* The tables whose rows `value` is the sum of; *matched false when there is something else in it. */
+static bert_status match_sum(embedding *m, const bert_value *value, bool *matched) {
+    bert_node *node = value->producer;
+    lookup found;
+    BERT_TRY(match_lookup(m, value, &found, matched));
+    if (*matched) {
+        *matched = m->count < TABLES;
+        if (*matched) m->lookups[m->count++] = found;
+        return BERT_OK;
+    }
+    if (!bert_node_is(node, BERT_OP_Add)) return BERT_OK;
     bert_pattern_add(&m->pattern, node);
-    return match_sum(m, node->inputs[0]) && match_sum(m, node->inputs[1]);
+    for (int i = 0; i < 2; i++) {
+        BERT_TRY(match_sum(m, node->inputs[i], matched));
+        if (!*matched) return BERT_OK;
+    }
+    return BERT_OK;
 }
 
 /*
@@ -63,12 +112,12 @@ static bool are_ids(const embedding *m, const bert_value *ids, const bert_value 
     return one_row && (rank == 1 || bert_value_dim(ids, 0) == 1);
 }
 
-static int64_t rows(const bert_node *gather) {
-    return gather->inputs[0]->info.constant->dims[0];
+static int64_t rows(const lookup *from) {
+    return from->table->info.constant->dims[0];
 }
 
-static void swap(bert_node **a, bert_node **b) {
-    bert_node *old = *a;
+static void swap(lookup *a, lookup *b) {
+    lookup old = *a;
     *a = *b;
     *b = old;
 }
@@ -77,17 +126,17 @@ static void swap(bert_node **a, bert_node **b) {
 static bool assign_roles(embedding *m, const bert_value *sum) {
     int words = -1;
     for (int i = 0; i < m->count; i++) {
-        if (!are_ids(m, m->gathers[i]->inputs[1], sum, true)) return false;
-        if (!are_ids(m, m->gathers[i]->inputs[1], sum, false)) continue;
-        if (words < 0 || rows(m->gathers[i]) > rows(m->gathers[words])) words = i;
+        if (!are_ids(m, m->lookups[i].ids, sum, true)) return false;
+        if (!are_ids(m, m->lookups[i].ids, sum, false)) continue;
+        if (words < 0 || rows(&m->lookups[i]) > rows(&m->lookups[words])) words = i;
     }
     if (words < 0) return false;
-    swap(&m->gathers[0], &m->gathers[words]);
+    swap(&m->lookups[0], &m->lookups[words]);
     if (m->count < TABLES) return true;
-    bool first_is_full = are_ids(m, m->gathers[1]->inputs[1], sum, false);
-    bool second_is_full = are_ids(m, m->gathers[2]->inputs[1], sum, false);
-    bool wrong = first_is_full == second_is_full ? rows(m->gathers[2]) > rows(m->gathers[1]) : first_is_full;
-    if (wrong) swap(&m->gathers[1], &m->gathers[2]);
+    bool first_is_full = are_ids(m, m->lookups[1].ids, sum, false);
+    bool second_is_full = are_ids(m, m->lookups[2].ids, sum, false);
+    bool wrong = first_is_full == second_is_full ? rows(&m->lookups[2]) > rows(&m->lookups[1]) : first_is_full;
+    if (wrong) swap(&m->lookups[1], &m->lookups[2]);
     return true;
 }
 
@@ -108,10 +157,13 @@ static bert_status give_ids(embedding *m, bert_value *ids, bert_value **out) {
 }
 
 static bert_status rewrite(embedding *m) {
-    bert_value *inputs[BERT_EMBEDDING_BETA + 1] = {NULL};
+    bert_value *inputs[BERT_EMBEDDING_INPUTS] = {NULL};
     for (int i = 0; i < m->count; i++) {
-        BERT_TRY(give_ids(m, m->gathers[i]->inputs[1], &inputs[2 * i]));
-        inputs[2 * i + 1] = m->gathers[i]->inputs[0];
+        const int table = 2 * i + 1;
+        BERT_TRY(give_ids(m, m->lookups[i].ids, &inputs[table - 1]));
+        inputs[table] = m->lookups[i].table;
+        inputs[BERT_EMBEDDING_SCALE(table)] = m->lookups[i].scale;
+        inputs[BERT_EMBEDDING_ZERO_POINT(table)] = m->lookups[i].zero_point;
     }
     if (m->norm) {
         inputs[BERT_EMBEDDING_GAMMA] = m->norm->inputs[1];
@@ -123,7 +175,7 @@ static bert_status rewrite(embedding *m) {
                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Embedding),
                                                   .opset = 1,
                                                   .inputs = inputs,
-                                                  .input_count = BERT_EMBEDDING_BETA + 1,
+                                                  .input_count = BERT_EMBEDDING_INPUTS,
                                                   .outputs = &(bert_value *){NULL},
                                                   .output_count = 1,
                                                   .attributes = &epsilon,
@@ -136,7 +188,9 @@ static bert_status match(bert_pass_context *context, bert_node *root, bert_node 
     embedding m = {.norm = norm};
     if (bert_value_rank(sum) != 3) return BERT_OK;
     bert_pattern_begin(&m.pattern, context, root);
-    if (!match_sum(&m, sum)) {
+    bool matched = false;
+    BERT_TRY(match_sum(&m, sum, &matched));
+    if (!matched) {
         if (m.count) bert_pass_missed(context, root, "sums more than rows of at most %d constant tables", TABLES);
         return BERT_OK;
     }

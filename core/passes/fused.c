@@ -5,6 +5,7 @@
  *   BiasSoftmax                  Add and Softmax
  *   SkipLayerNormalization       the canonical one
  *   EmbedLayerNormalization      Embedding; its mask index becomes a count of the mask's ones
+ *   QEmbedLayerNormalization     the same with tables of bytes
  *
  * Products (FusedMatMul, FusedGemm, GemmFastGelu) are read by the passes that fuse products, attention by
  * fused_attention.
@@ -110,6 +111,14 @@ static bert_status rewrite_skip(bert_pass_context *context, bert_node *node) {
 
 enum { WORD_IDS, TYPE_IDS, WORD_TABLE, POSITION_TABLE, TYPE_TABLE, GAMMA, BETA, MASK, POSITION_IDS };
 
+/* QEmbedLayerNormalization: where the scale and the zero point of a table, gamma or beta stand. It has no position ids.
+ */
+enum { SCALES = 8, ZERO_POINTS = SCALES + BETA - WORD_TABLE + 1 };
+
+static bool is_quantized(const bert_node *node) {
+    return bert_node_is(node, BERT_OP_MS_QEmbedLayerNormalization);
+}
+
 /* [1, S]: counted up from 0, as the operator does without position ids. */
 static bert_status count_positions(bert_pass_context *context, bert_node *node, bert_value **out) {
     BERT_TRY(bert_build_range(context, node, node->inputs[WORD_IDS], 1, out));
@@ -146,12 +155,40 @@ static bool tables_are_constant(const bert_node *node) {
         const bert_value *value = bert_node_in(node, i);
         if (i == TYPE_TABLE && !bert_node_in(node, TYPE_IDS)) continue;
         if (!value || !value->info.constant) return false;
+        for (int32_t j = 0; j < 2 && is_quantized(node); j++) {
+            const bert_value *parameter = bert_node_in(node, (j ? ZERO_POINTS : SCALES) + i - WORD_TABLE);
+            if (!parameter || !parameter->info.constant || bert_constant_elements(parameter->info.constant) != 1)
+                return false;
+        }
     }
     return true;
 }
 
+/* The table at `from`, with its scale and zero point where it has them, to `to` of an Embedding's inputs. */
+static bert_status give_table(bert_pass_context *context, const bert_node *node, int32_t from, int32_t to,
+                              bert_value **inputs) {
+    inputs[to] = node->inputs[from];
+    if (!is_quantized(node)) return BERT_OK;
+    const int64_t one[2] = {1, 1};
+    BERT_TRY(
+        bert_build_shown(context, node->inputs[SCALES + from - WORD_TABLE], 2, one, &inputs[BERT_EMBEDDING_SCALE(to)]));
+    return bert_build_shown(context, node->inputs[ZERO_POINTS + from - WORD_TABLE], 2, one,
+                            &inputs[BERT_EMBEDDING_ZERO_POINT(to)]);
+}
+
+/* Gamma or beta: dequantized where it is bytes. */
+static bert_status give_vector(bert_pass_context *context, bert_node *node, int32_t from, bert_value **out) {
+    *out = node->inputs[from];
+    if (!is_quantized(node)) return BERT_OK;
+    return bert_build_op(context, node, BERT_OP_DequantizeLinear,
+                         (bert_value *[]){node->inputs[from], node->inputs[SCALES + from - WORD_TABLE],
+                                          node->inputs[ZERO_POINTS + from - WORD_TABLE]},
+                         3, out);
+}
+
 static bert_status rewrite_embedding(bert_pass_context *context, bert_node *node) {
-    bert_value *index = bert_node_out(node, 1), *positions = bert_node_in(node, POSITION_IDS), *counted = NULL;
+    bert_value *index = bert_node_out(node, 1), *counted = NULL;
+    bert_value *positions = is_quantized(node) ? NULL : bert_node_in(node, POSITION_IDS);
     if (!tables_are_constant(node) || bert_value_rank(node->inputs[WORD_IDS]) != 2) {
         bert_pass_missed(context, node, "its tables are not constants, or its ids not certainly [batch, sequence]");
         return BERT_OK;
@@ -166,14 +203,14 @@ static bert_status rewrite_embedding(bert_pass_context *context, bert_node *node
         BERT_TRY(bert_graph_replace_value(context->graph, index, counted, context->error));
     }
     bool typed = bert_node_in(node, TYPE_IDS) != NULL;
-    bert_value *inputs[] = {[BERT_EMBEDDING_WORD_IDS] = node->inputs[WORD_IDS],
-                            [BERT_EMBEDDING_WORD_TABLE] = node->inputs[WORD_TABLE],
-                            [BERT_EMBEDDING_POSITION_IDS] = positions,
-                            [BERT_EMBEDDING_POSITION_TABLE] = node->inputs[POSITION_TABLE],
-                            [BERT_EMBEDDING_TYPE_IDS] = typed ? node->inputs[TYPE_IDS] : NULL,
-                            [BERT_EMBEDDING_TYPE_TABLE] = typed ? node->inputs[TYPE_TABLE] : NULL,
-                            [BERT_EMBEDDING_GAMMA] = node->inputs[GAMMA],
-                            [BERT_EMBEDDING_BETA] = node->inputs[BETA]};
+    bert_value *inputs[BERT_EMBEDDING_INPUTS] = {[BERT_EMBEDDING_WORD_IDS] = node->inputs[WORD_IDS],
+                                                 [BERT_EMBEDDING_POSITION_IDS] = positions,
+                                                 [BERT_EMBEDDING_TYPE_IDS] = typed ? node->inputs[TYPE_IDS] : NULL};
+    BERT_TRY(give_table(context, node, WORD_TABLE, BERT_EMBEDDING_WORD_TABLE, inputs));
+    BERT_TRY(give_table(context, node, POSITION_TABLE, BERT_EMBEDDING_POSITION_TABLE, inputs));
+    if (typed) BERT_TRY(give_table(context, node, TYPE_TABLE, BERT_EMBEDDING_TYPE_TABLE, inputs));
+    BERT_TRY(give_vector(context, node, GAMMA, &inputs[BERT_EMBEDDING_GAMMA]));
+    BERT_TRY(give_vector(context, node, BETA, &inputs[BERT_EMBEDDING_BETA]));
     bert_attribute epsilon = BERT_FLOAT_ATTRIBUTE("epsilon", BERT_NODE_FLOAT(node, "epsilon", 1e-12F));
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
@@ -181,7 +218,7 @@ static bert_status rewrite_embedding(bert_pass_context *context, bert_node *node
                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Embedding),
                                                   .opset = 1,
                                                   .inputs = inputs,
-                                                  .input_count = BERT_EMBEDDING_BETA + 1,
+                                                  .input_count = BERT_EMBEDDING_INPUTS,
                                                   .outputs = &(bert_value *){NULL},
                                                   .output_count = 1,
                                                   .attributes = &epsilon,
@@ -204,6 +241,7 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
     case BERT_OP_MS_SkipSimplifiedLayerNormalization:
         return rewrite_skip(context, node);
     case BERT_OP_MS_EmbedLayerNormalization:
+    case BERT_OP_MS_QEmbedLayerNormalization:
         return rewrite_embedding(context, node);
     default:
         return BERT_OK;

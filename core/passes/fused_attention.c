@@ -1,6 +1,7 @@
 /*
  * Operators that are attention already: com.microsoft's Attention (the projection becomes a Linear with Q, K and V side
- * by side) and MultiHeadAttention, ONNX's Attention over [B, S, H D]. A past or a further output is left alone.
+ * by side), QAttention (a MatMulIntegerToFloat, which quantized_linear takes) and MultiHeadAttention, ONNX's Attention
+ * over [B, S, H D]. A past or a further output is left alone.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -56,7 +57,20 @@ static int64_t head_size(const bert_value *value, int64_t heads) {
 /* ---- com.microsoft's Attention --------------------------------------------------------------------------------------
  */
 
-enum { X, WEIGHT, BIAS, MASK_INDEX, PAST, SCORES_BIAS, PAST_LENGTH };
+enum { X, WEIGHT, BIAS };
+
+/* Where the inputs stand that Attention and QAttention have at places of their own; -1 for what one doesn't have. */
+typedef struct places {
+    int32_t mask, past, scores_bias, past_length;
+} places;
+
+static places places_of(const bert_node *node) {
+    return bert_node_is(node, BERT_OP_MS_QAttention) ? (places){5, 8, -1, -1} : (places){3, 4, 5, 6};
+}
+
+static bert_value *input_at(const bert_node *node, int32_t place) {
+    return place < 0 ? NULL : bert_node_in(node, place);
+}
 
 /* Q, K and V of one width. */
 static bool sizes_are_equal(const bert_node *node) {
@@ -82,30 +96,58 @@ static bert_status project(fused *m, const bert_node *node) {
                       node, &m->q);
 }
 
+enum { Q_SCALE = 3, Q_WEIGHT_SCALE, Q_ZERO_POINT = 6, Q_WEIGHT_ZERO_POINT };
+
+/* The same product of bytes: a MatMulIntegerToFloat with the operator's scales, zero points and bias. */
+static bert_status project_bytes(fused *m, const bert_node *node) {
+    bert_value *inputs[] = {node->inputs[X],
+                            node->inputs[WEIGHT],
+                            node->inputs[Q_SCALE],
+                            node->inputs[Q_WEIGHT_SCALE],
+                            bert_node_in(node, Q_ZERO_POINT),
+                            bert_node_in(node, Q_WEIGHT_ZERO_POINT),
+                            node->inputs[BIAS]};
+    return bert_build(m->pattern.context, m->node,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_MS_MatMulIntegerToFloat),
+                                        .opset = 1,
+                                        .name = node->name,
+                                        .inputs = inputs,
+                                        .input_count = 7},
+                      node, &m->q);
+}
+
+/* A float tensor with the operator's batch and length: its input, before it was quantized if it was. */
+static bert_value *like_input(const fused *m, const bert_node *node) {
+    if (!bert_node_is(node, BERT_OP_MS_QAttention)) return node->inputs[X];
+    const bert_node *quantize = bert_value_made_by(node->inputs[X], BERT_OP_DynamicQuantizeLinear);
+    return quantize ? quantize->inputs[0] : m->q;
+}
+
 static bert_status visit_attention(bert_pass_context *context, bert_node *node) {
     const bert_value *weight = node->inputs[WEIGHT], *bias = bert_node_in(node, BIAS);
+    const places at = places_of(node);
     fused m = {.node = node, .heads = BERT_NODE_INT(node, "num_heads", 0)};
     if (!weight->info.constant || (bias && !bias->info.constant) || bert_value_rank(node->inputs[X]) != 3) {
         bert_pass_missed(context, node, "its weight or bias is not a constant");
         return BERT_OK;
     }
-    if (bert_node_in(node, PAST) || bert_node_in(node, PAST_LENGTH) || !sizes_are_equal(node)) {
+    if (input_at(node, at.past) || input_at(node, at.past_length) || !sizes_are_equal(node)) {
         bert_pass_missed(context, node, "it has a past, or query, key and value of different sizes");
         return BERT_OK;
     }
     bert_pattern_begin(&m.pattern, context, node);
     if (!bert_pattern_closed(&m.pattern)) return BERT_OK;
-    bert_score_masks masks = {.mask = bert_node_in(node, MASK_INDEX),
-                              .bias = bert_node_in(node, SCORES_BIAS),
+    BERT_TRY(bert_node_is(node, BERT_OP_MS_QAttention) ? project_bytes(&m, node) : project(&m, node));
+    bert_score_masks masks = {.mask = bert_node_in(node, at.mask),
+                              .bias = input_at(node, at.scores_bias),
                               .filter = BERT_NODE_FLOAT(node, "mask_filter_value", -10000.0F),
                               .unidirectional = BERT_NODE_INT(node, "unidirectional", 0) != 0,
-                              .query = node->inputs[X],
-                              .key = node->inputs[X]};
+                              .query = like_input(&m, node),
+                              .key = like_input(&m, node)};
     bool built = false;
     BERT_TRY(bert_build_masks(context, node, &masks, &m.masks, &built));
-    if (!built) return BERT_OK;
+    if (!built) return BERT_OK; /* What was built is read by nobody and goes. */
     m.scale = scale_of(node, 0, weight->info.constant->dims[1] / 3 / m.heads);
-    BERT_TRY(project(&m, node));
     return replace(&m);
 }
 
@@ -228,6 +270,7 @@ static bert_status visit_onnx(bert_pass_context *context, bert_node *node) {
 static bert_status visit(bert_pass_context *context, bert_node *node) {
     switch (node->op->id) {
     case BERT_OP_MS_Attention:
+    case BERT_OP_MS_QAttention:
         return visit_attention(context, node);
     case BERT_OP_MS_MultiHeadAttention:
         return visit_multi_head(context, node);

@@ -46,14 +46,7 @@ static bert_status match_bias(bert_pass_context *context, bert_value *value, ber
     if (!constant || !bert_dtype_is_float(constant->dtype) || constant->rank < 1 || constant->rank > most_rank)
         return BERT_OK;
     if (constant->dims[constant->rank - 1] != n || bert_constant_elements(constant) != n) return BERT_OK;
-    if (constant->rank == 1) {
-        *out = value;
-        return BERT_OK;
-    }
-    const bert_constant *vector = NULL;
-    BERT_TRY(bert_graph_add_constant(context->graph, constant->dtype, 1, &n, constant->data, constant->bytes,
-                                     constant->file, &vector, context->error));
-    return bert_graph_add_constant_value(context->graph, NULL, vector, out, context->error);
+    return bert_build_shown(context, value, 1, &n, out);
 }
 
 /* ---- The product ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ bert_status bert_pass_layer_norm(bert_pass_context *context);
 bert_status bert_pass_gelu(bert_pass_context *context);
 bert_status bert_pass_linear(bert_pass_context *context);
 bert_status bert_pass_quantized_linear(bert_pass_context *context);
+bert_status bert_pass_dequantized_linear(bert_pass_context *context);
 bert_status bert_pass_embedding(bert_pass_context *context);
 bert_status bert_pass_attention(bert_pass_context *context);
 bert_status bert_pass_qkv(bert_pass_context *context);

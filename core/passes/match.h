@@ -120,6 +120,9 @@ bert_status bert_build_cast(bert_pass_context *context, bert_node *before, bert_
 /** int64 [n] counted up from 0, n being dimension `axis` of `like`. */
 bert_status bert_build_range(bert_pass_context *context, bert_node *before, bert_value *like, int32_t axis,
                              bert_value **out);
+/** The constant `value` with as many elements in another shape: the same bytes, not copied; itself where it has it. */
+bert_status bert_build_shown(bert_pass_context *context, bert_value *value, int32_t rank, const int64_t *dims,
+                             bert_value **out);
 /** A constant float32 scalar. */
 bert_status bert_build_float(bert_pass_context *context, float number, bert_value **out);
 /** The opset of ONNX's own domain for a node that a pass makes: that of the model, or `least` where it is older. */

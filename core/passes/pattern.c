@@ -195,6 +195,16 @@ bert_status bert_build_range(bert_pass_context *context, bert_node *before, bert
     return bert_build_op(context, before, BERT_OP_Range, bounds, 3, out);
 }
 
+bert_status bert_build_shown(bert_pass_context *context, bert_value *value, int32_t rank, const int64_t *dims,
+                             bert_value **out) {
+    const bert_constant *from = value->info.constant, *shown = NULL;
+    *out = value;
+    if (from->rank == rank && (rank == 0 || memcmp(from->dims, dims, (size_t)rank * sizeof *dims) == 0)) return BERT_OK;
+    BERT_TRY(bert_graph_add_constant(context->graph, from->dtype, rank, dims, from->data, from->bytes, from->file,
+                                     &shown, context->error));
+    return bert_graph_add_constant_value(context->graph, NULL, shown, out, context->error);
+}
+
 bert_status bert_build_float(bert_pass_context *context, float number, bert_value **out) {
     bert_graph *graph = context->graph;
     float *copy = BERT_ARENA_NEW(&graph->arena, float);

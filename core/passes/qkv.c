@@ -1,4 +1,7 @@
-/* Three Linears of one input whose results are query, key and value of one Attention: one Linear, packed. */
+/*
+ * Three Linears, or three QuantizedLinears, of one input whose results are query, key and value of one Attention: one
+ * Linear, packed.
+ */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
 #include "core/passes/list.h"
@@ -7,40 +10,78 @@
 #include <math.h>
 #include <string.h>
 
+/* Inputs that the parts have in common, and those of each part: the first input, and how many. */
+typedef struct input_layout {
+    int32_t first, each;
+} input_layout;
+
+static input_layout layout_of(const bert_node *linear) {
+    return bert_node_is(linear, BERT_OP_BERTC_Linear)
+               ? (input_layout){BERT_LINEAR_WEIGHT(0), BERT_LINEAR_WEIGHT(1) - BERT_LINEAR_WEIGHT(0)}
+               : (input_layout){BERT_QUANTIZED_LINEAR_WEIGHT(0),
+                                BERT_QUANTIZED_LINEAR_WEIGHT(1) - BERT_QUANTIZED_LINEAR_WEIGHT(0)};
+}
+
 /* The Linear that writes a value which only the attention reads, if it can be a part of a larger one. */
 static bert_node *part(const bert_value *value, const bert_node *attention) {
     bert_node *linear = bert_value_made_by(value, BERT_OP_BERTC_Linear);
+    if (!linear) linear = bert_value_made_by(value, BERT_OP_BERTC_QuantizedLinear);
     if (!linear || linear->block != attention->block || bert_value_sole_reader(value) != attention) return NULL;
     if (BERT_NODE_INT(linear, "parts", 1) != 1 || linear->inputs[BERT_LINEAR_RESIDUAL]) return NULL;
     return strcmp(BERT_NODE_STRING(linear, "activation", "none"), "none") == 0 ? linear : NULL;
 }
 
+/* Whether two values are one, or constants of one number: exporters repeat these. */
+static bool same_scalar(const bert_value *a, const bert_value *b) {
+    double x = 0, y = 0;
+    if (a == b) return true;
+    return bert_value_scalar(a, &x) && bert_value_scalar(b, &y) && a->info.dtype == b->info.dtype && x == y;
+}
+
+/* Whether both take the same x in the same way and have weights of one form. */
 static bool alike(const bert_node *a, const bert_node *b) {
-    const bert_value *v = a->inputs[BERT_LINEAR_WEIGHT(0)], *w = b->inputs[BERT_LINEAR_WEIGHT(0)];
-    return a->inputs[BERT_LINEAR_X] == b->inputs[BERT_LINEAR_X] && bert_same_shape(v, w) &&
-           v->info.dtype == w->info.dtype && BERT_NODE_INT(a, "transpose", 0) == BERT_NODE_INT(b, "transpose", 0) &&
-           BERT_NODE_FLOAT(a, "alpha", 1) == BERT_NODE_FLOAT(b, "alpha", 1);
+    if (a->op != b->op || a->inputs[BERT_LINEAR_X] != b->inputs[BERT_LINEAR_X]) return false;
+    const input_layout layout = layout_of(a);
+    const bert_value *v = a->inputs[layout.first], *w = b->inputs[layout.first];
+    for (int32_t i = BERT_LINEAR_RESIDUAL + 1; i < layout.first; i++) {
+        if (!same_scalar(bert_node_in(a, i), bert_node_in(b, i))) return false;
+    }
+    return bert_same_shape(v, w) && v->info.dtype == w->info.dtype &&
+           BERT_NODE_INT(a, "transpose", 0) == BERT_NODE_INT(b, "transpose", 0) &&
+           BERT_NODE_FLOAT(a, "alpha", 1) == BERT_NODE_FLOAT(b, "alpha", 1) &&
+           BERT_NODE_INT(a, "weight_only", 0) == BERT_NODE_INT(b, "weight_only", 0);
+}
+
+enum { MOST_INPUTS = BERT_QUANTIZED_LINEAR_WEIGHT(3), MOST_ATTRIBUTES = 8 };
+
+/* The attributes of the first, with three parts. */
+static size_t list_attributes(const bert_node *linear, bert_attribute out[MOST_ATTRIBUTES]) {
+    size_t count = 0;
+    for (size_t i = 0; i < linear->attribute_count && count + 1 < MOST_ATTRIBUTES; i++) {
+        if (strcmp(linear->attributes[i].name, "parts") != 0) out[count++] = linear->attributes[i];
+    }
+    out[count++] = BERT_INT_ATTRIBUTE("parts", 3);
+    return count;
 }
 
 static bert_status build_linear(bert_pass_context *context, bert_node *attention, bert_node *const parts[3],
                                 bert_value **out) {
-    bert_value *inputs[BERT_LINEAR_BIAS(2) + 1] = {[BERT_LINEAR_X] = parts[0]->inputs[BERT_LINEAR_X]};
-    for (int p = 0; p < 3; p++) {
-        inputs[BERT_LINEAR_WEIGHT(p)] = parts[p]->inputs[BERT_LINEAR_WEIGHT(0)];
-        inputs[BERT_LINEAR_BIAS(p)] = bert_node_in(parts[p], BERT_LINEAR_BIAS(0));
+    const input_layout layout = layout_of(parts[0]);
+    bert_value *inputs[MOST_INPUTS];
+    bert_attribute attributes[MOST_ATTRIBUTES];
+    for (int32_t i = 0; i < layout.first; i++) inputs[i] = bert_node_in(parts[0], i);
+    for (int32_t p = 0; p < 3; p++) {
+        for (int32_t i = 0; i < layout.each; i++)
+            inputs[layout.first + p * layout.each + i] = bert_node_in(parts[p], layout.first + i);
     }
-    bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("parts", 3),
-                                   BERT_INT_ATTRIBUTE("transpose", BERT_NODE_INT(parts[0], "transpose", 0)),
-                                   BERT_FLOAT_ATTRIBUTE("alpha", BERT_NODE_FLOAT(parts[0], "alpha", 1)),
-                                   BERT_STRING_ATTRIBUTE("activation", "none")};
     BERT_TRY(bert_build(context, attention,
                         &(bert_node_spec){.op = parts[0]->op,
                                           .opset = 1,
                                           .name = parts[0]->name,
                                           .inputs = inputs,
-                                          .input_count = BERT_LINEAR_BIAS(2) + 1,
+                                          .input_count = layout.first + 3 * layout.each,
                                           .attributes = attributes,
-                                          .attribute_count = 4},
+                                          .attribute_count = list_attributes(parts[0], attributes)},
                         parts[0], out));
     for (int p = 1; p < 3; p++) BERT_TRY(bert_node_add_origins((*out)->producer, parts[p], context->error));
     return BERT_OK;

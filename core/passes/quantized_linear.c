@@ -1,253 +1,219 @@
 /*
  * QuantizedLinear: a product of a tensor that is quantized on the way and a constant weight of 8 bits.
  *
- *   DynamicQuantizeLinear(x) -> q, sx, zx
+ *   DynamicQuantizeLinear(x) -> q, sx, zx, or QuantizeLinear(x, sx, zx) -> q with a constant scale
  *   MatMulInteger(q, W, zx, zw), Cast to the type of x, times sx and the scale of W, in any order, as one factor or two
  *   com.microsoft's MatMulIntegerToFloat(q, W, sx, sw, zx, zw, bias), or DynamicQuantizeMatMul(x, W, sw, zw, bias)
  *   then Add of a constant vector, and Gelu, Tanh, Relu or QuickGelu
+ *   QLinearMatMul, and com.microsoft's QGemm: of constant scales; a QuantizeLinear in units of 1 follows where the
+ *   result is bytes
  *
  * DynamicQuantizeLinear may have other readers, as that of query, key and value has.
  */
 #include "core/base/error.h"
 #include "core/passes/list.h"
-#include "core/passes/match.h"
+#include "core/passes/quantized_product.h"
 
-#include "core/graph/canonical.h"
+typedef struct integer_product {
+    bert_quantized_product product;
+    bert_node *quantize; /* The DynamicQuantizeLinear, where there is one. */
+} integer_product;
 
-#include <string.h>
+/* Where an operator's inputs stand; -1: it has none. The first operand is input 0. */
+typedef struct places {
+    int32_t x_scale, x_zero_point, weight, scale, zero_point, bias, y_scale, y_zero_point;
+} places;
 
-typedef struct quantized_linear {
-    bert_pattern pattern;
-    bert_node *quantize; /* NULL where x is not quantized by a node of its own */
-    bert_value *x, *weight, *scale, *zero_point, *bias;
-    const char *activation;
-} quantized_linear;
+static bool places_of(const bert_node *node, places *out) {
+    switch (node->op->id) {
+    case BERT_OP_MatMulInteger:
+        *out = (places){-1, 2, 1, -1, 3, -1, -1, -1};
+        return true;
+    case BERT_OP_MS_MatMulIntegerToFloat:
+        *out = (places){2, 4, 1, 3, 5, 6, -1, -1};
+        return true;
+    case BERT_OP_MS_DynamicQuantizeMatMul:
+        *out = (places){-1, -1, 1, 2, 3, 4, -1, -1};
+        return true;
+    case BERT_OP_QLinearMatMul:
+        *out = (places){1, 2, 3, 4, 5, -1, 6, 7};
+        return true;
+    case BERT_OP_MS_QGemm:
+        *out = (places){1, 2, 3, 4, 5, 6, 7, 8};
+        return true;
+    default:
+        return false;
+    }
+}
 
-/* ---- Constants of a column ------------------------------------------------------------------------------------------
+static bert_value *input_at(const bert_node *node, int32_t place) {
+    return place < 0 ? NULL : bert_node_in(node, place);
+}
+
+/* ---- The first operand ---------------------------------------------------------------------------------------------
  */
 
-/*
- * A constant of one element or (unless the rank is over `most_rank`) one for each of n columns, shown as a scalar or
- * [n]; NULL in *out where it is neither.
- */
-static bert_status per_column(bert_pass_context *context, bert_value *value, bert_dim n, int32_t most_rank,
-                              bert_value **out) {
-    *out = NULL;
-    const bert_constant *constant = value->info.constant;
-    if (!constant || constant->rank > most_rank) return BERT_OK;
-    const int64_t elements = bert_constant_elements(constant);
-    const bool single = elements == 1;
-    if (!single && (elements != n || constant->dims[constant->rank - 1] != n)) return BERT_OK;
-    if (constant->rank == (single ? 0 : 1)) {
-        *out = value;
+/* Whether the node reads what the DynamicQuantizeLinear gives: its zero point, and its scale where it has one. */
+static bool match_dynamic(integer_product *m, const bert_node *node, const places *at, bert_node *quantize) {
+    const bert_value *zero = input_at(node, at->x_zero_point);
+    if (!zero || zero != bert_node_out(quantize, 2))
+        return bert_quantized_miss(&m->product, node, "the zero point of its first operand is another one");
+    if (at->x_scale >= 0 && input_at(node, at->x_scale) != bert_node_out(quantize, 1))
+        return bert_quantized_miss(&m->product, node, "the scale of its first operand is another one");
+    m->quantize = quantize;
+    m->product.x = quantize->inputs[0];
+    bert_pattern_add_shared(&m->product.pattern, quantize);
+    return true;
+}
+
+static bert_status match_x(integer_product *m, const bert_node *node, const places *at, bool *matched) {
+    bert_value *q = node->inputs[0], *scale = input_at(node, at->x_scale);
+    bert_node *quantize = bert_value_made_by(q, BERT_OP_DynamicQuantizeLinear);
+    *matched = true;
+    if (at->x_zero_point < 0) { /* DynamicQuantizeMatMul quantizes it itself */
+        m->product.x = q;
         return BERT_OK;
     }
-    const bert_constant *shown = NULL;
-    BERT_TRY(bert_graph_add_constant(context->graph, constant->dtype, single ? 0 : 1, &n, constant->data,
-                                     constant->bytes, constant->file, &shown, context->error));
-    return bert_graph_add_constant_value(context->graph, NULL, shown, out, context->error);
+    if (quantize) {
+        *matched = match_dynamic(m, node, at, quantize);
+        return BERT_OK;
+    }
+    if (!scale) { /* MatMulInteger: that of the QuantizeLinear */
+        const bert_node *fixed = bert_value_made_by(q, BERT_OP_QuantizeLinear);
+        *matched = fixed != NULL;
+        if (fixed) scale = fixed->inputs[1];
+        if (!fixed) bert_quantized_miss(&m->product, node, "its first operand is not quantized from floats");
+    }
+    return *matched ? bert_quantized_take_x(&m->product, node, q, scale, input_at(node, at->x_zero_point), matched)
+                    : BERT_OK;
 }
 
-static bert_dim width(const quantized_linear *m) {
-    return bert_value_dim(m->weight, 1);
-}
-
-/* ---- The product ----------------------------------------------------------------------------------------------------
+/* ---- The weight and what belongs to it -----------------------------------------------------------------------------
  */
 
-/* Says why the product stays as it is. */
-static bool miss(const quantized_linear *m, const bert_node *node, const char *why) {
-    bert_pass_missed(m->pattern.context, node, "%s", why);
-    return false;
-}
-
-static bool match_weight(quantized_linear *m, const bert_node *node) {
-    m->weight = node->inputs[1];
+static bool match_weight(bert_quantized_product *m, const bert_node *node, const places *at) {
+    m->weight = node->inputs[at->weight];
+    m->transposed = BERT_NODE_INT(node, "transB", 0) != 0;
     const bert_constant *constant = m->weight->info.constant;
     if (!constant) return false;
-    if (constant->rank != 2) return miss(m, node, "its weight is not a matrix of rank 2");
-    return true;
+    if (constant->rank != 2) return bert_quantized_miss(m, node, "its weight is not a matrix of rank 2");
+    return BERT_NODE_INT(node, "transA", 0) == 0 || bert_quantized_miss(m, node, "its first operand is transposed");
 }
 
-/* Whether `node` reads what a DynamicQuantizeLinear gives: the integers, the zero point, and the scale if it has one.
- */
-static bool match_quantized(quantized_linear *m, bert_node *node, int32_t zero_point, int32_t scale) {
-    bert_node *quantize = bert_value_made_by(node->inputs[0], BERT_OP_DynamicQuantizeLinear);
-    if (!quantize) return miss(m, node, "its first operand is not quantized by a DynamicQuantizeLinear");
-    bert_value *zero = bert_node_in(node, zero_point);
-    if (!zero || zero != bert_node_out(quantize, 2))
-        return miss(m, node, "the zero point of its first operand is another one");
-    if (scale >= 0 && bert_node_in(node, scale) != bert_node_out(quantize, 1))
-        return miss(m, node, "the scale of its first operand is another one");
-    m->quantize = quantize;
-    m->x = quantize->inputs[0];
-    bert_pattern_add_shared(&m->pattern, quantize);
-    return true;
+/* A bias of floats, or (of QGemm) one that is part of the sums. */
+static bert_status match_own_bias(bert_quantized_product *m, bert_value *bias, bool *matched) {
+    const bert_dim width = bert_quantized_width(m);
+    const bert_constant *constant = bias->info.constant;
+    *matched = constant && constant->rank >= 1 && bert_constant_elements(constant) == width &&
+               constant->dims[constant->rank - 1] == width &&
+               (constant->dtype == BERT_INT32 || constant->dtype == m->x->info.dtype);
+    return *matched ? bert_build_shown(m->pattern.context, bias, 1, &width, &m->bias) : BERT_OK;
 }
 
-/* Scale (where the node has one), zero point and bias among the node's inputs; -1: none. */
-static bert_status match_parameters(quantized_linear *m, const bert_node *node, int32_t scale, int32_t zero_point,
-                                    int32_t bias, bool *matched) {
+/* Scale (where the node has one), zero point and bias; what the result is quantized with. */
+static bert_status match_parameters(bert_quantized_product *m, const bert_node *node, const places *at, bool *matched) {
     bert_pass_context *context = m->pattern.context;
-    bert_value *given_zero = bert_node_in(node, zero_point), *given_bias = bias < 0 ? NULL : bert_node_in(node, bias);
+    const bert_dim width = bert_quantized_width(m);
+    bert_value *scale = input_at(node, at->scale), *zero = input_at(node, at->zero_point);
+    bert_value *bias = input_at(node, at->bias), *y_scale = input_at(node, at->y_scale);
     *matched = false;
-    if (scale >= 0) {
-        if (node->inputs[scale]->info.dtype != m->x->info.dtype) return BERT_OK;
-        BERT_TRY(per_column(context, node->inputs[scale], width(m), BERT_MAX_RANK, &m->scale));
+    if (scale) {
+        if (scale->info.dtype != m->x->info.dtype) return BERT_OK;
+        BERT_TRY(bert_quantized_per_column(context, scale, width, BERT_MAX_RANK, &m->scale));
         if (!m->scale) return BERT_OK;
     }
-    if (given_zero) {
-        BERT_TRY(per_column(context, given_zero, width(m), BERT_MAX_RANK, &m->zero_point));
+    if (zero) {
+        BERT_TRY(bert_quantized_per_column(context, zero, width, BERT_MAX_RANK, &m->zero_point));
         if (!m->zero_point) {
-            miss(m, node, "the zero point of its weight is no constant with an element for each column");
+            bert_quantized_miss(m, node, "the zero point of its weight is no constant with an element for each column");
             return BERT_OK;
         }
     }
-    if (given_bias) {
-        if (!bert_is_constant_vector(given_bias, width(m)) || given_bias->info.dtype != m->x->info.dtype)
-            return BERT_OK;
-        m->bias = given_bias;
-    }
     *matched = true;
+    if (bias) BERT_TRY(match_own_bias(m, bias, matched));
+    if (!*matched || !y_scale) return BERT_OK;
+    m->y_zero_point = input_at(node, at->y_zero_point);
+    *matched = y_scale->info.constant && bert_constant_elements(y_scale->info.constant) == 1 && m->y_zero_point &&
+               m->y_zero_point->info.constant && bert_constant_elements(m->y_zero_point->info.constant) == 1 &&
+               m->x->info.dtype == BERT_FLOAT;
+    if (!*matched) bert_quantized_miss(m, node, "its result has no constant scale and zero point");
     return BERT_OK;
 }
 
-/* ---- What follows it ------------------------------------------------------------------------------------------------
+/* ---- Cast and scales after a MatMulInteger -------------------------------------------------------------------------
  */
 
-static bert_node *next(const quantized_linear *m) {
-    bert_node *reader = bert_value_sole_reader(m->pattern.root->outputs[0]);
-    return reader && reader->block == m->pattern.root->block ? reader : NULL;
-}
-
-static void extend(quantized_linear *m, bert_node *node) {
-    bert_node *old = m->pattern.root;
-    m->pattern.nodes[0] = m->pattern.root = node;
-    bert_pattern_add(&m->pattern, old);
-}
-
 /* A constant that a product may be multiplied by: a scale of the weight. */
-static bert_status match_scale(quantized_linear *m, bert_value *value) {
+static bert_status match_scale(bert_quantized_product *m, bert_value *value) {
     if (value->info.dtype != m->x->info.dtype) return BERT_OK;
-    return per_column(m->pattern.context, value, width(m), bert_value_rank(m->x), &m->scale);
+    return bert_quantized_per_column(m->pattern.context, value, bert_quantized_width(m), bert_value_rank(m->x),
+                                     &m->scale);
 }
 
 /* The node that multiplies the root by `other`, and what it is: the scale of x, that of W, or the product of both. */
-static bert_status match_factor(quantized_linear *m, bool *of_x) {
-    bert_node *mul = next(m);
+static bert_status match_factor(integer_product *m, bool *of_x) {
+    bert_quantized_product *p = &m->product;
+    bert_node *mul = bert_quantized_next(p);
     if (!bert_node_is(mul, BERT_OP_Mul)) return BERT_OK;
-    bert_value *other = bert_node_beside(mul, m->pattern.root->outputs[0]);
-    const bert_value *x_scale = bert_node_out(m->quantize, 1);
+    bert_value *other = bert_node_beside(mul, p->pattern.root->outputs[0]);
+    const bert_value *x_scale = m->quantize ? bert_node_out(m->quantize, 1) : NULL;
     bert_node *both = bert_value_made_by(other, BERT_OP_Mul);
     bert_value *w_scale = both && x_scale ? bert_node_beside(both, x_scale) : NULL;
     if (x_scale && other == x_scale && !*of_x) {
         *of_x = true;
-        extend(m, mul);
-    } else if (w_scale && !*of_x && !m->scale) {
-        BERT_TRY(match_scale(m, w_scale));
-        if (!m->scale) return BERT_OK;
+        bert_quantized_extend(p, mul);
+    } else if (w_scale && !*of_x && !p->scale) {
+        BERT_TRY(match_scale(p, w_scale));
+        if (!p->scale) return BERT_OK;
         *of_x = true;
-        extend(m, mul);
-        bert_pattern_add_shared(&m->pattern, both);
-    } else if (!m->scale) {
-        BERT_TRY(match_scale(m, other));
-        if (m->scale) extend(m, mul);
+        bert_quantized_extend(p, mul);
+        bert_pattern_add_shared(&p->pattern, both);
+    } else if (!p->scale) {
+        BERT_TRY(match_scale(p, other));
+        if (p->scale) bert_quantized_extend(p, mul);
     }
     return BERT_OK;
 }
 
-/* Cast and the scales after a MatMulInteger. */
-static bert_status match_scales(quantized_linear *m, bool *matched) {
-    bert_node *product = m->pattern.root, *cast = next(m);
-    bool of_x = false;
+/* Cast and the scales after a MatMulInteger. With a static scale of x there is one factor, which holds it. */
+static bert_status match_scales(integer_product *m, bool *matched) {
+    bert_quantized_product *p = &m->product;
+    bert_node *product = p->pattern.root, *cast = bert_quantized_next(p);
+    bool of_x = p->x_scale != NULL;
     *matched = false;
-    if (!bert_node_is(cast, BERT_OP_Cast) || cast->outputs[0]->info.dtype != m->x->info.dtype) {
-        miss(m, product, "its result does not go to a Cast to the type that was quantized");
+    if (!bert_node_is(cast, BERT_OP_Cast) || cast->outputs[0]->info.dtype != p->x->info.dtype) {
+        bert_quantized_miss(p, product, "its result does not go to a Cast to the type that was quantized");
         return BERT_OK;
     }
-    extend(m, cast);
+    bert_quantized_extend(p, cast);
     BERT_TRY(match_factor(m, &of_x));
-    if (!of_x || !m->scale) BERT_TRY(match_factor(m, &of_x));
-    *matched = of_x && m->scale;
-    if (!*matched) miss(m, product, "it is not multiplied by the scale of its input and a constant one of its weight");
+    if (!of_x || !p->scale) BERT_TRY(match_factor(m, &of_x));
+    *matched = of_x && p->scale;
+    if (!*matched)
+        bert_quantized_miss(p, product,
+                            "it is not multiplied by the scale of its input and a constant one of its weight");
     return BERT_OK;
 }
 
-static bert_status match_added_bias(quantized_linear *m) {
-    bert_node *add = next(m);
-    if (m->bias || !bert_node_is(add, BERT_OP_Add)) return BERT_OK;
-    bert_value *other = bert_node_beside(add, m->pattern.root->outputs[0]);
-    bert_value *bias = NULL;
-    if (!other || other->info.dtype != m->x->info.dtype || !other->info.constant || other->info.constant->rank < 1 ||
-        bert_constant_elements(other->info.constant) != width(m))
-        return BERT_OK;
-    BERT_TRY(per_column(m->pattern.context, other, width(m), bert_value_rank(m->x), &bias));
-    if (!bias || bert_value_rank(bias) != 1) return BERT_OK;
-    m->bias = bias;
-    extend(m, add);
-    return BERT_OK;
-}
-
-static void match_activation(quantized_linear *m) {
-    bert_node *node = next(m);
-    const char *activation = node && node->input_count == 1 ? bert_activation_of(node) : NULL;
-    if (!activation) return;
-    m->activation = activation;
-    extend(m, node);
-}
-
-/* ---- The rewrite ----------------------------------------------------------------------------------------------------
+/* ---- All of it -----------------------------------------------------------------------------------------------------
  */
 
-static bert_status rewrite(quantized_linear *m) {
-    bert_value *inputs[] = {[BERT_LINEAR_X] = m->x,
-                            [BERT_QUANTIZED_LINEAR_WEIGHT(0)] = m->weight,
-                            [BERT_QUANTIZED_LINEAR_SCALE(0)] = m->scale,
-                            [BERT_QUANTIZED_LINEAR_ZERO_POINT(0)] = m->zero_point,
-                            [BERT_QUANTIZED_LINEAR_BIAS(0)] = m->bias};
-    bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("parts", 1), BERT_STRING_ATTRIBUTE("activation", m->activation)};
-    return bert_pattern_replace(&m->pattern,
-                                &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_QuantizedLinear),
-                                                  .opset = 1,
-                                                  .inputs = inputs,
-                                                  .input_count = sizeof inputs / sizeof *inputs,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
-                                                  .attributes = attributes,
-                                                  .attribute_count = 2},
-                                NULL);
-}
-
-static bert_status match_product(quantized_linear *m, bert_node *node, bool *matched) {
-    *matched = false;
-    if (!match_weight(m, node)) return BERT_OK;
-    switch (node->op->id) {
-    case BERT_OP_MatMulInteger:
-        if (!match_quantized(m, node, 2, -1)) return BERT_OK;
-        BERT_TRY(match_parameters(m, node, -1, 3, -1, matched));
-        if (*matched) BERT_TRY(match_scales(m, matched));
-        return BERT_OK;
-    case BERT_OP_MS_MatMulIntegerToFloat:
-        if (!match_quantized(m, node, 4, 2)) return BERT_OK;
-        return match_parameters(m, node, 3, 5, 6, matched);
-    default: /* DynamicQuantizeMatMul */
-        m->x = node->inputs[0];
-        return match_parameters(m, node, 2, 3, 4, matched);
-    }
-}
-
 static bert_status visit(bert_pass_context *context, bert_node *node) {
-    if (!bert_node_is(node, BERT_OP_MatMulInteger) && !bert_node_is(node, BERT_OP_MS_MatMulIntegerToFloat) &&
-        !bert_node_is(node, BERT_OP_MS_DynamicQuantizeMatMul))
-        return BERT_OK;
-    quantized_linear m = {.activation = "none"};
+    integer_product m = {.product = {.activation = "none"}};
+    bert_quantized_product *p = &m.product;
+    places at;
     bool matched = false;
-    bert_pattern_begin(&m.pattern, context, node);
-    BERT_TRY(match_product(&m, node, &matched));
-    if (!matched || bert_value_rank(m.x) < 2 || m.x->info.constant) return BERT_OK;
-    BERT_TRY(match_added_bias(&m));
-    match_activation(&m);
-    return bert_pattern_closed(&m.pattern) ? rewrite(&m) : BERT_OK;
+    if (!places_of(node, &at)) return BERT_OK;
+    bert_pattern_begin(&p->pattern, context, node);
+    if (!match_weight(p, node, &at)) return BERT_OK;
+    BERT_TRY(match_x(&m, node, &at, &matched));
+    if (!matched || bert_value_rank(p->x) < 2 || p->x->info.constant) return BERT_OK;
+    BERT_TRY(match_parameters(p, node, &at, &matched));
+    if (matched && at.scale < 0) BERT_TRY(match_scales(&m, &matched));
+    if (!matched) return BERT_OK;
+    if (p->x_scale && at.scale >= 0)
+        BERT_TRY(bert_quantized_join_scales(p, BERT_NODE_FLOAT(node, "alpha", 1), input_at(node, at.y_scale)));
+    return bert_quantized_finish(p);
 }
 
 bert_status bert_pass_quantized_linear(bert_pass_context *context) {

@@ -1,6 +1,6 @@
 /*
- * A sum of what a Linear computes and a tensor of the same shape, which the Linear adds itself. Where a normalization
- * follows, skip_layer_norm has taken the sum already.
+ * A sum of what a Linear (or QuantizedLinear) computes and a tensor of the same shape, which the Linear adds itself.
+ * Where a normalization follows, skip_layer_norm has taken the sum already.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -9,6 +9,7 @@
 
 static bert_node *linear_of(const bert_value *value, const bert_node *add) {
     bert_node *linear = bert_value_made_by(value, BERT_OP_BERTC_Linear);
+    if (!linear) linear = bert_value_made_by(value, BERT_OP_BERTC_QuantizedLinear);
     if (!linear || linear->block != add->block || bert_value_sole_reader(value) != add) return NULL;
     return linear->inputs[BERT_LINEAR_RESIDUAL] ? NULL : linear;
 }

@@ -1,19 +1,23 @@
-/* Embedding: rows of up to three tables added, then normalized, one token at a time. */
+/* Embedding: rows of up to three tables added, then normalized, one token at a time. Rows of bytes become floats first.
+ */
 #include "cpu/ops/ops.h"
 
 #include "core/graph/canonical.h"
 
 /* One of the tables and the ids that choose its rows. */
 typedef struct lookup {
-    const float *table;
-    const bert_tensor *ids; /* NULL: this one is absent */
-    int64_t rows;           /* of the table */
+    const bert_tensor *table, *ids;        /* ids NULL: this one is absent */
+    const bert_tensor *scale, *zero_point; /* of a table of bytes, [1 or rows, 1 or width]; zero_point NULL: 0 */
+    int64_t rows;                          /* of the table */
 } lookup;
+
+enum { TABLES = 3 };
 
 typedef struct embedding_run {
     const bert_kernel_call *call;
     const bert_cpu_kernels *kernels;
-    lookup words, positions, types;
+    lookup tables[TABLES]; /* words, positions, types */
+    float *scratch;        /* [threads][TABLES][width]: rows of bytes as floats */
     int64_t tokens, width;
     float epsilon;
 } embedding_run;
@@ -24,18 +28,56 @@ static int64_t id_at(const bert_tensor *ids, int64_t index) {
     return ids->dtype == BERT_INT32 ? ((const int32_t *)ids->data)[index] : ((const int64_t *)ids->data)[index];
 }
 
-static lookup lookup_of(const bert_kernel_call *call, int32_t ids, int32_t table) {
-    if (call->inputs[ids].dtype == BERT_DTYPE_UNDEFINED) return (lookup){0};
-    return (lookup){call->inputs[table].data, &call->inputs[ids], call->inputs[table].dims[0]};
+/* Which inputs there are, and what the norm needs. */
+typedef struct embedding_state {
+    uint32_t inputs; /* bit i: input i */
+    float epsilon;
+} embedding_state;
+
+static const bert_tensor *given(const bert_kernel_call *call, int32_t input) {
+    const embedding_state *state = call->plan->state;
+    return state->inputs >> input & 1 ? &call->inputs[input] : NULL;
 }
 
-/* The row for token `token` of [B, S]: ids may be [1, S]. */
-static const float *row_of(const lookup *from, int64_t token, int64_t width) {
+static lookup lookup_of(const bert_kernel_call *call, int32_t ids) {
+    const int32_t table = ids + 1;
+    if (!given(call, ids)) return (lookup){0};
+    return (lookup){.table = &call->inputs[table],
+                    .ids = &call->inputs[ids],
+                    .scale = given(call, BERT_EMBEDDING_SCALE(table)),
+                    .zero_point = given(call, BERT_EMBEDDING_ZERO_POINT(table)),
+                    .rows = call->inputs[table].dims[0]};
+}
+
+static int32_t byte_at(const bert_tensor *tensor, int64_t index) {
+    return tensor->dtype == BERT_UINT8 ? ((const uint8_t *)tensor->data)[index] : ((const int8_t *)tensor->data)[index];
+}
+
+/* Where row `id` of a matrix that broadcasts begins; *step is 0 where it is one element. */
+static int64_t broadcast_row(const bert_tensor *tensor, int64_t id, int64_t *step) {
+    *step = tensor->dims[1] != 1;
+    return (tensor->dims[0] == 1 ? 0 : id) * tensor->dims[1];
+}
+
+static const float *dequantize_row(const lookup *from, int64_t id, int64_t width, float *out) {
+    int64_t scale_step, zero_step = 0, zero = 0;
+    const float *scale = (const float *)from->scale->data + broadcast_row(from->scale, id, &scale_step);
+    if (from->zero_point) zero = broadcast_row(from->zero_point, id, &zero_step);
+    for (int64_t i = 0; i < width; i++) {
+        const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero + i * zero_step) : 0;
+        out[i] = (float)(byte_at(from->table, id * width + i) - shift) * scale[i * scale_step];
+    }
+    return out;
+}
+
+/* The row for token `token` of [B, S]: ids may be [1, S]. There is scratch where a table is of bytes. */
+static const float *row_of(const lookup *from, int64_t token, int64_t width, float *scratch) {
     if (!from->ids) return NULL;
     const int64_t count = from->ids->dims[0] * from->ids->dims[1];
     int64_t id = id_at(from->ids, token % count);
     if (id < 0) id += from->rows;
-    return from->table + id * width;
+    if (scratch && from->scale) return dequantize_row(from, id, width, scratch);
+    return (const float *)from->table->data + id * width;
 }
 
 static bert_status check_ids(const lookup *from, const char *what, bert_error *error) {
@@ -58,21 +100,23 @@ static void add(const embedding_run *run, float *y, const float *a, const float 
 
 static void run_tokens(void *argument, int64_t task, int thread) {
     const embedding_run *run = argument;
-    const float *gamma = bert_cpu_input(run->call, BERT_EMBEDDING_GAMMA);
-    const float *beta = bert_cpu_input(run->call, BERT_EMBEDDING_BETA);
+    const bert_tensor *gamma = given(run->call, BERT_EMBEDDING_GAMMA);
     const int64_t last = (task + 1) * TASK_TOKENS, end = last < run->tokens ? last : run->tokens;
     for (int64_t token = task * TASK_TOKENS; token < end; token++) {
         float *y = (float *)run->call->outputs[0].data + token * run->width;
-        const float *word = row_of(&run->words, token, run->width);
-        const float *position = row_of(&run->positions, token, run->width);
-        const float *type = row_of(&run->types, token, run->width);
+        const float *rows[TABLES];
+        for (int i = 0; i < TABLES; i++) {
+            float *scratch = run->scratch ? run->scratch + (thread * TABLES + i) * run->width : NULL;
+            rows[i] = row_of(&run->tables[i], token, run->width, scratch);
+        }
+        const float *word = rows[0], *position = rows[1], *type = rows[2];
         if (gamma) {
             run->kernels->layer_norm(&(bert_layer_norm_args){.y = y,
                                                              .x = word,
                                                              .bias = type,
                                                              .skip = position,
-                                                             .gamma = gamma,
-                                                             .beta = beta,
+                                                             .gamma = gamma->data,
+                                                             .beta = run->call->inputs[BERT_EMBEDDING_BETA].data,
                                                              .rows = 1,
                                                              .n = run->width,
                                                              .epsilon = run->epsilon});
@@ -88,15 +132,16 @@ static bert_status run_embedding(const bert_kernel_call *call, bert_error *error
     const bert_tensor *y = &call->outputs[0];
     embedding_run run = {.call = call,
                          .kernels = bert_cpu_kernels_for(call),
-                         .words = lookup_of(call, BERT_EMBEDDING_WORD_IDS, BERT_EMBEDDING_WORD_TABLE),
-                         .positions = lookup_of(call, BERT_EMBEDDING_POSITION_IDS, BERT_EMBEDDING_POSITION_TABLE),
-                         .types = lookup_of(call, BERT_EMBEDDING_TYPE_IDS, BERT_EMBEDDING_TYPE_TABLE),
+                         .tables = {lookup_of(call, BERT_EMBEDDING_WORD_IDS),
+                                    lookup_of(call, BERT_EMBEDDING_POSITION_IDS),
+                                    lookup_of(call, BERT_EMBEDDING_TYPE_IDS)},
+                         .scratch = call->workspace,
                          .tokens = y->dims[0] * y->dims[1],
                          .width = y->dims[2],
-                         .epsilon = *(const float *)call->plan->state};
-    BERT_TRY(check_ids(&run.words, "token", error));
-    BERT_TRY(check_ids(&run.positions, "position", error));
-    BERT_TRY(check_ids(&run.types, "token type", error));
+                         .epsilon = ((const embedding_state *)call->plan->state)->epsilon};
+    BERT_TRY(check_ids(&run.tables[0], "token", error));
+    BERT_TRY(check_ids(&run.tables[1], "position", error));
+    BERT_TRY(check_ids(&run.tables[2], "token type", error));
     if (run.width == 0) return BERT_OK;
     bert_thread_pool_run(bert_cpu_threads_for(call), (run.tokens + TASK_TOKENS - 1) / TASK_TOKENS, run_tokens, &run);
     return BERT_OK;
@@ -108,21 +153,46 @@ static bool are_ids(const bert_op_node *node, int32_t input) {
     return dtype == BERT_INT32 || dtype == BERT_INT64;
 }
 
+/* float32, or bytes with a float32 scale; absent where its ids are. */
+static bool is_table(const bert_op_node *node, int32_t table) {
+    if (bert_cpu_has(node, BERT_EMBEDDING_SCALE(table))) return bert_cpu_is_float(node, BERT_EMBEDDING_SCALE(table));
+    return bert_cpu_float_or_absent(node, table);
+}
+
+static bool has_bytes(const bert_op_node *node) {
+    return bert_cpu_has(node, BERT_EMBEDDING_WORD_SCALE) || bert_cpu_has(node, BERT_EMBEDDING_POSITION_SCALE) ||
+           bert_cpu_has(node, BERT_EMBEDDING_TYPE_SCALE);
+}
+
+/* Three rows a thread, where there are bytes. */
+static bert_status plan_scratch(const bert_cpu_planner *planner) {
+    const bert_op_node *node = planner->node;
+    const size_t threads = (size_t)bert_thread_pool_threads(planner->context->threads);
+    size_t bytes;
+    if (!has_bytes(node)) return BERT_OK;
+    if (!bert_size_multiply((size_t)node->outputs[0].dims[2], TABLES * sizeof(float), &bytes) ||
+        !bert_size_multiply(bytes, threads, &planner->out->workspace_bytes))
+        return bert_cpu_leave(planner, "can't hold rows of this size");
+    return BERT_OK;
+}
+
 bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!are_ids(node, BERT_EMBEDDING_WORD_IDS) || !are_ids(node, BERT_EMBEDDING_POSITION_IDS) ||
         !are_ids(node, BERT_EMBEDDING_TYPE_IDS))
         return bert_cpu_leave(planner, "takes ids as int32 or int64");
-    if (!bert_cpu_is_float(node, BERT_EMBEDDING_WORD_TABLE) ||
-        !bert_cpu_float_or_absent(node, BERT_EMBEDDING_POSITION_TABLE) ||
-        !bert_cpu_float_or_absent(node, BERT_EMBEDDING_TYPE_TABLE) ||
-        !bert_cpu_float_or_absent(node, BERT_EMBEDDING_GAMMA) || !bert_cpu_float_or_absent(node, BERT_EMBEDDING_BETA))
-        return bert_cpu_leave(planner, "takes float32 tables");
+    if (!is_table(node, BERT_EMBEDDING_WORD_TABLE) || !is_table(node, BERT_EMBEDDING_POSITION_TABLE) ||
+        !is_table(node, BERT_EMBEDDING_TYPE_TABLE) || !bert_cpu_float_or_absent(node, BERT_EMBEDDING_GAMMA) ||
+        !bert_cpu_float_or_absent(node, BERT_EMBEDDING_BETA))
+        return bert_cpu_leave(planner, "takes tables of float32, or bytes with a float32 scale");
     planner->out->run = run_embedding;
     planner->out->kernel = "embedding/cpu";
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    void *state;
-    BERT_TRY(bert_cpu_new_state(planner, sizeof(float), &state));
-    *(float *)state = bert_cpu_float(node, "epsilon", 1e-12F);
+    BERT_TRY(plan_scratch(planner));
+    void *memory;
+    BERT_TRY(bert_cpu_new_state(planner, sizeof(embedding_state), &memory));
+    embedding_state *state = memory;
+    state->epsilon = bert_cpu_float(node, "epsilon", 1e-12F);
+    for (int32_t i = 0; i < BERT_EMBEDDING_INPUTS; i++) state->inputs |= (uint32_t)bert_cpu_has(node, i) << i;
     return BERT_OK;
 }

@@ -199,6 +199,46 @@ static void embedding_agrees_with_the_reference(void **state) {
     }
 }
 
+/* `variant`: bit 0 int8, 1 scales of rows, 2 of columns, 3 zero points, 4 a norm, 5 float types. */
+static void embedding_of_bytes_agrees_with_the_reference(void **state) {
+    enum { ROWS = 31, WIDTH = 48 };
+    static const int64_t words[] = {0, 5, 30, -1, 7, 7, 12, 3}, positions[] = {0, 1, 2, 3};
+    static unsigned char table[ROWS * WIDTH], zeros[ROWS * WIDTH];
+    for (int i = 0; i < ROWS * WIDTH; i++) {
+        table[i] = (unsigned char)(i * 37 + 11);
+        zeros[i] = (unsigned char)(i * 101 + 7);
+    }
+    for (int variant = 0; variant < 64; variant++) {
+        const bert_dtype type = variant & 1 ? BERT_INT8 : BERT_UINT8;
+        const int64_t rows = variant & 2 ? ROWS : 1, columns = variant & 4 ? WIDTH : 1;
+        const bool typed = variant & 32;
+        node_backend_threads(variant % 3 + 1);
+        node_case_begin(BERT_OP_BERTC_Embedding);
+        node_case_input(BERT_INT64, 2, DIMS(2, 4), words);
+        node_case_input(type, 2, DIMS(ROWS, WIDTH), table);
+        node_case_input(BERT_INT64, 2, DIMS(1, 4), positions);
+        node_case_input(type, 2, DIMS(ROWS, WIDTH), zeros);
+        for (int i = 0; i < 2 && !typed; i++) node_case_absent();
+        if (typed) node_case_input(BERT_INT64, 2, DIMS(1, 4), positions);
+        if (typed) node_case_input(BERT_FLOAT, 2, DIMS(4, WIDTH), data(5, 4 * WIDTH, 1.0F));
+        for (int i = 0; i < 2; i++) {
+            if (variant & 16)
+                node_case_input(BERT_FLOAT, 1, DIMS(WIDTH), data(2 + i, WIDTH, 1.0F));
+            else
+                node_case_absent();
+        }
+        for (int i = 0; i < 2; i++) {
+            node_case_input(BERT_FLOAT, 2, DIMS(rows, columns), data(i, rows * columns, 0.01F));
+            if (variant & 8)
+                node_case_input(type, 2, DIMS(rows, columns), zeros + 3 * i);
+            else
+                node_case_absent();
+        }
+        node_case_output(3, DIMS(2, 4, WIDTH));
+        node_case_compare(variant & 16 ? 1e-5F : 1e-6F);
+    }
+}
+
 static void an_id_outside_its_table_is_named(void **state) {
     static const int64_t words[] = {0, 1, 2, 3, 4, 31}, types[] = {0, 0, 2, 0, 0, 0};
     node_case_begin(BERT_OP_BERTC_Embedding);
@@ -411,6 +451,7 @@ int main(void) {
         cmocka_unit_test(products_of_a_file_agree_with_the_reference),
         cmocka_unit_test(normalizations_agree_with_the_reference),
         cmocka_unit_test(embedding_agrees_with_the_reference),
+        cmocka_unit_test(embedding_of_bytes_agrees_with_the_reference),
         cmocka_unit_test(an_id_outside_its_table_is_named),
         cmocka_unit_test(attention_agrees_with_the_reference),
         cmocka_unit_test(softmax_agrees_with_the_reference),

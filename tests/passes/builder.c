@@ -75,6 +75,10 @@ bert_value *bytes(builder *b, bert_dtype dtype, int32_t rank, const int64_t *dim
     return constant(b, dtype, rank, dims, numbers);
 }
 
+bert_value *integers(builder *b, int32_t rank, const int64_t *dims, const int32_t *numbers) {
+    return constant(b, BERT_INT32, rank, dims, numbers);
+}
+
 bert_value *scalar(builder *b, float number) {
     return constant(b, BERT_FLOAT, 0, NULL, &number);
 }

@@ -27,6 +27,8 @@ bert_value *weight(builder *b, int64_t rows, int64_t columns);
 bert_value *tensor(builder *b, int32_t rank, const int64_t *dims);
 /** A constant of an 8-bit type with any shape, at most 256 elements. */
 bert_value *bytes(builder *b, bert_dtype dtype, int32_t rank, const int64_t *dims);
+/** An int32 constant. */
+bert_value *integers(builder *b, int32_t rank, const int64_t *dims, const int32_t *numbers);
 bert_value *scalar(builder *b, float number);
 bert_value *boolean(builder *b, bool truth);
 /** int64: a vector, or with count -1 a scalar. */

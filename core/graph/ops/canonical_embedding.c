@@ -15,6 +15,41 @@ static bert_status check_length(const bert_inference *in, bert_dim tokens, bert_
                      tokens, positions);
 }
 
+/* The type that a table stands for: its own, or that of its scale. */
+static bert_dtype infer_float_type(const bert_inference *in, int32_t table) {
+    return bert_infer_input(in, BERT_EMBEDDING_SCALE(table)) ? bert_infer_dtype(in, BERT_EMBEDDING_SCALE(table))
+                                                             : bert_infer_dtype(in, table);
+}
+
+/* The scale and zero point of a table of bytes; none of any other. */
+static bert_status infer_scale(const bert_inference *in, int32_t table) {
+    const int32_t scale = BERT_EMBEDDING_SCALE(table), zero_point = BERT_EMBEDDING_ZERO_POINT(table);
+    if (!bert_infer_input(in, scale)) {
+        if (bert_infer_input(in, zero_point)) {
+            return bert_fail(in->error, BERT_INVALID_MODEL, "a zero point of Embedding is without its scale");
+        }
+        return bert_infer_type(in, table, BERT_TYPES_FLOAT);
+    }
+    BERT_TRY(bert_infer_type(in, table, BERT_TYPES_BYTE));
+    BERT_TRY(bert_infer_type(in, scale, BERT_TYPES_FLOAT));
+    BERT_TRY(bert_infer_same_type(in, table, zero_point));
+    for (int32_t i = scale; i <= zero_point; i++) {
+        BERT_TRY(bert_infer_rank(in, i, 2, 2));
+        if (bert_infer_shape(in, table)->rank == 2) {
+            BERT_TRY(bert_infer_broadcasts_to(in, i, bert_infer_shape(in, table)));
+        }
+    }
+    return BERT_OK;
+}
+
+/* What gamma and beta have, too. */
+static bert_status infer_agreement(const bert_inference *in, bert_dtype dtype) {
+    const bert_dtype words = infer_float_type(in, BERT_EMBEDDING_WORD_TABLE);
+    if (!dtype || !words || dtype == words) return BERT_OK;
+    return bert_fail(in->error, BERT_INVALID_MODEL, "Embedding adds %s to %s", bert_dtype_name(dtype),
+                     bert_dtype_name(words));
+}
+
 /* A table [V, K] and its ids, which are either both there or both absent. *width is what is known of K. */
 static bert_status infer_table(const bert_inference *in, int32_t ids, int32_t table, bert_dim *width) {
     if (!bert_infer_input(in, ids) != !bert_infer_input(in, table)) {
@@ -22,7 +57,8 @@ static bert_status infer_table(const bert_inference *in, int32_t ids, int32_t ta
                          ids, table);
     }
     BERT_TRY(bert_infer_type(in, ids, BERT_TYPES_INDEX));
-    BERT_TRY(bert_infer_same_type(in, BERT_EMBEDDING_WORD_TABLE, table));
+    BERT_TRY(infer_scale(in, table));
+    BERT_TRY(infer_agreement(in, infer_float_type(in, table)));
     BERT_TRY(bert_infer_rank(in, ids, 2, 2));
     BERT_TRY(bert_infer_rank(in, table, 2, 2));
     const bert_shape *word_ids = bert_infer_shape(in, BERT_EMBEDDING_WORD_IDS);
@@ -37,7 +73,6 @@ static bert_status infer_table(const bert_inference *in, int32_t ids, int32_t ta
 }
 
 bert_status bert_infer_embedding(const bert_inference *in) {
-    BERT_TRY(bert_infer_type(in, BERT_EMBEDDING_WORD_TABLE, BERT_TYPES_FLOAT));
     bert_dim width = bert_dim_fresh(in->symbols);
     for (int32_t i = BERT_EMBEDDING_WORD_IDS; i < BERT_EMBEDDING_GAMMA; i += 2) {
         BERT_TRY(infer_table(in, i, i + 1, &width));
@@ -46,7 +81,7 @@ bert_status bert_infer_embedding(const bert_inference *in) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "gamma and beta of Embedding go together");
     }
     for (int32_t i = BERT_EMBEDDING_GAMMA; i <= BERT_EMBEDDING_BETA; i++) {
-        BERT_TRY(bert_infer_same_type(in, BERT_EMBEDDING_WORD_TABLE, i));
+        BERT_TRY(infer_agreement(in, bert_infer_dtype(in, i)));
         BERT_TRY(bert_infer_rank(in, i, 1, 1));
         if (bert_infer_shape(in, i)->rank != 1) continue;
         BERT_TRY(bert_infer_equal(in, width, bert_infer_shape(in, i)->dims[0],
@@ -54,8 +89,26 @@ bert_status bert_infer_embedding(const bert_inference *in) {
     }
     bert_shape shape = *bert_infer_shape(in, BERT_EMBEDDING_WORD_IDS);
     if (shape.rank == 2) BERT_TRY(bert_shape_append(in, &shape, width));
-    bert_infer_give(in, 0, bert_infer_dtype(in, BERT_EMBEDDING_WORD_TABLE), &shape);
+    bert_infer_give(in, 0, infer_float_type(in, BERT_EMBEDDING_WORD_TABLE), &shape);
     return BERT_OK;
+}
+
+/* Element (row, column) of a matrix that broadcasts. */
+static int64_t broadcast_at(const bert_tensor *tensor, int64_t row, int64_t column) {
+    return (tensor->dims[0] == 1 ? 0 : row) * tensor->dims[1] + (tensor->dims[1] == 1 ? 0 : column);
+}
+
+/* Element (row, column) of a table, in float where it is bytes. */
+static double element_of(const bert_reference_call *call, int32_t input, int64_t row, int64_t column) {
+    const bert_tensor *table = &call->inputs[input];
+    const bert_tensor *scale = bert_call_input(call, BERT_EMBEDDING_SCALE(input));
+    const bert_tensor *zero = bert_call_input(call, BERT_EMBEDDING_ZERO_POINT(input));
+    const int64_t at = row * table->dims[1] + column;
+    if (!scale) return bert_load(table, at);
+    const bert_integer shift = zero ? bert_load_integer(zero, broadcast_at(zero, row, column)) : 0;
+    const double difference = (double)(int64_t)(bert_load_integer(table, at) - shift);
+    const double product = difference * bert_load(scale, broadcast_at(scale, row, column));
+    return scale->dtype == BERT_DOUBLE ? product : (double)(float)product;
 }
 
 /* Adds the row that the id for position (i, j) names. */
@@ -74,7 +127,7 @@ static bert_status add_table_row(const bert_reference_call *call, int32_t input,
                          names[input], id, i, j, rows);
     }
     if (id < 0) id += rows;
-    for (int64_t k = 0; k < width; k++) sum[k] += bert_load(table, id * width + k);
+    for (int64_t k = 0; k < width; k++) sum[k] += element_of(call, input + 1, id, k);
     return BERT_OK;
 }
 
