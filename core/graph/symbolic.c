@@ -242,6 +242,11 @@ bert_dim bert_dim_named(bert_symbols *symbols, const char *name) {
     return add_symbol(symbols, added, symbols->by_name, copy, length);
 }
 
+const char *bert_dim_name(const bert_symbols *symbols, bert_dim dim) {
+    const symbol *s = symbol_of(symbols, dim);
+    return s ? s->name : NULL;
+}
+
 /* The symbol for an operation that is not a polynomial; the same for the same operands. */
 static bert_dim derived(bert_symbols *symbols, symbol_kind kind, bert_dim a, bert_dim b, bool nonnegative) {
     operation key = {.kind = kind, .a = a, .b = b};

@@ -6,29 +6,14 @@
 
 #include <string.h>
 
-/* The name of a dimension that is just a name; *out NULL for a number, an expression, or what has none. */
-static bool find_dim_name(bert_model *model, bert_dim dim, const char **out) {
-    char text[256];
-    *out = NULL;
-    if (bert_dim_known(dim)) return true;
-    bert_dim_format(model->graph->symbols, dim, text, sizeof text);
-    if (bert_dim_named(model->graph->symbols, text) != dim) return true;
-    *out = bert_arena_string(&model->arena, text, strlen(text));
-    return *out != NULL;
-}
-
-static bert_status describe(bert_model *model, const char *name, const bert_value *value, bert_model_tensor *out,
-                            bert_error *error) {
+static void describe(const bert_model *model, const char *name, const bert_value *value, bert_model_tensor *out) {
     const bert_value_info *info = &value->info;
     *out = (bert_model_tensor){
         .name = name, .dtype = info->dtype, .rank = info->shape.rank, .optional = value->input_default != NULL};
     for (int32_t i = 0; i < info->shape.rank; i++) {
         out->dims[i] = bert_dim_known(info->shape.dims[i]) ? info->shape.dims[i] : -1;
-        if (!find_dim_name(model, info->shape.dims[i], &out->dim_names[i])) {
-            return bert_fail_memory(error, sizeof *out, "the model's inputs and outputs");
-        }
+        out->dim_names[i] = bert_dim_name(model->graph->symbols, info->shape.dims[i]);
     }
-    return BERT_OK;
 }
 
 static bert_status describe_inputs_and_outputs(bert_model *model, bert_error *error) {
@@ -39,22 +24,21 @@ static bert_status describe_inputs_and_outputs(bert_model *model, bert_error *er
         return bert_fail_memory(error, sizeof(bert_model_tensor), "the model's inputs and outputs");
     }
     for (int32_t i = 0; i < graph->input_count; i++) {
-        BERT_TRY(describe(model, graph->inputs[i]->name, graph->inputs[i], &model->inputs[i], error));
+        describe(model, graph->inputs[i]->name, graph->inputs[i], &model->inputs[i]);
     }
     for (int32_t i = 0; i < graph->output_count; i++) {
-        BERT_TRY(describe(model, graph->output_names[i], graph->outputs[i], &model->outputs[i], error));
+        describe(model, graph->output_names[i], graph->outputs[i], &model->outputs[i]);
     }
     return BERT_OK;
 }
 
 /* What a file does not say of its outputs, inference does. */
-static bert_status complete_outputs(bert_model *model, bert_error *error) {
+static void complete_outputs(bert_model *model) {
     for (int32_t i = 0; i < model->graph->output_count; i++) {
         bert_model_tensor *output = &model->outputs[i];
         if (output->dtype != BERT_DTYPE_UNDEFINED && output->rank >= 0) continue;
-        BERT_TRY(describe(model, output->name, model->graph->outputs[i], output, error));
+        describe(model, output->name, model->graph->outputs[i], output);
     }
-    return BERT_OK;
 }
 
 /* Inference and passes look at weights; until they are prepared none needs to be resident. */
@@ -76,7 +60,7 @@ static bert_status build(bert_model *model, const bert_model_source *source, con
     if (model->promoted) BERT_TRY(bert_promote_to_double(model->graph, error));
     BERT_TRY(describe_inputs_and_outputs(model, error));
     BERT_TRY(bert_infer_graph(model->graph, error));
-    BERT_TRY(complete_outputs(model, error));
+    complete_outputs(model);
     if (!model->promoted && !options->no_passes) {
         BERT_TRY(model->composition->run_passes(model->graph, &model->log, &model->pass_report, error));
     }
