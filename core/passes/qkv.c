@@ -1,6 +1,6 @@
 /*
- * Three Linears, or three QuantizedLinears, of one input whose results are query, key and value of one Attention: one
- * Linear, packed.
+ * Query, key and value of an Attention, packed: three Linears, or three QuantizedLinears, of one input become one, and
+ * what is split into three equal parts along its last dimension is read whole.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -87,17 +87,20 @@ static bert_status build_linear(bert_pass_context *context, bert_node *attention
     return BERT_OK;
 }
 
-static bert_status visit(bert_pass_context *context, bert_node *node) {
-    if (!bert_node_is(node, BERT_OP_BERTC_Attention) || BERT_NODE_INT(node, "packed", 0)) return BERT_OK;
-    bert_node *parts[3];
+/* What a Split cuts into the attention's query, key and value, one behind the other; NULL: nothing does. */
+static bert_node *split_of(const bert_node *attention) {
+    bert_node *split = attention->inputs[0] ? attention->inputs[0]->producer : NULL;
+    if (!bert_node_is(split, BERT_OP_Split) || split->block != attention->block || split->output_count != 3)
+        return NULL;
     for (int p = 0; p < 3; p++) {
-        parts[p] = part(node->inputs[p], node);
-        if (parts[p] && alike(parts[0], parts[p])) continue;
-        bert_pass_missed(context, node, "its query, key and value are not plain Linears of one input");
-        return BERT_OK;
+        if (attention->inputs[p] != split->outputs[p] || !bert_same_shape(split->outputs[0], split->outputs[p]))
+            return NULL;
     }
-    bert_value *packed = NULL;
-    BERT_TRY(build_linear(context, node, parts, &packed));
+    int32_t rank = bert_value_rank(split->inputs[0]);
+    return rank == 3 && bert_axis_from_front(BERT_NODE_INT(split, "axis", 0), rank) == 2 ? split : NULL;
+}
+
+static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_value *packed, bert_node *split) {
     bert_value *inputs[BERT_ATTENTION_MASK + 1] = {[BERT_ATTENTION_Q] = packed,
                                                    [BERT_ATTENTION_BIAS] = bert_node_in(node, BERT_ATTENTION_BIAS),
                                                    [BERT_ATTENTION_MASK] = bert_node_in(node, BERT_ATTENTION_MASK)};
@@ -108,6 +111,7 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
                                    BERT_FLOAT_ATTRIBUTE("mask_value", BERT_NODE_FLOAT(node, "mask_value", -INFINITY))};
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
+    if (split) bert_pattern_add_shared(&pattern, split);
     return bert_pattern_replace(&pattern,
                                 &(bert_node_spec){.op = node->op,
                                                   .opset = 1,
@@ -118,6 +122,21 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);
+}
+
+static bert_status visit(bert_pass_context *context, bert_node *node) {
+    if (!bert_node_is(node, BERT_OP_BERTC_Attention) || BERT_NODE_INT(node, "packed", 0)) return BERT_OK;
+    bert_node *split = split_of(node), *parts[3];
+    if (split) return rewrite(context, node, split->inputs[0], split);
+    for (int p = 0; p < 3; p++) {
+        parts[p] = part(node->inputs[p], node);
+        if (parts[p] && alike(parts[0], parts[p])) continue;
+        bert_pass_missed(context, node, "its query, key and value are not plain Linears of one input");
+        return BERT_OK;
+    }
+    bert_value *packed = NULL;
+    BERT_TRY(build_linear(context, node, parts, &packed));
+    return rewrite(context, node, packed, NULL);
 }
 
 bert_status bert_pass_qkv(bert_pass_context *context) {

@@ -262,6 +262,48 @@ static void three_projections_of_one_input_are_packed(void **state) {
     finish(&b);
 }
 
+/* Attention over what a Split cuts along the last dimension; `swapped`: into key, query and value. */
+static bert_value *over_split(builder *b, bool swapped) {
+    bert_value *x = input(b, "x", BERT_FLOAT, "batch sequence 192"), *parts[3];
+    for (int p = 0; p < 3; p++) assert_int_equal(bert_graph_add_value(b->graph, NULL, &parts[p], NULL), BERT_OK);
+    bert_attribute along = BERT_INT_ATTRIBUTE("axis", -1);
+    const bert_node_spec spec = {.op = bert_op_get(BERT_OP_Split),
+                                 .opset = 13,
+                                 .inputs = &x,
+                                 .input_count = 1,
+                                 .outputs = parts,
+                                 .output_count = 3,
+                                 .attributes = &along,
+                                 .attribute_count = 1};
+    bert_node *split = NULL;
+    assert_int_equal(bert_graph_add_node(&b->graph->body, NULL, &spec, &split, NULL), BERT_OK);
+    assert_int_equal(bert_infer_node(b->graph, split, NULL), BERT_OK);
+    bert_value *q = parts[swapped], *k = parts[!swapped];
+    bert_value *scores = OP(b, MatMul, heads_of(b, q), transpose(b, RESHAPE(b, k, 0, 0, HEADS, SIZE), 0, 2, 3, 1));
+    return put_back(b, OP(b, MatMul, OP(b, Softmax, scores), heads_of(b, parts[2])), (spelling){0});
+}
+
+static void what_is_split_into_query_key_and_value_is_packed(void **state) {
+    builder b = start(17);
+    bert_value *result = over_split(&b, false);
+    run_to_qkv(&b, result);
+    assert_int_equal(count_all(&b), 1);
+    bert_node *attention = only(&b, BERT_OP_BERTC_Attention);
+    assert_int_equal(BERT_NODE_INT(attention, "packed", 0), 1);
+    assert_string_equal(attention->inputs[BERT_ATTENTION_Q]->name, "x");
+    assert_null(attention->inputs[BERT_ATTENTION_K]);
+    finish(&b);
+}
+
+static void another_order_of_the_parts_is_not_packed(void **state) {
+    builder b = start(17);
+    bert_value *result = over_split(&b, true);
+    run_to_qkv(&b, result);
+    assert_int_equal(BERT_NODE_INT(only(&b, BERT_OP_BERTC_Attention), "packed", 0), 0);
+    assert_int_equal(count_nodes(&b, BERT_OP_Split), 1);
+    finish(&b);
+}
+
 static void a_projection_that_leaves_the_graph_is_not_packed(void **state) {
     builder b = start(17);
     attention_values v = spell(&b, (spelling){0});
@@ -336,6 +378,8 @@ int main(void) {
         cmocka_unit_test(probabilities_and_scores_that_leave_the_graph_keep_it_plain),
         cmocka_unit_test(a_mask_that_does_not_broadcast_for_certain_is_left_alone),
         cmocka_unit_test(three_projections_of_one_input_are_packed),
+        cmocka_unit_test(what_is_split_into_query_key_and_value_is_packed),
+        cmocka_unit_test(another_order_of_the_parts_is_not_packed),
         cmocka_unit_test(a_projection_that_leaves_the_graph_is_not_packed),
         cmocka_unit_test(an_expanded_mask_is_narrowed),
         cmocka_unit_test(a_condition_that_always_holds_goes),
