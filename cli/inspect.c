@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "core/base/error.h"
 #include "core/runtime/model.h"
+#include "onnx_loader/save.h"
 #include "pipelines/model_files.h"
 
 #include <stdlib.h>
@@ -20,6 +21,8 @@ typedef struct inspect_options {
     bert_dimensions dimensions;
     bool passes;
     int format;
+    const char *save_optimized;
+    bool external_data;
 } inspect_options;
 
 /* The plan for the shapes that were asked for. */
@@ -83,6 +86,10 @@ static bert_status inspect(const inspect_options *options, const char *model, be
         inspection.report = bert_model_pass_report(engine.model);
         status = bert_inspection_count(&inspection, &arena, error);
     }
+    if (status == BERT_OK && options->save_optimized) {
+        const bert_onnx_save_options save_options = {.external_data = options->external_data};
+        status = bert_onnx_save(inspection.graph, options->save_optimized, &save_options, error);
+    }
     if (status == BERT_OK && options->shapes.count) status = bind(options, &engine, &inspection, error);
     if (status == BERT_OK) status = show(options, &inspection, error);
     bert_engine_close(&engine);
@@ -106,6 +113,15 @@ static int parse_and_inspect(int argc, char **argv, inspect_options *options) {
          .value = &options->shapes,
          .argument = "NAME=N[,...]",
          .help = "also the plan and memory for these sizes of symbolic\ndimensions: batch=2,sequence=16"},
+        {.name = "save-optimized",
+         .kind = BERT_OPTION_STRING,
+         .value = &options->save_optimized,
+         .argument = "FILE",
+         .help =
+             "write the rewritten graph as a .onnx file: what was\nrewritten is a function, of ONNX's own operators"},
+        {.name = "external-data",
+         .value = &options->external_data,
+         .help = "with --save-optimized: weights in FILE.data (beyond\n2 GiB they always are)"},
     };
     const bert_usage usage = {
         .synopsis = "bertc inspect MODEL [OPTION ...]",

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Holds what `bertc inspect --save-optimized` writes against ONNX Runtime, case by case.
+
+    pip install -r tests/tools/requirements.txt
+    python tests/tools/saved_parity.py build/release/cli/bertc                # the cases of tests/data/graphs, the bundled models
+    python tests/tools/saved_parity.py build/release/cli/bertc FOLDER ...     # other cases: folders with model.onnx and test_data_set_*
+
+For every case: the saved file, run by ONNX Runtime, gives the outputs of the case within its tolerance (tolerances.txt
+beside it), with weights in the file and outside of it; bert.c loads the saved file again, reaches the same operators as from
+the original, and passes the case with it. Without passes the saved file is the graph as it was: it has to pass as well.
+Exits with 1 when one does not.
+"""
+
+import argparse
+import fnmatch
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def ort_session(path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def tensors(folder, kind):
+    """Tensors input_0.pb, input_1.pb ... by name."""
+    found = {}
+    for index in range(len(glob.glob(os.path.join(glob.escape(folder), f"{kind}_*.pb")))):
+        proto = onnx.TensorProto()
+        with open(os.path.join(folder, f"{kind}_{index}.pb"), "rb") as file:
+            proto.ParseFromString(file.read())
+        found[proto.name] = numpy_helper.to_array(proto)
+    return found
+
+
+def tolerance(case):
+    """rtol and atol, by the first pattern in tolerances.txt that fits."""
+    path = os.path.join(os.path.dirname(case), "tolerances.txt")
+    for line in open(path) if os.path.exists(path) else []:
+        columns = line.split("#")[0].split()
+        if columns and fnmatch.fnmatch(os.path.basename(case), columns[0]):
+            return float(columns[1]), float(columns[2])
+    return 1e-3, 1e-4
+
+
+def bertc(arguments):
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stdout, done.stderr.strip()
+
+
+def operators(program, model):
+    code, out, error = bertc([program, "inspect", model, "--format", "json"])
+    if code:
+        raise ValueError(error)
+    return sorted((op["domain"], op["op"], op["count"]) for op in json.loads(out)["ops"])
+
+
+def check_outputs(session, case):
+    rtol, atol = tolerance(case)
+    worst = 0.0
+    for data_set in sorted(glob.glob(os.path.join(glob.escape(case), "test_data_set_*"))):
+        feeds = tensors(data_set, "input")
+        expected = tensors(data_set, "output")
+        wanted = {i.name for i in session.get_inputs()}
+        got = session.run(list(expected), {name: value for name, value in feeds.items() if name in wanted})
+        for (name, values), result in zip(expected.items(), got):
+            if result.shape != values.shape or result.dtype != values.dtype:
+                raise ValueError(f"{name} is {result.dtype}{result.shape} and not {values.dtype}{values.shape}")
+            if not np.allclose(result, values, rtol=rtol, atol=atol):
+                raise ValueError(f"{name} is off by {np.max(np.abs(result - values)):.2e}")
+            if values.size and values.dtype.kind == "f":
+                worst = max(worst, float(np.max(np.abs(result.astype(np.float64) - values))))
+    return worst
+
+
+def check(program, case, folder, options):
+    model = os.path.join(case, "model.onnx")
+    saved_case = os.path.join(folder, os.path.basename(case))
+    shutil.rmtree(saved_case, ignore_errors=True)
+    os.makedirs(saved_case)
+    for data_set in glob.glob(os.path.join(glob.escape(case), "test_data_set_*")):
+        os.symlink(os.path.abspath(data_set), os.path.join(saved_case, os.path.basename(data_set)))
+    saved = os.path.join(saved_case, "model.onnx")
+    code, _, error = bertc([program, "inspect", model, "--save-optimized", saved, *options])
+    if code:
+        raise ValueError(error)
+    worst = check_outputs(ort_session(saved), case)
+    if "--no-passes" not in options and operators(program, saved) != operators(program, model):
+        raise ValueError(f"loaded again it has {operators(program, saved)} and not {operators(program, model)}")
+    rtol, atol = tolerance(case)
+    code, out, error = bertc([program, "verify", saved_case, "--rtol", str(rtol), "--atol", str(atol)])
+    if code:
+        raise ValueError(f"bertc verify: {out.splitlines()[0]}")
+    return worst
+
+
+def sentiment_case(name, folder):
+    """A bundled model as a case, with ONNX Runtime's own outputs."""
+    case = os.path.join(folder, "originals", name)
+    data_set = os.path.join(case, "test_data_set_0")
+    os.makedirs(data_set)
+    source = os.path.join(ROOT, "models", "zh-sentiment", f"{name}.onnx")
+    os.symlink(source, os.path.join(case, "model.onnx"))
+    session = ort_session(source)
+    random = np.random.default_rng(3)
+    ids = random.integers(1, 4821, (3, 21))
+    feeds = {"input_ids": ids, "attention_mask": (np.arange(21) < np.array([[21], [9], [14]])).astype(np.int64),
+             "token_type_ids": np.zeros_like(ids)}
+    outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds)))
+    for kind, named in (("input", feeds), ("output", outputs)):
+        for index, (tensor, values) in enumerate(named.items()):
+            with open(os.path.join(data_set, f"{kind}_{index}.pb"), "wb") as file:
+                file.write(numpy_helper.from_array(values, tensor).SerializeToString())
+    return case
+
+
+def find_cases(folders):
+    for folder in folders:
+        if os.path.exists(os.path.join(folder, "model.onnx")):
+            yield folder
+        else:
+            for model in sorted(glob.glob(os.path.join(glob.escape(folder), "*", "model.onnx"))):
+                yield os.path.dirname(model)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("bertc")
+    p.add_argument("folders", nargs="*")
+    a = p.parse_args()
+    failures = passed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        cases = list(find_cases(a.folders or [os.path.join(ROOT, "tests", "data", "graphs")]))
+        if not a.folders:
+            with open(os.path.join(folder, "tolerances.txt"), "w") as file:
+                file.write("*quantized 0 2e-2\n")
+            os.makedirs(os.path.join(folder, "originals"))
+            shutil.copy(os.path.join(folder, "tolerances.txt"), os.path.join(folder, "originals", "tolerances.txt"))
+            cases += [sentiment_case(n, folder) for n in ("model", "model-optimized", "model-optimized-quantized")]
+        if not cases:
+            sys.exit("there is no case")
+        for case in cases:
+            for options in ([], ["--external-data"], ["--no-passes"]):
+                name = " ".join([os.path.basename(case), *options])
+                try:
+                    print(f"ok    {name}  worst error {check(a.bertc, case, folder, options):.2e}", flush=True)
+                    passed += 1
+                except Exception as reason:  # whatever ONNX Runtime throws is an answer
+                    print(f"FAIL  {name}  {reason}", flush=True)
+                    failures += 1
+    print(f"{passed} passed, {failures} failed")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
