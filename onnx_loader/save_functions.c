@@ -14,16 +14,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_INPUTS = 20, MOST_OUTPUTS = 3, MOST_ATTRIBUTES = 4 };
+enum { MOST_INPUTS = 24, MOST_OUTPUTS = 3, MOST_ATTRIBUTES = 4 };
 
 /* A call, and the function that it calls: the same inputs, outputs and attributes by their names inside and outside. */
 typedef struct call {
     bert_onnx_saver *saver;
     const bert_node *node;
-    char name[128];
+    char name[192];
     bert_dtype dtype; /* of the floats */
     const char *inner_inputs[MOST_INPUTS], *inputs[MOST_INPUTS];
     size_t input_count;
+    size_t inputs_of_node; /* that were given */
     const char *inner_outputs[MOST_OUTPUTS], *outputs[MOST_OUTPUTS];
     size_t output_count;
     const char *attributes[MOST_ATTRIBUTES];
@@ -54,6 +55,7 @@ static const char *give_text(call *c, const char *inner, const char *outer) {
 
 static const char *give(call *c, const char *inner, int32_t index) {
     const bert_value *value = input_of(c->node, index);
+    c->inputs_of_node += value != NULL;
     return value ? give_text(c, inner, bert_onnx_save_name(c->saver, value)) : NULL;
 }
 
@@ -207,6 +209,10 @@ static bert_status add_function(call *c, bert_error *error) {
 static bert_status finish(call *c, bert_onnx_nodes *nodes, bert_status (*body)(call *c, bert_error *error),
                           bert_error *error) {
     bert_onnx_saver *saver = c->saver;
+    size_t present = 0;
+    for (int32_t i = 0; i < c->node->input_count; i++) present += c->node->inputs[i] != NULL;
+    if (c->inputs_of_node != present)
+        return bert_fail(error, BERT_UNSUPPORTED, "not all of its inputs have a spelling");
     const BertOnnx__FunctionProto *known = bert_hash_get(saver->functions_by_name, c->name, strlen(c->name));
     if (!known) {
         BERT_TRY(body(c, error));
@@ -522,6 +528,7 @@ static bert_status save_attention(bert_onnx_saver *saver, const bert_node *node,
     }
     for (int p = 0; p < 3 && !packed; p++) {
         if (parts) {
+            c.inputs_of_node += p == 0;
             give_text(&c, inner[p], parts->names[p]);
         } else {
             give(&c, inner[p], p);
@@ -552,22 +559,54 @@ static const char *normalize(call *c, const char *x, const char *beta) {
     return "y";
 }
 
-static const char *lookup(call *c, const char *what, const char *sum) {
-    const char *rows =
-        step(c, "Gather", bert_onnx_save_format(c->saver, "%s_rows", what),
-             bert_onnx_save_format(c->saver, "%s_table", what), bert_onnx_save_format(c->saver, "%s_ids", what));
-    return sum ? step(c, "Add", bert_onnx_save_format(c->saver, "with_%s", what), sum, rows) : rows;
+/* One of the tables: what its inputs are called, and where it stands among the node's. */
+typedef struct table {
+    const char *name;
+    int32_t ids, rows;
+} table;
+
+static const table tables[] = {{"word", BERT_EMBEDDING_WORD_IDS, BERT_EMBEDDING_WORD_TABLE},
+                               {"type", BERT_EMBEDDING_TYPE_IDS, BERT_EMBEDDING_TYPE_TABLE},
+                               {"position", BERT_EMBEDDING_POSITION_IDS, BERT_EMBEDDING_POSITION_TABLE}};
+enum { TABLES = sizeof tables / sizeof tables[0] };
+
+static const char *table_text(call *c, const table *t, const char *what) {
+    return bert_onnx_save_format(c->saver, "%s_%s", t->name, what);
+}
+
+/* The table as floats. */
+static const char *float_table(call *c, const table *t) {
+    const char *rows = table_text(c, t, "table");
+    if (!input_of(c->node, BERT_EMBEDDING_SCALE(t->rows))) return rows;
+    rows = cast_to(c, c->dtype, table_text(c, t, "cast"), rows);
+    if (input_of(c->node, BERT_EMBEDDING_ZERO_POINT(t->rows))) {
+        const char *zero = cast_to(c, c->dtype, table_text(c, t, "zero_cast"), table_text(c, t, "zero_point"));
+        rows = step(c, "Sub", table_text(c, t, "centered"), rows, zero);
+    }
+    return step(c, "Mul", table_text(c, t, "floats"), rows, table_text(c, t, "scale"));
 }
 
 static bert_status embedding_body(call *c, bert_error *error) {
-    const char *sum = lookup(c, "word", NULL);
-    if (input_of(c->node, BERT_EMBEDDING_TYPE_IDS)) sum = lookup(c, "type", sum);
-    if (input_of(c->node, BERT_EMBEDDING_POSITION_IDS)) sum = lookup(c, "position", sum);
+    const char *sum = NULL;
+    for (int i = 0; i < TABLES; i++) {
+        const table *t = &tables[i];
+        if (!input_of(c->node, t->ids)) continue;
+        const char *rows = step(c, "Gather", table_text(c, t, "rows"), float_table(c, t), table_text(c, t, "ids"));
+        sum = sum ? step(c, "Add", table_text(c, t, "sum"), sum, rows) : rows;
+    }
     if (input_of(c->node, BERT_EMBEDDING_GAMMA)) {
         sum = normalize(c, sum, input_of(c->node, BERT_EMBEDDING_BETA) ? "beta" : NULL);
     }
     c->inner_outputs[0] = sum;
     return BERT_OK;
+}
+
+static void give_table(call *c, const table *t) {
+    if (!give(c, table_text(c, t, "ids"), t->ids)) return;
+    give(c, table_text(c, t, "table"), t->rows);
+    bool bytes = give(c, table_text(c, t, "scale"), BERT_EMBEDDING_SCALE(t->rows)) != NULL;
+    bool centered = give(c, table_text(c, t, "zero_point"), BERT_EMBEDDING_ZERO_POINT(t->rows)) != NULL;
+    extend_name(c, "_%s%s%s", t->name, bytes ? "_bytes" : "", centered ? "_zero_point" : "");
 }
 
 static bert_status save_embedding(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
@@ -576,17 +615,14 @@ static bert_status save_embedding(bert_onnx_saver *saver, const bert_node *node,
     call c;
     begin(&c, saver, node, "Embedding", BERT_EMBEDDING_WORD_TABLE);
     BERT_TRY(check_attributes(node, known, error));
-    give(&c, "word_ids", BERT_EMBEDDING_WORD_IDS);
-    give(&c, "word_table", BERT_EMBEDDING_WORD_TABLE);
-    if (give(&c, "position_ids", BERT_EMBEDDING_POSITION_IDS)) extend_name(&c, "_positions");
-    give(&c, "position_table", BERT_EMBEDDING_POSITION_TABLE);
-    if (give(&c, "type_ids", BERT_EMBEDDING_TYPE_IDS)) extend_name(&c, "_types");
-    give(&c, "type_table", BERT_EMBEDDING_TYPE_TABLE);
+    c.dtype = node->outputs[0]->info.dtype;
+    for (int i = 0; i < TABLES; i++) give_table(&c, &tables[i]);
     if (give(&c, "gamma", BERT_EMBEDDING_GAMMA)) {
         extend_name(&c, "_normalized");
         give_number(&c, "epsilon", BERT_NODE_FLOAT(node, "epsilon", 1e-5F));
         if (!give(&c, "beta", BERT_EMBEDDING_BETA)) extend_name(&c, "_no_beta");
     }
+    name_type(&c);
     give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));
     return finish(&c, nodes, embedding_body, error);
 }
