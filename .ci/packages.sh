@@ -16,7 +16,10 @@ missing_packages() {
           pkg-config --exists "${module%%:*}" 2>/dev/null || echo "${module##*:}"
         done
         ;;
-      test) pkg-config --exists cmocka 2>/dev/null || echo libcmocka-dev ;;
+      test)
+        pkg-config --exists cmocka 2>/dev/null || echo libcmocka-dev
+        command -v c++ >/dev/null || echo g++
+        ;;
       python) python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv ;;
       lint)
         command -v clang-format-14 >/dev/null || command -v clang-format >/dev/null || echo clang-format

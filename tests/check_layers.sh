@@ -16,11 +16,12 @@ core/runtime/.*      core/(include|base|graph)/.*
 onnx_loader/.*       core/(include|base|graph)/.*|core/runtime/composition[.]h
 tokenizer/.*         core/(include|base)/.*
 cpu/.*               core/(include|base)/.*|core/graph/(canonical|op)[.]h
+cuda/.*              core/include/.*|core/graph/(canonical|op)[.]h
 pipelines/.*         core/(include|base|graph|runtime)/.*|tokenizer/.*
 cli/.*               (core|onnx_loader|tokenizer|pipelines)/.*
 '
 
-mapfile -t files < <(find core onnx_loader tokenizer cpu cuda pipelines cli -name '*.[ch]' 2>/dev/null | sort)
+mapfile -t files < <(find core onnx_loader tokenizer cpu cuda pipelines cli '(' -name '*.[ch]' -o -name '*.cu' ')' 2>/dev/null | sort)
 awk -v rules="$rules" '
   # A top-level folder, in core the folder below.
   function layer(path, parts) {

@@ -1,0 +1,91 @@
+# The CUDA toolkit and the emulator.
+#
+#   BERT_CUDA       AUTO: build libbertc_cuda.so where a CUDA toolkit 12 or 13 is found; ON: require it; OFF: leave it out.
+#   BERT_CUDA_HERE  set: the toolkit is there.
+#   BERT_CUDA_EMULATOR_HERE  set: kernels can be compiled for the CPU, by a C++ compiler (GCC or Clang).
+set(BERT_CUDA AUTO CACHE STRING "Build the CUDA provider: AUTO, ON or OFF")
+set_property(CACHE BERT_CUDA PROPERTY STRINGS AUTO ON OFF)
+if(NOT BERT_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "BERT_CUDA is ${BERT_CUDA}; it takes AUTO, ON or OFF")
+endif()
+include(CheckLanguage)
+
+# The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
+set(BERT_CUDA_OPS bias_activation embedding layer_norm)
+
+# Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 89-real 90-real 90-virtual)
+endif()
+
+# One step: finds nvcc, also where toolkits install themselves without a place in PATH.
+function(bert_find_cuda reason)
+  set(${reason} "" PARENT_SCOPE)
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(BERT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+    if(NOT BERT_NVCC)
+      set(${reason} "nvcc is not here" PARENT_SCOPE)
+      return()
+    endif()
+    set(CMAKE_CUDA_COMPILER ${BERT_NVCC} PARENT_SCOPE)
+    set(CMAKE_CUDA_COMPILER ${BERT_NVCC})
+  endif()
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE version ERROR_QUIET)
+  if(NOT version MATCHES "release ([0-9]+)[.]([0-9]+)" OR CMAKE_MATCH_1 LESS 12)
+    set(${reason} "${CMAKE_CUDA_COMPILER} is not of CUDA 12 or later" PARENT_SCOPE)
+  endif()
+endfunction()
+
+if(BERT_CUDA STREQUAL AUTO AND (BERT_SANITIZE OR BERT_FUZZ))
+  message(STATUS "No CUDA provider: it gains nothing from sanitizers (BERT_CUDA=ON builds it all the same)")
+elseif(NOT BERT_CUDA STREQUAL OFF)
+  bert_find_cuda(bert_no_cuda)
+  check_language(CXX)
+  if(NOT bert_no_cuda AND NOT CMAKE_CXX_COMPILER)
+    set(bert_no_cuda "nvcc needs a C++ compiler, and none is here")
+  endif()
+  if(bert_no_cuda AND BERT_CUDA STREQUAL ON)
+    message(FATAL_ERROR "BERT_CUDA is ON, but ${bert_no_cuda}")
+  elseif(bert_no_cuda)
+    message(STATUS "No CUDA provider: ${bert_no_cuda}")
+  else()
+    enable_language(CXX)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(BERT_CUDA_HERE ON)
+    message(STATUS "CUDA provider: with CUDA ${CMAKE_CUDA_COMPILER_VERSION}")
+  endif()
+endif()
+
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+
+# Sanitizers watch memory and stacks too, and get in the way of the emulator's own.
+if(BERT_BUILD_TESTS AND BERT_SANITIZE)
+  message(STATUS "No tests of CUDA kernels: the emulator does not run under sanitizers")
+elseif(BERT_BUILD_TESTS)
+  check_language(CXX)
+  if(CMAKE_CXX_COMPILER)
+    enable_language(CXX)
+    set(BERT_CUDA_EMULATOR_HERE ON)
+  else()
+    message(STATUS "No tests of CUDA kernels: the emulator needs a C++ compiler (Debian: g++)")
+  endif()
+endif()
+
+# bert_emulated_kernels(NAME SOURCES file.cu ...): .cu files compiled for the CPU, each memory access shown to the emulator.
+# Optimized a little, for speed, and still a pleasure in a debugger.
+function(bert_emulated_kernels name)
+  cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
+  set_source_files_properties(${arg_SOURCES} PROPERTIES LANGUAGE CXX)
+  add_library(${name} OBJECT ${arg_SOURCES})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/tests/cuda_emulator/include ${PROJECT_SOURCE_DIR}
+                                            ${PROJECT_SOURCE_DIR}/core/include ${PROJECT_BINARY_DIR}/generated)
+  target_compile_options(${name} PRIVATE -fsanitize=thread -g -O1 -Wall -Wextra -Wno-unused-parameter -ffp-contract=off
+                                         $<$<CXX_COMPILER_ID:GNU>:--param=tsan-instrument-func-entry-exit=0>)
+  if(BERT_WARNINGS_AS_ERRORS)
+    target_compile_options(${name} PRIVATE -Werror)
+  endif()
+endfunction()

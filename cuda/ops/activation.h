@@ -1,0 +1,25 @@
+/* Activations in float32, by the formulas of core/graph/canonical.h; for .cu files. */
+#ifndef BERT_CUDA_OPS_ACTIVATION_H
+#define BERT_CUDA_OPS_ACTIVATION_H
+
+#include "cuda/ops/op.h"
+#include "cuda/platform.h"
+
+static __device__ inline float activate(float x, bert_cuda_activation activation) {
+    switch (activation) {
+    case BERT_CUDA_GELU: /* x Phi(x); erff is good to 2 units in the last place */
+        return 0.5F * x * (1.0F + erff(x * 0.70710678118654752F));
+    case BERT_CUDA_GELU_TANH:
+        return 0.5F * x * (1.0F + tanhf(0.79788456080286536F * (x + 0.044715F * x * x * x)));
+    case BERT_CUDA_QUICK_GELU:
+        return x / (1.0F + expf(-1.702F * x));
+    case BERT_CUDA_TANH:
+        return tanhf(x);
+    case BERT_CUDA_RELU:
+        return x < 0.0F ? 0.0F : x; /* NaN stays */
+    default:
+        return x;
+    }
+}
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * Bound by memory, like LayerNorm. A block takes a stretch of one row, so that the bias is read by neighbouring threads
+ * at neighbouring addresses and no index is divided by the width; each thread moves 16 bytes at a time where rows allow
+ * it. With `ranges` a block takes a whole row, because the range of a row needs all of it.
+ */
+#include "cuda/ops/bias_activation.h"
+
+#include "cuda/ops/activation.h"
+
+enum { THREADS = 128 };
+
+template <typename T> struct epilogue {
+    const T *x, *bias, *residual;
+    T *y;
+    bert_cuda_range *ranges;
+    int64_t rows, width;
+    bert_cuda_activation activation;
+};
+
+/* N elements of a row from `column` on; its least and greatest join what is there. */
+template <typename T, int N>
+static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, float *least, float *most) {
+    using vector = bert_vector<T, N>;
+    const int64_t at = row * a.width + column;
+    const vector x = *reinterpret_cast<const vector *>(a.x + at);
+    vector bias = {}, residual = {}, y;
+    if (a.bias) bias = *reinterpret_cast<const vector *>(a.bias + column);
+    if (a.residual) residual = *reinterpret_cast<const vector *>(a.residual + at);
+    BERT_UNROLL
+    for (int i = 0; i < N; i++) {
+        float value = to_float(x.at[i]);
+        if (a.bias) value += to_float(bias.at[i]);
+        value = activate(value, a.activation);
+        if (a.residual) value += to_float(residual.at[i]);
+        y.at[i] = from_float<T>(value);
+        *least = fminf(*least, to_float(y.at[i]));
+        *most = fmaxf(*most, to_float(y.at[i]));
+    }
+    *reinterpret_cast<vector *>(a.y + at) = y;
+}
+
+template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(epilogue<T> a) {
+    float least = 0, most = 0;
+    const int64_t column = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * N;
+    if (column >= a.width) return;
+    for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) compute<T, N>(a, row, column, &least, &most);
+}
+
+template <typename T, int N> static __global__ void __launch_bounds__(THREADS) row_kernel(epilogue<T> a) {
+    BERT_SHARED(float, scratch, BERT_WARP + 1);
+    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
+        float least = 0, most = 0;
+        for (int64_t column = threadIdx.x * N; column < a.width; column += THREADS * N)
+            compute<T, N>(a, row, column, &least, &most);
+        least = -block_max(-least, scratch);
+        most = block_max(most, scratch);
+        if (threadIdx.x == 0) {
+            a.ranges[row].least = least;
+            a.ranges[row].most = most;
+        }
+    }
+}
+
+template <typename T, int N> static cudaError_t launch_as(const epilogue<T> &a, cudaStream_t stream) {
+    if (a.ranges) return BERT_LAUNCH((row_kernel<T, N>), dim3(bert_blocks(a.rows, 1)), dim3(THREADS), 0, stream, a);
+    const dim3 grid(bert_blocks(a.width, static_cast<int64_t>(THREADS) * N, INT32_MAX), bert_blocks(a.rows, 1, 65535));
+    return BERT_LAUNCH((stretch_kernel<T, N>), grid, dim3(THREADS), 0, stream, a);
+}
+
+template <typename T> static cudaError_t launch(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {
+    epilogue<T> a = {};
+    a.x = static_cast<const T *>(args->x);
+    a.bias = static_cast<const T *>(args->bias);
+    a.residual = static_cast<const T *>(args->residual);
+    a.y = static_cast<T *>(args->y);
+    a.ranges = args->ranges;
+    a.rows = args->rows;
+    a.width = args->width;
+    a.activation = args->activation;
+    constexpr int N = 16 / static_cast<int>(sizeof(T));
+    const bool vectors = bert_vectors_fit<N>(a.width, a.x) && bert_vectors_fit<N>(a.width, a.bias) &&
+                         bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.y);
+    return vectors ? launch_as<T, N>(a, stream) : launch_as<T, 1>(a, stream);
+}
+
+cudaError_t bert_cuda_bias_activation(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {
+    if (args->rows < 0 || args->width < 0) return cudaErrorInvalidValue;
+    if (args->rows == 0 || args->width == 0) return cudaSuccess;
+    switch (args->dtype) {
+    case BERT_FLOAT:
+        return launch<float>(args, stream);
+    case BERT_FLOAT16:
+        return launch<__half>(args, stream);
+    case BERT_BFLOAT16:
+        return launch<__nv_bfloat16>(args, stream);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}

@@ -1,0 +1,29 @@
+/* What follows a product: bias, activation, residual. The epilogue of a Linear whose GEMM has none, or not the right
+ * one (cuBLASLt's GELU is the tanh form). */
+#ifndef BERT_CUDA_OPS_BIAS_ACTIVATION_H
+#define BERT_CUDA_OPS_BIAS_ACTIVATION_H
+
+#include "cuda/ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bert_cuda_bias_activation_args {
+    bert_dtype dtype; /**< Of every float tensor here. */
+    bert_cuda_activation activation;
+    int64_t rows, width;
+    const void *x;           /**< [rows, width] */
+    const void *bias;        /**< [width], or NULL */
+    const void *residual;    /**< [rows, width], or NULL */
+    void *y;                 /**< [rows, width]; may be `x` or `residual`. */
+    bert_cuda_range *ranges; /**< [rows], of y; or NULL */
+} bert_cuda_bias_activation_args;
+
+/** y = activation(x + bias) + residual */
+cudaError_t bert_cuda_bias_activation(const bert_cuda_bias_activation_args *args, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

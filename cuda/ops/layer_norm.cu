@@ -1,0 +1,129 @@
+/*
+ * LayerNorm is bound by memory: a row is read once and written once, and what matters is how. Rows of up to 1,024
+ * elements, which every BERT has, stay in the registers of one warp (row_registers.h) between the two passes of the
+ * variance: no shared memory, no barrier. Longer or unaligned ones go through a kernel with a block a row that computes
+ * the sum of x, bias and residual anew in every pass; the second and third find them in the caches.
+ */
+#include "cuda/ops/layer_norm.h"
+
+#include "cuda/ops/row_registers.h"
+
+/* Pointers of the arguments, typed. */
+template <typename T> struct layer_norm_rows {
+    const T *x, *residual, *bias, *gamma, *beta;
+    T *sum, *y;
+    float *mean, *deviation;
+    bert_cuda_range *ranges;
+    int64_t rows;
+    int width;
+    float epsilon;
+    bool simplified;
+};
+
+template <typename T> static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T> a) {
+    const int64_t warps = blockDim.x / BERT_WARP;
+    const int64_t row = blockIdx.x * warps + threadIdx.x / BERT_WARP;
+    if (row >= a.rows) return;
+    const int64_t at = row * a.width;
+    const bool first = threadIdx.x % BERT_WARP == 0;
+    bert_row<T> values;
+    values.clear();
+    values.add(a.x + at, a.width);
+    if (a.bias) values.add(a.bias, a.width);
+    if (a.residual) values.add(a.residual + at, a.width);
+    if (a.sum) values.store(a.sum + at, a.width);
+    float mean, deviation;
+    values.statistics(a.width, a.epsilon, a.simplified, &mean, &deviation);
+    values.normalize(a.width, mean, deviation, a.gamma, a.beta);
+    values.store(a.y + at, a.width);
+    if (a.mean && first) a.mean[row] = mean;
+    if (a.deviation && first) a.deviation[row] = deviation;
+    if (a.ranges) values.range(a.width, a.ranges + row);
+}
+
+template <typename T> static __device__ float summed(const layer_norm_rows<T> &a, int64_t row, int column) {
+    const int64_t at = row * a.width + column;
+    float value = to_float(a.x[at]);
+    if (a.bias) value += to_float(a.bias[column]);
+    if (a.residual) value += to_float(a.residual[at]);
+    return value;
+}
+
+/* A block a row. Each thread writes, in its last pass, only elements that it alone has read: y and sum may be x. */
+template <typename T> static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T> a) {
+    BERT_SHARED(float, scratch, BERT_WARP + 1);
+    const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);
+    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
+        float sum = 0, squares = 0, least = 0, most = 0;
+        for (int i = from; i < a.width && !a.simplified; i += step) sum += summed(a, row, i);
+        const float mean = a.simplified ? 0.0F : block_sum(sum, scratch) / static_cast<float>(a.width);
+        for (int i = from; i < a.width; i += step) {
+            const float distance = summed(a, row, i) - mean;
+            squares += distance * distance;
+        }
+        const float variance = block_sum(squares, scratch) / static_cast<float>(a.width);
+        const float deviation = 1.0F / sqrtf(variance + a.epsilon);
+        for (int i = from; i < a.width; i += step) {
+            const float value = summed(a, row, i);
+            const float shift = a.beta ? to_float(a.beta[i]) : 0.0F;
+            const T rounded = from_float<T>((value - mean) * deviation * to_float(a.gamma[i]) + shift);
+            if (a.sum) a.sum[row * a.width + i] = from_float<T>(value);
+            a.y[row * a.width + i] = rounded;
+            least = fminf(least, to_float(rounded));
+            most = fmaxf(most, to_float(rounded));
+        }
+        if (a.ranges) {
+            least = -block_max(-least, scratch);
+            most = block_max(most, scratch);
+        }
+        if (from != 0) continue;
+        if (a.mean) a.mean[row] = mean;
+        if (a.deviation) a.deviation[row] = deviation;
+        if (a.ranges) {
+            a.ranges[row].least = least;
+            a.ranges[row].most = most;
+        }
+    }
+}
+
+template <typename T> static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
+    layer_norm_rows<T> a = {};
+    a.x = static_cast<const T *>(args->x);
+    a.residual = static_cast<const T *>(args->residual);
+    a.bias = static_cast<const T *>(args->bias);
+    a.gamma = static_cast<const T *>(args->gamma);
+    a.beta = static_cast<const T *>(args->beta);
+    a.sum = static_cast<T *>(args->sum);
+    a.y = static_cast<T *>(args->y);
+    a.mean = args->mean;
+    a.deviation = args->deviation;
+    a.ranges = args->ranges;
+    a.rows = args->rows;
+    a.width = static_cast<int>(args->width);
+    a.epsilon = args->epsilon;
+    a.simplified = args->simplified;
+    constexpr int N = bert_row<T>::N;
+    const bool vectors = a.width <= BERT_ROW_MOST && bert_vectors_fit<N>(a.width, a.x) &&
+                         bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.bias) &&
+                         bert_vectors_fit<N>(a.width, a.gamma) && bert_vectors_fit<N>(a.width, a.beta) &&
+                         bert_vectors_fit<N>(a.width, a.sum) && bert_vectors_fit<N>(a.width, a.y);
+    if (!vectors) return BERT_LAUNCH((block_row_kernel<T>), dim3(bert_blocks(a.rows, 1)), dim3(256), 0, stream, a);
+    const int warps = bert_row_warps(a.rows);
+    return BERT_LAUNCH((warp_row_kernel<T>), dim3(bert_blocks(a.rows, warps, INT32_MAX)), dim3(warps * BERT_WARP), 0,
+                       stream, a);
+}
+
+cudaError_t bert_cuda_layer_norm(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
+    if (args->rows < 0 || args->width < 0 || args->width > INT32_MAX) return cudaErrorInvalidValue;
+    if (args->rows == 0 || args->width == 0) return cudaSuccess;
+    switch (args->dtype) {
+    case BERT_FLOAT:
+        return launch<float>(args, stream);
+    case BERT_FLOAT16:
+        return launch<__half>(args, stream);
+    case BERT_BFLOAT16:
+        return launch<__nv_bfloat16>(args, stream);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}

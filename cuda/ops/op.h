@@ -1,0 +1,58 @@
+/*
+ * What all kernels of cuda/ops promise to the host side of the plug-in. C headers: one NAME.h says what an operation
+ * computes, NAME.cu has its kernels and why they are so.
+ *
+ *   cudaError_t bert_cuda_NAME(const bert_cuda_NAME_args *args, cudaStream_t stream);
+ *
+ * A call puts its kernels on the stream and returns: it allocates nothing, waits for nothing and may be captured.
+ * `args` is read before it returns. It gives cudaSuccess, the error of a launch, or cudaErrorInvalidValue for arguments
+ * that its header doesn't allow. No element (rows 0, say): no kernel. Pointers are device memory, aligned to their
+ * elements at least (kernels look whether wider loads fit), and tensors are dense and row-major unless strides are
+ * said. Outputs don't overlap inputs, save where a header says so. All calls are made from any thread; they keep no
+ * state.
+ *
+ * Sizes are elements. Float tensors are float32, float16 or bfloat16; kernels compute in float32 and round once. The
+ * same input gives the same bits on every run: no float atomics.
+ */
+#ifndef BERT_CUDA_OPS_OP_H
+#define BERT_CUDA_OPS_OP_H
+
+#include <bert/types.h>
+#include <cuda_runtime_api.h>
+
+/** Least and greatest element of a row, 0 among them: what dynamic quantization wants to know. NaN is left out. */
+typedef struct bert_cuda_range {
+    float least, most;
+} bert_cuda_range;
+
+/** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "tanh", "relu". */
+typedef enum bert_cuda_activation {
+    BERT_CUDA_NONE,
+    BERT_CUDA_GELU,
+    BERT_CUDA_GELU_TANH,
+    BERT_CUDA_QUICK_GELU,
+    BERT_CUDA_TANH,
+    BERT_CUDA_RELU
+} bert_cuda_activation;
+
+/**
+ * The first index outside its table that kernels of a run met; in device memory, zeroed by the host before a run and
+ * read after it. Kernels take a row of the table that is there instead, and go on.
+ */
+typedef struct bert_cuda_bad_index {
+    int32_t found; /**< 0: none. */
+    int32_t node;  /**< What the host passed as `node`. */
+    int32_t input; /**< Of the node. */
+    int32_t reserved;
+    int64_t position; /**< In the tensor of indices. */
+    int64_t value;
+    int64_t bound; /**< It had to lie in [-bound, bound). */
+} bert_cuda_bad_index;
+
+/** Where a kernel reports a bad index; `report` NULL: nowhere. */
+typedef struct bert_cuda_index_check {
+    bert_cuda_bad_index *report;
+    int32_t node;
+} bert_cuda_index_check;
+
+#endif

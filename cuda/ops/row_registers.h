@@ -1,0 +1,116 @@
+/*
+ * A row of up to 1,024 elements in the registers of one warp: lane l has the vectors l, l + 32, l + 64 ... of 16 bytes
+ * each, so that a warp reads 512 neighbouring bytes at a time. What LayerNorm kernels share; for .cu files.
+ */
+#ifndef BERT_CUDA_OPS_ROW_REGISTERS_H
+#define BERT_CUDA_OPS_ROW_REGISTERS_H
+
+#include "cuda/ops/op.h"
+#include "cuda/platform.h"
+
+enum { BERT_ROW_MOST = 1024 };
+
+/** Elements in 16 bytes, and vectors that a lane has at most. */
+template <typename T> struct bert_row {
+    static constexpr int N = 16 / static_cast<int>(sizeof(T));
+    static constexpr int vectors = BERT_ROW_MOST / (N * BERT_WARP);
+    using vector = bert_vector<T, N>;
+    float at[vectors][N];
+
+    /** First column of vector i of this lane. */
+    static __device__ int column(int i) {
+        return (static_cast<int>(threadIdx.x) % BERT_WARP + i * BERT_WARP) * N;
+    }
+
+    __device__ void clear() {
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) at[i][j] = 0;
+        }
+    }
+
+    /** Adds a row of `width` elements, a multiple of N, aligned to 16 bytes. */
+    __device__ void add(const T *row, int width) {
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            const vector loaded = *reinterpret_cast<const vector *>(row + column(i));
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) at[i][j] += to_float(loaded.at[j]);
+        }
+    }
+
+    __device__ void store(T *row, int width) const {
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            vector rounded;
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) rounded.at[j] = from_float<T>(at[i][j]);
+            *reinterpret_cast<vector *>(row + column(i)) = rounded;
+        }
+    }
+
+    /** Mean and 1 / deviation, the same in all lanes. Columns from `width` on must be 0, and stay out. */
+    __device__ void statistics(int width, float epsilon, bool simplified, float *mean, float *deviation) const {
+        float sum = 0, squares = 0;
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) sum += at[i][j];
+        }
+        const float center = simplified ? 0.0F : warp_sum(sum) / static_cast<float>(width);
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) squares += (at[i][j] - center) * (at[i][j] - center);
+        }
+        *mean = center;
+        *deviation = 1.0F / sqrtf(warp_sum(squares) / static_cast<float>(width) + epsilon);
+    }
+
+    /** (x - mean) deviation gamma + beta, in place; beta may be NULL. */
+    __device__ void normalize(int width, float mean, float deviation, const T *gamma, const T *beta) {
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            const vector scale = *reinterpret_cast<const vector *>(gamma + column(i));
+            vector shift = {};
+            if (beta) shift = *reinterpret_cast<const vector *>(beta + column(i));
+            BERT_UNROLL
+            for (int j = 0; j < N; j++)
+                at[i][j] =
+                    (at[i][j] - mean) * deviation * to_float(scale.at[j]) + (beta ? to_float(shift.at[j]) : 0.0F);
+        }
+    }
+
+    /** Range of the row as it is stored; lane 0 writes it. */
+    __device__ void range(int width, bert_cuda_range *out) const {
+        float least = 0, most = 0;
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) {
+                const float value = to_float(from_float<T>(at[i][j]));
+                least = fminf(least, value);
+                most = fmaxf(most, value);
+            }
+        }
+        least = -warp_max(-least);
+        most = warp_max(most);
+        if (threadIdx.x % BERT_WARP == 0) {
+            out->least = least;
+            out->most = most;
+        }
+    }
+};
+
+/** Rows, one a warp: as many warps a block as keep all multiprocessors busy with few rows, and blocks few with many. */
+static inline int bert_row_warps(int64_t rows) {
+    return rows < 1024 ? 1 : 4;
+}
+
+#endif

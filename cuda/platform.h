@@ -1,0 +1,150 @@
+/*
+ * What a .cu file of bert.c may use of CUDA, beyond the language: this header and tensor_core.h, nothing else. Compiled
+ * by nvcc it is CUDA; compiled as C++ with the emulator's headers (tests/cuda_emulator) the same file runs on the CPU,
+ * watched. Three things are spelled differently from plain CUDA, so that both compilers understand them:
+ *
+ *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32]
+ *   BERT_SHARED_DYNAMIC(__half, tile);       extern __shared__ ... tile[]
+ *   BERT_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...)      a cudaError_t
+ */
+#ifndef BERT_CUDA_PLATFORM_H
+#define BERT_CUDA_PLATFORM_H
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <bert/types.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- Shared memory and launches ------------------------------------------------------------------------------------
+ */
+
+#ifdef BERT_CUDA_EMULATED
+
+#define BERT_SHARED(type, name, count)                                                                                 \
+    static const char name##_tag = 0;                                                                                  \
+    type *const name = static_cast<type *>(bert_emulator_shared(&name##_tag, (count) * sizeof(type), alignof(type)))
+#define BERT_SHARED_DYNAMIC(type, name) type *const name = static_cast<type *>(bert_emulator_shared(nullptr, 0, 16))
+#define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
+    bert_launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+#define BERT_UNROLL
+
+#else
+
+#define BERT_SHARED(type, name, count) __shared__ __align__(16) type name[count]
+#define BERT_SHARED_DYNAMIC(type, name)                                                                                \
+    extern __shared__ __align__(16) unsigned char bert_dynamic_shared[];                                               \
+    type *const name = reinterpret_cast<type *>(bert_dynamic_shared)
+#define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
+    bert_launch(kernel, grid, block, shared, stream, __VA_ARGS__)
+#define BERT_UNROLL _Pragma("unroll")
+
+template <typename... P, typename... A>
+static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                                      A... arguments) {
+    kernel<<<grid, block, shared, stream>>>(static_cast<P>(arguments)...);
+    return cudaPeekAtLastError();
+}
+
+#endif
+
+/** Lets a kernel have more dynamic shared memory than the 48 KiB that all have. Cheap to repeat. */
+template <typename... P> static inline cudaError_t bert_allow_shared(void (*kernel)(P...), size_t bytes) {
+    if (bytes <= 48U << 10) return cudaSuccess;
+    return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                static_cast<int>(bytes));
+}
+
+/** Blocks for `count` items with `per_block` each, at most `most`: the kernel strides over the rest. At least one. */
+static inline unsigned bert_blocks(int64_t count, int64_t per_block, int64_t most = 1 << 16) {
+    const int64_t blocks = (count + per_block - 1) / per_block;
+    return static_cast<unsigned>(blocks < 1 ? 1 : blocks > most ? most : blocks);
+}
+
+/* ---- Elements ------------------------------------------------------------------------------------------------------
+ */
+
+/* Kernels compute in float, whatever the type of the elements. */
+static __device__ inline float to_float(float x) {
+    return x;
+}
+static __device__ inline float to_float(__half x) {
+    return __half2float(x);
+}
+static __device__ inline float to_float(__nv_bfloat16 x) {
+    return __bfloat162float(x);
+}
+template <typename T> __device__ inline T from_float(float x);
+template <> __device__ inline float from_float<float>(float x) {
+    return x;
+}
+template <> __device__ inline __half from_float<__half>(float x) {
+    return __float2half_rn(x);
+}
+template <> __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+    return __float2bfloat16_rn(x);
+}
+
+/** N elements that are loaded and stored in one go: their address is a multiple of their size. */
+template <typename T, int N> struct alignas(sizeof(T) * N) bert_vector { T at[N]; };
+
+/** Whether each pointer (NULL too) and each row of `width` elements begins at a multiple of N elements. */
+template <int N, typename T> static inline bool bert_vectors_fit(int64_t width, const T *pointer) {
+    return width % N == 0 && reinterpret_cast<uintptr_t>(pointer) % (N * sizeof(T)) == 0;
+}
+
+/* ---- Warps and blocks ----------------------------------------------------------------------------------------------
+ */
+
+#define BERT_ALL_LANES 0xffffffffU
+enum { BERT_WARP = 32 };
+
+static __device__ inline float warp_sum(float x) {
+    for (int step = BERT_WARP / 2; step > 0; step /= 2) x += __shfl_xor_sync(BERT_ALL_LANES, x, step);
+    return x;
+}
+/* fmaxf and fminf leave NaN out; so do ranges. */
+static __device__ inline float warp_max(float x) {
+    for (int step = BERT_WARP / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(BERT_ALL_LANES, x, step));
+    return x;
+}
+
+/**
+ * The sum of x over the block, for all threads; blockDim.x a multiple of 32, blockDim.y and z 1. `scratch`: 33 floats
+ * of shared memory, which calls that follow each other may share: one writes parts while another may still read the
+ * total of the call before, which lies apart. The order of summation depends on the size of the block alone.
+ */
+static __device__ inline float block_sum(float x, float *scratch) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+    const int warps = static_cast<int>(blockDim.x) / BERT_WARP;
+    x = warp_sum(x);
+    if (warps == 1) return x;
+    if (lane == 0) scratch[warp] = x;
+    __syncthreads();
+    if (warp == 0) {
+        const float total = warp_sum(lane < warps ? scratch[lane] : 0.0F);
+        if (lane == 0) scratch[BERT_WARP] = total;
+    }
+    __syncthreads();
+    return scratch[BERT_WARP];
+}
+
+/** The same for the greatest. */
+static __device__ inline float block_max(float x, float *scratch) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+    const int warps = static_cast<int>(blockDim.x) / BERT_WARP;
+    x = warp_max(x);
+    if (warps == 1) return x;
+    if (lane == 0) scratch[warp] = x;
+    __syncthreads();
+    if (warp == 0) {
+        const float greatest = warp_max(lane < warps ? scratch[lane] : scratch[0]);
+        if (lane == 0) scratch[BERT_WARP] = greatest;
+    }
+    __syncthreads();
+    return scratch[BERT_WARP];
+}
+
+#endif

@@ -1,0 +1,329 @@
+/* Kernels that work row by row: LayerNorm, Embedding, bias and activation. */
+#include "core/graph/canonical.h"
+#include "cuda/ops/bias_activation.h"
+#include "cuda/ops/embedding.h"
+#include "cuda/ops/layer_norm.h"
+#include "tests/cuda/kernel_case.h"
+
+#include <math.h>
+#include <string.h>
+
+static const bert_dtype float_types[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
+
+/* Each range is that of the row of y as it is stored, widened to 0. */
+static void check_ranges(case_tensor *y, case_tensor *ranges, int64_t rows, int64_t width) {
+    case_fetch(y);
+    const float *r = case_fetch(ranges);
+    for (int64_t row = 0; row < rows; row++) {
+        double least = 0, most = 0;
+        for (int64_t i = 0; i < width; i++) {
+            least = fmin(least, case_at(y, row * width + i));
+            most = fmax(most, case_at(y, row * width + i));
+        }
+        assert_true((double)r[2 * row] == least && (double)r[2 * row + 1] == most);
+    }
+}
+
+/* `variant`: bit 0 bias, 1 beta, 2 simplified, 3 the sum as well, 4 ranges. */
+static void skip_case(bert_dtype dtype, int64_t rows, int64_t width, int variant) {
+    case_begin(BERT_OP_BERTC_SkipLayerNormalization);
+    case_float("epsilon", 1e-5F);
+    case_int("simplified", variant >> 2 & 1);
+    const case_tensor *x = case_input(dtype, 2, DIMS(rows, width), 2.0F);
+    const case_tensor *residual = case_input(dtype, 2, DIMS(rows, width), 2.0F);
+    const case_tensor *gamma = case_input(dtype, 1, DIMS(width), 1.0F);
+    const case_tensor *beta = NULL, *bias = NULL;
+    if (variant & 2)
+        beta = case_input(dtype, 1, DIMS(width), 1.0F);
+    else
+        case_absent();
+    if (variant & 1) bias = case_input(dtype, 1, DIMS(width), 1.0F);
+    case_tensor *y = case_output(dtype, 2, DIMS(rows, width));
+    case_tensor *sum = variant & 8 ? case_output(dtype, 2, DIMS(rows, width)) : NULL;
+    case_tensor *ranges = variant & 16 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2)) : NULL;
+    y->tolerance *= 3;
+    const bert_cuda_layer_norm_args args = {.dtype = dtype,
+                                            .rows = rows,
+                                            .width = width,
+                                            .x = x->device,
+                                            .residual = residual->device,
+                                            .bias = bias ? bias->device : NULL,
+                                            .gamma = gamma->device,
+                                            .beta = beta ? beta->device : NULL,
+                                            .sum = sum ? sum->device : NULL,
+                                            .y = y->device,
+                                            .ranges = ranges ? ranges->device : NULL,
+                                            .epsilon = 1e-5F,
+                                            .simplified = variant >> 2 & 1};
+    case_compare(bert_cuda_layer_norm(&args, NULL));
+    if (ranges) check_ranges(y, ranges, rows, width);
+}
+
+static void layer_norm_agrees_with_the_reference(void **state) {
+    static const int64_t rows[] = {0, 1, 3, 4, 5};
+    static const int64_t widths[] = {1, 8, 31, 64, 96, 1024, 1031};
+    int variant = 0;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < sizeof rows / sizeof *rows; j++)
+            for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
+                skip_case(float_types[i], rows[j], widths[k], variant % 32);
+    skip_case(BERT_FLOAT16, 1030, 8, 31); /* several warps a block, the last with less */
+}
+
+static void layer_norm_gives_its_statistics(void **state) {
+    for (int64_t width = 24; width <= 25; width++) { /* in registers, and not */
+        case_begin(BERT_OP_LayerNormalization);
+        const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(5, width), 3.0F);
+        const case_tensor *gamma = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
+        case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(5, width));
+        case_tensor *mean = case_output(BERT_FLOAT, 2, DIMS(5, 1));
+        case_tensor *deviation = case_output(BERT_FLOAT, 2, DIMS(5, 1));
+        const bert_cuda_layer_norm_args args = {.dtype = BERT_FLOAT,
+                                                .rows = 5,
+                                                .width = width,
+                                                .x = x->device,
+                                                .gamma = gamma->device,
+                                                .y = y->device,
+                                                .mean = mean->device,
+                                                .deviation = deviation->device,
+                                                .epsilon = 1e-5F};
+        case_compare(bert_cuda_layer_norm(&args, NULL));
+    }
+}
+
+static void layer_norm_works_in_place(void **state) {
+    for (int64_t width = 32; width <= 33; width++) {
+        case_begin(BERT_OP_BERTC_SkipLayerNormalization);
+        const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(3, width), 2.0F);
+        const case_tensor *residual = case_input(BERT_FLOAT, 2, DIMS(3, width), 2.0F);
+        const case_tensor *gamma = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
+        case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(3, width));
+        case_tensor *sum = case_output(BERT_FLOAT, 2, DIMS(3, width));
+        void *own_y = y->device, *own_sum = sum->device;
+        y->device = x->device;
+        sum->device = residual->device;
+        const bert_cuda_layer_norm_args args = {.dtype = BERT_FLOAT,
+                                                .rows = 3,
+                                                .width = width,
+                                                .x = x->device,
+                                                .residual = residual->device,
+                                                .gamma = gamma->device,
+                                                .sum = residual->device,
+                                                .y = x->device,
+                                                .epsilon = 1e-12F};
+        y->tolerance *= 3;
+        case_float("epsilon", 1e-12F);
+        case_compare(bert_cuda_layer_norm(&args, NULL));
+        y->device = own_y;
+        sum->device = own_sum;
+    }
+}
+
+/* ---- Bias and activation -------------------------------------------------------------------------------------------
+ */
+
+static const char *const activation_names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
+
+/* Against a Linear whose weight is 1: y = activation(x w + b) + residual with one input column and width columns... the
+ * sum of one product is x itself where w is the identity. */
+static void epilogue_case(bert_dtype dtype, int64_t rows, int64_t width, int variant) {
+    case_begin(BERT_OP_BERTC_Linear);
+    case_string("activation", activation_names[variant % 6]);
+    const case_tensor *x = case_input(dtype, 2, DIMS(rows, width), 4.0F);
+    const case_tensor *residual = NULL, *bias = NULL;
+    if (variant & 1)
+        residual = case_input(dtype, 2, DIMS(rows, width), 2.0F);
+    else
+        case_absent();
+    float identity[64 * 64] = {0};
+    assert_true(width <= 64);
+    for (int64_t i = 0; i < width; i++) identity[i * width + i] = 1;
+    case_input_floats(dtype, 2, DIMS(width, width), identity);
+    if (variant & 2) bias = case_input(dtype, 1, DIMS(width), 1.0F);
+    case_tensor *y = case_output(dtype, 2, DIMS(rows, width));
+    case_tensor *ranges = variant & 4 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2)) : NULL;
+    const bert_cuda_bias_activation_args args = {.dtype = dtype,
+                                                 .activation = (bert_cuda_activation)(variant % 6),
+                                                 .rows = rows,
+                                                 .width = width,
+                                                 .x = x->device,
+                                                 .bias = bias ? bias->device : NULL,
+                                                 .residual = residual ? residual->device : NULL,
+                                                 .y = y->device,
+                                                 .ranges = ranges ? ranges->device : NULL};
+    case_compare(bert_cuda_bias_activation(&args, NULL));
+    if (ranges) check_ranges(y, ranges, rows, width);
+}
+
+static void bias_and_activation_agree_with_the_reference(void **state) {
+    static const int64_t widths[] = {1, 7, 8, 33, 64};
+    int variant = 0;
+    for (size_t i = 0; i < 3; i++)
+        for (int64_t rows = 0; rows < 4; rows++)
+            for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
+                epilogue_case(float_types[i], rows, widths[k], variant);
+    for (variant = 0; variant < 24; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
+}
+
+static void a_wide_row_takes_several_turns(void **state) {
+    case_begin(BERT_OP_Relu);
+    const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(2, 1300), 4.0F);
+    case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(2, 1300));
+    case_tensor *ranges = case_extra(BERT_FLOAT, 2, DIMS(2, 2));
+    bert_cuda_bias_activation_args args = {.dtype = BERT_FLOAT,
+                                           .activation = BERT_CUDA_RELU,
+                                           .rows = 2,
+                                           .width = 1300,
+                                           .x = x->device,
+                                           .y = y->device,
+                                           .ranges = ranges->device};
+    case_compare(bert_cuda_bias_activation(&args, NULL));
+    check_ranges(y, ranges, 2, 1300);
+}
+
+/* ---- Embedding -----------------------------------------------------------------------------------------------------
+ */
+
+enum { WORDS = 11, POSITIONS = 7, TYPES = 2 };
+
+/* `variant`: bit 0 ids of 32 bits, 1 positions, 2 types, 3 LayerNorm, 4 one row of positions for all sequences. */
+static void embedding_case(bert_dtype dtype, int64_t batch, int64_t length, int64_t width, int variant) {
+    int64_t ids[64], position_ids[64];
+    int32_t narrow[64];
+    for (int64_t i = 0; i < batch * length; i++) {
+        ids[i] = i * 5 % (2 * WORDS) - WORDS; /* negative ones count from the end */
+        narrow[i] = (int32_t)ids[i];
+        position_ids[i] = i % POSITIONS;
+    }
+    case_begin(BERT_OP_BERTC_Embedding);
+    case_float("epsilon", 1e-5F);
+    const bert_dtype id_type = variant & 1 ? BERT_INT32 : BERT_INT64;
+    const int64_t position_rows = variant & 16 ? 1 : batch;
+    const case_tensor *word_ids =
+        case_input_of(id_type, 2, DIMS(batch, length), variant & 1 ? (const void *)narrow : ids);
+    const case_tensor *words = case_input(dtype, 2, DIMS(WORDS, width), 1.0F);
+    bert_cuda_embedding_args args = {
+        .dtype = dtype, .batch = batch, .length = length, .width = width, .epsilon = 1e-5F};
+    args.word = (bert_cuda_embedding_table){word_ids->device, id_type, length, 1, words->device, WORDS};
+    if (variant & 2) {
+        const case_tensor *at = case_input_of(BERT_INT64, 2, DIMS(position_rows, length), position_ids);
+        const case_tensor *table = case_input(dtype, 2, DIMS(POSITIONS, width), 1.0F);
+        args.position = (bert_cuda_embedding_table){at->device, BERT_INT64,    position_rows == 1 ? 0 : length,
+                                                    1,          table->device, POSITIONS};
+    } else {
+        case_absent();
+        case_absent();
+    }
+    if (variant & 4) {
+        const case_tensor *at = case_input(BERT_INT64, 2, DIMS(batch, length), TYPES);
+        const case_tensor *table = case_input(dtype, 2, DIMS(TYPES, width), 1.0F);
+        args.type = (bert_cuda_embedding_table){at->device, BERT_INT64, length, 1, table->device, TYPES};
+    } else {
+        case_absent();
+        case_absent();
+    }
+    if (variant & 8) {
+        args.gamma = case_input(dtype, 1, DIMS(width), 1.0F)->device;
+        args.beta = case_input(dtype, 1, DIMS(width), 1.0F)->device;
+    }
+    case_tensor *y = case_output(dtype, 3, DIMS(batch, length, width));
+    case_tensor *ranges = case_extra(BERT_FLOAT, 2, DIMS(batch * length, 2));
+    y->tolerance *= 3;
+    args.y = y->device;
+    args.ranges = ranges->device;
+    case_compare(bert_cuda_embedding(&args, NULL));
+    if (width) check_ranges(y, ranges, batch * length, width);
+}
+
+static void embedding_agrees_with_the_reference(void **state) {
+    static const int64_t widths[] = {8, 33, 64};
+    int variant = 0;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < 3; k++)
+            for (int turn = 0; turn < 6; turn++, variant += 5)
+                embedding_case(float_types[i], turn % 3, turn + 1, widths[k], variant % 32);
+}
+
+static void embedding_packs_the_tokens_that_it_is_told(void **state) {
+    for (int64_t width = 16; width <= 17; width++) {
+        const int32_t ids[] = {1, 2, 0, 3, 4, 5}, sources[] = {0, 1, 3, 4, 5};
+        case_begin(BERT_OP_BERTC_Embedding);
+        const case_tensor *word_ids = case_input_of(BERT_INT32, 2, DIMS(2, 3), ids);
+        case_tensor *words = case_input(BERT_FLOAT, 2, DIMS(WORDS, width), 1.0F);
+        const case_tensor *at = case_input_of(BERT_INT32, 1, DIMS(5), sources);
+        case_tensor *y = case_extra(BERT_FLOAT, 2, DIMS(5, width));
+        const bert_cuda_embedding_args args = {
+            .dtype = BERT_FLOAT,
+            .batch = 2,
+            .length = 3,
+            .width = width,
+            .word = {word_ids->device, BERT_INT32, 3, 1, words->device, WORDS},
+            .sources = at->device,
+            .tokens = 5,
+            .y = y->device,
+        };
+        case_good(bert_cuda_embedding(&args, NULL));
+        case_fetch(y);
+        for (int64_t i = 0; i < 5 * width; i++)
+            assert_true(case_at(y, i) == case_at(words, ids[sources[i / width]] * width + i % width));
+    }
+}
+
+/* The table of words or types gets the bad ids, the other one good ones. */
+static void bad_id_case(int64_t width, bool types) {
+    const int64_t bad[] = {1, WORDS, 2, -WORDS - 1}, good[] = {0, 1, 2, 3};
+    case_begin(BERT_OP_BERTC_Embedding);
+    const case_tensor *word_ids = case_input_of(BERT_INT64, 2, DIMS(2, 2), types ? good : bad);
+    const case_tensor *type_ids = case_input_of(BERT_INT64, 2, DIMS(2, 2), types ? bad : good);
+    const case_tensor *words = case_input(BERT_FLOAT, 2, DIMS(WORDS, width), 1.0F);
+    const bert_cuda_bad_index none = {0};
+    case_tensor *report = case_input_of(BERT_UINT8, 1, DIMS(sizeof none), &none);
+    case_tensor *y = case_extra(BERT_FLOAT, 3, DIMS(2, 2, width));
+    const bert_cuda_embedding_args args = {.dtype = BERT_FLOAT,
+                                           .batch = 2,
+                                           .length = 2,
+                                           .width = width,
+                                           .word = {word_ids->device, BERT_INT64, 2, 1, words->device, WORDS},
+                                           .type = {type_ids->device, BERT_INT64, 2, 1, words->device, WORDS},
+                                           .y = y->device,
+                                           .check = {report->device, 42}};
+    case_good(bert_cuda_embedding(&args, NULL));
+    bert_cuda_bad_index found;
+    memcpy(&found, case_fetch(report), sizeof found);
+    assert_int_equal(found.found, 1);
+    assert_int_equal(found.node, 42);
+    assert_int_equal(found.input, types ? BERT_EMBEDDING_TYPE_IDS : BERT_EMBEDDING_WORD_IDS);
+    assert_int_equal(found.bound, WORDS);
+    assert_true((found.position == 1 && found.value == WORDS) || (found.position == 3 && found.value == -WORDS - 1));
+}
+
+static void an_id_outside_its_table_is_reported(void **state) {
+    for (int variant = 0; variant < 4; variant++) bad_id_case(8 + variant % 2, variant >= 2);
+}
+
+static void wrong_arguments_are_refused(void **state) {
+    assert_int_equal(
+        bert_cuda_layer_norm(&(bert_cuda_layer_norm_args){.dtype = BERT_INT32, .rows = 1, .width = 1}, NULL),
+        cudaErrorInvalidValue);
+    assert_int_equal(
+        bert_cuda_bias_activation(&(bert_cuda_bias_activation_args){.dtype = BERT_FLOAT, .rows = -1, .width = 1}, NULL),
+        cudaErrorInvalidValue);
+    const int32_t gamma = 0;
+    assert_int_equal(bert_cuda_embedding(&(bert_cuda_embedding_args){.dtype = BERT_FLOAT, .gamma = &gamma}, NULL),
+                     cudaErrorInvalidValue);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layer_norm_agrees_with_the_reference),
+        cmocka_unit_test(layer_norm_gives_its_statistics),
+        cmocka_unit_test(layer_norm_works_in_place),
+        cmocka_unit_test(bias_and_activation_agree_with_the_reference),
+        cmocka_unit_test(a_wide_row_takes_several_turns),
+        cmocka_unit_test(embedding_agrees_with_the_reference),
+        cmocka_unit_test(embedding_packs_the_tokens_that_it_is_told),
+        cmocka_unit_test(an_id_outside_its_table_is_reported),
+        cmocka_unit_test(wrong_arguments_are_refused),
+    };
+    return cmocka_run_group_tests(tests, case_open, case_close);
+}

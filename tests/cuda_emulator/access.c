@@ -1,0 +1,151 @@
+/*
+ * Every load and store of a kernel: where it may go. The compiler calls the functions at the end for each memory access
+ * of the files that it compiles with -fsanitize=thread; libtsan is not linked, these take its place.
+ */
+#include "tests/cuda_emulator/device_interface.h"
+#include "tests/cuda_emulator/internal.h"
+
+#include <stdio.h>
+
+extern const char __executable_start[], _end[]; /* the program, as the linker lays it out */
+
+static bool within(const void *address, size_t bytes, const void *start, size_t size) {
+    const uintptr_t at = (uintptr_t)address, from = (uintptr_t)start;
+    return at >= from && bytes <= size && at - from <= size - bytes;
+}
+
+static bool out_of_bounds(const emu_thread *thread, const void *address, size_t bytes, bool write, void *code) {
+    const char *does = write ? "writes" : "reads";
+    const unsigned char *shared = emu_shared_memory();
+    const emu_buffer *nearest = NULL;
+    emu_find_buffer(address, &nearest);
+    if (within(address, 1, shared, EMU_SHARED_BYTES)) {
+        const emu_array *array = &emu.arrays[0];
+        for (int i = 0; i < emu.array_count; i++)
+            if (emu.arrays[i].bytes && emu.arrays[i].data <= (const unsigned char *)address) array = &emu.arrays[i];
+        emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, thread, code,
+                   "%s %zu bytes at offset %td of a shared array of %zu bytes", does, bytes,
+                   (const unsigned char *)address - array->data, array->bytes);
+    } else if (nearest) {
+        emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, thread, code,
+                   "%s %zu bytes at offset %td of device memory of %zu bytes", does, bytes,
+                   (const unsigned char *)address - nearest->data, nearest->bytes);
+    } else {
+        emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, thread, code, "%s %zu bytes at %p, which is no device memory", does,
+                   bytes, address);
+    }
+    emu_abort(cudaErrorIllegalAddress);
+    return false;
+}
+
+bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code) {
+    if (within(address, bytes, thread->stack, EMU_STACK_BYTES)) return true;
+    for (int i = 0; i < emu.array_count; i++) {
+        const emu_array *array = &emu.arrays[i];
+        if (!within(address, bytes, array->data, array->bytes)) continue;
+        emu_shadow_access(&emu_shared_cells[(const unsigned char *)address - emu_shared_memory()], bytes, thread, write,
+                          atomic, true, code, address);
+        return true;
+    }
+    const emu_buffer *buffer = emu_find_buffer(address, NULL);
+    if (buffer && within(address, bytes, buffer->data, buffer->bytes)) {
+        emu_cell *cells = emu_heap_cells(address);
+        if (cells) emu_shadow_access(cells, bytes, thread, write, atomic, false, code, address);
+        return true;
+    }
+    if (!write && within(address, bytes, emu.closure, emu.closure_bytes)) return true;
+    if (!write && within(address, bytes, __executable_start, (size_t)(_end - __executable_start))) return true;
+    return out_of_bounds(thread, address, bytes, write, code);
+}
+
+static void look(const void *address, size_t bytes, bool write, bool aligned, void *code) {
+    emu_thread *thread = emu.current;
+    if (!thread || emu.error != cudaSuccess) return;
+    if (within(address, bytes, thread->stack, EMU_STACK_BYTES)) return; /* of the CPU, which aligns as it likes */
+    if (aligned && (uintptr_t)address % bytes) {
+        emu_report(BERT_EMULATOR_MISALIGNED, thread, code, "%s %zu bytes at an address that they do not divide: %p",
+                   write ? "writes" : "reads", bytes, address);
+        emu_abort(cudaErrorMisalignedAddress);
+        return;
+    }
+    emu_access(thread, address, bytes, write, false, code);
+}
+
+void bert_emulator_touch(const void *address, size_t bytes, int write, int atomic, void *code) {
+    emu_thread *thread = emu.current;
+    if (thread && emu.error == cudaSuccess) emu_access(thread, address, bytes, write != 0, atomic != 0, code);
+}
+
+/* ---- Shared arrays -------------------------------------------------------------------------------------------------
+ */
+
+void *bert_emulator_shared(const void *tag, size_t bytes, size_t alignment) {
+    for (int i = 0; i < emu.array_count; i++)
+        if (emu.arrays[i].tag == tag) return emu.arrays[i].data;
+    /* A gap after each array, so that what runs over is not taken for the next. */
+    if (alignment < 16) alignment = 16;
+    const size_t start = (emu.shared_used + alignment - 1) / alignment * alignment;
+    size_t used = 0;
+    for (int i = 0; i < emu.array_count; i++) used += emu.arrays[i].bytes;
+    const size_t most = emu.dynamic_bytes > EMU_SHARED_PER_BLOCK ? EMU_SHARED_OPTIN : EMU_SHARED_PER_BLOCK;
+    if (used + bytes > most || emu.array_count == EMU_MOST_SHARED) {
+        emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, emu.current, NULL,
+                   "shared arrays of %zu bytes are more than the %zu of a block", used + bytes, most);
+        emu_abort(cudaErrorLaunchOutOfResources);
+        return NULL;
+    }
+    emu_array *array = &emu.arrays[emu.array_count++];
+    *array = (emu_array){.tag = tag, .data = emu_shared_memory() + start, .bytes = bytes};
+    emu.shared_used = start + bytes + 256;
+    return array->data;
+}
+
+/* ---- What the compiler calls ---------------------------------------------------------------------------------------
+ */
+
+#define PLACE __builtin_return_address(0)
+#define SIZED(bytes)                                                                                                   \
+    void __tsan_read##bytes(void *address);                                                                            \
+    void __tsan_write##bytes(void *address);                                                                           \
+    void __tsan_unaligned_read##bytes(void *address);                                                                  \
+    void __tsan_unaligned_write##bytes(void *address);                                                                 \
+    void __tsan_volatile_read##bytes(void *address);                                                                   \
+    void __tsan_volatile_write##bytes(void *address);                                                                  \
+    void __tsan_read##bytes(void *address) {                                                                           \
+        look(address, bytes, false, true, PLACE);                                                                      \
+    }                                                                                                                  \
+    void __tsan_write##bytes(void *address) {                                                                          \
+        look(address, bytes, true, true, PLACE);                                                                       \
+    }                                                                                                                  \
+    void __tsan_unaligned_read##bytes(void *address) {                                                                 \
+        look(address, bytes, false, false, PLACE);                                                                     \
+    }                                                                                                                  \
+    void __tsan_unaligned_write##bytes(void *address) {                                                                \
+        look(address, bytes, true, false, PLACE);                                                                      \
+    }                                                                                                                  \
+    void __tsan_volatile_read##bytes(void *address) {                                                                  \
+        look(address, bytes, false, true, PLACE);                                                                      \
+    }                                                                                                                  \
+    void __tsan_volatile_write##bytes(void *address) {                                                                 \
+        look(address, bytes, true, true, PLACE);                                                                       \
+    }
+SIZED(1)
+SIZED(2)
+SIZED(4)
+SIZED(8)
+SIZED(16)
+
+void __tsan_read_range(void *address, size_t bytes);
+void __tsan_write_range(void *address, size_t bytes);
+void __tsan_init(void);
+void __tsan_func_entry(void *caller);
+void __tsan_func_exit(void);
+void __tsan_read_range(void *address, size_t bytes) {
+    if (bytes) look(address, bytes, false, false, PLACE);
+}
+void __tsan_write_range(void *address, size_t bytes) {
+    if (bytes) look(address, bytes, true, false, PLACE);
+}
+void __tsan_init(void) {}
+void __tsan_func_entry(void *caller) {}
+void __tsan_func_exit(void) {}

@@ -1,0 +1,81 @@
+/*
+ * The SIMT emulator: runs the kernels of cuda/ on the CPU and watches what they do.
+ *
+ * A .cu file is compiled as C++ with the headers in include/ in place of CUDA's, and with the compiler's own
+ * instrumentation of memory accesses (-fsanitize=thread, of which only the calls are used: access.c answers them, not
+ * the sanitizer). So kernels stay as they are, and every load and store of a kernel is looked at:
+ *
+ *   - it must lie in a live allocation of device memory, in one shared array of the block, in the thread's own stack,
+ * or, to read, in constants and launch parameters; and be aligned to its size;
+ *   - shared memory must be written by the block before it is read;
+ *   - two threads may not touch the same byte, one of them writing, unless a __syncthreads (of one block), a __syncwarp
+ *     (of one warp) or the end of the kernel lies between; atomics may meet atomics.
+ *
+ * Each thread of a block is a fiber with a stack of its own; a block runs after the other. A thread runs until it waits
+ * at __syncthreads or at an exchange between the lanes of a warp (shuffle, vote, __syncwarp, ldmatrix, mma). If none
+ * can go on and not all are done, the block has diverged: that is reported with the places at which they wait.
+ *
+ * Faults are kept in a list. A bad address or divergence ends the launch, which reports the error that a GPU would;
+ * after a race or a read of unwritten memory the kernel goes on.
+ */
+#ifndef BERT_TESTS_CUDA_EMULATOR_H
+#define BERT_TESTS_CUDA_EMULATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum bert_emulator_kind {
+    BERT_EMULATOR_OUT_OF_BOUNDS, /**< The address belongs to nothing that the thread may touch so. */
+    BERT_EMULATOR_MISALIGNED,
+    BERT_EMULATOR_RACE,
+    BERT_EMULATOR_UNINITIALIZED, /**< Shared memory was read that the block has not written. */
+    BERT_EMULATOR_DIVERGENCE,    /**< Threads wait for each other at different places, or for one that has ended. */
+    BERT_EMULATOR_BAD_LANE       /**< An exchange with a lane that does not take part. */
+} bert_emulator_kind;
+
+typedef struct bert_emulator_fault {
+    bert_emulator_kind kind;
+    char kernel[96];
+    uint32_t block[3], thread[3];
+    void *code; /**< Where in the program, for addr2line; NULL where the message has the place. */
+    char message[256];
+} bert_emulator_fault;
+
+/** Faults since the last clear; the first 64 are kept, all are counted. Not while a kernel runs. */
+size_t bert_emulator_fault_count(void);
+const bert_emulator_fault *bert_emulator_fault_at(size_t index);
+void bert_emulator_clear(void);
+/** One line: kernel, block, thread, message, file and line. */
+void bert_emulator_describe(const bert_emulator_fault *fault, char *out, size_t size);
+/** Prints those kept to standard error. */
+void bert_emulator_print(void);
+
+/** The order in which threads of a block get their turns: 0 ascending (the default), 1 descending, more: shuffled. */
+void bert_emulator_order(uint32_t order);
+
+/** Device memory that cudaMalloc gives at most; the default is 4 GiB. */
+void bert_emulator_memory_limit(size_t bytes);
+/** The call of cudaMalloc, cudaMemcpyAsync, a launch ... that comes after `calls` others fails with `error`. */
+void bert_emulator_fail_after(long calls, int error);
+
+/** Around host code that stands in for a library's kernels (GEMM): makes device memory accessible. They nest. */
+void bert_emulator_device_begin(void);
+void bert_emulator_device_end(void);
+/**
+ * Runs `work` as a stream would: now, or when the graph is launched that the stream is captured into. `argument` is
+ * copied. Returns a cudaError_t. `stream` is a cudaStream_t.
+ */
+int bert_emulator_enqueue(void *stream, void (*work)(void *argument), const void *argument, size_t bytes);
+
+/** Kernels launched since the program began. */
+uint64_t bert_emulator_launches(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

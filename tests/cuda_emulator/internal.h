@@ -1,0 +1,123 @@
+/* What the files of the emulator share. One launch runs at a time, so its state is global, under launch_lock. */
+#ifndef BERT_TESTS_CUDA_EMULATOR_INTERNAL_H
+#define BERT_TESTS_CUDA_EMULATOR_INTERNAL_H
+
+#include "tests/cuda_emulator/emulator.h"
+#include "tests/cuda_emulator/fiber.h"
+
+#include <cuda_runtime_api.h>
+
+enum { EMU_LANES = 32, EMU_MOST_THREADS = 1024, EMU_MOST_WARPS = 32, EMU_MOST_SHARED = 32, EMU_STACK_BYTES = 64 << 10 };
+enum { EMU_SHARED_PER_BLOCK = 48 << 10, EMU_SHARED_OPTIN = 99 << 10 /* sm_89's, the least of those supported */ };
+
+typedef struct emu_dim3 {
+    unsigned x, y, z;
+} emu_dim3;
+
+typedef enum emu_state { EMU_READY, EMU_AT_BARRIER, EMU_AT_EXCHANGE, EMU_DONE } emu_state;
+
+/** A cp.async that has not been waited for. */
+typedef struct emu_copy {
+    void *to;
+    const void *from;
+    size_t bytes, valid;
+    int group;
+    void *code;
+} emu_copy;
+enum { EMU_MOST_COPIES = 256 };
+
+typedef struct emu_thread {
+    emu_fiber fiber;
+    uint32_t linear, warp, lane;
+    emu_dim3 index;
+    unsigned char *stack;
+    emu_state state;
+    /* While it waits: where, for what, with what. */
+    const char *file, *what;
+    int line;
+    uint32_t mask;
+    void *in, *out;
+    void *resolve;
+    int barrier_kind, predicate;
+    emu_copy copies[EMU_MOST_COPIES];
+    int copy_count, copy_group;
+} emu_thread;
+
+/** A stretch of the block's shared memory that one array has. */
+typedef struct emu_array {
+    const void *tag;
+    unsigned char *data;
+    size_t bytes;
+} emu_array;
+
+typedef struct emu_launch {
+    const char *name;
+    emu_dim3 grid, block_size, block;
+    uint32_t thread_count, warp_count;
+    emu_thread *threads;
+    emu_thread *current; /**< NULL while the host runs. */
+    void (*run)(void *);
+    void *closure;
+    size_t closure_bytes;
+    size_t dynamic_bytes;
+    emu_array arrays[EMU_MOST_SHARED]; /**< The first is the dynamic one. */
+    int array_count;
+    size_t shared_used;
+    uint32_t epoch;                      /**< Grows at every barrier and block, over the whole process. */
+    uint32_t launch_epoch;               /**< The first of this launch. */
+    uint32_t block_epoch;                /**< The first of this block. */
+    uint32_t warp_epoch[EMU_MOST_WARPS]; /**< Grows at every __syncwarp. */
+    int barrier_result;
+    cudaError_t error; /**< Set: the launch is over. */
+    emu_fiber host;
+} emu_launch;
+extern emu_launch emu;
+
+/** Who touched a byte last; what is older than the launch does not matter. */
+typedef struct emu_cell {
+    uint32_t write_epoch, write_warp_epoch;
+    uint16_t write_thread;
+    uint8_t write_atomic;
+    uint8_t read_warp;     /**< The warp that read last, and in which of its epochs, and which of its lanes. */
+    uint32_t read_epoch;   /**< Of the last read. */
+    uint32_t read_earlier; /**< Of the last read by an earlier block. */
+    uint32_t read_warps;   /**< That read in read_epoch. */
+    uint32_t read_warp_epoch, read_lanes;
+} emu_cell;
+
+/** Notes an access and reports a race, or a read of shared memory that was not written. */
+void emu_shadow_access(emu_cell *cells, size_t bytes, const emu_thread *thread, bool write, bool atomic, bool shared,
+                       void *code, const void *address);
+extern emu_cell *const emu_shared_cells;
+unsigned char *emu_shared_memory(void);
+enum { EMU_SHARED_BYTES = 256 << 10 };
+
+/** As `thread` does it. False when the launch is over. */
+bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code);
+
+__attribute__((format(printf, 4, 5))) void emu_report(bert_emulator_kind kind, const emu_thread *thread, void *code,
+                                                      const char *format, ...);
+/** The launch is over: back to the host if a kernel's thread asks. */
+void emu_abort(cudaError_t error);
+/** Lets other threads of the block run. */
+void emu_wait(emu_thread *thread, emu_state state);
+
+/* Device memory. */
+typedef struct emu_buffer {
+    unsigned char *data;
+    size_t bytes;
+} emu_buffer;
+/** The allocation that holds the address; else NULL and *nearest one that lies close (may be NULL). */
+const emu_buffer *emu_find_buffer(const void *address, const emu_buffer **nearest);
+/** The cells of an address of device memory; NULL outside the heap. */
+emu_cell *emu_heap_cells(const void *address);
+/** cudaSuccess, or what bert_emulator_fail_after asked for. */
+cudaError_t emu_planned_failure(void);
+cudaError_t emu_set_error(cudaError_t error);
+size_t emu_dynamic_limit(const void *function);
+
+/** Runs a kernel now. */
+cudaError_t emu_run(const char *name, emu_dim3 grid, emu_dim3 block, size_t shared, void (*run)(void *), void *closure,
+                    size_t closure_bytes);
+
+#endif

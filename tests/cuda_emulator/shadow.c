@@ -1,0 +1,104 @@
+/*
+ * Who touched which byte last. Time is counted in epochs: a barrier and the start of a block each begin one, over the
+ * whole process, so one number says in which block, and between which of its barriers, something happened. Within an
+ * epoch threads of one warp are ordered by the warp's own epochs, which __syncwarp begins.
+ */
+#include "tests/cuda_emulator/internal.h"
+
+#include <stdio.h>
+
+static emu_cell shared_cells[EMU_SHARED_BYTES];
+emu_cell *const emu_shared_cells = shared_cells;
+static _Alignas(128) unsigned char shared_memory[EMU_SHARED_BYTES];
+
+unsigned char *emu_shared_memory(void) {
+    return shared_memory;
+}
+
+static bool ordered(const emu_thread *thread, uint32_t other_warp, uint32_t other_warp_epoch) {
+    return other_warp == thread->warp && other_warp_epoch != emu.warp_epoch[thread->warp];
+}
+
+/* Whether the last write to the byte may be at the same time as this access; whose it was into *who, -1 for a block. */
+static bool meets_write(const emu_cell *cell, const emu_thread *thread, bool atomic, bool shared, int *who) {
+    if (cell->write_epoch < emu.launch_epoch || (atomic && cell->write_atomic)) return false;
+    *who = -1;
+    if (cell->write_epoch < emu.block_epoch) return !shared; /* each block has shared memory of its own */
+    *who = cell->write_thread;
+    return cell->write_epoch == emu.epoch && cell->write_thread != thread->linear &&
+           !ordered(thread, cell->write_thread / EMU_LANES, cell->write_warp_epoch);
+}
+
+static bool meets_read(const emu_cell *cell, const emu_thread *thread, bool shared, int *who) {
+    *who = -1;
+    if (!shared && cell->read_earlier >= emu.launch_epoch) return true;
+    if (!shared && cell->read_epoch >= emu.launch_epoch && cell->read_epoch < emu.block_epoch) return true;
+    if (cell->read_epoch != emu.epoch) return false;
+    const uint32_t others = cell->read_warps & ~(1U << thread->warp);
+    if (others) {
+        *who = __builtin_ctz(others) * EMU_LANES;
+        return true;
+    }
+    if (cell->read_warp_epoch != emu.warp_epoch[thread->warp]) return false;
+    const uint32_t lanes = cell->read_lanes & ~(1U << thread->lane);
+    if (lanes) *who = (int)(thread->warp * EMU_LANES) + __builtin_ctz(lanes);
+    return lanes != 0;
+}
+
+static void note_read(emu_cell *cell, const emu_thread *thread) {
+    if (cell->read_epoch != emu.epoch) {
+        if (cell->read_epoch < emu.block_epoch) cell->read_earlier = cell->read_epoch;
+        cell->read_epoch = emu.epoch;
+        cell->read_warps = 0;
+    }
+    if (!(cell->read_warps >> thread->warp & 1) || cell->read_warp != thread->warp ||
+        cell->read_warp_epoch != emu.warp_epoch[thread->warp]) {
+        cell->read_warp = (uint8_t)thread->warp;
+        cell->read_warp_epoch = emu.warp_epoch[thread->warp];
+        cell->read_lanes = 0;
+    }
+    cell->read_warps |= 1U << thread->warp;
+    cell->read_lanes |= 1U << thread->lane;
+}
+
+static void note_write(emu_cell *cell, const emu_thread *thread, bool atomic) {
+    cell->write_epoch = emu.epoch;
+    cell->write_warp_epoch = emu.warp_epoch[thread->warp];
+    cell->write_thread = (uint16_t)thread->linear;
+    cell->write_atomic = atomic;
+}
+
+static void report_race(const emu_thread *thread, bool write, bool after_write, int who, bool shared, void *code) {
+    char other[32] = "another block";
+    if (who >= 0) snprintf(other, sizeof other, "thread %d", who);
+    emu_report(BERT_EMULATOR_RACE, thread, code, "%s %s memory that %s %s, with no barrier between",
+               write ? "writes" : "reads", shared ? "shared" : "device", other, after_write ? "wrote" : "read");
+}
+
+void emu_shadow_access(emu_cell *cells, size_t bytes, const emu_thread *thread, bool write, bool atomic, bool shared,
+                       void *code, const void *address) {
+    bool reported = false; /* once for an access */
+    for (size_t i = 0; i < bytes; i++) {
+        emu_cell *cell = &cells[i];
+        int who;
+        if (!reported && meets_write(cell, thread, atomic, shared, &who)) {
+            report_race(thread, write, true, who, shared, code);
+            reported = true;
+        }
+        if (!reported && write && meets_read(cell, thread, shared, &who)) {
+            report_race(thread, write, false, who, shared, code);
+            reported = true;
+        }
+        if (!reported && shared && !write && cell->write_epoch < emu.block_epoch) {
+            emu_report(BERT_EMULATOR_UNINITIALIZED, thread, code,
+                       "reads %zu bytes of shared memory that no thread of the "
+                       "block wrote",
+                       bytes);
+            reported = true;
+        }
+        if (write)
+            note_write(cell, thread, atomic);
+        else
+            note_read(cell, thread);
+    }
+}
