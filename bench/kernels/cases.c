@@ -1,5 +1,7 @@
 #include "bench/kernels/cases.h"
 
+#include "core/base/float16.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,6 +224,55 @@ static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, c
                                               .n = s->n});
 }
 
+/* ---- Bfloat16 ---------------------------------------------------------------------------------------------------- */
+
+static bool prepare_to_bf16(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)(s->m * s->n) * sizeof(uint16_t));
+}
+
+static void call_to_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->to_bf16(&(bert_to_bf16_args){b->out, b->inputs[0], s->m, s->n, s->n});
+}
+
+static bool prepare_from_bf16(const lab_shape *s, lab_buffers *b) {
+    return add_bytes(b, 0, s->m * s->n * 2) && set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_from_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->from_bf16(&(bert_from_bf16_args){b->out, b->inputs[0], s->m * s->n});
+}
+
+static double conversion_work(const lab_shape *s) {
+    return (double)s->m * (double)s->n * 6.0;
+}
+
+/* Random floats, rounded. */
+static bool add_halves(lab_buffers *buffers, int index, int64_t count) {
+    if (!add_floats(buffers, index, count, 1.0F)) return false;
+    const float *values = buffers->inputs[index];
+    uint16_t *halves = buffers->inputs[index]; /* in place: each goes before what is still to be read */
+    for (int64_t i = 0; i < count; i++) {
+        const float value = values[i];
+        halves[i] = bert_float_to_bfloat16(value);
+    }
+    return true;
+}
+
+static bool prepare_bgemm(const lab_shape *s, lab_buffers *b) {
+    return add_halves(b, 0, s->m * s->k) && add_halves(b, 1, s->k * BERT_BGEMM_COLUMNS) &&
+           set_output(b, (size_t)(s->m * BERT_BGEMM_COLUMNS) * sizeof(float));
+}
+
+static void call_bgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->bgemm(&(bert_bgemm_args){.c = b->out,
+                                    .a = b->inputs[0],
+                                    .b = b->inputs[1],
+                                    .ldc = BERT_BGEMM_COLUMNS,
+                                    .lda = s->k,
+                                    .rows = s->m,
+                                    .steps = s->k / BERT_BGEMM_STEP});
+}
+
 /* ---- The list ---------------------------------------------------------------------------------------------------- */
 
 #define HAS(name)                                                                                                      \
@@ -324,6 +375,33 @@ const lab_kernel lab_kernels[] = {
      call_dequantize,
      two_matrices,
      has_dequantize},
+    {"to_bf16",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_to_bf16,
+     call_to_bf16,
+     conversion_work,
+     has_to_bf16},
+    {"from_bf16",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_from_bf16,
+     call_from_bf16,
+     conversion_work,
+     has_from_bf16},
+    {"bgemm",
+     "rows x columns x depth",
+     {{1, 48, 768}, {16, 48, 768}, {64, 48, 768}, {64, 48, 3072}},
+     LAB_PEAK_BF16,
+     1e-4F,
+     prepare_bgemm,
+     call_bgemm,
+     product_work,
+     has_bgemm},
 };
 const int lab_kernel_count = sizeof lab_kernels / sizeof *lab_kernels;
 #define COUNT(name) +1

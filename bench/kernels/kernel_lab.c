@@ -159,11 +159,16 @@ static bool run_isa(lab *run, bert_isa isa) {
                         lab_peak_unit((lab_peak)peak));
         fputc('\n', run->out);
     }
+    bert_cpu_enter(bert_cpu_kernels_of(isa));
     for (int i = 0; run->options.kernels && i < lab_kernel_count; i++) {
         const lab_kernel *kernel = &lab_kernels[i];
         if (run->options.kernel && strcmp(run->options.kernel, kernel->name) != 0) continue;
-        if (kernel->has(bert_cpu_kernels_of(isa)) && !run_kernel(run, isa, kernel)) return false;
+        if (kernel->has(bert_cpu_kernels_of(isa)) && !run_kernel(run, isa, kernel)) {
+            bert_cpu_exit(bert_cpu_kernels_of(isa));
+            return false;
+        }
     }
+    bert_cpu_exit(bert_cpu_kernels_of(isa));
     bert_cpu_kernels chosen;
     bert_cpu_kernels_select(isa, &chosen);
     for (size_t i = 0; run->options.products && i < sizeof product_shapes / sizeof *product_shapes; i++)

@@ -97,6 +97,7 @@ __attribute__((target("amx-tile"))) static void configure_tiles(void) {
         config.column_bytes[i] = 64;
         config.rows[i] = 16;
     }
+    __asm__ volatile("" : : "r"(&config) : "memory"); /* compilers are not told that it is read */
     _tile_loadconfig(&config);
     _tile_zero(0);
     _tile_zero(1);

@@ -236,12 +236,14 @@ static void run_block(const quantized_run *run, int64_t block, int64_t first, in
 static void run_part(void *argument, int64_t part, int thread) {
     const quantized_run *run = argument;
     const int64_t tiles = run->blocks * run->panels, end = tiles * (part + 1) / run->parts;
+    bert_cpu_enter(run->call->kernels);
     for (int64_t tile = tiles * part / run->parts; tile < end;) {
         const int64_t block = tile / run->panels, first = tile % run->panels;
         const int64_t left = end - tile, count = left < run->panels - first ? left : run->panels - first;
         run_block(run, block, first, first + count);
         tile += count;
     }
+    bert_cpu_exit(run->call->kernels);
 }
 
 void bert_gemm_quantized(const bert_quantized_call *call) {

@@ -3,8 +3,10 @@
 #define BERT_V_TILE_VECTORS 2
 #include "cpu/kernels/vector_avx2.h"
 /* After the vectors that they are written over. */
+#include "cpu/kernels/bf16_avx2.h"
 #include "cpu/kernels/quantized_avx2.h"
 #include "cpu/kernels/vector_kernels.h"
 
 const bert_cpu_kernels bert_cpu_kernels_avx2 =
-    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .dequantize = dequantize);
+    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .dequantize = dequantize,
+                          .to_bf16 = to_bf16, .from_bf16 = from_bf16);

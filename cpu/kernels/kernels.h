@@ -180,6 +180,38 @@ typedef struct bert_dequantize_args {
     int64_t stride, rows, n;
 } bert_dequantize_args;
 
+/** Columns of a panel of packed bfloat16 weights, and the rows of it that lie side by side, a column's after one
+ * another.
+ */
+enum { BERT_BGEMM_COLUMNS = 48, BERT_BGEMM_STEP = 2 };
+
+/** y[rows, n] = x[rows, n] in bfloat16, to the nearest, half to even; NaN stays one. Rows of y are `stride` apart and
+ * filled up with zeros. */
+typedef struct bert_to_bf16_args {
+    uint16_t *y;
+    const float *x;
+    int64_t rows, n, stride;
+} bert_to_bf16_args;
+
+/** y[n] = x[n], of bfloat16. */
+typedef struct bert_from_bf16_args {
+    float *y;
+    const uint16_t *x;
+    int64_t n;
+} bert_from_bf16_args;
+
+/**
+ * c[rows, BERT_BGEMM_COLUMNS] = a[rows, 2 steps] times a panel b[steps][BERT_BGEMM_COLUMNS][2], all of bfloat16 but c;
+ * rows of c and a `ldc` and `lda` apart. Sums are float32; their order is the instruction set's.
+ */
+typedef struct bert_bgemm_args {
+    float *c;
+    const uint16_t *a, *b;
+    int64_t ldc, lda, rows, steps;
+    const void *prefetch; /**< As bert_sgemm_args has them. */
+    int64_t prefetch_lines;
+} bert_bgemm_args;
+
 /** X(name): the kernel `name` takes const bert_<name>_args *. */
 #define BERT_CPU_KERNELS(X)                                                                                            \
     X(sgemm)                                                                                                           \
@@ -192,7 +224,10 @@ typedef struct bert_dequantize_args {
     X(range)                                                                                                           \
     X(quantize)                                                                                                        \
     X(qgemm)                                                                                                           \
-    X(dequantize)
+    X(dequantize)                                                                                                      \
+    X(to_bf16)                                                                                                         \
+    X(from_bf16)                                                                                                       \
+    X(bgemm)
 
 typedef struct bert_cpu_kernels {
 #define BERT_CPU_KERNEL_MEMBER(name) void (*name)(const bert_##name##_args *args);
@@ -200,7 +235,18 @@ typedef struct bert_cpu_kernels {
 #undef BERT_CPU_KERNEL_MEMBER
     /** Shape of sgemm's tile: panels of packed weights are this wide, and rows are best cut in multiples of it. */
     int32_t sgemm_columns, sgemm_rows;
+    /** What each thread does before and after the kernels of a parallel region (AMX sets the shape of its tiles once);
+     * NULL: nothing. Between them no other region starts on the thread. */
+    void (*enter)(void);
+    void (*leave)(void);
 } bert_cpu_kernels;
+
+static inline void bert_cpu_enter(const bert_cpu_kernels *kernels) {
+    if (kernels->enter) kernels->enter();
+}
+static inline void bert_cpu_exit(const bert_cpu_kernels *kernels) {
+    if (kernels->leave) kernels->leave();
+}
 
 /** The table of one ISA's file as it is, NULL entries included; NULL for an ISA without a file in this build. */
 const bert_cpu_kernels *bert_cpu_kernels_of(bert_isa isa);
@@ -209,7 +255,10 @@ void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out);
 
 extern const bert_cpu_kernels bert_cpu_kernels_scalar;
 extern const bert_cpu_kernels bert_cpu_kernels_avx2;
+extern const bert_cpu_kernels bert_cpu_kernels_avx_vnni;
 extern const bert_cpu_kernels bert_cpu_kernels_avx512;
 extern const bert_cpu_kernels bert_cpu_kernels_avx512_vnni;
+extern const bert_cpu_kernels bert_cpu_kernels_avx512_bf16;
+extern const bert_cpu_kernels bert_cpu_kernels_amx;
 
 #endif

@@ -1,6 +1,8 @@
 /* Plain C for every kernel: what other machines run, and what every other kernel is held to. */
 #include "cpu/kernels/kernels.h"
 
+#include "core/base/float16.h"
+
 #include <math.h>
 
 /* c (+)= a b over one chain. */
@@ -204,6 +206,33 @@ static void dequantize(const bert_dequantize_args *args) {
                                    (uint32_t)args->x_sums[row] * (uint32_t)args->zeros[i];
             args->y[row * args->stride + i] =
                 (float)(int32_t)((uint32_t)c[i] - taken) * (args->x_scales[row] * args->scales[i]);
+        }
+    }
+}
+
+/* ---- Bfloat16 ---------------------------------------------------------------------------------------------------- */
+
+static void to_bf16(const bert_to_bf16_args *args) {
+    for (int64_t row = 0; row < args->rows; row++)
+        for (int64_t i = 0; i < args->stride; i++)
+            args->y[row * args->stride + i] = i < args->n ? bert_float_to_bfloat16(args->x[row * args->n + i]) : 0;
+}
+
+static void from_bf16(const bert_from_bf16_args *args) {
+    for (int64_t i = 0; i < args->n; i++) args->y[i] = bert_bfloat16_to_float(args->x[i]);
+}
+
+static void bgemm(const bert_bgemm_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) {
+        const uint16_t *a = args->a + row * args->lda;
+        float *c = args->c + row * args->ldc;
+        for (int j = 0; j < BERT_BGEMM_COLUMNS; j++) {
+            float sum = 0.0F;
+            for (int64_t p = 0; p < args->steps * BERT_BGEMM_STEP; p++) {
+                const int64_t place = (p / BERT_BGEMM_STEP * BERT_BGEMM_COLUMNS + j) * BERT_BGEMM_STEP;
+                sum += bert_bfloat16_to_float(a[p]) * bert_bfloat16_to_float(args->b[place + p % BERT_BGEMM_STEP]);
+            }
+            c[j] = sum;
         }
     }
 }

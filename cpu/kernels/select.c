@@ -1,12 +1,14 @@
 #include "cpu/kernels/kernels.h"
 
-/* Files of AVX-VNNI, AVX-512 BF16 and AMX get their lines here, and their flags in CMakeLists.txt. */
 static const bert_cpu_kernels *const tables[BERT_ISA_COUNT] = {
     [BERT_ISA_SCALAR] = &bert_cpu_kernels_scalar,
 #ifdef BERT_CPU_X86
     [BERT_ISA_AVX2] = &bert_cpu_kernels_avx2,
+    [BERT_ISA_AVX_VNNI] = &bert_cpu_kernels_avx_vnni,
     [BERT_ISA_AVX512] = &bert_cpu_kernels_avx512,
     [BERT_ISA_AVX512_VNNI] = &bert_cpu_kernels_avx512_vnni,
+    [BERT_ISA_AVX512_BF16] = &bert_cpu_kernels_avx512_bf16,
+    [BERT_ISA_AMX] = &bert_cpu_kernels_amx,
 #endif
 };
 
@@ -23,6 +25,10 @@ void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out) {
     if (table->name) out->name = table->name;
         BERT_CPU_KERNELS(OVERRIDE)
 #undef OVERRIDE
+        if (table->enter) {
+            out->enter = table->enter;
+            out->leave = table->leave;
+        }
         if (table->sgemm) {
             out->sgemm_columns = table->sgemm_columns;
             out->sgemm_rows = table->sgemm_rows;

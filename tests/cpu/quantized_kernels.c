@@ -66,7 +66,7 @@ void test_quantize(const bert_cpu_kernels *table) {
 }
 
 void test_qgemm(const bert_cpu_kernels *table) {
-    static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 23};
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 23, 32, 47, 48, 49, 64, 65, 80, 113};
     static const int64_t steps[] = {1, 2, 3, 16, 33};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
@@ -89,7 +89,9 @@ void test_qgemm(const bert_cpu_kernels *table) {
             args.c = c;
             args.prefetch = b;
             args.prefetch_lines = 3 * steps[j];
+            bert_cpu_enter(table);
             table->qgemm(&args);
+            bert_cpu_exit(table);
             assert_memory_equal(c, expected, sums);
             for (int at = 0; at < 4; at++) guarded_free(&memory[at]);
         }

@@ -1,0 +1,273 @@
+/*
+ * Products of 8-bit integers and of bfloat16 for AMX: a tile instruction multiplies 16 rows of 64 bytes with 16 rows of
+ * 64 bytes, which hold 16 columns in groups of four bytes. That is how panels lie, so tiles are loaded from them as
+ * they are; the two products differ in one instruction.
+ *
+ * Of the eight tiles four are sums: an instruction takes 16 cycles and its result 52, so four independent ones keep the
+ * unit busy. The columns of a panel are three tiles wide. For each 64 rows: two products of 2 x 2 tiles (32 rows, 32
+ * columns), which use each tile that is loaded twice, then one of 4 x 1 for the third column of tiles.
+ *
+ * Tiles have one shape, which `enter` sets and `leave` gives up, once for each thread and parallel region. Rows that
+ * don't fill tiles are done by tiles that overlap: a row's result doesn't depend on who computes it. Fewer than 16
+ * rows, and steps that don't fill a tile, go through scratch filled up with zeros.
+ *
+ * tests/cpu/test_emulated.c runs this file, compiled a second time over an emulation of the instructions.
+ */
+#include "cpu/kernels/kernels.h"
+
+#ifndef BERT_AMX_EMULATOR
+#include <immintrin.h>
+#endif
+#include <string.h>
+
+/* Rows of a tile, bytes of its rows, and the steps of four bytes that a row or its rows hold. */
+enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_STEPS = 16, GROUP_BYTES = 4, TILES = 8, COLUMN_TILES = 3 };
+_Static_assert(COLUMN_TILES *TILE_ROWS == (int)BERT_QGEMM_COLUMNS, "a panel is three tiles wide");
+_Static_assert(COLUMN_TILES *TILE_ROWS == (int)BERT_BGEMM_COLUMNS, "a panel is three tiles wide");
+_Static_assert((int)BERT_QGEMM_STEP == GROUP_BYTES, "a step is a group of a tile");
+_Static_assert(BERT_BGEMM_STEP * 2 == (int)GROUP_BYTES, "a step is a group of a tile");
+
+/* Compilers are not told that the instructions read memory: what was written to `memory` is there after this. */
+static inline void publish(const void *memory) {
+    __asm__ volatile("" : : "r"(memory) : "memory");
+}
+
+static void enter(void) {
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } config = {.palette = 1};
+    _Static_assert(sizeof config == 64, "what ldtilecfg reads");
+    for (int i = 0; i < TILES; i++) {
+        config.row_bytes[i] = TILE_BYTES;
+        config.rows[i] = TILE_ROWS;
+    }
+    publish(&config);
+    _tile_loadconfig(&config);
+}
+
+static void leave(void) {
+    _tile_release();
+}
+
+/* A product in bytes, whatever its elements: rows of a, and of the panel b, BERT_QGEMM_COLUMNS groups a step. */
+typedef struct product {
+    char *c;
+    const char *a, *b;
+    int64_t ldc, lda; /* bytes */
+    int64_t rows, steps;
+    const char *prefetch, *prefetch_end;
+    int64_t prefetch_bytes; /* with each 16 steps of a pass */
+} product;
+
+enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES };
+
+static inline void fetch_ahead(product *p) {
+    for (int64_t at = 0; at < p->prefetch_bytes && p->prefetch < p->prefetch_end; at += TILE_BYTES) {
+        _mm_prefetch(p->prefetch, _MM_HINT_T1);
+        p->prefetch += TILE_BYTES;
+    }
+}
+
+/* Scratch of a pass: up to four tiles of a and three of b, where what is there doesn't fill a tile. */
+typedef struct scratch {
+    _Alignas(TILE_BYTES) char a[4][TILE_ROWS * TILE_BYTES];
+    _Alignas(TILE_BYTES) char b[COLUMN_TILES][TILE_ROWS * TILE_BYTES];
+} scratch;
+
+/* `rows` rows of `steps` groups, the rest zeros. */
+static void fill_tile(char *out, const char *from, int64_t stride, int64_t rows, int64_t bytes) {
+    memset(out, 0, TILE_ROWS * TILE_BYTES);
+    for (int64_t row = 0; row < rows; row++) memcpy(out + row * TILE_BYTES, from + row * stride, (size_t)bytes);
+    publish(out);
+}
+
+/* Tiles of a from `step` on for the rows at each of `count` places; those of b from a column of tiles on. */
+static void fill_scratch(const product *p, scratch *out, const int64_t *places, int count, int64_t rows, int64_t step,
+                         int64_t steps, int first_column, int columns) {
+    for (int i = 0; i < count; i++)
+        fill_tile(out->a[i], p->a + places[i] * p->lda + step * GROUP_BYTES, p->lda, rows, steps * GROUP_BYTES);
+    for (int i = 0; i < columns; i++)
+        fill_tile(out->b[i], p->b + step * LDB + (first_column + i) * TILE_BYTES, LDB, steps, TILE_BYTES);
+}
+
+/*
+ * The passes, for one instruction each: MULTIPLY(sum, a, b). Numbers of tiles are part of the instructions: 0 to 3 are
+ * sums, 4, 5 and 7 hold a where four rows of tiles need it, else 6 and 7 hold b.
+ */
+#define DEFINE_PASSES(name, MULTIPLY)                                                                                  \
+    /* 2 x 2 tiles: the rows at places[0] and [1], the first two columns of tiles. */                                  \
+    static inline void name##_step_2x2(const char *a0, const char *a1, int64_t lda, const char *b0, const char *b1,    \
+                                       int64_t ldb) {                                                                  \
+        _tile_loadd(4, a0, lda);                                                                                       \
+        _tile_loadd(6, b0, ldb);                                                                                       \
+        MULTIPLY(0, 4, 6);                                                                                             \
+        _tile_loadd(7, b1, ldb);                                                                                       \
+        MULTIPLY(1, 4, 7);                                                                                             \
+        _tile_loadd(5, a1, lda);                                                                                       \
+        MULTIPLY(2, 5, 6);                                                                                             \
+        MULTIPLY(3, 5, 7);                                                                                             \
+    }                                                                                                                  \
+    static void name##_2x2(product *p, const int64_t *places) {                                                        \
+        const char *a0 = p->a + places[0] * p->lda, *a1 = p->a + places[1] * p->lda, *b = p->b;                        \
+        int64_t step = 0;                                                                                              \
+        _tile_zero(0);                                                                                                 \
+        _tile_zero(1);                                                                                                 \
+        _tile_zero(2);                                                                                                 \
+        _tile_zero(3);                                                                                                 \
+        for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
+            name##_step_2x2(a0, a1, p->lda, b, b + TILE_BYTES, LDB);                                                   \
+            fetch_ahead(p);                                                                                            \
+            a0 += TILE_BYTES;                                                                                          \
+            a1 += TILE_BYTES;                                                                                          \
+            b += TILE_STEPS * LDB;                                                                                     \
+        }                                                                                                              \
+        if (step < p->steps) {                                                                                         \
+            scratch rest;                                                                                              \
+            fill_scratch(p, &rest, places, 2, TILE_ROWS, step, p->steps - step, 0, 2);                                 \
+            name##_step_2x2(rest.a[0], rest.a[1], TILE_BYTES, rest.b[0], rest.b[1], TILE_BYTES);                       \
+        }                                                                                                              \
+        _tile_stored(0, p->c + places[0] * p->ldc, p->ldc);                                                            \
+        _tile_stored(1, p->c + places[0] * p->ldc + TILE_BYTES, p->ldc);                                               \
+        _tile_stored(2, p->c + places[1] * p->ldc, p->ldc);                                                            \
+        _tile_stored(3, p->c + places[1] * p->ldc + TILE_BYTES, p->ldc);                                               \
+    }                                                                                                                  \
+                                                                                                                       \
+    /* 4 x 1 tiles: the third column of tiles. */                                                                      \
+    static inline void name##_step_4x1(const char *const a[4], int64_t lda, const char *b, int64_t ldb) {              \
+        _tile_loadd(6, b, ldb);                                                                                        \
+        _tile_loadd(4, a[0], lda);                                                                                     \
+        MULTIPLY(0, 4, 6);                                                                                             \
+        _tile_loadd(5, a[1], lda);                                                                                     \
+        MULTIPLY(1, 5, 6);                                                                                             \
+        _tile_loadd(7, a[2], lda);                                                                                     \
+        MULTIPLY(2, 7, 6);                                                                                             \
+        _tile_loadd(4, a[3], lda);                                                                                     \
+        MULTIPLY(3, 4, 6);                                                                                             \
+    }                                                                                                                  \
+    static void name##_4x1(product *p, const int64_t *places) {                                                        \
+        const char *a[4], *b = p->b + 2 * TILE_BYTES;                                                                  \
+        int64_t step = 0;                                                                                              \
+        for (int i = 0; i < 4; i++) a[i] = p->a + places[i] * p->lda;                                                  \
+        _tile_zero(0);                                                                                                 \
+        _tile_zero(1);                                                                                                 \
+        _tile_zero(2);                                                                                                 \
+        _tile_zero(3);                                                                                                 \
+        for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
+            name##_step_4x1(a, p->lda, b, LDB);                                                                        \
+            fetch_ahead(p);                                                                                            \
+            for (int i = 0; i < 4; i++) a[i] += TILE_BYTES;                                                            \
+            b += TILE_STEPS * LDB;                                                                                     \
+        }                                                                                                              \
+        if (step < p->steps) {                                                                                         \
+            scratch rest;                                                                                              \
+            fill_scratch(p, &rest, places, 4, TILE_ROWS, step, p->steps - step, 2, 1);                                 \
+            const char *const rows[4] = {rest.a[0], rest.a[1], rest.a[2], rest.a[3]};                                  \
+            name##_step_4x1(rows, TILE_BYTES, rest.b[0], TILE_BYTES);                                                  \
+        }                                                                                                              \
+        _tile_stored(0, p->c + places[0] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
+        _tile_stored(1, p->c + places[1] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
+        _tile_stored(2, p->c + places[2] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
+        _tile_stored(3, p->c + places[3] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
+    }                                                                                                                  \
+                                                                                                                       \
+    /* 1 x 3 tiles: 16 rows or fewer, all columns. */                                                                  \
+    static inline void name##_step_1x3(const char *a, int64_t lda, const char *b0, const char *b1, const char *b2,     \
+                                       int64_t ldb) {                                                                  \
+        _tile_loadd(4, a, lda);                                                                                        \
+        _tile_loadd(5, b0, ldb);                                                                                       \
+        MULTIPLY(0, 4, 5);                                                                                             \
+        _tile_loadd(6, b1, ldb);                                                                                       \
+        MULTIPLY(1, 4, 6);                                                                                             \
+        _tile_loadd(7, b2, ldb);                                                                                       \
+        MULTIPLY(2, 4, 7);                                                                                             \
+    }                                                                                                                  \
+    static void name##_1x3(product *p, int64_t place, int64_t rows) {                                                  \
+        const char *a = p->a + place * p->lda, *b = p->b;                                                              \
+        char *c = p->c + place * p->ldc;                                                                               \
+        scratch rest;                                                                                                  \
+        int64_t step = 0;                                                                                              \
+        _tile_zero(0);                                                                                                 \
+        _tile_zero(1);                                                                                                 \
+        _tile_zero(2);                                                                                                 \
+        for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
+            if (rows < TILE_ROWS) fill_tile(rest.a[0], a, p->lda, rows, TILE_BYTES);                                   \
+            name##_step_1x3(rows < TILE_ROWS ? rest.a[0] : a, rows < TILE_ROWS ? TILE_BYTES : p->lda, b,               \
+                            b + TILE_BYTES, b + 2 * TILE_BYTES, LDB);                                                  \
+            fetch_ahead(p);                                                                                            \
+            a += TILE_BYTES;                                                                                           \
+            b += TILE_STEPS * LDB;                                                                                     \
+        }                                                                                                              \
+        if (step < p->steps) {                                                                                         \
+            fill_scratch(p, &rest, &place, 1, rows, step, p->steps - step, 0, COLUMN_TILES);                           \
+            name##_step_1x3(rest.a[0], TILE_BYTES, rest.b[0], rest.b[1], rest.b[2], TILE_BYTES);                       \
+        }                                                                                                              \
+        if (rows == TILE_ROWS) {                                                                                       \
+            _tile_stored(0, c, p->ldc);                                                                                \
+            _tile_stored(1, c + TILE_BYTES, p->ldc);                                                                   \
+            _tile_stored(2, c + 2 * TILE_BYTES, p->ldc);                                                               \
+            return;                                                                                                    \
+        }                                                                                                              \
+        _tile_stored(0, rest.b[0], TILE_BYTES);                                                                        \
+        _tile_stored(1, rest.b[1], TILE_BYTES);                                                                        \
+        _tile_stored(2, rest.b[2], TILE_BYTES);                                                                        \
+        for (int64_t row = 0; row < rows; row++)                                                                       \
+            for (int column = 0; column < COLUMN_TILES; column++)                                                      \
+                memcpy(c + row * p->ldc + column * TILE_BYTES, rest.b[column] + row * TILE_BYTES, TILE_BYTES);         \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void name##_all(product *p) {                                                                               \
+        if (p->rows < TILE_ROWS) {                                                                                     \
+            name##_1x3(p, 0, p->rows);                                                                                 \
+            return;                                                                                                    \
+        }                                                                                                              \
+        int64_t row = 0;                                                                                               \
+        for (; p->rows - row > 3 * TILE_ROWS; row += 4 * TILE_ROWS) {                                                  \
+            const int64_t last = p->rows - TILE_ROWS, fourth = row + 3 * TILE_ROWS;                                    \
+            const int64_t places[4] = {row, row + TILE_ROWS, row + 2 * TILE_ROWS, fourth < last ? fourth : last};      \
+            name##_2x2(p, places);                                                                                     \
+            name##_2x2(p, places + 2);                                                                                 \
+            name##_4x1(p, places);                                                                                     \
+        }                                                                                                              \
+        for (; row < p->rows; row += TILE_ROWS)                                                                        \
+            name##_1x3(p, row < p->rows - TILE_ROWS ? row : p->rows - TILE_ROWS, TILE_ROWS);                           \
+    }
+
+DEFINE_PASSES(bytes, _tile_dpbusd)
+DEFINE_PASSES(halves, _tile_dpbf16ps)
+
+/* What is fetched meanwhile, spread over the passes: three for each 64 rows. */
+static void spread_prefetch(product *p, const void *prefetch, int64_t lines) {
+    if (!prefetch) return;
+    const int64_t passes = p->rows / (4 * TILE_ROWS) * 3 + 1, steps = p->steps / TILE_STEPS + 1;
+    p->prefetch = prefetch;
+    p->prefetch_end = p->prefetch + lines * TILE_BYTES;
+    p->prefetch_bytes = (lines + passes * steps - 1) / (passes * steps) * TILE_BYTES;
+}
+
+static void qgemm(const bert_qgemm_args *args) {
+    product p = {.c = (char *)args->c,
+                 .a = (const char *)args->a,
+                 .b = (const char *)args->b,
+                 .ldc = BERT_QGEMM_COLUMNS * (int64_t)sizeof(int32_t),
+                 .lda = args->lda,
+                 .rows = args->rows,
+                 .steps = args->steps};
+    spread_prefetch(&p, args->prefetch, args->prefetch_lines);
+    bytes_all(&p);
+}
+
+static void bgemm(const bert_bgemm_args *args) {
+    product p = {.c = (char *)args->c,
+                 .a = (const char *)args->a,
+                 .b = (const char *)args->b,
+                 .ldc = args->ldc * (int64_t)sizeof(float),
+                 .lda = args->lda * (int64_t)sizeof(uint16_t),
+                 .rows = args->rows,
+                 .steps = args->steps};
+    spread_prefetch(&p, args->prefetch, args->prefetch_lines);
+    halves_all(&p);
+}
+
+const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm, .bgemm = bgemm, .enter = enter, .leave = leave};

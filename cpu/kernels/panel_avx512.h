@@ -1,0 +1,79 @@
+/*
+ * A product of packed panels for AVX-512: c[rows, 48] = a[rows, 4 bytes a step] times b[steps][48][4 bytes], by an
+ * instruction that multiplies groups of four bytes. Included by files that define PANEL_SUM (the vector of sums),
+ * PANEL_ZERO, PANEL_MULTIPLY(sum, a, b) over vectors of whole numbers, and PANEL_STORE(place, sum).
+ *
+ * 24 of the 32 registers are sums of 8 rows by 3 vectors, 3 hold b, 1 holds a row's four bytes: 11 loads for 24
+ * products, which two ports for each keep up with.
+ */
+#include "cpu/kernels/kernels.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { PANEL_VECTORS = 3, PANEL_ROWS = 8, PANEL_GROUP = 4, PANEL_COLUMNS = PANEL_VECTORS * 16, LINE_BYTES = 64 };
+_Static_assert(PANEL_COLUMNS == (int)BERT_QGEMM_COLUMNS && PANEL_COLUMNS == (int)BERT_BGEMM_COLUMNS,
+               "a panel is as wide as the tile");
+
+/* Strides in bytes. */
+typedef struct panel_product {
+    char *c;
+    const char *a, *b;
+    int64_t ldc, lda;
+    int64_t rows, steps;
+    const char *prefetch;
+    int64_t prefetch_lines;
+} panel_product;
+
+/* `rows` is a constant where this is inlined: the sums stay in registers. `per_step` lines are fetched at each step. */
+static inline __attribute__((always_inline)) void panel_tile(const int rows, const panel_product *p, int64_t row,
+                                                             const char *prefetch, int64_t per_step) {
+    PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_ZERO;
+    const char *a = p->a + row * p->lda, *b = p->b;
+    for (int64_t step = 0; step < p->steps; step++) {
+        __m512i right[PANEL_VECTORS];
+        for (int j = 0; j < PANEL_VECTORS; j++) right[j] = _mm512_loadu_si512(b + j * LINE_BYTES);
+        for (int i = 0; i < rows; i++) {
+            int32_t four;
+            memcpy(&four, a + i * p->lda, sizeof four);
+            const __m512i left = _mm512_set1_epi32(four);
+            for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_MULTIPLY(sums[i][j], left, right[j]);
+        }
+        for (int64_t line = 0; line < per_step; line++, prefetch += LINE_BYTES) _mm_prefetch(prefetch, _MM_HINT_T1);
+        a += PANEL_GROUP;
+        b += PANEL_COLUMNS * PANEL_GROUP;
+    }
+    char *c = p->c + row * p->ldc;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < PANEL_VECTORS; j++) PANEL_STORE(c + i * p->ldc + j * LINE_BYTES, sums[i][j]);
+}
+
+static inline void panel_multiply(const panel_product *p) {
+    const int64_t strips = (p->rows + PANEL_ROWS - 1) / PANEL_ROWS, all = strips * p->steps;
+    const int64_t per_step = p->prefetch && all > 0 ? (p->prefetch_lines + all - 1) / all : 0;
+    const char *prefetch = p->prefetch;
+    int64_t row = 0;
+    for (; row + PANEL_ROWS <= p->rows; row += PANEL_ROWS) {
+        const bool fetch = per_step > 0 && prefetch < p->prefetch + p->prefetch_lines * LINE_BYTES;
+        panel_tile(PANEL_ROWS, p, row, prefetch, fetch ? per_step : 0);
+        if (fetch) prefetch += per_step * p->steps * LINE_BYTES;
+    }
+    switch (p->rows - row) {
+#define TILE_CASE(count)                                                                                               \
+    case count:                                                                                                        \
+        panel_tile(count, p, row, prefetch, per_step);                                                                 \
+        break;
+        TILE_CASE(1)
+        TILE_CASE(2)
+        TILE_CASE(3)
+        TILE_CASE(4)
+        TILE_CASE(5)
+        TILE_CASE(6)
+        TILE_CASE(7)
+#undef TILE_CASE
+    default:
+        break;
+    }
+}

@@ -1,0 +1,97 @@
+#include "tests/cpu/bf16_kernels.h"
+
+#include "core/base/float16.h"
+#include "tests/cpu/guarded.h"
+
+#include <math.h>
+
+static const int64_t lengths[] = {1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 48, 131};
+enum { LENGTHS = sizeof lengths / sizeof *lengths, ROWS = 3 };
+
+void test_to_bf16(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS * 3; at++) {
+        const int64_t n = lengths[at / 3], stride = n + at % 3;
+        bert_guarded memory[3];
+        float *x = guarded_floats(&memory[0], ROWS * n);
+        uint16_t *y = guarded_new(&memory[1], (size_t)(ROWS * stride) * sizeof *y);
+        uint16_t *expected = guarded_new(&memory[2], (size_t)(ROWS * stride) * sizeof *y);
+        fill_random(x, ROWS * n, 1e4F, (uint32_t)at);
+        const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0xff800000, 0x7fa00001,
+                                 0xffffffff, 0x00000001, 0x807fffff, 0x80000000, 0x00008000};
+        for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) /* halves, overflow, infinity, NaN, subnormal numbers */
+            memcpy(&x[(i + (size_t)at) % (size_t)(ROWS * n)], &bits[i], sizeof *x);
+        bert_to_bf16_args args = {expected, x, ROWS, n, stride};
+        bert_cpu_kernels_scalar.to_bf16(&args);
+        args.y = y;
+        table->to_bf16(&args);
+        assert_memory_equal(y, expected, (size_t)(ROWS * stride) * sizeof *y);
+        for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+    }
+}
+
+void test_from_bf16(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS; at++) {
+        const int64_t n = lengths[at];
+        bert_guarded memory[3];
+        uint16_t *x = guarded_new(&memory[0], (size_t)n * sizeof *x);
+        float *y = guarded_floats(&memory[1], n), *expected = guarded_floats(&memory[2], n);
+        for (int64_t i = 0; i < n; i++) x[i] = (uint16_t)(i * 7919 + at * 31);
+        bert_from_bf16_args args = {expected, x, n};
+        bert_cpu_kernels_scalar.from_bf16(&args);
+        args.y = y;
+        table->from_bf16(&args);
+        assert_memory_equal(y, expected, (size_t)n * sizeof *y);
+        for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+    }
+}
+
+/* Whole numbers up to 7, whose sums are exact in any order, or anything in [-1, 1). */
+static void fill_halves(uint16_t *x, int64_t count, bool whole, uint32_t seed) {
+    for (int64_t i = 0; i < count; i++) {
+        float value;
+        fill_random(&value, 1, whole ? 7.0F : 1.0F, seed + (uint32_t)i);
+        x[i] = bert_float_to_bfloat16(whole ? nearbyintf(value) : value);
+    }
+}
+
+static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t steps, int64_t slack, bool whole) {
+    const int64_t depth = steps * BERT_BGEMM_STEP, lda = depth + slack, ldc = BERT_BGEMM_COLUMNS + slack;
+    const int64_t results = (rows - 1) * ldc + BERT_BGEMM_COLUMNS;
+    bert_guarded memory[4];
+    uint16_t *a = guarded_new(&memory[0], (size_t)((rows - 1) * lda + depth) * sizeof *a);
+    uint16_t *b = guarded_new(&memory[1], (size_t)(depth * BERT_BGEMM_COLUMNS) * sizeof *b);
+    float *c = guarded_floats(&memory[2], results), *expected = guarded_floats(&memory[3], results);
+    fill_halves(a, (rows - 1) * lda + depth, whole, 1);
+    fill_halves(b, depth * BERT_BGEMM_COLUMNS, whole, 1000000);
+    bert_bgemm_args args = {.c = expected, .a = a, .b = b, .ldc = ldc, .lda = lda, .rows = rows, .steps = steps};
+    bert_cpu_kernels_scalar.bgemm(&args);
+    args.c = c;
+    args.prefetch = b;
+    args.prefetch_lines = 3 * steps;
+    bert_cpu_enter(table);
+    table->bgemm(&args);
+    float alone[BERT_BGEMM_COLUMNS];
+    args.a = a + (rows - 1) * lda;
+    args.c = alone;
+    args.rows = 1;
+    table->bgemm(&args);
+    bert_cpu_exit(table);
+    for (int64_t row = 0; row < rows; row++) {
+        const float *result = c + row * ldc, *wanted = expected + row * ldc;
+        if (whole) assert_memory_equal(result, wanted, BERT_BGEMM_COLUMNS * sizeof *c);
+        for (int i = 0; i < BERT_BGEMM_COLUMNS; i++)
+            assert_true(fabsf(result[i] - wanted[i]) <= 1e-6F * sqrtf((float)depth) * (1.0F + fabsf(wanted[i])));
+        if (row + 1 < rows) /* the slack is left alone */
+            assert_memory_equal(result + BERT_BGEMM_COLUMNS, wanted + BERT_BGEMM_COLUMNS, (size_t)slack * sizeof *c);
+    }
+    assert_memory_equal(alone, c + (rows - 1) * ldc, sizeof alone);
+    for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
+}
+
+void test_bgemm(const bert_cpu_kernels *table) {
+    static const int64_t rows[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 48, 49, 63, 64, 65, 81, 113, 129};
+    static const int64_t steps[] = {1, 2, 15, 16, 17, 33};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t j = 0; j < sizeof steps / sizeof *steps; j++)
+            multiply_case(table, rows[i], steps[j], (int64_t)(i + j) % 2 * 3, (i + j) % 3 != 0);
+}

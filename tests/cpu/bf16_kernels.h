@@ -1,0 +1,11 @@
+/* The tests of the bfloat16 kernels, for test_kernels.c: each holds one table's kernel to the scalar one. */
+#ifndef BERT_TESTS_CPU_BF16_KERNELS_H
+#define BERT_TESTS_CPU_BF16_KERNELS_H
+
+#include "cpu/kernels/kernels.h"
+
+void test_to_bf16(const bert_cpu_kernels *table);
+void test_from_bf16(const bert_cpu_kernels *table);
+void test_bgemm(const bert_cpu_kernels *table);
+
+#endif

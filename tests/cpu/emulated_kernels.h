@@ -1,0 +1,12 @@
+/* Tables of kernels whose instructions are emulated (emulated_instructions.h): CMakeLists.txt compiles
+ * cpu/kernels/<isa>.c with that header before it, and its table under the name here. */
+#ifndef BERT_TESTS_CPU_EMULATED_KERNELS_H
+#define BERT_TESTS_CPU_EMULATED_KERNELS_H
+
+#include "cpu/kernels/kernels.h"
+
+extern const bert_cpu_kernels bert_emulated_amx;
+extern const bert_cpu_kernels bert_emulated_avx_vnni;    /**< Wants AVX2. */
+extern const bert_cpu_kernels bert_emulated_avx512_bf16; /**< Wants AVX-512. */
+
+#endif
