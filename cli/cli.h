@@ -22,6 +22,11 @@ typedef struct bert_command {
 } bert_command;
 
 int bert_command_classify(int argc, char **argv);
+int bert_command_embed(int argc, char **argv);
+int bert_command_ner(int argc, char **argv);
+int bert_command_fill_mask(int argc, char **argv);
+int bert_command_qa(int argc, char **argv);
+int bert_command_rerank(int argc, char **argv);
 int bert_command_tokenize(int argc, char **argv);
 int bert_command_run(int argc, char **argv);
 int bert_command_inspect(int argc, char **argv);

@@ -106,7 +106,8 @@ static void drop_answers(decode_state *state, size_t count) {
     }
 }
 
-static bert_status run(void *user, const bert_text *texts, size_t count, bert_error *error) {
+static bert_status run(void *user, const bert_text *texts, const bert_encoded_text *const *ready, size_t count,
+                       bert_error *error) {
     decode_state *state = user;
     drop_answers(state, count);
     for (size_t i = 0; i < count; i++) decode(state, &texts[i], &state->answers[i], &state->answers[i].error);

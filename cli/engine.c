@@ -59,13 +59,29 @@ bert_log bert_engine_log(const bert_engine_options *options) {
     return log;
 }
 
+bert_model_options bert_engine_model_options(const bert_engine_options *options, const bert_log *log) {
+    return (bert_model_options){.struct_size = sizeof(bert_model_options),
+                                .log = log,
+                                .no_passes = options->no_passes,
+                                .promote_to_double = options->precision == BERT_PRECISION_FP64};
+}
+
+bert_session_options bert_engine_session_options(const bert_engine_options *options, bert_thread_pool *threads,
+                                                 bert_padded_rows padded_rows, bool profile) {
+    return (bert_session_options){.struct_size = sizeof(bert_session_options),
+                                  .providers = options->providers,
+                                  .threads = threads,
+                                  .precision = (bert_precision)options->precision,
+                                  .quant_scope = (bert_quant_scope)options->quant_scope,
+                                  .padded_rows = padded_rows,
+                                  .deterministic = options->deterministic,
+                                  .profile = profile};
+}
+
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,
                              bert_error *error) {
     *out = (bert_engine){.log = bert_engine_log(options)};
-    bert_model_options model_options = {.struct_size = sizeof model_options,
-                                        .log = &out->log,
-                                        .no_passes = options->no_passes,
-                                        .promote_to_double = options->precision == BERT_PRECISION_FP64};
+    bert_model_options model_options = bert_engine_model_options(options, &out->log);
     return bert_model_load(path, &model_options, &out->model, error);
 }
 
@@ -74,20 +90,9 @@ bert_status bert_engine_start(const bert_engine_options *options, bert_padded_ro
     bert_status status = bert_thread_pool_create((int)options->threads, NULL, &engine->threads, error);
     if (status != BERT_OK) return status;
     engine->one_by_one = options->quant_scope == BERT_QUANT_SCOPE_SEQUENCE && bert_model_quantizes(engine->model);
-    int quant_scope = engine->one_by_one ? BERT_QUANT_SCOPE_TENSOR : options->quant_scope;
-    bert_session_options session_options = {.struct_size = sizeof session_options,
-                                            .providers = options->providers,
-                                            .threads = engine->threads,
-                                            .precision = (bert_precision)options->precision,
-                                            .quant_scope = (bert_quant_scope)quant_scope,
-                                            .padded_rows = padded_rows,
-                                            .deterministic = options->deterministic,
-                                            .profile = profile};
+    bert_session_options session_options = bert_engine_session_options(options, engine->threads, padded_rows, profile);
+    if (engine->one_by_one) session_options.quant_scope = BERT_QUANT_SCOPE_TENSOR;
     return bert_session_create(engine->model, &session_options, &engine->session, error);
-}
-
-bool bert_engine_batches_matter(const bert_engine_options *options, const bert_engine *engine) {
-    return options->quant_scope == BERT_QUANT_SCOPE_TENSOR && bert_model_quantizes(engine->model);
 }
 
 void bert_engine_close(bert_engine *engine) {

@@ -37,13 +37,16 @@ typedef struct bert_engine {
 /** Where notices go: "bertc: ..." on standard error, as --quiet and --verbose say. */
 bert_log bert_engine_log(const bert_engine_options *options);
 
+/** The options for loading a model, and for a session of it; `log` and `threads` outlive what is made with them. */
+bert_model_options bert_engine_model_options(const bert_engine_options *options, const bert_log *log);
+bert_session_options bert_engine_session_options(const bert_engine_options *options, bert_thread_pool *threads,
+                                                 bert_padded_rows padded_rows, bool profile);
+
 /** Loads the model alone: `session` and `threads` stay NULL. */
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out, bert_error *error);
 /** Threads and session for a loaded model. */
 bert_status bert_engine_start(const bert_engine_options *options, bert_padded_rows padded_rows, bool profile,
                               bert_engine *engine, bert_error *error);
-/** Whether a row of a batch depends on the others: one scale of dynamic quantization covers them all. */
-bool bert_engine_batches_matter(const bert_engine_options *options, const bert_engine *engine);
 /** NULL members are ignored. */
 void bert_engine_close(bert_engine *engine);
 

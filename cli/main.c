@@ -8,6 +8,11 @@
 
 static const bert_command commands[] = {
     {"classify", "text classification: labels and scores for texts and pairs", bert_command_classify},
+    {"embed", "feature extraction: vectors for texts", bert_command_embed},
+    {"ner", "token classification: entities in texts", bert_command_ner},
+    {"fill-mask", "the likeliest tokens for each mask of a text", bert_command_fill_mask},
+    {"qa", "question answering: parts of contexts that answer", bert_command_qa},
+    {"rerank", "cross-encoder: documents for a query, best first", bert_command_rerank},
     {"tokenize", "text to token ids and back", bert_command_tokenize},
     {"run", "runs a model on tensors from files, or on random ones", bert_command_run},
     {"inspect", "shows a model: inputs, outputs, operators, rewrites, plan, memory", bert_command_inspect},

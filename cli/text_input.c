@@ -131,26 +131,6 @@ static bool take_object(const bert_text_input *input, const bert_json *object, b
     return set_texts(item, text->text, text->length, pair ? pair->text : NULL, pair ? pair->length : 0, error);
 }
 
-/* A copy with U+FFFD in place of what is not UTF-8, as Python's errors='replace' puts it; NULL when memory runs out. */
-static char *replace_invalid(const char *text, size_t length, size_t *out_length) {
-    char *copy = length <= SIZE_MAX / 4 ? malloc(3 * length + 1) : NULL;
-    size_t used = 0;
-    while (copy) {
-        size_t valid = bert_utf8_valid_prefix(text, length);
-        memcpy(copy + used, text, valid);
-        used += valid;
-        text += valid;
-        length -= valid;
-        if (length == 0) break;
-        size_t invalid = bert_utf8_invalid_length(text, length);
-        used += bert_utf8_encode(0xfffd, copy + used);
-        text += invalid;
-        length -= invalid;
-    }
-    *out_length = used;
-    return copy;
-}
-
 static bool parse_object(const bert_text_input *input, const char *line, size_t length, bert_text_item *item,
                          bert_error *error) {
     char *replaced = NULL;
@@ -161,8 +141,9 @@ static bool parse_object(const bert_text_input *input, const char *line, size_t 
         if (input->options.invalid_utf8 == BERT_INVALID_UTF8_ERROR) {
             return set_sentence(item, error, "the line is not UTF-8: byte %s", position);
         }
-        replaced = replace_invalid(line, length, &length);
+        replaced = malloc(bert_utf8_replace(line, length, NULL));
         if (!replaced) return out_of_memory(item, error);
+        length = bert_utf8_replace(line, length, replaced);
         line = replaced;
     }
     bert_arena arena;
@@ -261,16 +242,23 @@ bool bert_text_input_is_ready(const bert_text_input *input) {
     return poll(&descriptor, 1, 0) > 0;
 }
 
+/* A line or an argument as the whole of a text, or as what `before` and `after` make it. */
+static bool set_whole(const bert_text_input *input, bert_text_item *item, const char *text, size_t length,
+                      bert_error *error) {
+    if (input->before) return set_texts(item, input->before, strlen(input->before), text, length, error);
+    const char *pair = input->after ? input->after : input->options.text_pair;
+    return set_texts(item, text, length, pair, pair ? strlen(pair) : 0, error);
+}
+
 bool bert_text_input_next(bert_text_input *input, bert_text_item *out, bert_error *error) {
     *out = (bert_text_item){0};
     error->status = BERT_OK;
     if (input->arguments) {
         if (input->taken == input->argument_count) return false;
         const char *text = input->arguments[input->taken++];
-        const char *pair = input->options.text_pair;
         out->number = input->taken;
         out->input_bytes = strlen(text);
-        return set_texts(out, text, strlen(text), pair, pair ? strlen(pair) : 0, error);
+        return set_whole(input, out, text, strlen(text), error);
     }
     const char *line;
     size_t length;
@@ -283,7 +271,9 @@ bool bert_text_input_next(bert_text_input *input, bert_text_item *out, bert_erro
     out->number = input->number;
     out->input_bytes = bytes;
     if (input->options.jsonl && input->text_key) return parse_object(input, line, length, out, error);
-    const char *tab = input->options.no_pairs || !input->text_key ? NULL : memchr(line, '\t', length);
-    size_t first = tab ? (size_t)(tab - line) : length;
-    return set_texts(out, line, first, tab ? tab + 1 : NULL, tab ? length - first - 1 : 0, error);
+    bool whole = input->options.no_pairs || !input->text_key || input->before || input->after;
+    const char *tab = whole ? NULL : memchr(line, '\t', length);
+    if (!tab) return set_whole(input, out, line, length, error);
+    size_t first = (size_t)(tab - line);
+    return set_texts(out, line, first, tab + 1, length - first - 1, error);
 }

@@ -40,6 +40,8 @@ typedef struct bert_text_input {
     bool at_end; /**< Nothing more is to be read. */
     /** Names of the JSON object's two texts: "text" and "text_pair". With text_key NULL the line itself is the text. */
     const char *text_key, *pair_key;
+    const char *before; /**< When set, each line or argument is the pair of this text; without a TAB's meaning. */
+    const char *after;  /**< The same, the line being the text and this its pair. */
 } bert_text_input;
 
 /**

@@ -34,7 +34,7 @@ struct bert_text_stream {
 static void clear_window(bert_text_window *window) {
     for (size_t i = 0; i < window->count; i++) {
         bert_text_item_free(&window->items[i].item);
-        bert_text_row_free(window->items[i].row);
+        bert_encoded_text_free(window->items[i].encoded);
     }
     window->count = window->length = window->bytes = 0;
 }
@@ -62,10 +62,10 @@ static bert_status append(bert_text_window *window, const bert_stream_item *item
 
 /* The text's token ids. Where that fails, the task finds out why when it encodes the text itself. */
 static void encode(bert_text_stream *stream, bert_stream_item *item) {
-    const bert_text text = {item->item.text, item->item.length, item->item.pair, item->item.pair_length, NULL};
+    const bert_text text = {item->item.text, item->item.length, item->item.pair, item->item.pair_length};
     if (stream->encoder && !item->item.sentence &&
-        bert_text_encoder_encode(stream->encoder, &text, &item->row, NULL) == BERT_OK) {
-        item->length = item->row->length;
+        bert_text_encoder_encode(stream->encoder, &text, &item->encoded, NULL) == BERT_OK) {
+        item->length = item->encoded->tokens;
         return;
     }
     item->length = 2 + (text.text_length + text.pair_length) / 4;
@@ -73,7 +73,7 @@ static void encode(bert_text_stream *stream, bert_stream_item *item) {
 
 /* Reads one text into the open window; false at the end, with the reason in stream->error. */
 static bool read_one(bert_text_stream *stream) {
-    bert_stream_item item = {.row = NULL};
+    bert_stream_item item = {.encoded = NULL};
     bert_error error = {.status = BERT_OK};
     bool ready = bert_text_input_is_ready(stream->input);
     if (!ready) {
@@ -88,7 +88,7 @@ static bool read_one(bert_text_stream *stream) {
     stream->waits = false;
     if (got && append(&stream->windows[stream->open], &item, &error) != BERT_OK) {
         bert_text_item_free(&item.item);
-        bert_text_row_free(item.row);
+        bert_encoded_text_free(item.encoded);
         got = false;
     }
     if (!got) stream->error = error;

@@ -6,13 +6,13 @@
 #define BERT_CLI_TEXT_STREAM_H
 
 #include "cli/text_input.h"
-#include "pipelines/text_batch.h"
+#include "pipelines/text_encoder.h"
 
-/** A text with its token ids, where an encoder made them. */
+/** A text, and what an encoder made of it. */
 typedef struct bert_stream_item {
     bert_text_item item;
-    bert_text_row *row;
-    size_t length; /**< Tokens; without an encoder, or where it failed, what the bytes make likely. */
+    bert_encoded_text *encoded; /**< NULL without an encoder, or where it failed. */
+    size_t length;              /**< Tokens; without an encoder, or where it failed, what the bytes make likely. */
 } bert_stream_item;
 
 typedef struct bert_text_window {

@@ -75,12 +75,13 @@ typedef struct text_loop {
     size_t batch_size;
     bert_window_limits limits;
     const bert_text_window *window;
-    bert_json_out answers; /* In the order in which they were made. */
-    answer_place *places;  /* In the order of the window ... */
-    size_t *order;         /* ... and of running: the usable texts' indices in the window. */
-    size_t capacity;       /* Of both. */
-    size_t written;        /* Answers of the window that were written. */
-    bert_text *texts;      /* Of a batch. */
+    bert_json_out answers;             /* In the order in which they were made. */
+    answer_place *places;              /* In the order of the window ... */
+    size_t *order;                     /* ... and of running: the usable texts' indices in the window. */
+    size_t capacity;                   /* Of both. */
+    size_t written;                    /* Answers of the window that were written. */
+    bert_text *texts;                  /* Of a batch, ... */
+    const bert_encoded_text **encoded; /* ... and what an encoder made of them. */
     bert_progress progress;
     size_t total, unusable, cut;
     size_t first_cut; /* Number of the first text that was cut. */
@@ -169,12 +170,12 @@ static bert_status run_batch(text_loop *loop, const size_t *order, size_t count,
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         const bert_stream_item *item = &items[order[i]];
-        loop->texts[i] =
-            (bert_text){item->item.text, item->item.length, item->item.pair, item->item.pair_length, item->row};
-        tokens += item->row ? item->row->length : 0;
+        loop->texts[i] = (bert_text){item->item.text, item->item.length, item->item.pair, item->item.pair_length};
+        loop->encoded[i] = item->encoded;
+        tokens += item->encoded ? item->encoded->tokens : 0;
         bytes += item->item.input_bytes;
     }
-    BERT_TRY(loop->task->run(loop->task->user, loop->texts, count, error));
+    BERT_TRY(loop->task->run(loop->task->user, loop->texts, loop->encoded, count, error));
     for (size_t i = 0; i < count; i++) answer_item(loop, order[i], i);
     bert_progress_add(&loop->progress, count, tokens, bytes);
     if (loop->answers.failed) return bert_fail_memory(error, loop->answers.capacity, "an answer");
@@ -260,7 +261,9 @@ static bert_status run_stream(text_loop *loop, bert_text_input *input, bool quie
     bert_text_stream *stream;
     struct sigaction before;
     loop->texts = malloc(loop->batch_size * sizeof *loop->texts);
-    if (!loop->texts) return bert_fail_memory(error, loop->batch_size * sizeof *loop->texts, "a batch of texts");
+    loop->encoded = malloc(loop->batch_size * sizeof *loop->encoded);
+    if (!loop->texts || !loop->encoded)
+        return bert_fail_memory(error, loop->batch_size * sizeof *loop->texts, "a batch of texts");
     bool interactive = bert_text_input_is_interactive(input);
     bert_progress_begin(&loop->progress, !quiet && !interactive, bert_text_input_total_bytes(input));
     BERT_TRY(bert_text_stream_open(input, loop->task->encoder, &loop->limits, loop->task->in_order && !interactive,
@@ -277,7 +280,7 @@ static bert_status run_stream(text_loop *loop, bert_text_input *input, bool quie
 
 int bert_text_task_loop(const bert_text_task *task, const bert_text_task_options *options, bool quiet,
                         bert_text_input *input) {
-    size_t batch_size = task->one_by_one ? 1 : (size_t)options->batch_size;
+    size_t batch_size = (size_t)options->batch_size;
     text_loop loop = {.task = task,
                       .options = options,
                       .batch_size = batch_size,
@@ -292,28 +295,10 @@ int bert_text_task_loop(const bert_text_task *task, const bert_text_task_options
     if (interrupted) exit_status = BERT_EXIT_INTERRUPTED;
     if (status != BERT_OK) exit_status = bert_cli_failed(&error);
     free(loop.texts);
+    free(loop.encoded);
     free(loop.places);
     free(loop.order);
     free(loop.first_sentence);
     bert_json_out_free(&loop.answers);
     return exit_status;
-}
-
-bert_status bert_text_engine_open(const char *model, const char *tokenizer_folder, const bert_engine_options *options,
-                                  bert_text_engine *out, bert_error *error) {
-    *out = (bert_text_engine){0};
-    bert_arena_init(&out->arena, NULL);
-    BERT_TRY(bert_model_files_find(model, tokenizer_folder, &out->arena, &out->files, error));
-    if (!out->files.tokenizer_folder) return bert_model_files_no_tokenizer(out->files.model, error);
-    bert_log log = bert_engine_log(options);
-    bert_tokenizer_options tokenizer_options = {.struct_size = sizeof tokenizer_options, .log = &log};
-    BERT_TRY(bert_tokenizer_load(out->files.tokenizer_folder, &tokenizer_options, &out->tokenizer, error));
-    BERT_TRY(bert_engine_load(options, out->files.model, &out->engine, error));
-    return bert_engine_start(options, BERT_PADDED_ROWS_UNDEFINED, false, &out->engine, error);
-}
-
-void bert_text_engine_close(bert_text_engine *engine) {
-    bert_engine_close(&engine->engine);
-    bert_tokenizer_free(engine->tokenizer);
-    bert_arena_free(&engine->arena);
 }

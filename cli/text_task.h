@@ -5,8 +5,7 @@
 #include "cli/engine.h"
 #include "cli/json_out.h"
 #include "cli/text_input.h"
-#include "pipelines/model_files.h"
-#include "pipelines/text_batch.h"
+#include "pipelines/text_encoder.h"
 
 typedef enum bert_answer_format { BERT_FORMAT_TEXT = 0, BERT_FORMAT_JSONL = 1 } bert_answer_format;
 
@@ -26,8 +25,12 @@ void bert_text_task_option_rows(bert_text_task_options *options, bert_option row
 /** How a task answers. `index` counts the texts of the batch that `run` was given last. */
 typedef struct bert_text_task {
     void *user;
-    /** Answers texts as one batch; fails only when no text could be answered at all. */
-    bert_status (*run)(void *user, const bert_text *texts, size_t count, bert_error *error);
+    /**
+     * Answers texts as one batch; fails only when no text could be answered at all. `encoded`: what `encoder` made of
+     * each, NULL where it failed or there is none.
+     */
+    bert_status (*run)(void *user, const bert_text *texts, const bert_encoded_text *const *encoded, size_t count,
+                       bert_error *error);
     /** Why a text has no answer; NULL when it has one. */
     const char *(*failure)(void *user, size_t index);
     /** Whether a text was truncated; asked after its answer was written. */
@@ -37,13 +40,9 @@ typedef struct bert_text_task {
     /** Writes one answer as members of a JSON object. */
     void (*write)(void *user, size_t index, bert_json_out *json);
     int64_t max_length; /**< What texts are cut at, for the notice. */
-    bool one_by_one;    /**< `run` gets one text at a time, whatever the batch size. */
     /** Answers depend on what else is in the batch: batches are of texts that follow each other. */
     bool in_order;
-    /**
-     * Makes the `row` of texts on the thread that reads them, while others run: for tasks whose `run` gives its texts
-     * to bert_text_batch_add. NULL: texts have no row.
-     */
+    /** Encodes texts on the thread that reads them, while others run. NULL: `run` does it. */
     bert_text_encoder *encoder;
 } bert_text_task;
 
@@ -54,18 +53,5 @@ typedef struct bert_text_task {
  */
 int bert_text_task_loop(const bert_text_task *task, const bert_text_task_options *options, bool quiet,
                         bert_text_input *input);
-
-/** Model, tokenizer and session of a text task. */
-typedef struct bert_text_engine {
-    bert_arena arena;
-    bert_model_files files;
-    bert_tokenizer *tokenizer;
-    bert_engine engine;
-} bert_text_engine;
-
-/** Finds and loads what MODEL names and starts its session. bert_text_engine_close also after a failure. */
-bert_status bert_text_engine_open(const char *model, const char *tokenizer_folder, const bert_engine_options *options,
-                                  bert_text_engine *out, bert_error *error);
-void bert_text_engine_close(bert_text_engine *engine);
 
 #endif

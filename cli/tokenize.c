@@ -4,6 +4,7 @@
 #include "cli/output.h"
 #include "cli/text_task.h"
 #include "core/base/error.h"
+#include "pipelines/model_files.h"
 
 #include <stdlib.h>
 
@@ -39,7 +40,8 @@ static bert_status encode(const tokenize_state *state, const bert_text *text, en
                      (long long)state->encode.max_length);
 }
 
-static bert_status run(void *user, const bert_text *texts, size_t count, bert_error *error) {
+static bert_status run(void *user, const bert_text *texts, const bert_encoded_text *const *ready, size_t count,
+                       bert_error *error) {
     const tokenize_state *state = user;
     for (size_t i = 0; i < count; i++) {
         encoded *answer = &state->answers[i];

@@ -4,6 +4,8 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 
+#include <string.h>
+
 /* More labels than any classifier has: a bound on what a hostile file makes us allocate. */
 #define MAX_LABELS 1000000
 
@@ -59,43 +61,148 @@ static bert_status take_problem_type(bert_model_config *config, const bert_json 
                  error);
 }
 
-static bert_status take_root(bert_model_config *config, const bert_json *root, const char *path, bert_error *error) {
-    if (root->type != BERT_JSON_OBJECT) return wrong(path, "the file is not a JSON object", error);
-    BERT_TRY(take_labels(config, bert_json_get(root, "id2label"), path, error));
-    BERT_TRY(take_problem_type(config, bert_json_get(root, "problem_type"), path, error));
-    const bert_json *positions = bert_json_get(root, "max_position_embeddings");
+/* A whole number above 0; families that have no such thing write -1 or null. */
+static bert_status take_count(const bert_json *root, const char *key, int64_t *out, const char *path,
+                              bert_error *error) {
+    const bert_json *value = bert_json_get(root, key);
     int64_t count = 0;
-    if (positions && positions->type != BERT_JSON_NULL && !bert_json_integer(positions, &count)) {
-        return wrong(path, "max_position_embeddings is not a whole number", error);
+    if (value && value->type != BERT_JSON_NULL && !bert_json_integer(value, &count)) {
+        return bert_fail(error, BERT_INVALID_MODEL, "%s: %s is not a whole number", path, key);
     }
-    /* Families without absolute positions write -1. */
-    config->max_position_embeddings = count > 0 ? count : 0;
+    *out = count > 0 ? count : 0;
     return BERT_OK;
 }
 
-/* The parsed values live as long as `arena`, which holds more than what is kept. */
-static bert_status parse(bert_model_config *config, const bert_file *file, const char *path, bert_arena *arena,
-                         bert_error *error) {
-    const bert_json *root;
-    BERT_TRY(bert_json_parse((const char *)file->data, file->size, path, arena, &root, error));
-    return take_root(config, root, path, error);
+static bert_status copy_string(bert_model_config *config, const bert_json *string, const char **out,
+                               bert_error *error) {
+    *out = bert_arena_string(&config->arena, string->text, string->length);
+    return *out ? BERT_OK : bert_fail_memory(error, string->length, "a string of a model's configuration");
 }
 
-bert_status bert_model_config_load(const char *path, const bert_allocator *allocator, bert_model_config *out,
-                                   bert_error *error) {
-    bert_model_config config = {0};
-    bert_arena_init(&config.arena, allocator);
-    if (!path) {
-        *out = config;
-        return BERT_OK;
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+/* Where CrossEncoder keeps its activation, in its newer and its older way. */
+static void take_cross_encoder(bert_model_config *config, const bert_json *root) {
+    const bert_json *activation = bert_json_get(bert_json_get(root, "sentence_transformers"), "activation_fn");
+    if (!activation) activation = bert_json_get(root, "sbert_ce_default_activation_function");
+    if (!activation || activation->type != BERT_JSON_STRING) return;
+    if (ends_with(activation->text, ".Identity")) config->cross_encoder = BERT_SCORE_NONE;
+    if (ends_with(activation->text, ".Sigmoid")) config->cross_encoder = BERT_SCORE_SIGMOID;
+}
+
+static bert_status take_config(bert_model_config *config, const bert_json *root, const char *path, bert_error *error) {
+    if (root->type != BERT_JSON_OBJECT) return wrong(path, "the file is not a JSON object", error);
+    BERT_TRY(take_labels(config, bert_json_get(root, "id2label"), path, error));
+    BERT_TRY(take_problem_type(config, bert_json_get(root, "problem_type"), path, error));
+    BERT_TRY(take_count(root, "max_position_embeddings", &config->max_position_embeddings, path, error));
+    BERT_TRY(take_count(root, "vocab_size", &config->vocab_size, path, error));
+    BERT_TRY(take_count(root, "hidden_size", &config->hidden_size, path, error));
+    const bert_json *architectures = bert_json_get(root, "architectures");
+    if (architectures && architectures->type == BERT_JSON_ARRAY && architectures->first &&
+        architectures->first->type == BERT_JSON_STRING) {
+        BERT_TRY(copy_string(config, architectures->first, &config->architecture, error));
     }
+    take_cross_encoder(config, root);
+    return BERT_OK;
+}
+
+static bert_status take_tokenizer(bert_model_config *config, const bert_json *root, const char *path,
+                                  bert_error *error) {
+    const bert_json *clean = bert_json_get(root, "clean_up_tokenization_spaces");
+    config->clean_up_spaces = clean && clean->type == BERT_JSON_TRUE;
+    return BERT_OK;
+}
+
+static bert_status take_sentence(bert_model_config *config, const bert_json *root, const char *path,
+                                 bert_error *error) {
+    return take_count(root, "max_seq_length", &config->sentence_length, path, error);
+}
+
+static const struct {
+    const char *flag, *name; /* As 1_Pooling/config.json writes it, in its older and its newer way. */
+    bert_pooling pooling;    /* DEFAULT: known, but not computed here. */
+} pooling_modes[] = {{"pooling_mode_cls_token", "cls", BERT_POOLING_CLS},
+                     {"pooling_mode_mean_tokens", "mean", BERT_POOLING_MEAN},
+                     {"pooling_mode_max_tokens", "max", BERT_POOLING_MAX},
+                     {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens", BERT_POOLING_DEFAULT},
+                     {"pooling_mode_weightedmean_tokens", "weightedmean", BERT_POOLING_DEFAULT},
+                     {"pooling_mode_lasttoken", "lasttoken", BERT_POOLING_DEFAULT}};
+
+static bert_status take_pooling(bert_model_config *config, const bert_json *root, const char *path, bert_error *error) {
+    const bert_json *named = bert_json_get(root, "pooling_mode");
+    size_t chosen = 0;
+    const char *refused = NULL;
+    for (size_t i = 0; i < sizeof pooling_modes / sizeof *pooling_modes; i++) {
+        const bert_json *flag = bert_json_get(root, pooling_modes[i].flag);
+        bool on = named ? bert_json_is_string(named, pooling_modes[i].name) : flag && flag->type == BERT_JSON_TRUE;
+        if (!on) continue;
+        chosen++;
+        config->pooling = pooling_modes[i].pooling;
+        if (config->pooling == BERT_POOLING_DEFAULT) refused = pooling_modes[i].name;
+    }
+    if (chosen == 1 && !refused) return BERT_OK;
+    config->pooling = BERT_POOLING_MEAN;
+    config->cannot_embed = bert_arena_format(&config->arena, "%s asks for %s; bert.c pools by cls, mean or max", path,
+                                             refused       ? refused
+                                             : chosen == 0 ? "no pooling that it knows"
+                                                           : "several poolings side by side");
+    return config->cannot_embed ? BERT_OK : bert_fail_memory(error, strlen(path), "a sentence");
+}
+
+typedef bert_status (*take_root)(bert_model_config *config, const bert_json *root, const char *path, bert_error *error);
+
+/* `path` NULL: the file is not there. */
+static bert_status load_file(bert_model_config *config, const char *path, take_root take, bert_error *error) {
+    if (!path) return BERT_OK;
     bert_file file;
     bert_arena scratch;
-    BERT_TRY(bert_file_open(path, false, allocator, &file, error));
-    bert_arena_init(&scratch, allocator);
-    bert_status status = parse(&config, &file, path, &scratch, error);
+    const bert_json *root;
+    BERT_TRY(bert_file_open(path, false, config->arena.allocator, &file, error));
+    bert_arena_init(&scratch, config->arena.allocator);
+    bert_status status = bert_json_parse((const char *)file.data, file.size, path, &scratch, &root, error);
+    if (status == BERT_OK) status = take(config, root, path, error);
     bert_arena_free(&scratch);
     bert_file_close(&file);
+    return status;
+}
+
+/* modules.json names a pipeline of its own: Transformer, Pooling, Normalize. */
+static bert_status take_modules(bert_model_config *config, const bert_json *root, const char *path, bert_error *error) {
+    if (root->type != BERT_JSON_ARRAY) return wrong(path, "the file is not a JSON array", error);
+    for (const bert_json *module = root->first; module; module = module->next) {
+        const bert_json *type = bert_json_get(module, "type"), *folder = bert_json_get(module, "path");
+        if (!type || type->type != BERT_JSON_STRING || !folder || folder->type != BERT_JSON_STRING) {
+            return wrong(path, "a module has no type and path", error);
+        }
+        const char *class = strrchr(type->text, '.') ? strrchr(type->text, '.') + 1 : type->text;
+        if (strcmp(class, "Pooling") == 0) {
+            const char *slash = strrchr(path, '/');
+            const char *file =
+                bert_arena_format(&config->arena, "%.*s/%s/config.json", (int)(slash - path), path, folder->text);
+            if (!file) return bert_fail_memory(error, folder->length, "a path");
+            BERT_TRY(load_file(config, file, take_pooling, error));
+        } else if (strcmp(class, "Normalize") == 0) {
+            config->normalize = true;
+        } else if (strcmp(class, "Transformer") != 0 && strcmp(class, "Dropout") != 0) {
+            config->cannot_embed = bert_arena_format(
+                &config->arena, "%s names a module %s, which bert.c does not compute", path, type->text);
+            if (!config->cannot_embed) return bert_fail_memory(error, type->length, "a sentence");
+        }
+    }
+    return BERT_OK;
+}
+
+bert_status bert_model_config_load(const bert_model_files *files, const bert_allocator *allocator,
+                                   bert_model_config *out, bert_error *error) {
+    bert_model_config config = {.architecture = ""};
+    bert_arena_init(&config.arena, allocator);
+    bert_status status = load_file(&config, files->config, take_config, error);
+    if (status == BERT_OK) status = load_file(&config, files->tokenizer_config, take_tokenizer, error);
+    if (status == BERT_OK) status = load_file(&config, files->modules, take_modules, error);
+    if (status == BERT_OK) status = load_file(&config, files->sentence_config, take_sentence, error);
     if (status != BERT_OK) {
         bert_model_config_free(&config);
         return status;

@@ -86,11 +86,19 @@ bert_status bert_model_files_find(const char *model, const char *tokenizer_folde
         const char *config;
         BERT_TRY(file_in(arena, places[i], "config.json", &config, error));
         if (config) files.config = config;
+        const char *modules;
+        BERT_TRY(file_in(arena, places[i], "modules.json", &modules, error));
+        if (!modules) continue;
+        files.modules = modules;
+        BERT_TRY(file_in(arena, places[i], "sentence_bert_config.json", &files.sentence_config, error));
     }
     if (tokenizer_folder) {
         BERT_TRY(check_tokenizer_folder(tokenizer_folder, arena, error));
         files.tokenizer_folder = tokenizer_folder;
         if (!files.config) BERT_TRY(file_in(arena, tokenizer_folder, "config.json", &files.config, error));
+    }
+    if (files.tokenizer_folder) {
+        BERT_TRY(file_in(arena, files.tokenizer_folder, "tokenizer_config.json", &files.tokenizer_config, error));
     }
     *out = files;
     return BERT_OK;

@@ -9,6 +9,9 @@ typedef struct bert_model_files {
     const char *model;            /**< The .onnx file. */
     const char *tokenizer_folder; /**< That holds tokenizer.json or vocab.txt; NULL when there is none. */
     const char *config;           /**< config.json; NULL when there is none. */
+    const char *tokenizer_config; /**< tokenizer_config.json in the tokenizer's folder; NULL when there is none. */
+    const char *modules;          /**< sentence-transformers' modules.json, looked for as config.json is; or NULL. */
+    const char *sentence_config;  /**< sentence_bert_config.json beside it, or NULL. */
 } bert_model_files;
 
 /**

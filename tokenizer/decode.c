@@ -147,3 +147,14 @@ size_t bert_tokenizer_decode(const bert_tokenizer *tokenizer, const int32_t *ids
     if (p.capacity) p.out[p.length < p.capacity ? p.length : p.capacity - 1] = '\0';
     return p.length;
 }
+
+size_t bert_tokenizer_join(const bert_tokenizer *tokenizer, const bert_token_text *tokens, size_t count, char *out,
+                           size_t capacity) {
+    pipe p = {.out = out, .capacity = out ? capacity : 0};
+    if (tokenizer->has_decoder && tokenizer->decoder_cleanup) add_stages(&p, token_cleanup, TOKEN_STAGES);
+    for (size_t i = 0; i < count; i++) {
+        put_token(tokenizer, &p, tokens[i].text, tokens[i].length, i == 0, p.count);
+    }
+    if (p.capacity) p.out[p.length < p.capacity ? p.length : p.capacity - 1] = '\0';
+    return p.length;
+}

@@ -64,6 +64,16 @@ typedef struct bert_scratch {
     size_t replaced_capacity;
 } bert_scratch;
 
+/** A token as text, as convert_ids_to_tokens gives it or changed by the caller. */
+typedef struct bert_token_text {
+    const char *text;
+    size_t length;
+} bert_token_text;
+
+/** Tokens back to text as BertTokenizerFast.convert_tokens_to_string. Writes and returns as bert_tokenizer_decode. */
+size_t bert_tokenizer_join(const bert_tokenizer *tokenizer, const bert_token_text *tokens, size_t count, char *out,
+                           size_t capacity);
+
 /** Tokenizes one text: added tokens, normalizer, pre-tokenizer, WordPiece. `name` ("text", "pair") is for errors. */
 bert_status bert_tokenize(const bert_tokenizer *tokenizer, const char *text, size_t length, const char *name,
                           bert_invalid_utf8 invalid, bert_scratch *scratch, bert_tokens *out, bert_error *error);

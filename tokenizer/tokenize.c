@@ -117,20 +117,8 @@ static bert_status replace_invalid(const char **text, size_t *length, bert_scrat
         scratch->replaced = fresh;
         scratch->replaced_capacity = want;
     }
-    const char *in = *text, *end = in + *length;
-    char *out = scratch->replaced;
-    while (in < end) {
-        size_t valid = bert_utf8_valid_prefix(in, (size_t)(end - in));
-        memcpy(out, in, valid);
-        in += valid;
-        out += valid;
-        if (in < end) {
-            in += bert_utf8_invalid_length(in, (size_t)(end - in));
-            out += bert_utf8_encode(0xFFFD, out);
-        }
-    }
+    *length = bert_utf8_replace(*text, *length, scratch->replaced);
     *text = scratch->replaced;
-    *length = (size_t)(out - scratch->replaced);
     return BERT_OK;
 }
 

@@ -95,3 +95,23 @@ size_t bert_utf8_encode(uint32_t code_point, char out[4]) {
     out[3] = (char)(0x80 | (code_point & 0x3F));
     return 4;
 }
+
+size_t bert_utf8_replace(const char *text, size_t length, char *out) {
+    size_t used = 0;
+    while (length > 0) {
+        size_t valid = bert_utf8_valid_prefix(text, length);
+        if (out) memcpy(out + used, text, valid);
+        used += valid;
+        text += valid;
+        length -= valid;
+        if (length == 0) break;
+        char replacement[4];
+        size_t written = bert_utf8_encode(0xFFFD, replacement);
+        if (out) memcpy(out + used, replacement, written);
+        used += written;
+        size_t invalid = bert_utf8_invalid_length(text, length);
+        text += invalid;
+        length -= invalid;
+    }
+    return used;
+}

@@ -14,6 +14,12 @@ size_t bert_utf8_valid_prefix(const char *text, size_t length);
  */
 size_t bert_utf8_invalid_length(const char *text, size_t length);
 
+/**
+ * Copies the text with U+FFFD for each ill-formed sequence. `out` has room for 3 * length bytes; NULL only counts.
+ * Returns the bytes of the copy.
+ */
+size_t bert_utf8_replace(const char *text, size_t length, char *out);
+
 /** Writes a code point (at most 0x10FFFF) as 1 to 4 bytes; returns how many. */
 size_t bert_utf8_encode(uint32_t code_point, char out[4]);
 

@@ -19,6 +19,7 @@
 
 #include <bert/backend.h>
 #include <bert/model.h>
+#include <bert/pipeline.h>
 #include <bert/session.h>
 #include <bert/status.h>
 #include <bert/thread_pool.h>
