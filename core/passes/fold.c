@@ -258,6 +258,8 @@ static bert_status drop_unchanged(bert_pass_context *context, bert_node *node) {
 
 static bert_status visit(bert_pass_context *context, bert_node *node) {
     bool folded = false;
+    /* Exporters name a shared weight anew for every layer: it stays one constant, which is packed once. */
+    if (bert_node_is(node, BERT_OP_Identity)) return drop_unchanged(context, node);
     fold_inferred(node, &folded);
     if (!folded) BERT_TRY(fold_followed(context, node, &folded));
     if (!folded) BERT_TRY(fold_node(context, node, &folded));

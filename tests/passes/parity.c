@@ -4,7 +4,6 @@
 #include "core/runtime/reference_backend.h"
 #include "onnx_loader/onnx_loader.h"
 
-#include <bert/session.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,21 +46,21 @@ static void make_input(bert_named_tensor *input, int64_t batch, int64_t sequence
     input->tensor.data = data;
 }
 
-typedef struct one_run {
+typedef struct parity_session {
     bert_model *model;
     bert_session *session;
     int64_t *data[MOST_TENSORS];
     bert_named_tensor inputs[MOST_TENSORS], outputs[MOST_TENSORS];
     size_t input_count, output_count;
-} one_run;
+} parity_session;
 
-static void end(one_run *r) {
+static void end(parity_session *r) {
     bert_session_free(r->session);
     bert_model_free(r->model);
     for (size_t i = 0; i < r->input_count; i++) free(r->data[i]);
 }
 
-static bert_status name_tensors(one_run *r, int64_t batch, int64_t sequence, bool empty_row, bert_error *error) {
+static bert_status name_tensors(parity_session *r, int64_t batch, int64_t sequence, bool empty_row, bert_error *error) {
     bert_model_tensor declared;
     size_t inputs = bert_model_input_count(r->model), outputs = bert_model_output_count(r->model);
     if (inputs > MOST_TENSORS || outputs > MOST_TENSORS) return bert_fail(error, BERT_UNSUPPORTED, "too many tensors");
@@ -81,8 +80,8 @@ static bert_status name_tensors(one_run *r, int64_t batch, int64_t sequence, boo
     return BERT_OK;
 }
 
-static bert_status run(one_run *r, const char *path, bool no_passes, int64_t batch, int64_t sequence, bool empty_row,
-                       bert_error *error) {
+static bert_status run(parity_session *r, const char *path, bool no_passes, int64_t batch, int64_t sequence,
+                       bool empty_row, bert_error *error) {
     bert_model_options options = {.struct_size = sizeof options, .no_passes = no_passes};
     bert_session_options session_options = {.struct_size = sizeof session_options, .providers = "reference"};
     BERT_TRY(
@@ -90,6 +89,39 @@ static bert_status run(one_run *r, const char *path, bool no_passes, int64_t bat
     BERT_TRY(bert_session_create(r->model, &session_options, &r->session, error));
     BERT_TRY(name_tensors(r, batch, sequence, empty_row, error));
     return bert_session_run(r->session, NULL, r->inputs, r->input_count, r->outputs, r->output_count, error);
+}
+
+static bert_status run_profiled(parity_session *r, const char *path, int64_t batch, int64_t sequence,
+                                bert_error *error) {
+    bert_session_options options = {.struct_size = sizeof options, .providers = "cpu", .profile = true};
+    BERT_TRY(bert_model_load(path, NULL, &r->model, error));
+    BERT_TRY(bert_session_create(r->model, &options, &r->session, error));
+    BERT_TRY(name_tensors(r, batch, sequence, false, error));
+    return bert_session_run(r->session, NULL, r->inputs, r->input_count, r->outputs, r->output_count, error);
+}
+
+bert_status parity_profile_run(const char *path, int64_t batch, int64_t sequence, parity_profile *out,
+                               bert_error *error) {
+    parity_session *r = calloc(1, sizeof *r);
+    *out = (parity_profile){.memory = {.struct_size = sizeof out->memory}};
+    if (!r) return bert_fail_memory(error, sizeof *r, "a session");
+    bert_status status = run_profiled(r, path, batch, sequence, error);
+    if (status != BERT_OK) {
+        end(r);
+        free(r);
+        return status;
+    }
+    out->session = r;
+    out->model = r->model;
+    out->entries = bert_session_profile(r->session, &out->count);
+    bert_session_get_memory(r->session, &out->memory);
+    return BERT_OK;
+}
+
+void parity_profile_end(parity_profile *profile) {
+    if (profile->session) end(profile->session);
+    free(profile->session);
+    *profile = (parity_profile){.session = NULL};
 }
 
 static bert_status compare(const bert_named_tensor *a, const bert_named_tensor *b, double *worst, bert_error *error) {
@@ -111,7 +143,7 @@ static bert_status compare(const bert_named_tensor *a, const bert_named_tensor *
 
 bert_status parity_run(const char *path, int64_t batch, int64_t sequence, bool empty_row, double *worst,
                        bert_error *error) {
-    one_run plain = {0}, rewritten = {0};
+    parity_session plain = {0}, rewritten = {0};
     *worst = 0;
     bert_status status = run(&plain, path, true, batch, sequence, empty_row, error);
     if (status == BERT_OK) status = run(&rewritten, path, false, batch, sequence, empty_row, error);
