@@ -12,7 +12,7 @@ missing_packages() {
         command -v protoc-c >/dev/null || echo protobuf-c-compiler
         command -v pkg-config >/dev/null || echo pkg-config
         for module in openblas:libopenblas-dev libprotobuf-c:libprotobuf-c-dev libutf8proc:libutf8proc-dev \
-          jansson:libjansson-dev; do
+          jansson:libjansson-dev libxxhash:libxxhash-dev; do
           pkg-config --exists "${module%%:*}" 2>/dev/null || echo "${module##*:}"
         done
         ;;

@@ -35,6 +35,11 @@ void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quan
          .choices = quant_scopes,
          .help = "what one scale of dynamic quantization covers: tensor\n"
                  "(ONNX's rule), sequence (as if alone; the default of\ntext tasks), token"},
+        {.name = "packed",
+         .kind = BERT_OPTION_STRING,
+         .value = &options->packed_file,
+         .argument = "FILE",
+         .help = "weights that 'bertc pack' wrote, mapped as they are"},
         {.name = "no-passes", .value = &options->no_passes, .help = "run the graph as the file has it"},
         {.name = "deterministic",
          .value = &options->deterministic,
@@ -75,7 +80,8 @@ bert_session_options bert_engine_session_options(const bert_engine_options *opti
                                   .quant_scope = (bert_quant_scope)options->quant_scope,
                                   .padded_rows = padded_rows,
                                   .deterministic = options->deterministic,
-                                  .profile = profile};
+                                  .profile = profile,
+                                  .packed_file = options->packed_file};
 }
 
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,

@@ -61,7 +61,9 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
     const bool own = options->deterministic || device->kernels.sgemm != bert_cpu_kernels_scalar.sgemm;
     *prepared = (bert_prepared){.device = device,
                                 .gemm = options->deterministic ? &bert_gemm_own : device->gemm,
-                                .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm};
+                                .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
+                                .store = options->store,
+                                .threads = options->threads};
     pthread_mutex_init(&prepared->mutex, NULL);
     if (device->fallback) {
         bert_status status =

@@ -24,6 +24,8 @@ struct bert_prepared {
     bert_device *device;
     const bert_gemm_provider *gemm;                /**< For weights. */
     void (*multiply)(const bert_sgemm_args *args); /**< For two activations, on the calling thread. */
+    const bert_weight_store *store; /**< NULL: none. */
+    bert_thread_pool *threads;      /**< For BERT_PLAN_PREPARE alone. */
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
     struct bert_quantized_weight *quantized;
@@ -39,16 +41,17 @@ struct bert_context {
 };
 
 /**
- * The packed form of a weight, made now if it isn't there. The weight's pages have been read afterwards. Any thread.
- * `weight` is good as long as `prepared`.
+ * The packed form of a weight: found, mapped from the store, or made now, on `threads`. `weight` is good as long as
+ * `prepared`. Any thread.
  */
-bert_status bert_cpu_pack_weight(bert_prepared *prepared, const bert_weight_source *source,
+bert_status bert_cpu_pack_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                                  const bert_packed_weight **out, bert_error *error);
 void bert_cpu_free_weights(bert_prepared *prepared);
 /** Memory for a packed weight, in large pages where that is worth it; NULL when there is none. */
 void *bert_cpu_allocate_weight(const bert_prepared *prepared, size_t bytes, size_t *alignment);
 /** The same as the two above for a quantized weight. */
-bert_status bert_cpu_pack_quantized(bert_prepared *prepared, const bert_quantized_source *source,
+bert_status bert_cpu_pack_quantized(bert_prepared *prepared, bert_thread_pool *threads,
+                                    const bert_quantized_source *source,
                                     const bert_quantized_weight **out, bert_error *error);
 void bert_cpu_free_quantized(bert_prepared *prepared);
 

@@ -3,7 +3,7 @@
 #include "core/base/memory.h"
 #include "cpu/device.h"
 
-#include <string.h>
+#include <stdio.h>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -47,8 +47,14 @@ static bool measure(const bert_gemm_provider *provider, const bert_cpu_kernels *
     return bert_size_multiply(count, sizeof(float), &weight->bytes);
 }
 
-static bert_status pack(bert_prepared *prepared, const bert_weight_source *source, bert_packed_weight *weight,
-                        bert_error *error) {
+/* The name of the layout, for the store: what depends on more than the constants is in it. */
+static void name_layout(const bert_prepared *prepared, const bert_weight_source *source, char out[64]) {
+    snprintf(out, 64, "float32 %s %d%s", prepared->gemm->name, prepared->device->kernels.sgemm_columns,
+             source->transposed ? " transposed" : "");
+}
+
+static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
+                        bert_packed_weight *weight, bert_error *error) {
     const bert_gemm_provider *provider = prepared->gemm;
     const bert_cpu_kernels *kernels = &prepared->device->kernels;
     if (!measure(provider, kernels, source, weight))
@@ -58,6 +64,11 @@ static bert_status pack(bert_prepared *prepared, const bert_weight_source *sourc
         weight->bytes = 0;
         return BERT_OK;
     }
+    const bert_weight_store *store = prepared->store;
+    char layout[64];
+    name_layout(prepared, source, layout);
+    if (store) weight->data = store->find(store, layout, source->parts, source->count, weight->bytes);
+    if (weight->data) return BERT_OK;
     weight->owned = bert_cpu_allocate_weight(prepared, weight->bytes, &weight->alignment);
     if (!weight->owned) return bert_fail_memory(error, weight->bytes, "a packed weight");
     weight->data = weight->owned;
@@ -65,20 +76,21 @@ static bert_status pack(bert_prepared *prepared, const bert_weight_source *sourc
     for (int32_t i = 0; i < source->count; i++) {
         int64_t k, n;
         bert_gemm_part_shape(source->parts[i], source->transposed, &k, &n);
-        provider->pack(kernels, weight->owned, weight->n, first, source->parts[i], source->transposed);
+        provider->pack(kernels, threads, weight->owned, weight->n, first, source->parts[i], source->transposed);
         first += n;
     }
+    if (store) store->packed(store, layout, source->parts, source->count, weight->data, weight->bytes);
     return BERT_OK;
 }
 
-static bert_status add_weight(bert_prepared *prepared, const bert_weight_source *source, const bert_packed_weight **out,
-                              bert_error *error) {
+static bert_status add_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
+                              const bert_packed_weight **out, bert_error *error) {
     const bert_allocator *allocator = prepared->device->host->allocator;
     bert_packed_weight *weight = bert_allocate(allocator, sizeof *weight, _Alignof(bert_packed_weight));
     if (!weight) return bert_fail_memory(error, sizeof *weight, "a packed weight");
     *weight = (bert_packed_weight){.count = source->count, .transposed = source->transposed};
     for (int32_t i = 0; i < source->count; i++) weight->ids[i] = source->parts[i]->id;
-    bert_status status = pack(prepared, source, weight, error);
+    bert_status status = pack(prepared, threads, source, weight, error);
     if (status != BERT_OK) {
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
         return status;
@@ -90,7 +102,7 @@ static bert_status add_weight(bert_prepared *prepared, const bert_weight_source 
     return BERT_OK;
 }
 
-bert_status bert_cpu_pack_weight(bert_prepared *prepared, const bert_weight_source *source,
+bert_status bert_cpu_pack_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                                  const bert_packed_weight **out, bert_error *error) {
     pthread_mutex_lock(&prepared->mutex);
     const bert_packed_weight *weight = prepared->weights;
@@ -99,7 +111,7 @@ bert_status bert_cpu_pack_weight(bert_prepared *prepared, const bert_weight_sour
     if (weight)
         *out = weight;
     else
-        status = add_weight(prepared, source, out, error);
+        status = add_weight(prepared, threads, source, out, error);
     pthread_mutex_unlock(&prepared->mutex);
     return status;
 }
@@ -109,7 +121,7 @@ void bert_cpu_free_weights(bert_prepared *prepared) {
     while (prepared->weights) {
         bert_packed_weight *weight = prepared->weights;
         prepared->weights = weight->next;
-        bert_deallocate(allocator, weight->owned, weight->bytes, weight->alignment);
+        if (weight->owned) bert_deallocate(allocator, weight->owned, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
     }
 }

@@ -45,7 +45,7 @@ static bool pack_floats(lab_product *product, int provider, int index) {
     float *packed = lab_allocate(how->packed_count(product->kernels, k, n) * sizeof(float));
     product->packed[provider][index] = packed;
     if (!packed) return false;
-    how->pack(product->kernels, packed, n, 0, &constant, false);
+    how->pack(product->kernels, NULL, packed, n, 0, &constant, false);
     product->weights[provider][index] = (bert_packed_weight){.count = 1, .k = k, .n = n, .data = packed};
     return true;
 }

@@ -31,13 +31,25 @@ static bert_status read_all(int descriptor, const char *path, unsigned char *dat
     return BERT_OK;
 }
 
+static int64_t nanoseconds(const struct timespec *time) {
+    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+static bert_file_stamp stamp_of(const struct stat *status) {
+    return (bert_file_stamp){.device = (uint64_t)status->st_dev,
+                             .inode = (uint64_t)status->st_ino,
+                             .written_ns = nanoseconds(&status->st_mtim),
+                             .changed_ns = nanoseconds(&status->st_ctim)};
+}
+
 static bert_status open_descriptor(int descriptor, const char *path, bool map, const bert_allocator *allocator,
                                    bert_file *out, bert_error *error) {
     struct stat status;
     if (fstat(descriptor, &status) != 0) return fail_errno(error, path, "could not be looked at");
     if (S_ISDIR(status.st_mode)) return bert_fail(error, BERT_IO_ERROR, "%s: is a folder, not a file", path);
     if (!S_ISREG(status.st_mode)) return bert_fail(error, BERT_IO_ERROR, "%s: is not a regular file", path);
-    bert_file file = {.size = (size_t)status.st_size, .mapped = map, .allocator = allocator};
+    bert_file file = {
+        .size = (size_t)status.st_size, .mapped = map, .stamp = stamp_of(&status), .allocator = allocator};
     if (file.size == 0) {
         *out = (bert_file){0};
         return BERT_OK;
@@ -81,10 +93,22 @@ void bert_file_close(bert_file *file) {
     *file = (bert_file){0};
 }
 
-void bert_file_release_pages(const bert_file *file, const void *data, size_t bytes) {
+/* The whole pages inside [data, data + bytes), or (grown) all that it touches, for madvise. */
+static void advise_pages(const bert_file *file, const void *data, size_t bytes, bool grown, int advice) {
     if (!file->mapped) return;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = ((uintptr_t)data + page - 1) & ~(page - 1);
-    uintptr_t end = ((uintptr_t)data + bytes) & ~(page - 1);
-    if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
+    const uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+    const uintptr_t start = (uintptr_t)data + (grown ? 0 : mask), end = (uintptr_t)data + bytes + (grown ? mask : 0);
+    if ((start & ~mask) < (end & ~mask)) madvise((void *)(start & ~mask), (end & ~mask) - (start & ~mask), advice);
+}
+
+void bert_file_release_pages(const bert_file *file, const void *data, size_t bytes) {
+    advise_pages(file, data, bytes, false, MADV_DONTNEED);
+}
+
+void bert_file_fetch_pages(const bert_file *file, const void *data, size_t bytes) {
+#if defined(MADV_POPULATE_READ)
+    advise_pages(file, data, bytes, true, MADV_POPULATE_READ);
+#else
+    advise_pages(file, data, bytes, true, MADV_WILLNEED);
+#endif
 }

@@ -27,17 +27,29 @@ static void note_reason(const bert_model *model, char *reasons, size_t capacity,
     bert_append_text(reasons, capacity, "%sprovider %.*s: %s", reasons[0] ? "; " : "", shown, name, reason);
 }
 
-static bert_status try_backend(bert_session *session, const bert_backend *backend, bert_error *error) {
+static bert_weights_request request_of(const bert_session_options *options, const bert_backend *backend) {
+    return (bert_weights_request){.backend = backend,
+                                  .precision = options->precision,
+                                  .deterministic = options->deterministic,
+                                  .threads = options->threads,
+                                  .packed_file = options->packed_file};
+}
+
+/* What is tried with each provider of the list, until it succeeds: BERT_UNSUPPORTED passes on to the next one. */
+typedef bert_status (*try_backend_fn)(void *argument, const bert_backend *backend, bert_error *error);
+
+static bert_status open_session(void *argument, const bert_backend *backend, bert_error *error) {
+    bert_session *session = argument;
     const bert_session_options *options = &session->options;
-    BERT_TRY(bert_weights_get(session->model, backend, options->precision, options->deterministic, &session->weights,
-                              error));
+    const bert_weights_request request = request_of(options, backend);
+    BERT_TRY(bert_weights_get(session->model, &request, &session->weights, error));
     bert_context_options context = {
         .struct_size = sizeof context, .threads = options->threads, .quant_scope = options->quant_scope};
     return backend->context_create(session->weights->prepared, &context, &session->context, error);
 }
 
-static bert_status choose_backend(bert_session *session, const char *providers, bert_error *error) {
-    const bert_model *model = session->model;
+static bert_status choose_backend(const bert_model *model, const char *providers, try_backend_fn try_backend,
+                                  void *argument, bert_error *error) {
     char reasons[BERT_ERROR_MESSAGE_BYTES] = "";
     for (const char *at = providers; *at;) {
         at += strspn(at, ", \t");
@@ -48,7 +60,7 @@ static bert_status choose_backend(bert_session *session, const char *providers, 
             note_reason(model, reasons, sizeof reasons, at, length, "not in this build");
         } else {
             bert_error reason = {0};
-            bert_status status = try_backend(session, backend, &reason);
+            bert_status status = try_backend(argument, backend, &reason);
             if (status == BERT_OK) return BERT_OK;
             if (status != BERT_UNSUPPORTED) {
                 return bert_fail(error, status, "provider %s: %s", backend->name, reason.message);
@@ -114,14 +126,37 @@ bert_status bert_session_create(bert_model *model, const bert_session_options *o
     bert_model_hold(model);
     bert_arena_init(&session->memory, &model->allocator);
     bert_status status = allocate_tables(session, error);
-    if (status == BERT_OK) status = choose_backend(session, own.providers, error);
-    session->options.providers = NULL; /* the caller's string */
+    if (status == BERT_OK) status = choose_backend(model, own.providers, open_session, session, error);
+    session->options.providers = session->options.packed_file = NULL; /* the caller's strings */
     if (status != BERT_OK) {
         bert_session_free(session);
         return status;
     }
     *out = session;
     return BERT_OK;
+}
+
+typedef struct packing {
+    bert_model *model;
+    const bert_session_options *options;
+    const char *path;
+} packing;
+
+static bert_status pack_for(void *argument, const bert_backend *backend, bert_error *error) {
+    const packing *p = argument;
+    bert_weights_request request = request_of(p->options, backend);
+    request.packed_file = NULL; /* what is written is made from the model */
+    return bert_weights_pack(p->model, &request, p->path, error);
+}
+
+bert_status bert_model_pack(bert_model *model, const bert_session_options *options, const char *path,
+                            bert_error *error) {
+    bert_session_options own;
+    if (!model || !path) return bert_fail(error, BERT_INVALID_ARGUMENT, "packing needs a model and a path");
+    BERT_TRY(bert_read_options(&own, sizeof own, options, "bert_session_options", error));
+    BERT_TRY(check_options(model, &own, error));
+    packing p = {model, &own, path};
+    return choose_backend(model, own.providers, pack_for, &p, error);
 }
 
 static void free_device_memory(bert_session *session, void *memory, size_t bytes) {

@@ -222,23 +222,66 @@ static void free_weights(bert_weights *weights) {
         bert_deallocate(allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
     }
     if (weights->prepared) weights->device->backend->prepared_free(weights->prepared);
+    bert_model_store_free(&weights->store);
     pthread_mutex_destroy(&weights->mutex);
     bert_deallocate(allocator, weights, sizeof *weights, _Alignof(bert_weights));
 }
 
-static bert_status create_weights(bert_model *model, const bert_opened_device *device, bert_precision precision,
-                                  bool deterministic, bert_weights **out, bert_error *error) {
+static bert_packed_target target_of(const bert_weights *weights) {
+    bert_packed_target target = {.precision = weights->precision, .deterministic = weights->deterministic};
+    memcpy(target.device, weights->device->properties.name, sizeof target.device);
+    return target;
+}
+
+/* A file that doesn't fit is no reason to fail: the model's own weights are there. One that can't be read is. */
+static bert_status open_packed_file(bert_weights *weights, const bert_weights_request *request, bert_error *error) {
+    bert_model *model = weights->model;
+    if (!request->packed_file || !weights->device->properties.host_memory) return BERT_OK;
+    const bert_packed_target target = target_of(weights);
+    bert_error reason;
+    const bert_status status = bert_packed_file_open(request->packed_file, &target, model->graph, request->threads,
+                                                     &model->allocator, &weights->store.file, &reason);
+    if (status == BERT_UNSUPPORTED || status == BERT_INVALID_MODEL) {
+        bert_log_write(&model->log, BERT_LOG_NOTICE, "%s; weights are packed anew", reason.message);
+        return BERT_OK;
+    }
+    if (status != BERT_OK && error) *error = reason;
+    return status;
+}
+
+static bert_status prepare_weights(bert_weights *weights, const bert_weights_request *request, bert_error *error) {
+    const bert_opened_device *device = weights->device;
+    BERT_TRY(open_packed_file(weights, request, error));
+    const bert_prepare_options options = {.struct_size = sizeof options,
+                                          .precision = weights->precision,
+                                          .deterministic = weights->deterministic,
+                                          .store = &weights->store.base,
+                                          .threads = request->threads};
+    weights->store.threads = request->threads;
+    BERT_TRY(device->backend->prepared_create(device->device, &options, &weights->prepared, error));
+    const bert_status status = prepare_all(weights, error);
+    weights->store.threads = NULL; /* the session's: it may end before the weights do */
+    return status;
+}
+
+static bert_status create_weights(bert_model *model, const bert_opened_device *device,
+                                  const bert_weights_request *request, bool recording, bert_weights **out,
+                                  bert_error *error) {
     bert_weights *weights = bert_allocate(&model->allocator, sizeof *weights, _Alignof(bert_weights));
     if (!weights) return bert_fail_memory(error, sizeof *weights, "prepared weights");
-    *weights = (bert_weights){.model = model, .device = device, .precision = precision, .deterministic = deterministic};
-    if (pthread_mutex_init(&weights->mutex, NULL) != 0) {
-        bert_deallocate(&model->allocator, weights, sizeof *weights, _Alignof(bert_weights));
-        return bert_fail(error, BERT_OUT_OF_MEMORY, "could not make the lock of prepared weights");
+    *weights = (bert_weights){
+        .model = model, .device = device, .precision = request->precision, .deterministic = request->deterministic};
+    bert_status status = bert_model_store_init(&weights->store, model, error);
+    if (status == BERT_OK && pthread_mutex_init(&weights->mutex, NULL) != 0) {
+        bert_model_store_free(&weights->store);
+        status = bert_fail(error, BERT_OUT_OF_MEMORY, "could not make the lock of prepared weights");
     }
-    bert_prepare_options options = {
-        .struct_size = sizeof options, .precision = precision, .deterministic = deterministic};
-    bert_status status = device->backend->prepared_create(device->device, &options, &weights->prepared, error);
-    if (status == BERT_OK) status = prepare_all(weights, error);
+    if (status != BERT_OK) {
+        bert_deallocate(&model->allocator, weights, sizeof *weights, _Alignof(bert_weights));
+        return status;
+    }
+    weights->store.recording = recording;
+    status = prepare_weights(weights, request, error);
     if (status != BERT_OK) {
         free_weights(weights);
         return status;
@@ -247,27 +290,53 @@ static bert_status create_weights(bert_model *model, const bert_opened_device *d
     return BERT_OK;
 }
 
-static bert_status find_or_create(bert_model *model, const bert_backend *backend, bert_precision precision,
-                                  bool deterministic, bert_weights **out, bert_error *error) {
+static bert_status find_or_create(bert_model *model, const bert_weights_request *request, bert_weights **out,
+                                  bert_error *error) {
     for (bert_weights *weights = model->weights; weights; weights = weights->next) {
-        if (weights->device->backend == backend && weights->precision == precision &&
-            weights->deterministic == deterministic) {
+        if (weights->device->backend == request->backend && weights->precision == request->precision &&
+            weights->deterministic == request->deterministic) {
             *out = weights;
             return BERT_OK;
         }
     }
     bert_opened_device *device = NULL;
-    BERT_TRY(open_device(model, backend, &device, error));
-    BERT_TRY(create_weights(model, device, precision, deterministic, out, error));
+    BERT_TRY(open_device(model, request->backend, &device, error));
+    BERT_TRY(create_weights(model, device, request, false, out, error));
     (*out)->next = model->weights;
     model->weights = *out;
     return BERT_OK;
 }
 
-bert_status bert_weights_get(bert_model *model, const bert_backend *backend, bert_precision precision,
-                             bool deterministic, bert_weights **out, bert_error *error) {
+bert_status bert_weights_get(bert_model *model, const bert_weights_request *request, bert_weights **out,
+                             bert_error *error) {
     pthread_mutex_lock(&model->mutex);
-    bert_status status = find_or_create(model, backend, precision, deterministic, out, error);
+    bert_status status = find_or_create(model, request, out, error);
+    pthread_mutex_unlock(&model->mutex);
+    return status;
+}
+
+static bert_status write_packed(bert_weights *weights, const bert_weights_request *request, const char *path,
+                                bert_error *error) {
+    bert_model_store *store = &weights->store;
+    if (store->incomplete) return bert_fail(error, BERT_OUT_OF_MEMORY, "could not allocate the list of packed weights");
+    const bert_packed_target target = target_of(weights);
+    return bert_packed_file_write(path, &target, weights->model->graph, store->weights, store->count, request->threads,
+                                  &weights->model->allocator, error);
+}
+
+bert_status bert_weights_pack(bert_model *model, const bert_weights_request *request, const char *path,
+                              bert_error *error) {
+    pthread_mutex_lock(&model->mutex);
+    bert_opened_device *device = NULL;
+    bert_status status = open_device(model, request->backend, &device, error);
+    if (status == BERT_OK && !device->properties.host_memory)
+        status = bert_fail(error, BERT_UNSUPPORTED, "its weights lie on a device and can't be mapped from a file");
+    bert_weights *weights = NULL;
+    if (status == BERT_OK) status = create_weights(model, device, request, true, &weights, error);
+    if (status == BERT_OK) {
+        status = write_packed(weights, request, path, error);
+        free_weights(weights);
+    }
     pthread_mutex_unlock(&model->mutex);
     return status;
 }

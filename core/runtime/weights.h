@@ -3,6 +3,7 @@
 #define BERT_RUNTIME_WEIGHTS_H
 
 #include "core/runtime/model.h"
+#include "core/runtime/weight_store.h"
 
 /** A backend's device; opened once for each model. */
 typedef struct bert_opened_device {
@@ -28,19 +29,33 @@ typedef struct bert_weights {
     const bert_opened_device *device;
     bert_precision precision;
     bool deterministic;
+    bert_model_store store;
     bert_prepared *prepared;
     pthread_mutex_t mutex; /**< Of the list. */
     bert_resident_constant *residents;
     size_t resident_bytes;
 } bert_weights;
 
+/** What weights are wanted. */
+typedef struct bert_weights_request {
+    const bert_backend *backend;
+    bert_precision precision;
+    bool deterministic;
+    bert_thread_pool *threads; /**< To prepare with; NULL: the calling thread alone. */
+    const char *packed_file;   /**< See bert_session_options. */
+} bert_weights_request;
+
 /**
- * The weights of `model` on `backend`; prepares them if no session did. BERT_UNSUPPORTED when the device isn't there,
+ * The weights of `model` on a backend; prepares them if no session did. BERT_UNSUPPORTED when the device isn't there,
  * lacks the precision, or has no kernel for a node: all such nodes are in the sentence, as far as it reaches, and in
  * the log at level info. Any thread.
  */
-bert_status bert_weights_get(bert_model *model, const bert_backend *backend, bert_precision precision,
-                             bool deterministic, bert_weights **out, bert_error *error);
+bert_status bert_weights_get(bert_model *model, const bert_weights_request *request, bert_weights **out,
+                             bert_error *error);
+
+/** Prepares weights anew and writes what was packed to the file `path`: see bert_model_pack. Any thread. */
+bert_status bert_weights_pack(bert_model *model, const bert_weights_request *request, const char *path,
+                              bert_error *error);
 
 /** Memory that packed and resident weights take. Any thread. */
 size_t bert_weights_bytes(bert_weights *weights);

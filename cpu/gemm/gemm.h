@@ -30,8 +30,8 @@ typedef struct bert_packed_weight {
     bool transposed;                   /**< and which way round. */
     int64_t k, n;                      /**< n over all parts. */
     const float *data;                 /**< In the provider's layout. */
-    float *owned;                      /**< data, where it was allocated; NULL where the constant is used in place. */
-    size_t bytes, alignment;           /**< Of `owned`. */
+    float *owned;                      /**< data, where it was allocated; NULL: in place, or mapped from a file. */
+    size_t bytes, alignment;           /**< Of the packed form; 0 where the constant is used in place. */
 } bert_packed_weight;
 
 /** One product. */
@@ -53,8 +53,8 @@ typedef struct bert_gemm_provider {
     /** Floats of a packed weight; 0 on overflow. */
     size_t (*packed_count)(const bert_cpu_kernels *kernels, int64_t k, int64_t n);
     /** Puts one part, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
-    void (*pack)(const bert_cpu_kernels *kernels, float *packed, int64_t n, int64_t first, const bert_constant *part,
-                 bool transposed);
+    void (*pack)(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *packed, int64_t n, int64_t first,
+                 const bert_constant *part, bool transposed);
     void (*run)(const bert_gemm_call *call);
 } bert_gemm_provider;
 

@@ -33,10 +33,33 @@ static size_t packed_count(const bert_cpu_kernels *kernels, int64_t k, int64_t n
     return bert_size_multiply((size_t)k, (size_t)n, &count) ? count : 0;
 }
 
-static void pack(const bert_cpu_kernels *kernels, float *packed, int64_t n, int64_t first, const bert_constant *part,
-                 bool transposed) {
-    enum { SIDE = 64 };
+/* Rows and columns that are transposed at a time. */
+enum { SIDE = 64 };
+
+typedef struct transposition {
+    const bert_cpu_kernels *kernels;
+    float *out; /* [width, k] */
+    const unsigned char *bytes;
+    int64_t k, width;
+} transposition;
+
+/* SIDE columns. The file's rows may start at any address: a square is brought to an aligned place first. */
+static void transpose_columns(void *argument, int64_t task, int thread) {
+    const transposition *t = argument;
     _Alignas(BERT_ALIGNMENT) float rows[SIDE * SIDE];
+    const int64_t start = task * SIDE, columns = t->width - start < SIDE ? t->width - start : SIDE;
+    for (int64_t p = 0; p < t->k; p += SIDE) {
+        const int64_t steps = t->k - p < SIDE ? t->k - p : SIDE;
+        for (int64_t i = 0; i < steps; i++)
+            memcpy(rows + i * SIDE, t->bytes + ((p + i) * t->width + start) * (int64_t)sizeof(float),
+                   (size_t)columns * sizeof *rows);
+        t->kernels->transpose(&(bert_transpose_args){
+            .y = t->out + start * t->k + p, .x = rows, .ldy = t->k, .ldx = SIDE, .rows = steps, .columns = columns});
+    }
+}
+
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *packed, int64_t n, int64_t first,
+                 const bert_constant *part, bool transposed) {
     int64_t k, width;
     bert_gemm_part_shape(part, transposed, &k, &width);
     float *out = packed + first * k;
@@ -44,18 +67,8 @@ static void pack(const bert_cpu_kernels *kernels, float *packed, int64_t n, int6
         if (part->bytes) memcpy(out, part->data, part->bytes);
         return;
     }
-    /* The file's rows may start at any address: a square is brought to an aligned place first. */
-    for (int64_t p = 0; p < k; p += SIDE) {
-        const int64_t steps = k - p < SIDE ? k - p : SIDE;
-        for (int64_t start = 0; start < width; start += SIDE) {
-            const int64_t columns = width - start < SIDE ? width - start : SIDE;
-            for (int64_t i = 0; i < steps; i++)
-                memcpy(rows + i * SIDE, part->data + ((p + i) * width + start) * (int64_t)sizeof(float),
-                       (size_t)columns * sizeof *rows);
-            kernels->transpose(&(bert_transpose_args){
-                .y = out + start * k + p, .x = rows, .ldy = k, .ldx = SIDE, .rows = steps, .columns = columns});
-        }
-    }
+    transposition all = {.kernels = kernels, .out = out, .bytes = part->data, .k = k, .width = width};
+    bert_thread_pool_run(threads, (width + SIDE - 1) / SIDE, transpose_columns, &all);
 }
 
 typedef struct openblas_run {

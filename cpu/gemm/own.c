@@ -34,59 +34,71 @@ static int64_t panel_width(int64_t n, int64_t columns, int64_t panel) {
     return left < columns ? left : columns;
 }
 
-/* Rows of the file are copied into panels piece by piece: they may start at any address. */
-static void pack_rows(float *packed, int64_t columns, int64_t first, const bert_constant *part, int64_t k, int64_t n) {
-    const unsigned char *bytes = part->data;
-    for (int64_t start = 0; start < n;) {
-        const int64_t panel = (first + start) / columns, place = (first + start) % columns;
-        const int64_t width = n - start < columns - place ? n - start : columns - place;
-        float *out = packed + panel * columns * k + place;
-        for (int64_t row = 0; row < k; row++)
-            memcpy(out + row * columns, bytes + (row * n + start) * (int64_t)sizeof(float),
-                   (size_t)width * sizeof *out);
-        start += width;
-    }
+/* A part on its way into panels. */
+typedef struct packing {
+    const bert_cpu_kernels *kernels;
+    float *packed; /* [panels][k, columns] */
+    const unsigned char *bytes;
+    int64_t columns, k;
+    int64_t first, width; /* the columns that the part becomes */
+    int64_t n;            /* of all parts */
+    bool transposed;
+} packing;
+
+/* `width` columns of the part [k, n_part] from `start` on. Its rows are copied: they may start at any address. */
+static void pack_rows(const packing *p, float *out, int64_t start, int64_t width) {
+    for (int64_t row = 0; row < p->k; row++)
+        memcpy(out + row * p->columns, p->bytes + (row * p->width + start) * (int64_t)sizeof(float),
+               (size_t)width * sizeof *out);
 }
 
-/* The same from [n, k]: a few rows are brought to an aligned place, then transposed into the panel. */
-static void pack_columns(const bert_cpu_kernels *kernels, float *packed, int64_t columns, int64_t first,
-                         const bert_constant *part, int64_t k, int64_t n) {
+/* The same from [n_part, k]: a few rows are brought to an aligned place, then transposed into the panel. */
+static void pack_columns(const packing *p, float *out, int64_t start, int64_t width) {
     enum { STEPS = 128 };
     _Alignas(BERT_ALIGNMENT) float rows[LARGEST_COLUMNS * STEPS];
-    const unsigned char *bytes = part->data;
-    for (int64_t start = 0; start < n;) {
-        const int64_t panel = (first + start) / columns, place = (first + start) % columns;
-        const int64_t width = n - start < columns - place ? n - start : columns - place;
-        for (int64_t p = 0; p < k; p += STEPS) {
-            const int64_t steps = k - p < STEPS ? k - p : STEPS;
-            for (int64_t i = 0; i < width; i++)
-                memcpy(rows + i * STEPS, bytes + ((start + i) * k + p) * (int64_t)sizeof(float),
-                       (size_t)steps * sizeof *rows);
-            kernels->transpose(&(bert_transpose_args){.y = packed + (panel * k + p) * columns + place,
-                                                      .x = rows,
-                                                      .ldy = columns,
-                                                      .ldx = STEPS,
-                                                      .rows = width,
-                                                      .columns = steps});
-        }
-        start += width;
+    for (int64_t depth = 0; depth < p->k; depth += STEPS) {
+        const int64_t steps = p->k - depth < STEPS ? p->k - depth : STEPS;
+        for (int64_t i = 0; i < width; i++)
+            memcpy(rows + i * STEPS, p->bytes + ((start + i) * p->k + depth) * (int64_t)sizeof(float),
+                   (size_t)steps * sizeof *rows);
+        p->kernels->transpose(&(bert_transpose_args){.y = out + depth * p->columns,
+                                                     .x = rows,
+                                                     .ldy = p->columns,
+                                                     .ldx = STEPS,
+                                                     .rows = width,
+                                                     .columns = steps});
     }
 }
 
-static void pack(const bert_cpu_kernels *kernels, float *packed, int64_t n, int64_t first, const bert_constant *part,
-                 bool transposed) {
-    const int64_t columns = kernels->sgemm_columns;
-    int64_t k, width;
-    bert_gemm_part_shape(part, transposed, &k, &width);
-    if (transposed)
-        pack_columns(kernels, packed, columns, first, part, k, width);
+/* What of the part falls into one panel, and zeros where the last panel holds nothing. */
+static void pack_panel(void *argument, int64_t task, int thread) {
+    const packing *p = argument;
+    const int64_t panel = p->first / p->columns + task, begin = panel * p->columns;
+    const int64_t from = p->first > begin ? p->first : begin, end = p->first + p->width;
+    const int64_t to = end < begin + p->columns ? end : begin + p->columns;
+    float *out = p->packed + begin * p->k;
+    if (p->transposed)
+        pack_columns(p, out + from - begin, from - p->first, to - from);
     else
-        pack_rows(packed, columns, first, part, k, width);
-    if (first + width < n || n % columns == 0) return;
-    /* The last part: zeros where the last panel holds nothing. */
-    float *last = packed + n / columns * columns * k;
-    for (int64_t row = 0; row < k; row++)
-        memset(last + row * columns + n % columns, 0, (size_t)(columns - n % columns) * sizeof *last);
+        pack_rows(p, out + from - begin, from - p->first, to - from);
+    if (to < p->n || to == begin + p->columns) return;
+    for (int64_t row = 0; row < p->k; row++)
+        memset(out + row * p->columns + to - begin, 0, (size_t)(begin + p->columns - to) * sizeof *out);
+}
+
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *packed, int64_t n, int64_t first,
+                 const bert_constant *part, bool transposed) {
+    packing all = {.kernels = kernels,
+                   .packed = packed,
+                   .bytes = part->data,
+                   .columns = kernels->sgemm_columns,
+                   .first = first,
+                   .n = n,
+                   .transposed = transposed};
+    bert_gemm_part_shape(part, transposed, &all.k, &all.width);
+    if (all.width == 0 || all.k == 0) return;
+    const int64_t last = (first + all.width - 1) / all.columns;
+    bert_thread_pool_run(threads, last - first / all.columns + 1, pack_panel, &all);
 }
 
 typedef struct own_run {

@@ -63,63 +63,117 @@ static int32_t byte_at(const bert_constant *constant, int64_t index) {
     return constant->dtype == BERT_UINT8 ? byte : (int32_t)(int8_t)byte;
 }
 
-/* One part to columns from `first` on: the panels, and sums of columns less zero points in offsets. */
-static void pack_part(const bert_quantized_source *source, int32_t part, const bert_quantized_weight *weight,
-                      int64_t first, int8_t *panels, float *scales, int32_t *zeros, int32_t *offsets) {
-    const bert_constant *values = source->weights[part], *scale = source->scales[part];
-    const bert_constant *zero_point = source->zero_points[part];
-    const int32_t shift = shift_of(values);
-    const part_layout layout = layout_of(source, part);
-    const int64_t columns = layout.columns, panel_bytes = weight->steps * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
-    for (int64_t j = 0; j < columns; j++) {
-        memcpy(scales + first + j, scale->data + element_of(scale, j) * (int64_t)sizeof(float), sizeof(float));
-        zeros[first + j] = (zero_point ? byte_at(zero_point, element_of(zero_point, j)) : 0) - shift;
-        offsets[first + j] = (int32_t)(0U - (uint32_t)zeros[first + j] * (uint32_t)weight->k);
-    }
-    for (int64_t p = 0; p < weight->k; p++) {
-        for (int64_t j = 0; j < columns; j++) {
-            const int64_t column = first + j;
-            const int32_t value = byte_at(values, p * layout.row_stride + j * layout.column_stride) - shift;
-            int8_t *step = panels + column / BERT_QGEMM_COLUMNS * panel_bytes +
-                           p / BERT_QGEMM_STEP * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
-            step[column % BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP + p % BERT_QGEMM_STEP] = (int8_t)value;
-            offsets[column] = (int32_t)((uint32_t)offsets[column] + (uint32_t)value);
-        }
+/* A part on its way into panels. */
+typedef struct packing {
+    const bert_quantized_source *source;
+    int32_t part;
+    int64_t first, columns; /* the columns that the part becomes */
+    const bert_quantized_weight *weight;
+    int8_t *panels;
+    float *scales;
+    int32_t *zeros, *offsets;
+} packing;
+
+/* Columns [from, to), all of one panel: the scale and zero point of each, and what the zero point is of its offset. */
+static void pack_vectors(const packing *p, int64_t from, int64_t to) {
+    const bert_constant *scale = p->source->scales[p->part], *zero_point = p->source->zero_points[p->part];
+    const int32_t shift = shift_of(p->source->weights[p->part]);
+    for (int64_t column = from; column < to; column++) {
+        const int64_t j = column - p->first;
+        memcpy(p->scales + column, scale->data + element_of(scale, j) * (int64_t)sizeof(float), sizeof(float));
+        p->zeros[column] = (zero_point ? byte_at(zero_point, element_of(zero_point, j)) : 0) - shift;
+        p->offsets[column] = (int32_t)(0U - (uint32_t)p->zeros[column] * (uint32_t)p->weight->k);
     }
 }
 
-static bert_status pack(const bert_prepared *prepared, const bert_quantized_source *source,
+/* What of the part falls into one panel: its values, four rows of a column side by side, and their sums. */
+static void pack_panel(void *argument, int64_t task, int thread) {
+    const packing *p = argument;
+    const part_layout layout = layout_of(p->source, p->part);
+    const int64_t panel = p->first / BERT_QGEMM_COLUMNS + task, begin = panel * BERT_QGEMM_COLUMNS;
+    const int64_t from = p->first > begin ? p->first : begin, end = p->first + p->columns;
+    const int64_t to = end < begin + BERT_QGEMM_COLUMNS ? end : begin + BERT_QGEMM_COLUMNS;
+    const unsigned char *values = p->source->weights[p->part]->data + (from - p->first) * layout.column_stride;
+    const unsigned char flip = shift_of(p->source->weights[p->part]) ? 0x80 : 0; /* less 128, as int8 */
+    int8_t *out = p->panels + begin * p->weight->steps * BERT_QGEMM_STEP + (from - begin) * BERT_QGEMM_STEP;
+    uint32_t sums[BERT_QGEMM_COLUMNS] = {0};
+    for (int64_t row = 0; row < p->weight->k; row++) {
+        const unsigned char *in = values + row * layout.row_stride;
+        int8_t *step = out + row / BERT_QGEMM_STEP * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS + row % BERT_QGEMM_STEP;
+        for (int64_t j = 0; j < to - from; j++) {
+            const int8_t value = (int8_t)(in[j * layout.column_stride] ^ flip);
+            step[j * BERT_QGEMM_STEP] = value;
+            sums[j] += (uint32_t)(int32_t)value; /* wraps around, as products do */
+        }
+    }
+    pack_vectors(p, from, to);
+    for (int64_t column = from; column < to; column++)
+        p->offsets[column] = (int32_t)((uint32_t)p->offsets[column] + sums[column - from]);
+}
+
+/* Where the vectors stand after the panels, a multiple of 192 bytes. */
+static void place(bert_quantized_weight *weight, const void *memory, size_t panel_bytes) {
+    weight->panels = memory;
+    weight->scales = (const float *)(const void *)(weight->panels + panel_bytes);
+    weight->zeros = (const int32_t *)(const void *)(weight->scales + weight->n);
+    weight->offsets = weight->zeros + weight->n;
+}
+
+static bert_status pack(const bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
+                        bert_quantized_weight *weight, size_t panel_bytes, bert_error *error) {
+    weight->memory = bert_cpu_allocate_weight(prepared, weight->bytes, &weight->alignment);
+    if (!weight->memory) return bert_fail_memory(error, weight->bytes, "a packed weight");
+    memset(weight->memory, 0, weight->bytes); /* beyond k and n there are zeros */
+    place(weight, weight->memory, panel_bytes);
+    packing all = {.source = source,
+                   .weight = weight,
+                   .panels = weight->memory,
+                   .scales = (float *)weight->scales,
+                   .zeros = (int32_t *)weight->zeros,
+                   .offsets = (int32_t *)weight->offsets};
+    for (all.part = 0; all.part < source->count; all.part++) {
+        all.columns = layout_of(source, all.part).columns;
+        if (all.columns == 0) continue;
+        const int64_t last = (all.first + all.columns - 1) / BERT_QGEMM_COLUMNS;
+        bert_thread_pool_run(threads, last - all.first / BERT_QGEMM_COLUMNS + 1, pack_panel, &all);
+        all.first += all.columns;
+    }
+    return BERT_OK;
+}
+
+/* Found in the store, or packed. */
+static bert_status make(const bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
                         bert_quantized_weight *weight, bert_error *error) {
     size_t panel_bytes;
     if (!measure(source, weight, &panel_bytes))
         return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");
     if (weight->bytes == 0) return BERT_OK;
-    weight->memory = bert_cpu_allocate_weight(prepared, weight->bytes, &weight->alignment);
-    if (!weight->memory) return bert_fail_memory(error, weight->bytes, "a packed weight");
-    memset(weight->memory, 0, weight->bytes); /* beyond k and n there are zeros */
-    int8_t *panels = weight->memory;
-    float *scales = (float *)(void *)(panels + panel_bytes); /* a multiple of 192 bytes from the start */
-    int32_t *zeros = (int32_t *)(void *)(scales + weight->n), *offsets = zeros + weight->n;
-    int64_t first = 0;
-    for (int32_t part = 0; part < source->count; part++) {
-        pack_part(source, part, weight, first, panels, scales, zeros, offsets);
-        first += layout_of(source, part).columns;
+    const bert_weight_store *store = prepared->store;
+    const char *layout = source->transposed ? "int8 48x4 transposed" : "int8 48x4";
+    const bert_constant *constants[3 * BERT_GEMM_MAX_PARTS];
+    for (int32_t i = 0; i < source->count; i++) {
+        constants[3 * i] = source->weights[i];
+        constants[3 * i + 1] = source->scales[i];
+        constants[3 * i + 2] = source->zero_points[i];
     }
-    weight->panels = panels;
-    weight->scales = scales;
-    weight->zeros = zeros;
-    weight->offsets = offsets;
+    const void *found = store ? store->find(store, layout, constants, 3 * source->count, weight->bytes) : NULL;
+    if (found) {
+        place(weight, found, panel_bytes);
+        return BERT_OK;
+    }
+    BERT_TRY(pack(prepared, threads, source, weight, panel_bytes, error));
+    if (store) store->packed(store, layout, constants, 3 * source->count, weight->memory, weight->bytes);
     return BERT_OK;
 }
 
-static bert_status add_weight(bert_prepared *prepared, const bert_quantized_source *source,
+static bert_status add_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
                               const bert_quantized_weight **out, bert_error *error) {
     const bert_allocator *allocator = prepared->device->host->allocator;
     bert_quantized_weight *weight = bert_allocate(allocator, sizeof *weight, _Alignof(bert_quantized_weight));
     if (!weight) return bert_fail_memory(error, sizeof *weight, "a packed weight");
     *weight = (bert_quantized_weight){.count = source->count, .transposed = source->transposed};
     key_of(source, weight->ids);
-    bert_status status = pack(prepared, source, weight, error);
+    bert_status status = make(prepared, threads, source, weight, error);
     if (status != BERT_OK) {
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_quantized_weight));
         return status;
@@ -131,8 +185,9 @@ static bert_status add_weight(bert_prepared *prepared, const bert_quantized_sour
     return BERT_OK;
 }
 
-bert_status bert_cpu_pack_quantized(bert_prepared *prepared, const bert_quantized_source *source,
-                                    const bert_quantized_weight **out, bert_error *error) {
+bert_status bert_cpu_pack_quantized(bert_prepared *prepared, bert_thread_pool *threads,
+                                    const bert_quantized_source *source, const bert_quantized_weight **out,
+                                    bert_error *error) {
     uint64_t ids[3 * BERT_GEMM_MAX_PARTS] = {0};
     key_of(source, ids);
     pthread_mutex_lock(&prepared->mutex);
@@ -144,7 +199,7 @@ bert_status bert_cpu_pack_quantized(bert_prepared *prepared, const bert_quantize
     if (weight)
         *out = weight;
     else
-        status = add_weight(prepared, source, out, error);
+        status = add_weight(prepared, threads, source, out, error);
     pthread_mutex_unlock(&prepared->mutex);
     return status;
 }
@@ -154,7 +209,7 @@ void bert_cpu_free_quantized(bert_prepared *prepared) {
     while (prepared->quantized) {
         bert_quantized_weight *weight = prepared->quantized;
         prepared->quantized = weight->next;
-        bert_deallocate(allocator, weight->memory, weight->bytes, weight->alignment);
+        if (weight->memory) bert_deallocate(allocator, weight->memory, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_quantized_weight));
     }
 }

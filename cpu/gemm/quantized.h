@@ -32,7 +32,7 @@ typedef struct bert_quantized_weight {
     const float *scales;    /**< [n] */
     const int32_t *zeros;   /**< [n]: zero points. */
     const int32_t *offsets; /**< [n]: see bert_dequantize_args. */
-    void *memory;           /**< Holds them all; `bytes` of it. */
+    void *memory;           /**< Holds them all, where it was allocated; NULL: they are mapped from a file. */
     size_t bytes, alignment;
 } bert_quantized_weight;
 

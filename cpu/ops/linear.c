@@ -55,7 +55,8 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
     *state_out = NULL;
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     const bert_packed_weight *weight = NULL;
-    BERT_TRY(bert_cpu_pack_weight(planner->prepared, source, &weight, planner->error));
+    BERT_TRY(
+        bert_cpu_pack_weight(planner->prepared, bert_cpu_planner_threads(planner), source, &weight, planner->error));
     if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
     void *memory;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(linear_state) + bias_count * sizeof(float), &memory));

@@ -39,6 +39,12 @@ bert_status bert_cpu_plan_unary(const bert_cpu_planner *planner);
 /** The planner of an operator; NULL when there is none. */
 bert_cpu_plan_fn bert_cpu_find_planner(uint32_t op_id);
 
+/** What a planner packs weights with. */
+static inline bert_thread_pool *bert_cpu_planner_threads(const bert_cpu_planner *planner) {
+    return planner->mode == BERT_PLAN_PREPARE ? planner->prepared->threads
+                                              : (planner->context ? planner->context->threads : NULL);
+}
+
 /** BERT_UNSUPPORTED: the case is the fallback's. `why` completes "the cpu backend's <op> ...". */
 bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why);
 /** State of `bytes` for planner->out, zeroed, freed with the plan. */

@@ -258,7 +258,8 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
 
     const bert_quantized_weight *weight = NULL;
-    BERT_TRY(bert_cpu_pack_quantized(planner->prepared, &source, &weight, planner->error));
+    BERT_TRY(bert_cpu_pack_quantized(planner->prepared, bert_cpu_planner_threads(planner), &source, &weight,
+                                     planner->error));
     if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
     if (!workspace_bytes(weight, &node->inputs[BERT_LINEAR_X], &planner->out->workspace_bytes))
         return bert_cpu_leave(planner, "can't hold an input of this size");

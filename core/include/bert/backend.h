@@ -165,14 +165,30 @@ typedef enum bert_precision {
     BERT_PRECISION_FP8 = 6
 } bert_precision;
 
-/** What weights are prepared for. Sessions with equal options share one prepared model. */
+struct bert_thread_pool;
+
+/**
+ * Packed weights that outlive the process, lent by the host with a prepared model and as long as it. `layout` says how
+ * exactly the bytes are laid out and whatever besides the constants went into them; `constants` are what was packed,
+ * NULL where an optional one is absent. Any thread.
+ */
+typedef struct bert_weight_store {
+    /** Packed weights, checked, at a multiple of 4,096 bytes; NULL: there are none, pack them. */
+    const void *(*find)(const struct bert_weight_store *store, const char *layout,
+                        const bert_constant *const *constants, int32_t count, size_t bytes);
+    /** Tells of weights that were packed; `data` lives as long as the prepared model. */
+    void (*packed)(const struct bert_weight_store *store, const char *layout, const bert_constant *const *constants,
+                   int32_t count, const void *data, size_t bytes);
+} bert_weight_store;
+
+/** What weights are prepared for. Sessions with equal precision and mode share one prepared model. */
 typedef struct bert_prepare_options {
     size_t struct_size;
     bert_precision precision;
-    bool deterministic; /**< The same bits alone or in a batch, whatever the number of threads. */
+    bool deterministic;               /**< The same bits alone or in a batch, whatever the number of threads. */
+    const bert_weight_store *store;   /**< NULL: none. For backends whose memory is the host's. */
+    struct bert_thread_pool *threads; /**< For calls with BERT_PLAN_PREPARE; NULL: the calling thread alone. */
 } bert_prepare_options;
-
-struct bert_thread_pool;
 
 /** What a session runs with. */
 typedef struct bert_context_options {

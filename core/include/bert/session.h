@@ -31,6 +31,12 @@ typedef struct bert_session_options {
     bool deterministic; /**< The same bits alone or in a batch, padded or not, with any number of threads. */
     bool profile;       /**< Time every kernel: see bert_session_profile. */
     int32_t plan_cache; /**< Plans kept for shapes seen before; 0 means 16. */
+    /**
+     * A file that bert_model_pack wrote: its weights are mapped where they would be packed. One that is stale, damaged,
+     * or of another machine or model is a notice in the model's log, and weights are packed. The file must not be
+     * truncated while the model lives. NULL: none.
+     */
+    const char *packed_file;
 } bert_session_options;
 
 /**
@@ -41,6 +47,14 @@ typedef struct bert_session_options {
 BERT_API bert_status bert_session_create(bert_model *model, const bert_session_options *options, bert_session **out,
                                          bert_error *error);
 BERT_API void bert_session_free(bert_session *session);
+
+/**
+ * Writes the weights as a session with these options holds them, for the first provider of the list that can run the
+ * model, to a file for bert_session_options.packed_file. The file is there as a whole or not at all. BERT_UNSUPPORTED:
+ * no such provider, or one whose memory is not the host's; BERT_IO_ERROR.
+ */
+BERT_API bert_status bert_model_pack(bert_model *model, const bert_session_options *options, const char *path,
+                                     bert_error *error);
 /** The provider that was chosen: "cpu". Static string. */
 BERT_API const char *bert_session_provider(const bert_session *session);
 

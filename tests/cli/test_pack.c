@@ -1,0 +1,49 @@
+/* bertc pack, and --packed. */
+#include "tests/cli/driver.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void packed_weights_answer_as_the_model_does(void **state) {
+    char *packed = cli_path(cli_make_folder(), "model.pack");
+    cli_result result = CLI("pack", MODEL_FOLDER, packed);
+    cli_expect(&result, 0);
+    assert_string_equal(result.out, "");
+    cli_free(&result);
+
+    cli_result plain = CLI("classify", MODEL_FOLDER, "--format", "jsonl", "很好");
+    result = CLI("classify", MODEL_FOLDER, "--format", "jsonl", "很好", "--packed", packed);
+    cli_expect(&result, 0);
+    assert_string_equal(result.out, plain.out);
+    assert_string_equal(result.err, "");
+    cli_free(&result);
+
+    /* Cut off: noticed, and not used. */
+    assert_int_equal(truncate(packed, 10000), 0);
+    result = CLI("classify", MODEL_FOLDER, "--format", "jsonl", "很好", "--packed", packed);
+    cli_expect(&result, 0);
+    assert_string_equal(result.out, plain.out);
+    assert_non_null(strstr(result.err, "cut off; weights are packed anew"));
+    cli_free(&result);
+    cli_free(&plain);
+    unlink(packed);
+    free(packed);
+}
+
+static void what_is_missing_is_one_sentence(void **state) {
+    cli_expect_one_sentence(CLI("classify", MODEL_FOLDER, "x", "--packed", "nowhere.pack"), "nowhere.pack");
+    cli_expect_one_sentence(CLI("pack", MODEL_FOLDER, "no/such/folder/model.pack"), "no/such/folder/model.pack");
+    cli_expect_one_sentence(CLI("pack", "nowhere.onnx", "model.pack"), "nowhere.onnx");
+    cli_result result = CLI("pack", MODEL_FOLDER);
+    cli_expect(&result, 2);
+    cli_free(&result);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed_weights_answer_as_the_model_does),
+        cmocka_unit_test(what_is_missing_is_one_sentence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
