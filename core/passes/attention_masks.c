@@ -3,7 +3,6 @@
 #include "core/base/error.h"
 
 #include <float.h>
-#include <math.h>
 
 /* From here on, adding it to a score gives the number itself in float32 and in double: the score doesn't count. */
 #define SWALLOWS (-1e30F)
@@ -113,17 +112,17 @@ static bert_status build_keep(bert_pass_context *context, bert_node *node, const
     }
 }
 
-/* 0 where `keep` is true and the filter elsewhere, added to the bias where there is one. */
+/* *bias with the filter added where `keep` is false; *bias NULL counts as 0. */
 static bert_status add_filter(bert_pass_context *context, bert_node *node, const bert_score_masks *m, bert_value *keep,
-                              bert_value **out) {
+                              float number, bert_value **bias) {
     bert_value *zero = NULL, *filter = NULL, *filtered = NULL;
     BERT_TRY(bert_build_float(context, 0, &zero));
-    BERT_TRY(bert_build_float(context, m->filter, &filter));
+    BERT_TRY(bert_build_float(context, number, &filter));
     BERT_TRY(bert_build_op(context, node, BERT_OP_Where, (bert_value *[]){keep, zero, filter}, 3, &filtered));
     BERT_TRY(bert_build_cast(context, node, filtered, m->query->info.dtype, &filtered));
-    *out = filtered;
-    if (!m->bias) return BERT_OK;
-    return bert_build_op(context, node, BERT_OP_Add, (bert_value *[]){m->bias, filtered}, 2, out);
+    if (*bias) return bert_build_op(context, node, BERT_OP_Add, (bert_value *[]){*bias, filtered}, 2, bias);
+    *bias = filtered;
+    return BERT_OK;
 }
 
 bert_status bert_build_masks(bert_pass_context *context, bert_node *node, const bert_score_masks *m,
@@ -139,17 +138,22 @@ bert_status bert_build_masks(bert_pass_context *context, bert_node *node, const 
         }
     }
     if (m->unidirectional) BERT_TRY(bert_build_causal(context, node, m->query, m->key, &causal));
-    /* A filter that leaves nothing of a score is a mask; the triangle of unidirectional attention always is. */
+    /* A filter that leaves nothing of a score is a mask. The triangle of unidirectional attention always is, but where
+     * there is a bias, which is added to its keys too and may be as low. */
     bool filters = keep && !(m->filter <= SWALLOWS && (!causal || m->filter == -FLT_MAX));
-    if (filters && m->filter < -65504.0F && m->query->info.dtype == BERT_FLOAT16) {
+    bool causal_filters = causal && m->bias;
+    if (((filters && m->filter < -65504.0F) || causal_filters) && m->query->info.dtype == BERT_FLOAT16) {
         bert_pass_missed(context, node, "its mask's number is beyond float16");
         return BERT_OK;
     }
     *built = true;
-    if (filters) BERT_TRY(add_filter(context, node, m, keep, &out->bias));
+    if (filters) BERT_TRY(add_filter(context, node, m, keep, m->filter, &out->bias));
     if (keep && !filters && !causal) out->mask_value = m->filter;
     out->mask = filters || !keep ? causal : keep;
     if (!filters && keep && causal)
-        return bert_build_op(context, node, BERT_OP_And, (bert_value *[]){keep, causal}, 2, &out->mask);
+        BERT_TRY(bert_build_op(context, node, BERT_OP_And, (bert_value *[]){keep, causal}, 2, &out->mask));
+    if (!causal_filters) return BERT_OK;
+    BERT_TRY(add_filter(context, node, m, out->mask, -FLT_MAX, &out->bias));
+    out->mask = NULL;
     return BERT_OK;
 }

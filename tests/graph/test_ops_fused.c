@@ -5,6 +5,8 @@
  */
 #include "tests/graph/op_case.h"
 
+#include <float.h>
+
 static void attention_of_onnx_runtime_takes_every_mask(void **state) {
     {
         static const float i0[] = {0.0F,   0.25F, -0.25F, -1.0F,  -0.5F,  -1.0F,  0.0F,   1.25F,
@@ -92,6 +94,29 @@ static void attention_of_onnx_runtime_takes_every_mask(void **state) {
                              -0.6875F, 2.1875F, -0.0625F, -2.125F, 0.3125F, -0.5F, -1.25F, 0.25F, -2.6875F, 0.6875F,
                              1.6875F, 0.875F, 0.625F, 0.3125F, -1.75F, -2.0F, 0.0625F, -1.5F, -5.3125F, 4.9375F,
                              -3.375F, 1.75F);
+    }
+}
+
+/* The triangle's number is added like the bias: a key after the query is equal to one that the bias takes as low, and
+ * below it where the bias takes both. */
+static void the_bias_is_added_to_keys_after_the_query_too(void **state) {
+    static const float x[] = {1, 0, 0, 1}, bias[] = {0, 0, 0, 0, 0, 0};
+    static const float weight[] = {0.5F, 1, -1, 0.25F, 4, 8, -2, 0.5F, 1, 1, 16, 32};
+    static const float low[2][2] = {{-FLT_MAX, -FLT_MAX}, {-FLT_MAX, 0}};
+    static const float expected[2][4] = {{4, 8, 10, 20}, {10, 20, 16, 32}};
+    for (int i = 0; i < 2; i++) {
+        const float scores[] = {low[i][0], low[i][1], low[i][0], low[i][1]};
+        op_case_begin_in("com.microsoft", "Attention", 1);
+        op_case_tensor(BERT_FLOAT, "1,2,2", x);
+        op_case_tensor(BERT_FLOAT, "2,6", weight);
+        op_case_tensor(BERT_FLOAT, "6", bias);
+        op_case_absent();
+        op_case_absent();
+        op_case_tensor(BERT_FLOAT, "1,1,2,2", scores);
+        op_case_int("num_heads", 1);
+        op_case_int("unidirectional", 1);
+        op_case_expect(0, BERT_FLOAT, "1,2,2");
+        OP_CASE_EXPECT_CLOSE(0, expected[i][0], expected[i][1], expected[i][2], expected[i][3]);
     }
 }
 
@@ -752,6 +777,7 @@ static void packed_tokens_attend_within_their_sequence(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(attention_of_onnx_runtime_takes_every_mask, op_case_teardown),
+        cmocka_unit_test_teardown(the_bias_is_added_to_keys_after_the_query_too, op_case_teardown),
         cmocka_unit_test_teardown(multi_head_attention_adds_bias_mask_and_past, op_case_teardown),
         cmocka_unit_test_teardown(embeddings_of_onnx_runtime_count_the_ones_of_the_mask, op_case_teardown),
         cmocka_unit_test_teardown(quantized_attention_and_embeddings_are_exact_before_float, op_case_teardown),

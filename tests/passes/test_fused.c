@@ -93,7 +93,12 @@ static bert_model *run_attention(const attention_spec *s) {
     default:
         inputs[count++] = TENSOR("mask", BERT_INT32, mask, s->form == LENGTHS ? 3 : s->form == STARTS ? 6 : 11);
     }
-    if (s->biased) inputs[count++] = TENSOR("bias", BERT_FLOAT, numbers + 500, 1, HEADS, SEQUENCE, SEQUENCE);
+    float bias[HEADS * SEQUENCE * SEQUENCE];
+    memcpy(bias, numbers + 500, sizeof bias);
+    /* Without a mask beside it: nothing is kept of a query, and of another but for keys after it. */
+    for (int i = 0; i < SEQUENCE && s->form == NO_MASK; i++) bias[3 * SEQUENCE + i] = -FLT_MAX;
+    if (s->form == NO_MASK) bias[0] = -FLT_MAX;
+    if (s->biased) inputs[count++] = TENSOR("bias", BERT_FLOAT, bias, 1, HEADS, SEQUENCE, SEQUENCE);
     /* Where nothing is kept, -10000 and the bias are added in float32, whose steps are 1e-3 there; the fused operator's
      * reference adds in double. */
     return twice(make_attention, s, inputs, count, s->biased && s->filter == -10000 ? 1e-3 : 1e-6);

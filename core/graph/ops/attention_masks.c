@@ -78,14 +78,18 @@ static bool is_masked(const bert_attention_masks *m, int64_t batch, int64_t row,
     return bert_load_integer(mask, at) <= 0;
 }
 
-/* Keys after the query get the lowest float, not -infinity: where every key before is masked with that, all are equal.
- */
+/* What the masks add to the score of a key. A key after the query gets the lowest float, not -infinity: where every key
+ * before is masked with that, all are equal. */
+static double mask_of(const bert_attention_masks *m, int64_t batch, int64_t row, int64_t column) {
+    if (m->unidirectional && column > m->past + row) return -FLT_MAX;
+    return m->mask && is_masked(m, batch, row, column) ? m->filter : 0;
+}
+
 void bert_attention_masks_apply(const void *user, int64_t batch, int64_t head, int64_t row, double *scores) {
     const bert_attention_masks *m = user;
     int64_t bias = bert_spread_row(&m->bias, batch, head, row);
     for (int64_t t = 0; t < m->columns; t++) {
+        scores[t] += mask_of(m, batch, row, t);
         if (m->bias.tensor) scores[t] += bert_load(m->bias.tensor, bias + t * m->bias.strides[3]);
-        if (m->mask && is_masked(m, batch, row, t)) scores[t] += m->filter;
-        if (m->unidirectional && t > m->past + row) scores[t] = -FLT_MAX;
     }
 }

@@ -34,8 +34,8 @@ static inline int64_t bert_spread_row(const bert_spread *s, int64_t batch, int64
 typedef struct bert_attention_masks {
     const bert_tensor *mask; /**< NULL: absent. */
     bert_spread bias;
-    double filter; /**< Added to the score of a masked key. */
-    bool unidirectional;
+    double filter;                /**< Added to the score of a masked key. */
+    bool unidirectional;          /**< The lowest float is added to the score of a key after the query instead. */
     int64_t batch, rows, columns; /**< columns: keys, those of the past included. */
     int64_t past;                 /**< Keys of the past: query `row` is at position past + row. */
 } bert_attention_masks;
