@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Random small BERTs in random spellings, run by ONNX Runtime and by bert.c, and compared.
+
+    pip install -r tests/tools/requirements.txt
+    python tests/tools/random_graphs.py build/release/libbertc.so                    # 200 draws: what CI runs
+    python tests/tools/random_graphs.py build/release/libbertc.so --count 10000      # an hour on two cores
+    python tests/tools/random_graphs.py build/release/libbertc.so --seed 17 --count 1 --verbose --keep cases
+    python tests/tools/random_graphs.py build/release/libbertc.so --plant-fault      # every draw has to fail
+
+A seed decides all: sizes, heads of odd sizes, layers, opset 9 to 23, types, how each part is spelled (PyTorch 1 and 2 exports,
+ONNX Runtime's fused operators, weights of 16 and 8 bits, dynamic and static quantization), the mask's form and content, and
+two inputs. Every draw runs on bert.c's cpu and reference backends, with passes and without. What may differ:
+
+- float graphs by --tolerance (1e-4) of 1 + |expected|; beyond it bert.c has to be as near to its own float64 run as ONNX
+  Runtime is (within twice its error: scores beside a mask of -10000 lose their digits in both);
+- quantized graphs, where one rounding may flip, by 1 % in the root mean square;
+- where ONNX Runtime departs from ONNX: DEPARTURES lists how, docs/comparing-with-onnxruntime.md says why. Such a draw counts only if
+  bert.c agrees with ONNX Runtime without its optimizer, or with the formulas in numpy.
+
+The float64 run itself has to be what random_graphs_exact.py computes in numpy, to 1e-11. Exits with 1 when a draw fails.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import os
+import sys
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from bertc_library import BertcError, Library
+from engines import ort_session
+from random_graphs_bert import RandomBert
+from random_graphs_draw import Choices
+
+MODES = {"cpu": {}, "cpu, no passes": {"passes": False}, "reference": {"provider": "reference"},
+         "reference, no passes": {"provider": "reference", "passes": False}}
+QUANTIZED_TOLERANCE = 0.01
+EXACT_TOLERANCE = 1e-11
+
+
+def is_dequantized_product(bert):
+    """MatMul with DequantizeLinear's output: ONNX Runtime's optimizer quantizes x too."""
+    return any(name.endswith(".spelling") and value == "dequantize" for name, value in bert.choices.made.items())
+
+
+def is_empty_attention_row(bert):
+    """ai.onnx's Attention on a row that attends to nothing: ONNX Runtime gives zeros, softmax NaN or equal shares."""
+    return bert.attention == "onnx" and (bert.mask.fill < -1e30 or bert.mask.form == "boolean")
+
+
+# How ONNX Runtime is known to depart from ONNX, and in which draws.
+DEPARTURES = {"dequantized product": is_dequantized_product, "attention row without keys": is_empty_attention_row}
+
+
+def differ(got, expected):
+    """Greatest |got - expected| / (1 + |expected|); infinite where shape or NaN differ."""
+    if got.shape != expected.shape or not np.array_equal(np.isnan(got), np.isnan(expected)):
+        return np.inf
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got.astype(np.float64) - expected) / (1 + np.abs(expected))
+    return float(np.nanmax(error, initial=0))
+
+
+def differ_rms(got, expected):
+    """Root mean square of the difference over that of what was expected; infinite where shape or NaN differ."""
+    if got.shape != expected.shape or not np.array_equal(np.isnan(got), np.isnan(expected)):
+        return np.inf
+    error = np.nan_to_num(got.astype(np.float64) - expected)
+    return float(np.sqrt(np.sum(error * error) / max(np.sum(np.nan_to_num(expected.astype(np.float64)) ** 2), 1e-30)))
+
+
+def worst(results, expected, measure):
+    """The greatest difference over all runs and outputs."""
+    return max(measure(got[name], right[name]) for got, right in zip(results, expected) for name in right)
+
+
+class Draw:
+    """One seed: the graph, its inputs, and the verdict."""
+
+    def __init__(self, seed, fixed=None):
+        self.seed = seed
+        choices = Choices(seed, fixed)
+        self.bert = RandomBert(choices)
+        self.feeds = [self.bert.feeds(choices.random.randrange(1, 5), choices.random.randrange(1, self.bert.positions))
+                      for _ in range(2)]
+        self.expected = None
+
+    def by_onnxruntime(self, optimize=True):
+        session = ort_session(self.bert.model, optimize)
+        return [dict(zip(self.bert.outputs, session.run(self.bert.outputs, feed))) for feed in self.feeds]
+
+    def judge(self, library, tolerance, fault=False):
+        """(verdict, details): agrees, rounding, departure, refused, or FAIL."""
+        model = planted(self.bert.model) if fault else self.bert.model
+        try:
+            self.expected = self.by_onnxruntime()
+        except Exception as error:  # ONNX Runtime's exceptions have no common class.
+            return "refused", [str(error).strip()]
+        results, problems = {}, []
+        for mode, options in MODES.items():
+            try:
+                results[mode] = library.run(model, self.feeds, self.bert.outputs, **options)
+            except BertcError as error:
+                problems.append(f"{mode}: {error}")
+        verdicts = {"agrees"}
+        try:
+            exact = None if self.bert.quantized else library.run(model, self.feeds, self.bert.outputs, double=True)
+        except BertcError as error:
+            problems.append(f"float64: {error}")
+            exact = None
+        meant = [self.bert.recipe(feed) for feed in self.feeds] if self.bert.recipe else None
+        if meant and exact:
+            wanted = [{name: outputs[name] for name in self.bert.outputs} for outputs in meant]
+            error = worst(exact, wanted, differ)
+            if not error <= EXACT_TOLERANCE:
+                problems.append(f"float64 differs from numpy by {error:.2e}")
+        for mode, got in results.items():
+            verdict, text = self.compare(got, exact, tolerance)
+            verdicts.add(verdict)
+            if verdict == "FAIL":
+                problems.append(f"{mode}: {text}")
+        if problems:
+            return "FAIL", problems
+        return sorted(verdicts - {"agrees"})[0] if verdicts != {"agrees"} else "agrees", []
+
+    def near(self, got, expected, exact, tolerance):
+        """"agrees" within the tolerance, "rounding" where bert.c is as near to float64 as the other, or None."""
+        measure, limit = (differ_rms, QUANTIZED_TOLERANCE) if self.bert.quantized else (differ, tolerance)
+        if worst(got, expected, measure) <= limit:
+            return "agrees"
+        if exact:
+            ours, theirs = worst(got, exact, differ), worst(expected, exact, differ)
+            if ours <= 2 * theirs and theirs < 0.01 and np.isfinite(ours):
+                return "rounding"
+        return None
+
+    def compare(self, got, exact, tolerance):
+        """(verdict, text)"""
+        verdict = self.near(got, self.expected, exact, tolerance)
+        if verdict:
+            return verdict, ""
+        unoptimized = self.by_onnxruntime(False)
+        for name, applies in DEPARTURES.items():
+            if not applies(self.bert):
+                continue
+            by_formula = exact and self.bert.recipe and worst(got, exact, differ) <= tolerance
+            if by_formula or self.near(got, unoptimized, exact, tolerance):
+                return f"departure: {name}", ""
+        measure = differ_rms if self.bert.quantized else differ
+        text = (f"differs from ONNX Runtime by {worst(got, self.expected, measure):.2e}, "
+                f"without its optimizer by {worst(got, unoptimized, measure):.2e}")
+        if exact:
+            text += (f"; from float64 bert.c by {worst(got, exact, differ):.2e}, "
+                     f"ONNX Runtime by {worst(self.expected, exact, differ):.2e}")
+        return "FAIL", text
+
+    def keep(self, folder):
+        """Writes the draw as a case that `bertc verify` and `bertc compare` take."""
+        case = os.path.join(folder, f"seed_{self.seed}")
+        os.makedirs(case, exist_ok=True)
+        with open(os.path.join(case, "model.onnx"), "wb") as out:
+            out.write(self.bert.model)
+        for number, feed in enumerate(self.feeds):
+            data = os.path.join(case, f"test_data_set_{number}")
+            os.makedirs(data, exist_ok=True)
+            outputs = self.expected[number] if self.expected else {}
+            for kind, named in (("input", feed), ("output", outputs)):
+                for i, (name, values) in enumerate(named.items()):
+                    with open(os.path.join(data, f"{kind}_{i}.pb"), "wb") as out:
+                        out.write(numpy_helper.from_array(values, name).SerializeToString())
+
+
+def planted(model):
+    """The model with a fault: half of the columns of its last weight have the other sign, or other bits."""
+    changed = onnx.load_model_from_string(model)
+    weights = [w for w in changed.graph.initializer
+               if len(w.dims) == 2 and w.name.split("_")[0] in ("weight", "half", "integers", "qkv")]
+    values = numpy_helper.to_array(weights[-1]).copy()
+    values[:, ::2] = ~values[:, ::2] if values.dtype.kind in "iu" else -values[:, ::2]
+    weights[-1].CopyFrom(numpy_helper.from_array(values, weights[-1].name))
+    return changed.SerializeToString()
+
+
+def run_seeds(path, seeds, arguments):
+    """Verdicts of some seeds: (seed, verdict, details, choices)."""
+    library = Library(path)
+    found = []
+    for seed in seeds:
+        draw = Draw(seed, dict(pair.split("=", 1) for pair in arguments.fix))
+        verdict, details = draw.judge(library, arguments.tolerance, arguments.plant_fault)
+        if arguments.keep and (verdict == "FAIL" or arguments.count == 1):
+            draw.keep(arguments.keep)
+        found.append((seed, verdict, details, str(draw.bert.choices)))
+    return found
+
+
+def all_draws(arguments):
+    """Runs all seeds, some at a time in processes of their own; yields verdicts."""
+    seeds = list(range(arguments.seed, arguments.seed + arguments.count))
+    if arguments.jobs <= 1:
+        for seed in seeds:
+            yield from run_seeds(arguments.library, [seed], arguments)
+        return
+    chunks = [seeds[i : i + 25] for i in range(0, len(seeds), 25)]
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs) as pool:
+        for future in [pool.submit(run_seeds, arguments.library, chunk, arguments) for chunk in chunks]:
+            yield from future.result()
+
+
+def report(arguments):
+    """Prints what each draw gave, and the sums; returns the exit status."""
+    counts = collections.Counter()
+    for seed, verdict, details, choices in all_draws(arguments):
+        counts[verdict] += 1
+        if verdict == "FAIL" and not arguments.plant_fault or arguments.verbose:
+            print(f"{verdict} seed {seed}: {'; '.join(details)}\n    {choices}", flush=True)
+    for verdict, count in counts.most_common():
+        print(f"{count:6d} {verdict}")
+    if arguments.plant_fault:
+        print(f"{counts['FAIL']} of {arguments.count} planted faults found")
+        return 0 if counts["FAIL"] + counts["refused"] == arguments.count else 1
+    compared = arguments.count - counts["refused"]
+    return 0 if counts["FAIL"] == 0 and compared >= 0.9 * arguments.count else 1
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("library", help="libbertc.so")
+    p.add_argument("--count", type=int, default=200)
+    p.add_argument("--seed", type=int, default=0, help="the first one")
+    p.add_argument("--tolerance", type=float, default=1e-4)
+    p.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    p.add_argument("--fix", action="append", default=[], metavar="CHOICE=VALUE", help="attention=ms, layer0.up.activation=erf")
+    p.add_argument("--keep", metavar="DIR", help="write draws that fail (a single draw always) as cases")
+    p.add_argument("--plant-fault", action="store_true", help="change a weight of what bert.c gets")
+    p.add_argument("--verbose", action="store_true", help="print every draw")
+    sys.exit(report(p.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""The spellings of attention: each writes a layer's context [batch, sequence, hidden] and says what it means."""
+
+import math
+
+import numpy as np
+
+import random_graphs_exact as exact
+from random_graphs_linear import quantized_weight
+from random_graphs_write import FLOAT_MIN, f32
+
+
+class Attentions:
+    """A part of RandomBert. Each attention_* returns the context, the three projections, and the scale of the scores."""
+
+    # ---- Projections ----
+
+    def project(self, x, name):
+        """Q, K and V [batch, sequence, hidden]: three Linears, or one that is split."""
+        if self.choices.chance(f"{name}.split", 0.15):
+            return self.project_split(x, name)
+        written = [self.linear(x, f"{name}.{part}", self.hidden, self.hidden) for part in "qkv"]
+        return [y for y, _ in written], [affine for _, affine in written]
+
+    def project_split(self, x, name):
+        w, h = self.w, self.hidden
+        y, affine = self.linear(x, f"{name}.qkv", h, 3 * h)
+        if self.opset >= 18 and self.choices.chance(f"{name}.num_outputs", 0.5):
+            parts = w.ops("Split", [y], 3, axis=2, num_outputs=3)
+        elif self.opset >= 13:
+            parts = w.ops("Split", [y, w.constant([h, h, h])], 3, axis=2)
+        else:
+            parts = w.ops("Split", [y], 3, axis=2, split=[h, h, h])
+        weights, biases = np.split(affine.weight, 3, axis=1), np.split(affine.bias, 3)
+        return parts, [exact.Affine(weight, bias) for weight, bias in zip(weights, biases)]
+
+    def heads_of(self, x, perm, shape):
+        """[batch, heads, sequence, head] or so by `perm`; `shape`: how the target is spelled."""
+        w = self.w
+        if shape == "zeros":
+            target = w.constant([0, 0, self.heads, self.head_size])
+        elif shape == "minus":
+            target = w.constant([0, -1, self.heads, self.head_size])
+        else:
+            target = w.shape(x, "0", "1", self.heads, self.head_size)
+        return w.op("Transpose", w.op("Reshape", x, target), perm=perm)
+
+    def joined(self, context, shape):
+        """[batch, heads, sequence, head] back to [batch, sequence, hidden]."""
+        w = self.w
+        back = w.op("Transpose", context, perm=[0, 2, 1, 3])
+        if shape == "computed":
+            return w.op("Reshape", back, w.shape(back, "0", "1", self.hidden))
+        return w.op("Reshape", back, w.constant([0, 0, self.hidden]))
+
+    def biased(self, scores, name):
+        """The scores with the mask's tensor added."""
+        if self.mask.form == "none":
+            return scores
+        if self.choices.chance(f"{name}.mask_first", 0.2):
+            return self.w.op("Add", self.mask.value, scores)
+        return self.w.op("Add", scores, self.mask.value)
+
+    # ---- As exporters write it ----
+
+    def attention_old(self, x, name):
+        """PyTorch 1 and BERT's own code: scores divided by the root of the head size."""
+        w, c = self.w, self.choices
+        (q, k, v), affines = self.project(x, name)
+        shape = c.pick(f"{name}.shape", ["computed", "computed", "zeros", "minus"])
+        q = self.heads_of(q, [0, 2, 1, 3], shape)
+        if c.chance(f"{name}.key_twice", 0.3):
+            k = w.op("Transpose", self.heads_of(k, [0, 2, 1, 3], shape), perm=[0, 1, 3, 2])
+        else:
+            k = self.heads_of(k, [0, 2, 3, 1], shape)
+        root, where = math.sqrt(self.head_size), c.pick(f"{name}.scale", ["div", "div", "mul", "q_div", "q_mul", "fused"])
+        scale = 1 / f32(root) if where in ("div", "q_div") else f32(1 / root)
+        if where == "q_div":
+            q = w.op("Div", q, w.scalar(root))
+        elif where == "q_mul":
+            q = w.op("Mul", q, w.scalar(1 / root))
+        if where == "fused":
+            scores = w.ms("FusedMatMul", q, k, alpha=1 / root)
+        else:
+            scores = w.op("MatMul", q, k)
+        if where == "div":
+            scores = w.op("Div", scores, w.scalar(root))
+        elif where == "mul":
+            scores = w.op("Mul", scores, w.scalar(1 / root))
+        weights = w.softmax(self.biased(scores, name))
+        context = w.op("MatMul", weights, self.heads_of(v, [0, 2, 1, 3], shape))
+        return self.joined(context, shape), affines, scale
+
+    def attention_distil(self, x, name):
+        """DistilBERT: Q divided first, masked scores replaced."""
+        w = self.w
+        (q, k, v), affines = self.project(x, name)
+        shape = self.choices.pick(f"{name}.shape", ["computed", "zeros"])
+        root = math.sqrt(self.head_size)
+        heads = w.op("Div", self.heads_of(q, [0, 2, 1, 3], shape), w.scalar(root))
+        scores = w.op("MatMul", heads, self.heads_of(k, [0, 2, 3, 1], shape))
+        if self.mask.form != "none":
+            scores = self.mask.drop(scores, q)
+        context = w.op("MatMul", w.softmax(scores), self.heads_of(v, [0, 2, 1, 3], shape))
+        return self.joined(context, shape), affines, 1 / f32(root)
+
+    def attention_sdpa(self, x, name):
+        """PyTorch 2's scaled_dot_product_attention: the root of the scale on both sides, and a guard against NaN."""
+        w, c = self.w, self.choices
+        (q, k, v), affines = self.project(x, name)
+        shape = c.pick(f"{name}.shape", ["computed", "zeros", "minus"])
+        q = self.heads_of(q, [0, 2, 1, 3], shape)
+        k = w.op("Transpose", self.heads_of(k, [0, 2, 1, 3], shape), perm=[0, 1, 3, 2])
+        root = f32(math.sqrt(1 / math.sqrt(self.head_size)))
+        scores = w.op("MatMul", w.op("Mul", q, w.scalar(root)), w.op("Mul", k, w.scalar(root)))
+        weights = w.softmax(self.biased(scores, name))
+        if self.recipe.layers:
+            guard = self.recipe.nan_is_zero  # One model, one exporter.
+        else:
+            guard = self.recipe.nan_is_zero = c.chance("nan_guard", 0.6)
+        if guard:
+            weights = w.op("Where", w.op("IsNaN", weights), w.scalar(0.0), weights)
+        context = w.op("MatMul", weights, self.heads_of(v, [0, 2, 1, 3], shape))
+        return self.joined(context, shape), affines, root * root
+
+    # ---- Fused ----
+
+    def packed(self):
+        """Weights [hidden, 3 hidden] and bias of the three projections, and what they mean."""
+        weight, bias = self.matrix(self.hidden, 3 * self.hidden)
+        affines = [exact.Affine(w.astype(np.float64), b.astype(np.float64))
+                   for w, b in zip(np.split(weight, 3, axis=1), np.split(bias, 3))]
+        return weight, bias, affines
+
+    def fused_attributes(self, name):
+        """Attributes of com.microsoft's operators, and the scale that they mean."""
+        c, attributes = self.choices, {"num_heads": self.heads}
+        filter_value = c.pick("mask_filter_value", [None, FLOAT_MIN])
+        if self.recipe.layers:
+            filter_value = None if self.filter_value == -10000.0 else FLOAT_MIN
+        elif filter_value is not None:
+            self.filter_value = f32(filter_value)
+        if filter_value is not None:
+            attributes["mask_filter_value"] = filter_value
+        scale = 1 / math.sqrt(self.head_size)
+        if c.chance(f"{name}.scale_given", 0.3):
+            scale = attributes["scale"] = f32(scale * 1.25)
+        return attributes, scale
+
+    def fused_masks(self):
+        """The mask that a fused operator takes, and the bias: names, "" where there is none."""
+        if self.mask.form == "none":
+            return "", ""
+        return (self.mask.value, "") if self.mask.fused else ("", self.four_dimensions(self.mask.value))
+
+    def four_dimensions(self, bias):
+        """A bias of full length in every dimension but batch and heads, as the operators want it."""
+        w = self.w
+        if self.mask.form in ("three", "expanded"):
+            return bias
+        rows, columns = w.dimension("input_ids", 1), w.dimension("input_ids", 1)
+        shape = w.op("Concat", w.constant([1, 1]), w.unsqueeze(rows, 0), w.unsqueeze(columns, 0), axis=0)
+        return w.op("Expand", bias, shape)
+
+    def attention_ms(self, x, name):
+        w = self.w
+        weight, bias, affines = self.packed()
+        attributes, scale = self.fused_attributes(name)
+        mask, score_bias = self.fused_masks()
+        if self.choices.chance(f"{name}.unidirectional", 0.1):
+            attributes["unidirectional"] = 1
+            self.comparable = False
+        y = w.ms("Attention", x, w.weight("qkv", weight), w.weight("qkv_bias", bias), mask, "", score_bias, **attributes)
+        return y, affines, scale
+
+    def attention_mha(self, x, name):
+        w, c = self.w, self.choices
+        attributes, scale = self.fused_attributes(name)
+        mask, score_bias = self.fused_masks()
+        if c.chance(f"{name}.bias_inside", 0.5):
+            weight, bias, affines = self.packed()
+            parts = [w.op("MatMul", x, w.weight("weight", part)) for part in np.split(weight, 3, axis=1)]
+            inside = w.weight("qkv_bias", bias)
+        else:
+            parts, affines = self.project(x, name)
+            inside = ""
+        return w.ms("MultiHeadAttention", *parts, inside, mask, score_bias, **attributes), affines, scale
+
+    def attention_q(self, x, name):
+        """QAttention: the projection in integers."""
+        w, c = self.w, self.choices
+        weight, bias, affines = self.packed()
+        attributes, scale = self.fused_attributes(name)
+        mask, _ = self.fused_masks()
+        dtype = c.pick(f"{name}.dtype", [np.uint8, np.int8])
+        per_channel = c.chance(f"{name}.per_channel", 0.3)
+        integers, weight_scale, zero = quantized_weight(c, weight, dtype, per_channel, dtype == np.int8)
+        q, x_scale, x_zero = w.ops("DynamicQuantizeLinear", [x], 3)
+        y = w.ms("QAttention", q, w.weight("integers", integers), w.weight("qkv_bias", bias), x_scale,
+                 w.weight("scale", weight_scale), mask, x_zero, w.weight("zero_point", zero), **attributes)
+        return y, affines, scale
+
+    def attention_onnx(self, x, name):
+        """ai.onnx's Attention, on tensors of three or four dimensions."""
+        w, c = self.w, self.choices
+        parts, affines = self.project(x, name)
+        scale, attributes = 1 / math.sqrt(self.head_size), {}
+        if c.chance(f"{name}.scale_given", 0.3):
+            scale = attributes["scale"] = f32(scale * 1.25)
+        mask = "" if self.mask.form == "none" else self.four_dimensions(self.mask.value)
+        if c.chance(f"{name}.three_dimensions", 0.4):
+            return w.op("Attention", *parts, mask, q_num_heads=self.heads, kv_num_heads=self.heads, **attributes), affines, scale
+        heads = [self.heads_of(part, [0, 2, 1, 3], "zeros") for part in parts]
+        return self.joined(w.op("Attention", *heads, mask, **attributes), "zeros"), affines, scale
