@@ -242,7 +242,7 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     int64_t n = 0;
     bert_unary activation;
     bert_quantized_source source;
-    if (bert_cpu_int(node, "weight_only", 0)) return bert_cpu_leave(planner, "quantizes its input");
+    if (bert_cpu_int(node, "weight_only", 0)) return bert_cpu_plan_weight_only_linear(planner);
     if (!knows_scale(node)) return bert_cpu_leave(planner, "wants a constant scale and zero point of its input");
     if (!has_scale(node) && planner->context && planner->context->quant_scope != BERT_QUANT_SCOPE_TENSOR)
         return bert_cpu_leave(planner, "takes one scale over a whole tensor");

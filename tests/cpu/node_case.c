@@ -189,13 +189,17 @@ void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, u
 }
 
 void node_case_output(int32_t rank, const int64_t *dims) {
+    node_case_output_of(BERT_FLOAT, rank, dims);
+}
+
+void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims) {
     const int32_t at = current.node.output_count++;
     bert_tensor *tensor = &current.outputs[at];
-    *tensor = (bert_tensor){.dtype = BERT_FLOAT, .rank = rank};
-    current.output_descs[at] = (bert_tensor_desc){.dtype = BERT_FLOAT, .rank = rank};
+    *tensor = (bert_tensor){.dtype = dtype, .rank = rank};
+    current.output_descs[at] = (bert_tensor_desc){.dtype = dtype, .rank = rank};
     for (int32_t i = 0; i < rank; i++) tensor->dims[i] = current.output_descs[at].dims[i] = dims[i];
     current.expected[at] = *tensor;
-    const size_t bytes = (size_t)bert_tensor_elements(tensor) * sizeof(float);
+    const size_t bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(dtype);
     tensor->data = new_memory(bytes);
     current.expected[at].data = new_memory(bytes);
 }
@@ -271,12 +275,18 @@ void node_case_compare(float tolerance) {
     run_reference();
     for (int32_t output = 0; output < current.node.output_count; output++) {
         const float *y = current.outputs[output].data, *expected = current.expected[output].data;
-        for (int64_t i = 0; i < bert_tensor_elements(&current.outputs[output]); i++) {
+        const bert_dtype dtype = current.outputs[output].dtype;
+        const size_t elements = (size_t)bert_tensor_elements(&current.outputs[output]);
+        if (dtype != BERT_FLOAT) {
+            if (elements) assert_memory_equal(y, expected, elements * bert_dtype_size(dtype));
+            continue;
+        }
+        for (size_t i = 0; i < elements; i++) {
             if (isnan(expected[i]) && isnan(y[i])) continue;
             if (y[i] == expected[i]) continue;
             if (fabsf(y[i] - expected[i]) <= tolerance * (1.0F + fabsf(expected[i]))) continue;
-            fail_msg("%s: output %d, element %lld is %.9g, expected %.9g", current.node.op_type, output, (long long)i,
-                     (double)y[i], (double)expected[i]);
+            fail_msg("%s: output %d, element %zu is %.9g, expected %.9g", current.node.op_type, output, i, (double)y[i],
+                     (double)expected[i]);
         }
     }
 }

@@ -40,6 +40,8 @@ void node_case_constant_of(bert_dtype dtype, int32_t rank, const int64_t *dims, 
 /** The same at an address that no float may have, with the id of an earlier weight where `id` isn't 0. */
 void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id);
 void node_case_output(int32_t rank, const int64_t *dims);
+/** The same of another type, which is compared byte by byte. */
+void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims);
 /** Runs both; every output within `tolerance` of the reference's, relative to 1 + |expected|; NaN where it has NaN. */
 void node_case_compare(float tolerance);
 /** Runs the backend; the first output. Lives until the case ends. */

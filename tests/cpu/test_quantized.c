@@ -100,6 +100,70 @@ static void sums_and_scales_have_the_bits_of_the_reference(void **state) {
     }
 }
 
+static void weights_alone_agree_with_the_reference(void **state) {
+    static const int64_t rows[] = {0, 1, 9}, ks[] = {1, 64, 300}, ns[] = {1, 95, 96, 160};
+    static const char *const activations[] = {"none", "gelu", "relu", "tanh"};
+    int at = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
+            for (size_t l = 0; l < sizeof ns / sizeof *ns; l++, at++) {
+                if (at % 12 == 0) node_backend_threads(at / 12 + 1);
+                quantized_case(rows[i], ks[j], ns[l], at % 3 + 1, at * 37 % 64 | (at & 1) << 7, activations[at % 4]);
+                node_case_int("weight_only", 1);
+                node_case_compare(2e-5F);
+            }
+}
+
+/* `zeros`: 0 none, 1 packed, 2 of floats. */
+static void nbits_case(int64_t rows, int64_t k, int64_t n, int64_t bits, int64_t block, int zeros, bool bias) {
+    const int64_t blocks = (k + block - 1) / block, packed = (blocks * bits + 7) / 8;
+    node_case_begin(BERT_OP_MS_MatMulNBits);
+    node_case_int("K", k);
+    node_case_int("N", n);
+    node_case_int("bits", bits);
+    node_case_int("block_size", block);
+    node_case_input(BERT_FLOAT, 3, DIMS(1, rows, k), x);
+    node_case_constant_of(BERT_UINT8, 3, DIMS(n, blocks, block * bits / 8), weights[0]);
+    node_case_constant_of(BERT_FLOAT, 2, DIMS(n, blocks), residual);
+    if (zeros == 0) node_case_absent();
+    if (zeros == 1) node_case_constant_of(BERT_UINT8, 2, DIMS(n, packed), weights[1]);
+    if (zeros == 2) node_case_constant_of(BERT_FLOAT, 2, DIMS(n, blocks), x + 100);
+    node_case_absent();
+    if (bias) node_case_constant(1, DIMS(n), biases[0]);
+    node_case_output(3, DIMS(1, rows, n));
+    node_case_compare(1e-4F);
+}
+
+static void packed_blocks_agree_with_the_reference(void **state) {
+    int at = 0;
+    for (int64_t bits = 2; bits <= 8; bits *= 2)
+        for (int64_t block = 16; block <= 128; block *= 2)
+            for (int zeros = 0; zeros < 3; zeros++, at++) {
+                node_backend_threads(at % 3 + 1);
+                nbits_case(at % 2 ? 1 : 7, at % 4 ? 300 : 16, at % 3 ? 100 : 7, bits, block, zeros, at & 1);
+            }
+}
+
+static void one_scale_quantizes_and_dequantizes_exactly(void **state) {
+    static const int64_t counts[] = {0, 1, 7, 100, 40000};
+    static const bert_op_id ops[] = {BERT_OP_QuantizeLinear, BERT_OP_DequantizeLinear, BERT_OP_MS_QuantizeLinear,
+                                     BERT_OP_MS_DequantizeLinear};
+    for (int choice = 0; choice < 80; choice++) {
+        const bert_op_id op = ops[choice & 3];
+        const bool narrows = !(choice & 1);
+        const bert_dtype type = choice & 4 ? BERT_INT8 : BERT_UINT8;
+        const int64_t count = counts[choice / 16];
+        if (type == BERT_INT8 && !(choice & 8)) continue; /* the zero point says the type */
+        node_backend_threads(choice % 3 + 1);
+        node_case_begin(op);
+        node_case_input(narrows ? BERT_FLOAT : type, 2, DIMS(1, count), narrows ? (const void *)x : weights[0]);
+        node_case_input(BERT_FLOAT, 0, NULL, &(float){0.0123F});
+        if (choice & 8) node_case_input(type, 0, NULL, &(unsigned char){type == BERT_INT8 ? 0xf3 : 0x83});
+        node_case_output_of(narrows ? type : BERT_FLOAT, 2, DIMS(1, count));
+        node_case_compare(0.0F);
+    }
+}
+
 static void another_scope_than_a_tensor_is_left(void **state) {
     quantized_case(5, 8, 4, 1, 0, "none");
     node_case_run();
@@ -125,6 +189,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantized_linear_agrees_with_the_reference),
         cmocka_unit_test(sums_and_scales_have_the_bits_of_the_reference),
+        cmocka_unit_test(weights_alone_agree_with_the_reference),
+        cmocka_unit_test(packed_blocks_agree_with_the_reference),
+        cmocka_unit_test(one_scale_quantizes_and_dequantizes_exactly),
         cmocka_unit_test(another_scope_than_a_tensor_is_left),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),
     };
