@@ -31,6 +31,7 @@ int bert_command_tokenize(int argc, char **argv);
 int bert_command_run(int argc, char **argv);
 int bert_command_inspect(int argc, char **argv);
 int bert_command_verify(int argc, char **argv);
+int bert_command_quantize(int argc, char **argv);
 int bert_command_pack(int argc, char **argv);
 int bert_command_bench(int argc, char **argv);
 

@@ -17,6 +17,7 @@ static const bert_command commands[] = {
     {"run", "runs a model on tensors from files, or on random ones", bert_command_run},
     {"inspect", "shows a model: inputs, outputs, operators, rewrites, plan, memory", bert_command_inspect},
     {"verify", "holds a model against recorded inputs and outputs", bert_command_verify},
+    {"quantize", "writes a float32 model as dynamic INT8", bert_command_quantize},
     {"pack", "lays weights out for this machine, to be mapped as they are", bert_command_pack},
     {"bench", "measures how fast a model runs", bert_command_bench},
 };
