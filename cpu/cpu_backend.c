@@ -62,6 +62,7 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
     *prepared = (bert_prepared){.device = device,
                                 .gemm = options->deterministic ? &bert_gemm_own : device->gemm,
                                 .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
+                                .attend = own ? device->kernels.attention : bert_openblas_attention,
                                 .store = options->store,
                                 .threads = options->threads};
     pthread_mutex_init(&prepared->mutex, NULL);

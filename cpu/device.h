@@ -22,10 +22,11 @@ struct bert_device {
 /** Packed weights, found by what they were packed from. The list grows under the mutex; entries never change. */
 struct bert_prepared {
     bert_device *device;
-    const bert_gemm_provider *gemm;                /**< For weights. */
-    void (*multiply)(const bert_sgemm_args *args); /**< For two activations, on the calling thread. */
-    const bert_weight_store *store; /**< NULL: none. */
-    bert_thread_pool *threads;      /**< For BERT_PLAN_PREPARE alone. */
+    const bert_gemm_provider *gemm;                  /**< For weights. */
+    void (*multiply)(const bert_sgemm_args *args);   /**< For two activations, on the calling thread; */
+    void (*attend)(const bert_attention_args *args); /**< likewise. */
+    const bert_weight_store *store;                  /**< NULL: none. */
+    bert_thread_pool *threads;                       /**< For BERT_PLAN_PREPARE alone. */
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
     struct bert_quantized_weight *quantized;
@@ -51,8 +52,8 @@ void bert_cpu_free_weights(bert_prepared *prepared);
 void *bert_cpu_allocate_weight(const bert_prepared *prepared, size_t bytes, size_t *alignment);
 /** The same as the two above for a quantized weight. */
 bert_status bert_cpu_pack_quantized(bert_prepared *prepared, bert_thread_pool *threads,
-                                    const bert_quantized_source *source,
-                                    const bert_quantized_weight **out, bert_error *error);
+                                    const bert_quantized_source *source, const bert_quantized_weight **out,
+                                    bert_error *error);
 void bert_cpu_free_quantized(bert_prepared *prepared);
 
 #endif

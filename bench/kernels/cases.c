@@ -167,6 +167,38 @@ static void call_transpose(const bert_cpu_kernels *table, const lab_shape *s, co
     table->transpose(&(bert_transpose_args){b->out, b->inputs[0], s->m, s->n, s->m, s->n});
 }
 
+/* ---- Attention --------------------------------------------------------------------------------------------------- */
+
+/* m queries, n keys, k wide; the fourth input is scratch. */
+static bool prepare_attention(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->k, 1.0F) && add_floats(b, 1, s->k * s->n, 1.0F) &&
+           add_floats(b, 2, s->n * s->k, 1.0F) && add_floats(b, 3, s->m * s->n, 1.0F) && add_floats(b, 4, s->n, 1.0F) &&
+           set_output(b, (size_t)(s->m * s->k) * sizeof(float));
+}
+
+static void call_attention(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->attention(&(bert_attention_args){.y = b->out,
+                                            .q = b->inputs[0],
+                                            .keys = b->inputs[1],
+                                            .values = b->inputs[2],
+                                            .scores = b->inputs[3],
+                                            .ldy = s->k,
+                                            .ldq = s->k,
+                                            .ld_keys = s->n,
+                                            .ld_values = s->k,
+                                            .ld_scores = s->n,
+                                            .rows = s->m,
+                                            .n = s->n,
+                                            .width = s->k,
+                                            .scale = 0.125F,
+                                            .bias = b->inputs[4],
+                                            .bias_stride = 1});
+}
+
+static double attention_work(const lab_shape *s) {
+    return 2.0 * product_work(s);
+}
+
 /* ---- Quantization ------------------------------------------------------------------------------------------------ */
 
 static bool prepare_range(const lab_shape *s, lab_buffers *b) {
@@ -320,6 +352,15 @@ const lab_kernel lab_kernels[] = {
      call_softmax,
      two_matrices,
      has_softmax},
+    {"attention",
+     "queries x keys x width",
+     {{16, 16, 64}, {48, 128, 64}, {24, 512, 64}, {48, 128, 32}},
+     LAB_PEAK_FLOAT,
+     1e-5F,
+     prepare_attention,
+     call_attention,
+     attention_work,
+     has_attention},
     {"unary",
      "rows x columns, function",
      {{16, 768, BERT_UNARY_GELU}, {16, 768, BERT_UNARY_TANH}, {16, 768, BERT_UNARY_EXP}},

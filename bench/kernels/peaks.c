@@ -144,7 +144,8 @@ static double run_burst(const burst *which) {
     for (int i = 0; i < BURSTS; i++) {
         const double start = lab_seconds();
         which->run(count);
-        const double rate = which->operations * (double)count / (lab_seconds() - start) * 1e-9;
+        const double seconds = lab_seconds() - start;
+        const double rate = seconds > 0.0 ? which->operations * (double)count / seconds * 1e-9 : 0.0;
         if (rate > best) best = rate;
     }
     return best;

@@ -66,6 +66,8 @@ bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_
 
 /** The sgemm kernel as OpenBLAS does it, on the calling thread: for machines whose own kernel is the scalar one. */
 void bert_openblas_sgemm(const bert_sgemm_args *args);
+/** Likewise the attention kernel. */
+void bert_openblas_attention(const bert_attention_args *args);
 
 /** Columns and rows of the matrix that a part is: [*k, *n]. */
 static inline void bert_gemm_part_shape(const bert_constant *part, bool transposed, int64_t *k, int64_t *n) {

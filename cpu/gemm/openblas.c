@@ -128,3 +128,7 @@ void bert_openblas_sgemm(const bert_sgemm_args *args) {
                 args->a, (blasint)args->lda, args->b, (blasint)args->ldb, args->accumulate ? 1.0F : 0.0F, args->c,
                 (blasint)args->ldc);
 }
+
+void bert_openblas_attention(const bert_attention_args *args) {
+    bert_attention_by_parts(args, bert_openblas_sgemm, bert_cpu_kernels_scalar.softmax);
+}

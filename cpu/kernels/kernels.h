@@ -103,6 +103,45 @@ typedef struct bert_softmax_args {
     bool nan_is_zero; /**< A result of NaN (nothing to attend to) becomes zeros. */
 } bert_softmax_args;
 
+/** Queries that one call of the attention kernel takes at most. */
+enum { BERT_ATTENTION_ROWS = 64 };
+
+/**
+ * y[rows, width] = softmax(q keys scale + bias, where mask is 0: mask_value) values: some queries of one head. Rows of
+ * each matrix are its ld elements apart.
+ */
+typedef struct bert_attention_args {
+    float *y;
+    const float *q;      /**< [rows, width]; at most BERT_ATTENTION_ROWS rows. */
+    const float *keys;   /**< [width, n]: transposed. */
+    const float *values; /**< [n, width] */
+    float *scores;       /**< Scratch: [rows, n]. */
+    int64_t ldy, ldq, ld_keys, ld_values, ld_scores;
+    int64_t rows, n, width;
+    float scale;
+    const float *bias; /**< Of the first row; strides of 0 repeat a row, or one element of it. NULL: none. */
+    int64_t bias_row_stride, bias_stride;
+    const uint8_t *mask; /**< Likewise. */
+    int64_t mask_row_stride, mask_stride;
+    float mask_value;
+    bool nan_is_zero; /**< A row with nothing to attend to gives zeros, not NaN. */
+} bert_attention_args;
+
+/** The softmax of one row of an attention's scores, in place. */
+static inline bert_softmax_args bert_attention_softmax(const bert_attention_args *args, int64_t row) {
+    float *scores = args->scores + row * args->ld_scores;
+    return (bert_softmax_args){.y = scores,
+                               .x = scores,
+                               .n = args->n,
+                               .scale = args->scale,
+                               .bias = args->bias ? args->bias + row * args->bias_row_stride : NULL,
+                               .bias_stride = args->bias_stride,
+                               .mask = args->mask ? args->mask + row * args->mask_row_stride : NULL,
+                               .mask_stride = args->mask_stride,
+                               .mask_value = args->mask_value,
+                               .nan_is_zero = args->nan_is_zero};
+}
+
 /** y[n] = a op b; a stride of 0 repeats one element. y may be a or b. */
 typedef struct bert_binary_args {
     float *y;
@@ -218,6 +257,7 @@ typedef struct bert_bgemm_args {
     X(epilogue)                                                                                                        \
     X(layer_norm)                                                                                                      \
     X(softmax)                                                                                                         \
+    X(attention)                                                                                                       \
     X(unary)                                                                                                           \
     X(binary)                                                                                                          \
     X(transpose)                                                                                                       \
@@ -247,6 +287,10 @@ static inline void bert_cpu_enter(const bert_cpu_kernels *kernels) {
 static inline void bert_cpu_exit(const bert_cpu_kernels *kernels) {
     if (kernels->leave) kernels->leave();
 }
+
+/** The attention kernel by its parts: two products and a softmax a row. */
+void bert_attention_by_parts(const bert_attention_args *args, void (*multiply)(const bert_sgemm_args *args),
+                             void (*softmax)(const bert_softmax_args *args));
 
 /** The table of one ISA's file as it is, NULL entries included; NULL for an ISA without a file in this build. */
 const bert_cpu_kernels *bert_cpu_kernels_of(bert_isa isa);

@@ -126,6 +126,36 @@ static void softmax(const bert_softmax_args *args) {
     for (int64_t i = 0; i < args->n; i++) args->y[i] = zero ? 0.0F : (float)(args->y[i] / total);
 }
 
+void bert_attention_by_parts(const bert_attention_args *args, void (*multiply)(const bert_sgemm_args *args),
+                             void (*softmax_row)(const bert_softmax_args *args)) {
+    multiply(&(bert_sgemm_args){.c = args->scores,
+                                .a = args->q,
+                                .b = args->keys,
+                                .ldc = args->ld_scores,
+                                .lda = args->ldq,
+                                .ldb = args->ld_keys,
+                                .m = args->rows,
+                                .n = args->n,
+                                .k = args->width});
+    for (int64_t row = 0; row < args->rows; row++) {
+        const bert_softmax_args softmax_args = bert_attention_softmax(args, row);
+        softmax_row(&softmax_args);
+    }
+    multiply(&(bert_sgemm_args){.c = args->y,
+                                .a = args->scores,
+                                .b = args->values,
+                                .ldc = args->ldy,
+                                .lda = args->ld_scores,
+                                .ldb = args->ld_values,
+                                .m = args->rows,
+                                .n = args->width,
+                                .k = args->n});
+}
+
+static void attention(const bert_attention_args *args) {
+    bert_attention_by_parts(args, sgemm, softmax);
+}
+
 static void binary(const bert_binary_args *args) {
     for (int64_t i = 0; i < args->n; i++) {
         const float a = args->a[i * args->a_stride], b = args->b[i * args->b_stride];

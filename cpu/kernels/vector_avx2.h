@@ -90,6 +90,13 @@ static inline v_float v_scale(v_float a, v_float n) {
     const __m256i half = _mm256_srai_epi32(whole, 1);
     return _mm256_mul_ps(_mm256_mul_ps(a, v_power_of_2(half)), v_power_of_2(_mm256_sub_epi32(whole, half)));
 }
+/* a 2^n for a in [0.5, 2] and a whole n in [-250, 0]; 0 where that is subnormal */
+static inline v_float v_scale_down(v_float a, v_float n) {
+    const __m256i shifted = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    const __m256 scaled = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted));
+    /* "Not less": NaN comes through. */
+    return _mm256_and_ps(_mm256_cmp_ps(n, _mm256_set1_ps(-125.0F), _CMP_NLT_UQ), scaled);
+}
 static inline float v_sum(v_float a) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));

@@ -82,6 +82,10 @@ static inline v_float v_round(v_float a) {
 static inline v_float v_scale(v_float a, v_float n) {
     return _mm512_scalef_ps(a, n);
 }
+/* a 2^n for a in [0.5, 2] and a whole n in [-250, 0] */
+static inline v_float v_scale_down(v_float a, v_float n) {
+    return _mm512_scalef_ps(a, n);
+}
 static inline float v_sum(v_float a) {
     return _mm512_reduce_add_ps(a);
 }

@@ -438,71 +438,6 @@ static void layer_norm(const bert_layer_norm_args *args) {
     }
 }
 
-/* Scores scaled, biased and masked; `left` is how many lanes are there, V_WIDTH or less. */
-V_ALWAYS_INLINE v_float score(const bert_softmax_args *args, int64_t i, const bool partial, int64_t left) {
-    const v_mask first = v_first(left);
-    v_float value = partial ? v_load_first(args->x + i, first) : v_load(args->x + i);
-    v_float bias = v_set(0.0F);
-    if (args->bias) {
-        const float *place = args->bias + i * args->bias_stride;
-        bias = args->bias_stride == 0 ? v_set(*place) : partial ? v_load_first(place, first) : v_load(place);
-    }
-    value = v_fma(value, v_set(args->scale), bias);
-    if (args->mask) {
-        const uint8_t *place = args->mask + i * args->mask_stride;
-        if (args->mask_stride == 0)
-            value = *place ? value : v_set(args->mask_value);
-        else
-            value = v_select(partial ? v_load_bytes_first(place, left) : v_load_bytes(place), value,
-                             v_set(args->mask_value));
-    }
-    return partial ? v_select(first, value, v_set(-INFINITY)) : value;
-}
-
-/* y = the scores; returns the greatest (whatever, where one is NaN: the sum will tell). */
-static float scores(const bert_softmax_args *args) {
-    v_float greatest = v_set(-INFINITY);
-    int64_t i = 0;
-    for (; i + V_WIDTH <= args->n; i += V_WIDTH) {
-        const v_float value = score(args, i, false, V_WIDTH);
-        v_store(args->y + i, value);
-        greatest = v_max(value, greatest);
-    }
-    if (i < args->n) {
-        const v_float value = score(args, i, true, args->n - i);
-        v_store_first(args->y + i, v_first(args->n - i), value);
-        greatest = v_max(value, greatest);
-    }
-    return v_greatest(greatest);
-}
-
-static void softmax(const bert_softmax_args *args) {
-    const v_float greatest = v_set(scores(args));
-    v_float sum = v_set(0.0F);
-    float *y = args->y;
-    const int64_t n = args->n;
-    int64_t i = 0;
-    for (; i + V_WIDTH <= n; i += V_WIDTH) {
-        const v_float value = v_exp(v_sub(v_load(y + i), greatest));
-        v_store(y + i, value);
-        sum = v_add(sum, value);
-    }
-    if (i < n) {
-        const v_mask first = v_first(n - i);
-        const v_float value = v_exp(v_sub(v_load_first(y + i, first), greatest));
-        v_store_first(y + i, first, value);
-        sum = v_add(sum, v_select(first, value, v_set(0.0F)));
-    }
-    const float total = v_sum(sum);
-    const bool zero = args->nan_is_zero && isnan(total);
-    const v_float factor = v_set(1.0F / total);
-    for (i = 0; i + V_WIDTH <= n; i += V_WIDTH) v_store(y + i, zero ? v_set(0.0F) : v_mul(v_load(y + i), factor));
-    if (i < n) {
-        const v_mask first = v_first(n - i);
-        v_store_first(y + i, first, zero ? v_set(0.0F) : v_mul(v_load_first(y + i, first), factor));
-    }
-}
-
 static void transpose(const bert_transpose_args *args) {
     const int64_t ldx = args->ldx, ldy = args->ldy;
     int64_t row = 0;
@@ -518,10 +453,12 @@ static void transpose(const bert_transpose_args *args) {
             args->y[column * ldy + row] = args->x[row * ldx + column];
 }
 
+#include "cpu/kernels/vector_attention.h"
+
 /* The table of the file that includes this one, with the kernels that it adds. */
 #define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
-        .sgemm = sgemm, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax, .unary = unary,            \
-        .binary = binary, .transpose = transpose, .sgemm_columns = V_TILE_VECTORS * V_WIDTH,                           \
+        .sgemm = sgemm, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax, .attention = attention,    \
+        .unary = unary, .binary = binary, .transpose = transpose, .sgemm_columns = V_TILE_VECTORS * V_WIDTH,           \
         .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                                                                         \
     }

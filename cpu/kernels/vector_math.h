@@ -10,22 +10,36 @@
 #define BERT_CPU_KERNELS_VECTOR_MATH_H
 
 /*
- * e^x within 2 ulp, subnormal results included; 0 below about -104, infinity above 88.72, NaN for NaN.
- * x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts so that n times the first is exact; e^r = 1 + r + r^2 g(r),
- * g to 3e-9.
+ * x = n ln 2 + r for a whole n and |r| <= ln 2 / 2; returns e^r = 1 + r + r^2 g(r), g to 3e-9. Adding 1.5 2^23 rounds
+ * to whole numbers; ln 2 is in two parts so that n times the first is exact.
  */
+static inline v_float v_exp_parts(v_float x, v_float *n) {
+    const v_float rounding = v_set(0x1.8p23F);
+    *n = v_sub(v_fma(x, v_set(1.44269504F), rounding), rounding);
+    v_float r = v_fnma(*n, v_set(0x1.62e4p-1F), x);
+    r = v_fnma(*n, v_set(0x1.7f7d1cp-20F), r);
+    v_float p = v_set(1.38146e-3F);
+    p = v_fma(p, r, v_set(8.36872e-3F));
+    p = v_fma(p, r, v_set(0x1.5558f2p-5F));
+    p = v_fma(p, r, v_set(0x1.555492p-3F));
+    p = v_fma(p, r, v_set(0x1.fffffcp-2F));
+    p = v_fma(p, r, v_set(1.0F));
+    return v_fma(p, r, v_set(1.0F));
+}
+
+/* e^x within 2 ulp, subnormal results included; 0 below about -104, infinity above 88.72, NaN for NaN. */
 static inline v_float v_exp(v_float x) {
+    v_float n;
     /* Where an operand is NaN the second one is the result: NaN comes through. */
-    x = v_min(v_set(150.0F), v_max(v_set(-150.0F), x));
-    const v_float n = v_round(v_mul(x, v_set(1.44269504F)));
-    v_float r = v_fnma(n, v_set(0x1.62e4p-1F), x);
-    r = v_fnma(n, v_set(0x1.7f7d1cp-20F), r);
-    v_float g = v_set(1.38146e-3F);
-    g = v_fma(g, r, v_set(8.36872e-3F));
-    g = v_fma(g, r, v_set(0x1.5558f2p-5F));
-    g = v_fma(g, r, v_set(0x1.555492p-3F));
-    g = v_fma(g, r, v_set(0x1.fffffcp-2F));
-    return v_scale(v_add(v_fma(v_mul(r, r), g, r), v_set(1.0F)), n);
+    const v_float part = v_exp_parts(v_min(v_set(150.0F), v_max(v_set(-150.0F), x)), &n);
+    return v_scale(part, n);
+}
+
+/* The same for x <= 0; subnormal results may be 0. */
+static inline v_float v_exp_down(v_float x) {
+    v_float n;
+    const v_float part = v_exp_parts(v_max(v_set(-150.0F), x), &n);
+    return v_scale_down(part, n);
 }
 
 /* z p(z^2) with erf(z) = z + z p(z^2) on |z| <= 0.875, to 8.6e-9; takes z^2 */
@@ -63,14 +77,36 @@ static inline v_float v_erf(v_float x) {
     return v_select(v_less(v_set(0.875F), z), large, small);
 }
 
-/* x erfc(-x / sqrt 2) / 2, so that the small results of negative x keep their digits. */
+/*
+ * x Phi(x), where Phi(-t) = erfc(t / sqrt 2) / 2 = 2^-q(t) for t = |x|, q to 2.1e-8 on [0, 6] (more beyond 1), and
+ * Phi(t) = 1 - Phi(-t): so that the small results of negative x keep their digits. Beyond -6 they are below 6e-9, and 0
+ * here. 2^r on [-1/2, 1/2] to 7.5e-8.
+ */
 static inline v_float v_gelu(v_float x) {
-    const v_float z = v_mul(x, v_set(0.70710678118654752440F));
-    const v_float size = v_abs(z);
-    const v_float small = v_add(v_set(1.0F), v_add(z, v_erf_small(z, v_mul(z, z))));
-    const v_float tail = v_erfc_large(size);
-    const v_float large = v_select(v_less(z, v_set(0.0F)), tail, v_sub(v_set(2.0F), tail));
-    return v_mul(v_mul(x, v_set(0.5F)), v_select(v_less(v_set(0.875F), size), large, small));
+    const v_float size = v_abs(x), one = v_set(1.0F), rounding = v_set(0x1.8p23F);
+    v_float q = v_set(-0x1.5387cep-29F);
+    q = v_fma(q, size, v_set(0x1.8f9514p-24F));
+    q = v_fma(q, size, v_set(-0x1.a0a24p-20F));
+    q = v_fma(q, size, v_set(0x1.f6b57cp-17F));
+    q = v_fma(q, size, v_set(-0x1.78d05ep-14F));
+    q = v_fma(q, size, v_set(0x1.3fd6eap-12F));
+    q = v_fma(q, size, v_set(-0x1.94ea6cp-16F));
+    q = v_fma(q, size, v_set(-0x1.c6eef6p-8F));
+    q = v_fma(q, size, v_set(0x1.adab08p-5F));
+    q = v_fma(q, size, v_set(0x1.d63c7cp-2F));
+    q = v_fma(q, size, v_set(0x1.26aed4p+0F));
+    q = v_fma(q, size, one);
+    /* n = round(-q) and r = -q - n, both with the sign turned */
+    const v_float n = v_sub(v_add(q, rounding), rounding), r = v_sub(q, n);
+    v_float p = v_set(-0x1.5c08dcp-10F);
+    p = v_fma(p, r, v_set(0x1.3d0c52p-7F));
+    p = v_fma(p, r, v_set(-0x1.c6b6e6p-5F));
+    p = v_fma(p, r, v_set(0x1.ebf918p-3F));
+    p = v_fma(p, r, v_set(-0x1.62e428p-1F));
+    p = v_fma(p, r, one);
+    const v_float scaled = v_scale_down(p, v_negate(n));
+    const v_float tail = v_select(v_less(v_set(6.0F), size), v_set(0.0F), scaled);
+    return v_mul(x, v_select(v_less(x, v_set(0.0F)), tail, v_sub(one, tail)));
 }
 
 static inline v_float v_sigmoid(v_float x) {

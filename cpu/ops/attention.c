@@ -1,9 +1,9 @@
 /*
  * Attention: one head and block of query rows at a time, so that its scores never leave the cache.
  *
- * For each head K is transposed once into the thread's scratch (the kernel wants the right side by rows of k); then,
- * for a few rows of Q at a time: scores = Q K^T, softmax with scale, bias and mask, context = scores V, straight into
- * y.
+ * For each head K is transposed once into the thread's scratch (the kernel wants the right side by rows of k), and V
+ * copied beside it: where it lies each row of it is on a page of its own. Then the attention kernel takes a few rows of
+ * Q at a time, and writes the context straight into y.
  */
 #include "cpu/ops/ops.h"
 
@@ -12,8 +12,10 @@
 #include <math.h>
 #include <string.h>
 
-/* Query rows whose scores are held at once. */
-enum { BLOCK_ROWS = 48, LINE_FLOATS = 16 };
+/* Query rows whose scores are held at once, and bytes that their scores may take: they stay in the first-level cache,
+ * or near it. */
+enum { BLOCK_ROWS = 48, LEAST_ROWS = 16, SCORE_BYTES = 48 * 1024, LINE_FLOATS = 16 };
+_Static_assert((int)BLOCK_ROWS <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
 typedef struct attention_state {
     int64_t heads;
@@ -55,74 +57,70 @@ static int64_t padded(int64_t count) {
     return (count + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
 }
 
+/* Keys, values and scores of one thread. */
 static int64_t scratch_floats(int64_t keys, int64_t width) {
-    return padded(keys) * (width + BLOCK_ROWS);
+    return padded(keys) * (2 * width + BLOCK_ROWS);
 }
 
-static void run_softmax(const attention_run *run, float *scores, int64_t batch, int64_t head, int64_t query) {
+/* Queries [first, first + rows) of one head. */
+static void run_rows(const attention_run *run, int64_t batch, int64_t head, int64_t first, int64_t rows,
+                     float *scratch) {
+    const int64_t width = run->width, y_stride = run->state->heads * width;
+    const int64_t token = batch * run->queries + first;
     const int64_t *bias = run->bias.strides, *mask = run->mask.strides;
-    bert_softmax_args args = {.y = scores,
-                              .x = scores,
-                              .n = run->keys,
-                              .scale = run->state->scale,
-                              .mask_value = run->state->mask_value,
-                              .nan_is_zero = run->state->nan_is_zero};
+    float *values = scratch + width * run->padded_keys;
+    bert_attention_args args = {.y = (float *)run->call->outputs[0].data + token * y_stride + head * width,
+                                .q = run->q + token * run->q_stride + head * width,
+                                .keys = scratch,
+                                .values = values,
+                                .scores = values + width * run->padded_keys,
+                                .ldy = y_stride,
+                                .ldq = run->q_stride,
+                                .ld_keys = run->padded_keys,
+                                .ld_values = width,
+                                .ld_scores = run->padded_keys,
+                                .rows = rows,
+                                .n = run->keys,
+                                .width = width,
+                                .scale = run->state->scale,
+                                .mask_value = run->state->mask_value,
+                                .nan_is_zero = run->state->nan_is_zero};
     if (run->bias.data) {
-        args.bias = (const float *)run->bias.data + batch * bias[0] + head * bias[1] + query * bias[2];
+        args.bias = (const float *)run->bias.data + batch * bias[0] + head * bias[1] + first * bias[2];
+        args.bias_row_stride = bias[2];
         args.bias_stride = bias[3];
     }
     if (run->mask.data) {
-        args.mask = (const uint8_t *)run->mask.data + batch * mask[0] + head * mask[1] + query * mask[2];
+        args.mask = (const uint8_t *)run->mask.data + batch * mask[0] + head * mask[1] + first * mask[2];
+        args.mask_row_stride = mask[2];
         args.mask_stride = mask[3];
     }
-    run->kernels->softmax(&args);
+    run->call->context->prepared->attend(&args);
 }
 
-/* Queries [first, first + rows) of one head; `keys` is K transposed, [width, padded_keys]. */
-static void run_rows(const attention_run *run, int64_t batch, int64_t head, int64_t first, int64_t rows,
-                     const float *keys, float *scores) {
-    const int64_t width = run->width, y_stride = run->state->heads * width;
-    const int64_t token = batch * run->queries + first;
-    run->call->context->prepared->multiply(&(bert_sgemm_args){.c = scores,
-                                                              .a = run->q + token * run->q_stride + head * width,
-                                                              .b = keys,
-                                                              .ldc = run->padded_keys,
-                                                              .lda = run->q_stride,
-                                                              .ldb = run->padded_keys,
-                                                              .m = rows,
-                                                              .n = run->keys,
-                                                              .k = width});
-    for (int64_t row = 0; row < rows; row++)
-        run_softmax(run, scores + row * run->padded_keys, batch, head, first + row);
-    run->call->context->prepared->multiply(
-        &(bert_sgemm_args){.c = (float *)run->call->outputs[0].data + token * y_stride + head * width,
-                           .a = scores,
-                           .b = run->v + batch * run->keys * run->kv_stride + head * width,
-                           .ldc = y_stride,
-                           .lda = run->padded_keys,
-                           .ldb = run->kv_stride,
-                           .m = rows,
-                           .n = width,
-                           .k = run->keys});
+static int64_t block_rows(int64_t padded_keys) {
+    const int64_t rows = SCORE_BYTES / ((padded_keys + 1) * (int64_t)sizeof(float)) / 8 * 8;
+    return rows < LEAST_ROWS ? LEAST_ROWS : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {
     const attention_run *run = argument;
     const int64_t piece = task % run->pieces, head = task / run->pieces % run->state->heads;
     const int64_t batch = task / run->pieces / run->state->heads;
+    const int64_t source = batch * run->keys * run->kv_stride + head * run->width;
     float *keys = (float *)run->call->workspace + thread * run->state->scratch_floats;
-    float *scores = keys + run->width * run->padded_keys;
+    float *values = keys + run->width * run->padded_keys;
     run->kernels->transpose(&(bert_transpose_args){.y = keys,
-                                                   .x = run->k + batch * run->keys * run->kv_stride + head * run->width,
+                                                   .x = run->k + source,
                                                    .ldy = run->padded_keys,
                                                    .ldx = run->kv_stride,
                                                    .rows = run->keys,
                                                    .columns = run->width});
-    const int64_t end = run->queries * (piece + 1) / run->pieces;
-    for (int64_t row = run->queries * piece / run->pieces; row < end; row += BLOCK_ROWS) {
-        const int64_t rows = end - row < BLOCK_ROWS ? end - row : BLOCK_ROWS;
-        run_rows(run, batch, head, row, rows, keys, scores);
-    }
+    for (int64_t key = 0; key < run->keys; key++)
+        memcpy(values + key * run->width, run->v + source + key * run->kv_stride, (size_t)run->width * sizeof *values);
+    const int64_t end = run->queries * (piece + 1) / run->pieces, step = block_rows(run->padded_keys);
+    for (int64_t row = run->queries * piece / run->pieces; row < end; row += step)
+        run_rows(run, batch, head, row, end - row < step ? end - row : step, keys);
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
@@ -170,7 +168,7 @@ static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state
     const int64_t width = node->outputs[0].dims[2] / state->heads;
     const int64_t threads = bert_thread_pool_threads(planner->context->threads);
     size_t floats, all;
-    if (!bert_size_multiply((size_t)padded(keys), (size_t)(width + BLOCK_ROWS), &floats) ||
+    if (!bert_size_multiply((size_t)padded(keys), (size_t)(2 * width + BLOCK_ROWS), &floats) ||
         !bert_size_multiply(floats, (size_t)threads * sizeof(float), &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
     state->scratch_floats = scratch_floats(keys, width);

@@ -3,6 +3,7 @@
  * tests. Shapes are awkward on purpose, buffers end at a page that can't be touched.
  */
 #include "cpu/kernels/kernels.h"
+#include "tests/cpu/attention_kernel.h"
 #include "tests/cpu/bf16_kernels.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/quantized_kernels.h"
