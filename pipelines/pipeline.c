@@ -153,6 +153,8 @@ static bert_status load(bert_pipeline *pipeline, const char *model, const bert_p
     BERT_TRY(copy_labels(pipeline, error));
     pipeline->batch_size = options->batch_size ? (size_t)options->batch_size : DEFAULT_BATCH_SIZE;
     pipeline->texts.invalid_utf8 = options->invalid_utf8;
+    /* A cross-encoder gets its pairs in lists, where an empty document stays one. */
+    pipeline->texts.empty_pair_is_none = pipeline->task != BERT_TASK_TEXT_RANKING;
     pipeline->texts.allocator = &pipeline->allocator;
     BERT_TRY(set_long_text(pipeline, options, error));
     if (pipeline->rules->prepare) BERT_TRY(pipeline->rules->prepare(pipeline, options, error));

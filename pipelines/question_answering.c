@@ -4,9 +4,8 @@
  * an end within the greatest length, widened to whole words, equal answers of all windows added up.
  */
 #include "core/base/error.h"
-#include "core/base/utf8.h"
+#include "pipelines/lower_case.h"
 #include "pipelines/pipeline.h"
-#include "tokenizer/unicode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -142,40 +141,11 @@ static bert_status read(const bert_row_reading *reading, bert_error *error) {
 
 /* ---- Windows to answers ----------------------------------------------------------------------------------------- */
 
-/* A text's code points in lower case, one by one. */
-typedef struct lower_reader {
-    const unsigned char *at, *end;
-    uint32_t held[BERT_UNICODE_LOWERED];
-    size_t count, taken;
-} lower_reader;
-
-/* UINT32_MAX at the end. */
-static uint32_t next_lower(lower_reader *reader) {
-    if (reader->taken == reader->count) {
-        if (reader->at == reader->end) return UINT32_MAX;
-        reader->count = bert_unicode_lowercase(bert_utf8_next(&reader->at), reader->held);
-        reader->taken = 0;
-    }
-    return reader->held[reader->taken++];
-}
-
-static bool equal_in_lower_case(const bert_span *span, const char *text, size_t length) {
-    lower_reader left = {.at = (const unsigned char *)span->text,
-                         .end = (const unsigned char *)span->text + span->text_length};
-    lower_reader right = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + length};
-    uint32_t c;
-    do {
-        c = next_lower(&left);
-        if (c != next_lower(&right)) return false;
-    } while (c != UINT32_MAX);
-    return true;
-}
-
 /* Equal answers count once, with the sum of their scores. */
 static void add_span(bert_span *answers, size_t *count, double score, int64_t start, int64_t end, const char *text,
                      size_t length) {
     for (size_t i = 0; i < *count; i++) {
-        if (equal_in_lower_case(&answers[i], text, length)) {
+        if (bert_equal_in_lower_case(answers[i].text, answers[i].text_length, text, length)) {
             answers[i].score += score;
             return;
         }

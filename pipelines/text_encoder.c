@@ -103,7 +103,8 @@ static bert_status add_row(bert_text_encoder *encoder, bert_error *error) {
 
 static bert_status add_rows(bert_text_encoder *encoder, const bert_text *text, bool *cut, bert_error *error) {
     const bert_text_encoder_options *options = &encoder->options;
-    BERT_TRY(bert_tokenizer_encode(encoder->tokenizer, text->text, text->text_length, text->pair, text->pair_length,
+    const char *pair = options->empty_pair_is_none && text->pair_length == 0 ? NULL : text->pair;
+    BERT_TRY(bert_tokenizer_encode(encoder->tokenizer, text->text, text->text_length, pair, text->pair_length,
                                    &encoder->encode, encoder->encoding, error));
     size_t length = bert_encoding_get(encoder->encoding).length;
     if (options->truncation == BERT_TRUNCATION_NONE && length > (uint64_t)options->max_length) {

@@ -35,7 +35,10 @@ typedef enum bert_task {
 /** Hugging Face's name of a task ("text-classification"); "unknown task" for another number. Static. Any thread. */
 BERT_API const char *bert_task_name(bert_task task);
 
-/** A text, or a pair when `pair` is not NULL. Lengths in bytes; NUL bytes are text. */
+/**
+ * A text, or a pair when `pair` is not NULL. Lengths in bytes; NUL bytes are text. A pair of no bytes is no pair, as in
+ * transformers, but for ranking.
+ */
 typedef struct bert_text {
     const char *text; /**< Question answering: the question. Ranking: the query. */
     size_t text_length;
