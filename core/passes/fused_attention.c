@@ -1,7 +1,10 @@
 /*
  * Operators that are attention already: com.microsoft's Attention (the projection becomes a Linear with Q, K and V side
  * by side), QAttention (a MatMulIntegerToFloat, which quantized_linear takes) and MultiHeadAttention, ONNX's Attention
- * over [B, S, H D]. A past or a further output is left alone.
+ * over [B, S, H D]; over [B, H, S, D] it becomes products and Softmax, for the attention pass to find the heads' views.
+ *
+ * What decoders have is left alone: a past, a present, grouped heads. So are query, key and value in one tensor of rank
+ * 5, which no encoder of text is written with.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -215,10 +218,11 @@ static bert_status visit_multi_head(bert_pass_context *context, bert_node *node)
 
 enum { ADDED_OR_KEPT = 3, ONNX_PAST };
 
-/* Whether the mask certainly broadcasts to [B, H, S, T]. (ONNX lets it have fewer columns than there are keys.) */
+/* Whether the mask certainly broadcasts to [B, H, S, T]. (ONNX lets it have fewer columns than there are keys.) S and T
+ * are dimension -2 of query and key, whichever rank they have. */
 static bool mask_fits(const bert_node *node, const bert_value *mask, int64_t heads) {
-    bert_dim scores[4] = {bert_value_dim(node->inputs[QUERY], 0), heads, bert_value_dim(node->inputs[QUERY], 1),
-                          bert_value_dim(node->inputs[KEY], 1)};
+    bert_dim scores[4] = {bert_value_dim(node->inputs[QUERY], 0), heads, bert_value_dim(node->inputs[QUERY], -2),
+                          bert_value_dim(node->inputs[KEY], -2)};
     int32_t rank = bert_value_rank(mask);
     if (rank < 1 || rank > 4) return false;
     for (int32_t i = 0; i < rank; i++) {
@@ -245,10 +249,59 @@ static bert_status build_onnx_masks(bert_pass_context *context, bert_node *node,
     return bert_build_op(context, node, BERT_OP_And, (bert_value *[]){out->mask, causal}, 2, &out->mask);
 }
 
+static bool has_separate_heads(const bert_node *node) {
+    const bert_value *q = node->inputs[QUERY], *k = node->inputs[KEY], *v = node->inputs[VALUE];
+    return bert_value_rank(q) == 4 && bert_value_rank(k) == 4 && bert_value_rank(v) == 4 &&
+           bert_dtype_is_float(q->info.dtype) && bert_dim_known(bert_value_dim(q, 1)) &&
+           bert_dim_known(bert_value_dim(q, 3)) && bert_value_dim(k, 1) == bert_value_dim(q, 1) &&
+           bert_value_dim(v, 1) == bert_value_dim(q, 1);
+}
+
+/* [B, H, S, D]: the operator in other words. */
+static bert_status expand_onnx(bert_pass_context *context, bert_node *node) {
+    static const int64_t swap_last[] = {0, 1, 3, 2};
+    bert_value *q = node->inputs[QUERY], *v = node->inputs[VALUE], *mask = bert_node_in(node, ADDED_OR_KEPT);
+    bert_value *k = NULL, *scores = NULL, *number = NULL;
+    bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 4, .value = {.ints = swap_last}};
+    bert_pattern pattern;
+    bert_pattern_begin(&pattern, context, node);
+    if (!bert_pattern_closed(&pattern)) return BERT_OK;
+    BERT_TRY(bert_build(context, node,
+                        &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
+                                          .opset = bert_build_opset(node, 13),
+                                          .inputs = &node->inputs[KEY],
+                                          .input_count = 1,
+                                          .attributes = &perm,
+                                          .attribute_count = 1},
+                        node, &k));
+    BERT_TRY(bert_build_op(context, node, BERT_OP_MatMul, (bert_value *[]){q, k}, 2, &scores));
+    BERT_TRY(bert_build_float(context, scale_of(node, NAN, bert_value_dim(q, 3)), &number));
+    BERT_TRY(bert_build_cast(context, node, number, q->info.dtype, &number));
+    BERT_TRY(bert_build_op(context, node, BERT_OP_Mul, (bert_value *[]){scores, number}, 2, &scores));
+    if (mask && mask->info.dtype == BERT_BOOL) {
+        BERT_TRY(bert_build_float(context, -INFINITY, &number));
+        BERT_TRY(bert_build_cast(context, node, number, q->info.dtype, &number));
+        BERT_TRY(bert_build_op(context, node, BERT_OP_Where, (bert_value *[]){mask, scores, number}, 3, &scores));
+    } else if (mask) {
+        BERT_TRY(bert_build_op(context, node, BERT_OP_Add, (bert_value *[]){scores, mask}, 2, &scores));
+    }
+    BERT_TRY(bert_build_op(context, node, BERT_OP_Softmax, &scores, 1, &scores));
+    return bert_pattern_replace(&pattern,
+                                &(bert_node_spec){.op = bert_op_get(BERT_OP_MatMul),
+                                                  .opset = bert_build_opset(node, 13),
+                                                  .inputs = (bert_value *[]){scores, v},
+                                                  .input_count = 2,
+                                                  .outputs = &(bert_value *){NULL},
+                                                  .output_count = 1},
+                                NULL);
+}
+
 static bert_status visit_onnx(bert_pass_context *context, bert_node *node) {
     fused m = {.node = node, .heads = BERT_NODE_INT(node, "q_num_heads", 0)};
     const bert_value *mask = bert_node_in(node, ADDED_OR_KEPT);
-    if (!is_separate(node, m.heads) || BERT_NODE_INT(node, "kv_num_heads", 0) != m.heads) {
+    const bool expands = has_separate_heads(node) && !BERT_NODE_INT(node, "is_causal", 0);
+    if (expands) m.heads = bert_value_dim(node->inputs[QUERY], 1);
+    if (!expands && (!is_separate(node, m.heads) || BERT_NODE_INT(node, "kv_num_heads", 0) != m.heads)) {
         bert_pass_missed(context, node, "its query, key and value are not three of [batch, sequence, heads x size]");
         return BERT_OK;
     }
@@ -257,6 +310,7 @@ static bert_status visit_onnx(bert_pass_context *context, bert_node *node) {
         bert_pass_missed(context, node, "it has a past, caps its scores, or its mask's shape is not certain");
         return BERT_OK;
     }
+    if (expands) return expand_onnx(context, node);
     bert_pattern_begin(&m.pattern, context, node);
     if (!bert_pattern_closed(&m.pattern)) return BERT_OK;
     BERT_TRY(build_onnx_masks(context, node, &m.masks));

@@ -2,7 +2,8 @@
  * Linear: a product with a weight, its bias and its activation.
  *
  *   MatMul(x, W) or Gemm(x, W, b), W a constant of rank 2 or the Transpose of one; Add of a constant vector; then Gelu,
- *   Tanh, Relu or QuickGelu. Of com.microsoft's FusedMatMul, FusedGemm and GemmFastGelu what is such a product.
+ *   Tanh, Relu or QuickGelu. Of com.microsoft's FusedMatMul, FusedGemm and GemmFastGelu what is such a product; a
+ *   Sigmoid of FusedGemm's follows the Linear.
  */
 #include "core/base/error.h"
 #include "core/passes/list.h"
@@ -18,6 +19,7 @@ typedef struct linear {
     bool transposed;
     float alpha;
     const char *activation;
+    bool sigmoid; /* Of the result, which Linear doesn't have. */
 } linear;
 
 /* A constant of rank 2, or the Transpose of one. */
@@ -69,7 +71,7 @@ static bool match_matmul(linear *m, bert_node *node) {
     return bert_value_rank(m->x) >= 2 && !m->x->info.constant;
 }
 
-/* The activation that is part of the node; false for one that Linear doesn't have. */
+/* The activation that is part of the node; false for one that isn't known. */
 static bool match_own_activation(linear *m, const bert_node *node) {
     const char *name = bert_node_is(node, BERT_OP_MS_FusedGemm) ? BERT_NODE_STRING(node, "activation", "") : "";
     if (bert_node_is(node, BERT_OP_MS_GemmFastGelu)) {
@@ -78,6 +80,8 @@ static bool match_own_activation(linear *m, const bert_node *node) {
         m->activation = "tanh";
     } else if (strcmp(name, "Relu") == 0) {
         m->activation = "relu";
+    } else if (strcmp(name, "Sigmoid") == 0) {
+        m->sigmoid = true;
     } else {
         return name[0] == '\0';
     }
@@ -87,7 +91,7 @@ static bool match_own_activation(linear *m, const bert_node *node) {
 static bert_status match_gemm(linear *m, bert_node *node, bool *matched) {
     bert_pass_context *context = m->pattern.context;
     if (!match_own_activation(m, node)) {
-        bert_pass_missed(context, node, "its activation is none of Linear's");
+        bert_pass_missed(context, node, "its activation is not known");
         return BERT_OK;
     }
     m->x = node->inputs[0];
@@ -147,15 +151,24 @@ static bert_status rewrite(bert_pass_context *context, linear *m) {
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("parts", 1), BERT_INT_ATTRIBUTE("transpose", m->transposed),
                                    BERT_FLOAT_ATTRIBUTE("alpha", m->alpha),
                                    BERT_STRING_ATTRIBUTE("activation", m->activation)};
+    const bert_node_spec spec = {.op = bert_op_get(BERT_OP_BERTC_Linear),
+                                 .opset = 1,
+                                 .inputs = inputs,
+                                 .input_count = 4,
+                                 .outputs = &(bert_value *){NULL},
+                                 .output_count = 1,
+                                 .attributes = attributes,
+                                 .attribute_count = 4};
+    if (!m->sigmoid) return bert_pattern_replace(&m->pattern, &spec, NULL);
+    bert_value *y = NULL;
+    BERT_TRY(bert_build(context, m->pattern.root, &spec, m->pattern.root, &y));
     return bert_pattern_replace(&m->pattern,
-                                &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Linear),
-                                                  .opset = 1,
-                                                  .inputs = inputs,
-                                                  .input_count = 4,
+                                &(bert_node_spec){.op = bert_op_get(BERT_OP_Sigmoid),
+                                                  .opset = bert_build_opset(m->pattern.root, 13),
+                                                  .inputs = &y,
+                                                  .input_count = 1,
                                                   .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
-                                                  .attributes = attributes,
-                                                  .attribute_count = 4},
+                                                  .output_count = 1},
                                 NULL);
 }
 
@@ -177,7 +190,7 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
         break;
     }
     if (!matched) return BERT_OK;
-    if (strcmp(m.activation, "none") == 0) {
+    if (strcmp(m.activation, "none") == 0 && !m.sigmoid) {
         BERT_TRY(match_added_bias(&m));
         match_activation(&m);
     }

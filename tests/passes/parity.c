@@ -24,10 +24,11 @@ const bert_composition parity_composition = {.load = bert_onnx_load,
                                              .backend_count = 1,
                                              .reference = &bert_reference_backend};
 
-/* Row r of a mask keeps all tokens, then ever fewer; one row has a hole. */
+/* Row r of a mask keeps all tokens, then ever fewer; one row has a hole, one is padded on the left. */
 static int64_t mask_of(int64_t row, int64_t column, int64_t batch, int64_t sequence, bool empty_row) {
     if (empty_row && row == batch - 1) return 0;
     if (row == 1 && column == 2) return 0;
+    if (row == 2) return column >= 3 || column == sequence - 1;
     return column < sequence - 2 * row || column == 0;
 }
 

@@ -172,8 +172,13 @@ static void attention_of_another_kind_is_left_alone(void **state) {
 
 typedef struct onnx_spec {
     int mask; /* 0: none, 1: bool [s, s], 2: float [3, 1, s, s]. */
-    bool causal;
+    bool causal, by_heads;
 } onnx_spec;
+
+/* [3, H, s, D] of [3, s, H D]. */
+static bert_value *heads_of(builder *b, bert_value *x) {
+    return transpose(b, RESHAPE(b, x, 0, 0, HEADS, WIDTH / HEADS), 0, 2, 1, 3);
+}
 
 static void make_onnx(builder *b, const void *spec) {
     const onnx_spec *s = spec;
@@ -186,15 +191,24 @@ static void make_onnx(builder *b, const void *spec) {
     bert_value *parts[4] = {NULL, NULL, NULL, mask};
     for (int i = 0; i < 3; i++) parts[i] = OP(b, MatMul, x, weight(b, WIDTH, WIDTH));
     b->opset = 23;
-    bert_value *y = node(b, BERT_OP_Attention, attributes, 3, parts, 4);
+    if (!s->by_heads) {
+        bert_value *y = node(b, BERT_OP_Attention, attributes, 3, parts, 4);
+        declare(b, &y, 1);
+        return;
+    }
+    for (int i = 0; i < 3; i++) parts[i] = heads_of(b, parts[i]);
+    bert_attribute scale = BERT_FLOAT_ATTRIBUTE("scale", 0.3F);
+    bert_value *y = node(b, BERT_OP_Attention, &scale, s->mask > 0, parts, 4);
+    y = RESHAPE(b, transpose(b, y, 0, 2, 1, 3), 0, 0, WIDTH);
     declare(b, &y, 1);
 }
 
 static void attention_of_onnx_becomes_canonical(void **state) {
     unsigned char kept[SEQUENCE * SEQUENCE];
     for (int i = 0; i < SEQUENCE * SEQUENCE; i++) kept[i] = i % SEQUENCE == 0 || i % 3 != 0;
-    for (int choice = 0; choice < 6; choice++) {
+    for (int choice = 0; choice < 9; choice++) {
         onnx_spec s = {.mask = choice / 2, .causal = choice & 1};
+        if (choice > 5) s = (onnx_spec){.mask = choice - 6, .by_heads = true};
         bert_named_tensor inputs[2] = {TENSOR("x", BERT_FLOAT, numbers, BATCH, SEQUENCE, WIDTH)};
         if (s.mask == 1) inputs[1] = TENSOR("mask", BERT_BOOL, kept, SEQUENCE, SEQUENCE);
         if (s.mask == 2) inputs[1] = TENSOR("mask", BERT_FLOAT, numbers + 300, BATCH, 1, SEQUENCE, SEQUENCE);
@@ -246,7 +260,8 @@ static void fused_products_become_linear(void **state) {
         {BERT_OP_MS_GemmFastGelu, 0, NULL, false, true, 1, 1},
         {BERT_OP_MS_GemmFastGelu, 0, NULL, false, false, 1, 1},
         /* Linear has no sigmoid, and no activation before an activation. */
-        {BERT_OP_MS_FusedGemm, 0, "Sigmoid", true, true, 0, 1},
+        {BERT_OP_MS_FusedGemm, 0, "Sigmoid", true, true, 1, 2},
+        {BERT_OP_MS_FusedGemm, 0, "Sigmoid", false, false, 1, 2},
         {BERT_OP_MS_FusedGemm, BERT_OP_MS_Gelu, "Tanh", true, true, 1, 2},
     };
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
