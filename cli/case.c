@@ -1,5 +1,6 @@
 #include "cli/case.h"
 
+#include "cli/model_inputs.h"
 #include "core/base/error.h"
 
 #include <dirent.h>
@@ -59,6 +60,13 @@ static const char *trimmed(bert_arena *arena, const char *path) {
     return bert_arena_string(arena, path, length);
 }
 
+/* The folder that a path lies in; NULL when memory runs out. */
+static const char *folder_of(bert_arena *arena, const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (slash == path) return "/";
+    return slash ? bert_arena_string(arena, path, (size_t)(slash - path)) : ".";
+}
+
 static bert_status make_case(const char *folder, const char *parent, bert_arena *arena, bert_case *out,
                              bert_error *error) {
     const char *slash = strrchr(folder, '/');
@@ -80,10 +88,7 @@ bert_status bert_cases_find(const char *path, bert_arena *arena, bert_case **out
     size_t found = 1;
     bool single = exists(own_model);
     if (!single) BERT_TRY(list(folder, "", "", arena, &names, &found, error));
-    const char *slash = strrchr(folder, '/');
-    const char *above = slash == folder ? "/"
-                        : slash         ? bert_arena_string(arena, folder, (size_t)(slash - folder))
-                                        : ".";
+    const char *above = folder_of(arena, folder);
     bert_case *cases = BERT_ARENA_NEW_ARRAY(arena, bert_case, found);
     if (!cases || !above) return bert_fail_memory(error, found * sizeof *cases, "cases");
     *count = 0;
@@ -120,6 +125,20 @@ static bert_status read_all(const char *const *paths, size_t count, bert_case_te
     return BERT_OK;
 }
 
+bert_status bert_case_files(const char *data_set, const char *prefix, bert_arena *arena, const char ***out,
+                            size_t *count, bert_error *error) {
+    return list(data_set, prefix, ".pb", arena, out, count, error);
+}
+
+bert_status bert_case_open(const char *path, bert_arena *arena, bert_case *out, bert_error *error) {
+    const char *folder = trimmed(arena, path);
+    if (!folder) return bert_fail_memory(error, strlen(path), "a path");
+    if (!is_folder(folder)) return bert_fail(error, BERT_IO_ERROR, "'%s' is not a folder", path);
+    const char *above = folder_of(arena, folder);
+    if (!above) return bert_fail_memory(error, strlen(path), "a path");
+    return make_case(folder, above, arena, out, error);
+}
+
 bert_status bert_case_read(const char *data_set, const char *prefix, bert_case_tensors *out, bert_error *error) {
     bert_arena arena;
     bert_arena_init(&arena, NULL);
@@ -131,6 +150,39 @@ bert_status bert_case_read(const char *data_set, const char *prefix, bert_case_t
     if (status != BERT_OK) bert_case_tensors_free(out);
     bert_arena_free(&arena);
     return status;
+}
+
+/* What a tensor of the file is called in the model: its own name where the model has it, else that of its place. */
+static const char *name_of(const bert_model *model, bool input, const bert_owned_tensor *tensor, size_t place,
+                           bert_model_tensor *declared) {
+    size_t count = input ? bert_model_input_count(model) : bert_model_output_count(model);
+    for (size_t i = 0; tensor->name && i < count; i++) {
+        if ((input ? bert_model_input(model, i, declared) : bert_model_output(model, i, declared)) != BERT_OK) continue;
+        if (strcmp(declared->name, tensor->name) == 0) return declared->name;
+    }
+    if (place >= count) return NULL;
+    bert_status status = input ? bert_model_input(model, place, declared) : bert_model_output(model, place, declared);
+    return status == BERT_OK ? declared->name : NULL;
+}
+
+const char *bert_case_output_name(const bert_model *model, const bert_owned_tensor *tensor, size_t place) {
+    bert_model_tensor declared;
+    return name_of(model, false, tensor, place, &declared);
+}
+
+bert_status bert_case_name_inputs(const bert_model *model, bert_case_tensors *tensors, bert_named_tensor *named,
+                                  bert_error *error) {
+    for (size_t i = 0; i < tensors->count; i++) {
+        bert_model_tensor declared;
+        bert_owned_tensor *tensor = &tensors->items[i];
+        named[i].name = name_of(model, true, tensor, i, &declared);
+        if (!named[i].name) return bert_fail(error, BERT_INVALID_INPUT, "the model has no input for input_%zu.pb", i);
+        if (tensor->tensor.dtype == BERT_FLOAT && declared.dtype == BERT_DOUBLE) {
+            BERT_TRY(bert_owned_tensor_to_double(tensor, error));
+        }
+        named[i].tensor = tensor->tensor;
+    }
+    return BERT_OK;
 }
 
 /* One line of tolerances.txt; false when it is neither blank, a comment, nor three columns. */

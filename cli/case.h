@@ -6,6 +6,8 @@
 #include "cli/tensor_file.h"
 #include "core/base/memory.h"
 
+#include <bert/session.h>
+
 /** A case; strings in the caller's arena. */
 typedef struct bert_case {
     const char *name;   /**< Of its folder. */
@@ -20,6 +22,9 @@ typedef struct bert_case {
  */
 bert_status bert_cases_find(const char *path, bert_arena *arena, bert_case **out, size_t *count, bert_error *error);
 
+/** The folder as a case; it need not hold a model. BERT_IO_ERROR when it is no folder. */
+bert_status bert_case_open(const char *path, bert_arena *arena, bert_case *out, bert_error *error);
+
 /** Paths of the folders CASE/test_data_set_*, in the order of their numbers. */
 bert_status bert_case_data_sets(const bert_case *item, bert_arena *arena, const char ***out, size_t *count,
                                 bert_error *error);
@@ -29,8 +34,20 @@ typedef struct bert_case_tensors {
     bert_owned_tensor *items;
     size_t count;
 } bert_case_tensors;
+/** Paths of these files, in that order. */
+bert_status bert_case_files(const char *data_set, const char *prefix, bert_arena *arena, const char ***out,
+                            size_t *count, bert_error *error);
 bert_status bert_case_read(const char *data_set, const char *prefix, bert_case_tensors *out, bert_error *error);
 void bert_case_tensors_free(bert_case_tensors *tensors);
+
+/**
+ * The tensors as inputs of the model, into `named` (room for all): each by its own name where the model has that, else
+ * by its place. For a model in double, floats become doubles. BERT_INVALID_INPUT: one more than the model has.
+ */
+bert_status bert_case_name_inputs(const bert_model *model, bert_case_tensors *tensors, bert_named_tensor *named,
+                                  bert_error *error);
+/** The model's output for a tensor of output_<place>.pb, found likewise; NULL when there is none. */
+const char *bert_case_output_name(const bert_model *model, const bert_owned_tensor *tensor, size_t place);
 
 /**
  * What the file tolerances.txt in the folder of cases says for the case: lines of name pattern, rtol, atol; the first

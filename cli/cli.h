@@ -33,6 +33,7 @@ int bert_command_inspect(int argc, char **argv);
 int bert_command_verify(int argc, char **argv);
 int bert_command_quantize(int argc, char **argv);
 int bert_command_pack(int argc, char **argv);
+int bert_command_compare(int argc, char **argv);
 int bert_command_bench(int argc, char **argv);
 
 /** Writes what `bertc --version` shows to standard output. Returns an exit status. */

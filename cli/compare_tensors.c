@@ -47,7 +47,8 @@ bert_comparison bert_compare_tensors(const bert_tensor *got, const bert_tensor *
     if (result.elements == 0) return result;
     result.got = bert_tensor_element(got, worst);
     result.expected = bert_tensor_element(expected, worst);
-    result.error = fabs(result.got - result.expected);
+    /* Of two infinities the difference is no number. */
+    result.error = result.ratio > 0 ? fabs(result.got - result.expected) : 0;
     for (int d = got->rank; d-- > 0; worst /= got->dims[d]) result.index[d] = worst % got->dims[d];
     return result;
 }

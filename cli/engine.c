@@ -86,8 +86,16 @@ bert_session_options bert_engine_session_options(const bert_engine_options *opti
 
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,
                              bert_error *error) {
+    return bert_engine_load_outputs(options, path, NULL, 0, false, out, error);
+}
+
+bert_status bert_engine_load_outputs(const bert_engine_options *options, const char *path, const char *const *outputs,
+                                     size_t output_count, bool if_kept, bert_engine *out, bert_error *error) {
     *out = (bert_engine){.log = bert_engine_log(options)};
     bert_model_options model_options = bert_engine_model_options(options, &out->log);
+    model_options.extra_outputs = outputs;
+    model_options.extra_output_count = output_count;
+    model_options.extra_outputs_if_kept = if_kept;
     return bert_model_load(path, &model_options, &out->model, error);
 }
 

@@ -45,6 +45,9 @@ bert_session_options bert_engine_session_options(const bert_engine_options *opti
 
 /** Loads the model alone: `session` and `threads` stay NULL. */
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out, bert_error *error);
+/** The same with further outputs: bert_model_options.extra_outputs and extra_outputs_if_kept. */
+bert_status bert_engine_load_outputs(const bert_engine_options *options, const char *path, const char *const *outputs,
+                                     size_t output_count, bool if_kept, bert_engine *out, bert_error *error);
 /** Threads and session for a loaded model. */
 bert_status bert_engine_start(const bert_engine_options *options, bert_padded_rows padded_rows, bool profile,
                               bert_engine *engine, bert_error *error);

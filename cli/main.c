@@ -19,6 +19,7 @@ static const bert_command commands[] = {
     {"verify", "holds a model against recorded inputs and outputs", bert_command_verify},
     {"quantize", "writes a float32 model as dynamic INT8", bert_command_quantize},
     {"pack", "lays weights out for this machine, to be mapped as they are", bert_command_pack},
+    {"compare", "names the first tensor inside a model that differs from a recorded one", bert_command_compare},
     {"bench", "measures how fast a model runs", bert_command_bench},
 };
 

@@ -125,7 +125,10 @@ static bert_status run(const run_options *options, const char *model, bert_error
     bert_named_tensor *outputs = NULL;
     size_t output_count = 0;
     bert_status status = bert_model_files_find(model, NULL, &arena, &files, error);
-    if (status == BERT_OK) status = bert_engine_load(&options->engine, files.model, &engine, error);
+    if (status == BERT_OK) {
+        status = bert_engine_load_outputs(&options->engine, files.model, options->outputs.values,
+                                          options->outputs.count, false, &engine, error);
+    }
     if (status == BERT_OK) {
         status = bert_model_inputs_make(engine.model, &options->inputs, &options->dimensions, options->random,
                                         (uint64_t)options->seed, &inputs, error);
@@ -171,7 +174,7 @@ static int parse_and_run(int argc, char **argv, run_options *options) {
          .kind = BERT_OPTION_LIST,
          .value = &options->outputs,
          .argument = "NAME",
-         .help = "compute this output only; may be given again"},
+         .help = "compute this output, or tensor inside the graph, only;\nmay be given again"},
         {.name = "output-dir",
          .kind = BERT_OPTION_STRING,
          .value = &options->output_dir,

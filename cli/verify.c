@@ -41,34 +41,6 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* What a tensor of the file is called in the model: its own name where the model has it, else that of its place. */
-static const char *name_of(const bert_model *model, bool input, const bert_owned_tensor *tensor, size_t place,
-                           bert_model_tensor *declared) {
-    size_t count = input ? bert_model_input_count(model) : bert_model_output_count(model);
-    for (size_t i = 0; tensor->name && i < count; i++) {
-        if ((input ? bert_model_input(model, i, declared) : bert_model_output(model, i, declared)) != BERT_OK) continue;
-        if (strcmp(declared->name, tensor->name) == 0) return declared->name;
-    }
-    if (place >= count) return NULL;
-    bert_status status = input ? bert_model_input(model, place, declared) : bert_model_output(model, place, declared);
-    return status == BERT_OK ? declared->name : NULL;
-}
-
-static bert_status name_inputs(const check *state, bert_case_tensors *tensors, bert_named_tensor *named,
-                               bert_error *error) {
-    for (size_t i = 0; i < tensors->count; i++) {
-        bert_model_tensor declared;
-        bert_owned_tensor *tensor = &tensors->items[i];
-        named[i].name = name_of(state->engine.model, true, tensor, i, &declared);
-        if (!named[i].name) return bert_fail(error, BERT_INVALID_INPUT, "the model has no input for input_%zu.pb", i);
-        if (tensor->tensor.dtype == BERT_FLOAT && declared.dtype == BERT_DOUBLE) {
-            BERT_TRY(bert_owned_tensor_to_double(tensor, error));
-        }
-        named[i].tensor = tensor->tensor;
-    }
-    return BERT_OK;
-}
-
 static void describe_place(char *out, size_t size, const bert_named_tensor *output, const bert_comparison *comparison,
                            const char *data_set) {
     char index[BERT_SHAPE_TEXT_BYTES];
@@ -107,8 +79,7 @@ static bert_status run_and_compare(check *state, const char *data_set, const ber
                                    size_t input_count, const bert_case_tensors *expected, bert_named_tensor *outputs,
                                    bert_error *error) {
     for (size_t i = 0; i < expected->count; i++) {
-        bert_model_tensor declared;
-        outputs[i].name = name_of(state->engine.model, false, &expected->items[i], i, &declared);
+        outputs[i].name = bert_case_output_name(state->engine.model, &expected->items[i], i);
         if (!outputs[i].name)
             return bert_fail(error, BERT_INVALID_INPUT, "the model has no output for output_%zu.pb", i);
     }
@@ -128,7 +99,7 @@ static bert_status check_tensors(check *state, const char *data_set, bert_case_t
     }
     bert_named_tensor *named = calloc(inputs->count + expected->count, sizeof *named);
     if (!named) return bert_fail_memory(error, (inputs->count + expected->count) * sizeof *named, "tensors");
-    bert_status status = name_inputs(state, inputs, named, error);
+    bert_status status = bert_case_name_inputs(state->engine.model, inputs, named, error);
     if (status == BERT_OK) {
         status = run_and_compare(state, data_set, named, inputs->count, expected, named + inputs->count, error);
     }

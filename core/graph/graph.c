@@ -120,6 +120,26 @@ bert_status bert_graph_set_outputs(bert_graph *graph, bert_value *const *outputs
     return BERT_OK;
 }
 
+bert_status bert_graph_add_outputs(bert_graph *graph, bert_value *const *outputs, int32_t count, bert_error *error) {
+    size_t before = (size_t)graph->output_count, total = before + (size_t)count;
+    bert_value **values = BERT_ARENA_NEW_ARRAY(&graph->arena, bert_value *, total);
+    const char **names = BERT_ARENA_NEW_ARRAY(&graph->arena, const char *, total);
+    if (!values || !names) return bert_fail_memory(error, total * sizeof *values, "a list of tensors");
+    if (before) {
+        memcpy(values, graph->outputs, before * sizeof *values);
+        memcpy(names, graph->output_names, before * sizeof *names);
+    }
+    for (int32_t i = 0; i < count; i++) {
+        values[before + (size_t)i] = outputs[i];
+        names[before + (size_t)i] = outputs[i]->name;
+        outputs[i]->graph_output = true;
+    }
+    graph->outputs = values;
+    graph->output_names = names;
+    graph->output_count += count;
+    return BERT_OK;
+}
+
 bert_status bert_block_set_outputs(bert_block *block, bert_value *const *outputs, int32_t count, bert_error *error) {
     BERT_TRY(copy_values(block->graph, outputs, count, &block->outputs, error));
     for (int32_t i = 0; i < count; i++) block->outputs[i]->branch_output = true;

@@ -148,6 +148,9 @@ bert_status bert_graph_set_constant(bert_graph *graph, bert_value *value, const 
 /** Lists what the caller gives or gets. The arrays are copied; output_names are the values' names. */
 bert_status bert_graph_set_inputs(bert_graph *graph, bert_value *const *inputs, int32_t count, bert_error *error);
 bert_status bert_graph_set_outputs(bert_graph *graph, bert_value *const *outputs, int32_t count, bert_error *error);
+/** More outputs behind those that there are, called by their own names. The caller sees to it that none is listed yet.
+ */
+bert_status bert_graph_add_outputs(bert_graph *graph, bert_value *const *outputs, int32_t count, bert_error *error);
 
 /** Lists what a branch of an If gives. The array is copied. */
 bert_status bert_block_set_outputs(bert_block *block, bert_value *const *outputs, int32_t count, bert_error *error);

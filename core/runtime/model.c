@@ -16,10 +16,12 @@ static void describe(const bert_model *model, const char *name, const bert_value
     }
 }
 
-static bert_status describe_inputs_and_outputs(bert_model *model, bert_error *error) {
+static bert_status describe_inputs_and_outputs(bert_model *model, const bert_model_options *options,
+                                               bert_error *error) {
     const bert_graph *graph = model->graph;
+    size_t room = (size_t)graph->output_count + options->extra_output_count;
     model->inputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, (size_t)graph->input_count);
-    model->outputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, (size_t)graph->output_count);
+    model->outputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, room);
     if (!model->inputs || !model->outputs) {
         return bert_fail_memory(error, sizeof(bert_model_tensor), "the model's inputs and outputs");
     }
@@ -41,6 +43,44 @@ static void complete_outputs(bert_model *model) {
     }
 }
 
+/* The tensor of that name, if a caller can be given it; *why says why not. */
+static bert_value *find_extra_output(const bert_graph *graph, const char *name, const char **why) {
+    bert_value *value = bert_graph_find_value(graph, name);
+    *why = "the graph has no tensor of that name";
+    if (!value || graph->values[value->id] != value) return NULL;
+    if (!value->producer && !value->graph_input && !value->info.constant) return NULL;
+    *why = "it is inside a branch of an If";
+    return value->producer && value->producer->block != &graph->body ? NULL : value;
+}
+
+/* Whether it is one already, or its name is that of one: passes may have put another tensor in an output's place. */
+static bool is_output(const bert_graph *graph, const bert_value *value) {
+    if (value->graph_output) return true;
+    for (int32_t i = 0; i < graph->output_count; i++) {
+        if (strcmp(graph->output_names[i], value->name) == 0) return true;
+    }
+    return false;
+}
+
+static bert_status add_extra_outputs(bert_model *model, const bert_model_options *options, bert_error *error) {
+    bert_graph *graph = model->graph;
+    bert_value **values = BERT_ARENA_NEW_ARRAY(&model->arena, bert_value *, options->extra_output_count);
+    if (!values) return bert_fail_memory(error, options->extra_output_count * sizeof *values, "the list of outputs");
+    int32_t count = 0;
+    for (size_t i = 0; i < options->extra_output_count; i++) {
+        const char *why = "it has no name", *name = options->extra_outputs[i];
+        bert_value *value = name ? find_extra_output(graph, name, &why) : NULL;
+        if (!value && !options->extra_outputs_if_kept) {
+            return bert_fail(error, BERT_INVALID_ARGUMENT, "tensor '%s' can't be an output: %s", name ? name : "NULL",
+                             why);
+        }
+        if (!value || is_output(graph, value)) continue;
+        value->graph_output = true;
+        values[count++] = value;
+    }
+    return bert_graph_add_outputs(graph, values, count, error);
+}
+
 /* Inference and passes look at weights; until they are prepared none needs to be resident. */
 static void release_all_pages(const bert_graph *graph) {
     for (const bert_graph_file *file = graph->files; file; file = file->next) {
@@ -58,11 +98,19 @@ static bert_status build(bert_model *model, const bert_model_source *source, con
     BERT_TRY(model->composition->load(&own, &model->graph, error));
     model->promoted = options->promote_to_double;
     if (model->promoted) BERT_TRY(bert_promote_to_double(model->graph, error));
-    BERT_TRY(describe_inputs_and_outputs(model, error));
+    if (!options->extra_outputs_if_kept) BERT_TRY(add_extra_outputs(model, options, error));
+    BERT_TRY(describe_inputs_and_outputs(model, options, error));
     BERT_TRY(bert_infer_graph(model->graph, error));
     complete_outputs(model);
     if (!model->promoted && !options->no_passes) {
         BERT_TRY(model->composition->run_passes(model->graph, &model->log, &model->pass_report, error));
+    }
+    if (options->extra_outputs_if_kept) {
+        int32_t first = model->graph->output_count;
+        BERT_TRY(add_extra_outputs(model, options, error));
+        for (int32_t i = first; i < model->graph->output_count; i++) {
+            describe(model, model->graph->output_names[i], model->graph->outputs[i], &model->outputs[i]);
+        }
     }
     BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));
     release_all_pages(model->graph);

@@ -25,6 +25,18 @@ typedef struct bert_model_options {
     bool promote_to_double; /**< Every float32 tensor becomes float64 and no pass runs: for the judge (fp64). */
     const char
         *external_data_folder; /**< For a model in memory: where its external data lies. NULL: it may have none. */
+    /**
+     * Tensors inside the graph, by name, that become outputs behind its own ones, in this order and each once; its own
+     * outputs may be among them. Passes leave them, so what would have been fused over them runs as the file has it.
+     * Not for tensors inside a branch of an If. Copied.
+     */
+    const char *const *extra_outputs;
+    size_t extra_output_count;
+    /**
+     * Only those of them that are still there after all passes, which run as if none had been asked for. Otherwise a
+     * name that the graph does not have is BERT_INVALID_ARGUMENT.
+     */
+    bool extra_outputs_if_kept;
 } bert_model_options;
 
 /**
