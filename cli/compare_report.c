@@ -155,7 +155,7 @@ static void write_verdict(bert_json_out *json, const bert_comparing *comparing) 
         bert_json_out_end(json, '}');
     }
     bert_json_out_end(json, ']');
-    if (!comparing->plain_compared) return;
+    if (!comparing->first || !comparing->plain_compared) return;
     bert_json_out_key(json, "without_passes");
     bert_json_out_begin(json, '{');
     write_comparison(json, &comparing->plain, comparing->first->got.rank);

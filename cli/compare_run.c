@@ -28,6 +28,7 @@ typedef struct data_set {
 
 typedef struct comparison {
     const bert_engine_options *options;
+    bert_engine_options plain_options; /* for the file's own graph */
     bert_arena *arena;
     bert_comparing *out;
     data_set *sets;
@@ -255,7 +256,8 @@ static bert_status run_sets(comparison *c, bert_engine *engine, bool kept, bert_
     for (size_t i = 0; i < c->out->count; i++) any = any || has_turn(c, &c->out->rows[i], kept);
     if (!any) return BERT_OK;
     if (!engine->session) {
-        BERT_TRY(bert_engine_start(c->options, BERT_PADDED_ROWS_EXACT, false, engine, error));
+        const bert_engine_options *options = kept ? c->options : &c->plain_options;
+        BERT_TRY(bert_engine_start(options, BERT_PADDED_ROWS_EXACT, false, engine, error));
     }
     for (size_t i = 0; i < c->set_count; i++) BERT_TRY(run_set(c, engine, &c->sets[i], kept, error));
     return BERT_OK;
@@ -374,18 +376,18 @@ static bert_status sort_rows(comparison *c, bert_error *error) {
 }
 
 static bert_status compare_with(comparison *c, const char *model, bert_engine *plain, bert_error *error) {
-    bert_engine_options without_passes = *c->options;
-    without_passes.no_passes = true;
-    without_passes.packed_file = NULL; /* made for the graph after the passes */
+    c->plain_options = *c->options;
+    c->plain_options.no_passes = true;
+    c->plain_options.packed_file = NULL; /* made for the graph after the passes */
     bool passes_run = !c->options->no_passes && c->options->precision != BERT_PRECISION_FP64;
     /* The file's outputs, for tensors without a name; loading maps the file and prepares nothing. */
-    BERT_TRY(bert_engine_load(&without_passes, model, plain, error));
+    BERT_TRY(bert_engine_load(&c->plain_options, model, plain, error));
     for (size_t i = 0; i < c->set_count; i++) BERT_TRY(list_files(c, plain->model, &c->sets[i], error));
     bert_engine_close(plain);
     c->names = BERT_ARENA_NEW_ARRAY(c->arena, const char *, c->out->count + 1);
     if (!c->names) return no_memory(error);
     for (size_t i = 0; i < c->out->count; i++) c->names[i] = c->out->rows[i].name;
-    BERT_TRY(bert_engine_load_outputs(&without_passes, model, c->names, c->out->count, true, plain, error));
+    BERT_TRY(bert_engine_load_outputs(&c->plain_options, model, c->names, c->out->count, true, plain, error));
     const uint32_t *orders = order_nodes(c, bert_model_graph(plain->model));
     if (!orders) return no_memory(error);
     BERT_TRY(describe_rows(c, bert_model_graph(plain->model), orders, error));
