@@ -70,7 +70,7 @@ static int64_t count_code_points(const char *text, size_t length) {
 
 /* Whether a token goes on with the word of the one before: the vocabulary's spelling is longer than the text's. */
 static bool continues_word(const bert_pipeline *pipeline, bert_code_points *points, const labelled *token) {
-    if (pipeline->tokenizer->continuation != 0) {
+    if (pipeline->tokenizer->marks_pieces) {
         return count_code_points(token->word.text, token->word.length) != token->end - token->start;
     }
     /* The vocabulary does not mark pieces that go on: those without a space before them do. */

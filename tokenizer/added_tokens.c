@@ -8,15 +8,15 @@
 
 void bert_added_tokens_init(bert_added_tokens *added, bert_arena *arena, const bert_allocator *allocator) {
     *added = (bert_added_tokens){.allocator = allocator, .arena = arena, .greatest_id = -1};
-    bert_vocabulary_init(&added->contents, allocator);
-    bert_vocabulary_init(&added->raw.trie, allocator);
-    bert_vocabulary_init(&added->normal.trie, allocator);
+    bert_trie_init(&added->contents, allocator);
+    bert_trie_init(&added->raw.trie, allocator);
+    bert_trie_init(&added->normal.trie, allocator);
 }
 
 void bert_added_tokens_free(bert_added_tokens *added) {
-    bert_vocabulary_free(&added->contents);
-    bert_vocabulary_free(&added->raw.trie);
-    bert_vocabulary_free(&added->normal.trie);
+    bert_trie_free(&added->contents);
+    bert_trie_free(&added->raw.trie);
+    bert_trie_free(&added->normal.trie);
     bert_deallocate(added->allocator, added->tokens, added->capacity * sizeof *added->tokens, BERT_ALIGNMENT);
     bert_deallocate(added->allocator, added->by_id, added->count * sizeof *added->by_id, BERT_ALIGNMENT);
     *added = (bert_added_tokens){.allocator = added->allocator, .arena = added->arena, .greatest_id = -1};
@@ -24,7 +24,7 @@ void bert_added_tokens_free(bert_added_tokens *added) {
 
 const bert_added_token *bert_added_tokens_find(const bert_added_tokens *added, const char *content, size_t length) {
     if (added->count == 0 || length == 0) return NULL;
-    int32_t index = bert_vocabulary_id(&added->contents, content, length);
+    int32_t index = bert_trie_get(&added->contents, content, length);
     return index < 0 ? NULL : &added->tokens[index];
 }
 
@@ -58,7 +58,7 @@ static bert_status grow(bert_added_tokens *added, bert_error *error) {
    which is less than its greatest id where ids have gaps; `tokenizers` counts so. */
 static bert_status take_new_id(const bert_added_tokens *added, const bert_vocabulary *vocabulary, int32_t *id,
                                bert_error *error) {
-    size_t next = vocabulary->distinct, behind = added->greatest_id < 0 ? 0 : (size_t)added->greatest_id + 1;
+    size_t next = vocabulary->entry_count, behind = added->greatest_id < 0 ? 0 : (size_t)added->greatest_id + 1;
     if (next < behind) next = behind;
     if (next >= INT32_MAX) return bert_fail(error, BERT_UNSUPPORTED, "an added token would get an id beyond 2^31 - 2");
     *id = (int32_t)next;
@@ -67,7 +67,6 @@ static bert_status take_new_id(const bert_added_tokens *added, const bert_vocabu
 
 bert_status bert_added_tokens_add(bert_added_tokens *added, const bert_vocabulary *vocabulary,
                                   const bert_added_token *token, bert_error *error) {
-    int32_t previous;
     if (token->length == 0) return BERT_OK;
     bert_added_token fresh = *token;
     const bert_added_token *there = bert_added_tokens_find(added, token->content, token->length);
@@ -82,9 +81,8 @@ bert_status bert_added_tokens_add(bert_added_tokens *added, const bert_vocabular
     if (fresh.id < 0) BERT_TRY(take_new_id(added, vocabulary, &fresh.id, error));
     fresh.content = bert_arena_string(added->arena, token->content, token->length);
     if (!fresh.content) return bert_fail_memory(error, token->length + 1, "an added token");
-    if (added->count == 0) BERT_TRY(bert_vocabulary_reserve(&added->contents, 16, 0, error));
-    BERT_TRY(
-        bert_vocabulary_add(&added->contents, fresh.content, fresh.length, (int32_t)added->count, &previous, error));
+    if (added->count == 0) BERT_TRY(bert_trie_reserve(&added->contents, 64, error));
+    BERT_TRY(bert_trie_set(&added->contents, fresh.content, fresh.length, (int32_t)added->count, error));
     if (fresh.id > added->greatest_id) added->greatest_id = fresh.id;
     added->tokens[added->count++] = fresh;
     return BERT_OK;
@@ -111,11 +109,10 @@ static bert_status normalize_content(bert_added_tokens *added, bert_added_token 
 
 static bert_status add_pattern(bert_token_patterns *patterns, const char *text, size_t length, size_t index,
                                bert_error *error) {
-    int32_t previous;
     /* A token that normalizes to nothing is nowhere to be found. */
     if (length == 0) return BERT_OK;
-    if (patterns->count == 0) BERT_TRY(bert_vocabulary_reserve(&patterns->trie, 16, 0, error));
-    BERT_TRY(bert_vocabulary_add(&patterns->trie, text, length, (int32_t)index, &previous, error));
+    if (patterns->count == 0) BERT_TRY(bert_trie_reserve(&patterns->trie, 64, error));
+    BERT_TRY(bert_trie_set(&patterns->trie, text, length, (int32_t)index, error));
     unsigned char first = (unsigned char)text[0];
     patterns->only_first = patterns->count == 0 || patterns->only_first == first ? first : -1;
     patterns->first[first] = true;
@@ -197,8 +194,8 @@ static bool longest_at(const bert_token_patterns *patterns, const bert_searched_
     while (at < text->length) {
         const bert_trie_edge *edge = bert_trie_step(&patterns->trie, node, read_forward(text, &at));
         if (!edge) break;
-        if (edge->id >= 0) {
-            *index = edge->id;
+        if (edge->value >= 0) {
+            *index = edge->value;
             *end = at;
         }
         node = edge->child;

@@ -3,6 +3,7 @@
 #define BERT_TOKENIZER_ADDED_TOKENS_H
 
 #include "tokenizer/normalizer.h"
+#include "tokenizer/trie.h"
 #include "tokenizer/vocabulary.h"
 
 /** What tokenizer.json calls an added token. Strings are well-formed UTF-8 and NUL-terminated. */
@@ -22,7 +23,7 @@ typedef struct bert_added_token {
 
 /** A set of patterns: the trie maps the text of each to its index in `tokens`. */
 typedef struct bert_token_patterns {
-    bert_vocabulary trie; /* No edges when there is no pattern. */
+    bert_trie trie; /* No edges when there is no pattern. */
     size_t count;
     bool first[256]; /* The bytes that patterns start with. */
     int only_first;  /* The one such byte, or -1. */
@@ -34,9 +35,9 @@ typedef struct bert_added_tokens {
     bert_arena *arena; /* Strings live here. */
     bert_added_token *tokens;
     size_t count, capacity;
-    int32_t greatest_id;      /* -1 when there is none. */
-    bert_vocabulary contents; /* The index of each token by its content ... */
-    int32_t *by_id;           /* ... and in the order of ids. */
+    int32_t greatest_id; /* -1 when there is none. */
+    bert_trie contents;  /* The index of each token by its content ... */
+    int32_t *by_id;      /* ... and in the order of ids. */
     bert_token_patterns raw, normal;
 } bert_added_tokens;
 

@@ -54,6 +54,7 @@ void bert_encoding_free(bert_encoding *encoding) {
     if (!encoding) return;
     const bert_allocator *allocator = encoding->allocator;
     bert_normalized_free(&encoding->scratch.normalized);
+    bert_deallocate(allocator, encoding->scratch.word.block, encoding->scratch.word.block_bytes, BERT_ALIGNMENT);
     bert_deallocate(allocator, encoding->scratch.replaced, encoding->scratch.replaced_capacity, BERT_ALIGNMENT);
     for (int i = 0; i < 2; i++) {
         bert_deallocate(allocator, encoding->tokens[i].items, encoding->tokens[i].capacity * sizeof(bert_token),

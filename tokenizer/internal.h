@@ -5,6 +5,7 @@
 #include "core/base/memory.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/normalizer.h"
+#include "tokenizer/pieces.h"
 #include "tokenizer/vocabulary.h"
 
 #include <bert/tokenizer.h>
@@ -32,8 +33,9 @@ struct bert_tokenizer {
     bert_normalizer_settings settings;
     bert_normalizer *normalizer;
     int32_t unk_id;
-    uint32_t continuation; /* The trie's node behind the prefix of continuing pieces; UINT32_MAX: no token has it. */
-    int64_t max_word;      /* Characters; a longer word is [UNK]. */
+    bert_pieces pieces; /* The continuing ones. */
+    bool marks_pieces;  /* By a prefix that is not empty. */
+    int64_t max_word;   /* Characters; a longer word is [UNK]. */
     bert_template single, pair;
     bool has_decoder, decoder_cleanup;
     const char *decoder_prefix;
@@ -56,10 +58,27 @@ typedef struct bert_tokens {
     size_t count, capacity;
 } bert_tokens;
 
+/** A word on its way to WordPiece. Its characters come one by one. */
+typedef struct bert_word {
+    char *bytes; /* Normalized, as UTF-8: what fits, 8 bytes of room behind it. */
+    size_t length;
+    size_t chars;     /* Also those that did not fit, for then the word is [UNK]. */
+    size_t capacity;  /* Characters that fit: as many as a word may have, or the text. */
+    int32_t first;    /* Where in the text, in code points, the first character came from, ... */
+    int32_t last;     /* ... and the last. */
+    bool straight;    /* Each came from the code point behind that of the one before: `sources` is not kept. */
+    int32_t *sources; /* Where each character came from. */
+    bert_piece *pieces;
+    uint64_t *states; /* The hash before each 8 bytes. */
+    void *block;      /* All arrays. */
+    size_t block_bytes;
+} bert_word;
+
 /** Scratch of one thread, part of an encoding. */
 typedef struct bert_scratch {
     const bert_allocator *allocator;
     bert_normalized normalized;
+    bert_word word;
     char *replaced; /* The text with U+FFFD for what is not UTF-8. */
     size_t replaced_capacity;
 } bert_scratch;

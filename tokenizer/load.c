@@ -12,6 +12,7 @@ void bert_tokenizer_free(bert_tokenizer *tokenizer) {
     if (!tokenizer) return;
     bert_normalizer_free(tokenizer->normalizer);
     bert_added_tokens_free(&tokenizer->added);
+    bert_pieces_free(&tokenizer->pieces);
     bert_vocabulary_free(&tokenizer->vocabulary);
     bert_deallocate(tokenizer->allocator, tokenizer->vocabulary_text, tokenizer->vocabulary_text_bytes, BERT_ALIGNMENT);
     bert_arena_free(&tokenizer->arena);
@@ -72,6 +73,7 @@ static bert_status load_sources(bert_load *load, const bert_allocator *allocator
     *tokenizer = (bert_tokenizer){.allocator = allocator, .model_max_length = INT64_MAX, .max_word = 100};
     bert_arena_init(&tokenizer->arena, allocator);
     bert_vocabulary_init(&tokenizer->vocabulary, allocator);
+    bert_pieces_init(&tokenizer->pieces, allocator);
     bert_added_tokens_init(&tokenizer->added, &tokenizer->arena, allocator);
     bert_arena scratch;
     bert_arena_init(&scratch, allocator);

@@ -32,12 +32,20 @@ typedef struct bert_load {
     bert_source tokenizer_json, vocab_txt, config, special_map, added_json;
     const bert_json *config_root, *special_root, *added_root; /**< NULL when absent. */
     const bert_json *tokenizer_added;                         /**< "added_tokens" of tokenizer.json, or NULL. */
-    const char *unk_token;                                    /**< NUL-terminated. */
+    bool lifted;           /**< The vocabulary was taken from tokenizer.json already. */
+    const char *unk_token; /**< NUL-terminated. */
     size_t unk_length;
 } bert_load;
 
 /** vocab.txt: the vocabulary, a token a line, its id the number of the line. */
 bert_status bert_load_vocabulary_text(bert_load *load, bert_error *error);
+/**
+ * Adds the tokens of model.vocab to the vocabulary where tokenizer.json spells them plainly, and tells where its object
+ * stands in the file. *begin is NULL, and no token added, where it does not: that says nothing about the file.
+ */
+bert_status bert_lift_vocabulary(bert_load *load, const char **begin, const char **end, bert_error *error);
+/** Takes back what that added. */
+void bert_drop_vocabulary(bert_load *load);
 /** The "model" of tokenizer.json. */
 bert_status bert_load_vocabulary_json(bert_load *load, const bert_json *model, bert_error *error);
 /** All of tokenizer.json. */

@@ -210,10 +210,32 @@ static bert_status load_sides(bert_load *load, const bert_json *root, bert_error
     return BERT_OK;
 }
 
+/* The file as JSON. Where the vocabulary could be lifted out, an empty object stands in its place. */
+static bert_status parse_file(bert_load *load, const bert_json **root, bert_error *error) {
+    const bert_source *source = &load->tokenizer_json;
+    const char *begin, *end;
+    BERT_TRY(bert_lift_vocabulary(load, &begin, &end, error));
+    if (begin) {
+        size_t before = (size_t)(begin - source->data), behind = source->size - (size_t)(end - source->data);
+        char *rest = bert_arena_allocate(load->scratch, before + 2 + behind, 1);
+        if (!rest) return bert_fail_memory(error, before + 2 + behind, source->name);
+        memcpy(rest, source->data, before);
+        memcpy(rest + before, "{}", 2);
+        memcpy(rest + before + 2, end, behind);
+        load->lifted = true;
+        bert_status status = bert_json_parse(rest, before + 2 + behind, source->name, load->scratch, root, error);
+        if (status == BERT_OK || status == BERT_OUT_OF_MEMORY) return status;
+        /* Something else is wrong with the file: the error is to name the place where it is in all of it. */
+        load->lifted = false;
+        bert_drop_vocabulary(load);
+    }
+    return bert_json_parse(source->data, source->size, source->name, load->scratch, root, error);
+}
+
 bert_status bert_load_tokenizer_json(bert_load *load, bert_error *error) {
     const bert_source *source = &load->tokenizer_json;
     const bert_json *root, *model, *pre_tokenizer;
-    BERT_TRY(bert_json_parse(source->data, source->size, source->name, load->scratch, &root, error));
+    BERT_TRY(parse_file(load, &root, error));
     model = bert_json_get(root, "model");
     if (!model || model->type != BERT_JSON_OBJECT) {
         return bert_fail(error, BERT_INVALID_MODEL, "%s: there is no model", source->name);

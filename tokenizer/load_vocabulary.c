@@ -15,14 +15,18 @@ static bert_status allocate_text(bert_load *load, size_t bytes, bert_error *erro
     return BERT_OK;
 }
 
-/* One notice, however many lines stand twice. */
-static void report_duplicates(const bert_load *load, const char *file, size_t duplicates, const char *example,
-                              int32_t id) {
-    if (duplicates == 0) return;
+/* One notice, however many tokens stand twice. */
+static bert_status finish(bert_load *load, const char *file, bert_error *error) {
+    bert_vocabulary *vocabulary = &load->tokenizer->vocabulary;
+    bert_vocabulary_doubles doubles;
+    BERT_TRY(bert_vocabulary_finish(vocabulary, &doubles, error));
+    if (doubles.count == 0) return BERT_OK;
     bert_log_write(load->log, BERT_LOG_NOTICE,
                    "%s: %zu tokens stand more than once, the first of them '%s'; the last place counts, so its id is "
                    "%" PRId32,
-                   file, duplicates, example, id);
+                   file, doubles.count, doubles.example,
+                   bert_vocabulary_id(vocabulary, doubles.example, strlen(doubles.example)));
+    return BERT_OK;
 }
 
 static size_t count_lines(const char *text, size_t size) {
@@ -36,10 +40,12 @@ static size_t count_lines(const char *text, size_t size) {
 }
 
 /* Ends the line at `line` with a NUL; returns where the next begins. Python's text mode, which transformers reads with,
-   takes LF, CR LF and CR for the end of a line. */
-static char *end_line(char *line, char *end, size_t *length) {
-    char *at = line;
-    while (at < end && *at != '\n' && *at != '\r') at++;
+   takes LF, CR LF and CR for the end of a line. `returns`: there is a CR somewhere. */
+static char *end_line(char *line, char *end, bool returns, size_t *length) {
+    char *at = memchr(line, '\n', (size_t)(end - line));
+    if (!at) at = end;
+    char *first = returns ? memchr(line, '\r', (size_t)(at - line)) : NULL;
+    if (first) at = first;
     *length = (size_t)(at - line);
     char *next = at < end ? at + 1 : end;
     if (at < end && *at == '\r' && next < end && *next == '\n') next++;
@@ -61,38 +67,33 @@ bert_status bert_load_vocabulary_text(bert_load *load, bert_error *error) {
     BERT_TRY(allocate_text(load, source->size + 1, error));
     char *line = load->tokenizer->vocabulary_text, *end = line + source->size;
     if (source->size) memcpy(line, source->data, source->size);
-    BERT_TRY(bert_vocabulary_reserve(vocabulary, count_lines(line, source->size), source->size, error));
-    size_t duplicates = 0;
-    const char *example = NULL;
-    int32_t example_id = -1;
+    BERT_TRY(bert_vocabulary_reserve(vocabulary, count_lines(line, source->size), error));
+    bool returns = line < end && memchr(line, '\r', source->size);
     for (int32_t id = 0; line < end; id++) {
         size_t length;
-        int32_t previous;
         char *token = line;
-        line = end_line(line, end, &length);
+        line = end_line(line, end, returns, &length);
         if (length >= INT32_MAX || id == INT32_MAX - 1) {
             return bert_fail(error, BERT_INVALID_MODEL, "%s: larger than any vocabulary", source->name);
         }
-        BERT_TRY(bert_vocabulary_add(vocabulary, token, length, id, &previous, error));
-        if (previous >= 0 && duplicates++ == 0) example = token;
+        BERT_TRY(bert_vocabulary_add(vocabulary, token, length, id, error));
     }
-    bert_vocabulary_finish(vocabulary);
-    if (example) example_id = bert_vocabulary_id(vocabulary, example, strlen(example));
-    report_duplicates(load, source->name, duplicates, example, example_id);
+    BERT_TRY(finish(load, source->name, error));
     load->unk_token = "[UNK]";
     load->unk_length = 5;
-    load->tokenizer->continuation = bert_vocabulary_node(vocabulary, "##", 2);
-    return BERT_OK;
+    load->tokenizer->marks_pieces = true;
+    return bert_pieces_build(&load->tokenizer->pieces, vocabulary, "##", 2, error);
 }
 
 static bert_status add_json_tokens(bert_load *load, const bert_json *map, bert_error *error) {
     bert_vocabulary *vocabulary = &load->tokenizer->vocabulary;
+    size_t bytes = 0;
+    for (const bert_json *member = map->first; member; member = member->next) bytes += member->key_length + 1;
+    BERT_TRY(allocate_text(load, bytes + 1, error));
+    BERT_TRY(bert_vocabulary_reserve(vocabulary, map->length, error));
     char *text = load->tokenizer->vocabulary_text;
-    size_t duplicates = 0;
-    const char *example = NULL;
     for (const bert_json *member = map->first; member; member = member->next) {
         int64_t id;
-        int32_t previous;
         if (!bert_json_integer(member, &id) || id < 0 || id >= INT32_MAX || member->key_length >= INT32_MAX) {
             return bert_fail(
                 error, BERT_INVALID_MODEL, "%s: model.vocab: the id of '%.*s' is not an integer from 0 to 2147483646",
@@ -100,16 +101,10 @@ static bert_status add_json_tokens(bert_load *load, const bert_json *map, bert_e
         }
         memcpy(text, member->key, member->key_length);
         text[member->key_length] = '\0';
-        BERT_TRY(bert_vocabulary_add(vocabulary, text, member->key_length, (int32_t)id, &previous, error));
-        if (previous >= 0 && duplicates++ == 0) example = text;
+        BERT_TRY(bert_vocabulary_add(vocabulary, text, member->key_length, (int32_t)id, error));
         text += member->key_length + 1;
     }
-    bert_vocabulary_finish(vocabulary);
-    if (example) {
-        report_duplicates(load, load->tokenizer_json.name, duplicates, example,
-                          bert_vocabulary_id(vocabulary, example, strlen(example)));
-    }
-    return BERT_OK;
+    return finish(load, load->tokenizer_json.name, error);
 }
 
 /* A member that is a string, copied with a NUL behind it; `otherwise` when it is absent. */
@@ -141,14 +136,16 @@ bert_status bert_load_vocabulary_json(bert_load *load, const bert_json *model, b
         return bert_fail(error, BERT_INVALID_MODEL, "%s: model.vocab is %s where an object was expected", file,
                          bert_json_type_name(map));
     }
-    size_t bytes = 0, prefix_length;
-    for (const bert_json *member = map->first; member; member = member->next) bytes += member->key_length + 1;
-    BERT_TRY(allocate_text(load, bytes + 1, error));
-    BERT_TRY(bert_vocabulary_reserve(&tokenizer->vocabulary, map->length, bytes, error));
-    BERT_TRY(add_json_tokens(load, map, error));
+    size_t prefix_length;
+    if (load->lifted) {
+        BERT_TRY(finish(load, file, error));
+    } else {
+        BERT_TRY(add_json_tokens(load, map, error));
+    }
     BERT_TRY(take_string(load, model, "unk_token", "[UNK]", &load->unk_token, &load->unk_length, error));
     BERT_TRY(take_string(load, model, "continuing_subword_prefix", "##", &prefix, &prefix_length, error));
-    tokenizer->continuation = bert_vocabulary_node(&tokenizer->vocabulary, prefix, prefix_length);
+    tokenizer->marks_pieces = prefix_length > 0;
+    BERT_TRY(bert_pieces_build(&tokenizer->pieces, &tokenizer->vocabulary, prefix, prefix_length, error));
     const bert_json *most = bert_json_get(model, "max_input_chars_per_word");
     if (most && (!bert_json_integer(most, &tokenizer->max_word) || tokenizer->max_word < 0)) {
         return bert_fail(error, BERT_INVALID_MODEL, "%s: model.max_input_chars_per_word is not an integer from 0 on",

@@ -8,16 +8,17 @@
 #include <string.h>
 
 enum {
-    PAGE = 256,
-    PAGES = 0x110000 / PAGE,
+    PAGE = BERT_NORMALIZER_PAGE,
+    PAGES = BERT_NORMALIZER_PAGES,
     /* NFD and lower-casing make of one code point at most this many; the spaces around a Chinese character too. */
     MOST_CHARS = BERT_UNICODE_DECOMPOSED * BERT_UNICODE_LOWERED
 };
 
 /* An entry says what becomes of a code point: the kind in the top bits, below it a class and 21 bits of argument. */
 typedef enum entry_kind {
-    KIND_SHIFT = 0, /* One code point: its own value plus the argument, modulo 2^21. So equal pages are common. */
-    KIND_NONE = 1,  /* Removed. */
+    KIND_SHIFT = BERT_NORMALIZER_SHIFT, /* One code point: its own value plus the argument, modulo 2^21. So equal pages
+                                           are common. */
+    KIND_NONE = 1,                      /* Removed. */
     KIND_SEVERAL = 2 /* The argument is the index of a count in `several`, followed by that many bert_char. */,
     KIND_HANGUL = 3, /* A syllable, to be taken apart by arithmetic. */
     KIND_ORDER = 4,  /* A survivor with a combining class: the run it stands in has to be sorted. */
@@ -26,37 +27,30 @@ typedef enum entry_kind {
 
 #define ENTRY(kind, class, argument) ((uint32_t)(kind) << 23 | (uint32_t)(class) << 21 | ((argument)&0x1FFFFF))
 
-struct bert_normalizer {
-    const bert_allocator *allocator;
-    bert_normalizer_settings settings;
-    bool spaced;
-    uint16_t page_of[PAGES];
-    uint32_t *entries;
-    size_t page_count, page_capacity;
-    uint32_t *several;
-    size_t several_count, several_capacity;
-};
+_Static_assert(BERT_MOST_CHARS == MOST_CHARS + 2, "the header says how many characters a code point becomes");
 
 enum { HANGUL_FIRST = 0xAC00, HANGUL_LAST = 0xD7A3, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11A7 };
 
-static bert_char_class class_of(uint32_t code_point) {
-    unsigned flags = bert_unicode_flags(code_point);
+static bert_char_class class_of(unsigned flags) {
     if (flags & BERT_UNICODE_SPACE) return BERT_CHAR_SPACE;
     return flags & BERT_UNICODE_PUNCTUATION ? BERT_CHAR_ISOLATED : BERT_CHAR_WORD;
 }
 
 /* clean_text: false when the code point is removed; white space becomes a blank. */
-static bool clean(const bert_normalizer_settings *settings, uint32_t *code_point) {
+static bool clean_as(const bert_normalizer_settings *settings, unsigned flags, uint32_t *code_point) {
     if (!settings->clean_text) return true;
     uint32_t c = *code_point;
     if (c == '\t' || c == '\n' || c == '\r') {
         *code_point = ' ';
         return true;
     }
-    unsigned flags = bert_unicode_flags(c);
     if (c == 0 || c == 0xFFFD || flags & BERT_UNICODE_OTHER) return false;
     if (flags & BERT_UNICODE_SPACE) *code_point = ' ';
     return true;
+}
+
+static bool clean(const bert_normalizer_settings *settings, uint32_t *code_point) {
+    return clean_as(settings, settings->clean_text ? bert_unicode_flags(*code_point) : 0, code_point);
 }
 
 static bool is_hangul(uint32_t c) {
@@ -68,28 +62,47 @@ static size_t finish(const bert_normalizer_settings *settings, uint32_t code_poi
     uint32_t lowered[BERT_UNICODE_LOWERED] = {code_point};
     size_t count = settings->lowercase ? bert_unicode_lowercase(code_point, lowered) : 1;
     for (size_t i = 0; i < count; i++) {
-        out[i] = BERT_CHAR(lowered[i], isolated ? BERT_CHAR_ISOLATED : class_of(lowered[i]));
+        out[i] = BERT_CHAR(lowered[i], isolated ? BERT_CHAR_ISOLATED : class_of(bert_unicode_flags(lowered[i])));
     }
     return count;
 }
 
+/* Lower-cases and classes a code point of known properties that stayed as it is. */
+static size_t finish_known(const bert_normalizer_settings *settings, const bert_unicode_properties *known,
+                           uint32_t code_point, bool isolated, bert_char *out) {
+    if (!settings->lowercase || (known->lowered == 1 && known->lowercase[0] == code_point)) {
+        out[0] = BERT_CHAR(code_point, isolated ? BERT_CHAR_ISOLATED : class_of(known->flags));
+        return 1;
+    }
+    return finish(settings, code_point, isolated, out);
+}
+
 /* The whole of BertNormalizer on one code point. Returns how many; *order is set when neighbours matter. */
-static size_t normalize_one(const bert_normalizer *normalizer, uint32_t code_point, bert_char out[MOST_CHARS + 2],
-                            bool *order) {
+static size_t normalize_known(const bert_normalizer *normalizer, uint32_t code_point,
+                              const bert_unicode_properties *known, bert_char out[MOST_CHARS + 2], bool *order) {
     const bert_normalizer_settings *settings = &normalizer->settings;
+    uint32_t cleaned = code_point;
     *order = false;
-    if (!clean(settings, &code_point)) return 0;
+    if (!clean_as(settings, known->flags, &cleaned)) return 0;
+    if (cleaned != code_point) {
+        out[0] = BERT_CHAR(' ', BERT_CHAR_SPACE);
+        return 1;
+    }
     bool chinese = settings->handle_chinese_chars && bert_unicode_is_chinese(code_point);
     bool spaced = chinese && normalizer->spaced;
-    uint32_t pieces[BERT_UNICODE_DECOMPOSED] = {code_point};
-    size_t count = settings->strip_accents ? bert_unicode_decompose(code_point, pieces) : 1, made = 0;
+    size_t made = 0;
     if (spaced) out[made++] = BERT_CHAR(' ', BERT_CHAR_SPACE);
-    for (size_t i = 0; i < count; i++) {
-        if (settings->strip_accents) {
-            if (bert_unicode_flags(pieces[i]) & BERT_UNICODE_MARK) continue;
-            if (bert_unicode_combining_class(pieces[i])) *order = true;
+    if (!settings->strip_accents || (known->decomposed == 1 && known->decomposition[0] == code_point)) {
+        bool stripped = settings->strip_accents && known->flags & BERT_UNICODE_MARK;
+        if (settings->strip_accents && !stripped && known->combining_class) *order = true;
+        if (!stripped) made += finish_known(settings, known, code_point, chinese, out + made);
+    } else {
+        for (size_t i = 0; i < known->decomposed; i++) {
+            uint32_t piece = known->decomposition[i];
+            if (bert_unicode_flags(piece) & BERT_UNICODE_MARK) continue;
+            if (bert_unicode_combining_class(piece)) *order = true;
+            made += finish(settings, piece, chinese, out + made);
         }
-        made += finish(settings, pieces[i], chinese, out + made);
     }
     if (spaced) out[made++] = BERT_CHAR(' ', BERT_CHAR_SPACE);
     return made;
@@ -116,14 +129,15 @@ static bert_status add_several(bert_normalizer *normalizer, const bert_char *cha
     return BERT_OK;
 }
 
-static bert_status make_entry(bert_normalizer *normalizer, uint32_t code_point, uint32_t *entry, bert_error *error) {
+static bert_status make_entry(bert_normalizer *normalizer, uint32_t code_point, const bert_unicode_properties *known,
+                              uint32_t *entry, bert_error *error) {
     if (is_hangul(code_point) && normalizer->settings.strip_accents) {
         *entry = ENTRY(KIND_HANGUL, 0, 0);
         return BERT_OK;
     }
     bert_char chars[MOST_CHARS + 2];
     bool order;
-    size_t count = normalize_one(normalizer, code_point, chars, &order);
+    size_t count = normalize_known(normalizer, code_point, known, chars, &order);
     if (order) {
         *entry = ENTRY(KIND_ORDER, 0, 0);
     } else if (count == 0) {
@@ -167,9 +181,8 @@ static bert_status grow_pages(bert_normalizer *normalizer, bert_error *error) {
     return BERT_OK;
 }
 
-/* The last of a run from `first` on that a normalizer treats alike, no further than `last`. */
-static uint32_t run_of(uint32_t first, uint32_t last) {
-    uint32_t end = bert_unicode_run(first);
+/* The last of the run that `known` begins which a normalizer treats alike, no further than `last`. */
+static uint32_t run_of(uint32_t first, uint32_t end, uint32_t last) {
     if (end > last) end = last;
     /* Blocks of Chinese characters begin and end inside such runs; then it goes one by one. */
     bool alike = bert_unicode_is_chinese(first) == bert_unicode_is_chinese(end);
@@ -177,18 +190,56 @@ static uint32_t run_of(uint32_t first, uint32_t last) {
     return alike && !(first <= 0xFFFD && end >= 0xFFFD) ? end : first;
 }
 
-static bert_status make_page(bert_normalizer *normalizer, uint32_t first, bert_error *error) {
+static bert_status make_page(bert_normalizer *normalizer, uint32_t first, bert_unicode_walk *walk, bert_error *error) {
     BERT_TRY(grow_pages(normalizer, error));
     uint32_t *page = normalizer->entries + normalizer->page_count * PAGE;
     for (uint32_t at = first; at < first + PAGE;) {
-        uint32_t end = run_of(at, first + PAGE - 1);
-        BERT_TRY(make_entry(normalizer, at, &page[at - first], error));
+        bert_unicode_properties known;
+        bert_unicode_look(walk, at, &known);
+        uint32_t end = run_of(at, known.run, first + PAGE - 1);
+        BERT_TRY(make_entry(normalizer, at, &known, &page[at - first], error));
         for (uint32_t i = at + 1; i <= end; i++) page[i - first] = page[at - first];
         at = end + 1;
     }
     size_t number = first / PAGE;
     normalizer->page_of[number] = keep_page(normalizer, number ? normalizer->page_of[number - 1] : 0);
     return BERT_OK;
+}
+
+/* Whether the page at `first` holds one entry all over, `run` being the end of a run that it is part of. */
+static bool is_uniform(uint32_t first, uint32_t run) {
+    return run_of(first, run, first + PAGE - 1) == first + PAGE - 1;
+}
+
+/* All pages. Where a run takes up whole ones, the second and all further ones are as the first. */
+static bert_status make_pages(bert_normalizer *normalizer, bert_error *error) {
+    bert_unicode_walk walk = {0};
+    for (uint32_t first = 0; first < PAGES * PAGE;) {
+        bert_unicode_properties known;
+        bert_unicode_look(&walk, first, &known);
+        BERT_TRY(make_page(normalizer, first, &walk, error));
+        uint32_t next = first + PAGE;
+        while (next < known.run && is_uniform(first, known.run) && is_uniform(next, known.run) &&
+               bert_unicode_is_chinese(first) == bert_unicode_is_chinese(next)) {
+            normalizer->page_of[next / PAGE] = normalizer->page_of[first / PAGE];
+            next += PAGE;
+        }
+        first = next;
+    }
+    return BERT_OK;
+}
+
+/* A shortcut for what single bytes become, where they become one character. */
+static void fill_ascii(bert_normalizer *normalizer) {
+    memset(normalizer->ascii, BERT_ASCII_OTHER, sizeof normalizer->ascii);
+    for (uint32_t c = 0; c < 0x80; c++) {
+        uint32_t entry = bert_normalizer_entry(normalizer, c), value = (c + entry) & 0x1FFFFF;
+        if (entry >> 23 != KIND_SHIFT || value >= 0x80) continue;
+        bert_char_class class = BERT_CHAR_CLASS(entry & 0x600000);
+        if (class == BERT_CHAR_SPACE) normalizer->ascii[c] = BERT_ASCII_SPACE;
+        if (class == BERT_CHAR_WORD) normalizer->ascii[c] = (uint8_t)value;
+        if (class == BERT_CHAR_ISOLATED && value == c) normalizer->ascii[c] = BERT_ASCII_ISOLATED;
+    }
 }
 
 bert_status bert_normalizer_create(const bert_normalizer_settings *settings, bool spaced,
@@ -200,13 +251,12 @@ bert_status bert_normalizer_create(const bert_normalizer_settings *settings, boo
     normalizer->allocator = allocator;
     normalizer->settings = *settings;
     normalizer->spaced = spaced;
-    for (uint32_t page = 0; page < PAGES; page++) {
-        bert_status status = make_page(normalizer, page * PAGE, error);
-        if (status != BERT_OK) {
-            bert_normalizer_free(normalizer);
-            return status;
-        }
+    bert_status status = make_pages(normalizer, error);
+    if (status != BERT_OK) {
+        bert_normalizer_free(normalizer);
+        return status;
     }
+    fill_ascii(normalizer);
     *out = normalizer;
     return BERT_OK;
 }
@@ -368,25 +418,20 @@ static bert_status normalize_in_order(const bert_normalizer *normalizer, const c
     return BERT_OK;
 }
 
+int bert_normalize_other(const bert_normalizer *normalizer, uint32_t entry, uint32_t code_point,
+                         bert_char out[BERT_MOST_CHARS]) {
+    return entry >> 23 == KIND_ORDER ? -1 : (int)put_special(normalizer, entry, code_point, out);
+}
+
 bert_status bert_normalize(const bert_normalizer *normalizer, const char *text, size_t length, int32_t first,
                            bert_normalized *out, bert_error *error) {
     BERT_TRY(reserve(out, length, error));
     const unsigned char *at = (const unsigned char *)text, *end = at + length;
-    const uint32_t *entries = normalizer->entries;
-    bert_char *chars = out->text;
-    int32_t *sources = out->source, source = first;
     size_t made = 0;
-    for (; at < end; source++) {
-        uint32_t code_point = bert_utf8_next(&at);
-        uint32_t entry = entries[(size_t)normalizer->page_of[code_point / PAGE] * PAGE + code_point % PAGE];
-        if (entry >> 23 == KIND_SHIFT) {
-            chars[made] = ((code_point + entry) & 0x1FFFFF) | (entry & 0x600000);
-            sources[made++] = source;
-            continue;
-        }
-        if (entry >> 23 == KIND_ORDER) return normalize_in_order(normalizer, text, length, first, out, error);
-        size_t more = put_special(normalizer, entry, code_point, chars + made);
-        for (size_t i = 0; i < more; i++) sources[made++] = source;
+    for (int32_t source = first; at < end; source++) {
+        int more = bert_normalize_one(normalizer, bert_utf8_next(&at), out->text + made);
+        if (more < 0) return normalize_in_order(normalizer, text, length, first, out, error);
+        for (int i = 0; i < more; i++) out->source[made++] = source;
     }
     out->length = made;
     return BERT_OK;

@@ -46,6 +46,49 @@ void bert_normalized_free(bert_normalized *normalized);
  */
 typedef struct bert_normalizer bert_normalizer;
 
+/** What becomes of a byte of ASCII: the character of a word that it is, or one of these. */
+enum {
+    BERT_ASCII_SPACE = 0x80,
+    BERT_ASCII_ISOLATED = 0x81, /**< A word of its own, unchanged. */
+    BERT_ASCII_OTHER = 0xFF     /**< Something else; also what every byte beyond ASCII has. */
+};
+
+/** Here for the inline function below; only `ascii` is for others. */
+enum { BERT_NORMALIZER_PAGE = 256, BERT_NORMALIZER_PAGES = 0x110000 / BERT_NORMALIZER_PAGE, BERT_NORMALIZER_SHIFT = 0 };
+struct bert_normalizer {
+    const bert_allocator *allocator;
+    uint8_t ascii[256]; /* By byte. */
+    bert_normalizer_settings settings;
+    bool spaced;
+    uint16_t page_of[BERT_NORMALIZER_PAGES];
+    uint32_t *entries; /* See entry_kind in normalizer.c. */
+    size_t page_count, page_capacity;
+    uint32_t *several;
+    size_t several_count, several_capacity;
+};
+
+static inline uint32_t bert_normalizer_entry(const bert_normalizer *normalizer, uint32_t code_point) {
+    size_t page = normalizer->page_of[code_point / BERT_NORMALIZER_PAGE];
+    return normalizer->entries[page * BERT_NORMALIZER_PAGE + code_point % BERT_NORMALIZER_PAGE];
+}
+
+/** The most characters that become of a code point. */
+enum { BERT_MOST_CHARS = 10 };
+/** bert_normalize_one where a code point does not become one character. */
+int bert_normalize_other(const bert_normalizer *normalizer, uint32_t entry, uint32_t code_point,
+                         bert_char out[BERT_MOST_CHARS]);
+/**
+ * Normalizes one code point by itself; how many characters it became, or -1 when its neighbours matter: then the whole
+ * text has to go through bert_normalize.
+ */
+static inline int bert_normalize_one(const bert_normalizer *normalizer, uint32_t code_point,
+                                     bert_char out[BERT_MOST_CHARS]) {
+    uint32_t entry = bert_normalizer_entry(normalizer, code_point);
+    if (entry >> 23 != BERT_NORMALIZER_SHIFT) return bert_normalize_other(normalizer, entry, code_point, out);
+    out[0] = ((code_point + entry) & 0x1FFFFF) | (entry & 0x600000);
+    return 1;
+}
+
 /**
  * `spaced`: Chinese characters get the spaces that BertNormalizer puts around them, which only the search for added
  * tokens in normalized text can see; otherwise they are isolated, which gives the same words.

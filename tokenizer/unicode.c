@@ -55,12 +55,10 @@ static bool is_fixed(uint32_t code_point) {
     return range && range->value & BERT_UNICODE_FIXED;
 }
 
-unsigned bert_unicode_flags(uint32_t code_point) {
-    const bert_unicode_range *exception =
-        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, code_point);
-    if (exception) return exception->value & ~(unsigned)BERT_UNICODE_FIXED;
+/* utf8proc's answer. */
+static unsigned flags_of(uint32_t code_point, const utf8proc_property_t *property) {
     unsigned flags = 0;
-    switch (utf8proc_category((utf8proc_int32_t)code_point)) {
+    switch ((utf8proc_category_t)property->category) {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
@@ -101,6 +99,13 @@ unsigned bert_unicode_flags(uint32_t code_point) {
     return flags;
 }
 
+unsigned bert_unicode_flags(uint32_t code_point) {
+    const bert_unicode_range *exception =
+        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, code_point);
+    if (exception) return exception->value & ~(unsigned)BERT_UNICODE_FIXED;
+    return flags_of(code_point, utf8proc_get_property((utf8proc_int32_t)code_point));
+}
+
 unsigned bert_unicode_combining_class(uint32_t code_point) {
     const bert_unicode_range *exception =
         find_range(bert_unicode_class_exceptions, bert_unicode_class_exception_count, code_point);
@@ -109,15 +114,11 @@ unsigned bert_unicode_combining_class(uint32_t code_point) {
     return (unsigned)utf8proc_get_property((utf8proc_int32_t)code_point)->combining_class;
 }
 
-size_t bert_unicode_decompose(uint32_t code_point, uint32_t out[BERT_UNICODE_DECOMPOSED]) {
-    const bert_unicode_mapping *exception =
-        find_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, code_point);
-    if (exception) return copy_mapping(exception, BERT_UNICODE_DECOMPOSED, out);
+/* utf8proc's answer. */
+static size_t decomposition_of(uint32_t code_point, uint32_t out[BERT_UNICODE_DECOMPOSED]) {
     utf8proc_int32_t pieces[BERT_UNICODE_DECOMPOSED];
-    utf8proc_ssize_t count = is_fixed(code_point)
-                                 ? 0
-                                 : utf8proc_decompose_char((utf8proc_int32_t)code_point, pieces,
-                                                           BERT_UNICODE_DECOMPOSED, UTF8PROC_DECOMPOSE, NULL);
+    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code_point, pieces, BERT_UNICODE_DECOMPOSED,
+                                                     UTF8PROC_DECOMPOSE, NULL);
     /* utf8proc refuses surrogates and more; nothing that decodes from UTF-8 takes more than four. */
     if (count < 1 || count > BERT_UNICODE_DECOMPOSED) {
         out[0] = code_point;
@@ -125,6 +126,15 @@ size_t bert_unicode_decompose(uint32_t code_point, uint32_t out[BERT_UNICODE_DEC
     }
     for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)pieces[i];
     return (size_t)count;
+}
+
+size_t bert_unicode_decompose(uint32_t code_point, uint32_t out[BERT_UNICODE_DECOMPOSED]) {
+    const bert_unicode_mapping *exception =
+        find_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, code_point);
+    if (exception) return copy_mapping(exception, BERT_UNICODE_DECOMPOSED, out);
+    if (!is_fixed(code_point)) return decomposition_of(code_point, out);
+    out[0] = code_point;
+    return 1;
 }
 
 size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOWERED]) {
@@ -136,50 +146,60 @@ size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOW
 }
 
 bool bert_unicode_is_chinese(uint32_t c) {
+    if (c < 0x3400) return false;
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
            (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
            (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-/* The first code point from `from` on that a list of mappings names; beyond all when there is none. */
-static uint32_t next_mapping(const bert_unicode_mapping *mappings, size_t count, uint32_t from) {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (mappings[middle].from < from) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < count ? mappings[low].from : UINT32_MAX;
+/* The range at or behind *at that does not end before the code point, NULL at the end; *at moves there. */
+static const bert_unicode_range *walk_ranges(const bert_unicode_range *ranges, size_t count, size_t *at,
+                                             uint32_t code_point) {
+    while (*at < count && ranges[*at].last < code_point) ++*at;
+    return *at < count ? &ranges[*at] : NULL;
 }
 
-static uint32_t next_class(uint32_t from) {
-    size_t low = 0, high = bert_unicode_class_exception_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (bert_unicode_class_exceptions[middle].last < from) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < bert_unicode_class_exception_count ? bert_unicode_class_exceptions[low].first : UINT32_MAX;
+static const bert_unicode_mapping *walk_mappings(const bert_unicode_mapping *mappings, size_t count, size_t *at,
+                                                 uint32_t code_point) {
+    while (*at < count && mappings[*at].from < code_point) ++*at;
+    return *at < count ? &mappings[*at] : NULL;
 }
 
-uint32_t bert_unicode_run(uint32_t first) {
-    if (first >= 0xAC00 && first <= 0xD7A3) return 0xD7A3;
-    const bert_unicode_range *range =
-        find_range(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, first);
-    if (!range || !(range->value & BERT_UNICODE_FIXED)) return first;
-    uint32_t next[] = {
-        range->last + 1, next_class(first),
-        next_mapping(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count, first),
-        next_mapping(bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, first)};
-    uint32_t end = next[0];
-    for (int i = 1; i < 4; i++) {
-        if (next[i] < end) end = next[i];
+void bert_unicode_look(bert_unicode_walk *walk, uint32_t code_point, bert_unicode_properties *out) {
+    const bert_unicode_range *flags =
+        walk_ranges(bert_unicode_flag_exceptions, bert_unicode_flag_exception_count, &walk->flag, code_point);
+    const bert_unicode_range *class =
+        walk_ranges(bert_unicode_class_exceptions, bert_unicode_class_exception_count, &walk->class, code_point);
+    const bert_unicode_mapping *decomposition =
+        walk_mappings(bert_unicode_decomposition_exceptions, bert_unicode_decomposition_exception_count,
+                      &walk->decomposition, code_point);
+    const bert_unicode_mapping *lowercase = walk_mappings(
+        bert_unicode_lowercase_exceptions, bert_unicode_lowercase_exception_count, &walk->lowercase, code_point);
+    bool flags_here = flags && flags->first <= code_point, class_here = class && class->first <= code_point;
+    bool decomposition_here = decomposition && decomposition->from == code_point;
+    bool lowercase_here = lowercase && lowercase->from == code_point;
+    bool fixed = flags_here && flags->value & BERT_UNICODE_FIXED;
+    *out = (bert_unicode_properties){
+        .decomposed = 1, .decomposition = {code_point}, .lowered = 1, .lowercase = {code_point}, .run = code_point};
+    if (!fixed) {
+        const utf8proc_property_t *property = utf8proc_get_property((utf8proc_int32_t)code_point);
+        if (!flags_here) out->flags = flags_of(code_point, property);
+        out->combining_class = (unsigned)property->combining_class;
+        bool maps = property->decomp_seqindex != UINT16_MAX;
+        if (maps && !decomposition_here) out->decomposed = decomposition_of(code_point, out->decomposition);
+        if (!lowercase_here) out->lowercase[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
     }
-    return end > first ? end - 1 : first;
+    if (flags_here) out->flags = flags->value & ~(unsigned)BERT_UNICODE_FIXED;
+    if (class_here) out->combining_class = class->value;
+    if (decomposition_here) out->decomposed = copy_mapping(decomposition, BERT_UNICODE_DECOMPOSED, out->decomposition);
+    if (lowercase_here) out->lowered = copy_mapping(lowercase, BERT_UNICODE_LOWERED, out->lowercase);
+    if (code_point >= 0xAC00 && code_point <= 0xD7A3) {
+        out->run = 0xD7A3;
+    } else if (fixed && !class_here && !decomposition_here && !lowercase_here) {
+        uint32_t end = flags->last;
+        if (class && class->first <= end) end = class->first - 1;
+        if (decomposition && decomposition->from <= end) end = decomposition->from - 1;
+        if (lowercase && lowercase->from <= end) end = lowercase->from - 1;
+        out->run = end;
+    }
 }

@@ -34,11 +34,25 @@ size_t bert_unicode_lowercase(uint32_t code_point, uint32_t out[BERT_UNICODE_LOW
 /** The blocks that BERT's normalizer puts spaces around. */
 bool bert_unicode_is_chinese(uint32_t code_point);
 
-/**
- * The last of a run of code points from `first` on that are all the same here: equal flags, no mapping, no combining
- * class; or all Hangul syllables. A run may be shorter than it could be. It takes no notice of blocks.
- */
-uint32_t bert_unicode_run(uint32_t first);
+/** All of the above of one code point. */
+typedef struct bert_unicode_properties {
+    unsigned flags, combining_class;
+    size_t decomposed, lowered; /* Code points of the two that follow. */
+    uint32_t decomposition[BERT_UNICODE_DECOMPOSED], lowercase[BERT_UNICODE_LOWERED];
+    /**
+     * The last of a run of code points from this one on that are all the same: equal flags, no mapping, no combining
+     * class; or all Hangul syllables. A run may be shorter than it could be. It takes no notice of blocks.
+     */
+    uint32_t run;
+} bert_unicode_properties;
+
+/** Where a walk through the code points has come to in each table. Zeroed to begin with. */
+typedef struct bert_unicode_walk {
+    size_t flag, class, decomposition, lowercase;
+} bert_unicode_walk;
+
+/** Looks a code point up, quicker than one by one: those of a walk must not go down. */
+void bert_unicode_look(bert_unicode_walk *walk, uint32_t code_point, bert_unicode_properties *out);
 
 /* Ranges and mappings of unicode_exceptions.c, sorted. */
 typedef struct bert_unicode_range {

@@ -240,6 +240,87 @@ static void bad_files_are_refused_with_one_sentence(void **state) {
     }
 }
 
+/* What loading gives, as text: the status, or every token. */
+static char *summary(const char *json) {
+    test_files files = {.tokenizer_json = json};
+    bert_tokenizer *tokenizer = NULL;
+    bert_error error = {0};
+    bert_status status = load_files_with(&files, NULL, &tokenizer, &error);
+    char *out = calloc(1, 4096), *at = out + sprintf(out, "%s:", bert_status_name(status));
+    for (int32_t id = 0; id < (tokenizer ? bert_tokenizer_vocabulary_size(tokenizer) : 0) && id < 50; id++) {
+        size_t length;
+        const char *token = bert_tokenizer_token(tokenizer, id, &length);
+        at += sprintf(at, " %d", (int)id);
+        for (size_t i = 0; token && i < length; i++) at += sprintf(at, ".%02x", (unsigned char)token[i]);
+    }
+    bert_tokenizer_free(tokenizer);
+    return out;
+}
+
+/* The vocabulary of a tokenizer.json is lifted out of it where it is written plainly. A root with an escape in a key is
+   not: so both ways can be held against each other. */
+static void spellings_of_the_vocabulary_make_no_difference(void **state) {
+    static const char *const models[] = {
+        /* Plain ones. */
+        "{\"vocab\": {\"[UNK]\": 0, \"a\": 1}}",
+        "{\"type\": \"WordPiece\", \"vocab\":{\"[UNK]\":0,\"\\\"\":1,\"\\\\\":2,\"\\/\":3,\"/\":4,"
+        "\"\\u00e9\":5,\"\\u4ECA\":6}}",
+        " { \"vocab\" :\n{\t\"[UNK]\" : 7 ,\r\n \"b\":0 } , \"unk_token\" : \"[UNK]\" } ",
+        "{\"vocab\": {\"[UNK]\": 3, \"a\": 1, \"b\": 2, \"a\": 0}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\": 1, \"\": 2}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"}\": 1, \"{\\\"\": 2}, \"x\": {\"vocab\": {\"c\": 3}}}",
+        "{\"x\": [{\"vocab\": {\"c\": 3}}, \"}]\\\"\"], \"vocab\": {\"[UNK]\": 0}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\\b\\f\\n\\r\\t\": 1, \"\x7f\": 2, \"\xef\xbf\xbf\": 3}}",
+        /* Odd ones. */
+        "{\"vocab\": {\"[UNK]\": 0, \"a\\u0000b\": 1, \"\\ud83d\\ude00\": 2}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"a\": 1.0, \"b\": 2e0, \"c\": 0.3e1}}",
+        "{\"vocab\": {\"[UNK]\": 0}, \"vocab\": {\"[UNK]\": 0, \"a\": 1}}",
+        "{\"voc\\u0061b\": {\"[UNK]\": 0, \"a\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0}, \"voc\\u0061b\": {\"[UNK]\": 0, \"a\": 1}}",
+        "{\"x\": 1000000000000000019884624838656, \"vocab\": {\"[UNK]\": 0}}",
+        /* Bad ones. */
+        "{\"vocab\": {\"[UNK]\": 0, \"a\": -1}}",
+        "{\"vocab\": {\"[UNK]\": 00, \"a\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"a\": 01}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"a\": 2147483647}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"a\": 12345678901234567890}}",
+        "{\"vocab\": {\"[UNK]\": 0,}}",
+        "{\"vocab\": {\"[UNK]\": 0 \"a\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"a\"}}",
+        "{\"vocab\": {\"[UNK]\": 0, a: 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"a\tb\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\\x\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\\u12g4\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\\ud83d\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\xff\": 1}}",
+        "{\"vocab\": {\"[UNK]\": 0, \"\xed\xa0\x80\": 1}}",
+        "{\"vocab\": {\"[UNK]\": \"0\"}}",
+        "{\"vocab\": {}}",
+        "{\"vocab\": [\"[UNK]\"]}",
+        "{\"vocab\": {\"[UNK]\": 0}",
+        "{\"vocab\": {\"[UNK]\": 0}]}",
+        "{\"vocab\": {\"[UNK]\": 0}}}",
+        "{\"vocab\": {\"[UNK]\": 0}, }",
+        "{\"vocab\": {\"[UNK]\": 0}, \"x\": \"\xff\"}",
+        "{\"vocab\": {\"[UNK]\": 0}, \"x\": {]}}",
+        "{\"x\": \"\\\", \"vocab\": {\"[UNK]\": 0}}",
+        "{\"vocab\"",
+        "",
+    };
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char lifted[1000], left[1000];
+        snprintf(lifted, sizeof lifted, "{\"model\": %s, " PRE "}", models[i]);
+        snprintf(left, sizeof left, "{\"\\u0078\": 0, \"model\": %s, " PRE "}", models[i]);
+        char *one = summary(lifted), *other = summary(left);
+        if (strcmp(one, other) != 0) fail_msg("%s: %s, but %s", models[i], one, other);
+        free(one);
+        free(other);
+    }
+    /* Errors name the place in the whole file. */
+    test_files files = {.tokenizer_json = "{\"model\": {\"vocab\": {\n\"[UNK]\": 0,\n\"a\": 1}},\n\"x\" 1}"};
+    expect_refusal(&files, BERT_INVALID_MODEL, "tokenizer.json: not JSON: line 4, column 5");
+}
+
 static void deep_nesting_is_refused(void **state) {
     char json[1000];
     memset(json, '[', sizeof json / 2);
@@ -269,8 +350,9 @@ static void folders_without_a_tokenizer_are_named(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
-static bert_status load_and_encode(const bert_allocator *allocator, bert_error *error) {
-    test_files files = {.vocab = vocabulary,
+static bert_status load_and_encode(bool json, const bert_allocator *allocator, bert_error *error) {
+    test_files files = {.tokenizer_json = json ? "{" PRE ", " MODEL "}" : NULL,
+                        .vocab = vocabulary,
                         .config = "{\"added_tokens_decoder\": {\"9\": {\"content\": \"<X>\", \"normalized\": true}}}",
                         .special_map = "{}"};
     bert_tokenizer_options options = {.struct_size = sizeof options, .allocator = allocator};
@@ -292,19 +374,24 @@ static bert_status load_and_encode(const bert_allocator *allocator, bert_error *
     return status;
 }
 
-static void every_failing_allocation_is_a_status(void **state) {
+static void fail_every_allocation(bool json) {
     size_t refused = 0;
     for (;; refused++) {
         scarce_memory memory = {.fail_from = refused, .fail_to = refused + 1};
         const bert_allocator allocator = scarce_allocator(&memory);
         bert_error error = {0};
-        bert_status status = load_and_encode(&allocator, &error);
+        bert_status status = load_and_encode(json, &allocator, &error);
         assert_int_equal(memory.live, 0);
         if (status == BERT_OK) break;
         if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %zu: %s", refused, error.message);
         assert_true(error.message[0] != '\0');
     }
     assert_true(refused > 20);
+}
+
+static void every_failing_allocation_is_a_status(void **state) {
+    fail_every_allocation(false);
+    fail_every_allocation(true);
 }
 
 static void a_steady_encoding_allocates_nothing(void **state) {
@@ -383,6 +470,7 @@ int main(void) {
         cmocka_unit_test(tokens_may_hold_nul),
         cmocka_unit_test(huge_lengths_mean_no_limit),
         cmocka_unit_test(bad_files_are_refused_with_one_sentence),
+        cmocka_unit_test(spellings_of_the_vocabulary_make_no_difference),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(folders_without_a_tokenizer_are_named),
         cmocka_unit_test(every_failing_allocation_is_a_status),
