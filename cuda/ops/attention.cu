@@ -1,0 +1,391 @@
+/*
+ * Attention in one pass over the keys: scores of a tile of keys, softmax as far as it is known, and their part of the
+ * result, rescaled whenever a greater score turns up. Scores never leave the chip. Two kernels:
+ *
+ * tensor_kernel, for 16-bit types and heads of 64 or 32. A warp has 16 queries. Q stays in registers as the A of
+ * m16n8k16; K of a tile of 64 keys is B as it lies in memory (ldmatrix gives columns of K^T as rows of K); the scores
+ * come out in the layout that the A of the second product wants, so that P needs no shuffle and no shared memory; V is
+ * B by ldmatrix.trans. The next tile of K and V is copied in the background meanwhile. Shared rows are 16 bytes longer
+ * than a head, so that the eight rows of an ldmatrix lie in different banks. Blocks have 4 warps where there is work
+ * for all multiprocessors, and one where a short batch would leave most of them idle.
+ *
+ * plain_kernel, for everything else: float32, whose products must be true, and any head size. A warp has 8 queries, a
+ * lane one key of a tile of 32 for the scores, and two columns of the result. Heads over 64 are cut along the result
+ * (blockIdx.z), each block computing the scores again.
+ */
+#include "cuda/ops/attention.h"
+
+#include "cuda/tensor_core.h"
+
+/* Rows of sequence b, and where they begin in q, k, v and y. */
+struct sequence {
+    int64_t q, k, v, y;
+    int queries, keys;
+};
+
+static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_t b, int64_t h) {
+    sequence s;
+    s.queries = static_cast<int>(a.queries);
+    s.keys = static_cast<int>(a.keys);
+    s.q = h * a.q.head;
+    s.k = h * a.k.head;
+    s.v = h * a.v.head;
+    s.y = h * a.y_head;
+    if (a.offsets) {
+        const int64_t first = a.offsets[b];
+        s.queries = s.keys = a.offsets[b + 1] - static_cast<int>(first);
+        s.q += first * a.q.row;
+        s.k += first * a.k.row;
+        s.v += first * a.v.row;
+        s.y += first * a.y_row;
+    } else {
+        s.q += b * a.q.batch;
+        s.k += b * a.k.batch;
+        s.v += b * a.v.batch;
+        s.y += b * a.y_batch;
+    }
+    return s;
+}
+
+/* Bias and mask of one row of scores. Strides of a broadcast dimension are 0. */
+template <typename T> struct row_masks {
+    const T *bias;
+    const uint8_t *mask;
+    int64_t bias_step, mask_step;
+    float mask_value;
+
+    __device__ row_masks(const bert_cuda_attention_args &a, int64_t b, int64_t h, int64_t row) {
+        bias = static_cast<const T *>(a.bias);
+        if (bias) bias += b * a.bias_at[0] + h * a.bias_at[1] + row * a.bias_at[2];
+        mask = a.mask;
+        if (mask) mask += b * a.mask_at[0] + h * a.mask_at[1] + row * a.mask_at[2];
+        bias_step = a.bias_at[3];
+        mask_step = a.mask_at[3];
+        mask_value = a.mask_value;
+    }
+    __device__ float apply(float score, int64_t key) const {
+        if (bias) score += to_float(bias[key * bias_step]);
+        if (mask && !mask[key * mask_step]) score = mask_value;
+        return score;
+    }
+};
+
+/* exp(score - greatest); where all scores so far are -infinity, 0. */
+static __device__ inline float weight(float score, float greatest) {
+    return exp2f((score - (greatest == -INFINITY ? 0.0F : greatest)) * 1.44269504088896341F);
+}
+
+/* What a sum of weights makes of a row of the result. */
+static __device__ inline float row_factor(float sum, bool no_keys, bool zero_rows) {
+    if (no_keys || (zero_rows && !(sum > 0.0F))) return 0.0F;
+    return sum == 0.0F ? NAN : 1.0F / sum;
+}
+
+/* ---- Tensor cores --------------------------------------------------------------------------------------------------
+ */
+
+enum { KEYS = 64, WARP_QUERIES = 16 };
+
+/* Rows [first, first + rows) of a head into shared memory, in the background; rows from `end` on are zeros. */
+template <typename T, int DEPTH>
+static __device__ void load_tile(T *tile, const T *head, int64_t row_stride, int first, int rows, int end,
+                                 int threads) {
+    constexpr int pieces = DEPTH / 8, pitch = DEPTH + 8;
+    for (int i = static_cast<int>(threadIdx.x); i < rows * pieces; i += threads) {
+        const int row = i / pieces, column = i % pieces * 8;
+        const bool there = first + row < end;
+        const T *from = head + (there ? (first + row) * row_stride + column : 0);
+        copy_async_16(tile + row * pitch + column, from, there ? 16 : 0);
+    }
+}
+
+template <typename T, int DEPTH, int WARPS>
+static __global__ void __launch_bounds__(WARPS *BERT_WARP) tensor_kernel(bert_cuda_attention_args a) {
+    constexpr int pitch = DEPTH + 8, threads = WARPS * BERT_WARP, queries = WARPS * WARP_QUERIES;
+    constexpr int steps = DEPTH / 16, columns = DEPTH / 8; /* of 16 elements of a head, of 8 */
+    BERT_SHARED(T, tiles, (queries + 4 * KEYS) * pitch);
+    const int64_t b = blockIdx.z, h = blockIdx.y;
+    const sequence s = sequence_of(a, b, h);
+    const int first = static_cast<int>(blockIdx.x) * queries;
+    if (first >= s.queries) return;
+    T *const q_tile = tiles, *const k_tiles = tiles + queries * pitch, *const v_tiles = k_tiles + 2 * KEYS * pitch;
+    const T *const k = static_cast<const T *>(a.k.data) + s.k, *const v = static_cast<const T *>(a.v.data) + s.v;
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+    const int g = lane / 4, t = lane % 4;
+
+    load_tile<T, DEPTH>(q_tile, static_cast<const T *>(a.q.data) + s.q, a.q.row, first, queries, s.queries, threads);
+    load_tile<T, DEPTH>(k_tiles, k, a.k.row, 0, KEYS, s.keys, threads);
+    load_tile<T, DEPTH>(v_tiles, v, a.v.row, 0, KEYS, s.keys, threads);
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    uint32_t q[steps][4];
+    BERT_UNROLL
+    for (int i = 0; i < steps; i++)
+        ldmatrix_x4(q[i], q_tile + (warp * WARP_QUERIES + lane % 16) * pitch + i * 16 + lane / 16 * 8);
+
+    /* Rows g and g + 8 of the warp's 16. */
+    const int row[2] = {first + warp * WARP_QUERIES + g, first + warp * WARP_QUERIES + g + 8};
+    const row_masks<T> masks[2] = {{a, b, h, row[0] < s.queries ? row[0] : 0},
+                                   {a, b, h, row[1] < s.queries ? row[1] : 0}};
+    float result[columns][4] = {};
+    float greatest[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+
+    for (int key = 0, turn = 0; key < s.keys; key += KEYS, turn ^= 1) {
+        const T *k_tile = k_tiles + turn * KEYS * pitch, *v_tile = v_tiles + turn * KEYS * pitch;
+        if (key + KEYS < s.keys) {
+            load_tile<T, DEPTH>(k_tiles + (turn ^ 1) * KEYS * pitch, k, a.k.row, key + KEYS, KEYS, s.keys, threads);
+            load_tile<T, DEPTH>(v_tiles + (turn ^ 1) * KEYS * pitch, v, a.v.row, key + KEYS, KEYS, s.keys, threads);
+        }
+        copy_async_commit();
+
+        /* Scores: 8 tiles of 8 keys. Register j of a tile: row g + 8 (j >> 1), key 8 n + 2 t + (j & 1). */
+        float scores[KEYS / 8][4] = {};
+        BERT_UNROLL
+        for (int n = 0; n < KEYS / 8; n++) {
+            BERT_UNROLL
+            for (int i = 0; i < steps; i += 2) { /* one ldmatrix has B of two steps */
+                uint32_t pair[4];
+                ldmatrix_x4(pair, k_tile + (n * 8 + lane % 8) * pitch + i * 16 + lane / 8 * 8);
+                mma_m16n8k16<T>(scores[n], q[i], {pair[0], pair[1]});
+                mma_m16n8k16<T>(scores[n], q[i + 1], {pair[2], pair[3]});
+            }
+        }
+        float tile_greatest[2] = {-INFINITY, -INFINITY};
+        BERT_UNROLL
+        for (int n = 0; n < KEYS / 8; n++) {
+            BERT_UNROLL
+            for (int j = 0; j < 4; j++) {
+                const int at = key + n * 8 + 2 * t + (j & 1);
+                float score = -INFINITY;
+                if (at < s.keys) score = masks[j >> 1].apply(scores[n][j] * a.scale, at);
+                scores[n][j] = score;
+                tile_greatest[j >> 1] = fmaxf(tile_greatest[j >> 1], score);
+            }
+        }
+        float rescale[2];
+        BERT_UNROLL
+        for (int half = 0; half < 2; half++) { /* a row is in the four lanes of a group */
+            float most = tile_greatest[half];
+            most = fmaxf(most, __shfl_xor_sync(BERT_ALL_LANES, most, 1));
+            most = fmaxf(most, __shfl_xor_sync(BERT_ALL_LANES, most, 2));
+            most = fmaxf(most, greatest[half]);
+            rescale[half] = weight(greatest[half], most);
+            greatest[half] = most;
+            sum[half] *= rescale[half];
+        }
+        BERT_UNROLL
+        for (int n = 0; n < KEYS / 8; n++) {
+            BERT_UNROLL
+            for (int j = 0; j < 4; j++) {
+                scores[n][j] = weight(scores[n][j], greatest[j >> 1]);
+                sum[j >> 1] += scores[n][j];
+            }
+        }
+        BERT_UNROLL
+        for (int c = 0; c < columns; c++) {
+            BERT_UNROLL
+            for (int j = 0; j < 4; j++) result[c][j] *= rescale[j >> 1];
+        }
+        BERT_UNROLL
+        for (int i = 0; i < KEYS / 16; i++) { /* of 16 keys */
+            const uint32_t p[4] = {pack_pair<T>(scores[2 * i][0], scores[2 * i][1]),
+                                   pack_pair<T>(scores[2 * i][2], scores[2 * i][3]),
+                                   pack_pair<T>(scores[2 * i + 1][0], scores[2 * i + 1][1]),
+                                   pack_pair<T>(scores[2 * i + 1][2], scores[2 * i + 1][3])};
+            BERT_UNROLL
+            for (int c = 0; c < columns; c += 2) { /* one ldmatrix has B of two tiles of columns */
+                uint32_t pair[4];
+                ldmatrix_x4_trans(pair, v_tile + (i * 16 + lane % 16) * pitch + (c + lane / 16) * 8);
+                mma_m16n8k16<T>(result[c], p, {pair[0], pair[1]});
+                mma_m16n8k16<T>(result[c + 1], p, {pair[2], pair[3]});
+            }
+        }
+        copy_async_wait<0>();
+        __syncthreads(); /* the next tile is there for all, and this one is free */
+    }
+
+    BERT_UNROLL
+    for (int half = 0; half < 2; half++) {
+        float total = sum[half];
+        total += __shfl_xor_sync(BERT_ALL_LANES, total, 1);
+        total += __shfl_xor_sync(BERT_ALL_LANES, total, 2);
+        const float factor = row_factor(total, s.keys == 0, a.zero_rows);
+        const bool zero = factor == 0.0F; /* even where the sums are NaN */
+        if (row[half] >= s.queries) continue;
+        T *y = static_cast<T *>(a.y) + s.y + row[half] * a.y_row;
+        BERT_UNROLL
+        for (int c = 0; c < columns; c++) {
+            bert_vector<T, 2> pair;
+            pair.at[0] = from_float<T>(zero ? 0.0F : result[c][2 * half] * factor);
+            pair.at[1] = from_float<T>(zero ? 0.0F : result[c][2 * half + 1] * factor);
+            *reinterpret_cast<bert_vector<T, 2> *>(y + c * 8 + 2 * t) = pair;
+        }
+    }
+}
+
+/* ---- Plain ---------------------------------------------------------------------------------------------------------
+ */
+
+enum { PLAIN_KEYS = 32, PLAIN_WARPS = 4, ROWS = 8, CHUNK = 64 };
+
+/* `rows` rows of columns [column, column + CHUNK) into shared memory as floats; zeros outside the head and from `end`.
+ */
+template <typename T>
+static __device__ void load_chunk(float *tile, int pitch, const T *head, int64_t row_stride, int first, int rows,
+                                  int end, int column, int depth) {
+    for (int i = static_cast<int>(threadIdx.x); i < rows * CHUNK; i += PLAIN_WARPS * BERT_WARP) {
+        const int row = i / CHUNK, at = i % CHUNK;
+        const bool there = first + row < end && column + at < depth;
+        tile[row * pitch + at] = there ? to_float(head[(first + row) * row_stride + column + at]) : 0.0F;
+    }
+}
+
+template <typename T>
+static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP) plain_kernel(bert_cuda_attention_args a, int chunks) {
+    constexpr int queries = PLAIN_WARPS * ROWS;
+    BERT_SHARED(float, q_tile, queries *CHUNK);
+    BERT_SHARED(float, k_tile, PLAIN_KEYS *(CHUNK + 1)); /* one longer: lanes read a column in different banks */
+    BERT_SHARED(float, v_tile, PLAIN_KEYS *CHUNK);
+    const int64_t b = blockIdx.z / static_cast<unsigned>(chunks), h = blockIdx.y;
+    const int chunk = static_cast<int>(blockIdx.z % static_cast<unsigned>(chunks)), depth = static_cast<int>(a.depth);
+    const sequence s = sequence_of(a, b, h);
+    const int first = static_cast<int>(blockIdx.x) * queries;
+    if (first >= s.queries) return;
+    const T *const q = static_cast<const T *>(a.q.data) + s.q, *const k = static_cast<const T *>(a.k.data) + s.k;
+    const T *const v = static_cast<const T *>(a.v.data) + s.v;
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+    float result[ROWS][2] = {}, greatest[ROWS], sum[ROWS] = {};
+    BERT_UNROLL
+    for (int r = 0; r < ROWS; r++) greatest[r] = -INFINITY;
+
+    for (int key = 0; key < s.keys; key += PLAIN_KEYS) {
+        float scores[ROWS] = {};
+        for (int column = 0; column < depth; column += CHUNK) {
+            if (key == 0 || chunks > 1) load_chunk(q_tile, CHUNK, q, a.q.row, first, queries, s.queries, column, depth);
+            load_chunk(k_tile, CHUNK + 1, k, a.k.row, key, PLAIN_KEYS, s.keys, column, depth);
+            if (column == 0) load_chunk(v_tile, CHUNK, v, a.v.row, key, PLAIN_KEYS, s.keys, chunk * CHUNK, depth);
+            __syncthreads();
+            const int end = depth - column < CHUNK ? depth - column : CHUNK;
+            for (int d = 0; d < end; d++) {
+                const float element = k_tile[lane * (CHUNK + 1) + d];
+                BERT_UNROLL
+                for (int r = 0; r < ROWS; r++) scores[r] += q_tile[(warp * ROWS + r) * CHUNK + d] * element;
+            }
+            if (column + CHUNK < depth) __syncthreads();
+        }
+        BERT_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const int row = first + warp * ROWS + r;
+            if (row >= s.queries) continue; /* the same for all lanes */
+            float score = -INFINITY;
+            if (key + lane < s.keys) score = row_masks<T>(a, b, h, row).apply(scores[r] * a.scale, key + lane);
+            const float most = fmaxf(greatest[r], warp_max(score));
+            const float rescale = weight(greatest[r], most), p = weight(score, most);
+            greatest[r] = most;
+            sum[r] = sum[r] * rescale + warp_sum(p);
+            result[r][0] *= rescale;
+            result[r][1] *= rescale;
+            for (int i = 0; i < PLAIN_KEYS; i++) {
+                const float share = __shfl_sync(BERT_ALL_LANES, p, i);
+                result[r][0] += share * v_tile[i * CHUNK + lane];
+                result[r][1] += share * v_tile[i * CHUNK + lane + BERT_WARP];
+            }
+        }
+        __syncthreads();
+    }
+    for (int r = 0; r < ROWS; r++) {
+        const int row = first + warp * ROWS + r;
+        if (row >= s.queries) break;
+        const float factor = row_factor(sum[r], s.keys == 0, a.zero_rows);
+        T *y = static_cast<T *>(a.y) + s.y + row * a.y_row;
+        BERT_UNROLL
+        for (int half = 0; half < 2; half++) {
+            const int column = chunk * CHUNK + lane + half * BERT_WARP;
+            if (column < depth) y[column] = from_float<T>(factor == 0.0F ? 0.0F : result[r][half] * factor);
+        }
+    }
+}
+
+/* ---- Choosing ------------------------------------------------------------------------------------------------------
+ */
+
+/* Whether rows can be copied by 16 bytes, and results written by 4. */
+static bool rows_are_aligned(const bert_cuda_attention_args *a) {
+    const bert_cuda_heads *const heads[] = {&a->q, &a->k, &a->v};
+    for (const bert_cuda_heads *x : heads) {
+        if (reinterpret_cast<uintptr_t>(x->data) % 16 || x->head % 8 || x->row % 8) return false;
+        if (!a->offsets && x->batch % 8) return false;
+    }
+    return reinterpret_cast<uintptr_t>(a->y) % 4 == 0 && a->y_head % 2 == 0 && a->y_row % 2 == 0 &&
+           (a->offsets || a->y_batch % 2 == 0);
+}
+
+template <typename T, int DEPTH>
+static cudaError_t launch_tensor(const bert_cuda_attention_args *a, cudaStream_t stream) {
+    const unsigned heads = static_cast<unsigned>(a->heads), batch = static_cast<unsigned>(a->batch);
+    const unsigned wide = bert_blocks(a->queries, 4 * WARP_QUERIES, INT32_MAX);
+    if (static_cast<int64_t>(wide) * heads * batch >= 128)
+        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4>), dim3(wide, heads, batch), dim3(4 * BERT_WARP), 0, stream, *a);
+    return BERT_LAUNCH((tensor_kernel<T, DEPTH, 1>),
+                       dim3(bert_blocks(a->queries, WARP_QUERIES, INT32_MAX), heads, batch), dim3(BERT_WARP), 0, stream,
+                       *a);
+}
+
+template <typename T> static cudaError_t launch_plain(const bert_cuda_attention_args *a, cudaStream_t stream) {
+    const unsigned chunks = bert_blocks(a->depth, CHUNK);
+    const dim3 grid(bert_blocks(a->queries, PLAIN_WARPS * ROWS, INT32_MAX), static_cast<unsigned>(a->heads),
+                    static_cast<unsigned>(a->batch) * chunks);
+    return BERT_LAUNCH((plain_kernel<T>), grid, dim3(PLAIN_WARPS * BERT_WARP), 0, stream, *a, static_cast<int>(chunks));
+}
+
+template <typename T> static cudaError_t launch_narrow(const bert_cuda_attention_args *a, cudaStream_t stream) {
+    if (a->depth == 64 && rows_are_aligned(a)) return launch_tensor<T, 64>(a, stream);
+    if (a->depth == 32 && rows_are_aligned(a)) return launch_tensor<T, 32>(a, stream);
+    return launch_plain<T>(a, stream);
+}
+
+/* A grid has at most 65,535 blocks along y and z: longer batches go in parts. */
+static cudaError_t launch_part(const bert_cuda_attention_args *a, cudaStream_t stream) {
+    switch (a->dtype) {
+    case BERT_FLOAT:
+        return launch_plain<float>(a, stream);
+    case BERT_FLOAT16:
+        return launch_narrow<__half>(a, stream);
+    default:
+        return launch_narrow<__nv_bfloat16>(a, stream);
+    }
+}
+
+static const void *advanced(const bert_cuda_attention_args *a, const void *data, int64_t elements, size_t size) {
+    return data ? static_cast<const char *>(data) + elements * static_cast<int64_t>(size) : nullptr;
+}
+
+cudaError_t bert_cuda_attention(const bert_cuda_attention_args *args, cudaStream_t stream) {
+    if (args->dtype != BERT_FLOAT && args->dtype != BERT_FLOAT16 && args->dtype != BERT_BFLOAT16)
+        return cudaErrorInvalidValue;
+    if (args->batch < 0 || args->heads < 0 || args->heads > 65535 || args->depth < 0 || args->depth > 1 << 20 ||
+        args->queries < 0 || args->queries > INT32_MAX - 64 || args->keys < 0 || args->keys > INT32_MAX - 64)
+        return cudaErrorInvalidValue;
+    if (args->batch == 0 || args->heads == 0 || args->depth == 0 || args->queries == 0) return cudaSuccess;
+    const size_t size = args->dtype == BERT_FLOAT ? 4 : 2;
+    const int64_t most = 65535 / ((args->depth + CHUNK - 1) / CHUNK);
+    if (most < 1) return cudaErrorInvalidValue;
+    for (int64_t first = 0; first < args->batch; first += most) {
+        bert_cuda_attention_args part = *args;
+        part.batch = args->batch - first < most ? args->batch - first : most;
+        if (args->offsets) {
+            part.offsets += first;
+        } else {
+            part.q.data = advanced(args, args->q.data, first * args->q.batch, size);
+            part.k.data = advanced(args, args->k.data, first * args->k.batch, size);
+            part.v.data = advanced(args, args->v.data, first * args->v.batch, size);
+            part.y = const_cast<void *>(advanced(args, args->y, first * args->y_batch, size));
+        }
+        part.bias = advanced(args, args->bias, first * args->bias_at[0], size);
+        if (args->mask) part.mask += first * args->mask_at[0];
+        const cudaError_t error = launch_part(&part, stream);
+        if (error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+}
