@@ -184,7 +184,11 @@ case_tensor *case_output(bert_dtype dtype, int32_t rank, const int64_t *dims) {
  */
 
 float case_tolerance(bert_dtype dtype) {
-    return dtype == BERT_FLOAT ? 4e-6F : dtype == BERT_FLOAT16 ? 1e-3F : dtype == BERT_BFLOAT16 ? 8e-3F : 0.0F;
+    return dtype == BERT_FLOAT      ? 4e-6F
+           : dtype == BERT_FLOAT16  ? 1e-3F
+           : dtype == BERT_BFLOAT16 ? 8e-3F
+           : dtype == BERT_DOUBLE   ? 1e-12F
+                                    : 0.0F;
 }
 
 static void run_reference(void) {

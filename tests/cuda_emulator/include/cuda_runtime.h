@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <cuda_runtime_api.h>
+#include <math.h>
 #include <new>
 #include <tuple>
 #include <type_traits>

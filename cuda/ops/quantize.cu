@@ -1,0 +1,219 @@
+/*
+ * Each step is bound by memory; the range of a tensor is found by whoever writes it, so that quantizing reads it once.
+ * The scale of a group is found by one block from a few bytes a row, without atomics: the same bits on every run.
+ * Quotients and products are spelled as intrinsics that round each step, as ONNX's operators do: the compiler may not
+ * fuse them.
+ */
+#include "cuda/ops/quantize.h"
+
+#include "cuda/ops/activation.h"
+
+enum { THREADS = 128, WARPS = THREADS / BERT_WARP };
+
+static __device__ inline int warp_sum_int(int x) {
+    for (int step = BERT_WARP / 2; step > 0; step /= 2) x += __shfl_xor_sync(BERT_ALL_LANES, x, step);
+    return x;
+}
+
+/* ---- Ranges --------------------------------------------------------------------------------------------------------
+ */
+
+template <typename T>
+static __global__ void __launch_bounds__(THREADS)
+    ranges_kernel(const T *x, int64_t rows, int64_t width, bert_cuda_range *ranges) {
+    BERT_SHARED(float, scratch, BERT_WARP + 1);
+    for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+        float least = 0, most = 0;
+        for (int64_t i = threadIdx.x; i < width; i += THREADS) {
+            const float value = to_float(x[row * width + i]);
+            least = fminf(least, value);
+            most = fmaxf(most, value);
+        }
+        least = -block_max(-least, scratch);
+        most = block_max(most, scratch);
+        if (threadIdx.x == 0) {
+            ranges[row].least = least;
+            ranges[row].most = most;
+        }
+    }
+}
+
+cudaError_t bert_cuda_row_ranges(const bert_cuda_row_ranges_args *args, cudaStream_t stream) {
+    if (args->rows < 0 || args->width < 0) return cudaErrorInvalidValue;
+    if (args->rows == 0) return cudaSuccess;
+    const dim3 grid(bert_blocks(args->rows, 1)), block(THREADS);
+    switch (args->dtype) {
+    case BERT_FLOAT:
+        return BERT_LAUNCH((ranges_kernel<float>), grid, block, 0, stream, static_cast<const float *>(args->x),
+                           args->rows, args->width, args->ranges);
+    case BERT_FLOAT16:
+        return BERT_LAUNCH((ranges_kernel<__half>), grid, block, 0, stream, static_cast<const __half *>(args->x),
+                           args->rows, args->width, args->ranges);
+    case BERT_BFLOAT16:
+        return BERT_LAUNCH((ranges_kernel<__nv_bfloat16>), grid, block, 0, stream,
+                           static_cast<const __nv_bfloat16 *>(args->x), args->rows, args->width, args->ranges);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}
+
+/* ---- Scales --------------------------------------------------------------------------------------------------------
+ */
+
+/* round(value) + zero_point in [0, 255]; NaN gives 0. */
+static __device__ inline int quantized(float value, int zero_point) {
+    const float rounded = rintf(value) + static_cast<float>(zero_point);
+    return !(rounded > 0.0F) ? 0 : rounded > 255.0F ? 255 : static_cast<int>(rounded);
+}
+
+static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a) {
+    BERT_SHARED(float, scratch, BERT_WARP + 1);
+    for (int64_t group = blockIdx.x; group < a.groups; group += gridDim.x) {
+        int64_t first = group * a.group_rows, end = first + a.group_rows;
+        if (a.offsets) {
+            first = a.offsets[group];
+            end = a.offsets[group + 1];
+        }
+        if (end > a.rows) end = a.rows;
+        float least = 0, most = 0;
+        for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
+            least = fminf(least, a.ranges[row].least);
+            most = fmaxf(most, a.ranges[row].most);
+        }
+        least = -block_max(-least, scratch);
+        most = block_max(most, scratch);
+        const float range = __fsub_rn(most, least);
+        const float scale = range == 0.0F ? 1.0F : __fdiv_rn(range, 255.0F);
+        const int zero_point = quantized(__fdiv_rn(-least, scale), 0);
+        for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
+            a.scales[row] = scale;
+            a.zero_points[row] = zero_point;
+        }
+        if (group == 0 && threadIdx.x == 0 && a.first_zero_point)
+            *a.first_zero_point = static_cast<uint8_t>(zero_point);
+    }
+}
+
+cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cudaStream_t stream) {
+    bert_cuda_quantization_args a = *args;
+    if (a.rows < 0 || (a.offsets ? a.groups < 0 : a.group_rows < 1)) return cudaErrorInvalidValue;
+    if (!a.offsets) a.groups = (a.rows + a.group_rows - 1) / a.group_rows;
+    if (a.rows == 0 || a.groups == 0) return cudaSuccess;
+    const int64_t rows = a.offsets ? a.rows / a.groups : a.group_rows;
+    const unsigned threads = rows <= 32 ? 32 : rows <= 256 ? 256 : 1024;
+    return BERT_LAUNCH(quantization_kernel, dim3(bert_blocks(a.groups, 1)), dim3(threads), 0, stream, a);
+}
+
+/* ---- Quantize ------------------------------------------------------------------------------------------------------
+ */
+
+/* A warp a row. N elements of x at a time become N bytes of y. */
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS) quantize_kernel(bert_cuda_quantize_args a) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, shift = a.shifted ? 128 : 0;
+    for (int64_t row = blockIdx.x * WARPS + threadIdx.x / BERT_WARP; row < a.rows; row += gridDim.x * WARPS) {
+        const T *x = static_cast<const T *>(a.x) + row * a.width;
+        uint8_t *y = static_cast<uint8_t *>(a.y) + row * a.pitch;
+        const float scale = a.scales[row * a.scale_stride];
+        const int zero_point = a.zero_points[row * a.scale_stride];
+        int sum = 0;
+        for (int64_t i = lane * N; i < a.pitch; i += BERT_WARP * N) {
+            bert_vector<uint8_t, N> bytes = {};
+            if (i < a.width) {
+                const bert_vector<T, N> values = *reinterpret_cast<const bert_vector<T, N> *>(x + i);
+                BERT_UNROLL
+                for (int j = 0; j < N; j++) {
+                    const int q = quantized(__fdiv_rn(to_float(values.at[j]), scale), zero_point) - shift;
+                    bytes.at[j] = static_cast<uint8_t>(q);
+                    sum += q;
+                }
+            }
+            *reinterpret_cast<bert_vector<uint8_t, N> *>(y + i) = bytes;
+        }
+        sum = warp_sum_int(sum);
+        if (a.sums && lane == 0) a.sums[row] = sum;
+    }
+}
+
+template <typename T> static cudaError_t launch_quantize(const bert_cuda_quantize_args *a, cudaStream_t stream) {
+    const bool fours = bert_vectors_fit<4>(a->width, static_cast<const T *>(a->x)) &&
+                       bert_vectors_fit<4>(a->pitch, static_cast<const uint8_t *>(a->y));
+    const dim3 grid(bert_blocks(a->rows, WARPS)), block(THREADS);
+    if (fours) return BERT_LAUNCH((quantize_kernel<T, 4>), grid, block, 0, stream, *a);
+    return BERT_LAUNCH((quantize_kernel<T, 1>), grid, block, 0, stream, *a);
+}
+
+cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t stream) {
+    if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
+    if (args->rows == 0 || args->pitch == 0) return cudaSuccess;
+    switch (args->dtype) {
+    case BERT_FLOAT:
+        return launch_quantize<float>(args, stream);
+    case BERT_FLOAT16:
+        return launch_quantize<__half>(args, stream);
+    case BERT_BFLOAT16:
+        return launch_quantize<__nv_bfloat16>(args, stream);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}
+
+/* ---- Dequantize ----------------------------------------------------------------------------------------------------
+ */
+
+/* The product as if zero points had been taken off before: all of it modulo 2^32, as the sums are. */
+static __device__ inline int corrected(const bert_cuda_dequantize_args &a, int64_t row, int64_t column) {
+    uint32_t sum = static_cast<uint32_t>(a.products[row * a.pitch + column]);
+    const uint32_t zero = static_cast<uint32_t>(a.zero_points[row * a.row_stride] - 128);
+    sum -= zero * static_cast<uint32_t>(a.weight_sums[column]);
+    if (a.weight_zero_points) {
+        const uint32_t weight_zero = static_cast<uint32_t>(a.weight_zero_points[column * a.weight_zero_point_stride]);
+        sum -= weight_zero * (static_cast<uint32_t>(a.sums[row]) - static_cast<uint32_t>(a.depth) * zero);
+    }
+    if (a.integer_bias) sum += static_cast<uint32_t>(a.integer_bias[column]);
+    return static_cast<int>(sum);
+}
+
+/* A block a row. */
+template <typename T> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(bert_cuda_dequantize_args a) {
+    BERT_SHARED(float, scratch, BERT_WARP + 1);
+    const T *bias = static_cast<const T *>(a.bias), *residual = static_cast<const T *>(a.residual);
+    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
+        const float scale = a.scales ? a.scales[row * a.row_stride] : 1.0F; /* a factor of 1 changes no bit */
+        float least = 0, most = 0;
+        for (int64_t i = threadIdx.x; i < a.width; i += THREADS) {
+            const float factor = __fmul_rn(scale, a.weight_scales[i * a.weight_scale_stride]);
+            float value = __fmul_rn(static_cast<float>(corrected(a, row, i)), factor);
+            if (bias) value = __fadd_rn(value, to_float(bias[i]));
+            value = activate(value, a.activation);
+            if (residual) value += to_float(residual[row * a.width + i]);
+            const T rounded = from_float<T>(value);
+            static_cast<T *>(a.y)[row * a.width + i] = rounded;
+            least = fminf(least, to_float(rounded));
+            most = fmaxf(most, to_float(rounded));
+        }
+        if (!a.ranges) continue;
+        least = -block_max(-least, scratch);
+        most = block_max(most, scratch);
+        if (threadIdx.x == 0) {
+            a.ranges[row].least = least;
+            a.ranges[row].most = most;
+        }
+    }
+}
+
+cudaError_t bert_cuda_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
+    if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
+    if (args->rows == 0 || args->width == 0) return cudaSuccess;
+    const dim3 grid(bert_blocks(args->rows, 1)), block(THREADS);
+    switch (args->dtype) {
+    case BERT_FLOAT:
+        return BERT_LAUNCH((dequantize_kernel<float>), grid, block, 0, stream, *args);
+    case BERT_FLOAT16:
+        return BERT_LAUNCH((dequantize_kernel<__half>), grid, block, 0, stream, *args);
+    case BERT_BFLOAT16:
+        return BERT_LAUNCH((dequantize_kernel<__nv_bfloat16>), grid, block, 0, stream, *args);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}

@@ -1,0 +1,86 @@
+/*
+ * Dynamic quantization, and what follows a product of bytes: canonical QuantizedLinear (core/graph/canonical.h) is
+ *
+ *   ranges of rows (an epilogue's, or bert_cuda_row_ranges) -> quantization -> quantize -> GEMM -> dequantize
+ *
+ * x of a row is scale (q - zero_point) with q in [0, 255]; tensor cores take signed bytes, so q - 128 is what is
+ * stored. All integers are those that ONNX's operators define, to the last bit.
+ */
+#ifndef BERT_CUDA_OPS_QUANTIZE_H
+#define BERT_CUDA_OPS_QUANTIZE_H
+
+#include "cuda/ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bert_cuda_row_ranges_args {
+    bert_dtype dtype;
+    int64_t rows, width;
+    const void *x;           /**< [rows, width] */
+    bert_cuda_range *ranges; /**< [rows] */
+} bert_cuda_row_ranges_args;
+
+cudaError_t bert_cuda_row_ranges(const bert_cuda_row_ranges_args *args, cudaStream_t stream);
+
+typedef struct bert_cuda_quantization_args {
+    const bert_cuda_range *ranges; /**< [rows] */
+    int64_t rows;
+    int64_t group_rows; /**< Rows that share a scale: all (quant_scope tensor), a sequence's, or 1 (token). */
+    const int32_t
+        *offsets;   /**< Ragged groups instead: [groups + 1], group g has rows offsets[g] to offsets[g + 1] - 1. */
+    int64_t groups; /**< With `offsets`. */
+    float *scales;  /**< [rows]: (most - least) / 255, or 1 where that is 0 */
+    int32_t *zero_points;      /**< [rows]: round(-least / scale), in [0, 255] */
+    uint8_t *first_zero_point; /**< The first group's as a byte, for DynamicQuantizeLinear; or NULL */
+} bert_cuda_quantization_args;
+
+cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cudaStream_t stream);
+
+typedef struct bert_cuda_quantize_args {
+    bert_dtype dtype;
+    int64_t rows, width;
+    const void *x;              /**< [rows, width] */
+    const float *scales;        /**< [rows] */
+    const int32_t *zero_points; /**< [rows] */
+    int64_t scale_stride;       /**< 1, or 0: the first scale and zero point for every row. */
+    bool shifted;               /**< y is int8, q - 128; else uint8, q. */
+    void *y;                    /**< [rows, pitch] */
+    int64_t pitch;              /**< At least width; what lies between is 0. */
+    int32_t *sums;              /**< [rows]: the sum of a row of y; or NULL */
+} bert_cuda_quantize_args;
+
+/** q = clamp(round(x / scale) + zero_point, 0, 255), rounding half to even. */
+cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t stream);
+
+typedef struct bert_cuda_dequantize_args {
+    bert_dtype dtype; /**< Of bias, residual and y. */
+    bert_cuda_activation activation;
+    int64_t rows, width, depth; /**< depth: K, over which the product summed. */
+    const int32_t *products;    /**< [rows, pitch]: sums of (q - 128) (w - weight_shift) */
+    int64_t pitch;
+    const float *scales;         /**< [rows] of x; NULL: weight_scales hold it already */
+    const int32_t *zero_points;  /**< [rows] of x */
+    int64_t row_stride;          /**< 1, or 0: the first scale and zero point for every row. */
+    const int32_t *sums;         /**< [rows], of the rows of q - 128; not read where weight_zero_points is NULL. */
+    const float *weight_scales;  /**< [width], or one */
+    int64_t weight_scale_stride; /**< 1 or 0 */
+    const int32_t *weight_zero_points; /**< [width], or one, less weight_shift; NULL: all 0 */
+    int64_t weight_zero_point_stride;  /**< 1 or 0 */
+    const int32_t *weight_sums;        /**< [width]: sum over k of w - weight_shift */
+    const void *bias;                  /**< [width], or NULL */
+    const int32_t *integer_bias;       /**< [width], part of the integer sum; or NULL */
+    const void *residual;              /**< [rows, width], or NULL */
+    void *y;                           /**< [rows, width]; may be `residual` */
+    bert_cuda_range *ranges;           /**< [rows], of y; or NULL */
+} bert_cuda_dequantize_args;
+
+/** y = activation(float(sum of (q - zero_point) (w - weight_zero_point) + integer_bias) (scale weight_scale) + bias) +
+ * residual */
+cudaError_t bert_cuda_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,282 @@
+/* Dynamic quantization: integers to the last bit, and a whole QuantizedLinear around a plain product. */
+#include "cuda/ops/elementwise.h"
+#include "cuda/ops/quantize.h"
+#include "tests/cuda/kernel_case.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct quantized {
+    case_tensor *ranges, *scales, *zero_points, *values, *sums;
+    int64_t pitch;
+} quantized;
+
+/* From x [rows, width] to its bytes, one scale for `group_rows` rows. */
+static quantized quantize(const case_tensor *x, int64_t rows, int64_t width, int64_t group_rows, bool shifted,
+                          int64_t pitch) {
+    quantized q = {.ranges = case_extra(BERT_FLOAT, 2, DIMS(rows, 2)),
+                   .scales = case_extra(BERT_FLOAT, 1, DIMS(rows)),
+                   .zero_points = case_extra(BERT_INT32, 1, DIMS(rows)),
+                   .values = case_extra(shifted ? BERT_INT8 : BERT_UINT8, 2, DIMS(rows, pitch)),
+                   .sums = case_extra(BERT_INT32, 1, DIMS(rows)),
+                   .pitch = pitch};
+    const bert_cuda_row_ranges_args ranges = {x->host.dtype, rows, width, x->device, q.ranges->device};
+    case_good(bert_cuda_row_ranges(&ranges, NULL));
+    const bert_cuda_quantization_args scales = {.ranges = q.ranges->device,
+                                                .rows = rows,
+                                                .group_rows = group_rows,
+                                                .scales = q.scales->device,
+                                                .zero_points = q.zero_points->device};
+    case_good(bert_cuda_quantization(&scales, NULL));
+    const bert_cuda_quantize_args args = {.dtype = x->host.dtype,
+                                          .rows = rows,
+                                          .width = width,
+                                          .x = x->device,
+                                          .scales = q.scales->device,
+                                          .zero_points = q.zero_points->device,
+                                          .scale_stride = 1,
+                                          .shifted = shifted,
+                                          .y = q.values->device,
+                                          .pitch = pitch,
+                                          .sums = q.sums->device};
+    case_good(bert_cuda_quantize(&args, NULL));
+    case_fetch(q.scales);
+    case_fetch(q.zero_points);
+    case_fetch(q.values);
+    case_fetch(q.sums);
+    return q;
+}
+
+/* DynamicQuantizeLinear of each group alone must give what the kernels gave. */
+static void quantize_case(int64_t rows, int64_t width, int64_t group_rows, bool shifted, int64_t pitch, float scale) {
+    float *data = malloc((size_t)(rows * width) * sizeof *data);
+    for (int64_t i = 0; i < rows * width; i++) data[i] = sinf((float)i * 0.7F) * scale + (i % 11 == 3 ? 0.4F : 0.0F);
+    for (int64_t first = 0; first < rows; first += group_rows) {
+        const int64_t count = first + group_rows < rows ? group_rows : rows - first;
+        case_begin(BERT_OP_DynamicQuantizeLinear);
+        case_input_of(BERT_FLOAT, 2, DIMS(count, width), data + first * width);
+        case_tensor *y = case_output(BERT_UINT8, 2, DIMS(count, width));
+        case_tensor *y_scale = case_output(BERT_FLOAT, 0, NULL), *y_zero = case_output(BERT_UINT8, 0, NULL);
+        case_tensor *x = case_extra(BERT_FLOAT, 2, DIMS(rows, width));
+        const size_t bytes = (size_t)(rows * width) * sizeof *data;
+        assert_int_equal(cudaMemcpy(x->device, data, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+        const quantized q = quantize(x, rows, width, group_rows, shifted, pitch);
+        const uint8_t zero_point = (uint8_t)case_at(q.zero_points, first);
+        const float factor = (float)case_at(q.scales, first);
+        assert_int_equal(cudaMemcpy(y_scale->device, &factor, sizeof factor, cudaMemcpyHostToDevice), cudaSuccess);
+        assert_int_equal(cudaMemcpy(y_zero->device, &zero_point, 1, cudaMemcpyHostToDevice), cudaSuccess);
+        uint8_t *values = malloc((size_t)(count * width));
+        for (int64_t row = 0; row < count; row++) {
+            int32_t sum = 0;
+            for (int64_t i = 0; i < pitch; i++) {
+                const int32_t value = (int32_t)case_at(q.values, (first + row) * pitch + i);
+                if (i >= width) assert_int_equal(value, 0);
+                if (i < width) values[row * width + i] = (uint8_t)(value + (shifted ? 128 : 0));
+                sum += value;
+            }
+            assert_true(case_at(q.sums, first + row) == sum);
+        }
+        assert_int_equal(cudaMemcpy(y->device, values, (size_t)(count * width), cudaMemcpyHostToDevice), cudaSuccess);
+        free(values);
+        y_scale->tolerance = 0;
+        case_compare(cudaSuccess);
+    }
+    free(data);
+}
+
+static void quantizing_is_exact(void **state) {
+    quantize_case(1, 1, 1, false, 1, 1);
+    quantize_case(5, 7, 5, true, 7, 3);   /* the whole tensor */
+    quantize_case(5, 8, 2, false, 8, 3);  /* sequences, the last one short */
+    quantize_case(4, 33, 1, true, 48, 2); /* rows, and room for a product that wants multiples of 16 */
+    quantize_case(3, 128, 3, true, 128, 9);
+    quantize_case(2, 5, 1, true, 8, 0); /* all but a few are 0 */
+    quantize_case(300, 2, 300, true, 2, 1);
+}
+
+static void ragged_groups_have_scales_of_their_own(void **state) {
+    const float ranges[] = {-1, 1, 0, 2, -3, 0, 0, 0, -1, 4};
+    const int32_t offsets[] = {0, 2, 2, 3, 5};
+    case_begin(BERT_OP_Identity);
+    const case_tensor *r = case_input_of(BERT_FLOAT, 2, DIMS(5, 2), ranges);
+    const case_tensor *at = case_input_of(BERT_INT32, 1, DIMS(5), offsets);
+    case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(5)), *zero_points = case_extra(BERT_INT32, 1, DIMS(5));
+    case_tensor *byte = case_extra(BERT_UINT8, 1, DIMS(1));
+    const bert_cuda_quantization_args args = {.ranges = r->device,
+                                              .rows = 5,
+                                              .offsets = at->device,
+                                              .groups = 4,
+                                              .scales = scales->device,
+                                              .zero_points = zero_points->device,
+                                              .first_zero_point = byte->device};
+    case_good(bert_cuda_quantization(&args, NULL));
+    case_fetch(scales);
+    case_fetch(zero_points);
+    case_fetch(byte);
+    const float expected[] = {3.0F / 255, 3.0F / 255, 3.0F / 255, 5.0F / 255, 5.0F / 255};
+    const int32_t zeros[] = {85, 85, 255, 51, 51};
+    for (int i = 0; i < 5; i++) {
+        assert_true((float)case_at(scales, i) == expected[i]);
+        assert_true(case_at(zero_points, i) == zeros[i]);
+    }
+    assert_true(case_at(byte, 0) == 85);
+}
+
+/* `variant`: bit 0 uint8 weight, 1 zero points, 2 scales per column, 3 bias, 4 residual, 5 ranges, 6 static (and then
+ * the bias is of integers). */
+static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant) {
+    static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
+    const int activation = variant % 6;
+    const bert_dtype type = variant & 1 ? BERT_UINT8 : BERT_INT8;
+    const int32_t shift = variant & 1 ? 128 : 0;
+    const int64_t columns = variant & 4 ? width : 1;
+    case_begin(BERT_OP_BERTC_QuantizedLinear);
+    case_string("activation", names[activation]);
+    const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(rows, depth), 3), *residual = NULL, *bias = NULL;
+    if (variant & 16)
+        residual = case_input(BERT_FLOAT, 2, DIMS(rows, width), 1);
+    else
+        case_absent();
+    const bool is_static = variant >= 64;
+    const float x_scale_value = 0.03F;
+    const int32_t x_zero_value = 117;
+    const uint8_t x_zero_byte = 117;
+    if (is_static) {
+        case_input_of(BERT_FLOAT, 0, NULL, &x_scale_value);
+        case_input_of(BERT_UINT8, 0, NULL, &x_zero_byte);
+    } else {
+        case_absent();
+        case_absent();
+    }
+    const case_tensor *w = case_input(type, 2, DIMS(depth, width), variant & 1 ? 255 : 127);
+    const case_tensor *w_scale = case_input(BERT_FLOAT, 1, DIMS(columns), 0.01F), *zeros = NULL;
+    if (variant & 2)
+        zeros = case_input(type, 1, DIMS(columns), 90);
+    else
+        case_absent();
+    const bool integer_bias = variant & 8 && is_static;
+    if (variant & 8) bias = case_input(integer_bias ? BERT_INT32 : BERT_FLOAT, 1, DIMS(width), integer_bias ? 100 : 1);
+    case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(rows, width));
+    case_tensor *ranges = variant & 32 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2)) : NULL;
+    quantized q = quantize(x, rows, depth, rows, true, depth);
+    if (is_static) { /* the scale and zero point of the file for all rows */
+        cudaMemcpy(q.scales->device, &x_scale_value, sizeof x_scale_value, cudaMemcpyHostToDevice);
+        cudaMemcpy(q.zero_points->device, &x_zero_value, sizeof x_zero_value, cudaMemcpyHostToDevice);
+        const bert_cuda_quantize_args again = {.dtype = BERT_FLOAT,
+                                               .rows = rows,
+                                               .width = depth,
+                                               .x = x->device,
+                                               .scales = q.scales->device,
+                                               .zero_points = q.zero_points->device,
+                                               .shifted = true,
+                                               .y = q.values->device,
+                                               .pitch = depth,
+                                               .sums = q.sums->device};
+        case_good(bert_cuda_quantize(&again, NULL));
+        case_fetch(q.values);
+    }
+    /* What the host prepares once, and the product. */
+    int32_t *products = calloc((size_t)(rows * width), sizeof *products), *sums = calloc((size_t)width, sizeof *sums);
+    int32_t *zero_points = calloc((size_t)columns, sizeof *zero_points);
+    for (int64_t k = 0; k < depth; k++)
+        for (int64_t n = 0; n < width; n++) {
+            const int32_t weight = (int32_t)case_at(w, k * width + n) - shift;
+            sums[n] += weight;
+            for (int64_t row = 0; row < rows; row++)
+                products[row * width + n] += (int32_t)case_at(q.values, row * depth + k) * weight;
+        }
+    for (int64_t n = 0; n < columns; n++) zero_points[n] = (zeros ? (int32_t)case_at(zeros, n) : 0) - shift;
+    case_tensor *d_products = case_extra(BERT_INT32, 2, DIMS(rows, width)),
+                *d_sums = case_extra(BERT_INT32, 1, DIMS(width));
+    case_tensor *d_zeros = case_extra(BERT_INT32, 1, DIMS(columns));
+    cudaMemcpy(d_products->device, products, (size_t)(rows * width) * sizeof *products, cudaMemcpyHostToDevice);
+    cudaMemcpy(d_sums->device, sums, (size_t)width * sizeof *sums, cudaMemcpyHostToDevice);
+    cudaMemcpy(d_zeros->device, zero_points, (size_t)columns * sizeof *zero_points, cudaMemcpyHostToDevice);
+    free(products);
+    free(sums);
+    free(zero_points);
+    const bert_cuda_dequantize_args args = {.dtype = BERT_FLOAT,
+                                            .activation = (bert_cuda_activation)activation,
+                                            .rows = rows,
+                                            .width = width,
+                                            .depth = depth,
+                                            .products = d_products->device,
+                                            .pitch = width,
+                                            .scales = is_static ? NULL : q.scales->device,
+                                            .zero_points = q.zero_points->device,
+                                            .row_stride = !is_static,
+                                            .sums = q.sums->device,
+                                            .weight_scales = w_scale->device,
+                                            .weight_scale_stride = columns > 1,
+                                            .weight_zero_points = zeros || shift ? d_zeros->device : NULL,
+                                            .weight_zero_point_stride = columns > 1,
+                                            .weight_sums = d_sums->device,
+                                            .bias = bias && !integer_bias ? bias->device : NULL,
+                                            .integer_bias = integer_bias ? bias->device : NULL,
+                                            .residual = residual ? residual->device : NULL,
+                                            .y = y->device,
+                                            .ranges = ranges ? ranges->device : NULL};
+    case_compare(bert_cuda_dequantize(&args, NULL));
+}
+
+static void a_quantized_linear_agrees_with_the_reference(void **state) {
+    for (int variant = 0; variant < 64; variant++)
+        linear_case(variant % 4 + 1, variant % 7 + 1, variant % 5 * 9 + 1, variant);
+}
+
+/* ---- The operators of a file ---------------------------------------------------------------------------------------
+ */
+
+static bert_cuda_operand operand(const case_tensor *tensor, int64_t stride0, int64_t stride1) {
+    return (bert_cuda_operand){.data = tensor->device, .dtype = tensor->host.dtype, .strides = {stride0, stride1}};
+}
+
+static void quantize_and_dequantize_linear_agree_with_the_reference(void **state) {
+    static const bert_dtype types[] = {BERT_UINT8, BERT_INT8, BERT_UINT16, BERT_INT16};
+    for (int i = 0; i < 16; i++) {
+        const bert_dtype type = types[i % 4];
+        const bool per_axis = i & 4, has_zero = i & 8;
+        const int64_t scales = per_axis ? 3 : 1;
+        bert_cuda_elementwise_args args = {.op = BERT_CUDA_QUANTIZE, .rank = 2, .dims = {3, 5}};
+        case_begin(BERT_OP_QuantizeLinear);
+        case_int("axis", 0);
+        const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(3, 5), 300);
+        const float scale_values[] = {0.5F, 2, 1.25F};
+        const case_tensor *scale = case_input_floats(BERT_FLOAT, per_axis ? 1 : 0, &scales, scale_values), *zero = NULL;
+        if (has_zero) zero = case_input(type, per_axis ? 1 : 0, &scales, 40);
+        const bert_dtype to = has_zero ? type : BERT_UINT8;
+        case_tensor *y = case_output(to, 2, DIMS(3, 5));
+        args.inputs[0] = operand(x, 5, 1);
+        args.inputs[1] = operand(scale, per_axis, 0);
+        if (zero) args.inputs[2] = operand(zero, per_axis, 0);
+        args.dtype = to;
+        args.y = y->device;
+        case_compare(bert_cuda_elementwise(&args, NULL));
+
+        case_begin(BERT_OP_DequantizeLinear);
+        case_int("axis", 0);
+        const bert_dtype from = i == 15 ? BERT_INT32 : type;
+        x = case_input(from, 2, DIMS(3, 5), 120);
+        scale = case_input_floats(BERT_FLOAT, per_axis ? 1 : 0, &scales, scale_values);
+        zero = has_zero ? case_input(from, per_axis ? 1 : 0, &scales, 40) : NULL;
+        y = case_output(BERT_FLOAT, 2, DIMS(3, 5));
+        args = (bert_cuda_elementwise_args){.op = BERT_CUDA_DEQUANTIZE, .rank = 2, .dims = {3, 5}};
+        args.inputs[0] = operand(x, 5, 1);
+        args.inputs[1] = operand(scale, per_axis, 0);
+        if (zero) args.inputs[2] = operand(zero, per_axis, 0);
+        args.dtype = BERT_FLOAT;
+        args.y = y->device;
+        case_compare(bert_cuda_elementwise(&args, NULL));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantizing_is_exact),
+        cmocka_unit_test(ragged_groups_have_scales_of_their_own),
+        cmocka_unit_test(a_quantized_linear_agrees_with_the_reference),
+        cmocka_unit_test(quantize_and_dequantize_linear_agree_with_the_reference),
+    };
+    return cmocka_run_group_tests(tests, case_open, case_close);
+}
