@@ -11,7 +11,8 @@ endif()
 include(CheckLanguage)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
-set(BERT_CUDA_OPS attention bias_activation elementwise embedding layer_norm quantize softmax)
+set(BERT_CUDA_OPS attention bias_activation elementwise embedding gather generate layer_norm move
+                  quantize reduce softmax)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)

@@ -156,6 +156,27 @@ static __device__ inline void copy_element(void *to, int64_t to_at, const void *
     }
 }
 
+/** Writes the low `bytes` bytes of `bits` as one element. */
+static __device__ inline void store_bits(void *to, int64_t at, uint64_t bits, int bytes) {
+    switch (bytes) {
+    case 1:
+        static_cast<uint8_t *>(to)[at] = static_cast<uint8_t>(bits);
+        break;
+    case 2:
+        static_cast<uint16_t *>(to)[at] = static_cast<uint16_t>(bits);
+        break;
+    case 4:
+        static_cast<uint32_t *>(to)[at] = static_cast<uint32_t>(bits);
+        break;
+    default:
+        static_cast<uint64_t *>(to)[at] = bits;
+    }
+}
+
+static inline bool bert_bytes_allowed(int bytes) {
+    return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8;
+}
+
 /* ---- Where elements are --------------------------------------------------------------------------------------------
  */
 
