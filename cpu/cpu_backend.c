@@ -51,24 +51,49 @@ static void prepared_free(bert_prepared *prepared) {
     bert_deallocate(device->host->allocator, prepared, sizeof *prepared, _Alignof(bert_prepared));
 }
 
+/* What serves the weights of Linear at a precision. */
+static bert_status choose_gemm(const bert_device *device, const bert_prepare_options *options,
+                               const bert_gemm_provider **out, bert_error *error) {
+    switch (options->precision) {
+    case BERT_PRECISION_FP32:
+        *out = options->deterministic ? &bert_gemm_own : device->gemm;
+        return BERT_OK;
+    case BERT_PRECISION_BF16_WEIGHTS:
+        *out = &bert_gemm_bf16_weights;
+        return BERT_OK;
+    case BERT_PRECISION_BF16:
+        if (device->kernels.bgemm == bert_cpu_kernels_scalar.bgemm)
+            return bert_fail(error, BERT_UNSUPPORTED,
+                             "the cpu backend computes in bf16 with amx or avx512_bf16, and %s is what it may use here "
+                             "(bf16-weights, which saves memory, works everywhere)",
+                             bert_isa_name(device->isa));
+        *out = &bert_gemm_bf16;
+        return BERT_OK;
+    default:
+        return bert_fail(error, BERT_UNSUPPORTED, "the cpu backend computes in fp32, bf16 and bf16-weights only");
+    }
+}
+
 static bert_status prepared_create(bert_device *device, const bert_prepare_options *options, bert_prepared **out,
                                    bert_error *error) {
-    if (options->precision != BERT_PRECISION_FP32)
-        return bert_fail(error, BERT_UNSUPPORTED, "the cpu backend computes in fp32 only");
+    const bert_gemm_provider *gemm = NULL;
+    BERT_TRY(choose_gemm(device, options, &gemm, error));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));
     if (!prepared) return bert_fail_memory(error, sizeof *prepared, "a prepared model");
     /* OpenBLAS changes the order of its sums with the number of rows and threads. */
     const bool own = options->deterministic || device->kernels.sgemm != bert_cpu_kernels_scalar.sgemm;
     *prepared = (bert_prepared){.device = device,
-                                .gemm = options->deterministic ? &bert_gemm_own : device->gemm,
+                                .gemm = gemm,
                                 .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
                                 .attend = own ? device->kernels.attention : bert_openblas_attention,
                                 .store = options->store,
                                 .threads = options->threads};
     pthread_mutex_init(&prepared->mutex, NULL);
     if (device->fallback) {
+        bert_prepare_options plain = *options; /* what isn't a Linear stays in float32 */
+        plain.precision = BERT_PRECISION_FP32;
         bert_status status =
-            device->host->fallback->prepared_create(device->fallback, options, &prepared->fallback, error);
+            device->host->fallback->prepared_create(device->fallback, &plain, &prepared->fallback, error);
         if (status != BERT_OK) {
             prepared->fallback = NULL;
             prepared_free(prepared);

@@ -43,8 +43,8 @@ static bool measure(const bert_gemm_provider *provider, const bert_cpu_kernels *
         if (__builtin_add_overflow(weight->n, n, &weight->n)) return false;
     }
     if (weight->n > INT32_MAX || weight->k > INT32_MAX) return false; /* what BLAS counts with */
-    const size_t count = provider->packed_count(kernels, weight->k, weight->n);
-    return bert_size_multiply(count, sizeof(float), &weight->bytes);
+    weight->bytes = provider->packed_bytes(kernels, weight->k, weight->n);
+    return weight->bytes > 0 || weight->k == 0 || weight->n == 0;
 }
 
 /* The name of the layout, for the store: what depends on more than the constants is in it. */
@@ -60,7 +60,7 @@ static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, cons
     if (!measure(provider, kernels, source, weight))
         return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");
     if (provider->in_place(source) || weight->bytes == 0) {
-        weight->data = (const float *)(const void *)source->parts[0]->data;
+        weight->data = source->parts[0]->data;
         weight->bytes = 0;
         return BERT_OK;
     }

@@ -1,7 +1,7 @@
 /*
  * The kernel lab: holds each kernel of each instruction set against the scalar one, then times it over the shapes that
  * BERT models give it, and says what share of this machine's measured peak that is. Then whole products with weights,
- * by every GEMM provider. See docs/performance.md.
+ * by every GEMM provider. See docs/kernels.md.
  */
 #include "bench/kernels/cases.h"
 #include "bench/kernels/products.h"
@@ -120,8 +120,11 @@ static bool run_products(lab *run, bert_isa isa, const bert_cpu_kernels *kernels
     lab_product *product = lab_product_create(kernels, shape, MOST_ROWS);
     if (!product) return false;
     double errors[LAB_PROVIDER_COUNT];
-    for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++)
+    bool present[LAB_PROVIDER_COUNT];
+    for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++) {
+        present[provider] = lab_provider_present((lab_provider)provider, kernels);
         errors[provider] = lab_product_error(product, (lab_provider)provider, CHECKED_ROWS);
+    }
     for (int i = 0; i < PRODUCT_ROWS; i++) {
         const int64_t rows = product_rows[i];
         double best[LAB_PROVIDER_COUNT];
@@ -129,18 +132,20 @@ static bool run_products(lab *run, bert_isa isa, const bert_cpu_kernels *kernels
         /* They take turns, so that what disturbs one disturbs the others. */
         for (double spent = 0.0; spent < run->options.seconds * LAB_PROVIDER_COUNT;) {
             for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++) {
+                if (!present[provider]) continue;
                 const double taken = lab_product_time(product, (lab_provider)provider, rows);
                 if (taken < best[provider]) best[provider] = taken;
                 spent += taken;
             }
         }
         for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++) {
+            if (!present[provider]) continue;
             char name[64], text[64];
             snprintf(name, sizeof name, "product/%s", lab_provider_name((lab_provider)provider));
             snprintf(text, sizeof text, "%lld x %lld x %lld", (long long)rows, (long long)shape.n, (long long)shape.k);
             const double work = 2.0 * (double)rows * (double)shape.n * (double)shape.k;
-            report(run, isa, name, text, provider == LAB_PROVIDER_QUANTIZED ? LAB_PEAK_INT8 : LAB_PEAK_FLOAT,
-                   work / best[provider] * 1e-9, errors[provider], errors[provider] <= 1e-4);
+            report(run, isa, name, text, lab_provider_peak((lab_provider)provider), work / best[provider] * 1e-9,
+                   errors[provider], errors[provider] <= lab_provider_tolerance((lab_provider)provider));
         }
     }
     lab_product_free(product);

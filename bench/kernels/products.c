@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Together more than a third-level cache's share of one core. */
-enum { WEIGHTS_BYTES = 96 * 1024 * 1024, MOST_WEIGHTS = 64 };
+enum { WEIGHTS_BYTES = 96 * 1024 * 1024, MOST_WEIGHTS = 64, FLOAT_PROVIDERS = LAB_PROVIDER_QUANTIZED };
 
 struct lab_product {
     const bert_cpu_kernels *kernels;
@@ -15,21 +15,36 @@ struct lab_product {
     int count, next;
     float *source; /* one weight, [k, n] */
     float *x, *y, *expected, *bias;
+    void *workspace;
     uint8_t *bytes; /* x in 8 bits */
     float *x_scales;
     int32_t *x_zeros;
-    bert_packed_weight weights[2][MOST_WEIGHTS];
-    void *packed[2][MOST_WEIGHTS];
+    bert_packed_weight weights[FLOAT_PROVIDERS][MOST_WEIGHTS];
+    void *packed[FLOAT_PROVIDERS][MOST_WEIGHTS];
     bert_quantized_weight quantized[MOST_WEIGHTS];
     int8_t *panels[MOST_WEIGHTS];
     float *scales;
     int32_t *zeros;
 };
 
-static const bert_gemm_provider *const providers[] = {&bert_gemm_own, &bert_gemm_openblas};
+static const bert_gemm_provider *const providers[FLOAT_PROVIDERS] = {&bert_gemm_own, &bert_gemm_openblas,
+                                                                     &bert_gemm_bf16_weights, &bert_gemm_bf16};
 
 const char *lab_provider_name(lab_provider provider) {
     return provider == LAB_PROVIDER_QUANTIZED ? "quantized" : providers[provider]->name;
+}
+
+bool lab_provider_present(lab_provider provider, const bert_cpu_kernels *kernels) {
+    return provider != LAB_PROVIDER_BF16 || kernels->bgemm != bert_cpu_kernels_scalar.bgemm;
+}
+
+lab_peak lab_provider_peak(lab_provider provider) {
+    if (provider == LAB_PROVIDER_QUANTIZED) return LAB_PEAK_INT8;
+    return provider == LAB_PROVIDER_BF16 ? LAB_PEAK_BF16 : LAB_PEAK_FLOAT;
+}
+
+double lab_provider_tolerance(lab_provider provider) {
+    return provider == LAB_PROVIDER_BF16 || provider == LAB_PROVIDER_BF16_WEIGHTS ? 2e-2 : 1e-4;
 }
 
 static bool pack_floats(lab_product *product, int provider, int index) {
@@ -42,7 +57,7 @@ static bool pack_floats(lab_product *product, int provider, int index) {
                                     .data = (const unsigned char *)product->source,
                                     .bytes = (size_t)(k * n) * sizeof(float),
                                     .alignment = 64};
-    float *packed = lab_allocate(how->packed_count(product->kernels, k, n) * sizeof(float));
+    void *packed = lab_allocate(how->packed_bytes(product->kernels, k, n));
     product->packed[provider][index] = packed;
     if (!packed) return false;
     how->pack(product->kernels, NULL, packed, n, 0, &constant, false);
@@ -80,6 +95,7 @@ static bool allocate(lab_product *product, int64_t rows) {
     product->expected = lab_allocate((size_t)(rows * n) * sizeof(float));
     product->bias = lab_allocate((size_t)n * sizeof(float));
     product->bytes = lab_allocate((size_t)(rows * (k + BERT_QGEMM_STEP)));
+    product->workspace = lab_allocate((size_t)(rows * (k + BERT_BGEMM_STEP)) * sizeof(uint16_t));
     product->x_scales = lab_allocate((size_t)rows * sizeof(float));
     product->x_zeros = lab_allocate((size_t)rows * sizeof(int32_t));
     product->scales = lab_allocate((size_t)n * sizeof(float));
@@ -104,9 +120,11 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
     }
     const int64_t wanted = WEIGHTS_BYTES / (shape.k * shape.n * (int64_t)sizeof(float)) + 1;
     const int count = wanted < MOST_WEIGHTS ? (int)wanted : MOST_WEIGHTS;
-    for (; done && product->count < count; product->count++)
-        done = pack_floats(product, LAB_PROVIDER_OWN, product->count) &&
-               pack_floats(product, LAB_PROVIDER_OPENBLAS, product->count) && pack_bytes(product, product->count);
+    for (; done && product->count < count; product->count++) {
+        for (int provider = 0; done && provider < FLOAT_PROVIDERS; provider++)
+            done = pack_floats(product, provider, product->count);
+        done = done && pack_bytes(product, product->count);
+    }
     if (done) return product;
     lab_product_free(product);
     return NULL;
@@ -115,12 +133,12 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
 void lab_product_free(lab_product *product) {
     if (!product) return;
     for (int i = 0; i < MOST_WEIGHTS; i++) {
-        free(product->packed[0][i]);
-        free(product->packed[1][i]);
+        for (int provider = 0; provider < FLOAT_PROVIDERS; provider++) free(product->packed[provider][i]);
         free(product->panels[i]);
     }
-    void *const owned[] = {product->source, product->x,        product->y,       product->expected, product->bias,
-                           product->bytes,  product->x_scales, product->x_zeros, product->scales,   product->zeros};
+    void *const owned[] = {product->source,  product->x,      product->y,         product->expected,
+                           product->bias,    product->bytes,  product->workspace, product->x_scales,
+                           product->x_zeros, product->scales, product->zeros};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(product);
 }
@@ -142,6 +160,7 @@ static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab
                                                .weight = &product->weights[provider][index],
                                                .x = product->x,
                                                .rows = rows,
+                                               .workspace = product->workspace,
                                                .epilogue = epilogue});
 }
 

@@ -9,6 +9,8 @@
 typedef enum lab_provider {
     LAB_PROVIDER_OWN,
     LAB_PROVIDER_OPENBLAS,
+    LAB_PROVIDER_BF16_WEIGHTS,
+    LAB_PROVIDER_BF16,
     LAB_PROVIDER_QUANTIZED,
     LAB_PROVIDER_COUNT
 } lab_provider;
@@ -21,6 +23,11 @@ typedef struct lab_product_shape {
 typedef struct lab_product lab_product;
 
 const char *lab_provider_name(lab_provider provider);
+/** Whether these kernels have more than scalar code for it. */
+bool lab_provider_present(lab_provider provider, const bert_cpu_kernels *kernels);
+/** What its figures are a share of, and the error that is its rounding's own. */
+lab_peak lab_provider_peak(lab_provider provider);
+double lab_provider_tolerance(lab_provider provider);
 
 /**
  * Packs for `max_rows` rows at most: so many distinct weights of each provider that no cache holds them, as in a model.

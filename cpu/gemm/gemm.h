@@ -2,8 +2,8 @@
  * GEMM with a constant right side: y = epilogue(x W), W packed once.
  *
  * A provider packs weights into a layout of its own and multiplies with them. Which one serves a weight is decided when
- * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm)
- * and "openblas". A bfloat16 provider is another one of these; weights of 8 bits have quantized.h.
+ * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm),
+ * "openblas", and for other precisions "bf16" and "bf16_weights"; weights of 8 bits have quantized.h.
  */
 #ifndef BERT_CPU_GEMM_GEMM_H
 #define BERT_CPU_GEMM_GEMM_H
@@ -29,8 +29,8 @@ typedef struct bert_packed_weight {
     int32_t count;                     /**< how many, */
     bool transposed;                   /**< and which way round. */
     int64_t k, n;                      /**< n over all parts. */
-    const float *data;                 /**< In the provider's layout. */
-    float *owned;                      /**< data, where it was allocated; NULL: in place, or mapped from a file. */
+    const void *data;                  /**< In the provider's layout. */
+    void *owned;                       /**< data, where it was allocated; NULL: in place, or mapped from a file. */
     size_t bytes, alignment;           /**< Of the packed form; 0 where the constant is used in place. */
 } bert_packed_weight;
 
@@ -41,6 +41,7 @@ typedef struct bert_gemm_call {
     const bert_packed_weight *weight;
     const float *x; /**< [rows, k] */
     int64_t rows;
+    void *workspace; /**< As much as the provider's workspace_bytes; aligned to 64. */
     /** y, strides and what happens to x W: `rows` and `n` in it are ignored. */
     bert_epilogue_args epilogue;
 } bert_gemm_call;
@@ -50,16 +51,23 @@ typedef struct bert_gemm_provider {
     const char *kernel; /**< For profiles: "linear/openblas". */
     /** Whether a source can be used where it lies. */
     bool (*in_place)(const bert_weight_source *source);
-    /** Floats of a packed weight; 0 on overflow. */
-    size_t (*packed_count)(const bert_cpu_kernels *kernels, int64_t k, int64_t n);
+    /** Bytes of a packed weight; 0 on overflow. */
+    size_t (*packed_bytes)(const bert_cpu_kernels *kernels, int64_t k, int64_t n);
     /** Puts one part, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
-    void (*pack)(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *packed, int64_t n, int64_t first,
+    void (*pack)(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed);
+    /** Bytes of scratch of a product with `rows` rows; SIZE_MAX on overflow. NULL: none. */
+    size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows);
     void (*run)(const bert_gemm_call *call);
 } bert_gemm_provider;
 
 extern const bert_gemm_provider bert_gemm_own;
 extern const bert_gemm_provider bert_gemm_openblas;
+extern const bert_gemm_provider bert_gemm_bf16;
+extern const bert_gemm_provider bert_gemm_bf16_weights;
+
+/** The own provider's product over weights of bfloat16 in its panels: bert_gemm_bf16_weights. */
+void bert_gemm_own_run_bf16(const bert_gemm_call *call);
 
 /** The provider that BERT_CPU_GEMM names, else the one for these kernels. */
 bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error);
@@ -68,6 +76,22 @@ bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_
 void bert_openblas_sgemm(const bert_sgemm_args *args);
 /** Likewise the attention kernel. */
 void bert_openblas_attention(const bert_attention_args *args);
+
+/**
+ * The share `part` of `parts` of a product that is cut into blocks of rows times panels: a contiguous range of these
+ * tiles, block by block, handed to `run` as panels [first, end) of a block.
+ */
+static inline void bert_gemm_walk(int64_t blocks, int64_t panels, int64_t part, int64_t parts,
+                                  void (*run)(const void *argument, int64_t block, int64_t first, int64_t end),
+                                  const void *argument) {
+    const int64_t tiles = blocks * panels, end = tiles * (part + 1) / parts;
+    for (int64_t tile = tiles * part / parts; tile < end;) {
+        const int64_t block = tile / panels, first = tile % panels;
+        const int64_t left = end - tile, count = left < panels - first ? left : panels - first;
+        run(argument, block, first, first + count);
+        tile += count;
+    }
+}
 
 /** Columns and rows of the matrix that a part is: [*k, *n]. */
 static inline void bert_gemm_part_shape(const bert_constant *part, bool transposed, int64_t *k, int64_t *n) {

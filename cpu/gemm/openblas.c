@@ -28,9 +28,10 @@ static bool in_place(const bert_weight_source *source) {
     return source->count == 1 && source->transposed && source->parts[0]->alignment >= sizeof(float);
 }
 
-static size_t packed_count(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
-    size_t count;
-    return bert_size_multiply((size_t)k, (size_t)n, &count) ? count : 0;
+static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
+    size_t count, bytes;
+    return bert_size_multiply((size_t)k, (size_t)n, &count) && bert_size_multiply(count, sizeof(float), &bytes) ? bytes
+                                                                                                                : 0;
 }
 
 /* Rows and columns that are transposed at a time. */
@@ -58,11 +59,11 @@ static void transpose_columns(void *argument, int64_t task, int thread) {
     }
 }
 
-static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *packed, int64_t n, int64_t first,
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed) {
     int64_t k, width;
     bert_gemm_part_shape(part, transposed, &k, &width);
-    float *out = packed + first * k;
+    float *out = (float *)packed + first * k;
     if (transposed) {
         if (part->bytes) memcpy(out, part->data, part->bytes);
         return;
@@ -88,8 +89,8 @@ static void run_block(void *argument, int64_t block, int thread) {
     if (epilogue.bias) epilogue.bias += column;
     if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + column;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)epilogue.rows, (blasint)epilogue.n, (blasint)k, 1.0F,
-                call->x + row * k, (blasint)(k > 0 ? k : 1), call->weight->data + column * k, (blasint)(k > 0 ? k : 1),
-                0.0F, epilogue.y, (blasint)epilogue.stride);
+                call->x + row * k, (blasint)(k > 0 ? k : 1), (const float *)call->weight->data + column * k,
+                (blasint)(k > 0 ? k : 1), 0.0F, epilogue.y, (blasint)epilogue.stride);
     call->kernels->epilogue(&epilogue);
 }
 
@@ -113,7 +114,7 @@ const bert_gemm_provider bert_gemm_openblas = {
     .name = "openblas",
     .kernel = "linear/openblas",
     .in_place = in_place,
-    .packed_count = packed_count,
+    .packed_bytes = packed_bytes,
     .pack = pack,
     .run = run,
 };

@@ -14,18 +14,20 @@
 
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
-enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024, LARGEST_COLUMNS = 64, LINE_FLOATS = 16 };
+enum { DEPTH = 768, BF16_DEPTH = 256, BLOCK_BYTES = 448 * 1024, LARGEST_COLUMNS = 64, LINE_BYTES = 64 };
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
 
 static bool in_place(const bert_weight_source *source) {
     return false;
 }
 
-static size_t packed_count(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
+static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
     const int64_t columns = kernels->sgemm_columns;
-    size_t count;
-    if (!bert_size_multiply((size_t)((n + columns - 1) / columns * columns), (size_t)k, &count)) return 0;
-    return count;
+    size_t count, bytes;
+    if (!bert_size_multiply((size_t)((n + columns - 1) / columns * columns), (size_t)k, &count) ||
+        !bert_size_multiply(count, sizeof(float), &bytes))
+        return 0;
+    return bytes;
 }
 
 /* Columns of the panel that hold something. */
@@ -86,7 +88,7 @@ static void pack_panel(void *argument, int64_t task, int thread) {
         memset(out + row * p->columns + to - begin, 0, (size_t)(begin + p->columns - to) * sizeof *out);
 }
 
-static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *packed, int64_t n, int64_t first,
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed) {
     packing all = {.kernels = kernels,
                    .packed = packed,
@@ -104,20 +106,36 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, flo
 typedef struct own_run {
     const bert_gemm_call *call;
     int64_t block_rows, blocks, panels, parts;
+    bool bf16; /* weights of bfloat16, widened a piece at a time */
 } own_run;
 
-/* One piece of one panel for one block of rows, and the epilogue after the last piece. */
-static void run_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth, const float *next) {
+/* Rows of a panel in one piece. */
+static int64_t piece_depth(const own_run *run) {
+    return run->bf16 ? BF16_DEPTH : DEPTH;
+}
+
+/* Bytes of `rows` rows of a panel. */
+static int64_t piece_bytes(const own_run *run, int64_t rows) {
+    const size_t size = run->bf16 ? sizeof(uint16_t) : sizeof(float);
+    return rows * run->call->kernels->sgemm_columns * (int64_t)size;
+}
+
+/* The piece of a panel that begins at row `depth`. */
+static const void *piece_at(const own_run *run, int64_t panel, int64_t depth) {
+    return (const char *)run->call->weight->data + piece_bytes(run, panel * run->call->weight->k + depth);
+}
+
+/* A piece of `steps` rows for one block of rows, and the epilogue after the last piece. */
+static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth, int64_t steps,
+                           const float *piece, const void *next) {
     const bert_gemm_call *call = run->call;
-    const bert_packed_weight *weight = call->weight;
-    const int64_t columns = call->kernels->sgemm_columns, k = weight->k;
-    const int64_t steps = k - depth < DEPTH ? k - depth : DEPTH;
-    const int64_t width = panel_width(weight->n, columns, panel);
+    const int64_t columns = call->kernels->sgemm_columns, k = call->weight->k;
+    const int64_t width = panel_width(call->weight->n, columns, panel);
     bert_epilogue_args epilogue = call->epilogue;
     epilogue.y += row * epilogue.stride + panel * columns;
     call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue.y,
                                             .a = call->x + row * k + depth,
-                                            .b = weight->data + (panel * k + depth) * columns,
+                                            .b = piece,
                                             .ldc = epilogue.stride,
                                             .lda = k,
                                             .ldb = columns,
@@ -126,7 +144,7 @@ static void run_piece(const own_run *run, int64_t row, int64_t rows, int64_t pan
                                             .k = steps,
                                             .accumulate = depth > 0,
                                             .prefetch = next,
-                                            .prefetch_lines = next ? steps * columns / LINE_FLOATS : 0});
+                                            .prefetch_lines = next ? piece_bytes(run, steps) / LINE_BYTES : 0});
     if (depth + steps < k) return;
     if (epilogue.bias) epilogue.bias += panel * columns;
     if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + panel * columns;
@@ -135,44 +153,49 @@ static void run_piece(const own_run *run, int64_t row, int64_t rows, int64_t pan
     call->kernels->epilogue(&epilogue);
 }
 
+/* The same after widening the piece: it stays in the second-level cache. */
+static void multiply_bf16_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth,
+                                int64_t steps, const void *next) {
+    _Alignas(BERT_ALIGNMENT) float piece[BF16_DEPTH * LARGEST_COLUMNS];
+    const bert_cpu_kernels *kernels = run->call->kernels;
+    kernels->from_bf16(
+        &(bert_from_bf16_args){.y = piece, .x = piece_at(run, panel, depth), .n = steps * kernels->sgemm_columns});
+    multiply_piece(run, row, rows, panel, depth, steps, piece, next);
+}
+
 /* The panels [first, end) for one block of rows. */
-static void run_block(const own_run *run, int64_t block, int64_t first, int64_t end) {
-    const bert_packed_weight *weight = run->call->weight;
-    const int64_t columns = run->call->kernels->sgemm_columns, k = weight->k;
-    const int64_t row = block * run->block_rows;
+static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const own_run *run = argument;
+    const int64_t k = run->call->weight->k, most = piece_depth(run), row = block * run->block_rows;
     const int64_t left = run->call->rows - row, rows = left < run->block_rows ? left : run->block_rows;
     int64_t depth = 0;
     do { /* once even where k is 0: the epilogue of zeros */
+        const int64_t steps = k - depth < most ? k - depth : most;
         for (int64_t panel = first; panel < end; panel++) {
-            const float *next = NULL;
+            const void *next = NULL;
             if (panel + 1 < end)
-                next = weight->data + ((panel + 1) * k + depth) * columns;
-            else if (depth + DEPTH < k)
-                next = weight->data + (first * k + depth + DEPTH) * columns;
-            run_piece(run, row, rows, panel, depth, next);
+                next = piece_at(run, panel + 1, depth);
+            else if (depth + most < k)
+                next = piece_at(run, first, depth + most);
+            if (run->bf16)
+                multiply_bf16_piece(run, row, rows, panel, depth, steps, next);
+            else
+                multiply_piece(run, row, rows, panel, depth, steps, piece_at(run, panel, depth), next);
         }
-        depth += DEPTH;
+        depth += most;
     } while (depth < k);
 }
 
 static void run_part(void *argument, int64_t part, int thread) {
     const own_run *run = argument;
-    const int64_t tiles = run->blocks * run->panels;
-    int64_t tile = tiles * part / run->parts;
-    const int64_t end = tiles * (part + 1) / run->parts;
-    while (tile < end) {
-        const int64_t block = tile / run->panels, first = tile % run->panels;
-        const int64_t left = end - tile, count = left < run->panels - first ? left : run->panels - first;
-        run_block(run, block, first, first + count);
-        tile += count;
-    }
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static void run(const bert_gemm_call *call) {
+static void run_all(const bert_gemm_call *call, bool bf16) {
     const int64_t columns = call->kernels->sgemm_columns, tile_rows = call->kernels->sgemm_rows;
     const int64_t k = call->weight->k > 0 ? call->weight->k : 1;
     if (call->rows == 0 || call->weight->n == 0) return;
@@ -184,16 +207,25 @@ static void run(const bert_gemm_call *call) {
     own_run all = {.call = call,
                    .block_rows = rows,
                    .blocks = (call->rows + rows - 1) / rows,
-                   .panels = (call->weight->n + columns - 1) / columns};
+                   .panels = (call->weight->n + columns - 1) / columns,
+                   .bf16 = bf16};
     all.parts = smaller(bert_thread_pool_threads(call->threads), all.blocks * all.panels);
     bert_thread_pool_run(call->threads, all.parts, run_part, &all);
+}
+
+static void run(const bert_gemm_call *call) {
+    run_all(call, false);
+}
+
+void bert_gemm_own_run_bf16(const bert_gemm_call *call) {
+    run_all(call, true);
 }
 
 const bert_gemm_provider bert_gemm_own = {
     .name = "own",
     .kernel = "linear/own",
     .in_place = in_place,
-    .packed_count = packed_count,
+    .packed_bytes = packed_bytes,
     .pack = pack,
     .run = run,
 };

@@ -29,6 +29,7 @@ static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
                           .weight = state->weight,
                           .x = x->data,
                           .rows = rows,
+                          .workspace = call->workspace,
                           .epilogue = {.y = call->outputs[0].data,
                                        .bias = state->own_bias ? state->bias : input_or_null(call, state->bias_input),
                                        .residual = input_or_null(call, state->residual_input),
@@ -58,6 +59,15 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
     BERT_TRY(
         bert_cpu_pack_weight(planner->prepared, bert_cpu_planner_threads(planner), source, &weight, planner->error));
     if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
+    if (provider->workspace_bytes) {
+        const bert_tensor_desc *x = &planner->node->inputs[0];
+        size_t rows = 1;
+        for (int32_t i = 0; i + 1 < x->rank; i++)
+            if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) rows = SIZE_MAX;
+        planner->out->workspace_bytes = provider->workspace_bytes(weight, rows);
+        if (planner->out->workspace_bytes == SIZE_MAX)
+            return bert_cpu_leave(planner, "can't hold an input of this size");
+    }
     void *memory;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(linear_state) + bias_count * sizeof(float), &memory));
     linear_state *state = memory;

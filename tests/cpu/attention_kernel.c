@@ -60,7 +60,7 @@ static void attention_case(const bert_cpu_kernels *table, int64_t rows, int64_t 
     for (int64_t at = 0; at < counts[RESULT]; at++) {
         const float result = buffers[RESULT][at], expected = buffers[EXPECTED][at];
         if (at % ldq >= width) { /* the slack is left alone */
-            assert_true(memcmp(&result, &expected, sizeof result) == 0);
+            assert_memory_equal(&result, &expected, sizeof result);
             continue;
         }
         if (nothing)

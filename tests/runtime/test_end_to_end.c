@@ -67,6 +67,11 @@ static sentence *read_golden(size_t stride, size_t *count_out) {
     return sentences;
 }
 
+/* Precisions that round weights or activations to bfloat16 are this far off at most, others 1e-4. */
+static double tolerance_of(bert_precision precision) {
+    return precision == BERT_PRECISION_BF16 || precision == BERT_PRECISION_BF16_WEIGHTS ? 0.01 : 1e-4;
+}
+
 static void expect_golden_logits(const bert_model_options *model_options, const bert_session_options *options,
                                  size_t stride) {
     bert_model *model = NULL;
@@ -95,7 +100,7 @@ static void expect_golden_logits(const bert_model_options *model_options, const 
             bool wide = logits.tensor.dtype == BERT_DOUBLE;
             double logit = wide ? ((double *)logits.tensor.data)[label] : ((float *)logits.tensor.data)[label];
             double difference = fabs(logit - one->logits[label]);
-            assert_true(difference <= 1e-4);
+            assert_true(difference <= tolerance_of(options->precision));
             if (difference > worst) worst = difference;
         }
     }
@@ -135,6 +140,28 @@ static void double_precision_agrees_with_the_golden_logits(void **state) {
     expect_golden_logits(&model_options, &options, 48);
 }
 
+static void bfloat16_stays_near_the_golden_logits(void **state) {
+    bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cpu", .precision = BERT_PRECISION_BF16_WEIGHTS};
+    bert_model_options model_options = {.struct_size = sizeof model_options};
+    expect_golden_logits(&model_options, &options, 24);
+    bert_model *model = NULL;
+    bert_session *session = NULL;
+    bert_error error;
+    options.precision = BERT_PRECISION_BF16;
+    assert_int_equal(bert_model_load(MODEL, &model_options, &model, &error), BERT_OK);
+    const bert_status status = bert_session_create(model, &options, &session, &error);
+    bert_session_free(session);
+    bert_model_free(model);
+    if (status == BERT_OK) {
+        expect_golden_logits(&model_options, &options, 24);
+        return;
+    }
+    print_message("skipped: bf16: %s\n", error.message);
+    assert_int_equal(status, BERT_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "bf16-weights"));
+}
+
 static void a_model_loads_from_memory_as_from_its_file(void **state) {
     bert_file file;
     bert_model *model = NULL;
@@ -155,6 +182,7 @@ int main(void) {
         cmocka_unit_test(the_reference_backend_gives_the_golden_logits),
         cmocka_unit_test(the_cpu_backend_gives_the_golden_logits),
         cmocka_unit_test(double_precision_agrees_with_the_golden_logits),
+        cmocka_unit_test(bfloat16_stays_near_the_golden_logits),
         cmocka_unit_test(a_model_loads_from_memory_as_from_its_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

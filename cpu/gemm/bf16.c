@@ -1,0 +1,243 @@
+/*
+ * The providers of bfloat16.
+ *
+ * "bf16": weights and x are rounded to bfloat16 and multiplied by the bgemm kernel, which adds in float32. Weights lie
+ * in panels of BERT_BGEMM_COLUMNS columns, two rows of k side by side; x is rounded into the workspace first.
+ *
+ * "bf16_weights": only weights are rounded, which halves their memory. They lie in the own provider's panels, and its
+ * product widens a piece of a panel at a time.
+ */
+#include "core/base/memory.h"
+#include "cpu/gemm/gemm.h"
+
+#include <string.h>
+
+enum { SUM_ROWS = 64, BLOCK_BYTES = 512 * 1024, MOST_COLUMNS = 64, CHUNK = 512 };
+
+/* ---- Packing ----------------------------------------------------------------------------------------------------- */
+
+/* A part on its way into panels of `columns` columns, `step` rows side by side: depth is k filled up to steps. */
+typedef struct packing {
+    const bert_cpu_kernels *kernels;
+    uint16_t *packed; /* [panels][depth / step][columns][step] */
+    const unsigned char *bytes;
+    int64_t columns, step, k, depth;
+    int64_t first, width; /* the columns that the part becomes */
+    bool transposed;
+} packing;
+
+static void round_run(const packing *p, uint16_t *out, const float *from, int64_t count) {
+    p->kernels->to_bf16(&(bert_to_bf16_args){.y = out, .x = from, .rows = 1, .n = count, .stride = count});
+}
+
+/* The place of row `row` in a panel, of its first column. */
+static uint16_t *place_of(const packing *p, uint16_t *panel, int64_t row) {
+    return panel + row / p->step * p->step * p->columns + row % p->step;
+}
+
+/* `width` columns of the part [k, n_part] from `start` on, which go to `column` of a panel. Values are copied first:
+ * they may start at any address. */
+static void pack_rows(const packing *p, uint16_t *panel, int64_t column, int64_t start, int64_t width) {
+    float values[MOST_COLUMNS];
+    uint16_t halves[MOST_COLUMNS];
+    for (int64_t row = 0; row < p->k; row++) {
+        memcpy(values, p->bytes + (row * p->width + start) * (int64_t)sizeof(float), (size_t)width * sizeof *values);
+        round_run(p, halves, values, width);
+        uint16_t *out = place_of(p, panel, row);
+        for (int64_t i = 0; i < width; i++) out[(column + i) * p->step] = halves[i];
+    }
+}
+
+/* The same from [n_part, k]. */
+static void pack_columns(const packing *p, uint16_t *panel, int64_t column, int64_t start, int64_t width) {
+    float values[CHUNK];
+    uint16_t halves[CHUNK];
+    for (int64_t i = 0; i < width; i++) {
+        for (int64_t row = 0; row < p->k; row += CHUNK) {
+            const int64_t count = p->k - row < CHUNK ? p->k - row : CHUNK;
+            memcpy(values, p->bytes + ((start + i) * p->k + row) * (int64_t)sizeof(float),
+                   (size_t)count * sizeof *values);
+            round_run(p, halves, values, count);
+            for (int64_t j = 0; j < count; j++) place_of(p, panel, row + j)[(column + i) * p->step] = halves[j];
+        }
+    }
+}
+
+/* What of the part falls into one panel. The first part that does also fills the panel with zeros. */
+static void pack_panel(void *argument, int64_t task, int thread) {
+    const packing *p = argument;
+    const int64_t begin = (p->first / p->columns + task) * p->columns, end = p->first + p->width;
+    const int64_t from = p->first > begin ? p->first : begin, to = end < begin + p->columns ? end : begin + p->columns;
+    uint16_t *panel = p->packed + begin * p->depth;
+    if (from == begin) memset(panel, 0, (size_t)(p->columns * p->depth) * sizeof *panel);
+    if (p->transposed)
+        pack_columns(p, panel, from - begin, from - p->first, to - from);
+    else
+        pack_rows(p, panel, from - begin, from - p->first, to - from);
+}
+
+static void pack_halves(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t first,
+                        const bert_constant *part, bool transposed, int64_t columns, int64_t step) {
+    packing all = {.kernels = kernels,
+                   .packed = packed,
+                   .bytes = part->data,
+                   .columns = columns,
+                   .step = step,
+                   .first = first,
+                   .transposed = transposed};
+    bert_gemm_part_shape(part, transposed, &all.k, &all.width);
+    if (all.width == 0 || all.k == 0) return;
+    all.depth = (all.k + step - 1) / step * step;
+    const int64_t last = (first + all.width - 1) / columns;
+    bert_thread_pool_run(threads, last - first / columns + 1, pack_panel, &all);
+}
+
+static size_t panel_bytes(int64_t k, int64_t n, int64_t columns, int64_t step) {
+    size_t count, bytes;
+    if (!bert_size_multiply((size_t)((n + columns - 1) / columns * columns), (size_t)((k + step - 1) / step * step),
+                            &count) ||
+        !bert_size_multiply(count, sizeof(uint16_t), &bytes))
+        return 0;
+    return bytes;
+}
+
+static bool in_place(const bert_weight_source *source) {
+    return false;
+}
+
+/* ---- Both sides in bfloat16 -------------------------------------------------------------------------------------- */
+
+static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
+    return panel_bytes(k, n, BERT_BGEMM_COLUMNS, BERT_BGEMM_STEP);
+}
+
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
+                 const bert_constant *part, bool transposed) {
+    pack_halves(kernels, threads, packed, first, part, transposed, BERT_BGEMM_COLUMNS, BERT_BGEMM_STEP);
+}
+
+static int64_t depth_of(const bert_packed_weight *weight) {
+    return (weight->k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP;
+}
+
+/* x in bfloat16. */
+static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows) {
+    size_t count, bytes;
+    if (!bert_size_multiply(rows, (size_t)depth_of(weight), &count) ||
+        !bert_size_multiply(count, sizeof(uint16_t), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+typedef struct bf16_run {
+    const bert_gemm_call *call;
+    uint16_t *x; /* [rows, depth] */
+    int64_t depth, task_rows;
+    int64_t block_rows, blocks, panels, parts;
+} bf16_run;
+
+static void round_rows(void *argument, int64_t task, int thread) {
+    const bf16_run *run = argument;
+    const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->call->rows - row;
+    run->call->kernels->to_bf16(&(bert_to_bf16_args){.y = run->x + row * run->depth,
+                                                     .x = run->call->x + row * k,
+                                                     .rows = left < run->task_rows ? left : run->task_rows,
+                                                     .n = k,
+                                                     .stride = run->depth});
+}
+
+/* One panel for at most SUM_ROWS rows: into y, or by way of scratch where the panel is wider than what is left of y. */
+static void run_tile(const bf16_run *run, int64_t row, int64_t rows, int64_t panel, const uint16_t *next,
+                     int64_t next_lines) {
+    const bert_gemm_call *call = run->call;
+    const int64_t first = panel * BERT_BGEMM_COLUMNS, left = call->weight->n - first;
+    const int64_t width = left < BERT_BGEMM_COLUMNS ? left : BERT_BGEMM_COLUMNS;
+    _Alignas(BERT_ALIGNMENT) float sums[SUM_ROWS * BERT_BGEMM_COLUMNS];
+    bert_epilogue_args epilogue = call->epilogue;
+    epilogue.y += row * epilogue.stride + first;
+    const bool whole = width == BERT_BGEMM_COLUMNS;
+    call->kernels->bgemm(&(bert_bgemm_args){.c = whole ? epilogue.y : sums,
+                                            .a = run->x + row * run->depth,
+                                            .b = (const uint16_t *)call->weight->data + first * run->depth,
+                                            .ldc = whole ? epilogue.stride : BERT_BGEMM_COLUMNS,
+                                            .lda = run->depth,
+                                            .rows = rows,
+                                            .steps = run->depth / BERT_BGEMM_STEP,
+                                            .prefetch = next,
+                                            .prefetch_lines = next_lines});
+    for (int64_t i = 0; !whole && i < rows; i++)
+        memcpy(epilogue.y + i * epilogue.stride, sums + i * BERT_BGEMM_COLUMNS, (size_t)width * sizeof *sums);
+    if (epilogue.bias) epilogue.bias += first;
+    if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + first;
+    epilogue.rows = rows;
+    epilogue.n = width;
+    call->kernels->epilogue(&epilogue);
+}
+
+/* The panels [first, end) for one block of rows; the next one is fetched while one is used. */
+static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const bf16_run *run = argument;
+    const int64_t start = block * run->block_rows, left = run->call->rows - start;
+    const int64_t rows = left < run->block_rows ? left : run->block_rows, tiles = (rows + SUM_ROWS - 1) / SUM_ROWS;
+    const int64_t panel = run->depth * BERT_BGEMM_COLUMNS, lines = (panel / 32 + tiles - 1) / tiles;
+    for (int64_t at = first; at < end; at++) {
+        const uint16_t *next = NULL;
+        if (at + 1 < end) next = (const uint16_t *)run->call->weight->data + (at + 1) * panel;
+        for (int64_t row = 0; row < rows; row += SUM_ROWS) {
+            run_tile(run, start + row, rows - row < SUM_ROWS ? rows - row : SUM_ROWS, at, next, next ? lines : 0);
+            if (next) next += lines * 32;
+        }
+    }
+}
+
+static void run_part(void *argument, int64_t part, int thread) {
+    const bf16_run *run = argument;
+    bert_cpu_enter(run->call->kernels);
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
+    bert_cpu_exit(run->call->kernels);
+}
+
+static void run(const bert_gemm_call *call) {
+    bf16_run all = {.call = call, .x = call->workspace, .depth = depth_of(call->weight)};
+    if (call->rows == 0 || call->weight->n == 0) return;
+    const int64_t width = all.depth > 0 ? all.depth : 1;
+    all.task_rows = 16384 / width + 1;
+    bert_thread_pool_run(call->threads, (call->rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
+    all.block_rows = BLOCK_BYTES / (width * (int64_t)sizeof *all.x) / SUM_ROWS * SUM_ROWS;
+    if (all.block_rows < SUM_ROWS) all.block_rows = SUM_ROWS;
+    all.blocks = (call->rows + all.block_rows - 1) / all.block_rows;
+    all.panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS;
+    const int64_t threads = bert_thread_pool_threads(call->threads), tiles = all.blocks * all.panels;
+    all.parts = threads < tiles ? threads : tiles;
+    bert_thread_pool_run(call->threads, all.parts, run_part, &all);
+}
+
+const bert_gemm_provider bert_gemm_bf16 = {
+    .name = "bf16",
+    .kernel = "linear/bf16",
+    .in_place = in_place,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .workspace_bytes = workspace_bytes,
+    .run = run,
+};
+
+/* ---- Weights alone ----------------------------------------------------------------------------------------------- */
+
+static size_t weights_packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
+    return panel_bytes(k, n, kernels->sgemm_columns, 1);
+}
+
+static void pack_weights(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n,
+                         int64_t first, const bert_constant *part, bool transposed) {
+    pack_halves(kernels, threads, packed, first, part, transposed, kernels->sgemm_columns, 1);
+}
+
+const bert_gemm_provider bert_gemm_bf16_weights = {
+    .name = "bf16_weights",
+    .kernel = "linear/bf16_weights",
+    .in_place = in_place,
+    .packed_bytes = weights_packed_bytes,
+    .pack = pack_weights,
+    .run = bert_gemm_own_run_bf16,
+};

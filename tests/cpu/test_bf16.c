@@ -1,0 +1,141 @@
+/*
+ * The bfloat16 providers: products against the scalar kernel over operands that were rounded beforehand, for weights
+ * laid out either way, in parts, at any address, over awkward shapes; the same bits for a row alone; and how far they
+ * are from float32. The kernels are those of this machine, the scalar ones, and AMX's emulated.
+ */
+#include "core/base/float16.h"
+#include "cpu/gemm/gemm.h"
+#include "tests/cpu/guarded.h"
+#if defined(__x86_64__)
+#include "tests/cpu/emulated_kernels.h"
+#endif
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct shape {
+    int64_t rows, k, n;
+    int32_t parts;
+} shape;
+
+static float rounded(float x) {
+    return bert_bfloat16_to_float(bert_float_to_bfloat16(x));
+}
+
+/* One part of a weight as a file has it: bytes that start at an odd address. */
+static bert_constant make_part(unsigned char *memory, const float *weight, int64_t k, int64_t n, int64_t first,
+                               int64_t width, bool transposed) {
+    unsigned char *bytes = memory + 1;
+    for (int64_t row = 0; row < k; row++)
+        for (int64_t i = 0; i < width; i++)
+            memcpy(bytes + (transposed ? i * k + row : row * width + i) * (int64_t)sizeof(float),
+                   &weight[row * n + first + i], sizeof(float));
+    return (bert_constant){.id = 1,
+                           .dtype = BERT_FLOAT,
+                           .rank = 2,
+                           .dims = {transposed ? width : k, transposed ? k : width},
+                           .data = bytes,
+                           .bytes = (size_t)(k * width) * sizeof(float),
+                           .alignment = 1};
+}
+
+static void product_case(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels, const shape *s,
+                         bool transposed, double *worst_of_all) {
+    const int64_t k = s->k, n = s->n, rows = s->rows;
+    bert_guarded memory[6];
+    float *weight = guarded_floats(&memory[0], k * n), *x = guarded_floats(&memory[1], rows * k);
+    float *y = guarded_floats(&memory[2], rows * n), *bias = guarded_floats(&memory[3], n);
+    const size_t bytes = provider->packed_bytes(kernels, k, n);
+    void *packed = guarded_new(&memory[4], (bytes + 63) / 64 * 64);
+    bert_packed_weight prepared = {.count = s->parts, .k = k, .n = n, .data = packed};
+    const size_t scratch = provider->workspace_bytes ? provider->workspace_bytes(&prepared, (size_t)rows) : 0;
+    void *workspace = guarded_new(&memory[5], (scratch + 64) / 64 * 64);
+    fill_random(weight, k * n, 0.5F, 1);
+    fill_random(x, rows * k, 1.0F, 2);
+    fill_random(bias, n, 1.0F, 3);
+    unsigned char *file = malloc((size_t)(k * n) * sizeof(float) + 1);
+    assert_non_null(file);
+    for (int32_t part = 0; part < s->parts; part++) {
+        const int64_t first = n * part / s->parts, width = n * (part + 1) / s->parts - first;
+        const bert_constant constant = make_part(file, weight, k, n, first, width, transposed);
+        provider->pack(kernels, NULL, packed, n, first, &constant, transposed);
+    }
+    free(file);
+    bert_gemm_call call = {
+        .kernels = kernels,
+        .weight = &prepared,
+        .x = x,
+        .rows = rows,
+        .workspace = workspace,
+        .epilogue = {.y = y, .bias = bias, .stride = n, .alpha = 1.0F, .activation = BERT_UNARY_IDENTITY}};
+    provider->run(&call);
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t column = 0; column < n; column++) {
+            double sum = bias[column], exact = bias[column], size = 1.0;
+            for (int64_t p = 0; p < k; p++) {
+                const float left = x[row * k + p], right = weight[p * n + column];
+                const double product =
+                    (double)(provider == &bert_gemm_bf16 ? rounded(left) : left) * (double)rounded(right);
+                sum += product;
+                size += fabs(product);
+                exact += (double)left * (double)right;
+            }
+            const double result = y[row * n + column], off = fabs(result - exact) / (1.0 + fabs(exact));
+            assert_true(fabs(result - sum) <= 1e-6 * size); /* false for NaN */
+            if (off > *worst_of_all) *worst_of_all = off;
+        }
+    }
+    float *last = malloc((size_t)n * sizeof *last);
+    assert_non_null(last);
+    memcpy(last, y + (rows - 1) * n, (size_t)n * sizeof *last);
+    call.x += (rows - 1) * k;
+    call.rows = 1;
+    provider->run(&call);
+    assert_memory_equal(y, last, (size_t)n * sizeof *last);
+    free(last);
+    for (int i = 0; i < 6; i++) guarded_free(&memory[i]);
+}
+
+static void hold(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels, const char *what) {
+    static const shape shapes[] = {{1, 1, 1, 1},    {3, 7, 5, 1},     {2, 33, 49, 1},  {17, 64, 48, 1},
+                                   {9, 130, 97, 2}, {65, 31, 150, 3}, {5, 600, 51, 3}, {70, 513, 96, 1}};
+    double worst = 0.0;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int transposed = 0; transposed < 2; transposed++)
+            product_case(provider, kernels, &shapes[i], transposed != 0, &worst);
+    print_message("%s of %s: at most %.1e from float32\n", provider->name, what, worst);
+    assert_true(worst > 0.0 && worst < 0.1);
+}
+
+static void weights_in_bfloat16_give_the_products_of_what_they_round_to(void **state) {
+    hold(&bert_gemm_bf16_weights, &bert_cpu_kernels_scalar, "scalar");
+    for (int isa = BERT_ISA_SCALAR + 1; isa < BERT_ISA_COUNT; isa++) {
+        bert_cpu_kernels kernels;
+        if (!bert_isa_present((bert_isa)isa)) continue;
+        bert_cpu_kernels_select((bert_isa)isa, &kernels);
+        hold(&bert_gemm_bf16_weights, &kernels, bert_isa_name((bert_isa)isa));
+    }
+}
+
+static void both_sides_in_bfloat16_give_the_products_of_what_they_round_to(void **state) {
+    bert_isa best = BERT_ISA_SCALAR;
+    for (int isa = 0; isa < BERT_ISA_COUNT; isa++)
+        if (bert_isa_present((bert_isa)isa)) best = (bert_isa)isa;
+    bert_cpu_kernels kernels;
+    bert_cpu_kernels_select(best, &kernels);
+    hold(&bert_gemm_bf16, &kernels, bert_isa_name(best));
+#if defined(__x86_64__)
+    kernels.bgemm = bert_emulated_amx.bgemm;
+    kernels.enter = bert_emulated_amx.enter;
+    kernels.leave = bert_emulated_amx.leave;
+    hold(&bert_gemm_bf16, &kernels, "emulated amx");
+#endif
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_in_bfloat16_give_the_products_of_what_they_round_to),
+        cmocka_unit_test(both_sides_in_bfloat16_give_the_products_of_what_they_round_to),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
