@@ -103,9 +103,7 @@ bert_status bert_engine_start(const bert_engine_options *options, bert_padded_ro
                               bert_engine *engine, bert_error *error) {
     bert_status status = bert_thread_pool_create((int)options->threads, NULL, &engine->threads, error);
     if (status != BERT_OK) return status;
-    engine->one_by_one = options->quant_scope == BERT_QUANT_SCOPE_SEQUENCE && bert_model_quantizes(engine->model);
     bert_session_options session_options = bert_engine_session_options(options, engine->threads, padded_rows, profile);
-    if (engine->one_by_one) session_options.quant_scope = BERT_QUANT_SCOPE_TENSOR;
     return bert_session_create(engine->model, &session_options, &engine->session, error);
 }
 

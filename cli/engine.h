@@ -31,8 +31,6 @@ typedef struct bert_engine {
     bert_model *model;
     bert_thread_pool *threads;
     bert_session *session;
-    /** Quantization's scale is to be a sequence's own: run one at a time, unpadded, where any scope gives just that. */
-    bool one_by_one;
 } bert_engine;
 
 /** Where notices go: "bertc: ..." on standard error, as --quiet and --verbose say. */

@@ -126,7 +126,7 @@ static bert_status context_create(bert_prepared *prepared, const bert_context_op
     const bert_host *host = prepared->device->host;
     bert_context *context = bert_allocate(host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    *context = (bert_context){.prepared = prepared, .threads = options->threads, .quant_scope = options->quant_scope};
+    *context = (bert_context){.prepared = prepared, .threads = options->threads};
     if (prepared->fallback) {
         bert_status status = host->fallback->context_create(prepared->fallback, options, &context->fallback, error);
         if (status != BERT_OK) {

@@ -37,7 +37,6 @@ struct bert_prepared {
 struct bert_context {
     bert_prepared *prepared;
     bert_thread_pool *threads;
-    bert_quant_scope quant_scope;
     bert_context *fallback;
 };
 

@@ -139,8 +139,6 @@ static bert_status set_session(bert_pipeline *pipeline, const bert_pipeline_opti
         BERT_TRY(bert_thread_pool_create(0, &pipeline->allocator, &pipeline->threads, error));
         session->threads = pipeline->threads;
     }
-    pipeline->one_by_one = session->quant_scope == BERT_QUANT_SCOPE_SEQUENCE && bert_model_quantizes(pipeline->model);
-    if (pipeline->one_by_one) session->quant_scope = BERT_QUANT_SCOPE_TENSOR;
     return BERT_OK;
 }
 

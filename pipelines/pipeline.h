@@ -67,8 +67,7 @@ struct bert_pipeline {
     bert_session_options session;
     bert_text_encoder_options texts;
     size_t batch_size;
-    bool in_order;   /* Answers depend on what else is in the batch: batches are of texts that follow each other. */
-    bool one_by_one; /* Quantization's scale is to be a sequence's own: run one row at a time, unpadded. */
+    bool in_order; /* Answers depend on what else is in the batch: batches are of texts that follow each other. */
     const char **labels;
     size_t label_count;
     /* The tasks' own settings: */

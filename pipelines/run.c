@@ -269,7 +269,7 @@ static bert_status run_group(text_group *group, const bert_text *texts, const be
     if (encoded) memcpy(group->encoded, encoded, group->count * sizeof *encoded);
     BERT_TRY(take_texts(group, error));
     BERT_TRY(collect_rows(group, error));
-    size_t most = pipeline->one_by_one ? 1 : pipeline->batch_size;
+    size_t most = pipeline->batch_size;
     size_t capacity = bert_text_batch_capacity(group->worker->batch);
     if (most > capacity) most = capacity;
     for (size_t done = 0; done < group->row_count;) {

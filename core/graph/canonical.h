@@ -1,64 +1,96 @@
+/* clang-format off */
 /*
  * The canonical operators that passes rewrite a BERT to (domain "bertc", version 1). Shapes: B batch, S sequence (of
- * queries), T sequence of keys, H heads, D elements a head, K inputs and N outputs of a Linear, V rows of a table.
- * `...` is any number of leading dimensions. Types: float is float32, float16, bfloat16 or double, the same for all
- * float operands.
+ * queries), T sequence of keys, H heads, D elements a head, K inputs and N outputs of a Linear, V rows of a table,
+ * R tokens of a batch without its padding. `...` is any number of leading dimensions. Types: float is float32,
+ * float16, bfloat16 or double, the same for all float operands.
  *
  * Embedding
- *   inputs   0 word_ids [B, S] int32|int64     1 word_table [V, K] float
- *            2 position_ids [B or 1, S]        3 position_table           (both absent: none)
- *            4 type_ids [B or 1, S]            5 type_table               (both absent: none)
- *            6 gamma [K]                       7 beta [K]                 (both absent: no LayerNorm)
- *            8 word_scale [1 or V, 1 or K] float    9 word_zero_point, of its shape and the table's type, or absent (0)
- *            10 position_scale    11 position_zero_point    12 type_scale    13 type_zero_point
- *   outputs  0 y [B, S, K]
+ *   inputs      0 word_ids [B, S] int32|int64     1 word_table [V, K] float
+ *               2 position_ids [B or 1, S]        3 position_table           (both absent: none)
+ *               4 type_ids [B or 1, S]            5 type_table               (both absent: none)
+ *               6 gamma [K]                       7 beta [K]                 (both absent: no LayerNorm)
+ *               8 word_scale [1 or V, 1 or K] float    9 word_zero_point, of its shape and the table's type, or absent (0)
+ *               10 position_scale    11 position_zero_point    12 type_scale    13 type_zero_point
+ *   outputs     0 y [B, S, K]
  *   attributes  epsilon float
  *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
- * table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale. A
- * negative id counts from the end of the table, as ONNX's Gather has it; outside it is BERT_INVALID_INPUT with the
- * place.
+ *   table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale.
+ *   A negative id counts from the end of the table, as ONNX's Gather has it; outside it is BERT_INVALID_INPUT with the
+ *   place.
  *
  * Linear
- *   inputs   0 x [..., K]                      1 residual [..., N] or absent
- *            2 + 2p weight_p [K, N_p]          3 + 2p bias_p [N_p] or absent, for p in [0, parts)
- *   outputs  0 y [..., N], N the sum of N_p: the parts side by side (packed QKV is three parts)
- *   attributes  parts int (1)   transpose int (0; 1: weight_p is [N_p, K])   alpha float (1; scales x W before the
- * bias) activation string ("none", "gelu" (erf), "gelu_tanh", "quick_gelu" (x sigmoid(1.702 x)), "tanh", "relu") y =
- * activation(alpha x W + b) + residual
+ *   inputs      0 x [..., K]                      1 residual [..., N] or absent
+ *               2 + 2p weight_p [K, N_p]          3 + 2p bias_p [N_p] or absent, for p in [0, parts)
+ *   outputs     0 y [..., N], N the sum of N_p: the parts side by side (packed QKV is three parts)
+ *   attributes  parts int (1)
+ *               transpose int (0; 1: weight_p is [N_p, K])
+ *               alpha float (1; scales x W before the bias)
+ *               activation string ("none", "gelu" (erf), "gelu_tanh", "quick_gelu" (x sigmoid(1.702 x)), "tanh", "relu")
+ *   y = activation(alpha x W + b) + residual
  *
  * QuantizedLinear
- *   inputs   0 x [..., K] float                1 residual [..., N] or absent
- *            2 x_scale scalar, or absent       3 x_zero_point uint8 scalar, or absent (0)
- *            4 + 4p weight_p [K, N_p] int8|uint8    5 + 4p weight_scale_p, scalar or [N_p]
- *            6 + 4p weight_zero_point_p, scalar or [N_p], of the weight's type, or absent (0)
- *            7 + 4p bias_p [N_p] float, int32, or absent, for p in [0, parts)
- *   outputs  0 y [..., N], N the sum of N_p: the parts side by side
- *   attributes  parts int (1)   transpose int (0; 1: weight_p is [N_p, K])   activation string, as Linear has it
+ *   inputs      0 x [..., K] float                1 residual [..., N] or absent
+ *               2 x_scale scalar, or absent       3 x_zero_point uint8 scalar, or absent (0)
+ *               4 + 4p weight_p [K, N_p] int8|uint8    5 + 4p weight_scale_p, scalar or [N_p]
+ *               6 + 4p weight_zero_point_p, scalar or [N_p], of the weight's type, or absent (0)
+ *               7 + 4p bias_p [N_p] float, int32, or absent, for p in [0, parts)
+ *               4 + 4 parts  starts int32 [G + 1], with scope "sequence" alone
+ *               5 + 4 parts  counted bool [rows of x], with scope "sequence", or absent (every row counts)
+ *   outputs     0 y [..., N], N the sum of N_p: the parts side by side
+ *   attributes  parts int (1)
+ *               transpose int (0; 1: weight_p is [N_p, K])
+ *               activation string, as Linear has it
  *               weight_only int (0; 1: x is not quantized, and there is no x_scale)
- *   Dynamic, without x_scale: a row of x has a scale sx and a zero point zx, here those that ONNX's
- *   DynamicQuantizeLinear gives the whole of x (float32 and double alone):
- *     sx = (max(x, 0) - min(x, 0)) / 255, or 1 where that is 0;  zx = clamp(round(-min(x, 0) / sx), 0, 255);
+ *               scope string ("tensor", "sequence", "token"): what one dynamic scale covers
+ *   Dynamic, without x_scale: a row of x has the scale sx and zero point zx that ONNX's DynamicQuantizeLinear gives
+ *   the rows m that share it (float32 and double alone): with "tensor" all of x, with "token" the row itself, with
+ *   "sequence" those rows of its group that count (all of them where none does); rows starts[g] to starts[g + 1] are
+ *   group g.
+ *     sx = (max(m, 0) - min(m, 0)) / 255, or 1 where that is 0;  zx = clamp(round(-min(m, 0) / sx), 0, 255);
  *     q = clamp(round(x / sx) + zx, 0, 255), rounding half to even, each step in the type of x;  s = sx * weight_scale
  *   Static: q = clamp(round(x / x_scale) + x_zero_point, 0, 255);  s = weight_scale, which holds x's scale already
- *   y = activation(float(sum over K of (q - zx) (weight - weight_zero_point)) * s + bias) + residual, the sum in 32 bits
- *   that wrap around and never saturate, equal to the last bit in every implementation; an int32 bias is part of it.
+ *   y = activation(float(sum over K of (q - zx) (weight - weight_zero_point)) * s + bias) + residual, the sum in 32
+ *   bits that wrap around and never saturate, equal to the last bit in every implementation; an int32 bias is part of
+ *   it.
  *   weight_only: y = activation((sum over K of x (weight - weight_zero_point)) * weight_scale + bias) + residual.
  *
  * Attention
- *   inputs   0 q [B, S, H D], or with `packed` [B, S, 3 H D] as q, k, v side by side
- *            1 k [B, T, H D]   2 v [B, T, H D]      (absent with `packed`)
- *            3 bias float, broadcastable to [B, H, S, T] (rank 4), added to the scaled scores; or absent
- *            4 mask bool, broadcastable to [B, H, S, T] (rank 4): where false the score counts as `mask_value`; or
- * absent outputs  0 y [B, S, H D] attributes  heads int   scale float (multiplies Q K^T)   packed int (0) mask_value
- * float (-infinity)   masked_rows string ("nan": as softmax has it; "zero": a row that softmax gives NaN for counts as
- * zeros) y = softmax(mask(scale Q K^T + bias)) V, the softmax over T with the row's greatest score subtracted first
+ *   inputs      0 q [B, S, H D], or with `packed` [B, S, 3 H D] as q, k, v side by side
+ *               1 k [B, T, H D]   2 v [B, T, H D]      (absent with `packed`)
+ *               3 bias float, broadcastable to [B, H, S, T] (rank 4), added to the scaled scores; or absent
+ *               4 mask bool, broadcastable to [B, H, S, T] (rank 4): where false the score counts as `mask_value`; or
+ *                 absent
+ *               5 starts int32 [B + 1]   6 tokens int32 [R]      (both absent: every token is a row)
+ *   outputs     0 y [B, S, H D]
+ *   attributes  heads int
+ *               scale float (multiplies Q K^T)
+ *               packed int (0)
+ *               mask_value float (-infinity)
+ *               masked_rows string ("nan": as softmax has it; "zero": a row that softmax gives NaN for counts as zeros)
+ *               sequence int (0): S, with `tokens` alone
+ *   y = softmax(mask(scale Q K^T + bias)) V, the softmax over T with the row's greatest score subtracted first.
+ *   With `tokens`, q, k, v and y are [1, R, ...]: rows starts[b] to starts[b + 1] are tokens of sequence b, of which
+ *   there may be none, and attend to each other alone. Row r is token s = tokens[r] - b S of it, for which bias and
+ *   mask, still those of [B, H, S, S], have what they have.
  *
  * SkipLayerNormalization
- *   inputs   0 x [..., K]   1 skip, the shape of x   2 gamma [K]   3 beta [K] or absent   4 bias [K] or absent
- *   outputs  0 y [..., K]   1 sum [..., K] = x + skip + bias, optional
- *   attributes  epsilon float   simplified int (0; 1: no mean is subtracted, RMS normalization)
+ *   inputs      0 x [..., K]   1 skip, the shape of x   2 gamma [K]   3 beta [K] or absent   4 bias [K] or absent
+ *   outputs     0 y [..., K]   1 sum [..., K] = x + skip + bias, optional
+ *   attributes  epsilon float
+ *               simplified int (0; 1: no mean is subtracted, RMS normalization)
  *   y = LayerNorm(x + bias + skip) over the last dimension; variance in two passes
+ *
+ * PackTokens and UnpackTokens, which binding puts around what runs without padding
+ *   inputs      0 x                              1 tokens int32 [R], ascending
+ *   outputs     0 y
+ *   attributes  axes int (2): how many leading dimensions of the padded tensor count its tokens
+ *               batch int, sequence int: B and S, of UnpackTokens alone
+ *   PackTokens: x is padded, [B, S, ...] or [1, S, ...] (axes 2), [B S, ...] or [S, ...] (axes 1); y is [1, R, ...]
+ *   or [R, ...] and has x's token tokens[r] = b S + s at r; what x has for one sequence holds for all.
+ *   UnpackTokens: the other way round, to [B, S, ...] or [B S, ...]; zeros where there is no token.
  */
+/* clang-format on */
 #ifndef BERT_GRAPH_CANONICAL_H
 #define BERT_GRAPH_CANONICAL_H
 
@@ -75,9 +107,22 @@
 #define BERT_QUANTIZED_LINEAR_SCALE(part) (5 + 4 * (part))
 #define BERT_QUANTIZED_LINEAR_ZERO_POINT(part) (6 + 4 * (part))
 #define BERT_QUANTIZED_LINEAR_BIAS(part) (7 + 4 * (part))
+#define BERT_QUANTIZED_LINEAR_STARTS(parts) (4 + 4 * (parts))
+#define BERT_QUANTIZED_LINEAR_COUNTED(parts) (5 + 4 * (parts))
 
 /** Inputs of Attention. */
-enum { BERT_ATTENTION_Q, BERT_ATTENTION_K, BERT_ATTENTION_V, BERT_ATTENTION_BIAS, BERT_ATTENTION_MASK };
+enum {
+    BERT_ATTENTION_Q,
+    BERT_ATTENTION_K,
+    BERT_ATTENTION_V,
+    BERT_ATTENTION_BIAS,
+    BERT_ATTENTION_MASK,
+    BERT_ATTENTION_STARTS,
+    BERT_ATTENTION_TOKENS
+};
+
+/** Inputs of PackTokens and UnpackTokens. */
+enum { BERT_PACK_X, BERT_PACK_TOKENS };
 
 /** Inputs of Embedding. */
 enum {

@@ -9,7 +9,12 @@ typedef struct bert_request {
     const bert_tensor *inputs; /**< Checked; data is read of inputs that decide shapes only. */
     const bool *given;         /**< False: the input keeps its default. */
     const bool *wanted;        /**< Outputs. */
+    int64_t rows;              /**< That tensors without padding have at most; 0: with padding. */
+    bert_quant_scope scope;
 } bert_request;
+
+/** Positions at which a binding without padding may need real tokens. */
+#define BERT_MAX_NEEDED 16
 
 /** The bound graph. Everything in it lives in the arena that it was bound with, or in the model. */
 typedef struct bert_binding {
@@ -19,6 +24,17 @@ typedef struct bert_binding {
     const bert_constant **sources;
     const bert_node **steps; /**< Nodes that must run, in order. */
     size_t step_count;
+    uint32_t value_count; /**< Of the arrays by value id: the graph's, then values that binding made. */
+    /* What follows is bert_bind_tokens'. */
+    int8_t
+        *row_axes; /**< By value id: the dimension that is the number of a run's rows; -1: none. NULL: none at all. */
+    /** What a run gives, where it isn't NULL: see Attention and QuantizedLinear in core/graph/canonical.h. */
+    bert_value *starts, *tokens, *counted;
+    bool packed; /**< Without padding. */
+    /** Packed: positions that must be real in every sequence, since an output is taken from there. */
+    int32_t needed[BERT_MAX_NEEDED], needed_count;
+    bool right;          /**< Packed: right only where all padding is on the right. */
+    const char *padding; /**< Why it isn't packed though rows were asked for; else NULL. */
 } bert_binding;
 
 /**

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/runtime/options.h"
+#include "core/runtime/token_mask.h"
 #include "core/runtime/weights.h"
 
 #include <string.h>
@@ -113,6 +114,7 @@ static bert_status build(bert_model *model, const bert_model_source *source, con
         }
     }
     BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));
+    BERT_TRY(bert_token_mask_find(model->graph, &model->token_mask, error));
     release_all_pages(model->graph);
     return BERT_OK;
 }

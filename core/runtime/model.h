@@ -24,6 +24,7 @@ struct bert_model {
     bert_arena arena; /**< What follows here. */
     bert_model_tensor *inputs, *outputs;
     bert_deciders deciders;
+    int32_t token_mask;    /**< The input that says which tokens are real; -1: there is none. */
     pthread_mutex_t mutex; /**< Of the two lists. */
     struct bert_opened_device *devices;
     struct bert_weights *weights;

@@ -58,6 +58,9 @@ static int64_t dimension_from_end(const bert_tensor_desc *desc, int32_t from_end
 static int64_t attention_flops(const bert_op_node *node) {
     bool packed = bert_attribute_int(node->attributes, node->attribute_count, "packed", 0) != 0;
     const bert_tensor_desc *keys = &node->inputs[packed ? BERT_ATTENTION_Q : BERT_ATTENTION_K];
+    /* Without padding: at most those of the longest sequence. */
+    const int64_t sequence = bert_attribute_int(node->attributes, node->attribute_count, "sequence", 0);
+    if (sequence > 0) return 4 * elements_of(&node->outputs[0]) * sequence;
     return 4 * elements_of(&node->outputs[0]) * dimension_from_end(keys, 2);
 }
 

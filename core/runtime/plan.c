@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/runtime/memory_plan.h"
 #include "core/runtime/op_node.h"
+#include "core/runtime/token_rows.h"
 
 #include <string.h>
 
@@ -116,7 +117,7 @@ static bert_status upload_constants(planner *p) {
 
 static bert_status find_last_reads(planner *p) {
     const bert_binding *binding = &p->binding;
-    for (uint32_t i = 0; i < p->graph->value_count; i++) p->last_read[i] = -1;
+    for (uint32_t i = 0; i < binding->value_count; i++) p->last_read[i] = -1;
     for (size_t s = 0; s < binding->step_count; s++) {
         const bert_node *node = binding->steps[s];
         for (int32_t i = 0; i < node->input_count; i++) {
@@ -207,6 +208,28 @@ static bert_status place_outputs(planner *p, const bert_node *node, bert_plan_st
     return BERT_OK;
 }
 
+/* Remembers a tensor whose number of rows is the run's. */
+static void mark_rows(planner *p, const bert_value *value, bert_tensor *tensor) {
+    if (!value || !p->binding.row_axes || p->binding.row_axes[value->id] < 0) return;
+    p->plan->row_tensors[p->plan->row_tensor_count++] = (bert_row_tensor){tensor, p->binding.row_axes[value->id]};
+}
+
+static bert_status mark_row_tensors(planner *p) {
+    bert_plan *plan = p->plan;
+    size_t most = 0;
+    for (size_t s = 0; s < plan->step_count; s++) {
+        most += (size_t)plan->steps[s].node->input_count + (size_t)plan->steps[s].node->output_count;
+    }
+    plan->row_tensors = BERT_ARENA_NEW_ARRAY(&plan->memory, bert_row_tensor, most);
+    if (!plan->row_tensors) return no_memory(p);
+    for (size_t s = 0; s < plan->step_count; s++) {
+        const bert_plan_step *step = &plan->steps[s];
+        for (int32_t i = 0; i < step->node->input_count; i++) mark_rows(p, step->node->inputs[i], &step->inputs[i]);
+        for (int32_t i = 0; i < step->node->output_count; i++) mark_rows(p, step->node->outputs[i], &step->outputs[i]);
+    }
+    return BERT_OK;
+}
+
 static bert_status plan_steps(planner *p) {
     bert_plan *plan = p->plan;
     plan->steps = BERT_ARENA_NEW_ARRAY(&plan->memory, bert_plan_step, p->binding.step_count);
@@ -233,6 +256,17 @@ static void add_input_storages(planner *p) {
             add_storage(p, BERT_STORAGE_INPUT, bytes_of(&p->plan->request.inputs[i]), 0, p->last_read[input->id]);
         p->plan->storages[storage].index = i;
         p->storage_of[input->id] = storage;
+    }
+}
+
+static void add_token_storages(planner *p) {
+    const bert_value *lists[BERT_TOKEN_LISTS] = {p->binding.starts, p->binding.tokens, p->binding.counted};
+    for (int32_t i = 0; i < BERT_TOKEN_LISTS; i++) {
+        if (!lists[i] || p->last_read[lists[i]->id] < 0) continue;
+        const bert_tensor tensor = tensor_of(info_of(p, lists[i]));
+        const uint32_t storage = add_storage(p, BERT_STORAGE_TOKENS, bytes_of(&tensor), 0, p->last_read[lists[i]->id]);
+        p->plan->storages[storage].index = i;
+        p->storage_of[lists[i]->id] = storage;
     }
 }
 
@@ -314,7 +348,7 @@ static uint64_t mix_bytes(uint64_t hash, const unsigned char *bytes, size_t coun
 }
 
 uint64_t bert_request_key(const bert_model *model, const bert_request *request) {
-    uint64_t hash = 0;
+    uint64_t hash = mix(0, (uint64_t)request->rows);
     for (int32_t i = 0; i < model->graph->input_count; i++) {
         hash = mix(hash, request->given[i]);
         if (!request->given[i]) continue;
@@ -338,7 +372,7 @@ static bool same_input(const bert_tensor *a, const bert_tensor *b, bool by_conte
 
 bool bert_plan_is_for(const bert_plan *plan, uint64_t key, const bert_request *request) {
     const bert_model *model = plan->weights->model;
-    if (plan->key != key) return false;
+    if (plan->key != key || plan->request.rows != request->rows) return false;
     for (int32_t i = 0; i < model->graph->input_count; i++) {
         if (plan->request.given[i] != request->given[i]) return false;
         if (!request->given[i]) continue;
@@ -368,19 +402,20 @@ static bert_status copy_request(planner *p, const bert_request *request) {
         if (bytes) memcpy(tensors[i].data, request->inputs[i].data, bytes);
     }
     for (size_t i = 0; i < outputs; i++) wanted[i] = request->wanted[i];
-    p->plan->request = (bert_request){.inputs = tensors, .given = given, .wanted = wanted};
+    p->plan->request = (bert_request){
+        .inputs = tensors, .given = given, .wanted = wanted, .rows = request->rows, .scope = request->scope};
     return BERT_OK;
 }
 
 /* ---- Making and freeing ----------------------------------------------------------------------------------------- */
 
-/* No value has more than one storage; inputs, and outputs that are copied, may add one each. */
+/* No value has more than one storage; inputs, lists of tokens, and outputs that are copied, may add one each. */
 static bert_status allocate_tables(planner *p) {
-    size_t values = p->graph->value_count;
+    size_t values = p->binding.value_count;
     p->storage_of = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
     p->last_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
     p->kept = BERT_ARENA_NEW_ARRAY(&p->scratch, const bert_constant *, values);
-    size_t most = (size_t)p->graph->input_count + (size_t)p->graph->output_count;
+    size_t most = (size_t)p->graph->input_count + (size_t)p->graph->output_count + BERT_TOKEN_LISTS;
     for (size_t s = 0; s < p->binding.step_count; s++) {
         most += (size_t)p->binding.steps[s]->input_count + (size_t)p->binding.steps[s]->output_count;
     }
@@ -393,29 +428,63 @@ static bert_status allocate_tables(planner *p) {
 
 static bert_status build(planner *p, const bert_request *request) {
     BERT_TRY(copy_request(p, request));
-    BERT_TRY(bert_bind(p->plan->weights->model, &p->plan->request, &p->scratch, &p->binding, p->error));
+    bert_plan *plan = p->plan;
+    const bert_model *model = plan->weights->model;
+    BERT_TRY(bert_bind(model, &plan->request, &p->scratch, &p->binding, p->error));
+    BERT_TRY(bert_bind_tokens(model, &plan->request, &plan->memory, &p->scratch, &p->binding, p->error));
+    if (!p->binding.packed) plan->request.rows = 0;
+    plan->key = bert_request_key(model, &plan->request);
+    if (!plan->padding) plan->padding = p->binding.padding;
+    memcpy(plan->needed, p->binding.needed, sizeof plan->needed);
+    plan->needed_count = p->binding.needed_count;
+    plan->right = p->binding.right;
     BERT_TRY(allocate_tables(p));
     BERT_TRY(find_last_reads(p));
     add_input_storages(p);
+    add_token_storages(p);
     BERT_TRY(plan_steps(p));
+    if (p->binding.packed) BERT_TRY(mark_row_tensors(p));
     BERT_TRY(add_outputs(p));
     BERT_TRY(upload_constants(p));
     return lay_out(p);
 }
 
-bert_status bert_plan_create(bert_weights *weights, bert_context *context, const bert_request *request, bert_plan **out,
-                             bert_error *error) {
+/* `padding`: why a plan without padding was given up; NULL: none was tried. */
+static bert_status create(bert_weights *weights, bert_context *context, const bert_request *request,
+                          const char *padding, bert_plan **out, bert_error *error) {
     const bert_allocator *allocator = &weights->model->allocator;
     bert_plan *plan = bert_allocate(allocator, sizeof *plan, _Alignof(bert_plan));
     if (!plan) return bert_fail_memory(error, sizeof *plan, "a plan");
-    *plan = (bert_plan){.weights = weights, .key = bert_request_key(weights->model, request)};
+    *plan = (bert_plan){.weights = weights};
     bert_arena_init(&plan->memory, allocator);
     planner p = {.plan = plan, .context = context, .graph = weights->model->graph, .error = error};
     bert_arena_init(&p.scratch, allocator);
-    bert_status status = build(&p, request);
+    bert_status status = BERT_OK;
+    if (padding) plan->padding = bert_arena_string(&plan->memory, padding, strlen(padding));
+    if (padding && !plan->padding) status = no_memory(&p);
+    if (status == BERT_OK) status = build(&p, request);
     bert_arena_free(&p.scratch);
+    *out = plan;
+    return status;
+}
+
+bert_status bert_plan_create(bert_weights *weights, bert_context *context, const bert_request *request, bert_plan **out,
+                             bert_error *error) {
+    bert_plan *plan = NULL;
+    bert_error reason = {0};
+    bert_status status = create(weights, context, request, NULL, &plan, &reason);
+    if (status == BERT_UNSUPPORTED && plan->request.rows > 0) {
+        /* The backend has no kernel for rows without padding. */
+        bert_request padded = *request;
+        padded.rows = 0;
+        bert_plan_free(plan);
+        bert_error why = reason;
+        plan = NULL;
+        status = create(weights, context, &padded, why.message, &plan, &reason);
+    }
     if (status != BERT_OK) {
         bert_plan_free(plan);
+        if (error) *error = reason;
         return status;
     }
     *out = plan;

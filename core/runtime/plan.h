@@ -11,8 +11,17 @@ typedef enum bert_storage_kind {
     BERT_STORAGE_ARENA,   /**< Activations and workspace, at `offset` of the session's arena. */
     BERT_STORAGE_INPUT,   /**< The caller's input `index` of the graph, or a copy of it at `offset`. */
     BERT_STORAGE_OUTPUT,  /**< The caller's buffer of plan output `index`, or at `offset`. */
+    BERT_STORAGE_TOKENS,  /**< What a run says of its tokens: bert_token_list `index`, or a copy of it at `offset`. */
     BERT_STORAGE_CONSTANT /**< Known content, at `base`. */
 } bert_storage_kind;
+
+/** What a run says of its tokens: arrays of bert_tokens. */
+typedef enum bert_token_list {
+    BERT_TOKEN_STARTS,
+    BERT_TOKEN_TOKENS,
+    BERT_TOKEN_COUNTED,
+    BERT_TOKEN_LISTS
+} bert_token_list;
 
 /** Memory that one value and its views take. */
 typedef struct bert_storage {
@@ -38,6 +47,12 @@ typedef struct bert_plan_step {
     int64_t nanoseconds, runs; /**< Since the profile was reset. */
 } bert_plan_step;
 
+/** A tensor of a step with a dimension that is the number of rows of the run. */
+typedef struct bert_row_tensor {
+    bert_tensor *tensor;
+    int32_t axis;
+} bert_row_tensor;
+
 /** One wanted output. */
 typedef struct bert_plan_output {
     int32_t index;      /**< Among the graph's outputs. */
@@ -57,12 +72,17 @@ typedef struct bert_plan {
     size_t storage_count;
     bert_plan_output *outputs;
     size_t output_count;
-    size_t arena_bytes; /**< That a run needs. */
+    bert_row_tensor *row_tensors; /**< Of a plan without padding. */
+    size_t row_tensor_count;
+    int32_t needed[BERT_MAX_NEEDED], needed_count; /**< See bert_binding. */
+    bool right;                                    /**< See bert_binding. */
+    const char *padding; /**< Why padding isn't skipped, of a plan that was to skip it; else NULL. */
+    size_t arena_bytes;  /**< That a run needs. */
     void *device_constants;
     size_t device_constant_bytes;
     /* What the plan is for. */
     uint64_t key;
-    bert_request request; /**< Copies; data of inputs that decide shapes only. */
+    bert_request request; /**< Copies; data of inputs that decide shapes only. rows 0: padding isn't skipped. */
     uint64_t last_use;    /**< The cache's clock. */
 } bert_plan;
 

@@ -16,7 +16,6 @@ struct bert_prepared {
 
 struct bert_context {
     const bert_host *host;
-    bert_quant_scope quant_scope;
 };
 
 static bert_status device_open(const bert_host *host, bert_device **out, bert_error *error) {
@@ -60,7 +59,7 @@ static bert_status context_create(bert_prepared *prepared, const bert_context_op
                                   bert_error *error) {
     bert_context *context = bert_allocate(prepared->host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    *context = (bert_context){.host = prepared->host, .quant_scope = options->quant_scope};
+    *context = (bert_context){.host = prepared->host};
     *out = context;
     return BERT_OK;
 }
@@ -89,13 +88,6 @@ static bert_status plan(bert_prepared *prepared, bert_context *context, const be
     const bert_op *op = bert_op_get((bert_op_id)node->op_id);
     if (!op->reference) {
         return bert_fail(error, BERT_UNSUPPORTED, "%s has no reference implementation", node->op_type);
-    }
-    /* A scope changes nothing where nothing is quantized while it runs. */
-    if (context && context->quant_scope != BERT_QUANT_SCOPE_TENSOR && bert_op_quantizes(op)) {
-        return bert_fail(
-            error, BERT_UNSUPPORTED,
-            "this provider has %s with quant_scope tensor only (one scale over the whole tensor, as ONNX defines it)",
-            node->op_type);
     }
     out->run = run;
     out->kernel = "reference";

@@ -106,6 +106,19 @@ static bert_status place_input(const runner *r, bert_storage *storage) {
     return BERT_OK;
 }
 
+/* What the run says of its tokens, where the backend reads it. */
+static bert_status place_tokens(const runner *r, bert_storage *storage) {
+    const bert_tokens *tokens = &r->session->tokens;
+    const void *lists[BERT_TOKEN_LISTS] = {tokens->starts, tokens->tokens, tokens->counted};
+    storage->base = (void *)lists[storage->index]; /* kernels only read it */
+    if (r->host_memory) return BERT_OK;
+    size_t bytes = storage->bytes;
+    if (storage->index == BERT_TOKEN_TOKENS) bytes = (size_t)tokens->rows * sizeof *tokens->tokens;
+    storage->base = arena_at(r, storage->offset);
+    return bytes ? r->backend->upload(r->session->context, storage->base, lists[storage->index], bytes, r->error)
+                 : BERT_OK;
+}
+
 static bert_status place_storages(const runner *r) {
     for (size_t i = 0; i < r->plan->storage_count; i++) {
         bert_storage *storage = &r->plan->storages[i];
@@ -117,6 +130,9 @@ static bert_status place_storages(const runner *r) {
             break;
         case BERT_STORAGE_INPUT:
             BERT_TRY(place_input(r, storage));
+            break;
+        case BERT_STORAGE_TOKENS:
+            BERT_TRY(place_tokens(r, storage));
             break;
         case BERT_STORAGE_OUTPUT: {
             const bert_plan_output *output = &r->plan->outputs[storage->index];
@@ -131,6 +147,10 @@ static bert_status place_storages(const runner *r) {
 
 static void place_tensors(const runner *r) {
     const bert_storage *storages = r->plan->storages;
+    for (size_t i = 0; i < r->plan->row_tensor_count; i++) {
+        const bert_row_tensor *row = &r->plan->row_tensors[i];
+        row->tensor->dims[row->axis] = r->session->tokens.rows;
+    }
     for (size_t s = 0; s < r->plan->step_count; s++) {
         bert_plan_step *step = &r->plan->steps[s];
         for (int32_t i = 0; i < step->node->input_count; i++) {

@@ -31,6 +31,7 @@ static bert_weights_request request_of(const bert_session_options *options, cons
     return (bert_weights_request){.backend = backend,
                                   .precision = options->precision,
                                   .deterministic = options->deterministic,
+                                  .quant_scope = options->quant_scope,
                                   .threads = options->threads,
                                   .packed_file = options->packed_file};
 }
@@ -43,8 +44,7 @@ static bert_status open_session(void *argument, const bert_backend *backend, ber
     const bert_session_options *options = &session->options;
     const bert_weights_request request = request_of(options, backend);
     BERT_TRY(bert_weights_get(session->model, &request, &session->weights, error));
-    bert_context_options context = {
-        .struct_size = sizeof context, .threads = options->threads, .quant_scope = options->quant_scope};
+    bert_context_options context = {.struct_size = sizeof context, .threads = options->threads};
     return backend->context_create(session->weights->prepared, &context, &session->context, error);
 }
 
@@ -174,6 +174,7 @@ void bert_session_free(bert_session *session) {
     for (size_t i = 0; i < session->plan_count; i++) bert_plan_free(session->plans[i]);
     if (session->arena) free_device_memory(session, session->arena, session->arena_bytes);
     bert_deallocate(&model->allocator, session->host_outputs, session->host_output_bytes, BERT_ALIGNMENT);
+    bert_tokens_free(&session->tokens, &model->allocator);
     if (session->context) session->weights->device->backend->context_free(session->context);
     bert_arena_free(&session->memory);
     bert_deallocate(&model->allocator, session, sizeof *session, _Alignof(bert_session));
@@ -253,17 +254,70 @@ static bert_status add_plan(bert_session *session, const bert_request *request, 
     return BERT_OK;
 }
 
-bert_status bert_session_find_plan(bert_session *session, bert_error *error) {
-    bert_request request = {.inputs = session->inputs, .given = session->given, .wanted = session->wanted};
-    uint64_t key = bert_request_key(session->model, &request);
-    bert_plan *found = NULL;
-    for (size_t i = 0; i < session->plan_count && !found; i++) {
-        if (bert_plan_is_for(session->plans[i], key, &request)) found = session->plans[i];
+/* Which tokens of the call's batch are real, where the session makes use of it. *packable: some are not, and padding
+ * may be skipped. */
+static bert_status count_tokens(bert_session *session, bool *packable, bert_error *error) {
+    const bool pack = session->options.padded_rows == BERT_PADDED_ROWS_UNDEFINED;
+    const int32_t input = session->model->token_mask;
+    *packable = false;
+    if (input < 0 || (!pack && session->options.quant_scope != BERT_QUANT_SCOPE_SEQUENCE)) return BERT_OK;
+    const bert_constant *mask = session->model->graph->inputs[input]->input_default;
+    bert_constant given;
+    if (session->given[input]) {
+        const bert_tensor *tensor = &session->inputs[input];
+        given = (bert_constant){.dtype = tensor->dtype, .rank = tensor->rank, .data = tensor->data};
+        memcpy(given.dims, tensor->dims, sizeof given.dims);
+        mask = &given;
+        if (!tensor->data) return BERT_OK; /* shapes are bound, nothing is run */
     }
-    if (found) {
-        session->current = found;
+    BERT_TRY(bert_tokens_count(&session->tokens, &session->model->allocator, mask, error));
+    *packable = pack && session->tokens.packable;
+    return BERT_OK;
+}
+
+/* The plan for the request; with `refused` one that skips no padding because it can't. NULL when there is none. */
+static bert_plan *find_plan(const bert_session *session, const bert_request *request, bool refused) {
+    const uint64_t key = bert_request_key(session->model, request);
+    for (size_t i = 0; i < session->plan_count; i++) {
+        bert_plan *plan = session->plans[i];
+        if ((!refused || plan->padding) && bert_plan_is_for(plan, key, request)) return plan;
+    }
+    return NULL;
+}
+
+static bert_status find_or_add(bert_session *session, const bert_request *request, bert_error *error) {
+    bert_plan *found = find_plan(session, request, false);
+    if (!found) return add_plan(session, request, error);
+    session->current = found;
+    return BERT_OK;
+}
+
+/* Whether padding is where a plan without it must have it, and the tokens that it can't do without are there. */
+static bool serves_tokens(const bert_plan *plan, const bert_tokens *tokens) {
+    if (plan->right && !tokens->right) return false;
+    for (int32_t i = 0; i < plan->needed_count; i++) {
+        if (!bert_tokens_have(tokens, plan->needed[i])) return false;
+    }
+    return true;
+}
+
+bert_status bert_session_find_plan(bert_session *session, bert_error *error) {
+    bert_request request = {.inputs = session->inputs,
+                            .given = session->given,
+                            .wanted = session->wanted,
+                            .scope = session->options.quant_scope};
+    bool packable;
+    BERT_TRY(count_tokens(session, &packable, error));
+    bert_plan *refused = packable ? find_plan(session, &request, true) : NULL;
+    if (refused) {
+        session->current = refused;
+    } else if (packable) {
+        request.rows = bert_tokens_bucket(&session->tokens);
+        BERT_TRY(find_or_add(session, &request, error));
+        request.rows = 0;
+        if (!serves_tokens(session->current, &session->tokens)) BERT_TRY(find_or_add(session, &request, error));
     } else {
-        BERT_TRY(add_plan(session, &request, error));
+        BERT_TRY(find_or_add(session, &request, error));
     }
     session->current->last_use = ++session->clock;
     return BERT_OK;

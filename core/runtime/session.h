@@ -3,6 +3,7 @@
 #define BERT_RUNTIME_SESSION_H
 
 #include "core/runtime/plan.h"
+#include "core/runtime/tokens.h"
 
 struct bert_session {
     bert_model *model; /**< Held. */
@@ -14,6 +15,7 @@ struct bert_session {
     bert_tensor *inputs;     /**< By graph input; data is the caller's. */
     bool *given;             /**< By graph input. */
     bool *wanted;            /**< By graph output. */
+    bert_tokens tokens;      /**< Real ones, where padding may be skipped or the scope of quantization asks for them. */
     int32_t *output_indices; /**< Graph output of each output that the caller named, in his order. */
     /* Plans. */
     bert_plan **plans;

@@ -3,7 +3,9 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/runtime/op_node.h"
+#include "core/runtime/row_ops.h"
 #include "core/runtime/text.h"
+#include "core/runtime/token_rows.h"
 
 #include <string.h>
 
@@ -114,6 +116,7 @@ bert_status bert_weights_resident(bert_weights *weights, bert_context *context, 
 
 typedef struct preparation {
     bert_weights *weights;
+    bert_quant_scope scope;
     bert_arena scratch;
     bool *refused; /* by node id */
     size_t refused_count;
@@ -136,18 +139,39 @@ static void note_refusal(preparation *p, const bert_node *node, const bert_error
     p->refused_count++;
 }
 
+/* The node as a session of this scope binds it; what starts and counted are is told by their types alone. */
+static const bert_node *in_scope(preparation *p, const bert_node *node) {
+    bert_value *starts = BERT_ARENA_NEW(&p->scratch, bert_value);
+    bert_value *counted = BERT_ARENA_NEW(&p->scratch, bert_value);
+    if (!starts || !counted) return NULL;
+    starts->info = (bert_value_info){.dtype = BERT_INT32, .shape = {.rank = 1, .dims = {-1}}};
+    counted->info = (bert_value_info){.dtype = BERT_BOOL, .shape = {.rank = 1, .dims = {-1}}};
+    return bert_node_in_scope(&p->scratch, node, p->scope, starts, counted);
+}
+
 static bert_status call_plan(preparation *p, const bert_node *node, bert_plan_mode mode, bert_op_node *shown,
                              bert_op_plan *plan, bert_error *error) {
     *plan = (bert_op_plan){0};
+    if (p->scope != BERT_QUANT_SCOPE_TENSOR && bert_is_dynamic_linear(node)) node = in_scope(p, node);
+    if (!node) return bert_fail_memory(error, sizeof *node, "the description of a node");
     BERT_TRY(bert_describe_node(&p->scratch, node, NULL, shown, error));
     return p->weights->device->backend->plan(p->weights->prepared, NULL, shown, mode, plan, error);
+}
+
+/* One scale for all that it quantizes is what these operators have, and their own output. */
+static bert_status check_scope(const preparation *p, const bert_node *node, bert_error *reason) {
+    const bool other = bert_op_quantizes(node->op) && node->op->id != BERT_OP_BERTC_QuantizedLinear;
+    if (p->scope == BERT_QUANT_SCOPE_TENSOR || !other) return BERT_OK;
+    return bert_fail(reason, BERT_UNSUPPORTED,
+                     "it takes one scale over a whole tensor: it runs with quant_scope tensor alone");
 }
 
 static bert_status query(preparation *p, const bert_node *node, bert_error *error) {
     bert_op_node shown;
     bert_op_plan plan;
     bert_error reason = {0};
-    bert_status status = call_plan(p, node, BERT_PLAN_QUERY, &shown, &plan, &reason);
+    bert_status status = check_scope(p, node, &reason);
+    if (status == BERT_OK) status = call_plan(p, node, BERT_PLAN_QUERY, &shown, &plan, &reason);
     if (status == BERT_OK) return BERT_OK;
     if (status != BERT_UNSUPPORTED) {
         if (error) *error = reason;
@@ -194,9 +218,12 @@ static bert_status for_each_kernel_node(preparation *p, const bert_block *block,
     return BERT_OK;
 }
 
-static bert_status prepare_all(bert_weights *weights, bert_error *error) {
+/* Asks for every node in a scope, and prepares them all where no session did before. */
+static bert_status prepare_all(bert_weights *weights, bert_quant_scope scope, bert_error *error) {
     const bert_graph *graph = weights->model->graph;
-    preparation p = {.weights = weights};
+    const bool first = weights->scopes == 0;
+    preparation p = {.weights = weights, .scope = scope};
+    if (weights->scopes >> scope & 1) return BERT_OK;
     bert_arena_init(&p.scratch, &weights->model->allocator);
     p.refused = BERT_ARENA_NEW_ARRAY(&p.scratch, bool, graph->next_node_id);
     bert_status status = BERT_OK;
@@ -206,7 +233,8 @@ static bert_status prepare_all(bert_weights *weights, bert_error *error) {
         status = bert_fail(error, BERT_UNSUPPORTED, "%zu node%s not supported: %s", p.refused_count,
                            p.refused_count == 1 ? " is" : "s are", p.reasons);
     }
-    if (status == BERT_OK) status = for_each_kernel_node(&p, &graph->body, prepare, error);
+    if (status == BERT_OK && first) status = for_each_kernel_node(&p, &graph->body, prepare, error);
+    if (status == BERT_OK) weights->scopes |= UINT32_C(1) << scope;
     bert_arena_free(&p.scratch);
     return status;
 }
@@ -259,7 +287,7 @@ static bert_status prepare_weights(bert_weights *weights, const bert_weights_req
                                           .threads = request->threads};
     weights->store.threads = request->threads;
     BERT_TRY(device->backend->prepared_create(device->device, &options, &weights->prepared, error));
-    const bert_status status = prepare_all(weights, error);
+    const bert_status status = prepare_all(weights, request->quant_scope, error);
     weights->store.threads = NULL; /* the session's: it may end before the weights do */
     return status;
 }
@@ -295,6 +323,7 @@ static bert_status find_or_create(bert_model *model, const bert_weights_request 
     for (bert_weights *weights = model->weights; weights; weights = weights->next) {
         if (weights->device->backend == request->backend && weights->precision == request->precision &&
             weights->deterministic == request->deterministic) {
+            BERT_TRY(prepare_all(weights, request->quant_scope, error));
             *out = weights;
             return BERT_OK;
         }

@@ -31,6 +31,7 @@ typedef struct bert_weights {
     bool deterministic;
     bert_model_store store;
     bert_prepared *prepared;
+    uint32_t scopes;       /**< Bit s: its nodes were queried with bert_quant_scope s. Under the model's lock. */
     pthread_mutex_t mutex; /**< Of the list. */
     bert_resident_constant *residents;
     size_t resident_bytes;
@@ -41,14 +42,15 @@ typedef struct bert_weights_request {
     const bert_backend *backend;
     bert_precision precision;
     bool deterministic;
+    bert_quant_scope quant_scope;
     bert_thread_pool *threads; /**< To prepare with; NULL: the calling thread alone. */
     const char *packed_file;   /**< See bert_session_options. */
 } bert_weights_request;
 
 /**
  * The weights of `model` on a backend; prepares them if no session did. BERT_UNSUPPORTED when the device isn't there,
- * lacks the precision, or has no kernel for a node: all such nodes are in the sentence, as far as it reaches, and in
- * the log at level info. Any thread.
+ * lacks the precision, or has no kernel for a node in this scope of dynamic quantization: all such nodes are in the
+ * sentence, as far as it reaches, and in the log at level info. Any thread.
  */
 bert_status bert_weights_get(bert_model *model, const bert_weights_request *request, bert_weights **out,
                              bert_error *error);

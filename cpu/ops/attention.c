@@ -21,6 +21,7 @@ typedef struct attention_state {
     int64_t heads;
     float scale, mask_value;
     bool packed, nan_is_zero;
+    int64_t sequence;       /* S, where rows are tokens without padding */
     int64_t scratch_floats; /* of one thread */
 } attention_state;
 
@@ -47,87 +48,153 @@ typedef struct attention_run {
     const attention_state *state;
     const bert_cpu_kernels *kernels;
     const float *q, *k, *v;
-    int64_t q_stride, kv_stride; /* from one token to the next */
-    int64_t queries, keys, width, padded_keys;
-    int64_t pieces; /* of the queries of a head: tasks where there are fewer heads than threads want */
+    int64_t q_stride, kv_stride;  /* from one token to the next */
+    int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
+    int64_t pieces;               /* of the queries of a head: tasks where there are fewer heads than threads want */
     broadcast bias, mask;
+    const int32_t *starts, *tokens; /* NULL: every token is a row */
 } attention_run;
+
+/* One sequence: its rows among q's and among k's, and where they stand in bias and mask. */
+typedef struct sequence_rows {
+    int64_t batch, first_query, queries, first_key, keys, padded_keys;
+    const int32_t *positions; /* of rows, from `origin` on; NULL: 0, 1, 2 ... */
+    int64_t origin;
+    bool contiguous; /* positions are one after the other */
+} sequence_rows;
 
 static int64_t padded(int64_t count) {
     return (count + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
 }
 
-/* Keys, values and scores of one thread. */
+/* Keys, values and scores of one thread, and a row each of bias and mask. */
+enum { MASK_ROWS = 2 };
+
 static int64_t scratch_floats(int64_t keys, int64_t width) {
-    return padded(keys) * (2 * width + BLOCK_ROWS);
+    return padded(keys) * (2 * width + BLOCK_ROWS + MASK_ROWS);
 }
 
-/* Queries [first, first + rows) of one head. */
-static void run_rows(const attention_run *run, int64_t batch, int64_t head, int64_t first, int64_t rows,
+static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
+    sequence_rows rows = {.batch = batch, .queries = run->queries, .keys = run->keys, .contiguous = true};
+    rows.first_query = batch * run->queries;
+    rows.first_key = batch * run->keys;
+    if (run->tokens) {
+        rows.first_query = rows.first_key = run->starts[batch];
+        rows.queries = rows.keys = run->starts[batch + 1] - run->starts[batch];
+        rows.positions = run->tokens + rows.first_query;
+        rows.origin = batch * run->state->sequence;
+        if (rows.keys > 0) rows.contiguous = rows.positions[rows.keys - 1] - rows.positions[0] == rows.keys - 1;
+    }
+    rows.padded_keys = padded(rows.keys);
+    return rows;
+}
+
+static int64_t position_of(const sequence_rows *rows, int64_t index) {
+    return rows->positions ? rows->positions[index] - rows->origin : index;
+}
+
+/* What bias or mask has for the sequence's keys, one after the other: for the row that `data` begins. */
+static void gather_bias(const sequence_rows *rows, const float *data, int64_t stride, float *out) {
+    for (int64_t key = 0; key < rows->keys; key++) out[key] = data[position_of(rows, key) * stride];
+}
+
+static void gather_mask(const sequence_rows *rows, const uint8_t *data, int64_t stride, uint8_t *out) {
+    for (int64_t key = 0; key < rows->keys; key++) out[key] = data[position_of(rows, key) * stride];
+}
+
+/* Points a block of rows from `first` on to its bias and mask. `extra`: a row each, for what isn't contiguous. */
+static void set_masks(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t first, float *extra,
+                      bert_attention_args *args) {
+    const int64_t *bias = run->bias.strides, *mask = run->mask.strides;
+    const int64_t query = position_of(rows, first), key = rows->contiguous ? position_of(rows, 0) : 0;
+    if (run->bias.data) {
+        args->bias = (const float *)run->bias.data + rows->batch * bias[0] + head * bias[1] + query * bias[2];
+        args->bias_row_stride = bias[2];
+        args->bias_stride = bias[3];
+        if (rows->contiguous || !bias[3]) {
+            args->bias += key * bias[3];
+        } else {
+            gather_bias(rows, args->bias, bias[3], extra);
+            args->bias = extra;
+            args->bias_stride = 1;
+        }
+    }
+    if (run->mask.data) {
+        args->mask = (const uint8_t *)run->mask.data + rows->batch * mask[0] + head * mask[1] + query * mask[2];
+        args->mask_row_stride = mask[2];
+        args->mask_stride = mask[3];
+        if (rows->contiguous || !mask[3]) {
+            args->mask += key * mask[3];
+        } else {
+            uint8_t *row = (uint8_t *)(extra + rows->padded_keys);
+            gather_mask(rows, args->mask, mask[3], row);
+            args->mask = row;
+            args->mask_stride = 1;
+        }
+    }
+}
+
+/* Queries [first, first + count) of one head. */
+static void run_rows(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t first, int64_t count,
                      float *scratch) {
     const int64_t width = run->width, y_stride = run->state->heads * width;
-    const int64_t token = batch * run->queries + first;
-    const int64_t *bias = run->bias.strides, *mask = run->mask.strides;
-    float *values = scratch + width * run->padded_keys;
+    const int64_t token = rows->first_query + first, padded_keys = rows->padded_keys;
+    float *values = scratch + width * padded_keys, *scores = values + width * padded_keys;
     bert_attention_args args = {.y = (float *)run->call->outputs[0].data + token * y_stride + head * width,
                                 .q = run->q + token * run->q_stride + head * width,
                                 .keys = scratch,
                                 .values = values,
-                                .scores = values + width * run->padded_keys,
+                                .scores = scores,
                                 .ldy = y_stride,
                                 .ldq = run->q_stride,
-                                .ld_keys = run->padded_keys,
+                                .ld_keys = padded_keys,
                                 .ld_values = width,
-                                .ld_scores = run->padded_keys,
-                                .rows = rows,
-                                .n = run->keys,
+                                .ld_scores = padded_keys,
+                                .rows = count,
+                                .n = rows->keys,
                                 .width = width,
                                 .scale = run->state->scale,
                                 .mask_value = run->state->mask_value,
                                 .nan_is_zero = run->state->nan_is_zero};
-    if (run->bias.data) {
-        args.bias = (const float *)run->bias.data + batch * bias[0] + head * bias[1] + first * bias[2];
-        args.bias_row_stride = bias[2];
-        args.bias_stride = bias[3];
-    }
-    if (run->mask.data) {
-        args.mask = (const uint8_t *)run->mask.data + batch * mask[0] + head * mask[1] + first * mask[2];
-        args.mask_row_stride = mask[2];
-        args.mask_stride = mask[3];
-    }
+    set_masks(run, rows, head, first, scores + BLOCK_ROWS * padded_keys, &args);
     run->call->context->prepared->attend(&args);
 }
 
-static int64_t block_rows(int64_t padded_keys) {
-    const int64_t rows = SCORE_BYTES / ((padded_keys + 1) * (int64_t)sizeof(float)) / 8 * 8;
-    return rows < LEAST_ROWS ? LEAST_ROWS : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
+/* Where each query has a bias or mask of its own and positions have gaps, a block is one query. */
+static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
+    if (!rows->contiguous && ((run->bias.data && run->bias.strides[2]) || (run->mask.data && run->mask.strides[2])))
+        return 1;
+    const int64_t count = SCORE_BYTES / ((rows->padded_keys + 1) * (int64_t)sizeof(float)) / 8 * 8;
+    return count < LEAST_ROWS ? LEAST_ROWS : count > BLOCK_ROWS ? BLOCK_ROWS : count;
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {
     const attention_run *run = argument;
     const int64_t piece = task % run->pieces, head = task / run->pieces % run->state->heads;
-    const int64_t batch = task / run->pieces / run->state->heads;
-    const int64_t source = batch * run->keys * run->kv_stride + head * run->width;
+    const sequence_rows rows = sequence_of(run, task / run->pieces / run->state->heads);
+    const int64_t begin = rows.queries * piece / run->pieces, end = rows.queries * (piece + 1) / run->pieces;
+    const int64_t source = rows.first_key * run->kv_stride + head * run->width, step = block_rows(run, &rows);
+    if (begin == end) return;
     float *keys = (float *)run->call->workspace + thread * run->state->scratch_floats;
-    float *values = keys + run->width * run->padded_keys;
+    float *values = keys + run->width * rows.padded_keys;
     run->kernels->transpose(&(bert_transpose_args){.y = keys,
                                                    .x = run->k + source,
-                                                   .ldy = run->padded_keys,
+                                                   .ldy = rows.padded_keys,
                                                    .ldx = run->kv_stride,
-                                                   .rows = run->keys,
+                                                   .rows = rows.keys,
                                                    .columns = run->width});
-    for (int64_t key = 0; key < run->keys; key++)
+    for (int64_t key = 0; key < rows.keys; key++)
         memcpy(values + key * run->width, run->v + source + key * run->kv_stride, (size_t)run->width * sizeof *values);
-    const int64_t end = run->queries * (piece + 1) / run->pieces, step = block_rows(run->padded_keys);
-    for (int64_t row = run->queries * piece / run->pieces; row < end; row += step)
-        run_rows(run, batch, head, row, end - row < step ? end - row : step, keys);
+    for (int64_t row = begin; row < end; row += step)
+        run_rows(run, &rows, head, row, end - row < step ? end - row : step, keys);
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
     const attention_state *state = call->plan->state;
     const bert_tensor *q = &call->inputs[BERT_ATTENTION_Q], *y = &call->outputs[0];
     attention_run run = {.call = call, .state = state, .kernels = bert_cpu_kernels_for(call), .q = q->data};
-    const int64_t batches = y->dims[0], hidden = y->dims[2];
+    int64_t batches = y->dims[0];
+    const int64_t hidden = y->dims[2];
     run.queries = y->dims[1];
     run.width = hidden / state->heads;
     run.q_stride = q->dims[2];
@@ -141,7 +208,12 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
         run.v = call->inputs[BERT_ATTENTION_V].data;
         run.keys = call->inputs[BERT_ATTENTION_K].dims[1];
     }
-    run.padded_keys = padded(run.keys);
+    if (state->sequence) {
+        run.starts = bert_cpu_input(call, BERT_ATTENTION_STARTS);
+        run.tokens = bert_cpu_input(call, BERT_ATTENTION_TOKENS);
+        batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
+        run.queries = run.keys = state->sequence;
+    }
     run.bias = see_as_4d(&call->inputs[BERT_ATTENTION_BIAS]);
     run.mask = see_as_4d(&call->inputs[BERT_ATTENTION_MASK]);
     if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
@@ -164,11 +236,12 @@ static bool is_broadcast(const bert_op_node *node, int32_t input, bert_dtype dty
 static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state *state) {
     const bert_op_node *node = planner->node;
     const bert_tensor_desc *q = &node->inputs[BERT_ATTENTION_Q];
-    const int64_t keys = state->packed ? q->dims[1] : node->inputs[BERT_ATTENTION_K].dims[1];
+    int64_t keys = state->packed ? q->dims[1] : node->inputs[BERT_ATTENTION_K].dims[1];
+    if (state->sequence) keys = state->sequence;
     const int64_t width = node->outputs[0].dims[2] / state->heads;
     const int64_t threads = bert_thread_pool_threads(planner->context->threads);
     size_t floats, all;
-    if (!bert_size_multiply((size_t)padded(keys), (size_t)(2 * width + BLOCK_ROWS), &floats) ||
+    if (!bert_size_multiply((size_t)padded(keys), (size_t)(2 * width + BLOCK_ROWS + MASK_ROWS), &floats) ||
         !bert_size_multiply(floats, (size_t)threads * sizeof(float), &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
     state->scratch_floats = scratch_floats(keys, width);
@@ -182,6 +255,7 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
                               .scale = bert_cpu_float(node, "scale", 1.0F),
                               .mask_value = bert_cpu_float(node, "mask_value", -INFINITY),
                               .packed = bert_cpu_int(node, "packed", 0) != 0,
+                              .sequence = bert_cpu_int(node, "sequence", 0),
                               .nan_is_zero = strcmp(bert_cpu_string(node, "masked_rows", "nan"), "zero") == 0};
     const bool float_inputs =
         bert_cpu_is_float(node, BERT_ATTENTION_Q) &&

@@ -33,6 +33,7 @@ bert_status bert_cpu_plan_matmul_nbits(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_matmul(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_dequantize(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_quantize(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_pack_tokens(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_softmax(const bert_cpu_planner *planner);
@@ -40,6 +41,7 @@ bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_unary(const bert_cpu_planner *planner);
 /** QuantizedLinear with weight_only. */
 bert_status bert_cpu_plan_weight_only_linear(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_unpack_tokens(const bert_cpu_planner *planner);
 
 /** The planner of an operator; NULL when there is none. */
 bert_cpu_plan_fn bert_cpu_find_planner(uint32_t op_id);

@@ -10,7 +10,9 @@ typedef struct quantized_state {
     const bert_quantized_weight *weight;
     bert_unary activation;
     int32_t residual_input, bias_input; /* -1: none */
-    bool has_scale;                     /* x has a scale and zero point of its own: */
+    bert_quant_scope scope;
+    int32_t starts_input, counted_input; /* of scope sequence; counted: -1: none */
+    bool has_scale;                      /* x has a scale and zero point of its own: */
     float x_scale;
     int32_t x_zero_point;
     bool own_bias; /* The parts' biases side by side, in `bias`. */
@@ -82,10 +84,18 @@ static void quantize_rows(void *argument, int64_t task, int thread) {
                                                  .stride = run->depth});
 }
 
+/* Whether a row is in its group's range; `counted` NULL: every one is. */
+static bool counts(const uint8_t *counted, int64_t row) {
+    return !counted || counted[row] != 0;
+}
+
 /* DynamicQuantizeLinear's scale and zero point of a range that holds 0, for rows [from, end). */
-static void choose_scale(const workspace *work, int64_t from, int64_t end) {
+static void choose_scale(const workspace *work, int64_t from, int64_t end, const uint8_t *counted) {
     float least = 0.0F, most = 0.0F;
+    bool any = false;
+    for (int64_t row = from; row < end && !any; row++) any = counts(counted, row);
     for (int64_t row = from; row < end; row++) {
+        if (any && !counts(counted, row)) continue;
         least = fminf(least, work->least[row]);
         most = fmaxf(most, work->most[row]);
     }
@@ -95,6 +105,21 @@ static void choose_scale(const workspace *work, int64_t from, int64_t end) {
     for (int64_t row = from; row < end; row++) {
         work->scales[row] = scale;
         work->zero_points[row] = zero_point;
+    }
+}
+
+/* A scale for each group of rows that the scope makes. */
+static void choose_scales(const bert_kernel_call *call, const quantized_state *state, int64_t rows,
+                          const workspace *work) {
+    if (state->scope == BERT_QUANT_SCOPE_TENSOR) {
+        choose_scale(work, 0, rows, NULL);
+    } else if (state->scope == BERT_QUANT_SCOPE_TOKEN) {
+        for (int64_t row = 0; row < rows; row++) choose_scale(work, row, row + 1, NULL);
+    } else {
+        const int32_t *starts = bert_cpu_input(call, state->starts_input);
+        const uint8_t *counted = state->counted_input < 0 ? NULL : bert_cpu_input(call, state->counted_input);
+        const int64_t groups = call->inputs[state->starts_input].dims[0] - 1;
+        for (int64_t group = 0; group < groups; group++) choose_scale(work, starts[group], starts[group + 1], counted);
     }
 }
 
@@ -119,7 +144,7 @@ static void quantize(const bert_kernel_call *call, const quantized_state *state,
         set_rows(work, rows, state->x_scale, state->x_zero_point);
     } else {
         bert_thread_pool_run(bert_cpu_threads_for(call), tasks, find_ranges, &run);
-        choose_scale(work, 0, rows);
+        choose_scales(call, state, rows, work);
     }
     bert_thread_pool_run(bert_cpu_threads_for(call), tasks, quantize_rows, &run);
     /* The weight's scale holds that of x. */
@@ -236,6 +261,16 @@ static void keep_scale(const bert_op_node *node, quantized_state *state) {
     state->x_zero_point = zero_point ? zero_point->data[0] : 0;
 }
 
+static void keep_scope(const bert_op_node *node, int32_t parts, quantized_state *state) {
+    const char *scope = bert_cpu_string(node, "scope", "tensor");
+    state->scope = strcmp(scope, "sequence") == 0 ? BERT_QUANT_SCOPE_SEQUENCE
+                   : strcmp(scope, "token") == 0  ? BERT_QUANT_SCOPE_TOKEN
+                                                  : BERT_QUANT_SCOPE_TENSOR;
+    state->starts_input = BERT_QUANTIZED_LINEAR_STARTS(parts);
+    state->counted_input = BERT_QUANTIZED_LINEAR_COUNTED(parts);
+    if (!bert_cpu_has(node, state->counted_input)) state->counted_input = -1;
+}
+
 bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     const int64_t parts = bert_cpu_int(node, "parts", 1);
@@ -244,8 +279,6 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     bert_quantized_source source;
     if (bert_cpu_int(node, "weight_only", 0)) return bert_cpu_plan_weight_only_linear(planner);
     if (!knows_scale(node)) return bert_cpu_leave(planner, "wants a constant scale and zero point of its input");
-    if (!has_scale(node) && planner->context && planner->context->quant_scope != BERT_QUANT_SCOPE_TENSOR)
-        return bert_cpu_leave(planner, "takes one scale over a whole tensor");
     if (parts < 1 || parts > BERT_GEMM_MAX_PARTS) return bert_cpu_leave(planner, "takes 1 to 8 parts");
     if (!bert_cpu_activation(bert_cpu_string(node, "activation", "none"), &activation))
         return bert_cpu_leave(planner, "doesn't know this activation");
@@ -270,6 +303,7 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     state->weight = weight;
     state->activation = activation;
     keep_scale(node, state);
+    keep_scope(node, (int32_t)parts, state);
     state->residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1;
     state->bias_input = -1;
     if (parts > 1)

@@ -46,13 +46,6 @@ void node_backend_open(void) {
     node_backend_threads(1);
 }
 
-static bert_quant_scope scope;
-
-void node_backend_scope(bert_quant_scope wanted) {
-    scope = wanted;
-    node_backend_threads(1);
-}
-
 void node_backend_threads(int threads) {
     node_case_end();
     if (backend.context && threads == bert_thread_pool_threads(backend.pool)) return;
@@ -61,7 +54,7 @@ void node_backend_threads(int threads) {
     backend.pool = NULL;
     backend.context = NULL;
     if (threads > 1) assert_int_equal(bert_thread_pool_create(threads, NULL, &backend.pool, NULL), BERT_OK);
-    const bert_context_options options = {.struct_size = sizeof options, .threads = backend.pool, .quant_scope = scope};
+    const bert_context_options options = {.struct_size = sizeof options, .threads = backend.pool};
     assert_int_equal(bert_cpu_backend.context_create(backend.prepared, &options, &backend.context, NULL), BERT_OK);
 }
 
@@ -300,11 +293,6 @@ void node_case_expect_fails(bert_status status, const char *text) {
 void node_case_expect_left(void) {
     bert_op_plan plan;
     assert_int_equal(plan_as(BERT_PLAN_QUERY, &plan), BERT_UNSUPPORTED);
-    node_case_expect_left_bound();
-}
-
-void node_case_expect_left_bound(void) {
-    bert_op_plan plan;
     assert_int_equal(plan_as(BERT_PLAN_BIND, &plan), BERT_UNSUPPORTED);
     assert_null(plan.state);
 }

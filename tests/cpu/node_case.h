@@ -22,8 +22,6 @@ void node_backend_open(void);
 void node_backend_close(void);
 /** Threads of the following cases. */
 void node_backend_threads(int threads);
-/** Over what they quantize; on one thread. */
-void node_backend_scope(bert_quant_scope wanted);
 
 /** Ends the case before. */
 void node_case_begin(bert_op_id op);
@@ -50,8 +48,6 @@ const float *node_case_run(void);
 void node_case_expect_fails(bert_status status, const char *text);
 /** The planner leaves the node to the fallback. */
 void node_case_expect_left(void);
-/** It does when it is bound. */
-void node_case_expect_left_bound(void);
 /** Bytes of all packed weights. */
 size_t node_backend_bytes(void);
 

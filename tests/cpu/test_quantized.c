@@ -164,15 +164,41 @@ static void one_scale_quantizes_and_dequantizes_exactly(void **state) {
     }
 }
 
-static void another_scope_than_a_tensor_is_left(void **state) {
-    quantized_case(5, 8, 4, 1, 0, "none");
-    node_case_run();
-    node_backend_scope(BERT_QUANT_SCOPE_SEQUENCE);
-    quantized_case(5, 8, 4, 1, 0, "none");
-    node_case_expect_left_bound();
-    quantized_case(5, 8, 4, 1, 64, "none"); /* the scale is the same for all */
+/* Rows in groups of very different ranges, in each scope; `variant` as above, without an activation. */
+static void scoped_case(bert_quant_scope scope, bool counted, int variant) {
+    static const int32_t ends[] = {0, 3, 3, 9, 10};
+    static const unsigned char counts[] = {1, 0, 1, 0, 0, 0, 0, 0, 0, 1};
+    static const char *const names[] = {"tensor", "sequence", "token"};
+    quantized_case(10, 70, 50, 2, variant, "none");
+    node_case_string("scope", names[scope]);
+    if (scope != BERT_QUANT_SCOPE_SEQUENCE) return;
+    node_case_input(BERT_INT32, 1, DIMS(5), ends);
+    if (counted)
+        node_case_input(BERT_BOOL, 1, DIMS(10), counts);
+    else
+        node_case_absent();
+}
+
+static void scopes_have_the_bits_of_the_reference(void **state) {
+    for (int64_t row = 0; row < 10; row++) {
+        for (int64_t i = 0; i < 70; i++) x[row * 70 + i] *= (float)(1 << row);
+    }
+    for (int variant = 0; variant < 32; variant += 5) {
+        scoped_case(BERT_QUANT_SCOPE_TENSOR, false, variant & ~6);
+        node_case_compare(0.0F);
+        const float first = node_case_run()[0];
+        scoped_case(BERT_QUANT_SCOPE_TOKEN, false, variant & ~6);
+        node_case_compare(0.0F);
+        assert_true(node_case_run()[0] != first); /* row 0 alone is quantized finer */
+        for (int counted = 0; counted < 2; counted++) {
+            scoped_case(BERT_QUANT_SCOPE_SEQUENCE, counted, variant & ~6);
+            node_case_compare(0.0F);
+            assert_true(node_case_run()[0] != first);
+        }
+    }
+    scoped_case(BERT_QUANT_SCOPE_SEQUENCE, true, 64); /* a scale of x is the same for all */
     node_case_compare(0.0F);
-    node_backend_scope(BERT_QUANT_SCOPE_TENSOR);
+    fill_random(x, MOST, 2.0F, 1);
 }
 
 static void a_weight_that_is_not_constant_is_left(void **state) {
@@ -192,7 +218,7 @@ int main(void) {
         cmocka_unit_test(weights_alone_agree_with_the_reference),
         cmocka_unit_test(packed_blocks_agree_with_the_reference),
         cmocka_unit_test(one_scale_quantizes_and_dequantizes_exactly),
-        cmocka_unit_test(another_scope_than_a_tensor_is_left),
+        cmocka_unit_test(scopes_have_the_bits_of_the_reference),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),
     };
     int failed = 0;

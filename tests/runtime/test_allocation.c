@@ -6,6 +6,7 @@
 
 #include <bert/bert.h>
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,15 +19,16 @@
 static bert_status use_model(scarce_memory *memory, const char *path, bert_error *error) {
     const bert_allocator allocator = scarce_allocator(memory);
     bert_model_options model_options = {.struct_size = sizeof model_options, .allocator = &allocator};
-    bert_session_options options = {.struct_size = sizeof options, .plan_cache = 2, .profile = true};
+    bert_session_options options = {
+        .struct_size = sizeof options, .plan_cache = 2, .profile = true, .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
     bert_model *model = NULL;
     bert_session *session = NULL;
     BERT_TRY(bert_model_load(path, &model_options, &model, error));
     bert_status status = bert_session_create(model, &options, &session, error);
     for (int64_t n = 2; n < 5 && status == BERT_OK; n++) {
-        int64_t zeros[8] = {0}, ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+        int64_t zeros[8] = {0}, ones[8] = {1, 1, 1, 1, 1, 1, 1, 1}, mask[8] = {1, 1, n == 3 ? 0 : 1, 1};
         bert_named_tensor inputs[3] = {named("input_ids", BERT_INT64, 2, DIMS(1, n), ones),
-                                       named("attention_mask", BERT_INT64, 2, DIMS(1, n), ones),
+                                       named("attention_mask", BERT_INT64, 2, DIMS(1, n), mask),
                                        named("token_type_ids", BERT_INT64, 2, DIMS(1, n), zeros)};
         bert_model_tensor first;
         bert_model_output(model, 0, &first);
@@ -102,11 +104,12 @@ __attribute__((visibility("default"))) int pthread_create(pthread_t *thread, con
     return real(thread, attributes, start, argument);
 }
 
-static void run_shape(bert_session *session, int64_t batch, int64_t sequence) {
+/* `padding`: how much shorter each sequence is than the one before. */
+static void run_shape(bert_session *session, int64_t batch, int64_t sequence, int64_t padding) {
     static int64_t ids[4 * 64], mask[4 * 64], types[4 * 64];
     for (int64_t i = 0; i < batch * sequence; i++) {
         ids[i] = (i * 37) % 100;
-        mask[i] = i % sequence < sequence - batch;
+        mask[i] = i % sequence < sequence - batch - padding * (i / sequence);
     }
     bert_named_tensor inputs[3] = {named("input_ids", BERT_INT64, 2, DIMS(batch, sequence), ids),
                                    named("attention_mask", BERT_INT64, 2, DIMS(batch, sequence), mask),
@@ -129,31 +132,41 @@ static bool openblas_multiplies(void) {
            (gemm && strcmp(gemm, "openblas") == 0);
 }
 
-static void expect_steady_runs_without_allocation(const char *provider, bool profile) {
+static void run_shapes(bert_session *session) {
+    for (int64_t sequence = 5; sequence < 30; sequence += 8) {
+        for (int64_t batch = 3; batch > 0; batch--) {
+            for (int64_t padding = 0; padding * batch < sequence - batch; padding += 3) {
+                run_shape(session, batch, sequence, padding);
+            }
+        }
+    }
+}
+
+static void expect_steady_runs_without_allocation(const char *provider, const char *name, bool profile,
+                                                  bert_padded_rows padded_rows, bert_quant_scope scope) {
     bert_model *model = NULL;
     bert_session *session = NULL;
     bert_thread_pool *threads = NULL;
     bert_error error;
     assert_int_equal(bert_thread_pool_create(3, NULL, &threads, &error), BERT_OK);
-    if (bert_model_load(BERT_SOURCE_DIR "/models/zh-sentiment/model.onnx", NULL, &model, &error) != BERT_OK) {
-        fail_msg("%s", error.message);
-    }
+    char path[512];
+    snprintf(path, sizeof path, BERT_SOURCE_DIR "/models/zh-sentiment/%s", name);
+    if (bert_model_load(path, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
     bert_session_options options = {.struct_size = sizeof options,
                                     .providers = provider,
                                     .threads = threads,
                                     .profile = profile,
+                                    .padded_rows = padded_rows,
+                                    .quant_scope = scope,
+                                    .plan_cache = 128,
                                     .deterministic = openblas_multiplies()};
     if (bert_session_create(model, &options, &session, &error) != BERT_OK) fail_msg("%s", error.message);
     long before = asked;
-    for (int64_t batch = 1; batch < 4; batch++) {
-        for (int64_t sequence = 5; sequence < 30; sequence += 8) run_shape(session, batch, sequence);
-    }
+    run_shapes(session);
     assert_true(asked > before); /* it counts: binding does allocate */
     before = asked;
     for (int round = 0; round < 3; round++) {
-        for (int64_t sequence = 5; sequence < 30; sequence += 8) {
-            for (int64_t batch = 3; batch > 0; batch--) run_shape(session, batch, sequence);
-        }
+        run_shapes(session);
         size_t count;
         bert_session_profile(session, &count);
         assert_int_equal(count > 0, profile);
@@ -167,9 +180,13 @@ static void expect_steady_runs_without_allocation(const char *provider, bool pro
 
 static void steady_runs_over_changing_shapes_allocate_nothing(void **state) {
 #if COUNTS_ALLOCATIONS
-    expect_steady_runs_without_allocation("reference", false);
-    expect_steady_runs_without_allocation("cpu", false);
-    expect_steady_runs_without_allocation("cpu", true);
+    const char *model = "model.onnx", *quantized = "model-optimized-quantized.onnx";
+    const bert_padded_rows exact = BERT_PADDED_ROWS_EXACT, undefined = BERT_PADDED_ROWS_UNDEFINED;
+    expect_steady_runs_without_allocation("reference", model, false, exact, BERT_QUANT_SCOPE_TENSOR);
+    expect_steady_runs_without_allocation("cpu", model, false, exact, BERT_QUANT_SCOPE_TENSOR);
+    expect_steady_runs_without_allocation("cpu", model, true, undefined, BERT_QUANT_SCOPE_TENSOR);
+    expect_steady_runs_without_allocation("cpu", quantized, false, exact, BERT_QUANT_SCOPE_SEQUENCE);
+    expect_steady_runs_without_allocation("cpu", quantized, false, undefined, BERT_QUANT_SCOPE_SEQUENCE);
 #else
     print_message("skipped: under a sanitizer allocations can't be counted\n");
     skip();

@@ -9,13 +9,12 @@
 #include <string.h>
 
 /* Bias and mask: rank 4, broadcastable to the scores. */
-static bert_status infer_masks(const bert_inference *in, const bert_shape *q, bert_dim keys, int64_t heads) {
+static bert_status infer_masks(const bert_inference *in, const bert_shape *scores) {
     BERT_TRY(bert_infer_same_type(in, BERT_ATTENTION_Q, BERT_ATTENTION_BIAS));
     BERT_TRY(bert_infer_type(in, BERT_ATTENTION_MASK, BERT_TYPES_BOOL));
-    bert_shape scores = {.rank = 4, .dims = {q->dims[0], heads, q->dims[1], keys}};
     for (int32_t i = BERT_ATTENTION_BIAS; i <= BERT_ATTENTION_MASK; i++) {
         BERT_TRY(bert_infer_rank(in, i, 4, 4));
-        BERT_TRY(bert_infer_broadcasts_to(in, i, &scores));
+        BERT_TRY(bert_infer_broadcasts_to(in, i, scores));
     }
     return BERT_OK;
 }
@@ -41,6 +40,24 @@ static bert_status infer_separate(const bert_inference *in, const bert_shape *q,
     }
     if (k->rank == 3 && v->rank == 3) BERT_TRY(bert_infer_equal_shapes(in, k, v, "K and V", NULL));
     return BERT_OK;
+}
+
+/* Starts and tokens: together, for rows of one batch. */
+static bert_status infer_tokens(const bert_inference *in, const bert_shape *q, bool *packed_rows) {
+    const int32_t starts = BERT_ATTENTION_STARTS, tokens = BERT_ATTENTION_TOKENS;
+    *packed_rows = bert_infer_input(in, tokens) != NULL;
+    if (*packed_rows != (bert_infer_input(in, starts) != NULL) ||
+        *packed_rows != (BERT_INFER_INT(in, "sequence", 0) > 0)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "Attention's starts, tokens and sequence go together");
+    }
+    BERT_TRY(bert_infer_type(in, starts, BERT_TYPE(BERT_INT32)));
+    BERT_TRY(bert_infer_type(in, tokens, BERT_TYPE(BERT_INT32)));
+    BERT_TRY(bert_infer_rank(in, starts, 1, 1));
+    BERT_TRY(bert_infer_rank(in, tokens, 1, 1));
+    const bert_shape *rows = bert_infer_shape(in, tokens);
+    if (!*packed_rows || rows->rank != 1) return BERT_OK;
+    BERT_TRY(bert_infer_equal(in, q->dims[0], 1, "the first dimension of rows without padding and 1", NULL));
+    return bert_infer_equal(in, q->dims[1], rows->dims[0], "the rows of Q and the tokens", NULL);
 }
 
 bert_status bert_infer_canonical_attention(const bert_inference *in) {
@@ -73,7 +90,16 @@ bert_status bert_infer_canonical_attention(const bert_inference *in) {
         return bert_fail(in->error, BERT_INVALID_MODEL,
                          "the last dimension of Q is %" PRId64 ", not a multiple of %" PRId64, columns, unit);
     }
-    BERT_TRY(infer_masks(in, q, keys, heads));
+    bool packed_rows;
+    BERT_TRY(infer_tokens(in, q, &packed_rows));
+    bert_shape scores = {.rank = 4, .dims = {q->dims[0], heads, q->dims[1], keys}};
+    if (packed_rows) {
+        const bert_shape *starts = bert_infer_shape(in, BERT_ATTENTION_STARTS);
+        const bool known = starts->rank == 1 && bert_dim_known(starts->dims[0]) && starts->dims[0] > 0;
+        scores.dims[0] = known ? starts->dims[0] - 1 : bert_dim_fresh(in->symbols);
+        scores.dims[2] = scores.dims[3] = BERT_INFER_INT(in, "sequence", 0);
+    }
+    BERT_TRY(infer_masks(in, &scores));
     bert_shape shape = {.rank = 3, .dims = {q->dims[0], q->dims[1], width}};
     bert_infer_give(in, 0, dtype, &shape);
     return BERT_OK;
@@ -84,17 +110,29 @@ typedef struct masks {
     double mask_value;
     bool zero_rows;
     int64_t columns;
+    /* Rows without padding: those of one sequence, where it starts among them, and the tokens of all. */
+    const bert_tensor *tokens;
+    int64_t sequence, length, start;
 } masks;
+
+/* Where a row or column of the call stands in bias and mask. */
+static int64_t position_of(const masks *m, int64_t index) {
+    if (!m->tokens) return index;
+    return (int64_t)bert_load_integer(m->tokens, m->start + index) - m->sequence * m->length;
+}
 
 static void adjust(const void *user, int64_t batch, int64_t head, int64_t row, double *scores) {
     const masks *m = user;
+    if (m->tokens) batch = m->sequence;
+    row = position_of(m, row);
     for (int64_t t = 0; t < m->columns; t++) {
+        const int64_t column = position_of(m, t);
         if (m->bias.tensor) {
-            int64_t at = bert_spread_row(&m->bias, batch, head, row) + t * m->bias.strides[3];
+            int64_t at = bert_spread_row(&m->bias, batch, head, row) + column * m->bias.strides[3];
             scores[t] += bert_load(m->bias.tensor, at);
         }
         if (m->mask.tensor) {
-            int64_t at = bert_spread_row(&m->mask, batch, head, row) + t * m->mask.strides[3];
+            int64_t at = bert_spread_row(&m->mask, batch, head, row) + column * m->mask.strides[3];
             if (!bert_load_integer(m->mask.tensor, at)) scores[t] = m->mask_value;
         }
     }
@@ -106,6 +144,34 @@ static void clear_nan_row(const void *user, int64_t batch, int64_t head, int64_t
     for (int64_t t = 0; t < m->columns; t++) {
         if (isnan(probabilities[t])) probabilities[t] = 0;
     }
+}
+
+/* Each sequence's rows as a batch of one. */
+static bert_status attend_rows(const bert_reference_call *call, const bert_attention *all, masks *m) {
+    const bert_tensor *starts = &call->inputs[BERT_ATTENTION_STARTS];
+    m->tokens = &call->inputs[BERT_ATTENTION_TOKENS];
+    m->length = BERT_CALL_INT(call, "sequence", 0);
+    for (m->sequence = 0; m->sequence + 1 < starts->dims[0]; m->sequence++) {
+        const int64_t end = (int64_t)bert_load_integer(starts, m->sequence + 1);
+        m->start = (int64_t)bert_load_integer(starts, m->sequence);
+        if (m->start < 0 || end < m->start || end > m->tokens->dims[0]) {
+            return bert_fail(call->error, BERT_INVALID_INPUT,
+                             "sequence %" PRId64 " is rows %" PRId64 " to %" PRId64 " of %" PRId64, m->sequence,
+                             m->start, end, m->tokens->dims[0]);
+        }
+        for (int64_t i = 0; i < end - m->start; i++) {
+            if (position_of(m, i) >= 0 && position_of(m, i) < m->length) continue;
+            return bert_fail(call->error, BERT_INVALID_INPUT, "row %" PRId64 " is no token of sequence %" PRId64,
+                             m->start + i, m->sequence);
+        }
+        bert_attention one = *all;
+        bert_heads *heads[] = {&one.q, &one.k, &one.v, &one.y};
+        for (int i = 0; i < 4; i++) heads[i]->offset += m->start * heads[i]->row_stride;
+        one.batch = 1;
+        one.rows = one.columns = m->columns = end - m->start;
+        bert_attention_run(&one);
+    }
+    return BERT_OK;
 }
 
 bert_status bert_reference_canonical_attention(const bert_reference_call *call) {
@@ -138,6 +204,7 @@ bert_status bert_reference_canonical_attention(const bert_reference_call *call) 
                                 .inspect = clear_nan_row,
                                 .user = &m,
                                 .scratch = call->workspace};
+    if (bert_call_has_input(call, BERT_ATTENTION_TOKENS)) return attend_rows(call, &attention, &m);
     bert_attention_run(&attention);
     return BERT_OK;
 }

@@ -5,6 +5,7 @@
 #include "core/graph/ops/quantized.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* ---- Inference ------------------------------------------------------------------------------------------------------
  */
@@ -67,6 +68,34 @@ static bert_status infer_x(const bert_inference *in) {
     return bert_infer_rank(in, zero_point, 0, 0);
 }
 
+/* The attribute's three values in the order of bert_quant_scope; -1 for another. */
+static int scope_named(const char *name) {
+    static const char *const names[] = {"tensor", "sequence", "token"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) == 0) return i;
+    }
+    return -1;
+}
+
+/* What one dynamic scale covers. */
+static bert_status infer_scope(const bert_inference *in, int32_t parts) {
+    const int32_t starts = BERT_QUANTIZED_LINEAR_STARTS(parts), counted = BERT_QUANTIZED_LINEAR_COUNTED(parts);
+    const int scope = scope_named(BERT_INFER_STRING(in, "scope", "tensor"));
+    if (scope < 0 || (scope == BERT_QUANT_SCOPE_SEQUENCE) != (bert_infer_input(in, starts) != NULL) ||
+        (bert_infer_input(in, counted) && scope != BERT_QUANT_SCOPE_SEQUENCE)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL,
+                         "QuantizedLinear's scope is tensor or token, or sequence with the starts of groups of rows");
+    }
+    BERT_TRY(bert_infer_type(in, starts, BERT_TYPE(BERT_INT32)));
+    BERT_TRY(bert_infer_type(in, counted, BERT_TYPES_BOOL));
+    BERT_TRY(bert_infer_rank(in, starts, 1, 1));
+    BERT_TRY(bert_infer_rank(in, counted, 1, 1));
+    const bert_shape *x = bert_infer_shape(in, 0), *rows = bert_infer_shape(in, counted);
+    if (x->rank < 1 || rows->rank < 1) return BERT_OK;
+    return bert_infer_equal(in, bert_shape_product(in, x, 0, x->rank - 1), rows->dims[0],
+                            "the rows of the input and the elements of `counted`", NULL);
+}
+
 bert_status bert_infer_quantized_linear(const bert_inference *in) {
     BERT_TRY(infer_x(in));
     BERT_TRY(bert_infer_same_type(in, 0, BERT_LINEAR_RESIDUAL));
@@ -82,6 +111,7 @@ bert_status bert_infer_quantized_linear(const bert_inference *in) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "QuantizedLinear has %" PRId64 " parts; it takes 1 to %" PRId32,
                          parts, most);
     }
+    BERT_TRY(infer_scope(in, (int32_t)parts));
     bert_shape shape = *bert_infer_shape(in, 0);
     const bert_dim depth = shape.rank < 0 ? bert_dim_fresh(in->symbols) : shape.dims[shape.rank - 1];
     bert_dim columns = 0;
@@ -102,10 +132,10 @@ bert_status bert_infer_quantized_linear(const bert_inference *in) {
 /* ---- Reference ------------------------------------------------------------------------------------------------------
  */
 
-/* x in 8 bits. `zero_point` is a tensor of one element, shown as such to the product. */
+/* x in 8 bits, with a zero point and scale a row. */
 typedef struct quantized_rows {
-    bert_tensor values, zero_point;
-    double scale; /* that belongs to the product: 1 where the weight's scale holds it */
+    bert_tensor values, zero_points;
+    double *scales; /* that belong to the product: 1 where the weight's scale holds them */
 } quantized_rows;
 
 /* What every column of one part needs. */
@@ -146,33 +176,94 @@ static void finish(const bert_reference_call *call, const part_columns *c, int64
     bert_store(y, at, value + (residual ? bert_load(residual, at) : 0));
 }
 
-static void quantize(const bert_reference_call *call, uint8_t *zero_point, quantized_rows *out) {
+/* The workspace: scales of rows, their zero points, the quantized x, sums; each part aligned. Offsets in bytes. */
+typedef struct workspace_layout {
+    size_t zero_points, values, sums;
+} workspace_layout;
+
+static bool lay_out(size_t rows, size_t elements, workspace_layout *out) {
+    size_t bytes;
+    const size_t blur = BERT_ALIGNMENT - 1;
+    if (!bert_size_multiply(rows, sizeof(double), &bytes) || elements > SIZE_MAX / 4 || bytes > SIZE_MAX / 4) {
+        return false;
+    }
+    out->zero_points = (bytes + blur) & ~blur;
+    out->values = (out->zero_points + rows + blur) & ~blur;
+    out->sums = (out->values + elements + blur) & ~blur;
+    return true;
+}
+
+/* Rows [from, to) with one scale, that of those which count: x in 8 bits. */
+static void quantize_group(const bert_reference_call *call, int64_t from, int64_t to, const bert_tensor *counted,
+                           quantized_rows *out) {
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
     const bert_tensor *scale = bert_call_input(call, BERT_QUANTIZED_LINEAR_X_SCALE);
     const bert_tensor *zero = bert_call_input(call, BERT_QUANTIZED_LINEAR_X_ZERO_POINT);
-    const int64_t count = bert_tensor_elements(x);
+    const int64_t width = x->dims[x->rank - 1];
     bert_quantization q = {0};
     if (scale) {
         q.scale = bert_load(scale, 0);
         q.zero_point = zero ? (int32_t)bert_load_integer(zero, 0) : 0;
     } else {
-        q = bert_dynamic_quantization(x, 0, count);
+        bert_range range = {0};
+        bool any = false;
+        for (int64_t row = from; row < to; row++) any |= !counted || bert_load_integer(counted, row);
+        for (int64_t row = from; row < to; row++) {
+            if (any && counted && !bert_load_integer(counted, row)) continue;
+            bert_range_add(&range, x, row * width, width);
+        }
+        q = bert_quantization_of(&range, x->dtype);
     }
-    *zero_point = (uint8_t)q.zero_point;
-    out->scale = scale ? 1 : q.scale;
-    out->zero_point = (bert_tensor){.dtype = BERT_UINT8, .rank = 0, .data = zero_point};
-    out->values = *x;
-    out->values.dtype = BERT_UINT8;
-    out->values.data = call->workspace;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t row = from; row < to; row++) {
+        out->scales[row] = scale ? 1 : q.scale;
+        bert_store_integer(&out->zero_points, row, q.zero_point);
+    }
+    for (int64_t i = from * width; i < to * width; i++) {
         const double value = bert_quotient_in(x->dtype, bert_load(x, i), q.scale);
         bert_store_integer(&out->values, i, bert_quantized(value, q.zero_point, BERT_UINT8));
     }
 }
 
-/* Where the sums begin in the workspace: after the quantized x, aligned. */
-static size_t sums_offset(int64_t elements) {
-    return ((size_t)elements + BERT_ALIGNMENT - 1) / BERT_ALIGNMENT * BERT_ALIGNMENT;
+static bert_status quantize_sequences(const bert_reference_call *call, int32_t parts, int64_t rows,
+                                      quantized_rows *out) {
+    const bert_tensor *starts = &call->inputs[BERT_QUANTIZED_LINEAR_STARTS(parts)];
+    const bert_tensor *counted = bert_call_input(call, BERT_QUANTIZED_LINEAR_COUNTED(parts));
+    int64_t done = 0;
+    for (int64_t group = 0; group + 1 < starts->dims[0]; group++) {
+        const int64_t end = (int64_t)bert_load_integer(starts, group + 1);
+        if ((int64_t)bert_load_integer(starts, group) != done || end < done || end > rows) {
+            return bert_fail(call->error, BERT_INVALID_INPUT, "group %" PRId64 " ends at row %" PRId64 " of %" PRId64,
+                             group, end, rows);
+        }
+        quantize_group(call, done, end, counted, out);
+        done = end;
+    }
+    if (done == rows) return BERT_OK;
+    return bert_fail(call->error, BERT_INVALID_INPUT, "%" PRId64 " rows are in groups, of %" PRId64, done, rows);
+}
+
+static bert_status quantize(const bert_reference_call *call, int32_t parts, quantized_rows *out) {
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
+    const int64_t rows = bert_dims_product(x, 0, x->rank - 1);
+    workspace_layout layout = {0};
+    lay_out((size_t)rows, (size_t)bert_tensor_elements(x), &layout); /* fits: it was allocated */
+    char *memory = call->workspace;
+    out->scales = call->workspace;
+    out->zero_points =
+        (bert_tensor){.dtype = BERT_UINT8, .rank = 1, .dims = {rows}, .data = memory + layout.zero_points};
+    out->values = *x;
+    out->values.dtype = BERT_UINT8;
+    out->values.data = memory + layout.values;
+    switch (scope_named(BERT_CALL_STRING(call, "scope", "tensor"))) {
+    case BERT_QUANT_SCOPE_SEQUENCE:
+        return quantize_sequences(call, parts, rows, out);
+    case BERT_QUANT_SCOPE_TOKEN:
+        for (int64_t row = 0; row < rows; row++) quantize_group(call, row, row + 1, NULL, out);
+        return BERT_OK;
+    default:
+        quantize_group(call, 0, rows, NULL, out);
+        return BERT_OK;
+    }
 }
 
 static void quantized_part(const bert_reference_call *call, const quantized_rows *x, const part_columns *c,
@@ -180,7 +271,7 @@ static void quantized_part(const bert_reference_call *call, const quantized_rows
     const bert_tensor *y = &call->outputs[0];
     const int64_t rows = bert_dims_product(y, 0, y->rank - 1);
     const bert_matrix left = {&x->values, 0, c->depth, 1};
-    const bert_per_index x_zero = {.tensor = &x->zero_point};
+    const bert_per_index x_zero = {.tensor = &x->zero_points, .stride = 1};
     const bool begins = c->bias && c->bias->dtype == BERT_INT32;
     for (int64_t row = 0; row < rows; row += BERT_PRODUCT_ROWS) {
         const int64_t count = rows - row < BERT_PRODUCT_ROWS ? rows - row : BERT_PRODUCT_ROWS;
@@ -189,7 +280,7 @@ static void quantized_part(const bert_reference_call *call, const quantized_rows
             const int64_t column = i % c->columns;
             const uint32_t start = begins ? (uint32_t)bert_load_integer(c->bias, column) : 0;
             const double sum = (int32_t)((uint32_t)sums[i] + start);
-            const double factor = bert_product_in(y->dtype, x->scale, scale_at(c, column));
+            const double factor = bert_product_in(y->dtype, x->scales[row + i / c->columns], scale_at(c, column));
             finish(call, c, row + i / c->columns, column, bert_product_in(y->dtype, sum, factor));
         }
     }
@@ -216,10 +307,12 @@ static void weight_only_part(const bert_reference_call *call, const part_columns
 bert_status bert_reference_quantized_linear(const bert_reference_call *call) {
     const int32_t parts = (int32_t)BERT_CALL_INT(call, "parts", 1);
     const bool weight_only = BERT_CALL_INT(call, "weight_only", 0) != 0;
-    uint8_t zero_point;
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
     quantized_rows quantized;
-    if (!weight_only) quantize(call, &zero_point, &quantized);
-    char *sums = (char *)call->workspace + sums_offset(bert_tensor_elements(&call->inputs[BERT_LINEAR_X]));
+    workspace_layout layout = {0};
+    lay_out((size_t)bert_dims_product(x, 0, x->rank - 1), (size_t)bert_tensor_elements(x), &layout);
+    if (!weight_only) BERT_TRY(quantize(call, parts, &quantized));
+    char *sums = (char *)call->workspace + layout.sums;
     int64_t first = 0;
     for (int32_t part = 0; part < parts; part++) {
         const part_columns c = columns_of(call, part, first);
@@ -236,13 +329,15 @@ bert_status bert_reference_quantized_linear(const bert_reference_call *call) {
 size_t bert_workspace_quantized_linear(const bert_op_node *node) {
     const bert_tensor_desc *x = &node->inputs[BERT_LINEAR_X], *y = &node->outputs[0];
     const int64_t columns = y->dims[y->rank - 1];
-    size_t elements = 1, bytes;
+    size_t elements = 1, rows = 1, bytes;
+    workspace_layout layout;
     if (bert_attribute_int(node->attributes, node->attribute_count, "weight_only", 0)) {
         return bert_product_workspace(columns);
     }
     for (int32_t i = 0; i < x->rank; i++) {
         if (!bert_size_multiply(elements, (size_t)x->dims[i], &elements)) return SIZE_MAX;
+        if (i + 1 < x->rank && !bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return SIZE_MAX;
     }
-    if (elements > SIZE_MAX / 2) return SIZE_MAX;
-    return bert_size_add(sums_offset((int64_t)elements), bert_quantized_workspace(columns), &bytes) ? bytes : SIZE_MAX;
+    if (!lay_out(rows, elements, &layout)) return SIZE_MAX;
+    return bert_size_add(layout.sums, bert_quantized_workspace(columns), &bytes) ? bytes : SIZE_MAX;
 }

@@ -21,18 +21,26 @@ int32_t bert_quantized(double value, int64_t zero_point, bert_dtype dtype) {
     return rounded > most ? (int32_t)most : (int32_t)rounded;
 }
 
-bert_quantization bert_dynamic_quantization(const bert_tensor *x, int64_t from, int64_t count) {
-    double least = 0;
-    double most = 0;
+void bert_range_add(bert_range *range, const bert_tensor *x, int64_t from, int64_t count) {
     for (int64_t i = from; i < from + count; i++) {
         double value = bert_load(x, i);
-        if (value < least) least = value;
-        if (value > most) most = value;
+        if (value < range->least) range->least = value;
+        if (value > range->most) range->most = value;
     }
-    double range = x->dtype == BERT_DOUBLE ? most - least : (double)((float)most - (float)least);
-    double scale = range == 0 ? 1 : bert_quotient_in(x->dtype, range, 255);
-    int32_t zero_point = bert_quantized(bert_quotient_in(x->dtype, -least, scale), 0, BERT_UINT8);
+}
+
+bert_quantization bert_quantization_of(const bert_range *range, bert_dtype dtype) {
+    double width =
+        dtype == BERT_DOUBLE ? range->most - range->least : (double)((float)range->most - (float)range->least);
+    double scale = width == 0 ? 1 : bert_quotient_in(dtype, width, 255);
+    int32_t zero_point = bert_quantized(bert_quotient_in(dtype, -range->least, scale), 0, BERT_UINT8);
     return (bert_quantization){.scale = scale, .zero_point = zero_point};
+}
+
+bert_quantization bert_dynamic_quantization(const bert_tensor *x, int64_t from, int64_t count) {
+    bert_range range = {0};
+    bert_range_add(&range, x, from, count);
+    return bert_quantization_of(&range, x->dtype);
 }
 
 bert_per_index bert_per_index_of(const bert_tensor *tensor, int64_t count, int64_t index) {

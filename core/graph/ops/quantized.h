@@ -21,6 +21,13 @@ double bert_product_in(bert_dtype dtype, double a, double b);
 /** Half to even, plus the zero point, clamped to the range of an 8 or 16-bit integer type. `value` is x / scale. */
 int32_t bert_quantized(double value, int64_t zero_point, bert_dtype dtype);
 
+/** The range of elements, widened to hold 0; {0} is that of none. */
+typedef struct bert_range {
+    double least, most;
+} bert_range;
+void bert_range_add(bert_range *range, const bert_tensor *x, int64_t from, int64_t count);
+/** DynamicQuantizeLinear's scale and zero point of a range of elements of that type, over uint8. */
+bert_quantization bert_quantization_of(const bert_range *range, bert_dtype dtype);
 /** DynamicQuantizeLinear's scale and zero point of `count` elements: their range, widened to hold 0, over uint8. */
 bert_quantization bert_dynamic_quantization(const bert_tensor *x, int64_t from, int64_t count);
 

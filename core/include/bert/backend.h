@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 1
+#define BERT_BACKEND_ABI_VERSION 2
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -114,7 +114,8 @@ typedef struct bert_device bert_device;     /**< Defined by each backend. */
 typedef struct bert_kernel_call {
     const struct bert_op_plan *plan;
     bert_context *context;
-    const bert_tensor *inputs;  /**< Real shapes of this run, at most the planned ones. */
+    /** Real shapes of this run, at most the planned ones: without padding, the number of rows is the run's own. */
+    const bert_tensor *inputs;
     const bert_tensor *outputs; /**< Never overlap inputs, save where the plan said `in_place`. */
     void *workspace;            /**< plan->workspace_bytes, aligned to 64; content undefined. NULL when 0. */
 } bert_kernel_call;
@@ -148,7 +149,10 @@ typedef struct bert_host {
     const struct bert_backend *fallback;
 } bert_host;
 
-/** Numerics of dynamic quantization: over what one scale is taken. */
+/**
+ * Numerics of dynamic quantization: over what one scale is taken. A backend sees it in the node, while that is queried
+ * and prepared too: a session shows canonical QuantizedLinears with their attribute `scope` set.
+ */
 typedef enum bert_quant_scope {
     BERT_QUANT_SCOPE_TENSOR = 0,   /**< ONNX's rule: the whole tensor. */
     BERT_QUANT_SCOPE_SEQUENCE = 1, /**< Each sequence as if alone and unpadded. */
@@ -194,7 +198,6 @@ typedef struct bert_prepare_options {
 typedef struct bert_context_options {
     size_t struct_size;
     struct bert_thread_pool *threads; /**< For backends inside the host; NULL: the calling thread alone. */
-    bert_quant_scope quant_scope;
 } bert_context_options;
 
 typedef struct bert_device_properties {

@@ -16,7 +16,10 @@ typedef struct bert_session bert_session;
 /** What rows of tokens that the attention mask drops hold in outputs. */
 typedef enum bert_padded_rows {
     BERT_PADDED_ROWS_EXACT = 0, /**< Every element as the graph defines it. */
-    /** The caller reads none of them, so they may be zeros. A permission: this version computes them all the same. */
+    /**
+     * The caller reads none of them: they are zeros where padding is skipped. That is where the graph allows it, and
+     * the mask of a run holds 0 and 1 alone and leaves every sequence a token; else they are computed as ever.
+     */
     BERT_PADDED_ROWS_UNDEFINED = 1
 } bert_padded_rows;
 
@@ -26,6 +29,11 @@ typedef struct bert_session_options {
     const char *providers;     /**< In order of preference, "cuda,cpu". NULL: "cpu". */
     bert_thread_pool *threads; /**< Must outlive the session. NULL: the calling thread alone. */
     bert_precision precision;
+    /**
+     * Other than tensor it needs every dynamic quantization to be one of canonical QuantizedLinear: session creation is
+     * BERT_UNSUPPORTED otherwise, and lists the nodes. Sequence: the attention mask says which tokens count; in a
+     * tensor of two dimensions a row is a sequence.
+     */
     bert_quant_scope quant_scope;
     bert_padded_rows padded_rows;
     bool deterministic; /**< The same bits alone or in a batch, padded or not, with any number of threads. */

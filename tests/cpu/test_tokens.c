@@ -1,0 +1,157 @@
+/*
+ * Rows without padding on the CPU backend: Attention over them, and how they are packed and unpacked, against the
+ * reference implementations, for each instruction set that this machine has.
+ */
+#include "core/base/cpu_features.h"
+#include "core/graph/canonical.h"
+#include "tests/cpu/node_case.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DIMS(...) ((const int64_t[]){__VA_ARGS__})
+enum { BATCH = 4, SEQUENCE = 70, TOKENS = BATCH * SEQUENCE, HEADS = 2, MOST = 1 << 18 };
+
+static float values[4][MOST];
+static int32_t starts[BATCH + 1], tokens[TOKENS];
+static unsigned char mask[MOST];
+
+/* Sequences of 70, 0, 51 and 1 tokens; with `holes` some in between are missing. The number of rows. */
+static int64_t choose_tokens(bool holes) {
+    static const int64_t first[BATCH] = {0, 0, 7, 69}, end[BATCH] = {70, 0, 58, 70};
+    int32_t rows = 0;
+    for (int b = 0; b < BATCH; b++) {
+        starts[b] = rows;
+        for (int64_t s = first[b]; s < end[b]; s++) {
+            if (!holes || s % 5 != 3) tokens[rows++] = (int32_t)(b * SEQUENCE + s);
+        }
+    }
+    starts[BATCH] = rows;
+    return rows;
+}
+
+/* `variant`: bit 0 packed, 1 bias, 2 mask, 3 holes, 4.. how bias and mask broadcast. */
+static void attention_case(int variant, int64_t width) {
+    const int64_t rows = choose_tokens(variant & 8), hidden = HEADS * width;
+    const int shape = variant >> 4;
+    const int64_t *dims = DIMS(shape & 1 ? BATCH : 1, shape & 2 ? HEADS : 1, shape & 4 ? SEQUENCE : 1, SEQUENCE);
+    const int64_t elements = dims[0] * dims[1] * dims[2] * dims[3];
+    assert_true(elements <= MOST && rows * 3 * hidden <= MOST);
+    for (int64_t i = 0; i < elements; i++) mask[i] = i % 3 != 1;
+    node_case_begin(BERT_OP_BERTC_Attention);
+    node_case_int("heads", HEADS);
+    node_case_int("packed", variant & 1);
+    node_case_int("sequence", SEQUENCE);
+    node_case_float("scale", 0.2F);
+    node_case_float("mask_value", -1e4F);
+    node_case_input(BERT_FLOAT, 3, DIMS(1, rows, variant & 1 ? 3 * hidden : hidden), values[0]);
+    for (int i = 1; i < 3; i++) {
+        if (variant & 1)
+            node_case_absent();
+        else
+            node_case_input(BERT_FLOAT, 3, DIMS(1, rows, hidden), values[i]);
+    }
+    if (variant & 2)
+        node_case_input(BERT_FLOAT, 4, dims, values[3]);
+    else
+        node_case_absent();
+    if (variant & 4)
+        node_case_input(BERT_BOOL, 4, dims, mask);
+    else
+        node_case_absent();
+    node_case_input(BERT_INT32, 1, DIMS(BATCH + 1), starts);
+    node_case_input(BERT_INT32, 1, DIMS(rows), tokens);
+    node_case_output(3, DIMS(1, rows, hidden));
+}
+
+static void attention_over_rows_agrees_with_the_reference(void **state) {
+    for (int variant = 0; variant < 128; variant++) {
+        node_backend_threads(variant % 3 + 1);
+        attention_case(variant, 8);
+        node_case_compare(2e-6F);
+    }
+    attention_case(9, 33);
+    node_case_compare(2e-6F);
+}
+
+/* A sequence has the bits that it has as a batch of its own. */
+static void rows_of_others_change_no_bit(void **state) {
+    enum { WIDTH = 16, HIDDEN = HEADS * WIDTH, ROWS = 51 };
+    static float alone[ROWS * HIDDEN];
+    choose_tokens(false);
+    node_case_begin(BERT_OP_BERTC_Attention);
+    node_case_int("heads", HEADS);
+    node_case_int("packed", 1);
+    node_case_input(BERT_FLOAT, 3, DIMS(1, ROWS, 3 * HIDDEN), values[0] + starts[2] * 3 * HIDDEN);
+    node_case_output(3, DIMS(1, ROWS, HIDDEN));
+    memcpy(alone, node_case_run(), sizeof alone);
+    node_case_begin(BERT_OP_BERTC_Attention);
+    node_case_int("heads", HEADS);
+    node_case_int("packed", 1);
+    node_case_int("sequence", SEQUENCE);
+    node_case_input(BERT_FLOAT, 3, DIMS(1, starts[BATCH], 3 * HIDDEN), values[0]);
+    for (int i = 0; i < 4; i++) node_case_absent();
+    node_case_input(BERT_INT32, 1, DIMS(BATCH + 1), starts);
+    node_case_input(BERT_INT32, 1, DIMS(starts[BATCH]), tokens);
+    node_case_output(3, DIMS(1, starts[BATCH], HIDDEN));
+    assert_memory_equal(node_case_run() + starts[2] * HIDDEN, alone, sizeof alone);
+}
+
+static void tokens_are_packed_and_unpacked(void **state) {
+    for (int threads = 1; threads < 4; threads++) {
+        node_backend_threads(threads);
+        for (int form = 0; form < 4; form++) {
+            const int64_t rows = form == 3 ? 0 : choose_tokens(form & 1), width = form == 2 ? 700 : 3;
+            node_case_begin(BERT_OP_BERTC_PackTokens);
+            node_case_input(BERT_FLOAT, 3, DIMS(form & 1 ? BATCH : 1, SEQUENCE, width), values[0]);
+            node_case_input(BERT_INT32, 1, DIMS(rows), tokens);
+            node_case_output(3, DIMS(1, rows, width));
+            node_case_compare(0.0F);
+            node_case_begin(BERT_OP_BERTC_UnpackTokens);
+            node_case_int("axes", form & 1 ? 1 : 2);
+            node_case_int("batch", BATCH);
+            node_case_int("sequence", SEQUENCE);
+            if (form & 1) {
+                node_case_input(BERT_FLOAT, 2, DIMS(rows, width), values[0]);
+            } else {
+                node_case_input(BERT_FLOAT, 3, DIMS(1, rows, width), values[0]);
+            }
+            node_case_input(BERT_INT32, 1, DIMS(rows), tokens);
+            if (form & 1)
+                node_case_output(2, DIMS(TOKENS, width));
+            else
+                node_case_output(3, DIMS(BATCH, SEQUENCE, width));
+            node_case_compare(0.0F);
+        }
+    }
+}
+
+static int open_backend(void **state) {
+    node_backend_open();
+    for (int i = 0; i < 4; i++) fill_random(values[i], MOST, 2.0F, (uint32_t)i + 1);
+    return 0;
+}
+
+static int close_backend(void **state) {
+    node_backend_close();
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_over_rows_agrees_with_the_reference),
+        cmocka_unit_test(rows_of_others_change_no_bit),
+        cmocka_unit_test(tokens_are_packed_and_unpacked),
+    };
+    int failed = 0;
+    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
+        if (!bert_isa_present((bert_isa)isa)) {
+            print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
+            continue;
+        }
+        setenv("BERT_CPU_ISA", bert_isa_name((bert_isa)isa), 1);
+        print_message("%s\n", bert_isa_name((bert_isa)isa));
+        failed += cmocka_run_group_tests(tests, open_backend, close_backend);
+    }
+    return failed;
+}

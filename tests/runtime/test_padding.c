@@ -1,0 +1,387 @@
+/*
+ * Runs without padding against runs with it: every exporter's spelling of masks, padding on the right, on the left and
+ * in the middle, and what must keep a graph from it. With arguments: the same for these models, as a table.
+ */
+#include "tests/runtime/build.h"
+#include "tests/support/test.h"
+
+#include <bert/bert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 4, SEQUENCE = 9, TOKENS = BATCH * SEQUENCE, MOST_INPUTS = 4, MOST_OUTPUTS = 8 };
+
+typedef enum mask_form { RIGHT, LEFT, HOLES, FORMS } mask_form;
+
+/* The first token of a sequence, [CLS], is there but on the left. */
+static bool is_real(mask_form form, int64_t sequence, int64_t position) {
+    static const int64_t lengths[BATCH] = {9, 2, 5, 1};
+    switch (form) {
+    case RIGHT:
+        return position < lengths[sequence];
+    case LEFT:
+        return position >= SEQUENCE - lengths[sequence];
+    default:
+        return position == 0 || (position * 5 + sequence * 3) % 4 != 0;
+    }
+}
+
+typedef struct sample {
+    int64_t ids[TOKENS], mask[TOKENS], zeros[TOKENS];
+    bert_named_tensor inputs[MOST_INPUTS];
+    size_t count;
+} sample;
+
+/* The dtype that the model wants, in place: int64 elements become int32 ones. */
+static void narrow(const int64_t *from, bert_dtype dtype, void *to) {
+    for (int i = 0; i < TOKENS; i++) {
+        if (dtype == BERT_INT32)
+            ((int32_t *)to)[i] = (int32_t)from[i];
+        else
+            ((int64_t *)to)[i] = from[i];
+    }
+}
+
+static void fill(const bert_model *model, mask_form form, sample *out, int64_t memory[MOST_INPUTS][TOKENS]) {
+    for (int64_t i = 0; i < TOKENS; i++) {
+        out->mask[i] = is_real(form, i / SEQUENCE, i % SEQUENCE);
+        out->ids[i] = out->mask[i] ? 4 + (i * 7 + form) % 40 : 1;
+        out->zeros[i] = 0;
+    }
+    out->count = bert_model_input_count(model);
+    assert_true(out->count <= MOST_INPUTS);
+    for (size_t i = 0; i < out->count; i++) {
+        bert_model_tensor input;
+        bert_model_input(model, i, &input);
+        const int64_t *content = strstr(input.name, "mask")   ? out->mask
+                                 : strstr(input.name, "type") ? out->zeros
+                                                              : out->ids;
+        narrow(content, input.dtype, memory[i]);
+        out->inputs[i] = named(input.name, input.dtype, 2, DIMS(BATCH, SEQUENCE), memory[i]);
+    }
+}
+
+static bert_session *open_session(bert_model *model, const char *provider, bert_padded_rows rows,
+                                  bert_quant_scope scope, bert_error *error) {
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = provider, .padded_rows = rows, .quant_scope = scope};
+    bert_session *session = NULL;
+    return bert_session_create(model, &options, &session, error) == BERT_OK ? session : NULL;
+}
+
+static size_t run(bert_session *session, const bert_model *model, const sample *in, bert_named_tensor *outputs) {
+    const size_t count = bert_model_output_count(model);
+    bert_error error;
+    assert_true(count <= MOST_OUTPUTS);
+    for (size_t i = 0; i < count; i++) {
+        bert_model_tensor output;
+        bert_model_output(model, i, &output);
+        outputs[i] = (bert_named_tensor){.name = output.name};
+    }
+    if (bert_session_run(session, NULL, in->inputs, in->count, outputs, count, &error) != BERT_OK) {
+        fail_msg("%s", error.message);
+    }
+    return count;
+}
+
+static double element(const bert_tensor *tensor, int64_t i) {
+    const bert_constant constant = {.dtype = tensor->dtype, .data = tensor->data};
+    return bert_constant_double(&constant, i);
+}
+
+/* The greatest difference where tokens are real, and in outputs that aren't by tokens; rows of padding must be zeros.
+ */
+static double difference(const bert_tensor *exact, const bert_tensor *packed, const sample *in) {
+    const int64_t count = bert_tensor_elements(exact);
+    const bool by_tokens = exact->rank >= 2 && exact->dims[0] == BATCH && exact->dims[1] == SEQUENCE;
+    double worst = 0;
+    assert_int_equal(count, bert_tensor_elements(packed));
+    for (int64_t i = 0; i < count; i++) {
+        const double a = element(exact, i), b = element(packed, i);
+        if (by_tokens && !in->mask[i / (count / TOKENS)]) {
+            assert_true(b == 0);
+            continue;
+        }
+        const double off = fabs(a - b) / (1 + fabs(a));
+        if (!(off <= worst)) worst = off;
+    }
+    return worst;
+}
+
+/* Why padding was not skipped, NULL where it was; *worst over all outputs. */
+static const char *compare(bert_model *model, const char *provider, bert_quant_scope scope, mask_form form,
+                           double *worst) {
+    static char why[BERT_ERROR_MESSAGE_BYTES];
+    static sample in;
+    static int64_t memory[MOST_INPUTS][TOKENS];
+    bert_error error;
+    bert_named_tensor expected[MOST_OUTPUTS], got[MOST_OUTPUTS];
+    bert_session *exact = open_session(model, provider, BERT_PADDED_ROWS_EXACT, scope, &error);
+    bert_session *packed = open_session(model, provider, BERT_PADDED_ROWS_UNDEFINED, scope, &error);
+    *worst = 0;
+    if (!exact || !packed) {
+        bert_session_free(exact);
+        snprintf(why, sizeof why, "%s", error.message);
+        return why;
+    }
+    fill(model, form, &in, memory);
+    run(exact, model, &in, expected);
+    const size_t count = run(packed, model, &in, got);
+    assert_null(bert_session_plan(exact)->padding);
+    const bert_plan *plan = bert_session_plan(packed);
+    const char *padding = plan->request.rows ? NULL
+                          : plan->padding    ? plan->padding
+                                             : "a token that is needed is padding";
+    if (padding) snprintf(why, sizeof why, "%s", padding);
+    for (size_t i = 0; i < count; i++) {
+        if (padding) {
+            const size_t bytes = (size_t)bert_tensor_elements(&got[i].tensor) * bert_dtype_size(got[i].tensor.dtype);
+            assert_memory_equal(expected[i].tensor.data, got[i].tensor.data, bytes);
+            continue;
+        }
+        const double off = difference(&expected[i].tensor, &got[i].tensor, &in);
+        if (!(off <= *worst)) *worst = off;
+    }
+    bert_session_free(exact);
+    bert_session_free(packed);
+    return padding ? why : NULL;
+}
+
+static bert_model *load(const char *path) {
+    bert_model *model = NULL;
+    bert_error error;
+    if (bert_model_load(path, NULL, &model, &error) != BERT_OK) fail_msg("%s: %s", path, error.message);
+    return model;
+}
+
+/* ---- Models of every exporter ------------------------------------------------------------------------------------ */
+
+static void exporters_masks_are_understood(void **state) {
+    static const char *const names[] = {"new_bert_17", "new_bert_cls_17",      "new_roberta_17_off",
+                                        "old_bert_11", "old_bert_11_off_fp16", "old_bert_11_off_idx",
+                                        "old_bert_17", "old_bert_cls_11"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        snprintf(path, sizeof path, BERT_SOURCE_DIR "/tests/data/graphs/%s/model.onnx", names[i]);
+        bert_model *model = load(path);
+        const bool by_length = strstr(names[i], "off_idx") || strstr(names[i], "fp16");
+        for (int provider = 0; provider < 2; provider++) {
+            for (int form = 0; form < FORMS; form++) {
+                double worst;
+                const char *why =
+                    compare(model, provider ? "cpu" : "reference", BERT_QUANT_SCOPE_TENSOR, (mask_form)form, &worst);
+                /* [CLS] is padding on the left; a length says nothing of holes. */
+                const bool packs = form == RIGHT || (form == HOLES && !by_length);
+                if (packs != !why) fail_msg("%s, form %d: %s", names[i], form, why ? why : "padding was skipped");
+                if (!(worst <= 2e-6)) fail_msg("%s, form %d: off by %g", names[i], form, worst);
+            }
+        }
+        bert_model_free(model);
+    }
+}
+
+static void quantized_models_skip_padding_where_scales_are_not_shared(void **state) {
+    bert_model *model = load(BERT_SOURCE_DIR "/models/zh-sentiment/model-optimized-quantized.onnx");
+    for (int form = 0; form < FORMS; form++) {
+        double worst;
+        const char *why = compare(model, "cpu", BERT_QUANT_SCOPE_TENSOR, (mask_form)form, &worst);
+        if (!why || (form != LEFT && !strstr(why, "quant_scope tensor"))) fail_msg("%s", why ? why : "skipped");
+        for (int scope = BERT_QUANT_SCOPE_SEQUENCE; scope <= BERT_QUANT_SCOPE_TOKEN; scope++) {
+            why = compare(model, "cpu", (bert_quant_scope)scope, (mask_form)form, &worst);
+            assert_true(form == LEFT ? why != NULL : !why);
+            assert_true(worst <= 2e-6);
+        }
+    }
+    bert_model_free(model);
+}
+
+/* ---- Graphs made for this ---------------------------------------------------------------------------------------- */
+
+typedef enum graph_form {
+    SMALL_NUMBER,    /* masked by a number that leaves a probability */
+    LARGE_NUMBER,    /* ... that doesn't */
+    POSITION_BIAS,   /* the sum of a mask and what is computed */
+    NO_MASK,         /* nothing is masked */
+    ANOTHER_TOKEN,   /* masked by the token before */
+    MEAN,            /* an output that is the mean over all tokens */
+    MASKED_SUM,      /* the sum over those that are real */
+    FILLED_GREATEST, /* the greatest over those that are real */
+    FIRST_TOKEN,     /* an output that is the first token's */
+    TURNED           /* an output with tokens in another place */
+} graph_form;
+
+static graph_form building;
+
+static bert_value *attention_node(bert_graph *graph, bert_value *x, bert_value *bias) {
+    bert_value *y = NULL, *inputs[] = {x, x, x, bias};
+    bert_node *node = NULL;
+    const bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", 2), BERT_FLOAT_ATTRIBUTE("scale", 0.5F)};
+    const bert_node_spec spec = {.op = bert_op_get(BERT_OP_BERTC_Attention),
+                                 .opset = 1,
+                                 .name = "attention",
+                                 .inputs = inputs,
+                                 .input_count = bias ? 4 : 3,
+                                 .outputs = &y,
+                                 .output_count = 1,
+                                 .attributes = attributes,
+                                 .attribute_count = 2};
+    if (bert_graph_add_value(graph, "attended", &y, NULL) != BERT_OK) return NULL;
+    return bert_graph_add_node(&graph->body, NULL, &spec, &node, NULL) == BERT_OK ? y : NULL;
+}
+
+/* (1 - mask) x number, as [batch, 1, 1, sequence]. */
+static bert_value *mask_bias(bert_graph *graph, bert_value *mask, float number) {
+    const bert_attribute to_float = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
+    const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
+    if (building == ANOTHER_TOKEN) {
+        bert_value *order = build_int64s(graph, SEQUENCE, DIMS(8, 0, 1, 2, 3, 4, 5, 6, 7));
+        mask = build_node(&graph->body, "Gather", "turned", &axis, 1, mask, order, BUILD_END);
+    }
+    bert_value *as_float = build_node(&graph->body, "Cast", "as_float", &to_float, 1, mask, BUILD_END);
+    bert_value *rest = build_node(&graph->body, "Sub", "rest", NULL, 0, build_float(graph, 1), as_float, BUILD_END);
+    bert_value *bias = build_node(&graph->body, "Mul", "bias", NULL, 0, rest, build_float(graph, number), BUILD_END);
+    bert_value *axes = build_int64s(graph, 2, DIMS(1, 2));
+    return build_node(&graph->body, "Unsqueeze", "scores_bias", NULL, 0, bias, axes, BUILD_END);
+}
+
+/* Real tokens' rows alone: [batch, sequence, 1] of 1 and 0. */
+static bert_value *token_weights(bert_graph *graph, bert_value *mask) {
+    const bert_attribute to_float = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
+    bert_value *as_float = build_node(&graph->body, "Cast", "weights", &to_float, 1, mask, BUILD_END);
+    return build_node(&graph->body, "Unsqueeze", "token_weights", NULL, 0, as_float, build_int64s(graph, 1, DIMS(2)),
+                      BUILD_END);
+}
+
+static bert_value *build_output(bert_graph *graph, bert_value *y, bert_value *mask) {
+    static const int64_t over_tokens[] = {1}, turned[] = {1, 0, 2};
+    const bert_attribute axes[] = {
+        {.name = "axes", .kind = BERT_ATTRIBUTE_INTS, .count = 1, .value = {.ints = over_tokens}}};
+    const bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 3, .value = {.ints = turned}};
+    const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
+    const bert_attribute to_bool = BERT_INT_ATTRIBUTE("to", BERT_BOOL);
+    bert_block *body = &graph->body;
+    bert_value *weights;
+    switch (building) {
+    case MEAN:
+        return build_node(body, "ReduceMean", "mean", axes, 1, y, BUILD_END);
+    case MASKED_SUM:
+        y = build_node(body, "Mul", "masked", NULL, 0, y, token_weights(graph, mask), BUILD_END);
+        return build_node(body, "ReduceSum", "sum", NULL, 0, y, build_int64s(graph, 1, DIMS(1)), BUILD_END);
+    case FILLED_GREATEST:
+        weights = build_node(body, "Cast", "keep", &to_bool, 1, token_weights(graph, mask), BUILD_END);
+        y = build_node(body, "Where", "filled", NULL, 0, weights, y, build_float(graph, -1e9F), BUILD_END);
+        return build_node(body, "ReduceMax", "greatest", axes, 1, y, BUILD_END);
+    case FIRST_TOKEN:
+        return build_node(body, "Gather", "first", &axis, 1, y, build_int64(graph, 0), BUILD_END);
+    case TURNED:
+        return build_node(body, "Transpose", "turned_output", &perm, 1, y, BUILD_END);
+    default:
+        return build_node(body, "Tanh", "tanh", NULL, 0, y, BUILD_END);
+    }
+}
+
+static bert_status build_small(bert_graph *graph, bert_error *error) {
+    static float table[44 * 4];
+    for (int i = 0; i < 44 * 4; i++) table[i] = (float)((i * 37) % 53) / 20.0F - 1.0F;
+    bert_value *ids = build_input(graph, "input_ids", BERT_INT64, "batch,sequence");
+    bert_value *mask = build_input(graph, "attention_mask", BERT_INT64, "batch,sequence");
+    bert_value *words = build_constant(graph, BERT_FLOAT, 2, DIMS(44, 4), table);
+    bert_value *x = build_node(&graph->body, "Gather", "embedded", NULL, 0, words, ids, BUILD_END);
+    bert_value *bias = NULL;
+    if (building != NO_MASK) bias = mask_bias(graph, mask, building == SMALL_NUMBER ? -50.0F : -1e38F);
+    if (building == POSITION_BIAS) {
+        /* Of a shape that binding doesn't work out by itself: it depends on the ids. */
+        const bert_attribute to_float = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
+        bert_value *numbers = build_node(&graph->body, "Cast", "numbers", &to_float, 1, ids, BUILD_END);
+        bert_value *four = build_node(&graph->body, "Unsqueeze", "numbers_4d", NULL, 0, numbers,
+                                      build_int64s(graph, 2, DIMS(1, 2)), BUILD_END);
+        bias = build_node(&graph->body, "Add", "both", NULL, 0, four, bias, BUILD_END);
+    }
+    bert_value *y = attention_node(graph, x, bias);
+    BERT_TRY(build_inputs(graph, error, ids, mask, BUILD_END));
+    return build_outputs(graph, error, build_output(graph, y, mask), BUILD_END);
+}
+
+static void expect_form(graph_form form, const char *expected) {
+    bert_model *model = NULL;
+    bert_error error;
+    double worst;
+    building = form;
+    if (build_load(build_small, NULL, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
+    const char *why = compare(model, "reference", BERT_QUANT_SCOPE_TENSOR, RIGHT, &worst);
+    bert_model_free(model);
+    if (!expected != !why || (why && !strstr(why, expected))) {
+        fail_msg("form %d: %s", (int)form, why ? why : "padding was skipped");
+    }
+    if (!(worst <= 1e-6)) fail_msg("form %d: off by %g", (int)form, worst);
+}
+
+static void only_what_makes_no_difference_is_skipped(void **state) {
+    expect_form(LARGE_NUMBER, NULL);
+    expect_form(POSITION_BIAS, NULL);
+    expect_form(MASKED_SUM, NULL);
+    expect_form(FILLED_GREATEST, NULL);
+    expect_form(FIRST_TOKEN, NULL);
+    expect_form(SMALL_NUMBER, "node attention (Attention): its mask isn't certain");
+    expect_form(NO_MASK, "node attention (Attention): it masks no keys");
+    expect_form(ANOTHER_TOKEN, "node attention (Attention): its mask isn't certain");
+    expect_form(MEAN, "node mean (ReduceMean)");
+    expect_form(TURNED, "node turned_output (Transpose)");
+}
+
+/* ---- Masks of a run ---------------------------------------------------------------------------------------------- */
+
+/* Whether a run with this mask, of one sequence after the other, skips padding. */
+static bool skips(bert_session *session, const bert_model *model, const int64_t mask[TOKENS]) {
+    static sample in;
+    static int64_t memory[MOST_INPUTS][TOKENS];
+    bert_named_tensor outputs[MOST_OUTPUTS];
+    fill(model, RIGHT, &in, memory);
+    memcpy(memory[1], mask, sizeof memory[1]);
+    run(session, model, &in, outputs);
+    return bert_session_plan(session)->request.rows > 0;
+}
+
+static void masks_that_are_no_masks_run_as_they_are(void **state) {
+    bert_model *model = NULL;
+    bert_error error;
+    int64_t mask[TOKENS];
+    building = LARGE_NUMBER;
+    assert_int_equal(build_load(build_small, NULL, NULL, &model, &error), BERT_OK);
+    bert_session *session =
+        open_session(model, "reference", BERT_PADDED_ROWS_UNDEFINED, BERT_QUANT_SCOPE_TENSOR, &error);
+    for (int i = 0; i < TOKENS; i++) mask[i] = 1;
+    assert_false(skips(session, model, mask)); /* there is no padding */
+    mask[TOKENS - 1] = 0;
+    assert_true(skips(session, model, mask));
+    mask[0] = 2;
+    assert_false(skips(session, model, mask)); /* more than real */
+    mask[0] = 1;
+    for (int i = SEQUENCE; i < 2 * SEQUENCE; i++) mask[i] = 0;
+    assert_false(skips(session, model, mask)); /* a sequence without a token */
+    mask[SEQUENCE + 4] = 1;
+    assert_true(skips(session, model, mask));
+    bert_session_free(session);
+    bert_model_free(model);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exporters_masks_are_understood),
+        cmocka_unit_test(quantized_models_skip_padding_where_scales_are_not_shared),
+        cmocka_unit_test(only_what_makes_no_difference_is_skipped),
+        cmocka_unit_test(masks_that_are_no_masks_run_as_they_are),
+    };
+    for (int i = 1; i < argc; i++) {
+        bert_model *model = load(argv[i]);
+        for (int form = 0; form < FORMS; form++) {
+            double worst;
+            const char *why = compare(model, "cpu", BERT_QUANT_SCOPE_TOKEN, (mask_form)form, &worst);
+            printf("%s form %d: %s %.2g\n", argv[i], form, why ? why : "packed", worst);
+        }
+        bert_model_free(model);
+    }
+    return argc > 1 ? 0 : cmocka_run_group_tests(tests, NULL, NULL);
+}
