@@ -54,7 +54,7 @@ class Attentions:
 
     def biased(self, scores, name):
         """The scores with the mask's tensor added."""
-        if self.mask.form == "none":
+        if not self.mask.value:
             return scores
         if self.choices.chance(f"{name}.mask_first", 0.2):
             return self.w.op("Add", self.mask.value, scores)
@@ -148,14 +148,14 @@ class Attentions:
 
     def fused_masks(self):
         """The mask that a fused operator takes, and the bias: names, "" where there is none."""
-        if self.mask.form == "none":
+        if not self.mask.value:
             return "", ""
         return (self.mask.value, "") if self.mask.fused else ("", self.four_dimensions(self.mask.value))
 
     def four_dimensions(self, bias):
         """A bias of full length in every dimension but batch and heads, as the operators want it."""
         w = self.w
-        if self.mask.form in ("three", "expanded"):
+        if self.mask.form in ("three", "expanded") or self.mask.related:
             return bias
         rows, columns = w.dimension("input_ids", 1), w.dimension("input_ids", 1)
         shape = w.op("Concat", w.constant([1, 1]), w.unsqueeze(rows, 0), w.unsqueeze(columns, 0), axis=0)
@@ -176,6 +176,8 @@ class Attentions:
         w, c = self.w, self.choices
         attributes, scale = self.fused_attributes(name)
         mask, score_bias = self.fused_masks()
+        if c.chance(f"{name}.packed", 0.2):
+            return self.packed_mha(x, mask, score_bias, attributes, scale)
         if c.chance(f"{name}.bias_inside", 0.5):
             weight, bias, affines = self.packed()
             parts = [w.op("MatMul", x, w.weight("weight", part)) for part in np.split(weight, 3, axis=1)]
@@ -184,6 +186,16 @@ class Attentions:
             parts, affines = self.project(x, name)
             inside = ""
         return w.ms("MultiHeadAttention", *parts, inside, mask, score_bias, **attributes), affines, scale
+
+    def packed_mha(self, x, mask, score_bias, attributes, scale):
+        """Query, key and value in one tensor [batch, sequence, heads, 3, head]."""
+        w, shape = self.w, (self.hidden, 3, self.heads, self.head_size)
+        weight, bias, affines = self.packed()
+        packed = weight.reshape(shape).transpose(0, 2, 1, 3).reshape(self.hidden, -1)
+        packed_bias = bias.reshape(shape[1:]).transpose(1, 0, 2).reshape(-1)
+        product = w.op("Add", w.op("MatMul", x, w.weight("weight", packed)), w.weight("bias", packed_bias))
+        qkv = w.op("Reshape", product, w.constant([0, 0, self.heads, 3, self.head_size]))
+        return w.ms("MultiHeadAttention", qkv, "", "", "", mask, score_bias, **attributes), affines, scale
 
     def attention_q(self, x, name):
         """QAttention: the projection in integers."""
@@ -194,7 +206,7 @@ class Attentions:
         dtype = c.pick(f"{name}.dtype", [np.uint8, np.int8])
         per_channel = c.chance(f"{name}.per_channel", 0.3)
         integers, weight_scale, zero = quantized_weight(c, weight, dtype, per_channel, dtype == np.int8)
-        q, x_scale, x_zero = w.ops("DynamicQuantizeLinear", [x], 3)
+        q, x_scale, x_zero = w.quantize_dynamic(x, c.chance(f"{name}.shared", 0.6))
         y = w.ms("QAttention", q, w.weight("integers", integers), w.weight("qkv_bias", bias), x_scale,
                  w.weight("scale", weight_scale), mask, x_zero, w.weight("zero_point", zero), **attributes)
         return y, affines, scale

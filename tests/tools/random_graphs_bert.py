@@ -9,10 +9,10 @@ import random_graphs_exact as exact
 from random_graphs_attention import Attentions
 from random_graphs_linear import DYNAMIC_SPELLINGS, FLOAT_SPELLINGS, STATIC_SPELLINGS, WEIGHT_SPELLINGS, Linear
 from random_graphs_mask import Mask
-from random_graphs_write import GraphWriter, f32
+from random_graphs_write import GraphWriter, f32, halved
 
 OPSETS = [9, 10, 11, 11, 11, 12, 13, 13, 14, 15, 16, 17, 17, 17, 18, 19, 20, 21, 22, 23]
-KINDS = ["float", "float", "float", "float", "float", "weights", "dynamic", "dynamic", "static"]
+KINDS = ["float", "float", "float", "float", "float", "float", "weights", "dynamic", "dynamic", "dynamic", "static", "half"]
 
 
 class RandomBert(Attentions):
@@ -21,7 +21,7 @@ class RandomBert(Attentions):
     def __init__(self, choices):
         self.choices = c = choices
         self.opset = c.pick("opset", OPSETS)
-        self.kind = c.pick("kind", [k for k in KINDS if self.opset >= 11 or k in ("float", "weights")
+        self.kind = c.pick("kind", [k for k in KINDS if self.opset >= 11 or k in ("float", "weights", "half")
                                     and (self.opset >= 10 or k == "float")])
         self.quantized = self.kind in ("dynamic", "static")
         self.attention = c.pick("attention", self.attentions())
@@ -34,16 +34,19 @@ class RandomBert(Attentions):
         self.ids_dtype = c.pick("ids_dtype", [np.int64, np.int64, np.int32])
         self.w = GraphWriter(self.opset)
         self.w.constants_as_nodes = c.chance("constants_as_nodes", 0.5)
+        self.w.shape_cuts = c.chance("shape_cuts", 0.4)
         self.recipe = exact.Recipe(heads=self.heads)
-        self.comparable = not self.quantized  # A recipe knows no rounding of x to integers.
+        self.comparable = self.kind in ("float", "weights")  # A recipe knows no rounding.
         self.filter_value = -10000.0  # Of fused attention operators.
-        self.mask = Mask(self.w, c, self.attention, self.quantized)
+        self.mask = Mask(self.w, c, self.attention, self.quantized, self.kind == "half")
         self.epsilon = f32(c.pick("epsilon", [1e-12, 1e-12, 1e-5, 1e-3]))
         self.outputs = []
         self.write()
         self.model = self.w.model().SerializeToString()
         if not self.comparable:
             self.recipe = None
+        if self.kind == "half":
+            self.model = halved(self.model)
 
     def attentions(self):
         names = ["old", "old", "sdpa", "sdpa", "distil", "ms", "ms", "mha"]
@@ -78,6 +81,7 @@ class RandomBert(Attentions):
         if not embed:
             self.mask.declare()
         x = self.embed_fused() if embed else self.embeddings()
+        self.mask.relate(self.heads, self.positions)
         for number in range(self.layers):
             x = self.layer(x, f"layer{number}")
             if number + 1 < self.layers and c.chance(f"layer{number}.output", 0.2):
@@ -85,7 +89,7 @@ class RandomBert(Attentions):
         self.add_output("last_hidden_state", x, ["batch", "sequence", self.hidden])
         if c.chance("pooled", 0.5):
             self.pool(x)
-        self.recipe.bias = self.mask.exact(self.filter_value)
+        self.recipe.bias = self.mask.exact_with_relation(self.filter_value)
         self.recipe.bias_replaces = self.attention == "distil"
 
     def add_output(self, name, value, shape):
@@ -102,7 +106,8 @@ class RandomBert(Attentions):
             elif entry.name == "position_ids":
                 feeds[entry.name] = random.integers(0, self.positions, (batch, length)).astype(self.ids_dtype)
             elif entry.name == "attention_mask":
-                feeds[entry.name] = self.mask.feed(batch, length)
+                mask = self.mask.feed(batch, length)
+                feeds[entry.name] = mask.astype(np.float16) if self.kind == "half" and mask.dtype == np.float32 else mask
         return feeds
 
     # ---- Embeddings ----
@@ -110,14 +115,16 @@ class RandomBert(Attentions):
     def tables(self):
         r = self.recipe
         r.word = self.normal(self.vocabulary, self.hidden, scale=0.7)
-        r.position = self.normal(self.positions, self.hidden, scale=0.3)
+        r.position = self.normal(self.positions + 2, self.hidden, scale=0.3)
         r.type = self.normal(2, self.hidden, scale=0.3)
 
     def position_ids(self):
         """Writes positions 0, 1, 2 ... or an input; the recipe's follow."""
         w = self.w
-        spelling = self.choices.pick("position_ids", ["slice", "slice", "range", "input"] if self.opset >= 11
+        spelling = self.choices.pick("position_ids", ["slice", "slice", "range", "input", "counted"] if self.opset >= 11
                                      else ["slice", "input"])
+        if spelling == "counted":
+            return self.counted_positions()
         if spelling == "input":
             w.graph_input("position_ids", self.ids_dtype, ["batch", "sequence"])
             self.recipe.position_ids = lambda feeds: feeds["position_ids"]
@@ -132,6 +139,20 @@ class RandomBert(Attentions):
         ones = w.op("ConstantOfShape", w.op("Shape", "input_ids"), value=helper.make_tensor("one", TensorProto.INT64, [1], [1]))
         places = w.op("Gather", w.op("NonZero", ones), w.constant(1), axis=0)
         return w.op("Reshape", places, w.op("Shape", "input_ids"))
+
+    def counted_positions(self):
+        """RoBERTa's: tokens that are not padding (id 1) are counted from 2 on, padding is at 1."""
+        w = self.w
+        ids = w.cast("input_ids", TensorProto.INT64) if self.ids_dtype == np.int32 else "input_ids"
+        real = w.cast(w.op("Not", w.op("Equal", ids, w.constant(1))), TensorProto.INT32)
+        counted = w.op("Mul", w.op("CumSum", real, w.constant(1)), real)
+
+        def positions(feeds):
+            kept = feeds["input_ids"] != 1
+            return np.cumsum(kept, axis=1) * kept + 1
+
+        self.recipe.position_ids = positions
+        return w.op("Add", w.cast(counted, TensorProto.INT64), w.constant(1))
 
     def type_ids(self):
         w = self.w
@@ -203,6 +224,8 @@ class RandomBert(Attentions):
             w.weight("type", r.type) if types else "", w.weight("gamma", r.norm.gamma.astype(np.float32)),
             w.weight("beta", r.norm.beta.astype(np.float32)), mask, positions], outputs, domain="com.microsoft",
             epsilon=self.epsilon)
+        if sums:
+            self.add_output("sum", results[2], ["batch", "sequence", self.hidden])
         if gives_index:
             self.mask.value = results[1]
         else:
@@ -244,6 +267,8 @@ class RandomBert(Attentions):
                        w.weight("beta", values.beta.astype(np.float32)), bias]
             outputs = [True, False, False, True] if c.chance(f"{name}.skip_sum", 0.2) else [True]
             results = w.ops("SkipLayerNormalization", inputs, outputs, domain="com.microsoft", epsilon=self.epsilon)
+            if len(results) > 1 and "sum" not in self.outputs:
+                self.add_output("sum", results[3], ["batch", "sequence", self.hidden])
             return results[0], values
         total = w.op("Add", skip, x) if c.chance(f"{name}.residual_first", 0.5) else w.op("Add", x, skip)
         return self.norm(total, name)

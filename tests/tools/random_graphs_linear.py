@@ -114,7 +114,7 @@ class Linear:
     def integer(self, x, weight, bias):
         w = self.w
         integers, scale, zero = self.quantize(weight)
-        q, x_scale, x_zero = w.ops("DynamicQuantizeLinear", [x], 3)
+        q, x_scale, x_zero = w.quantize_dynamic(x, self.choices.chance(f"{self.name}.shared", 0.6))
         sums = w.cast(w.op("MatMulInteger", q, integers, x_zero, zero), TensorProto.FLOAT)
         factor = w.op("Mul", x_scale, scale) if self.choices.chance(f"{self.name}.x_scale_first", 0.7) \
             else w.op("Mul", scale, x_scale)
@@ -128,7 +128,7 @@ class Linear:
 
     def ms_integer_to_float(self, x, weight, bias):
         integers, scale, zero = self.quantize(weight)
-        q, x_scale, x_zero = self.w.ops("DynamicQuantizeLinear", [x], 3)
+        q, x_scale, x_zero = self.w.quantize_dynamic(x, self.choices.chance(f"{self.name}.shared", 0.6))
         inside = self.choices.chance(f"{self.name}.bias_inside", 0.5)
         result = self.w.ms("MatMulIntegerToFloat", q, integers, x_scale, scale, x_zero, zero, bias if inside else "")
         return result if inside else self.add_bias(result, bias)

@@ -16,7 +16,7 @@ FUSED_FORMS = {"ms": ["two", "two", "index", "index", "three_fused", "start_end"
 class Mask:
     """Writes the mask of a graph; `form` says which."""
 
-    def __init__(self, writer, choices, attention, quantized):
+    def __init__(self, writer, choices, attention, quantized, half):
         self.w, self.choices = writer, choices
         forms = list(FUSED_FORMS[attention])
         if attention == "distil":
@@ -34,11 +34,15 @@ class Mask:
         self.fused = self.form in FUSED_FORMS[attention]
         if self.fused:
             self.dtype = np.int32 if self.form != "two" else self.dtype
-        # A row that attends to nothing is left out where its NaN would go through a quantization.
+        # A row that attends to nothing is left out where NaN would be quantized, where float16 rounds its scores away, and
+        # where ONNX Runtime departs from ONNX and nothing else says what is right.
         self.patterns = ["full", "right", "right", "left", "holes"]
-        if not (quantized and self.fill == -np.inf) and self.form not in ("boolean", "start_end", "index"):
+        if not (half or quantized and (self.fill == -np.inf or attention == "onnx")) and self.form not in ("boolean", "start_end", "index"):
             self.patterns.append("empty")
         self.value = None
+        self.related = attention in ("old", "sdpa", "ms", "mha") and not self.fused and writer.opset >= 11 \
+            and choices.chance("relative", 0.12)
+        self.table = None
 
     # ---- Inputs ----
 
@@ -61,6 +65,34 @@ class Mask:
             starts = [self.choices.random.randrange(0, end) for end in ends]
             return np.concatenate([ends, starts]).astype(self.dtype)
         return mask_rows(self.choices, batch, length, self.patterns).astype(self.dtype)
+
+    # ---- Relative positions ----
+
+    def relate(self, heads, positions):
+        """MPNet's bias: a number a head for every distance of query and key, added to the mask's tensor."""
+        w = self.w
+        if not self.related:
+            return
+        self.table = self.choices.numpy.standard_normal((2 * positions, heads)).astype(np.float32)
+        places = w.op("Range", w.constant(0), w.dimension("input_ids", 1), w.constant(1))
+        distance = w.op("Sub", w.unsqueeze(places, 0), w.unsqueeze(places, 1))
+        rows = w.op("Gather", w.weight("relative", self.table), w.op("Add", distance, w.constant(positions)), axis=0)
+        bias = w.unsqueeze(w.op("Transpose", rows, perm=[2, 0, 1]), 0)
+        self.value = bias if self.form == "none" else w.op("Add", bias, self.value)
+
+    def exact_with_relation(self, filter_value):
+        """What exact gives, and the relative positions' numbers."""
+        masked, table = self.exact(filter_value), self.table
+        if table is None:
+            return masked
+
+        def bias(feeds):
+            places = np.arange(feeds["input_ids"].shape[1])
+            related = table[places[None] - places[:, None] + len(table) // 2].astype(np.float64).transpose(2, 0, 1)[None]
+            mask = masked(feeds)
+            return related if mask is None else related + mask
+
+        return bias
 
     # ---- Forms: each writes its tensor ----
 

@@ -1,6 +1,7 @@
 """Writes ONNX graphs node by node, each operator in the form that it has at the graph's opset."""
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 MICROSOFT = "com.microsoft"
@@ -20,6 +21,8 @@ class GraphWriter:
         self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
         self.count = 0
         self.constants_as_nodes = False
+        self.shape_cuts = False  # Shape with start and end, from opset 15 on.
+        self.quantized = {}
 
     def name(self, stem):
         self.count += 1
@@ -105,9 +108,20 @@ class GraphWriter:
 
     def shape(self, x, *parts):
         """A shape tensor: a string part is the letter of a dimension of x ("0", "1"), a number is itself."""
-        pieces = [self.unsqueeze(self.dimension(x, int(part)), 0) if isinstance(part, str) else self.constant([part])
-                  for part in parts]
+        pieces = [self.length(x, int(part)) if isinstance(part, str) else self.constant([part]) for part in parts]
         return self.op("Concat", *pieces, axis=0)
+
+    def length(self, x, index):
+        """A dimension of a tensor as a tensor of one element."""
+        if self.shape_cuts and self.opset >= 15:
+            return self.op("Shape", x, start=index, end=index + 1)
+        return self.unsqueeze(self.dimension(x, index), 0)
+
+    def quantize_dynamic(self, x, shared):
+        """Integers, scale and zero point of x; `shared`: of one DynamicQuantizeLinear for all that read x."""
+        if not shared or x not in self.quantized:
+            self.quantized[x] = self.ops("DynamicQuantizeLinear", [x], 3)
+        return self.quantized[x]
 
     def softmax(self, x):
         """Over the last of four dimensions."""
@@ -119,3 +133,26 @@ class GraphWriter:
         version = 10 if self.opset >= 20 else 8
         return helper.make_model(graph, producer_name="random_graphs", opset_imports=imports, ir_version=version)
 
+
+
+def halved(model):
+    """The model with every float32 weight, constant, Cast and output as float16; what is beyond float16 is its greatest."""
+    changed = onnx.load_model_from_string(model)
+
+    def convert(tensor):
+        if tensor.data_type == TensorProto.FLOAT:
+            values = np.clip(numpy_helper.to_array(tensor), -65504, 65504).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    for tensor in changed.graph.initializer:
+        convert(tensor)
+    for node in changed.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                convert(attribute.t)
+            elif attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+    for entry in [*changed.graph.input, *changed.graph.output]:
+        if entry.type.tensor_type.elem_type == TensorProto.FLOAT:
+            entry.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return changed.SerializeToString()
