@@ -1,6 +1,7 @@
 /* bertc bench: how fast a model runs. */
 #include "cli/bench.h"
 
+#include "cli/bench_lengths.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/random_inputs.h"
@@ -18,14 +19,18 @@
 enum { MAX_SIZES = 32, FEWEST_RUNS = 5, MOST_RUNS = 10000000 };
 
 static const char *const formats[] = {"text", "json", NULL};
+/* By bert_padded_rows. */
+static const char *const paddings[] = {"compute", "skip", NULL};
 
 typedef struct bench_options {
     bert_engine_options engine;
-    const char *batch, *sequence;
+    const char *batch, *sequence, *lengths;
     int64_t batches[MAX_SIZES], sequences[MAX_SIZES];
     size_t batch_count, sequence_count;
-    double min_time; /* Seconds. */
-    int64_t runs;    /* 0: as many as min_time takes. */
+    int64_t least_length, greatest_length; /* 0 without --lengths */
+    int padding;                           /* bert_padded_rows; -1: not given */
+    double min_time;                       /* Seconds. */
+    int64_t runs;                          /* 0: as many as min_time takes. */
     int64_t seed;
     int format;
     bool profile;
@@ -82,6 +87,21 @@ static bert_status make_inputs(const bert_model *model, const bert_bench_cell *c
         inputs->named[inputs->count++] = (bert_named_tensor){.name = declared.name, .tensor = tensor.tensor};
     }
     return BERT_OK;
+}
+
+/* The mask that makes sequences as long as --lengths has it; every token is real without it. */
+static bert_status set_lengths(const bench_options *options, const bert_model *model, bert_bench_cell *cell,
+                               bench_inputs *inputs, bert_error *error) {
+    cell->tokens = cell->batch * cell->sequence;
+    if (!options->greatest_length) return BERT_OK;
+    int64_t *lengths = calloc((size_t)cell->batch + 1, sizeof *lengths);
+    if (!lengths) return bert_fail_memory(error, (size_t)cell->batch * sizeof *lengths, "lengths");
+    bert_lengths_fill(options->least_length, options->greatest_length, &inputs->random, lengths, cell->batch);
+    cell->tokens = 0;
+    for (int64_t i = 0; i < cell->batch; i++) cell->tokens += lengths[i];
+    bert_status status = bert_lengths_mask(model, lengths, inputs->named, inputs->count, error);
+    free(lengths);
+    return status;
 }
 
 /* Outside of the measured time. */
@@ -154,6 +174,10 @@ static bert_status measure(bench_run *run, bert_bench_cell *cell, bert_error *er
     bert_bench_summarize(cell);
     const bert_plan *plan = bert_session_plan(run->engine->session);
     for (size_t i = 0; plan && i < plan->step_count; i++) cell->flops += plan->steps[i].flops;
+    /* A plan without padding is for some rows more than there are. */
+    if (plan && plan->request.rows) {
+        cell->flops = (int64_t)((double)cell->flops * (double)cell->tokens / (double)plan->request.rows);
+    }
     return run->options->profile ? bert_bench_profile(run->engine->session, cell, error) : BERT_OK;
 }
 
@@ -174,6 +198,7 @@ static bert_status bench_cell(const bench_options *options, bert_engine *engine,
     bench_run run = {.options = options, .engine = engine, .trace = trace};
     run.inputs.random.state = (uint64_t)options->seed;
     bert_status status = make_inputs(engine->model, cell, &run.inputs, error);
+    if (status == BERT_OK) status = set_lengths(options, engine->model, cell, &run.inputs, error);
     if (status == BERT_OK) status = list_outputs(engine->model, &run, error);
     if (status == BERT_OK) status = measure(&run, cell, error);
     free(run.outputs);
@@ -225,7 +250,9 @@ static bert_status start(const bench_options *options, const char *path, bert_en
     double begin = now_ms();
     bool profile = options->profile || options->trace;
     BERT_TRY(bert_engine_load(&options->engine, path, engine, error));
-    BERT_TRY(bert_engine_start(&options->engine, BERT_PADDED_ROWS_EXACT, profile, engine, error));
+    bert_padded_rows padded_rows = (bert_padded_rows)options->padding;
+    if (options->padding < 0) padded_rows = options->lengths ? BERT_PADDED_ROWS_UNDEFINED : BERT_PADDED_ROWS_EXACT;
+    BERT_TRY(bert_engine_start(&options->engine, padded_rows, profile, engine, error));
     *report = (bert_bench_report){.model = path,
                                   .provider = bert_session_provider(engine->session),
                                   .precision = bert_engine_precision_name(options->engine.precision),
@@ -261,14 +288,29 @@ static int check_sizes(bench_options *options) {
     if (!bert_parse_integers(options->batch, options->batches, MAX_SIZES, &options->batch_count)) {
         return bert_usage_error("bench", "--batch takes a list like 1,8, not '%s'", options->batch);
     }
-    if (!bert_parse_integers(options->sequence, options->sequences, MAX_SIZES, &options->sequence_count)) {
-        return bert_usage_error("bench", "--sequence takes a list like 16,128, not '%s'", options->sequence);
+    if (options->lengths && !bert_lengths_parse(options->lengths, &options->least_length, &options->greatest_length)) {
+        return bert_usage_error("bench", "--lengths takes a range like 5-128, not '%s'", options->lengths);
+    }
+    if (!options->sequence && options->lengths) {
+        options->sequences[0] = options->greatest_length;
+        options->sequence_count = 1;
+        return BERT_OPTIONS_GO_ON;
+    }
+    const char *sequence = options->sequence ? options->sequence : "128";
+    if (!bert_parse_integers(sequence, options->sequences, MAX_SIZES, &options->sequence_count)) {
+        return bert_usage_error("bench", "--sequence takes a list like 16,128, not '%s'", sequence);
+    }
+    for (size_t i = 0; i < options->sequence_count; i++) {
+        if (options->sequences[i] < options->greatest_length) {
+            return bert_usage_error("bench", "--lengths up to %" PRId64 " don't fit into a --sequence of %" PRId64,
+                                    options->greatest_length, options->sequences[i]);
+        }
     }
     return BERT_OPTIONS_GO_ON;
 }
 
 int bert_command_bench(int argc, char **argv) {
-    bench_options options = {.batch = "1", .sequence = "128", .min_time = 1};
+    bench_options options = {.batch = "1", .min_time = 1, .padding = -1};
     bert_option engine_rows[BERT_ENGINE_OPTION_COUNT];
     bert_engine_option_rows(&options.engine, BERT_QUANT_SCOPE_TENSOR, engine_rows);
     const bert_option own_rows[] = {
@@ -282,6 +324,19 @@ int bert_command_bench(int argc, char **argv) {
          .value = &options.sequence,
          .argument = "N[,N]",
          .help = "second dimension of the inputs (default: 128)"},
+        {.name = "lengths",
+         .kind = BERT_OPTION_STRING,
+         .value = &options.lengths,
+         .argument = "A-B",
+         .help =
+             "sequences of A to B tokens, short ones more often, on\naverage a third of the way, padded to --sequence\n"
+             "(default: B); tokens/s counts real ones"},
+        {.name = "padding",
+         .kind = BERT_OPTION_CHOICE,
+         .value = &options.padding,
+         .argument = "compute|skip",
+         .choices = paddings,
+         .help = "with --lengths: whether rows of padding are computed\n(default: skip)"},
         {.name = "min-time",
          .kind = BERT_OPTION_NUMBER,
          .value = &options.min_time,

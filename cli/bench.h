@@ -17,7 +17,8 @@ typedef struct bert_bench_share {
 /** One batch and sequence. */
 typedef struct bert_bench_cell {
     int64_t batch, sequence;
-    double *times; /**< Milliseconds of each run, sorted. */
+    int64_t tokens; /**< Real ones of the batch. */
+    double *times;  /**< Milliseconds of each run, sorted. */
     size_t runs;
     double median_ms, min_ms, p99_ms, tokens_per_s;
     int64_t flops; /**< Of a run; 0 when none are counted. */

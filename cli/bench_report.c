@@ -21,7 +21,7 @@ void bert_bench_summarize(bert_bench_cell *cell) {
     cell->min_ms = cell->times[0];
     cell->median_ms = (cell->times[(n - 1) / 2] + cell->times[n / 2]) / 2;
     cell->p99_ms = cell->times[(99 * n + 99) / 100 - 1];
-    cell->tokens_per_s = (double)(cell->batch * cell->sequence) / (cell->median_ms * 1e-3);
+    cell->tokens_per_s = (double)cell->tokens / (cell->median_ms * 1e-3);
 }
 
 double bert_bench_peak_rss_mib(void) {
@@ -149,6 +149,7 @@ static void write_cell(bert_json_out *json, const bert_bench_cell *cell) {
     bert_json_out_begin(json, '{');
     write_integer(json, "batch", cell->batch);
     write_integer(json, "sequence", cell->sequence);
+    write_integer(json, "tokens", cell->tokens);
     write_measure(json, "median_ms", cell->median_ms);
     write_measure(json, "min_ms", cell->min_ms);
     write_measure(json, "p99_ms", cell->p99_ms);

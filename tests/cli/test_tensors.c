@@ -321,6 +321,25 @@ static void inspect_shows_the_model_in_three_formats(void **state) {
     cli_free(&result);
 }
 
+static void bench_skips_the_padding_of_different_lengths(void **state) {
+    for (int skips = 0; skips < 2; skips++) {
+        bert_arena arena;
+        bert_arena_init(&arena, NULL);
+        cli_result result = CLI("bench", MODEL_FOLDER, "--batch", "4", "--lengths", "3-9", "--runs", "2", "--threads",
+                                "1", "--format", "json", "--profile", "--padding", skips ? "skip" : "compute");
+        cli_expect(&result, 0);
+        const bert_json *cell = bert_json_get(parse(result.out, &arena), "cells")->first;
+        assert_true(number_of(cell, "sequence") == 9);
+        assert_true(number_of(cell, "tokens") == 3 + 4 + 5 + 9);
+        assert_true((strstr(result.out, "PackTokens") != NULL) == skips);
+        bert_arena_free(&arena);
+        cli_free(&result);
+    }
+    cli_result result = CLI("bench", MODEL_FOLDER, "--lengths", "9-3");
+    cli_expect(&result, 2);
+    cli_free(&result);
+}
+
 static void bench_measures_every_cell_with_so_many_runs(void **state) {
     bert_arena arena;
     bert_arena_init(&arena, NULL);
@@ -382,6 +401,7 @@ int main(void) {
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(inspect_shows_the_model_in_three_formats),
         cmocka_unit_test(bench_measures_every_cell_with_so_many_runs),
+        cmocka_unit_test(bench_skips_the_padding_of_different_lengths),
         cmocka_unit_test(bench_measures_at_least_as_long_as_it_is_asked_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
