@@ -1,5 +1,7 @@
 #include "tests/passes/builder.h"
 
+#include "tests/support/graph_build.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,35 +22,19 @@ void finish(builder *b) {
     bert_graph_free(b->graph);
 }
 
+static bert_value *made(bert_value *value) {
+    assert_non_null(value);
+    return value;
+}
+
 bert_value *input(builder *b, const char *name, bert_dtype dtype, const char *dims) {
-    bert_value *value = NULL;
-    char words[128];
-    char *rest = NULL;
-    must(bert_graph_add_value(b->graph, name, &value, &error));
-    value->info.dtype = dtype;
-    value->info.shape.rank = 0;
-    snprintf(words, sizeof words, "%s", dims);
-    for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
-        bool number = word[0] >= '0' && word[0] <= '9';
-        value->info.shape.dims[value->info.shape.rank++] =
-            number ? strtol(word, NULL, 10) : bert_dim_named(b->graph->symbols, word);
-    }
+    bert_value *value = made(build_input(b->graph, name, dtype, dims));
     b->inputs[b->input_count++] = value;
     return value;
 }
 
 static bert_value *constant(builder *b, bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data) {
-    const bert_constant *made = NULL;
-    bert_value *value = NULL;
-    bert_tensor shape = {.dtype = dtype, .rank = rank};
-    if (rank) memcpy(shape.dims, dims, (size_t)rank * sizeof *dims);
-    size_t bytes = (size_t)bert_tensor_elements(&shape) * bert_dtype_size(dtype);
-    void *copy = bert_arena_allocate(&b->graph->arena, bytes, BERT_ALIGNMENT);
-    assert_non_null(copy);
-    if (bytes) memcpy(copy, data, bytes);
-    must(bert_graph_add_constant(b->graph, dtype, rank, dims, copy, bytes, NULL, &made, &error));
-    must(bert_graph_add_constant_value(b->graph, NULL, made, &value, &error));
-    return value;
+    return made(build_constant(b->graph, dtype, rank, dims, data));
 }
 
 bert_value *tensor(builder *b, int32_t rank, const int64_t *dims) {
@@ -95,8 +81,6 @@ bert_value *ints(builder *b, int32_t count, const int64_t *numbers) {
 
 bert_value *node(builder *b, bert_op_id id, const bert_attribute *attributes, size_t attribute_count,
                  bert_value *const *inputs, int32_t input_count) {
-    bert_value *output = NULL;
-    bert_node *made = NULL;
     /* Lists of the caller's may be gone when the graph is used: keep them with the graph. */
     bert_attribute kept[4];
     assert_true(attribute_count <= 4);
@@ -108,19 +92,31 @@ bert_value *node(builder *b, bert_op_id id, const bert_attribute *attributes, si
         memcpy(list, attributes[i].value.ints, kept[i].count * sizeof *list);
         kept[i].value.ints = list;
     }
-    must(bert_graph_add_value(b->graph, NULL, &output, &error));
-    must(bert_graph_add_node(&b->graph->body, NULL,
-                             &(bert_node_spec){.op = bert_op_get(id),
-                                               .opset = b->opset,
-                                               .inputs = inputs,
-                                               .input_count = input_count,
-                                               .outputs = &output,
-                                               .output_count = 1,
-                                               .attributes = kept,
-                                               .attribute_count = attribute_count},
-                             &made, &error));
-    must(bert_infer_node(b->graph, made, &error));
+    bert_value *output = made(
+        build_node_of(&b->graph->body, bert_op_get(id), b->opset, NULL, kept, attribute_count, inputs, input_count));
+    must(bert_infer_node(b->graph, output->producer, &error));
     return output;
+}
+
+bert_value *cast(builder *b, bert_value *x, bert_dtype dtype) {
+    bert_attribute to = BERT_INT_ATTRIBUTE("to", dtype);
+    return OP_WITH(b, Cast, to, x);
+}
+
+quantized quantize_dynamically(builder *b, bert_value *x) {
+    bert_value *outputs[3] = {NULL};
+    bert_node *node_made = NULL;
+    for (int i = 0; i < 3; i++) must(bert_graph_add_value(b->graph, NULL, &outputs[i], &error));
+    must(bert_graph_add_node(&b->graph->body, NULL,
+                             &(bert_node_spec){.op = bert_op_get(BERT_OP_DynamicQuantizeLinear),
+                                               .opset = b->opset,
+                                               .inputs = &x,
+                                               .input_count = 1,
+                                               .outputs = outputs,
+                                               .output_count = 3},
+                             &node_made, &error));
+    must(bert_infer_node(b->graph, node_made, &error));
+    return (quantized){outputs[0], outputs[1], outputs[2]};
 }
 
 bert_value *transpose(builder *b, bert_value *x, int64_t p0, int64_t p1, int64_t p2, int64_t p3) {

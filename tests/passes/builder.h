@@ -53,6 +53,12 @@ bert_value *node(builder *b, bert_op_id id, const bert_attribute *attributes, si
                       .count = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                                     \
                       .value = {.ints = (const int64_t[]){__VA_ARGS__}}})
 
+bert_value *cast(builder *b, bert_value *x, bert_dtype dtype);
+/** What a DynamicQuantizeLinear gives. */
+typedef struct quantized {
+    bert_value *values, *scale, *zero_point;
+} quantized;
+quantized quantize_dynamically(builder *b, bert_value *x);
 bert_value *transpose(builder *b, bert_value *x, int64_t p0, int64_t p1, int64_t p2, int64_t p3);
 /** Reshape to these numbers. */
 #define RESHAPE(b, x, ...) OP(b, Reshape, (x), INTS(b, __VA_ARGS__))

@@ -14,15 +14,9 @@ static void fill_numbers(void) {
         numbers[i] = (float)((i * 7919 + 13) % 211) / 100 - 1.05F;
 }
 
-static bert_named_tensor tensor_of(const char *name, bert_dtype dtype, void *data, int32_t rank, const int64_t *dims) {
-    bert_named_tensor out = {.name = name, .tensor = {.dtype = dtype, .rank = rank, .data = data}};
-    memcpy(out.tensor.dims, dims, (size_t)rank * sizeof *dims);
-    return out;
-}
-
 #define TENSOR(name, dtype, data, ...)                                                                                 \
-    tensor_of((name), (dtype), (data), (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                  \
-              (int64_t[]){__VA_ARGS__})
+    twice_input((name), (dtype), (data), (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                \
+                (int64_t[]){__VA_ARGS__})
 
 /* ---- Attention and its masks ----------------------------------------------------------------------------------------
  */

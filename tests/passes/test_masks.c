@@ -73,11 +73,6 @@ static bert_value *heads_of(builder *b, bert_value *x, bool key) {
     return key ? transpose(b, x, 0, 2, 3, 1) : transpose(b, x, 0, 2, 1, 3);
 }
 
-static bert_value *cast(builder *b, bert_value *x, bert_dtype dtype) {
-    bert_attribute to = BERT_INT_ATTRIBUTE("to", dtype);
-    return OP_WITH(b, Cast, to, x);
-}
-
 /* The mask [b, s] as [b, 1, 1, s], or expanded. */
 static bert_value *keys(builder *b, bert_value *given, bert_value *scores, bool expanded) {
     bert_value *x = OP(b, Unsqueeze, given, INTS(b, 1, 2));
@@ -134,27 +129,21 @@ static void make(builder *b, const void *spec) {
 /* ---- The test -------------------------------------------------------------------------------------------------------
  */
 
-static bert_named_tensor given_as(const char *name, bert_dtype dtype, void *data, int32_t rank, const int64_t *dims) {
-    bert_named_tensor out = {.name = name, .tensor = {.dtype = dtype, .rank = rank, .data = data}};
-    memcpy(out.tensor.dims, dims, (size_t)rank * sizeof *dims);
-    return out;
-}
-
 static void check(const mask_spec *s, double allowed) {
     static const int64_t full[] = {BATCH, HEADS, LENGTH, LENGTH};
-    bert_named_tensor inputs[3] = {given_as("x", BERT_FLOAT, numbers, 3, DIMS(BATCH, LENGTH, WIDTH)),
-                                   given_as("mask", BERT_INT64, mask, 2, DIMS(BATCH, LENGTH))};
+    bert_named_tensor inputs[3] = {twice_input("x", BERT_FLOAT, numbers, 3, DIMS(BATCH, LENGTH, WIDTH)),
+                                   twice_input("mask", BERT_INT64, mask, 2, DIMS(BATCH, LENGTH))};
     size_t count = 2;
     int64_t dims[4] = {1, HEADS, LENGTH, LENGTH};
-    if (s->form == ADD_VECTOR) inputs[count++] = given_as("bias", BERT_FLOAT, numbers + 300, 1, dims + 2);
-    if (s->form == ADD_PAIRS) inputs[count++] = given_as("bias", BERT_FLOAT, numbers + 300, 2, dims + 2);
+    if (s->form == ADD_VECTOR) inputs[count++] = twice_input("bias", BERT_FLOAT, numbers + 300, 1, dims + 2);
+    if (s->form == ADD_PAIRS) inputs[count++] = twice_input("bias", BERT_FLOAT, numbers + 300, 2, dims + 2);
     if (s->form == ADD_HEADS || s->form == KEEP_AND_ADD)
-        inputs[count++] = given_as("bias", BERT_FLOAT, numbers + 300, 4, dims);
-    if (s->form == ADD_ALL) inputs[count++] = given_as("bias", BERT_FLOAT, numbers + 300, 4, full);
+        inputs[count++] = twice_input("bias", BERT_FLOAT, numbers + 300, 4, dims);
+    if (s->form == ADD_ALL) inputs[count++] = twice_input("bias", BERT_FLOAT, numbers + 300, 4, full);
     dims[1] = 1;
-    if (s->form == KEEP_PAIRS) inputs[count++] = given_as("pairs", BERT_BOOL, pairs, 2, dims + 2);
-    if (s->form == KEEP_CUBE) inputs[count++] = given_as("pairs", BERT_BOOL, pairs, 3, dims + 1);
-    if (s->form == KEEP_AND_CAUSE) inputs[count++] = given_as("pairs", BERT_BOOL, pairs, 4, dims);
+    if (s->form == KEEP_PAIRS) inputs[count++] = twice_input("pairs", BERT_BOOL, pairs, 2, dims + 2);
+    if (s->form == KEEP_CUBE) inputs[count++] = twice_input("pairs", BERT_BOOL, pairs, 3, dims + 1);
+    if (s->form == KEEP_AND_CAUSE) inputs[count++] = twice_input("pairs", BERT_BOOL, pairs, 4, dims);
     bert_model *model = twice(make, s, inputs, count, allowed);
     static const bert_op_id gone[] = {BERT_OP_Softmax, BERT_OP_MatMul, BERT_OP_Transpose, BERT_OP_IsNaN};
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) assert_int_equal(twice_count(model, gone[i]), 0);

@@ -17,12 +17,6 @@ static int fill(void **state) {
     return 0;
 }
 
-static bert_named_tensor given(const char *name, bert_dtype dtype, void *data, int32_t rank, const int64_t *dims) {
-    bert_named_tensor out = {.name = name, .tensor = {.dtype = dtype, .rank = rank, .data = data}};
-    memcpy(out.tensor.dims, dims, (size_t)rank * sizeof *dims);
-    return out;
-}
-
 static const bert_node *find(const bert_model *model, bert_op_id id) {
     BERT_FOR_EACH_NODE (node, &bert_model_graph(model)->body) {
         if (node->op->id == id) return node;
@@ -42,31 +36,12 @@ static int rest(const bert_model *model) {
 /* ---- Nodes ----------------------------------------------------------------------------------------------------------
  */
 
-typedef struct quantized {
-    bert_value *values, *scale, *zero_point;
-} quantized;
-
 /* DynamicQuantizeLinear, or QuantizeLinear with a constant scale. */
 static quantized quantize(builder *b, bert_value *x, bool fixed, bert_dtype dtype) {
-    bert_value *outputs[3] = {NULL};
-    bert_node *made = NULL;
-    if (fixed) {
-        quantized q = {NULL, scalar(b, 0.0123F), bytes(b, dtype, 0, NULL)};
-        q.values = OP(b, QuantizeLinear, x, q.scale, q.zero_point);
-        return q;
-    }
-    for (int i = 0; i < 3; i++) assert_int_equal(bert_graph_add_value(b->graph, NULL, &outputs[i], NULL), BERT_OK);
-    assert_int_equal(bert_graph_add_node(&b->graph->body, NULL,
-                                         &(bert_node_spec){.op = bert_op_get(BERT_OP_DynamicQuantizeLinear),
-                                                           .opset = b->opset,
-                                                           .inputs = &x,
-                                                           .input_count = 1,
-                                                           .outputs = outputs,
-                                                           .output_count = 3},
-                                         &made, NULL),
-                     BERT_OK);
-    assert_int_equal(bert_infer_node(b->graph, made, NULL), BERT_OK);
-    return (quantized){outputs[0], outputs[1], outputs[2]};
+    if (!fixed) return quantize_dynamically(b, x);
+    quantized q = {NULL, scalar(b, 0.0123F), bytes(b, dtype, 0, NULL)};
+    q.values = OP(b, QuantizeLinear, x, q.scale, q.zero_point);
+    return q;
 }
 
 static bert_value *scales(builder *b, bool of_columns, int64_t columns) {
@@ -91,8 +66,7 @@ typedef struct product_spec {
 static bert_value *integer_product(builder *b, const product_spec *s, const quantized *q, bert_value *w) {
     bert_value *scale = scales(b, s->of_columns, COLUMNS), *zero = zeros(b, s->w, s->of_columns, COLUMNS);
     bert_value *sums = OP(b, MatMulInteger, q->values, w, q->zero_point, zero);
-    bert_attribute to = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
-    sums = OP_WITH(b, Cast, to, sums);
+    sums = cast(b, sums, BERT_FLOAT);
     bert_value *y = OP(b, Mul, sums, s->fixed ? scale : OP(b, Mul, q->scale, scale));
     return s->biased ? OP(b, Add, weight(b, COLUMNS, 0), y) : y;
 }
@@ -136,8 +110,7 @@ static void make_product(builder *b, const void *spec) {
         y = OP(b, QLinearMatMul, y, q.scale, q.zero_point, bytes(b, s->w, 2, DIMS(COLUMNS, 3)), scalar(b, 0.01F),
                zeros(b, s->w, false, 1), scalar(b, 0.09F), bytes(b, s->x, 0, NULL));
     }
-    bert_attribute to = BERT_INT_ATTRIBUTE("to", BERT_INT32);
-    if (y->info.dtype != BERT_FLOAT) y = OP_WITH(b, Cast, to, y);
+    if (y->info.dtype != BERT_FLOAT) y = cast(b, y, BERT_INT32);
     declare(b, &y, 1);
 }
 
@@ -161,8 +134,8 @@ static void products_of_bytes_have_the_same_bits(void **state) {
             if (s.biased && how == QLINEAR) continue;
             if (s.chained && how != QLINEAR && how != GEMM_TO_BYTES) continue;
             if (!s.x_zero && (how != TO_FLOAT || !s.fixed)) continue;
-            bert_named_tensor x = given("x", BERT_FLOAT, numbers, how >= GEMM ? 2 : 3,
-                                        how >= GEMM ? DIMS(ROWS, DEPTH) : DIMS(1, ROWS, DEPTH));
+            bert_named_tensor x = twice_input("x", BERT_FLOAT, numbers, how >= GEMM ? 2 : 3,
+                                              how >= GEMM ? DIMS(ROWS, DEPTH) : DIMS(1, ROWS, DEPTH));
             bert_model *model = twice(make_product, &s, &x, 1, 0);
             assert_int_equal(twice_count(model, BERT_OP_BERTC_QuantizedLinear), 1 + s.chained);
             for (int id = BERT_OP_MatMulInteger; id <= BERT_OP_MS_QGemm; id++) {
@@ -215,8 +188,9 @@ static void attention_has_one_product_for_query_key_and_value(void **state) {
     static int32_t lengths[] = {5, 2}, keys[] = {1, 1, 1, 1, 1, 0, 1, 0, 1, 1};
     for (int choice = 0; choice < 48; choice++) {
         attention_spec s = {choice & 1 ? BERT_INT8 : BERT_UINT8, choice / 16, choice & 2, choice & 4, choice & 8};
-        bert_named_tensor inputs[] = {given("x", BERT_FLOAT, numbers, 3, DIMS(2, 5, 8)),
-                                      given("mask", BERT_INT32, s.mask == 1 ? lengths : keys, s.mask, DIMS(2, 5))};
+        bert_named_tensor inputs[] = {
+            twice_input("x", BERT_FLOAT, numbers, 3, DIMS(2, 5, 8)),
+            twice_input("mask", BERT_INT32, s.mask == 1 ? lengths : keys, s.mask, DIMS(2, 5))};
         /* A rounding of the attention before can move a value to the next integer: then by its scale. */
         bert_model *model = twice(make_attention, &s, inputs, s.mask ? 2 : 1, s.separate ? 1e-3 : 1e-5);
         assert_int_equal(twice_count(model, BERT_OP_MS_QAttention), 0);
@@ -242,11 +216,6 @@ typedef struct float_spec {
     bool of_columns, transposed, gemm, zero;
 } float_spec;
 
-static bert_value *cast(builder *b, bert_value *x) {
-    bert_attribute to = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
-    return OP_WITH(b, Cast, to, x);
-}
-
 /* The float form of `w` [rows, columns], its scales along `axis` where they are of one. */
 static bert_value *float_form(builder *b, int form, bert_value *w, bool of_axis, int64_t axis, bool with_zero) {
     const int64_t n = w->info.shape.dims[axis], dims[2] = {axis == 0 ? n : 1, axis == 1 ? n : 1};
@@ -257,9 +226,9 @@ static bert_value *float_form(builder *b, int form, bert_value *w, bool of_axis,
         return zero ? OP_WITH(b, DequantizeLinear, along, w, scale, zero)
                     : OP_WITH(b, DequantizeLinear, along, w, scale);
     }
-    bert_value *scale = of_axis ? tensor(b, 2, dims) : scalar(b, 0.017F), *y = cast(b, w);
+    bert_value *scale = of_axis ? tensor(b, 2, dims) : scalar(b, 0.017F), *y = cast(b, w, BERT_FLOAT);
     if (form == 2) y = OP(b, Sub, y, scalar(b, 3));
-    if (form == 3) y = OP(b, Sub, y, cast(b, bytes(b, dtype, of_axis ? 2 : 0, dims)));
+    if (form == 3) y = OP(b, Sub, y, cast(b, bytes(b, dtype, of_axis ? 2 : 0, dims), BERT_FLOAT));
     return form & 1 ? OP(b, Mul, scale, y) : OP(b, Mul, y, scale);
 }
 
@@ -295,7 +264,7 @@ static void products_with_a_dequantized_weight_keep_its_bytes(void **state) {
                         .gemm = choice & 8};
         s.zero = choice & 1 || choice & 2;
         bert_named_tensor x =
-            given("x", BERT_FLOAT, numbers, s.gemm ? 2 : 3, s.gemm ? DIMS(ROWS, DEPTH) : DIMS(1, ROWS, DEPTH));
+            twice_input("x", BERT_FLOAT, numbers, s.gemm ? 2 : 3, s.gemm ? DIMS(ROWS, DEPTH) : DIMS(1, ROWS, DEPTH));
         bert_model *model = twice(make_float, &s, &x, 1, 1e-5);
         assert_int_equal(rest(model), 1);
         const bert_node *linear = find(model, BERT_OP_BERTC_QuantizedLinear);
@@ -338,8 +307,8 @@ static void tables_of_bytes_stay_bytes(void **state) {
     for (int form = 0; form < 5; form++) {
         for (int choice = 0; choice < 6; choice++) {
             embedding_spec s = {choice & 1 ? BERT_INT8 : BERT_UINT8, form, choice / 2};
-            bert_named_tensor inputs[] = {given("ids", BERT_INT64, ids, 2, DIMS(2, 4)),
-                                          given("types", BERT_INT64, types, 2, DIMS(2, 4))};
+            bert_named_tensor inputs[] = {twice_input("ids", BERT_INT64, ids, 2, DIMS(2, 4)),
+                                          twice_input("types", BERT_INT64, types, 2, DIMS(2, 4))};
             if (form == 4 && s.scale == 1) continue; /* rows are not the last axis */
             bert_model *model = twice(make_embedding, &s, inputs, 2, 1e-6);
             assert_int_equal(rest(model), 1);
@@ -383,10 +352,10 @@ static void the_fused_embedding_of_bytes_becomes_one(void **state) {
     static int32_t words[] = {3, 29, 0, 7, 7, 2, 11, 12}, kinds[] = {0, 0, 1, 1, 0, 1, 0, 1};
     static int32_t mask[] = {1, 1, 0, 1, 1, 0, 0, 0};
     for (int choice = 0; choice < 8; choice++) {
-        bert_named_tensor inputs[3] = {given("ids", BERT_INT32, words, 2, DIMS(2, 4))};
+        bert_named_tensor inputs[3] = {twice_input("ids", BERT_INT32, words, 2, DIMS(2, 4))};
         size_t count = 1;
-        if (choice & 2) inputs[count++] = given("types", BERT_INT32, kinds, 2, DIMS(2, 4));
-        if (choice & 4) inputs[count++] = given("mask", BERT_INT32, mask, 2, DIMS(2, 4));
+        if (choice & 2) inputs[count++] = twice_input("types", BERT_INT32, kinds, 2, DIMS(2, 4));
+        if (choice & 4) inputs[count++] = twice_input("mask", BERT_INT32, mask, 2, DIMS(2, 4));
         bert_model *model = twice(make_fused_embedding, &choice, inputs, count, 1e-6);
         assert_int_equal(twice_count(model, BERT_OP_MS_QEmbedLayerNormalization), 0);
         assert_int_equal(twice_count(model, BERT_OP_BERTC_Embedding), 1);
@@ -418,11 +387,11 @@ static void what_is_not_certain_is_left_alone(void **state) {
             y = OP(&b, MS_MatMulIntegerToFloat, q.values, w, q.scale, scalar(&b, 1), q.zero_point);
             break;
         case 3: /* numbers that are no zero points of bytes */
-            y = OP(&b, MatMul, x, OP(&b, Mul, OP(&b, Sub, cast(&b, w), scalar(&b, 0.5F)), scalar(&b, 1)));
+            y = OP(&b, MatMul, x, OP(&b, Mul, OP(&b, Sub, cast(&b, w, BERT_FLOAT), scalar(&b, 0.5F)), scalar(&b, 1)));
             break;
         case 4: /* another zero point than that of the bytes of x */
             y = OP(&b, MatMulInteger, q.values, w, bytes(&b, BERT_UINT8, 0, NULL));
-            y = OP(&b, Mul, cast(&b, y), scalar(&b, 0.1F));
+            y = OP(&b, Mul, cast(&b, y, BERT_FLOAT), scalar(&b, 0.1F));
             break;
         default: /* an input that is transposed */
             y = OP_WITH(&b, MS_QGemm, turned,

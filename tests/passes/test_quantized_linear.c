@@ -5,37 +5,11 @@
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
 
-/* What a DynamicQuantizeLinear gives. */
-typedef struct quantized {
-    bert_value *values, *scale, *zero_point;
-} quantized;
-
-static quantized quantize(builder *b, bert_value *x) {
-    bert_value *outputs[3] = {NULL};
-    bert_node *made = NULL;
-    for (int i = 0; i < 3; i++) assert_int_equal(bert_graph_add_value(b->graph, NULL, &outputs[i], NULL), BERT_OK);
-    assert_int_equal(bert_graph_add_node(&b->graph->body, NULL,
-                                         &(bert_node_spec){.op = bert_op_get(BERT_OP_DynamicQuantizeLinear),
-                                                           .opset = b->opset,
-                                                           .inputs = &x,
-                                                           .input_count = 1,
-                                                           .outputs = outputs,
-                                                           .output_count = 3},
-                                         &made, NULL),
-                     BERT_OK);
-    assert_int_equal(bert_infer_node(b->graph, made, NULL), BERT_OK);
-    return (quantized){outputs[0], outputs[1], outputs[2]};
-}
-
-static bert_value *to_float(builder *b, bert_value *sum) {
-    bert_attribute to = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
-    return OP_WITH(b, Cast, to, sum);
-}
-
 /* MatMulInteger(8 x 6) and Cast. */
 static bert_value *product(builder *b, quantized q, bert_value *w, bert_value *zero) {
-    return to_float(b, zero ? OP(b, MatMulInteger, q.values, w, q.zero_point, zero)
-                            : OP(b, MatMulInteger, q.values, w, q.zero_point));
+    bert_value *sums =
+        zero ? OP(b, MatMulInteger, q.values, w, q.zero_point, zero) : OP(b, MatMulInteger, q.values, w, q.zero_point);
+    return cast(b, sums, BERT_FLOAT);
 }
 
 static bert_node *only_linear(const builder *b, int nodes) {
@@ -49,7 +23,7 @@ static void scales_are_found_in_any_order(void **state) {
         bert_value *x = input(&b, "x", BERT_FLOAT, "batch sequence 8"), *w = bytes(&b, BERT_INT8, 2, DIMS(8, 6));
         bert_value *zero = bytes(&b, BERT_INT8, 0, NULL), *bias = weight(&b, 6, 0);
         bert_value *scale = form & 1 ? weight(&b, 6, 0) : scalar(&b, 0.02F);
-        quantized q = quantize(&b, x);
+        quantized q = quantize_dynamically(&b, x);
         bert_value *y = product(&b, q, w, zero);
         if (form == 0) y = OP(&b, Mul, y, OP(&b, Mul, q.scale, scale));
         if (form == 1) y = OP(&b, Mul, OP(&b, Mul, scale, q.scale), y);
@@ -79,7 +53,7 @@ static void fused_products_of_com_microsoft_are_taken(void **state) {
         if (form) {
             y = OP(&b, MS_DynamicQuantizeMatMul, x, w, scale, zero, bias);
         } else {
-            quantized q = quantize(&b, x);
+            quantized q = quantize_dynamically(&b, x);
             y = OP(&b, MS_MatMulIntegerToFloat, q.values, w, q.scale, scale, q.zero_point, zero, bias);
         }
         RUN(&b, "quantized_linear", y);
@@ -93,7 +67,7 @@ static void fused_products_of_com_microsoft_are_taken(void **state) {
 
 static void products_may_share_what_was_quantized(void **state) {
     builder b = start(17);
-    quantized q = quantize(&b, input(&b, "x", BERT_FLOAT, "batch sequence 8"));
+    quantized q = quantize_dynamically(&b, input(&b, "x", BERT_FLOAT, "batch sequence 8"));
     bert_value *scale = tensor(&b, 1, DIMS(1)), *both = OP(&b, Mul, q.scale, scale), *results[3];
     for (int i = 0; i < 3; i++)
         results[i] = OP(&b, Mul, product(&b, q, bytes(&b, BERT_INT8, 2, DIMS(8, 6)), NULL), both);
@@ -105,7 +79,7 @@ static void products_may_share_what_was_quantized(void **state) {
 
 static void a_scale_of_rank_2_is_shown_as_a_vector(void **state) {
     builder b = start(17);
-    quantized q = quantize(&b, input(&b, "x", BERT_FLOAT, "batch sequence 8"));
+    quantized q = quantize_dynamically(&b, input(&b, "x", BERT_FLOAT, "batch sequence 8"));
     bert_value *y = product(&b, q, bytes(&b, BERT_INT8, 2, DIMS(8, 6)), NULL);
     y = OP(&b, Mul, OP(&b, Mul, y, tensor(&b, 2, DIMS(1, 6))), q.scale);
     RUN(&b, "quantized_linear", y);
@@ -117,7 +91,8 @@ static void another_zero_point_or_scale_of_the_input_is_left_alone(void **state)
     for (int form = 0; form < 5; form++) {
         builder b = start(17);
         bert_value *x = input(&b, "x", BERT_FLOAT, "batch sequence 8"), *w = bytes(&b, BERT_INT8, 2, DIMS(8, 6));
-        quantized q = quantize(&b, x), other = quantize(&b, input(&b, "y", BERT_FLOAT, "batch sequence 8"));
+        quantized q = quantize_dynamically(&b, x),
+                  other = quantize_dynamically(&b, input(&b, "y", BERT_FLOAT, "batch sequence 8"));
         bert_value *scale = scalar(&b, 0.02F), *y;
         if (form == 0) q.zero_point = other.zero_point;
         if (form == 1) q.scale = other.scale;
@@ -136,10 +111,10 @@ static void a_product_without_zero_point_or_with_another_scale_is_left_alone(voi
     for (int form = 0; form < 2; form++) {
         builder b = start(17);
         bert_value *x = input(&b, "x", BERT_FLOAT, "batch sequence 8"), *w = bytes(&b, BERT_UINT8, 2, DIMS(8, 6));
-        quantized q = quantize(&b, x);
-        bert_value *y =
-            form ? OP(&b, MS_MatMulIntegerToFloat, q.values, w, scalar(&b, 1), scalar(&b, 1), q.zero_point)
-                 : OP(&b, Mul, to_float(&b, OP(&b, MatMulInteger, q.values, w)), OP(&b, Mul, q.scale, scalar(&b, 1)));
+        quantized q = quantize_dynamically(&b, x);
+        bert_value *y = form ? OP(&b, MS_MatMulIntegerToFloat, q.values, w, scalar(&b, 1), scalar(&b, 1), q.zero_point)
+                             : OP(&b, Mul, cast(&b, OP(&b, MatMulInteger, q.values, w), BERT_FLOAT),
+                                  OP(&b, Mul, q.scale, scalar(&b, 1)));
         RUN(&b, "quantized_linear", y);
         assert_int_equal(count_nodes(&b, BERT_OP_BERTC_QuantizedLinear), 0);
         finish(&b);
@@ -148,7 +123,7 @@ static void a_product_without_zero_point_or_with_another_scale_is_left_alone(voi
 
 static void sums_that_are_read_elsewhere_stay(void **state) {
     builder b = start(17);
-    quantized q = quantize(&b, input(&b, "x", BERT_FLOAT, "batch sequence 8"));
+    quantized q = quantize_dynamically(&b, input(&b, "x", BERT_FLOAT, "batch sequence 8"));
     bert_value *sum = product(&b, q, bytes(&b, BERT_INT8, 2, DIMS(8, 6)), NULL);
     bert_value *y = OP(&b, Mul, sum, OP(&b, Mul, q.scale, scalar(&b, 0.02F)));
     RUN(&b, "quantized_linear", y, sum);

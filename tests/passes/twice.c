@@ -103,6 +103,12 @@ bert_model *twice(twice_fn make, const void *spec, const bert_named_tensor *inpu
     return rewritten.model;
 }
 
+bert_named_tensor twice_input(const char *name, bert_dtype dtype, void *data, int32_t rank, const int64_t *dims) {
+    bert_named_tensor out = {.name = name, .tensor = {.dtype = dtype, .rank = rank, .data = data}};
+    memcpy(out.tensor.dims, dims, (size_t)rank * sizeof *dims);
+    return out;
+}
+
 int twice_count(const bert_model *model, bert_op_id id) {
     int count = 0;
     BERT_FOR_EACH_NODE (node, &bert_model_graph(model)->body) {

@@ -16,6 +16,9 @@ typedef void (*twice_fn)(builder *b, const void *spec);
  */
 bert_model *twice(twice_fn make, const void *spec, const bert_named_tensor *inputs, size_t count, double allowed);
 
+/** An input of a run. */
+bert_named_tensor twice_input(const char *name, bert_dtype dtype, void *data, int32_t rank, const int64_t *dims);
+
 /** Nodes of an operator in a model's graph. */
 int twice_count(const bert_model *model, bert_op_id id);
 
