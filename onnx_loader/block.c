@@ -197,6 +197,7 @@ static bert_status build_op(const bert_onnx_context *context, const bert_onnx_no
     bert_attribute *attributes = NULL;
     BERT_TRY(bert_onnx_build_attributes(context, node->proto, &attributes, &spec.attribute_count, error));
     spec.attributes = attributes;
+    BERT_TRY(bert_op_check_attributes(op, spec.opset, attributes, spec.attribute_count, error));
     bert_node *built = NULL;
     BERT_TRY(bert_graph_add_node(context->block, NULL, &spec, &built, error));
     built->origins = node->origins;

@@ -101,6 +101,12 @@ bert_status bert_node_evaluate(bert_arena *arena, const bert_node *node, const b
 const bert_op *bert_op_get(bert_op_id id);
 /** The row for a node of a file; NULL when there is none. `opset` out of the row's range is found too: check it. */
 const bert_op *bert_op_find(const char *domain, const char *name);
+/**
+ * Checks a file's node against the operator's schema (op_attributes.def): an attribute that the operator does not have
+ * in this opset, one of another kind, or the lack of one that it needs is BERT_INVALID_MODEL; the caller adds the node.
+ */
+bert_status bert_op_check_attributes(const bert_op *op, int32_t opset, const bert_attribute *attributes, size_t count,
+                                     bert_error *error);
 /** Whether it quantizes a tensor by its own range, so that a sequence's result depends on what else is in the batch. */
 bool bert_op_quantizes(const bert_op *op);
 

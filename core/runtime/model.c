@@ -82,6 +82,27 @@ static bert_status add_extra_outputs(bert_model *model, const bert_model_options
     return bert_graph_add_outputs(graph, values, count, error);
 }
 
+/* Infers the file's graph. What the file says of a tensor's type must be so. */
+static bert_status infer_as_declared(bert_model *model, bert_error *error) {
+    const bert_graph *graph = model->graph;
+    bert_dtype *declared = BERT_ARENA_NEW_ARRAY(&model->arena, bert_dtype, graph->value_count);
+    if (!declared) return bert_fail_memory(error, graph->value_count * sizeof *declared, "the types of tensors");
+    for (uint32_t i = 0; i < graph->value_count; i++) {
+        if (graph->values[i]) declared[i] = graph->values[i]->info.dtype;
+    }
+    const uint32_t count = graph->value_count;
+    BERT_TRY(bert_infer_graph(model->graph, error));
+    for (uint32_t i = 0; i < count; i++) {
+        const bert_value *value = graph->values[i];
+        if (!value || !value->producer || declared[i] == BERT_DTYPE_UNDEFINED || declared[i] == value->info.dtype)
+            continue;
+        return bert_fail(error, BERT_INVALID_MODEL, "tensor %s is declared as %s, and node %s (%s) makes it %s",
+                         value->name, bert_dtype_name(declared[i]), value->producer->name, value->producer->op->name,
+                         bert_dtype_name(value->info.dtype));
+    }
+    return BERT_OK;
+}
+
 /* Inference and passes look at weights; until they are prepared none needs to be resident. */
 static void release_all_pages(const bert_graph *graph) {
     for (const bert_graph_file *file = graph->files; file; file = file->next) {
@@ -101,7 +122,7 @@ static bert_status build(bert_model *model, const bert_model_source *source, con
     if (model->promoted) BERT_TRY(bert_promote_to_double(model->graph, error));
     if (!options->extra_outputs_if_kept) BERT_TRY(add_extra_outputs(model, options, error));
     BERT_TRY(describe_inputs_and_outputs(model, options, error));
-    BERT_TRY(bert_infer_graph(model->graph, error));
+    BERT_TRY(infer_as_declared(model, error));
     complete_outputs(model);
     if (!model->promoted && !options->no_passes) {
         BERT_TRY(model->composition->run_passes(model->graph, &model->log, &model->pass_report, error));

@@ -415,24 +415,25 @@ static message ints_attribute(const char *name, bool packed) {
     return m;
 }
 
+/* Attributes whose names begin with two underscores may stand at any node. */
 static void attributes_of_every_kind_are_kept(void **state) {
     message graph = graph_xy(), n = named_node("n", "Identity", "x", "y"), strings = {0}, floats = {0};
-    put_message(&n, NODE_ATTRIBUTE, int_attribute("i", -5));
-    put_message(&n, NODE_ATTRIBUTE, float_attribute("f", 0.25F));
-    put_message(&n, NODE_ATTRIBUTE, string_attribute("s", "NOTSET"));
-    put_message(&n, NODE_ATTRIBUTE, tensor_attribute("t", float_tensor("", 3)));
-    put_message(&n, NODE_ATTRIBUTE, ints_attribute("packed", true));
-    put_message(&n, NODE_ATTRIBUTE, ints_attribute("unpacked", false));
-    put_string(&floats, ATTRIBUTE_NAME, "floats"); /* no type: what is filled in says it */
+    put_message(&n, NODE_ATTRIBUTE, int_attribute("__i", -5));
+    put_message(&n, NODE_ATTRIBUTE, float_attribute("__f", 0.25F));
+    put_message(&n, NODE_ATTRIBUTE, string_attribute("__s", "NOTSET"));
+    put_message(&n, NODE_ATTRIBUTE, tensor_attribute("__t", float_tensor("", 3)));
+    put_message(&n, NODE_ATTRIBUTE, ints_attribute("__packed", true));
+    put_message(&n, NODE_ATTRIBUTE, ints_attribute("__unpacked", false));
+    put_string(&floats, ATTRIBUTE_NAME, "__floats"); /* no type: what is filled in says it */
     put_float(&floats, ATTRIBUTE_FLOATS, 1.5F);
     put_message(&n, NODE_ATTRIBUTE, floats);
-    put_string(&strings, ATTRIBUTE_NAME, "strings");
+    put_string(&strings, ATTRIBUTE_NAME, "__strings");
     put_int(&strings, ATTRIBUTE_TYPE, 8);
     put_string(&strings, ATTRIBUTE_STRINGS, "a");
     put_string(&strings, ATTRIBUTE_STRINGS, "");
     put_message(&n, NODE_ATTRIBUTE, strings);
     message zero = {0};
-    put_string(&zero, ATTRIBUTE_NAME, "zero"); /* proto3 writers leave a zero out */
+    put_string(&zero, ATTRIBUTE_NAME, "__zero"); /* proto3 writers leave a zero out */
     put_int(&zero, ATTRIBUTE_TYPE, 2);
     put_message(&n, NODE_ATTRIBUTE, zero);
     put_message(&graph, GRAPH_NODE, n);
@@ -440,24 +441,24 @@ static void attributes_of_every_kind_are_kept(void **state) {
     bert_graph *loaded = load(&m);
     const bert_node *built = loaded->body.first;
     assert_int_equal(built->attribute_count, 9);
-    assert_int_equal(BERT_NODE_INT(built, "i", 0), -5);
-    assert_true(BERT_NODE_FLOAT(built, "f", 0) == 0.25F);
-    assert_string_equal(BERT_NODE_STRING(built, "s", ""), "NOTSET");
-    assert_int_equal(bert_attribute_find(built->attributes, built->attribute_count, "s")->count, 6);
-    assert_int_equal(BERT_NODE_INT(built, "zero", 7), 0);
-    const bert_attribute *t = bert_attribute_find(built->attributes, built->attribute_count, "t");
+    assert_int_equal(BERT_NODE_INT(built, "__i", 0), -5);
+    assert_true(BERT_NODE_FLOAT(built, "__f", 0) == 0.25F);
+    assert_string_equal(BERT_NODE_STRING(built, "__s", ""), "NOTSET");
+    assert_int_equal(bert_attribute_find(built->attributes, built->attribute_count, "__s")->count, 6);
+    assert_int_equal(BERT_NODE_INT(built, "__zero", 7), 0);
+    const bert_attribute *t = bert_attribute_find(built->attributes, built->attribute_count, "__t");
     assert_int_equal(t->kind, BERT_ATTRIBUTE_TENSOR);
     assert_int_equal(t->value.tensor->dims[0], 3);
     for (int i = 0; i < 2; i++) {
         size_t count = 0;
-        const int64_t *ints = BERT_NODE_INTS(built, i ? "packed" : "unpacked", &count);
+        const int64_t *ints = BERT_NODE_INTS(built, i ? "__packed" : "__unpacked", &count);
         assert_int_equal(count, 3);
         for (int k = 0; k < 3; k++) assert_int_equal(ints[k], k - 1);
     }
-    const bert_attribute *f = bert_attribute_find(built->attributes, built->attribute_count, "floats");
+    const bert_attribute *f = bert_attribute_find(built->attributes, built->attribute_count, "__floats");
     assert_int_equal(f->kind, BERT_ATTRIBUTE_FLOATS);
     assert_true(f->count == 1 && f->value.floats[0] == 1.5F);
-    const bert_attribute *s = bert_attribute_find(built->attributes, built->attribute_count, "strings");
+    const bert_attribute *s = bert_attribute_find(built->attributes, built->attribute_count, "__strings");
     assert_int_equal(s->count, 2);
     assert_string_equal(s->value.strings[0], "a");
     assert_string_equal(s->value.strings[1], "");

@@ -249,7 +249,7 @@ static message rich_model(void) {
         snprintf(output, sizeof output, "v%d", i + 1);
         n = node(i % 10 ? "Add" : "F", inputs, output);
         if (i % 10 == 0) put_string(&n, NODE_DOMAIN, "local");
-        put_message(&n, NODE_ATTRIBUTE, string_attribute("note", "an attribute"));
+        put_message(&n, NODE_ATTRIBUTE, string_attribute("__note", "an attribute"));
         put_message(&graph, GRAPH_NODE, n);
     }
     put_message(&then_branch, GRAPH_NODE, node("Neg", "v400", "out"));
