@@ -210,7 +210,7 @@ static bert_status bench_cell(const bench_options *options, bert_engine *engine,
 static bert_status bench_cells(const bench_options *options, bert_engine *engine, bert_trace *trace,
                                bert_bench_report *report, bert_error *error) {
     size_t count = options->batch_count * options->sequence_count;
-    report->cells = calloc(count, sizeof *report->cells);
+    report->cells = calloc(count + 1, sizeof *report->cells);
     if (!report->cells) return bert_fail_memory(error, count * sizeof *report->cells, "results");
     bool text = options->format == 0;
     if (text) bert_bench_print_head(report);

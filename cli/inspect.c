@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "core/base/error.h"
 #include "core/runtime/model.h"
+#include "core/runtime/padding.h"
 #include "onnx_loader/save.h"
 #include "pipelines/model_files.h"
 
@@ -85,6 +86,9 @@ static bert_status inspect(const inspect_options *options, const char *model, be
         inspection.graph = bert_model_graph(engine.model);
         inspection.report = bert_model_pass_report(engine.model);
         status = bert_inspection_count(&inspection, &arena, error);
+    }
+    if (status == BERT_OK) {
+        status = bert_padding_check(engine.model, BERT_QUANT_SCOPE_SEQUENCE, &arena, &inspection.padding, error);
     }
     if (status == BERT_OK && options->save_optimized) {
         const bert_onnx_save_options save_options = {.external_data = options->external_data};

@@ -43,6 +43,7 @@ typedef struct bert_inspection {
     size_t weight_count;
     bert_pass_tally *passes;
     size_t pass_count;
+    const char *padding; /**< Why text tasks compute padding; NULL where they skip it. */
     /* With --shape. */
     const bert_plan *plan; /**< NULL without. */
     const char *provider;

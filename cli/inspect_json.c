@@ -134,6 +134,17 @@ void bert_inspect_json(const bert_inspection *inspection, bert_json_out *json) {
     write_count(json, "nodes", inspection->node_count);
     write_ops(inspection, json);
     write_passes(inspection, json);
+    bert_json_out_key(json, "padding");
+    bert_json_out_begin(json, '{');
+    bert_json_out_key(json, "skipped");
+    bert_json_out_boolean(json, !inspection->padding);
+    bert_json_out_key(json, "reason");
+    if (inspection->padding) {
+        bert_json_out_text(json, inspection->padding);
+    } else {
+        bert_json_out_null(json);
+    }
+    bert_json_out_end(json, '}');
     if (inspection->plan) {
         write_member(json, "provider", inspection->provider);
         bert_json_out_key(json, "plan");

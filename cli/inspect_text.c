@@ -84,5 +84,10 @@ void bert_inspect_print(const bert_inspection *inspection) {
     print_ops(inspection);
     print_weights(inspection);
     print_passes(inspection);
+    if (inspection->padding) {
+        bert_output_print("\nPadding: computed, since it can't be skipped: %s\n", inspection->padding);
+    } else {
+        bert_output_print("\nPadding: skipped by text tasks\n");
+    }
     if (inspection->plan) print_plan(inspection);
 }

@@ -301,6 +301,11 @@ static void inspect_shows_the_model_in_three_formats(void **state) {
     assert_non_null(strstr(result.out, "int64[batch,sequence]"));
     assert_non_null(strstr(result.out, "Plan on cpu"));
     assert_non_null(strstr(result.out, "bertc.Attention"));
+    if (!strstr(result.out, "\nPadding: skipped by text tasks\n")) fail_msg("%s", result.out);
+    cli_free(&result);
+    result = CLI("inspect", MODEL_FOLDER, "--no-passes", "--format", "json");
+    cli_expect(&result, 0);
+    if (!strstr(result.out, "\"padding\": {\"skipped\": false, \"reason\": \"node ")) fail_msg("%s", result.out);
     cli_free(&result);
     result = CLI("inspect", MODEL_FOLDER, "--format", "dot");
     cli_expect(&result, 0);
