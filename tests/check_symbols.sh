@@ -11,7 +11,7 @@ if [[ -n $foreign ]]; then
   exit 1
 fi
 # A library that exports nothing would pass too.
-for needed in bert_model_load bert_session_run bert_tokenizer_load bert_version; do
+for needed in bert_model_load bert_session_run bert_tokenizer_load bert_pipeline_run bert_version; do
   grep -qx "$needed" <<<"$symbols" || { echo "$library does not export $needed"; exit 1; }
 done
 echo "$count symbols, each begins with bert_"

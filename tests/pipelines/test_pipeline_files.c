@@ -1,0 +1,258 @@
+/* What the files beside a model make of a pipeline: config.json, tokenizer_config.json, sentence-transformers' files.
+ */
+#include "tests/support/test.h"
+
+#include <bert/bert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SMALL BERT_SOURCE_DIR "/tests/data/pipelines"
+
+static char folder[64];
+
+static void write_file(const char *name, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_int_equal(fclose(file), 0);
+}
+
+static void drop_file(const char *name) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    remove(path);
+}
+
+/* A folder with another's model and tokenizer, and this config.json. */
+static void make_folder(const char *source, const char *config) {
+    static const char *const names[] = {"model.onnx", "vocab.txt", "tokenizer_config.json"};
+    strcpy(folder, "pipeline-files-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char from[256];
+        char to[256];
+        snprintf(from, sizeof from, "%s/%s", source, names[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, names[i]);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    if (config) write_file("config.json", config);
+}
+
+static void drop_folder(void) {
+    static const char *const names[] = {"model.onnx",           "vocab.txt",    "tokenizer_config.json",
+                                        "config.json",          "modules.json", "sentence_bert_config.json",
+                                        "1_Pooling/config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) drop_file(names[i]);
+    drop_file("1_Pooling");
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static bert_answers *answer(bert_task task, const bert_pipeline_options *options, const char *text) {
+    bert_pipeline *pipeline;
+    bert_answers *answers;
+    bert_error error;
+    const bert_text one = {.text = text, .text_length = strlen(text)};
+    if (bert_pipeline_load(task, folder, options, &pipeline, &error) != BERT_OK) fail_msg("%s", error.message);
+    if (bert_pipeline_run(pipeline, &one, 1, NULL, &answers, &error) != BERT_OK) fail_msg("%s", error.message);
+    bert_pipeline_free(pipeline);
+    return answers;
+}
+
+static void expect_refused(bert_task task, const bert_pipeline_options *options, bert_status status,
+                           const char *words) {
+    bert_pipeline *pipeline;
+    bert_error error = {.message = ""};
+    assert_int_equal(bert_pipeline_load(task, folder, options, &pipeline, &error), status);
+    if (!strstr(error.message, words)) fail_msg("'%s' was expected in '%s'", words, error.message);
+}
+
+/* How scores follow from logits: "softmax", "sigmoid" or "none". */
+static void expect_scores(const char *config, const char *model, const char *function) {
+    make_folder(model, config);
+    bert_answers *answers = answer(BERT_TASK_TEXT_CLASSIFICATION, NULL, "a good film");
+    const bert_answer *got = bert_answers_get(answers, 0);
+    double sum = 0;
+    for (size_t i = 0; i < got->label_count; i++) sum += exp(got->logits[i]);
+    for (size_t i = 0; i < got->label_count; i++) {
+        double logit = got->logits[i];
+        double expected = *function == 'n' ? logit : function[1] == 'i' ? 1 / (1 + exp(-logit)) : exp(logit) / sum;
+        if (!(fabs(got->scores[i] - expected) < 1e-12)) fail_msg("%s does not give %s", config, function);
+    }
+    bert_answers_free(answers);
+    drop_folder();
+}
+
+static void problem_type_and_label_count_say_what_scores_are(void **state) {
+    expect_scores("{}", SMALL "/classify", "softmax");
+    expect_scores("{\"problem_type\": null}", SMALL "/classify", "softmax");
+    expect_scores("{\"problem_type\": \"single_label_classification\"}", SMALL "/classify", "softmax");
+    expect_scores("{\"problem_type\": \"multi_label_classification\"}", SMALL "/classify", "sigmoid");
+    expect_scores("{\"problem_type\": \"regression\"}", SMALL "/classify", "none");
+    expect_scores("{}", SMALL "/score", "sigmoid");
+    expect_scores("{\"problem_type\": \"regression\"}", SMALL "/score", "none");
+}
+
+static void bad_configurations_are_refused(void **state) {
+    static const struct {
+        const char *config, *words;
+    } cases[] = {{"[]", "not a JSON object"},
+                 {"{", "config.json"},
+                 {"{\"problem_type\": \"guess\"}", "problem_type"},
+                 {"{\"id2label\": {\"x\": \"y\"}}", "id2label"},
+                 {"{\"id2label\": {\"0\": 1}}", "id2label"},
+                 {"{\"vocab_size\": \"many\"}", "vocab_size"},
+                 {"{\"max_position_embeddings\": 1.5}", "max_position_embeddings"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        make_folder(SMALL "/classify", cases[i].config);
+        expect_refused(BERT_TASK_TEXT_CLASSIFICATION, NULL, BERT_INVALID_MODEL, cases[i].words);
+        drop_folder();
+    }
+}
+
+static void heads_are_found_without_config_json(void **state) {
+    make_folder(SMALL "/fill-mask", NULL);
+    bert_answers_free(answer(BERT_TASK_FILL_MASK, NULL, "good [MASK]"));
+    drop_folder();
+    make_folder(SMALL "/ner", NULL);
+    bert_answers *answers = answer(BERT_TASK_TOKEN_CLASSIFICATION, NULL, "good");
+    assert_int_equal(bert_answers_get(answers, 0)->entity_count, 1);
+    assert_int_equal(strncmp(bert_answers_get(answers, 0)->entities[0].label, "LABEL_", 6), 0);
+    bert_answers_free(answers);
+    drop_folder();
+}
+
+static double length_of(const bert_answer *answer) {
+    double sum = 0;
+    for (size_t i = 0; i < answer->width; i++) sum += (double)answer->embedding[i] * answer->embedding[i];
+    return sqrt(sum);
+}
+
+#define TRANSFORMER "{\"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"}"
+#define POOLING "{\"path\": \"1_Pooling\", \"type\": \"sentence_transformers.models.Pooling\"}"
+#define MODULE(name) "{\"path\": \"2\", \"type\": \"sentence_transformers.models." name "\"}"
+
+static void make_modules(const char *modules, const char *pooling) {
+    char path[256];
+    make_folder(SMALL "/embed", NULL);
+    snprintf(path, sizeof path, "%s/1_Pooling", folder);
+    assert_int_equal(mkdir(path, 0777), 0);
+    write_file("modules.json", modules);
+    if (pooling) write_file("1_Pooling/config.json", pooling);
+}
+
+/* Element 0 of an embedding of this text, and whether it has length 1. */
+static double embed(const bert_pipeline_options *options, bool *unit) {
+    bert_answers *answers = answer(BERT_TASK_FEATURE_EXTRACTION, options, "a good film");
+    const bert_answer *got = bert_answers_get(answers, 0);
+    double first = (double)got->embedding[0];
+    assert_int_equal(got->rows, 1);
+    assert_int_equal(got->width, 16);
+    *unit = fabs(length_of(got) - 1) < 1e-6;
+    bert_answers_free(answers);
+    return first;
+}
+
+static void sentence_transformers_files_say_how_to_pool(void **state) {
+    bool unit;
+    double expected[BERT_POOLING_MAX + 1];
+    make_folder(SMALL "/embed", NULL);
+    for (int pooling = BERT_POOLING_CLS; pooling <= BERT_POOLING_MAX; pooling++) {
+        bert_pipeline_options options = {.struct_size = sizeof options, .pooling = (bert_pooling)pooling};
+        expected[pooling] = embed(&options, &unit);
+        assert_false(unit);
+    }
+    assert_true(embed(NULL, &unit) == expected[BERT_POOLING_MEAN]);
+    drop_folder();
+    static const struct {
+        const char *config;
+        bert_pooling pooling;
+    } cases[] = {{"{\"pooling_mode_cls_token\": true, \"pooling_mode_mean_tokens\": false}", BERT_POOLING_CLS},
+                 {"{\"pooling_mode_cls_token\": false, \"pooling_mode_max_tokens\": true}", BERT_POOLING_MAX},
+                 {"{\"pooling_mode\": \"cls\"}", BERT_POOLING_CLS},
+                 {"{\"pooling_mode_mean_tokens\": true}", BERT_POOLING_MEAN}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        make_modules("[" TRANSFORMER ", " POOLING "]", cases[i].config);
+        assert_true(embed(NULL, &unit) == expected[cases[i].pooling]);
+        assert_false(unit);
+        drop_folder();
+    }
+    make_modules("[" TRANSFORMER ", " POOLING ", " MODULE("Normalize") "]", cases[0].config);
+    embed(NULL, &unit);
+    assert_true(unit);
+    bert_pipeline_options off = {.struct_size = sizeof off, .normalize = BERT_OFF};
+    assert_true(embed(&off, &unit) == expected[BERT_POOLING_CLS]);
+    assert_false(unit);
+    drop_folder();
+}
+
+static void modules_that_cant_be_followed_are_refused(void **state) {
+    static const char mean[] = "{\"pooling_mode_mean_tokens\": true}";
+    const bert_pipeline_options named = {.struct_size = sizeof named, .pooling = BERT_POOLING_MEAN};
+    bool unit;
+    make_modules("[" TRANSFORMER ", " POOLING ", " MODULE("Dense") "]", mean);
+    expect_refused(BERT_TASK_FEATURE_EXTRACTION, NULL, BERT_UNSUPPORTED, "models.Dense");
+    embed(&named, &unit);
+    drop_folder();
+    make_modules("[" TRANSFORMER ", " POOLING "]",
+                 "{\"pooling_mode_mean_tokens\": true, \"pooling_mode_cls_token\": true}");
+    expect_refused(BERT_TASK_FEATURE_EXTRACTION, NULL, BERT_UNSUPPORTED, "several poolings");
+    drop_folder();
+    make_modules("[" TRANSFORMER ", " POOLING "]", "{\"pooling_mode_lasttoken\": true}");
+    expect_refused(BERT_TASK_FEATURE_EXTRACTION, NULL, BERT_UNSUPPORTED, "lasttoken");
+    drop_folder();
+    make_modules("[" POOLING "]", NULL);
+    expect_refused(BERT_TASK_FEATURE_EXTRACTION, NULL, BERT_IO_ERROR, "1_Pooling/config.json");
+    drop_folder();
+    make_modules("{}", NULL);
+    expect_refused(BERT_TASK_FEATURE_EXTRACTION, NULL, BERT_INVALID_MODEL, "not a JSON array");
+    drop_folder();
+    make_modules("[{\"path\": 1}]", NULL);
+    expect_refused(BERT_TASK_FEATURE_EXTRACTION, NULL, BERT_INVALID_MODEL, "no type and path");
+    drop_folder();
+}
+
+static void sentence_length_limits_embeddings(void **state) {
+    make_modules("[" TRANSFORMER ", " POOLING "]", "{\"pooling_mode_mean_tokens\": true}");
+    write_file("sentence_bert_config.json", "{\"max_seq_length\": 5}");
+    bert_answers *answers = answer(BERT_TASK_FEATURE_EXTRACTION, NULL, "a good film in paris");
+    assert_true(bert_answers_get(answers, 0)->cut);
+    bert_answers_free(answers);
+    const bert_pipeline_options longer = {.struct_size = sizeof longer, .max_length = 20};
+    answers = answer(BERT_TASK_FEATURE_EXTRACTION, &longer, "a good film in paris");
+    assert_false(bert_answers_get(answers, 0)->cut);
+    bert_answers_free(answers);
+    drop_folder();
+}
+
+static void cross_encoders_may_say_what_scores_are(void **state) {
+    make_folder(SMALL "/score", "{\"sentence_transformers\": {\"activation_fn\": "
+                                "\"torch.nn.modules.linear.Identity\"}}");
+    const bert_text pair = {"who", 3, "john", 4};
+    bert_pipeline *pipeline;
+    bert_answers *answers;
+    assert_int_equal(bert_pipeline_load(BERT_TASK_TEXT_RANKING, folder, NULL, &pipeline, NULL), BERT_OK);
+    assert_int_equal(bert_pipeline_run(pipeline, &pair, 1, NULL, &answers, NULL), BERT_OK);
+    assert_true(bert_answers_get(answers, 0)->scores[0] == bert_answers_get(answers, 0)->logits[0]);
+    bert_answers_free(answers);
+    bert_pipeline_free(pipeline);
+    drop_folder();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(problem_type_and_label_count_say_what_scores_are),
+        cmocka_unit_test(bad_configurations_are_refused),
+        cmocka_unit_test(heads_are_found_without_config_json),
+        cmocka_unit_test(sentence_transformers_files_say_how_to_pool),
+        cmocka_unit_test(modules_that_cant_be_followed_are_refused),
+        cmocka_unit_test(sentence_length_limits_embeddings),
+        cmocka_unit_test(cross_encoders_may_say_what_scores_are),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
