@@ -140,7 +140,7 @@ static bert_status fill(const bert_row_reading *reading, size_t at, bool single,
         sum += exp(logit - greatest);
         if (!pipeline->targets) compete(best, &count, most, (int32_t)v, logit);
     }
-    for (size_t i = 0; i < pipeline->target_count; i++) {
+    for (size_t i = 0; pipeline->targets && i < pipeline->target_count; i++) {
         int32_t token = pipeline->targets[i];
         compete(best, &count, most, token, bert_output_value(logits, begin + token));
     }

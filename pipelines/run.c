@@ -265,8 +265,10 @@ static bert_status run_group(text_group *group, const bert_text *texts, const be
         group->own = NULL;
         return bert_fail_memory(error, group->count * sizeof *texts, "a group of texts");
     }
-    memcpy(group->texts, texts, group->count * sizeof *texts);
-    if (encoded) memcpy(group->encoded, encoded, group->count * sizeof *encoded);
+    for (size_t i = 0; i < group->count; i++) {
+        group->texts[i] = texts[i];
+        group->encoded[i] = encoded ? encoded[i] : NULL;
+    }
     BERT_TRY(take_texts(group, error));
     BERT_TRY(collect_rows(group, error));
     size_t most = pipeline->batch_size;
