@@ -139,6 +139,7 @@ static bert_status set_session(bert_pipeline *pipeline, const bert_pipeline_opti
         BERT_TRY(bert_thread_pool_create(0, &pipeline->allocator, &pipeline->threads, error));
         session->threads = pipeline->threads;
     }
+    pipeline->in_order = session->quant_scope == BERT_QUANT_SCOPE_TENSOR && bert_model_quantizes(pipeline->model);
     return BERT_OK;
 }
 
