@@ -86,6 +86,7 @@ static bert_status inspect(const inspect_options *options, const char *model, be
         inspection.graph = bert_model_graph(engine.model);
         inspection.report = bert_model_pass_report(engine.model);
         status = bert_inspection_count(&inspection, &arena, error);
+        if (status == BERT_OK) status = bert_inspection_find_plain(&inspection, &arena, error);
     }
     if (status == BERT_OK) {
         status = bert_padding_check(engine.model, BERT_QUANT_SCOPE_SEQUENCE, &arena, &inspection.padding, error);

@@ -26,7 +26,21 @@ typedef struct bert_weight_count {
 typedef struct bert_pass_tally {
     const char *name;
     size_t rewrites, misses;
+    size_t removed; /**< Of the rewrites: nodes only went, or a value took another's place. */
 } bert_pass_tally;
+
+/** A node that is not canonical, and the nearest place where a pass stopped short. */
+typedef struct bert_plain_node {
+    const bert_node *node;
+    const bert_pass_miss *miss; /**< NULL: no pass came near it. */
+} bert_plain_node;
+
+/** Such nodes of one operator that are left for one reason. */
+typedef struct bert_plain_group {
+    const bert_node *first;
+    const bert_pass_miss *miss; /**< That of `first`. */
+    size_t count;
+} bert_plain_group;
 
 #define BERT_MAX_WEIGHT_TYPES 16
 
@@ -44,6 +58,10 @@ typedef struct bert_inspection {
     bert_pass_tally *passes;
     size_t pass_count;
     const char *padding; /**< Why text tasks compute padding; NULL where they skip it. */
+    bert_plain_node *plain;
+    size_t plain_count;
+    bert_plain_group *plain_groups;
+    size_t plain_group_count;
     /* With --shape. */
     const bert_plan *plan; /**< NULL without. */
     const char *provider;
@@ -52,6 +70,12 @@ typedef struct bert_inspection {
 
 /** Fills in the counts for the graph and report that `inspection` has. BERT_OUT_OF_MEMORY. */
 bert_status bert_inspection_count(bert_inspection *inspection, bert_arena *arena, bert_error *error);
+
+/** Fills in what no pass took, after bert_inspection_count. BERT_OUT_OF_MEMORY. */
+bert_status bert_inspection_find_plain(bert_inspection *inspection, bert_arena *arena, bert_error *error);
+
+/** What a plan lays out in its arena: the tensor that first lies there, NULL when it is none of a kernel's. */
+const bert_value *bert_storage_value(const bert_plan *plan, uint32_t storage);
 
 /** "int64[batch,sequence]" into `out`; returns it. */
 const char *bert_model_tensor_text(const bert_model_tensor *tensor, char *out, size_t capacity);

@@ -89,10 +89,24 @@ bert_status bert_inspection_count(bert_inspection *inspection, bert_arena *arena
         inspection->passes = BERT_ARENA_NEW_ARRAY(arena, bert_pass_tally, most + 1);
         if (!inspection->passes)
             return bert_fail_memory(error, most * sizeof *inspection->passes, "the list of passes");
-        for (size_t i = 0; i < report->rewrite_count; i++) pass_of(inspection, report->rewrites[i].pass)->rewrites++;
+        for (size_t i = 0; i < report->rewrite_count; i++) {
+            bert_pass_tally *pass = pass_of(inspection, report->rewrites[i].pass);
+            pass->rewrites++;
+            pass->removed += report->rewrites[i].node[0] == '\0';
+        }
         for (size_t i = 0; i < report->miss_count; i++) pass_of(inspection, report->misses[i].pass)->misses++;
     }
     return count_weights(inspection, arena, error);
+}
+
+const bert_value *bert_storage_value(const bert_plan *plan, uint32_t storage) {
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const bert_plan_step *step = &plan->steps[i];
+        for (int32_t o = 0; o < step->node->output_count; o++) {
+            if (step->output_storages[o] == storage) return step->node->outputs[o];
+        }
+    }
+    return NULL;
 }
 
 const char *bert_model_tensor_text(const bert_model_tensor *tensor, char *out, size_t capacity) {

@@ -104,6 +104,57 @@ static void write_passes(const bert_inspection *inspection, bert_json_out *json)
     if (inspection->report && inspection->all_passes) write_pass_details(inspection->report, json);
 }
 
+static void write_miss(bert_json_out *json, const bert_pass_miss *miss) {
+    write_member(json, "pass", miss ? miss->pass : NULL);
+    write_member(json, "stopped_at", miss ? miss->node : NULL);
+    write_member(json, "reason", miss ? miss->reason : NULL);
+}
+
+static void write_plain(const bert_inspection *inspection, bert_json_out *json) {
+    bert_json_out_key(json, "plain");
+    bert_json_out_begin(json, '[');
+    for (size_t i = 0; i < inspection->plain_group_count; i++) {
+        const bert_plain_group *group = &inspection->plain_groups[i];
+        bert_json_out_begin(json, '{');
+        write_member(json, "domain", group->first->op->domain);
+        write_member(json, "op", group->first->op->name);
+        write_count(json, "count", group->count);
+        write_miss(json, group->miss);
+        bert_json_out_end(json, '}');
+    }
+    bert_json_out_end(json, ']');
+    if (!inspection->all_passes) return;
+    bert_json_out_key(json, "plain_nodes");
+    bert_json_out_begin(json, '[');
+    for (size_t i = 0; i < inspection->plain_count; i++) {
+        bert_json_out_begin(json, '{');
+        write_member(json, "node", inspection->plain[i].node->name);
+        write_member(json, "op", inspection->plain[i].node->op->name);
+        write_miss(json, inspection->plain[i].miss);
+        bert_json_out_end(json, '}');
+    }
+    bert_json_out_end(json, ']');
+}
+
+static void write_storages(const bert_plan *plan, bert_json_out *json) {
+    bert_json_out_key(json, "arena");
+    bert_json_out_begin(json, '[');
+    for (uint32_t i = 0; i < plan->storage_count; i++) {
+        const bert_storage *storage = &plan->storages[i];
+        const bert_value *value = bert_storage_value(plan, i);
+        if (storage->kind != BERT_STORAGE_ARENA || !value) continue;
+        bert_json_out_begin(json, '{');
+        write_member(json, "tensor", value->name);
+        write_count(json, "offset", storage->offset);
+        write_count(json, "bytes", storage->bytes);
+        write_count(json, "first", (size_t)storage->first);
+        write_count(json, "last", (size_t)storage->last);
+        bert_json_out_end(json, '}');
+    }
+    bert_json_out_end(json, ']');
+    write_count(json, "plan_arena_bytes", plan->arena_bytes);
+}
+
 static void write_step(const bert_plan_step *step, bert_json_out *json) {
     bert_json_out_begin(json, '{');
     write_member(json, "node", step->node->name);
@@ -119,6 +170,7 @@ static void write_step(const bert_plan_step *step, bert_json_out *json) {
     bert_json_out_end(json, ']');
     write_count(json, "flops", (size_t)step->flops);
     write_count(json, "workspace_bytes", step->plan.workspace_bytes);
+    write_count(json, "workspace_offset", step->workspace_offset);
     bert_json_out_end(json, '}');
 }
 
@@ -145,12 +197,14 @@ void bert_inspect_json(const bert_inspection *inspection, bert_json_out *json) {
         bert_json_out_null(json);
     }
     bert_json_out_end(json, '}');
+    write_plain(inspection, json);
     if (inspection->plan) {
         write_member(json, "provider", inspection->provider);
         bert_json_out_key(json, "plan");
         bert_json_out_begin(json, '[');
         for (size_t i = 0; i < inspection->plan->step_count; i++) write_step(&inspection->plan->steps[i], json);
         bert_json_out_end(json, ']');
+        write_storages(inspection->plan, json);
         write_count(json, "arena_bytes", inspection->memory.arena_bytes);
         write_count(json, "weight_bytes", inspection->memory.weight_bytes);
     }

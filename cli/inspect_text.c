@@ -41,18 +41,45 @@ static void print_passes(const bert_inspection *inspection) {
     if (!report) bert_output_print("  none ran\n");
     for (size_t i = 0; i < inspection->pass_count; i++) {
         const bert_pass_tally *pass = &inspection->passes[i];
-        bert_output_print("  %-24s %zu rewrites, %zu near misses\n", pass->name, pass->rewrites, pass->misses);
+        bert_output_print("  %-24s %zu rewrites, %zu near misses", pass->name, pass->rewrites, pass->misses);
+        if (pass->removed) bert_output_print("; %zu of the rewrites made nothing new", pass->removed);
+        bert_output_print("\n");
     }
     if (!report || !inspection->all_passes) return;
     bert_output_print("\nRewrites\n");
     for (size_t i = 0; i < report->rewrite_count; i++) {
         const bert_pass_rewrite *rewrite = &report->rewrites[i];
-        bert_output_print("  %-24s %s %s\n", rewrite->pass, rewrite->op_type, rewrite->node);
+        if (*rewrite->node) bert_output_print("  %-24s %s %s\n", rewrite->pass, rewrite->op_type, rewrite->node);
     }
     bert_output_print("\nNear misses\n");
     for (size_t i = 0; i < report->miss_count; i++) {
         const bert_pass_miss *miss = &report->misses[i];
         bert_output_print("  %-24s %s: %s\n", miss->pass, miss->node, miss->reason);
+    }
+}
+
+static void print_plain(const bert_inspection *inspection) {
+    bert_output_print("\nLeft plain: %zu of %zu nodes\n", inspection->plain_count, inspection->node_count);
+    for (size_t i = 0; i < inspection->plain_group_count; i++) {
+        const bert_plain_group *group = &inspection->plain_groups[i];
+        const bert_op *op = group->first->op;
+        bert_output_print("  %6zu  %s%s", group->count, bert_domain_prefix(op->domain), op->name);
+        if (group->miss) {
+            bert_output_print(": %s stopped at %s: %s", group->miss->pass, group->miss->node, group->miss->reason);
+        }
+        bert_output_print("\n");
+    }
+}
+
+/* What lies in the arena, and between which kernels. */
+static void print_arena(const bert_plan *plan) {
+    bert_output_print("\nArena: %.2f MiB of activations and workspace\n", (double)plan->arena_bytes / (1 << 20));
+    for (uint32_t i = 0; i < plan->storage_count; i++) {
+        const bert_storage *storage = &plan->storages[i];
+        const bert_value *value = bert_storage_value(plan, i);
+        if (storage->kind != BERT_STORAGE_ARENA || !value) continue;
+        bert_output_print("  at %10zu  %10zu bytes  kernels %4" PRId32 " to %4" PRId32 "  %s\n", storage->offset,
+                          storage->bytes, storage->first, storage->last, value->name);
     }
 }
 
@@ -65,10 +92,11 @@ static void print_plan(const bert_inspection *inspection) {
         char shape[BERT_SHAPE_TEXT_BYTES];
         const bert_tensor *output = &step->outputs[0];
         flops += step->flops;
-        bert_output_print("  %4zu  %-28s %-20s %9.3f MFLOP  %s\n", i, step->plan.kernel,
+        bert_output_print("  %4zu  %-28s %-20s %9.3f MFLOP %9.1f KiB workspace  %s\n", i, step->plan.kernel,
                           bert_shape_text(output->dims, output->rank, shape), (double)step->flops * 1e-6,
-                          step->node->name);
+                          (double)step->plan.workspace_bytes / 1024, step->node->name);
     }
+    print_arena(plan);
     bert_output_print("\nMemory\n  activations and workspace  %.2f MiB\n  prepared weights           %.2f MiB\n"
                       "Arithmetic\n  %.3f GFLOP a run\n",
                       (double)inspection->memory.arena_bytes / (1 << 20),
@@ -84,6 +112,7 @@ void bert_inspect_print(const bert_inspection *inspection) {
     print_ops(inspection);
     print_weights(inspection);
     print_passes(inspection);
+    if (inspection->report) print_plain(inspection);
     if (inspection->padding) {
         bert_output_print("\nPadding: computed, since it can't be skipped: %s\n", inspection->padding);
     } else {
