@@ -2,7 +2,6 @@
 
 #include "core/base/utf8.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,19 +19,22 @@ void bert_json_out_clear(bert_json_out *json) {
     if (json->text) json->text[0] = '\0';
 }
 
-static void append(bert_json_out *json, const char *bytes, size_t length) {
-    if (json->failed) return;
-    if (json->capacity - json->length <= length) {
-        size_t capacity = json->capacity ? json->capacity : 256;
-        while (capacity - json->length <= length && capacity <= SIZE_MAX / 2) capacity *= 2;
-        char *text = capacity - json->length > length ? realloc(json->text, capacity) : NULL;
-        if (!text) {
-            json->failed = true;
-            return;
-        }
-        json->text = text;
-        json->capacity = capacity;
+/* Room for `length` bytes and a NUL more. */
+static bool grow(bert_json_out *json, size_t length) {
+    size_t capacity = json->capacity ? json->capacity : 256;
+    while (capacity - json->length <= length && capacity <= SIZE_MAX / 2) capacity *= 2;
+    char *text = capacity - json->length > length ? realloc(json->text, capacity) : NULL;
+    if (!text) {
+        json->failed = true;
+        return false;
     }
+    json->text = text;
+    json->capacity = capacity;
+    return true;
+}
+
+static inline void append(bert_json_out *json, const char *bytes, size_t length) {
+    if (json->failed || (json->capacity - json->length <= length && !grow(json, length))) return;
     memcpy(json->text + json->length, bytes, length);
     json->length += length;
     json->text[json->length] = '\0';
@@ -109,9 +111,14 @@ void bert_json_out_boolean(bert_json_out *json, bool value) {
 
 void bert_json_out_integer(bert_json_out *json, int64_t value) {
     char digits[24];
-    snprintf(digits, sizeof digits, "%" PRId64, value);
+    char *at = digits + sizeof digits;
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do {
+        *--at = (char)('0' + rest % 10);
+    } while (rest /= 10);
+    if (value < 0) *--at = '-';
     begin_value(json);
-    append_text(json, digits);
+    append(json, at, (size_t)(digits + sizeof digits - at));
 }
 
 void bert_json_out_measure(bert_json_out *json, double value, int digits) {

@@ -107,13 +107,13 @@ static bool take_text(scan *s, char **out) {
     return false;
 }
 
-/* Takes a number of 1 to 9 digits that no zero precedes. */
+/* Takes 1 to 9 digits that begin with no zero, or zero. A tenth is left, and spoils what follows. */
 static bool take_id(scan *s, int32_t *out) {
     int32_t id = 0;
     const char *start = s->at;
-    while (s->at < s->end && *s->at >= '0' && *s->at <= '9' && s->at - start < 10) id = 10 * id + (*s->at++ - '0');
+    while (s->at < s->end && *s->at >= '0' && *s->at <= '9' && s->at - start < 9) id = 10 * id + (*s->at++ - '0');
     *out = id;
-    return s->at > start && s->at - start < 10 && (*start != '0' || s->at - start == 1);
+    return s->at > start && (*start != '0' || s->at - start == 1);
 }
 
 /* The members of the vocabulary, behind its bracket. */
