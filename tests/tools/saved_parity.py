@@ -8,7 +8,8 @@
 For every case: the saved file, run by ONNX Runtime, gives the outputs of the case within its tolerance (tolerances.txt
 beside it), with weights in the file and outside of it; bert.c loads the saved file again, reaches the same operators as from
 the original, and passes the case with it. Without passes the saved file is the graph as it was: it has to pass as well.
-Exits with 1 when one does not.
+The same of --random draws (40) of tests/tools/random_graphs.py, whose outputs are those of ONNX Runtime without its optimizer on
+the original. Exits with 1 when one does not.
 """
 
 import argparse
@@ -23,16 +24,12 @@ import tempfile
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
+import engines
+import random_graphs
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def ort_session(path):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def tensors(folder, kind):
@@ -97,7 +94,7 @@ def check(program, case, folder, options):
     code, _, error = bertc([program, "inspect", model, "--save-optimized", saved, *options])
     if code:
         raise ValueError(error)
-    worst = check_outputs(ort_session(saved), case)
+    worst = check_outputs(engines.ort_session(saved), case)
     if "--no-passes" not in options and operators(program, saved) != operators(program, model):
         raise ValueError(f"loaded again it has {operators(program, saved)} and not {operators(program, model)}")
     rtol, atol = tolerance(case)
@@ -114,7 +111,7 @@ def sentiment_case(name, folder):
     os.makedirs(data_set)
     source = os.path.join(ROOT, "models", "zh-sentiment", f"{name}.onnx")
     os.symlink(source, os.path.join(case, "model.onnx"))
-    session = ort_session(source)
+    session = engines.ort_session(source)
     random = np.random.default_rng(3)
     ids = random.integers(1, 4821, (3, 21))
     feeds = {"input_ids": ids, "attention_mask": (np.arange(21) < np.array([[21], [9], [14]])).astype(np.int64),
@@ -125,6 +122,47 @@ def sentiment_case(name, folder):
             with open(os.path.join(data_set, f"{kind}_{index}.pb"), "wb") as file:
                 file.write(numpy_helper.from_array(values, tensor).SerializeToString())
     return case
+
+
+def check_draw(program, seed, folder):
+    """What became of a draw: "agrees", or why it can't be judged."""
+    draw = random_graphs.Draw(seed)
+    if any(departs(draw.bert) for departs in random_graphs.DEPARTURES.values()):
+        return "ONNX Runtime departs from ONNX"
+    try:
+        expected = draw.by_onnxruntime(optimize=False)
+    except Exception:  # ONNX Runtime's exceptions have no common class
+        return "ONNX Runtime refuses it"
+    original, saved = os.path.join(folder, "original.onnx"), os.path.join(folder, "saved.onnx")
+    with open(original, "wb") as file:
+        file.write(draw.bert.model)
+    code, _, error = bertc([program, "inspect", original, "--quiet", "--save-optimized", saved])
+    if code:
+        raise ValueError(error)
+    session = engines.ort_session(saved, optimize=False)
+    got = [dict(zip(draw.bert.outputs, session.run(draw.bert.outputs, feed))) for feed in draw.feeds]
+    limit = 1e-4 if draw.bert.kind in ("float", "weights") else random_graphs.FLIPPED_TOLERANCE
+    worst = max(random_graphs.differ(g[name], e[name]) for g, e in zip(got, expected) for name in draw.bert.outputs)
+    if not worst <= limit:
+        raise ValueError(f"{draw.bert.kind}: off by {worst:.2e}")
+    return "agrees"
+
+
+def check_draws(program, count, folder):
+    """How many random graphs failed."""
+    verdicts, failures = {}, 0
+    for seed in range(count):
+        try:
+            verdict = check_draw(program, seed, folder)
+            verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        except Exception as reason:  # whatever ONNX Runtime throws is an answer
+            print(f"FAIL  random graph {seed}  {reason}", flush=True)
+            failures += 1
+    print(f"random graphs: {verdicts}, {failures} failed")
+    if verdicts.get("agrees", 0) + failures < count // 2:
+        print("FAIL  too few of them count")
+        failures += 1
+    return failures
 
 
 def find_cases(folders):
@@ -140,6 +178,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("bertc")
     p.add_argument("folders", nargs="*")
+    p.add_argument("--random", type=int, default=40, metavar="N", help="random graphs besides (default: 40)")
     a = p.parse_args()
     failures = passed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +200,8 @@ def main():
                 except Exception as reason:  # whatever ONNX Runtime throws is an answer
                     print(f"FAIL  {name}  {reason}", flush=True)
                     failures += 1
-    print(f"{passed} passed, {failures} failed")
+        print(f"{passed} passed, {failures} failed")
+        failures += check_draws(a.bertc, a.random, folder)
     sys.exit(failures > 0)
 
 
