@@ -12,7 +12,7 @@ include(CheckLanguage)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
 set(BERT_CUDA_OPS attention bias_activation elementwise embedding gather generate layer_norm move
-                  quantize reduce softmax)
+                  pool quantize reduce softmax tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -77,14 +77,14 @@ elseif(BERT_BUILD_TESTS)
 endif()
 
 # bert_emulated_kernels(NAME SOURCES file.cu ...): .cu files compiled for the CPU, each memory access shown to the emulator.
-# Optimized a little, for speed, and still a pleasure in a debugger.
+# Optimized a little, for speed; in a debug build not at all, for the debugger.
 function(bert_emulated_kernels name)
   cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
   set_source_files_properties(${arg_SOURCES} PROPERTIES LANGUAGE CXX)
   add_library(${name} OBJECT ${arg_SOURCES})
   target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/tests/cuda_emulator/include ${PROJECT_SOURCE_DIR}
                                             ${PROJECT_SOURCE_DIR}/core/include ${PROJECT_BINARY_DIR}/generated)
-  target_compile_options(${name} PRIVATE -fsanitize=thread -g -O1 -Wall -Wextra -Wno-unused-parameter -ffp-contract=off
+  target_compile_options(${name} PRIVATE -fsanitize=thread -g $<IF:$<CONFIG:Debug>,-O0,-O1> -Wall -Wextra -Wno-unused-parameter -ffp-contract=off
                                          $<$<CXX_COMPILER_ID:GNU>:--param=tsan-instrument-func-entry-exit=0>)
   if(BERT_WARNINGS_AS_ERRORS)
     target_compile_options(${name} PRIVATE -Werror)

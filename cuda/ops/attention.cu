@@ -21,9 +21,16 @@
 struct sequence {
     int64_t q, k, v, y;
     int queries, keys;
+    const int32_t *tokens; /* of its rows; NULL: 0, 1, 2 ... */
+    int first_token;       /* what they count from */
+
+    /* The place of a row in bias and mask. */
+    __device__ int64_t place(int row) const {
+        return tokens ? tokens[row] - first_token : row;
+    }
 };
 
-static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_t b, int64_t h) {
+static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_t b, int64_t h, int first_sequence) {
     sequence s;
     s.queries = static_cast<int>(a.queries);
     s.keys = static_cast<int>(a.keys);
@@ -31,6 +38,8 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
     s.k = h * a.k.head;
     s.v = h * a.v.head;
     s.y = h * a.y_head;
+    s.tokens = nullptr;
+    s.first_token = static_cast<int>((first_sequence + b) * a.sequence);
     if (a.offsets) {
         const int64_t first = a.offsets[b];
         s.queries = s.keys = a.offsets[b + 1] - static_cast<int>(first);
@@ -38,6 +47,7 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
         s.k += first * a.k.row;
         s.v += first * a.v.row;
         s.y += first * a.y_row;
+        if (a.tokens) s.tokens = a.tokens + first;
     } else {
         s.q += b * a.q.batch;
         s.k += b * a.k.batch;
@@ -100,12 +110,13 @@ static __device__ void load_tile(T *tile, const T *head, int64_t row_stride, int
 }
 
 template <typename T, int DEPTH, int WARPS>
-static __global__ void __launch_bounds__(WARPS *BERT_WARP) tensor_kernel(bert_cuda_attention_args a) {
+static __global__ void __launch_bounds__(WARPS *BERT_WARP)
+    tensor_kernel(bert_cuda_attention_args a, int first_sequence) {
     constexpr int pitch = DEPTH + 8, threads = WARPS * BERT_WARP, queries = WARPS * WARP_QUERIES;
     constexpr int steps = DEPTH / 16, columns = DEPTH / 8; /* of 16 elements of a head, of 8 */
     BERT_SHARED(T, tiles, (queries + 4 * KEYS) * pitch);
     const int64_t b = blockIdx.z, h = blockIdx.y;
-    const sequence s = sequence_of(a, b, h);
+    const sequence s = sequence_of(a, b, h, first_sequence);
     const int first = static_cast<int>(blockIdx.x) * queries;
     if (first >= s.queries) return;
     T *const q_tile = tiles, *const k_tiles = tiles + queries * pitch, *const v_tiles = k_tiles + 2 * KEYS * pitch;
@@ -126,8 +137,8 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP) tensor_kernel(bert_cu
 
     /* Rows g and g + 8 of the warp's 16. */
     const int row[2] = {first + warp * WARP_QUERIES + g, first + warp * WARP_QUERIES + g + 8};
-    const row_masks<T> masks[2] = {{a, b, h, row[0] < s.queries ? row[0] : 0},
-                                   {a, b, h, row[1] < s.queries ? row[1] : 0}};
+    const row_masks<T> masks[2] = {{a, b, h, s.place(row[0] < s.queries ? row[0] : 0)},
+                                   {a, b, h, s.place(row[1] < s.queries ? row[1] : 0)}};
     float result[columns][4] = {};
     float greatest[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
 
@@ -158,7 +169,7 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP) tensor_kernel(bert_cu
             for (int j = 0; j < 4; j++) {
                 const int at = key + n * 8 + 2 * t + (j & 1);
                 float score = -INFINITY;
-                if (at < s.keys) score = masks[j >> 1].apply(scores[n][j] * a.scale, at);
+                if (at < s.keys) score = masks[j >> 1].apply(scores[n][j] * a.scale, s.place(at));
                 scores[n][j] = score;
                 tile_greatest[j >> 1] = fmaxf(tile_greatest[j >> 1], score);
             }
@@ -242,14 +253,15 @@ static __device__ void load_chunk(float *tile, int pitch, const T *head, int64_t
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP) plain_kernel(bert_cuda_attention_args a, int chunks) {
+static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
+    plain_kernel(bert_cuda_attention_args a, int first_sequence, int chunks) {
     constexpr int queries = PLAIN_WARPS * ROWS;
     BERT_SHARED(float, q_tile, queries *CHUNK);
     BERT_SHARED(float, k_tile, PLAIN_KEYS *(CHUNK + 1)); /* one longer: lanes read a column in different banks */
     BERT_SHARED(float, v_tile, PLAIN_KEYS *CHUNK);
     const int64_t b = blockIdx.z / static_cast<unsigned>(chunks), h = blockIdx.y;
     const int chunk = static_cast<int>(blockIdx.z % static_cast<unsigned>(chunks)), depth = static_cast<int>(a.depth);
-    const sequence s = sequence_of(a, b, h);
+    const sequence s = sequence_of(a, b, h, first_sequence);
     const int first = static_cast<int>(blockIdx.x) * queries;
     if (first >= s.queries) return;
     const T *const q = static_cast<const T *>(a.q.data) + s.q, *const k = static_cast<const T *>(a.k.data) + s.k;
@@ -279,7 +291,8 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP) plain_kernel(be
             const int row = first + warp * ROWS + r;
             if (row >= s.queries) continue; /* the same for all lanes */
             float score = -INFINITY;
-            if (key + lane < s.keys) score = row_masks<T>(a, b, h, row).apply(scores[r] * a.scale, key + lane);
+            if (key + lane < s.keys)
+                score = row_masks<T>(a, b, h, s.place(row)).apply(scores[r] * a.scale, s.place(key + lane));
             const float most = fmaxf(greatest[r], warp_max(score));
             const float rescale = weight(greatest[r], most), p = weight(score, most);
             greatest[r] = most;
@@ -322,38 +335,42 @@ static bool rows_are_aligned(const bert_cuda_attention_args *a) {
 }
 
 template <typename T, int DEPTH>
-static cudaError_t launch_tensor(const bert_cuda_attention_args *a, cudaStream_t stream) {
+static cudaError_t launch_tensor(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
     const unsigned heads = static_cast<unsigned>(a->heads), batch = static_cast<unsigned>(a->batch);
     const unsigned wide = bert_blocks(a->queries, 4 * WARP_QUERIES, INT32_MAX);
     if (static_cast<int64_t>(wide) * heads * batch >= 128)
-        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4>), dim3(wide, heads, batch), dim3(4 * BERT_WARP), 0, stream, *a);
+        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4>), dim3(wide, heads, batch), dim3(4 * BERT_WARP), 0, stream, *a,
+                           first_sequence);
     return BERT_LAUNCH((tensor_kernel<T, DEPTH, 1>),
                        dim3(bert_blocks(a->queries, WARP_QUERIES, INT32_MAX), heads, batch), dim3(BERT_WARP), 0, stream,
-                       *a);
+                       *a, first_sequence);
 }
 
-template <typename T> static cudaError_t launch_plain(const bert_cuda_attention_args *a, cudaStream_t stream) {
+template <typename T>
+static cudaError_t launch_plain(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
     const unsigned chunks = bert_blocks(a->depth, CHUNK);
     const dim3 grid(bert_blocks(a->queries, PLAIN_WARPS * ROWS, INT32_MAX), static_cast<unsigned>(a->heads),
                     static_cast<unsigned>(a->batch) * chunks);
-    return BERT_LAUNCH((plain_kernel<T>), grid, dim3(PLAIN_WARPS * BERT_WARP), 0, stream, *a, static_cast<int>(chunks));
+    return BERT_LAUNCH((plain_kernel<T>), grid, dim3(PLAIN_WARPS * BERT_WARP), 0, stream, *a, first_sequence,
+                       static_cast<int>(chunks));
 }
 
-template <typename T> static cudaError_t launch_narrow(const bert_cuda_attention_args *a, cudaStream_t stream) {
-    if (a->depth == 64 && rows_are_aligned(a)) return launch_tensor<T, 64>(a, stream);
-    if (a->depth == 32 && rows_are_aligned(a)) return launch_tensor<T, 32>(a, stream);
-    return launch_plain<T>(a, stream);
+template <typename T>
+static cudaError_t launch_narrow(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
+    if (a->depth == 64 && rows_are_aligned(a)) return launch_tensor<T, 64>(a, first_sequence, stream);
+    if (a->depth == 32 && rows_are_aligned(a)) return launch_tensor<T, 32>(a, first_sequence, stream);
+    return launch_plain<T>(a, first_sequence, stream);
 }
 
 /* A grid has at most 65,535 blocks along y and z: longer batches go in parts. */
-static cudaError_t launch_part(const bert_cuda_attention_args *a, cudaStream_t stream) {
+static cudaError_t launch_part(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
     switch (a->dtype) {
     case BERT_FLOAT:
-        return launch_plain<float>(a, stream);
+        return launch_plain<float>(a, first_sequence, stream);
     case BERT_FLOAT16:
-        return launch_narrow<__half>(a, stream);
+        return launch_narrow<__half>(a, first_sequence, stream);
     default:
-        return launch_narrow<__nv_bfloat16>(a, stream);
+        return launch_narrow<__nv_bfloat16>(a, first_sequence, stream);
     }
 }
 
@@ -384,7 +401,7 @@ cudaError_t bert_cuda_attention(const bert_cuda_attention_args *args, cudaStream
         }
         part.bias = advanced(args, args->bias, first * args->bias_at[0], size);
         if (args->mask) part.mask += first * args->mask_at[0];
-        const cudaError_t error = launch_part(&part, stream);
+        const cudaError_t error = launch_part(&part, static_cast<int>(first), stream);
         if (error != cudaSuccess) return error;
     }
     return cudaSuccess;

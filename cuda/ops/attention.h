@@ -29,6 +29,12 @@ typedef struct bert_cuda_attention_args {
      * batch strides are not looked at. NULL: every sequence has all its rows.
      */
     const int32_t *offsets;
+    /**
+     * With `offsets`, int32 [rows]: row r of sequence b is token tokens[r] - b sequence of the padded sequence, for
+     * which bias and mask have what they have. NULL: the rows of a sequence are its tokens from 0 on.
+     */
+    const int32_t *tokens;
+    int64_t sequence;
     const void *bias;    /**< Added to the scaled scores; NULL: none. */
     int64_t bias_at[4];  /**< Its strides for (sequence, head, query, key), 0 where it is broadcast. */
     const uint8_t *mask; /**< Where 0 the score counts as mask_value; NULL: none. */

@@ -75,8 +75,14 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
             end = a.offsets[group + 1];
         }
         if (end > a.rows) end = a.rows;
+        bool some = false;
+        if (a.counted) {
+            for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) some = some || a.counted[row];
+            some = __syncthreads_or(some) != 0;
+        }
         float least = 0, most = 0;
         for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
+            if (some && !a.counted[row]) continue;
             least = fminf(least, a.ranges[row].least);
             most = fmaxf(most, a.ranges[row].most);
         }

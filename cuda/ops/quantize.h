@@ -31,7 +31,9 @@ typedef struct bert_cuda_quantization_args {
     const int32_t
         *offsets;   /**< Ragged groups instead: [groups + 1], group g has rows offsets[g] to offsets[g + 1] - 1. */
     int64_t groups; /**< With `offsets`. */
-    float *scales;  /**< [rows]: (most - least) / 255, or 1 where that is 0 */
+    const uint8_t
+        *counted;  /**< [rows]: a group's scale is that of its rows that count; of all where none does. NULL: all. */
+    float *scales; /**< [rows]: (most - least) / 255, or 1 where that is 0 */
     int32_t *zero_points;      /**< [rows]: round(-least / scale), in [0, 255] */
     uint8_t *first_zero_point; /**< The first group's as a byte, for DynamicQuantizeLinear; or NULL */
 } bert_cuda_quantization_args;

@@ -23,10 +23,10 @@
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
 
 typedef struct case_tensor {
-    bert_tensor host; /**< Of an output: what the reference says. */
-    void *device;     /**< NULL when there are no elements. */
-    float tolerance;  /**< Of an output: relative to 1 + |expected|. */
-    bool extra;       /**< The reference doesn't have it. */
+    bert_tensor host;    /**< Of an output: what the reference says. */
+    void *device;        /**< NULL when there are no elements. */
+    float tolerance;     /**< Of an output: relative to 1 + |expected|. */
+    bool reference_only; /**< Of an output: case_compare fills `host`, and compares nothing. */
 } case_tensor;
 
 /** Group setup and teardown. The setup skips the program where no device is. */

@@ -1,6 +1,8 @@
 /* Attention: both kernels, every form of mask, packed and ragged. */
 #include "core/base/float16.h"
+#include "core/graph/ops/loops.h"
 #include "cuda/ops/attention.h"
+#include "cuda/ops/tokens.h"
 #include "tests/cuda/kernel_case.h"
 
 #include <float.h>
@@ -180,6 +182,94 @@ static void ragged_batches_agree_with_sequences_alone(void **state) {
     ragged_case(BERT_FLOAT16, 32);
 }
 
+/* A batch of which the mask drops keys, in the middle and at both ends: packed without them, with the bias that the
+ * padded tokens have, each row is what the padded batch has for its token. */
+static void packed_case(bert_dtype dtype, int64_t depth) {
+    enum { BATCH = 3, LENGTH = 7, HEADS = 2 };
+    static const uint8_t kept[BATCH * LENGTH] = {0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0};
+    const int64_t width = HEADS * depth;
+    const size_t size = size_of(dtype);
+    int32_t tokens[BATCH * LENGTH], offsets[BATCH + 1] = {0}, count = 0;
+    for (int32_t i = 0; i < BATCH * LENGTH; i++) {
+        if (kept[i]) tokens[count++] = i;
+        offsets[i / LENGTH + 1] = count;
+    }
+    case_begin(BERT_OP_BERTC_Attention);
+    case_int("heads", HEADS);
+    case_int("packed", 1);
+    case_float("scale", 0.5F);
+    case_tensor *qkv = case_input(dtype, 3, DIMS(BATCH, LENGTH, 3 * width), 1.0F);
+    case_absent();
+    case_absent();
+    const case_tensor *bias = case_input(dtype, 4, DIMS(1, HEADS, LENGTH, LENGTH), 2.0F);
+    case_input_of(BERT_BOOL, 4, DIMS(BATCH, 1, 1, LENGTH), kept);
+    case_tensor *y = case_output(dtype, 3, DIMS(BATCH, LENGTH, width));
+    case_tensor *rows = case_extra(dtype, 2, DIMS(count, 3 * width)),
+                *rows_y = case_extra(dtype, 2, DIMS(count, width));
+    case_tensor *at = case_extra(BERT_INT32, 1, DIMS(count)), *from = case_extra(BERT_INT32, 1, DIMS(BATCH + 1));
+    assert_int_equal(cudaMemcpy(at->device, tokens, (size_t)count * 4, cudaMemcpyHostToDevice), 0);
+    assert_int_equal(cudaMemcpy(from->device, offsets, sizeof offsets, cudaMemcpyHostToDevice), 0);
+    const bert_cuda_tokens_args pack = {(int32_t)size,  3 * width,   count,       at->device,
+                                        BATCH * LENGTH, qkv->device, rows->device};
+    case_good(bert_cuda_pack_tokens(&pack, NULL));
+    char *data = rows->device;
+    const bert_cuda_attention_args args = {.dtype = dtype,
+                                           .batch = BATCH,
+                                           .heads = HEADS,
+                                           .depth = depth,
+                                           .queries = LENGTH,
+                                           .keys = LENGTH,
+                                           .q = {data, 0, depth, 3 * width},
+                                           .k = {data + (size_t)width * size, 0, depth, 3 * width},
+                                           .v = {data + 2 * (size_t)width * size, 0, depth, 3 * width},
+                                           .y = rows_y->device,
+                                           .y_head = depth,
+                                           .y_row = width,
+                                           .offsets = from->device,
+                                           .tokens = at->device,
+                                           .sequence = LENGTH,
+                                           .bias = bias->device,
+                                           .bias_at = {0, LENGTH * LENGTH, LENGTH, 1},
+                                           .scale = 0.5F};
+    case_good(bert_cuda_attention(&args, NULL));
+    const bert_cuda_tokens_args unpack = {(int32_t)size,  width,          count,    at->device,
+                                          BATCH * LENGTH, rows_y->device, y->device};
+    case_good(bert_cuda_unpack_tokens(&unpack, NULL));
+    char *got = malloc((size_t)(BATCH * LENGTH * width) * size);
+    assert_int_equal(cudaMemcpy(got, y->device, (size_t)(BATCH * LENGTH * width) * size, cudaMemcpyDeviceToHost), 0);
+    /* Rows of padding: zeros here; the reference has numbers there, which are not looked at. */
+    bert_tensor unpacked = y->host;
+    unpacked.data = got;
+    y->reference_only = true;
+    case_compare(cudaSuccess);
+    for (int64_t i = 0; i < BATCH * LENGTH * width; i++) {
+        const double value = bert_load(&unpacked, i), expected = kept[i / width] ? case_at(y, i) : 0;
+        const double tolerance = kept[i / width] ? (double)y->tolerance * 3 * (1 + fabs(expected)) : 0;
+        if (!(fabs(value - expected) <= tolerance))
+            fail_msg("element %lld is %g, expected %g", (long long)i, value, expected);
+    }
+    free(got);
+}
+
+static void packed_tokens_agree_with_the_padded_batch(void **state) {
+    packed_case(BERT_FLOAT, 3);
+    packed_case(BERT_FLOAT, 8);
+    packed_case(BERT_FLOAT16, 64);
+    packed_case(BERT_BFLOAT16, 32);
+}
+
+static void what_holds_for_one_sequence_is_packed_for_all(void **state) {
+    const int32_t tokens[] = {0, 2, 3, 4, 7};
+    case_begin(BERT_OP_Identity);
+    case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(3, 2), 1.0F);
+    const case_tensor *at = case_input_of(BERT_INT32, 1, DIMS(5), tokens);
+    case_tensor *y = case_extra(BERT_FLOAT, 2, DIMS(5, 2));
+    const bert_cuda_tokens_args args = {4, 2, 5, at->device, 3, x->device, y->device};
+    case_good(bert_cuda_pack_tokens(&args, NULL));
+    case_fetch(y);
+    for (int i = 0; i < 10; i++) assert_true(case_at(y, i) == case_at(x, tokens[i / 2] % 3 * 2 + i % 2));
+}
+
 static void unaligned_rows_take_the_plain_kernel(void **state) {
     /* Heads of 64 whose rows are 65 apart. */
     case_begin(BERT_OP_BERTC_Attention);
@@ -213,6 +303,8 @@ int main(void) {
         cmocka_unit_test(every_form_of_mask_agrees_with_the_reference),
         cmocka_unit_test(tensor_core_attention_agrees_with_the_reference),
         cmocka_unit_test(ragged_batches_agree_with_sequences_alone),
+        cmocka_unit_test(packed_tokens_agree_with_the_padded_batch),
+        cmocka_unit_test(what_holds_for_one_sequence_is_packed_for_all),
         cmocka_unit_test(unaligned_rows_take_the_plain_kernel),
     };
     return cmocka_run_group_tests(tests, case_open, case_close);

@@ -123,6 +123,24 @@ static void ragged_groups_have_scales_of_their_own(void **state) {
     assert_true(case_at(byte, 0) == 85);
 }
 
+static void rows_that_do_not_count_are_left_out(void **state) {
+    const float ranges[] = {-1, 1, 0, 9, -3, 0, 0, 4};
+    const uint8_t counted[] = {1, 0, 0, 0}; /* of the second group none: then all of it counts */
+    case_begin(BERT_OP_Identity);
+    const case_tensor *r = case_input_of(BERT_FLOAT, 2, DIMS(4, 2), ranges);
+    const case_tensor *which = case_input_of(BERT_BOOL, 1, DIMS(4), counted);
+    case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(4)), *zero_points = case_extra(BERT_INT32, 1, DIMS(4));
+    const bert_cuda_quantization_args args = {.ranges = r->device,
+                                              .rows = 4,
+                                              .group_rows = 2,
+                                              .counted = which->device,
+                                              .scales = scales->device,
+                                              .zero_points = zero_points->device};
+    case_good(bert_cuda_quantization(&args, NULL));
+    case_fetch(scales);
+    for (int i = 0; i < 4; i++) assert_true((float)case_at(scales, i) == (i < 2 ? 2.0F : 7.0F) / 255);
+}
+
 /* `variant`: bit 0 uint8 weight, 1 zero points, 2 scales per column, 3 bias, 4 residual, 5 ranges, 6 static (and then
  * the bias is of integers). */
 static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant) {
@@ -275,6 +293,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantizing_is_exact),
         cmocka_unit_test(ragged_groups_have_scales_of_their_own),
+        cmocka_unit_test(rows_that_do_not_count_are_left_out),
         cmocka_unit_test(a_quantized_linear_agrees_with_the_reference),
         cmocka_unit_test(quantize_and_dequantize_linear_agree_with_the_reference),
     };
