@@ -1,4 +1,4 @@
-/* Quantized kernels for AVX-512; the product is AVX2's, or that of avx512_vnni.c. Included by avx512.c alone. */
+/* Quantized kernels for AVX-512 without VNNI. Included by avx512.c alone. */
 #ifndef BERT_CPU_KERNELS_QUANTIZED_AVX512_H
 #define BERT_CPU_KERNELS_QUANTIZED_AVX512_H
 
@@ -50,6 +50,90 @@ static void quantize(const bert_quantize_args *args) {
         args->sums[row] = _mm512_reduce_add_epi32(total);
     }
 }
+
+/* ---- The product ------------------------------------------------------------------------------------------------- */
+
+/*
+ * Bytes become 16-bit integers, whose products go to 32 bits in pairs: a multiplication of bytes would saturate in 16
+ * bits. A vector of sums holds two for each of eight columns, which are added at the end. Rows of a are widened once
+ * for a piece of k, so that a step of one is a broadcast load; a step of b is widened for four rows at a time.
+ */
+enum { WORD_ROWS = 4, WORD_VECTORS = 6, WORD_COLUMNS = 8, WORD_STEPS = 128 };
+_Static_assert(WORD_VECTORS *WORD_COLUMNS == (int)BERT_QGEMM_COLUMNS, "a panel is as wide as the tile");
+
+static inline __attribute__((always_inline)) void words_tile(const int rows, const int16_t *words, const int8_t *b,
+                                                             int64_t steps, int32_t *c, bool accumulate) {
+    __m512i sums[WORD_ROWS][WORD_VECTORS];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < WORD_VECTORS; j++) sums[i][j] = _mm512_setzero_si512();
+    for (int64_t step = 0; step < steps; step++) {
+        __m512i left[WORD_ROWS];
+        for (int i = 0; i < rows; i++) {
+            long long four;
+            memcpy(&four, words + (i * WORD_STEPS + step) * BERT_QGEMM_STEP, sizeof four);
+            left[i] = _mm512_set1_epi64(four);
+        }
+        for (int j = 0; j < WORD_VECTORS; j++) {
+            const __m512i right = _mm512_cvtepi8_epi16(
+                _mm256_loadu_si256((const __m256i *)(const void *)(b + j * WORD_COLUMNS * BERT_QGEMM_STEP)));
+            for (int i = 0; i < rows; i++) sums[i][j] = _mm512_add_epi32(sums[i][j], _mm512_madd_epi16(left[i], right));
+        }
+        b += BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP;
+    }
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < WORD_VECTORS; j += 2) {
+            int32_t *place = c + i * BERT_QGEMM_COLUMNS + j * WORD_COLUMNS;
+            __m512i total = _mm512_add_epi32(_mm512_permutex2var_epi32(sums[i][j], even, sums[i][j + 1]),
+                                             _mm512_permutex2var_epi32(sums[i][j], odd, sums[i][j + 1]));
+            if (accumulate) total = _mm512_add_epi32(total, _mm512_loadu_si512(place));
+            _mm512_storeu_si512(place, total);
+        }
+    }
+}
+
+/* `steps` steps of up to WORD_ROWS rows from `from` on. */
+static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, int64_t from, int64_t steps) {
+    _Alignas(64) int16_t words[WORD_ROWS * WORD_STEPS * BERT_QGEMM_STEP];
+    for (int64_t i = 0; i < rows; i++) {
+        const uint8_t *a = args->a + (row + i) * args->lda + from * BERT_QGEMM_STEP;
+        int16_t *out = words + i * WORD_STEPS * BERT_QGEMM_STEP;
+        for (int64_t p = 0; p < steps * BERT_QGEMM_STEP; p++) out[p] = a[p];
+    }
+    const int8_t *b = args->b + from * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
+    int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
+    switch (rows) {
+    case 1:
+        words_tile(1, words, b, steps, c, from > 0);
+        break;
+    case 2:
+        words_tile(2, words, b, steps, c, from > 0);
+        break;
+    case 3:
+        words_tile(3, words, b, steps, c, from > 0);
+        break;
+    default:
+        words_tile(WORD_ROWS, words, b, steps, c, from > 0);
+        break;
+    }
+}
+
+static void qgemm(const bert_qgemm_args *args) {
+    const char *prefetch = args->prefetch;
+    for (int64_t line = 0; prefetch && line < args->prefetch_lines; line++)
+        _mm_prefetch(prefetch + line * 64, _MM_HINT_T1);
+    /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
+    int64_t from = 0;
+    do { /* once even where there are no steps: zeros */
+        const int64_t steps = args->steps - from < WORD_STEPS ? args->steps - from : WORD_STEPS;
+        for (int64_t row = 0; row < args->rows; row += WORD_ROWS)
+            words_piece(args, row, args->rows - row < WORD_ROWS ? args->rows - row : WORD_ROWS, from, steps);
+        from += WORD_STEPS;
+    } while (from < args->steps);
+}
+
+/* ---- Back to floats ---------------------------------------------------------------------------------------------- */
 
 static void dequantize(const bert_dequantize_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {

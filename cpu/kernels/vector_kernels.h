@@ -98,6 +98,9 @@ V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial,
     } while (begin < k);
 }
 
+/* Half of a tile and the two rows that may be left after it. */
+enum { V_SHARED_ROWS = V_TILE_ROWS / 2 + 1 };
+
 /* Columns of one tile's width over all rows. */
 V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask last, const bert_sgemm_args *args,
                                  int64_t first) {
@@ -106,12 +109,22 @@ V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask l
     const char *prefetch = args->prefetch;
     const float *b = args->b + first, *a = args->a;
     float *c = args->c + first;
-    int64_t i = 0;
-    for (; i + V_TILE_ROWS <= args->m; i += V_TILE_ROWS, prefetch += lines * 64)
-        tile(V_TILE_ROWS, vectors, partial, last, args, c + i * args->ldc, a + i * args->lda, b, prefetch, lines);
-    a += i * args->lda;
-    c += i * args->ldc;
-    switch (args->m - i) {
+    int64_t whole = args->m / V_TILE_ROWS, rest = args->m % V_TILE_ROWS;
+    /* One or two rows alone are too few chains to fill the units: they share with the last whole tile. */
+    const bool shared = whole > 0 && (rest == 1 || rest == 2);
+    if (shared) whole--;
+    for (int64_t i = 0; i < whole; i++, prefetch += lines * 64) {
+        tile(V_TILE_ROWS, vectors, partial, last, args, c, a, b, prefetch, lines);
+        a += V_TILE_ROWS * args->lda;
+        c += V_TILE_ROWS * args->ldc;
+    }
+    if (shared) {
+        tile(V_SHARED_ROWS, vectors, partial, last, args, c, a, b, prefetch, lines);
+        a += V_SHARED_ROWS * args->lda;
+        c += V_SHARED_ROWS * args->ldc;
+        rest += V_TILE_ROWS - V_SHARED_ROWS;
+    }
+    switch (rest) {
 #define TILE_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
         if (rows < V_TILE_ROWS) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                    \
