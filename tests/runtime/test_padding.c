@@ -197,6 +197,75 @@ static void quantized_models_skip_padding_where_scales_are_not_shared(void **sta
     bert_model_free(model);
 }
 
+/* One sequence of the sample as a batch of its own, without padding: its row of the first output, [batch, labels]. */
+static void run_alone(bert_session *session, const bert_model *model, const sample *in, int64_t sequence,
+                      int64_t memory[MOST_INPUTS][TOKENS], float *out, int64_t labels) {
+    sample alone = {.count = in->count};
+    int64_t content[MOST_INPUTS][SEQUENCE], length = 0;
+    for (int64_t i = 0; i < SEQUENCE; i++) {
+        if (!in->mask[sequence * SEQUENCE + i]) continue;
+        for (size_t k = 0; k < in->count; k++) content[k][length] = memory[k][sequence * SEQUENCE + i];
+        length++;
+    }
+    for (size_t k = 0; k < in->count; k++) {
+        alone.inputs[k] = named(in->inputs[k].name, BERT_INT64, 2, DIMS(1, length), content[k]);
+    }
+    bert_named_tensor outputs[MOST_OUTPUTS];
+    run(session, model, &alone, outputs);
+    memcpy(out, outputs[0].tensor.data, (size_t)labels * sizeof *out);
+}
+
+static void a_sequence_is_quantized_as_if_it_were_alone(void **state) {
+    enum { LABELS = 2 };
+    static sample in;
+    static int64_t memory[MOST_INPUTS][TOKENS];
+    bert_model *model = load(BERT_SOURCE_DIR "/models/zh-sentiment/model-optimized-quantized.onnx");
+    bert_error error;
+    fill(model, RIGHT, &in, memory);
+    for (int provider = 0; provider < 2; provider++) {
+        const char *name = provider ? "cpu" : "reference";
+        bert_session *tensor = open_session(model, name, BERT_PADDED_ROWS_EXACT, BERT_QUANT_SCOPE_TENSOR, &error);
+        assert_non_null(tensor);
+        for (int padded_rows = 0; padded_rows < 2; padded_rows++) {
+            bert_named_tensor outputs[MOST_OUTPUTS];
+            bert_session *session =
+                open_session(model, name, (bert_padded_rows)padded_rows, BERT_QUANT_SCOPE_SEQUENCE, &error);
+            assert_non_null(session);
+            run(session, model, &in, outputs);
+            assert_int_equal(outputs[0].tensor.dims[1], LABELS);
+            const float *logits = outputs[0].tensor.data;
+            for (int64_t b = 0; b < BATCH; b++) {
+                float alone[LABELS];
+                run_alone(tensor, model, &in, b, memory, alone, LABELS);
+                for (int i = 0; i < LABELS; i++) {
+                    if (logits[b * LABELS + i] == alone[i]) continue;
+                    fail_msg("%s, sequence %d: %.9g, alone %.9g", name, (int)b, (double)logits[b * LABELS + i],
+                             (double)alone[i]);
+                }
+            }
+            bert_session_free(session);
+        }
+        bert_session_free(tensor);
+    }
+    bert_model_free(model);
+}
+
+/* What a quant_scope can't be applied to is refused before anything runs, and named. */
+static void a_scope_of_plain_operators_is_refused(void **state) {
+    bert_model *model = NULL;
+    bert_error error;
+    const bert_model_options plain = {.struct_size = sizeof plain, .no_passes = true};
+    const char *path = BERT_SOURCE_DIR "/models/zh-sentiment/model-optimized-quantized.onnx";
+    assert_int_equal(bert_model_load(path, &plain, &model, &error), BERT_OK);
+    assert_null(open_session(model, "cpu", BERT_PADDED_ROWS_EXACT, BERT_QUANT_SCOPE_SEQUENCE, &error));
+    assert_int_equal(error.status, BERT_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "(DynamicQuantizeLinear): it takes one scale over a whole tensor"));
+    bert_session *session = open_session(model, "cpu", BERT_PADDED_ROWS_EXACT, BERT_QUANT_SCOPE_TENSOR, &error);
+    assert_non_null(session);
+    bert_session_free(session);
+    bert_model_free(model);
+}
+
 /* ---- Graphs made for this ---------------------------------------------------------------------------------------- */
 
 typedef enum graph_form {
@@ -371,6 +440,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exporters_masks_are_understood),
         cmocka_unit_test(quantized_models_skip_padding_where_scales_are_not_shared),
+        cmocka_unit_test(a_sequence_is_quantized_as_if_it_were_alone),
+        cmocka_unit_test(a_scope_of_plain_operators_is_refused),
         cmocka_unit_test(only_what_makes_no_difference_is_skipped),
         cmocka_unit_test(masks_that_are_no_masks_run_as_they_are),
     };
