@@ -101,6 +101,27 @@ static void slices_and_joins_agree_with_the_reference(void **state) {
     }
 }
 
+/* Stretches that would make whole vectors, were they not one element off. */
+static void unaligned_stretches_are_moved_by_elements(void **state) {
+    for (int i = 0; i < 5; i++)
+        for (int off = 0; off < 4; off++) {
+            const int32_t bytes = bytes_of(types[i]);
+            const int64_t from = off & 1, to = off >> 1;
+            case_begin(BERT_OP_Identity);
+            case_tensor *x = case_input(types[i], 1, DIMS(33), 100), *y = case_extra(types[i], 1, DIMS(33));
+            const bert_cuda_move_args args = {.element_bytes = bytes,
+                                              .rank = 1,
+                                              .dims = {32},
+                                              .from = (char *)x->device + from * bytes,
+                                              .from_strides = {1},
+                                              .to = (char *)y->device + to * bytes,
+                                              .to_strides = {1}};
+            case_good(bert_cuda_move(&args, NULL));
+            case_fetch(y);
+            for (int64_t j = 0; j < 32; j++) assert_true(case_at(y, to + j) == case_at(x, from + j));
+        }
+}
+
 static void padding_agrees_with_the_reference(void **state) {
     static const char *const modes[] = {"constant", "edge", "reflect", "wrap"};
     static const int64_t pads[][4] = {{1, 2, 0, 3}, {-1, 0, 2, -2}, {0, 5, 4, 0}};
@@ -350,6 +371,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transposes_agree_with_the_reference),
         cmocka_unit_test(slices_and_joins_agree_with_the_reference),
+        cmocka_unit_test(unaligned_stretches_are_moved_by_elements),
         cmocka_unit_test(padding_agrees_with_the_reference),
         cmocka_unit_test(gathers_agree_with_the_reference),
         cmocka_unit_test(bad_indices_are_reported),

@@ -111,6 +111,12 @@ typedef struct emu_buffer {
 const emu_buffer *emu_find_buffer(const void *address, const emu_buffer **nearest);
 /** The cells of an address of device memory; NULL outside the heap. */
 emu_cell *emu_heap_cells(const void *address);
+/** Whether the stretch lies in one allocation of the device; or, where `device` is false, outside its memory. */
+bool emu_is_where(const void *memory, size_t bytes, bool device);
+/** One thread of the host at a time; they nest. */
+void emu_lock(void);
+void emu_unlock(void);
+
 /** cudaSuccess, or what bert_emulator_fail_after asked for. */
 cudaError_t emu_planned_failure(void);
 cudaError_t emu_set_error(cudaError_t error);

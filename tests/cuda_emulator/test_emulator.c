@@ -4,8 +4,11 @@
 #include "tests/cuda_emulator/planted.h"
 #include "tests/support/test.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { BLOCKS = 3, THREADS = 128 };
 
@@ -330,6 +333,21 @@ static void memory_is_bounded_and_calls_fail_when_asked(void **state) {
     cudaFree(more);
 }
 
+/* A host that follows a device pointer: a fault here as on a GPU. */
+static void the_host_can_not_touch_device_memory(void **state) {
+    float *memory = on_device(NULL, 64);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        _exit(*(volatile float *)memory > 0 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    cudaFree(memory);
+}
+
 static void launches_are_checked(void **state) {
     float *memory = on_device(NULL, 4096);
     assert_int_equal(planted_sums(memory, memory, 1, 2048, PLANTED_NONE, NULL), cudaErrorInvalidConfiguration);
@@ -362,6 +380,7 @@ int main(void) {
         cmocka_unit_test_setup(votes_and_shuffles_agree_with_their_definitions, begin),
         cmocka_unit_test_setup(a_captured_graph_runs_when_it_is_launched, begin),
         cmocka_unit_test_setup(memory_is_bounded_and_calls_fail_when_asked, begin),
+        cmocka_unit_test_setup(the_host_can_not_touch_device_memory, begin),
         cmocka_unit_test_setup(launches_are_checked, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
