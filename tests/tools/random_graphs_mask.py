@@ -37,7 +37,8 @@ class Mask:
         # A row that attends to nothing is left out where NaN would be quantized, where float16 rounds its scores away, and
         # where ONNX Runtime departs from ONNX and nothing else says what is right.
         self.patterns = ["full", "right", "right", "left", "holes"]
-        if not (half or quantized and (self.fill == -np.inf or attention == "onnx")) and self.form not in ("boolean", "start_end", "index"):
+        unclear = half or quantized and (self.fill == -np.inf or attention == "onnx")
+        if not unclear and self.form not in ("boolean", "start_end", "index"):
             self.patterns.append("empty")
         self.value = None
         self.related = attention in ("old", "sdpa", "ms", "mha") and not self.fused and writer.opset >= 11 \
