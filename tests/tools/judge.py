@@ -18,6 +18,8 @@ the graph as the file has it in double; tests/tools/random_graphs.py holds it ag
 import argparse
 import concurrent.futures
 import os
+import re
+import subprocess
 import sys
 import tempfile
 
@@ -63,6 +65,16 @@ def batches(session, arguments):
 def ratio(ours, theirs):
     """bert.c's error over ONNX Runtime's; nothing over nothing is even."""
     return ours / theirs if theirs else (1.0 if ours == 0 else np.inf)
+
+
+def present(bertc, wanted):
+    """Those of the wanted instruction sets that this machine has; says which it lacks."""
+    version = subprocess.run([bertc, "--version"], capture_output=True, text=True, check=True).stdout
+    here = re.search(r"^cpu: *(.*); in use", version, re.MULTILINE).group(1).split()
+    for isa in wanted:
+        if isa not in ("default", *here):
+            print(f"skipped: this machine has no {isa}")
+    return [isa for isa in wanted if isa in ("default", *here)]
 
 
 def judge(path, arguments):
@@ -125,6 +137,7 @@ def main():
     p.add_argument("--quick", action="store_true", help="sequences up to 24")
     p.add_argument("--full", action="store_true", help="BERT-base")
     a = p.parse_args()
+    a.isa = present(a.bertc, a.isa)
     if a.quick:
         a.batch, a.sequence = 2, 24
     print("| model | output | instruction set | RMS error, bert.c / ONNX Runtime | ratio | greatest | ratio |")
