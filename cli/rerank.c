@@ -47,7 +47,7 @@ static void write_results(bert_json_out *json, const bert_answers *answers) {
 static void print_results(const bert_answers *answers, const documents *all) {
     size_t ranked;
     const bert_ranked *ranking = bert_answers_ranking(answers, &ranked);
-    for (size_t i = 0; i < ranked; i++) {
+    for (size_t i = 0; all->pairs && i < ranked; i++) {
         const bert_text *pair = &all->pairs[ranking[i].index];
         bert_output_print("%.4f  %zu  ", ranking[i].score, ranking[i].index);
         bert_output_write(pair->pair, pair->pair_length);

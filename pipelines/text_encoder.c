@@ -94,7 +94,7 @@ static bert_status add_row(bert_text_encoder *encoder, bert_error *error) {
         columns[SPECIAL][i] = view.special_tokens_mask[i];
         columns[STARTS][i] = (int32_t)view.offsets[i][0];
         columns[ENDS][i] = (int32_t)view.offsets[i][1];
-        columns[SEQUENCES][i] = view.sequence_ids[i];
+        columns[SEQUENCES][i] = view.sequence_ids[i] == 0 ? 0 : view.sequence_ids[i] == 1 ? 1 : -1;
     }
     encoder->token_count = total;
     encoder->lengths[encoder->row_count++] = view.length;

@@ -9,7 +9,7 @@ typedef struct bert_text_encoder_options {
     int64_t max_length;         /**< Tokens a row has at most, special ones included; above 0. */
     bool windows;               /**< A longer text becomes several rows. */
     int64_t stride;             /**< Tokens that these share; -1: 128, or half of max_length where that is less. */
-    bool empty_pair_is_none; /**< A pair of no bytes is no pair, as BertTokenizerFast has it for a single text. */
+    bool empty_pair_is_none;    /**< A pair of no bytes is no pair, as BertTokenizerFast has it for a single text. */
     bert_invalid_utf8 invalid_utf8;
     const bert_allocator *allocator; /**< Outlives encoder and texts; NULL: the C library's. */
 } bert_text_encoder_options;
