@@ -203,7 +203,7 @@ static void embedding_agrees_with_the_reference(void **state) {
 static void embedding_of_bytes_agrees_with_the_reference(void **state) {
     enum { ROWS = 31, WIDTH = 48 };
     static const int64_t words[] = {0, 5, 30, -1, 7, 7, 12, 3}, positions[] = {0, 1, 2, 3};
-    static unsigned char table[ROWS * WIDTH], zeros[ROWS * WIDTH];
+    static unsigned char table[ROWS * WIDTH], zeros[ROWS * WIDTH + 3];
     for (int i = 0; i < ROWS * WIDTH; i++) {
         table[i] = (unsigned char)(i * 37 + 11);
         zeros[i] = (unsigned char)(i * 101 + 7);
