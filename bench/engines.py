@@ -26,6 +26,15 @@ def cores(threads):
     return set(allowed[:threads])
 
 
+def parse_with_rest(parser):
+    """Parses the command line up to '--'; what follows it is `options`, for bertc."""
+    words = sys.argv[1:]
+    at = words.index("--") if "--" in words else len(words)
+    arguments = parser.parse_args(words[:at])
+    arguments.options = words[at + 1:]
+    return arguments
+
+
 def fill(name, shape, dtype, random, vocabulary):
     """One input of a BERT: random ids, masks of ones, type ids of zeros."""
     if "mask" in name:

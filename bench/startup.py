@@ -71,8 +71,7 @@ def main():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--vocabulary", type=int, default=21128, help="random ids are below this")
     p.add_argument("--bertc", default="build/release/cli/bertc")
-    p.add_argument("options", nargs="*", help="passed on to bertc")
-    arguments = p.parse_args()
+    arguments = engines.parse_with_rest(p)
     python, threads = sys.executable, str(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = write_inputs(arguments.model, arguments.cell, arguments.vocabulary, folder)

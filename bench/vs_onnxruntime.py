@@ -130,8 +130,7 @@ def parse():
     p.add_argument("--vocabulary", type=int, default=21128, help="random ids are below this")
     p.add_argument("--json", help="write the rows here too")
     p.add_argument("--plot", help="draw the ratios here")
-    p.add_argument("options", nargs="*", help="passed on to bertc")
-    arguments = p.parse_args()
+    arguments = engines.parse_with_rest(p)
     arguments.bertc_model = arguments.bertc_model or arguments.model
     return arguments
 
