@@ -28,6 +28,17 @@ if(NOT PROTOC_C)
   list(APPEND bert_missing "  protoc-c: install the Debian package protobuf-c-compiler")
 endif()
 
+# OpenBLAS is opened at run time (cpu/gemm/openblas.c), by the name that linked programs would ask for.
+if(OPENBLAS_FOUND)
+  find_library(BERT_OPENBLAS_FILE NAMES openblas HINTS ${OPENBLAS_LIBRARY_DIRS} ${OPENBLAS_LIBDIR})
+  execute_process(COMMAND ${CMAKE_READELF} -d ${BERT_OPENBLAS_FILE} OUTPUT_VARIABLE bert_dynamic ERROR_QUIET)
+  if(bert_dynamic MATCHES "\\(SONAME\\)[^[]*\\[([^]]+)\\]")
+    set(BERT_OPENBLAS_LIBRARY ${CMAKE_MATCH_1})
+  else()
+    set(BERT_OPENBLAS_LIBRARY libopenblas.so.0)
+  endif()
+endif()
+
 if(bert_missing)
   list(JOIN bert_missing "\n" bert_missing)
   message(FATAL_ERROR "bert.c needs what is not installed here:\n${bert_missing}")

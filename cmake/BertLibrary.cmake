@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 get_property(bert_modules GLOBAL PROPERTY BERT_MODULES)
 list(TRANSFORM bert_modules REPLACE "(.+)" "$<TARGET_OBJECTS:\\1>" OUTPUT_VARIABLE bert_objects)
-set(bert_libraries PkgConfig::OPENBLAS PkgConfig::PROTOBUF_C PkgConfig::UTF8PROC PkgConfig::JANSSON PkgConfig::XXHASH Threads::Threads
+set(bert_libraries PkgConfig::PROTOBUF_C PkgConfig::UTF8PROC PkgConfig::JANSSON PkgConfig::XXHASH Threads::Threads
                    ${CMAKE_DL_LIBS} m)
 
 add_library(libbertc SHARED ${bert_objects})

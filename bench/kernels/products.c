@@ -35,6 +35,7 @@ const char *lab_provider_name(lab_provider provider) {
 }
 
 bool lab_provider_present(lab_provider provider, const bert_cpu_kernels *kernels) {
+    if (provider == LAB_PROVIDER_OPENBLAS) return bert_openblas_open(NULL) == BERT_OK;
     return provider != LAB_PROVIDER_BF16 || kernels->bgemm != bert_cpu_kernels_scalar.bgemm;
 }
 

@@ -72,17 +72,19 @@ static bert_status keep_constant(planner *p, const bert_value *value, const bert
     return BERT_OK;
 }
 
-static bert_status add_constant_storage(planner *p, const bert_value *value, uint32_t *out) {
+/* `anywhere`: who reads it takes it where it lies; others may need another, aligned copy. */
+static bert_status add_constant_storage(planner *p, const bert_value *value, bool anywhere, uint32_t *out) {
     *out = p->storage_of[value->id];
     if (*out != BERT_NO_STORAGE) return BERT_OK;
     const bert_constant *constant = NULL, *source = p->binding.sources[value->id];
     BERT_TRY(keep_constant(p, value, &constant));
     void *data = (void *)constant->data; /* kernels only read it */
-    if (source) BERT_TRY(bert_weights_resident(p->plan->weights, p->context, source, &data, p->error));
+    const bool in_place = anywhere && source && p->plan->weights->device->properties.host_memory;
+    if (source && !in_place) BERT_TRY(bert_weights_resident(p->plan->weights, p->context, source, &data, p->error));
     *out = add_storage(p, BERT_STORAGE_CONSTANT, constant->bytes, 0, AFTER_LAST_STEP);
     p->plan->storages[*out].base = data;
     p->plan->storages[*out].index = source ? 0 : 1; /* 1: to be uploaded where memory is not the host's */
-    p->storage_of[value->id] = *out;
+    if (!in_place) p->storage_of[value->id] = *out;
     return BERT_OK;
 }
 
@@ -163,7 +165,8 @@ static bert_status place_inputs(planner *p, const bert_node *node, bert_plan_ste
         if (!info_of(p, input)->constant) {
             storages[i] = p->storage_of[p->binding.roots[input->id]->id];
         } else if (i >= 64 || !(step->plan.unread_inputs >> i & 1)) {
-            BERT_TRY(add_constant_storage(p, input, &storages[i]));
+            const bool anywhere = i < 64 && (step->plan.unaligned_inputs >> i & 1);
+            BERT_TRY(add_constant_storage(p, input, anywhere, &storages[i]));
         }
     }
     return BERT_OK;
@@ -280,7 +283,7 @@ static bert_status add_output(planner *p, int32_t index) {
     *output = (bert_plan_output){.index = index, .tensor = tensor_of(info_of(p, value))};
     output->bytes = bytes_of(&output->tensor);
     if (info_of(p, value)->constant) {
-        BERT_TRY(add_constant_storage(p, value, &output->source));
+        BERT_TRY(add_constant_storage(p, value, false, &output->source));
     } else {
         output->source = p->storage_of[p->binding.roots[value->id]->id];
     }

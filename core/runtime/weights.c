@@ -191,11 +191,11 @@ static bert_status prepare(preparation *p, const bert_node *node, bert_error *er
     for (int32_t i = 0; i < node->input_count; i++) {
         const bert_constant *constant = shown.inputs[i].constant;
         if (!constant) continue;
-        bool unread = i < 64 && (plan.unread_inputs >> i & 1);
+        bool unread = i < 64 && (plan.unread_inputs >> i & 1), anywhere = i < 64 && (plan.unaligned_inputs >> i & 1);
         if (unread) {
             /* Packed. A later reader of the same weight finds the pages in the system's cache. */
             if (constant->file) bert_file_release_pages(constant->file, constant->data, constant->bytes);
-        } else if (p->weights->device->properties.host_memory) {
+        } else if (p->weights->device->properties.host_memory && !anywhere) {
             void *data;
             BERT_TRY(bert_weights_resident(p->weights, NULL, constant, &data, error));
         }

@@ -62,7 +62,7 @@ typedef struct bert_gemm_provider {
 } bert_gemm_provider;
 
 extern const bert_gemm_provider bert_gemm_own;
-extern const bert_gemm_provider bert_gemm_openblas;
+extern const bert_gemm_provider bert_gemm_openblas; /**< After bert_openblas_open. */
 extern const bert_gemm_provider bert_gemm_bf16;
 extern const bert_gemm_provider bert_gemm_bf16_weights;
 
@@ -71,6 +71,12 @@ void bert_gemm_own_run_bf16(const bert_gemm_call *call);
 
 /** The provider that BERT_CPU_GEMM names, else the one for these kernels. */
 bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error);
+
+/**
+ * Opens the library, once in a process; before it succeeded nothing that is named openblas may run. BERT_UNSUPPORTED
+ * with the reason where it isn't there. Any thread.
+ */
+bert_status bert_openblas_open(bert_error *error);
 
 /** The sgemm kernel as OpenBLAS does it, on the calling thread: for machines whose own kernel is the scalar one. */
 void bert_openblas_sgemm(const bert_sgemm_args *args);

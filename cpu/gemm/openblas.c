@@ -4,24 +4,55 @@
  *
  * OpenBLAS has threads of its own, which would fight those of the pool: it is told once to use the calling thread, and
  * products are cut for the pool here. (The setting is the process's: a program that uses OpenBLAS elsewhere shares it.)
+ *
+ * The library is opened when something is to multiply with it, not linked: being loaded costs a process 20 ms, and
+ * threads that look for work for a while, which is what a machine with kernels of its own would pay for nothing.
  */
 #include "cpu/gemm/gemm.h"
 
+#include "core/base/error.h"
 #include "core/base/memory.h"
 
 #include <cblas.h>
+#include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Rows and columns of one call: large enough for OpenBLAS, small enough that the epilogue finds y in cache. */
 enum { CALL_ROWS = 256, CALL_COLUMNS = 768, COLUMN_STEP = 16 };
 
-static pthread_once_t single_threaded = PTHREAD_ONCE_INIT;
+typedef struct openblas_library {
+    __typeof__(cblas_sgemm) *sgemm; /* NULL: the library could not be opened */
+    char why[256];
+} openblas_library;
 
-static void use_calling_thread(void) {
-    openblas_set_num_threads(1);
+static openblas_library library;
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+
+/* Never closed: its threads live as long as the process. */
+static void open_library(void) {
+    __typeof__(openblas_set_num_threads) *set_threads = NULL;
+    void *handle = dlopen(BERT_OPENBLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    void *sgemm = handle ? dlsym(handle, "cblas_sgemm") : NULL;
+    void *threads = sgemm ? dlsym(handle, "openblas_set_num_threads") : NULL;
+    if (!threads) {
+        const char *why = dlerror();
+        snprintf(library.why, sizeof library.why, "%s", why ? why : "it lacks cblas_sgemm");
+        return;
+    }
+    memcpy(&set_threads, &threads, sizeof threads); /* POSIX's way from an object pointer to a function */
+    set_threads(1);
+    memcpy(&library.sgemm, &sgemm, sizeof sgemm);
+}
+
+bert_status bert_openblas_open(bert_error *error) {
+    pthread_once(&library_once, open_library);
+    if (library.sgemm) return BERT_OK;
+    return bert_fail(error, BERT_UNSUPPORTED,
+                     "OpenBLAS (Debian: libopenblas0) is to multiply here and can't be opened: %s", library.why);
 }
 
 static bool in_place(const bert_weight_source *source) {
@@ -88,16 +119,15 @@ static void run_block(void *argument, int64_t block, int thread) {
     epilogue.y += row * epilogue.stride + column;
     if (epilogue.bias) epilogue.bias += column;
     if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + column;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)epilogue.rows, (blasint)epilogue.n, (blasint)k, 1.0F,
-                call->x + row * k, (blasint)(k > 0 ? k : 1), (const float *)call->weight->data + column * k,
-                (blasint)(k > 0 ? k : 1), 0.0F, epilogue.y, (blasint)epilogue.stride);
+    library.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)epilogue.rows, (blasint)epilogue.n, (blasint)k,
+                  1.0F, call->x + row * k, (blasint)(k > 0 ? k : 1), (const float *)call->weight->data + column * k,
+                  (blasint)(k > 0 ? k : 1), 0.0F, epilogue.y, (blasint)epilogue.stride);
     call->kernels->epilogue(&epilogue);
 }
 
 static void run(const bert_gemm_call *call) {
     const int64_t rows = call->rows, n = call->weight->n, threads = bert_thread_pool_threads(call->threads);
     if (rows == 0 || n == 0) return;
-    pthread_once(&single_threaded, use_calling_thread);
     openblas_run run = {.call = call, .row_step = CALL_ROWS, .column_step = CALL_COLUMNS};
     /* Blocks that go evenly over the threads: columns are cut first, since that costs OpenBLAS less. */
     if (threads > 1) {
@@ -124,10 +154,9 @@ void bert_openblas_sgemm(const bert_sgemm_args *args) {
         bert_cpu_kernels_scalar.sgemm(args);
         return;
     }
-    pthread_once(&single_threaded, use_calling_thread);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)args->m, (blasint)args->n, (blasint)args->k, 1.0F,
-                args->a, (blasint)args->lda, args->b, (blasint)args->ldb, args->accumulate ? 1.0F : 0.0F, args->c,
-                (blasint)args->ldc);
+    library.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)args->m, (blasint)args->n, (blasint)args->k, 1.0F,
+                  args->a, (blasint)args->lda, args->b, (blasint)args->ldb, args->accumulate ? 1.0F : 0.0F, args->c,
+                  (blasint)args->ldc);
 }
 
 void bert_openblas_attention(const bert_attention_args *args) {

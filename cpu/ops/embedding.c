@@ -1,8 +1,11 @@
-/* Embedding: rows of up to three tables added, then normalized, one token at a time. Rows of bytes become floats first.
- */
+/* Embedding: rows of up to three tables added, then normalized, one token at a time. Rows of bytes become floats first;
+ * rows of floats that lie in a file at any address are brought to an aligned place, since an aligned copy of a whole
+ * table would be memory and time for rows that nobody looks at. */
 #include "cpu/ops/ops.h"
 
 #include "core/graph/canonical.h"
+
+#include <string.h>
 
 /* One of the tables and the ids that choose its rows. */
 typedef struct lookup {
@@ -17,7 +20,7 @@ typedef struct embedding_run {
     const bert_kernel_call *call;
     const bert_cpu_kernels *kernels;
     lookup tables[TABLES]; /* words, positions, types */
-    float *scratch;        /* [threads][TABLES][width]: rows of bytes as floats */
+    float *scratch;        /* [threads][TABLES][width]: rows of bytes as floats, and aligned rows */
     int64_t tokens, width;
     float epsilon;
 } embedding_run;
@@ -70,14 +73,16 @@ static const float *dequantize_row(const lookup *from, int64_t id, int64_t width
     return out;
 }
 
-/* The row for token `token` of [B, S]: ids may be [1, S]. There is scratch where a table is of bytes. */
+/* The row for token `token` of [B, S]: ids may be [1, S]. There is scratch where a table is of bytes or not aligned. */
 static const float *row_of(const lookup *from, int64_t token, int64_t width, float *scratch) {
     if (!from->ids) return NULL;
     const int64_t count = from->ids->dims[0] * from->ids->dims[1];
     int64_t id = id_at(from->ids, token % count);
     if (id < 0) id += from->rows;
     if (scratch && from->scale) return dequantize_row(from, id, width, scratch);
-    return (const float *)from->table->data + id * width;
+    const unsigned char *row = (const unsigned char *)from->table->data + id * width * (int64_t)sizeof(float);
+    if ((uintptr_t)row % _Alignof(float) == 0) return (const float *)(const void *)row;
+    return memcpy(scratch, row, (size_t)width * sizeof(float));
 }
 
 static bert_status check_ids(const lookup *from, const char *what, bert_error *error) {
@@ -159,17 +164,23 @@ static bool is_table(const bert_op_node *node, int32_t table) {
     return bert_cpu_float_or_absent(node, table);
 }
 
-static bool has_bytes(const bert_op_node *node) {
-    return bert_cpu_has(node, BERT_EMBEDDING_WORD_SCALE) || bert_cpu_has(node, BERT_EMBEDDING_POSITION_SCALE) ||
-           bert_cpu_has(node, BERT_EMBEDDING_TYPE_SCALE);
+static bool needs_scratch(const bert_op_node *node) {
+    static const int32_t tables[] = {BERT_EMBEDDING_WORD_TABLE, BERT_EMBEDDING_POSITION_TABLE,
+                                     BERT_EMBEDDING_TYPE_TABLE};
+    for (int i = 0; i < TABLES; i++) {
+        const bert_constant *table = bert_cpu_has(node, tables[i]) ? node->inputs[tables[i]].constant : NULL;
+        if (bert_cpu_has(node, BERT_EMBEDDING_SCALE(tables[i])) || (table && table->alignment < _Alignof(float)))
+            return true;
+    }
+    return false;
 }
 
-/* Three rows a thread, where there are bytes. */
+/* Three rows a thread, where rows are not used as they lie. */
 static bert_status plan_scratch(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     const size_t threads = (size_t)bert_thread_pool_threads(planner->context->threads);
     size_t bytes;
-    if (!has_bytes(node)) return BERT_OK;
+    if (!needs_scratch(node)) return BERT_OK;
     if (!bert_size_multiply((size_t)node->outputs[0].dims[2], TABLES * sizeof(float), &bytes) ||
         !bert_size_multiply(bytes, threads, &planner->out->workspace_bytes))
         return bert_cpu_leave(planner, "can't hold rows of this size");
@@ -187,6 +198,9 @@ bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
         return bert_cpu_leave(planner, "takes tables of float32, or bytes with a float32 scale");
     planner->out->run = run_embedding;
     planner->out->kernel = "embedding/cpu";
+    planner->out->unaligned_inputs = UINT64_C(1) << BERT_EMBEDDING_WORD_TABLE |
+                                     UINT64_C(1) << BERT_EMBEDDING_POSITION_TABLE |
+                                     UINT64_C(1) << BERT_EMBEDDING_TYPE_TABLE;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     BERT_TRY(plan_scratch(planner));
     void *memory;

@@ -175,6 +175,7 @@ bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner) {
     if (bert_dtype_size(node->inputs[0].dtype) == 0) return bert_cpu_leave(planner, "doesn't move this type");
     planner->out->run = run_gather;
     planner->out->kernel = "gather/cpu";
+    planner->out->unaligned_inputs = 1; /* rows are copied byte by byte */
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int64_t), &state));

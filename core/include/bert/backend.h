@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 2
+#define BERT_BACKEND_ABI_VERSION 3
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -130,7 +130,8 @@ typedef struct bert_op_plan {
     void *state;        /**< What `run` needs besides tensors: read-only while runs go on. May be NULL. */
     void (*release_state)(void *state); /**< Called when the plan goes; NULL when there is nothing to free. */
     size_t workspace_bytes;
-    uint64_t unread_inputs; /**< Bit i: `run` never reads input i (a weight that was packed). Its pages may go. */
+    uint64_t unread_inputs;    /**< Bit i: `run` never reads input i (a weight that was packed). Its pages may go. */
+    uint64_t unaligned_inputs; /**< Bit i: `run` takes input i at any address, as a constant may lie in a file. */
     int32_t in_place; /**< 1 + the input whose memory output 0 may share; 0: none. Same bytes, elementwise order. */
 } bert_op_plan;
 
