@@ -24,6 +24,7 @@ static int64_t panels_of(int64_t n) {
 typedef struct part_layout {
     int64_t depth, columns, row_stride, column_stride;
 } part_layout;
+_Static_assert(BERT_QGEMM_STEP == 4, "pack_step writes four rows");
 
 static part_layout layout_of(const bert_quantized_source *source, int32_t part) {
     const int64_t *dims = source->weights[part]->dims;
@@ -86,29 +87,83 @@ static void pack_vectors(const packing *p, int64_t from, int64_t to) {
     }
 }
 
-/* What of the part falls into one panel: its values, four rows of a column side by side, and their sums. */
-static void pack_panel(void *argument, int64_t task, int thread) {
-    const packing *p = argument;
-    const part_layout layout = layout_of(p->source, p->part);
-    const int64_t panel = p->first / BERT_QGEMM_COLUMNS + task, begin = panel * BERT_QGEMM_COLUMNS;
-    const int64_t from = p->first > begin ? p->first : begin, end = p->first + p->columns;
-    const int64_t to = end < begin + BERT_QGEMM_COLUMNS ? end : begin + BERT_QGEMM_COLUMNS;
-    const unsigned char *values = p->source->weights[p->part]->data + (from - p->first) * layout.column_stride;
-    const unsigned char flip = shift_of(p->source->weights[p->part]) ? 0x80 : 0; /* less 128, as int8 */
-    int8_t *out = p->panels + begin * p->weight->steps * BERT_QGEMM_STEP + (from - begin) * BERT_QGEMM_STEP;
-    uint32_t sums[BERT_QGEMM_COLUMNS] = {0};
-    for (int64_t row = 0; row < p->weight->k; row++) {
-        const unsigned char *in = values + row * layout.row_stride;
-        int8_t *step = out + row / BERT_QGEMM_STEP * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS + row % BERT_QGEMM_STEP;
-        for (int64_t j = 0; j < to - from; j++) {
-            const int8_t value = (int8_t)(in[j * layout.column_stride] ^ flip);
-            step[j * BERT_QGEMM_STEP] = value;
-            sums[j] += (uint32_t)(int32_t)value; /* wraps around, as products do */
+/* One step of `columns` columns that lie side by side, four rows: plain enough for compilers to make vectors of. */
+static void pack_step(const unsigned char *const in[BERT_QGEMM_STEP], unsigned char flip, int64_t columns,
+                      int8_t *restrict out, uint32_t *restrict sums) {
+    for (int64_t j = 0; j < columns; j++) {
+        const int8_t a = (int8_t)(in[0][j] ^ flip), b = (int8_t)(in[1][j] ^ flip);
+        const int8_t c = (int8_t)(in[2][j] ^ flip), d = (int8_t)(in[3][j] ^ flip);
+        out[j * BERT_QGEMM_STEP] = a;
+        out[j * BERT_QGEMM_STEP + 1] = b;
+        out[j * BERT_QGEMM_STEP + 2] = c;
+        out[j * BERT_QGEMM_STEP + 3] = d;
+        sums[j] += (uint32_t)(a + b + c + d); /* wraps around, as products do */
+    }
+}
+
+/* What of a part falls into one panel. */
+typedef struct panel_share {
+    int64_t from, to;            /* columns of the whole weight */
+    const unsigned char *values; /* of column `from` */
+    int8_t *out;
+    uint32_t sums[BERT_QGEMM_COLUMNS];
+} panel_share;
+
+/* Panels of one task: what they take of a row are whole cache lines, so that each is fetched once. */
+enum { GROUP = 4 };
+
+static panel_share share_of(const packing *p, int64_t panel) {
+    const int64_t begin = panel * BERT_QGEMM_COLUMNS, end = p->first + p->columns;
+    panel_share share = {.from = p->first > begin ? p->first : begin,
+                         .to = end < begin + BERT_QGEMM_COLUMNS ? end : begin + BERT_QGEMM_COLUMNS};
+    share.values =
+        p->source->weights[p->part]->data + (share.from - p->first) * layout_of(p->source, p->part).column_stride;
+    share.out = p->panels + begin * p->weight->steps * BERT_QGEMM_STEP + (share.from - begin) * BERT_QGEMM_STEP;
+    return share;
+}
+
+/* Where a column's rows are side by side. */
+static void pack_transposed(panel_share *share, int64_t k, unsigned char flip) {
+    for (int64_t j = 0; j < share->to - share->from; j++) {
+        for (int64_t row = 0; row < k; row++) {
+            const int8_t value = (int8_t)(share->values[j * k + row] ^ flip);
+            share->out[(row / BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS + j) * BERT_QGEMM_STEP + row % BERT_QGEMM_STEP] =
+                value;
+            share->sums[j] += (uint32_t)(int32_t)value;
         }
     }
-    pack_vectors(p, from, to);
-    for (int64_t column = from; column < to; column++)
-        p->offsets[column] = (int32_t)((uint32_t)p->offsets[column] + sums[column - from]);
+}
+
+/* Values, four rows of a column side by side, and their sums. */
+static void pack_values(const packing *p, panel_share *shares, int64_t count) {
+    const part_layout layout = layout_of(p->source, p->part);
+    const unsigned char flip = shift_of(p->source->weights[p->part]) ? 0x80 : 0; /* less 128, as int8 */
+    unsigned char zeros[BERT_QGEMM_COLUMNS];                                     /* a row beyond k */
+    memset(zeros, flip, sizeof zeros);
+    for (int64_t i = 0; i < count && p->source->transposed; i++) pack_transposed(&shares[i], p->weight->k, flip);
+    for (int64_t row = 0; row < p->weight->k && !p->source->transposed; row += BERT_QGEMM_STEP) {
+        for (panel_share *share = shares; share < shares + count; share++) {
+            const unsigned char *rows[BERT_QGEMM_STEP];
+            for (int64_t i = 0; i < BERT_QGEMM_STEP; i++)
+                rows[i] = row + i < p->weight->k ? share->values + (row + i) * layout.row_stride : zeros;
+            pack_step(rows, flip, share->to - share->from, share->out + row * BERT_QGEMM_COLUMNS, share->sums);
+        }
+    }
+}
+
+static void pack_group(void *argument, int64_t task, int thread) {
+    const packing *p = argument;
+    const int64_t last = (p->first + p->columns - 1) / BERT_QGEMM_COLUMNS;
+    const int64_t panel = p->first / BERT_QGEMM_COLUMNS + task * GROUP;
+    panel_share shares[GROUP];
+    int64_t count = 0;
+    for (; count < GROUP && panel + count <= last; count++) shares[count] = share_of(p, panel + count);
+    pack_values(p, shares, count);
+    for (int64_t i = 0; i < count; i++) {
+        pack_vectors(p, shares[i].from, shares[i].to);
+        for (int64_t column = shares[i].from; column < shares[i].to; column++)
+            p->offsets[column] = (int32_t)((uint32_t)p->offsets[column] + shares[i].sums[column - shares[i].from]);
+    }
 }
 
 /* Where the vectors stand after the panels, a multiple of 192 bytes. */
@@ -135,7 +190,7 @@ static bert_status pack(const bert_prepared *prepared, bert_thread_pool *threads
         all.columns = layout_of(source, all.part).columns;
         if (all.columns == 0) continue;
         const int64_t last = (all.first + all.columns - 1) / BERT_QGEMM_COLUMNS;
-        bert_thread_pool_run(threads, last - all.first / BERT_QGEMM_COLUMNS + 1, pack_panel, &all);
+        bert_thread_pool_run(threads, (last - all.first / BERT_QGEMM_COLUMNS) / GROUP + 1, pack_group, &all);
         all.first += all.columns;
     }
     return BERT_OK;
