@@ -135,22 +135,48 @@ static void qgemm(const bert_qgemm_args *args) {
 
 /* ---- Back to floats ---------------------------------------------------------------------------------------------- */
 
-static void dequantize(const bert_dequantize_args *args) {
+/* What a column has, for the vectors of a panel: in registers while rows pass. */
+typedef struct dequantize_columns {
+    __m512i offsets, zeros;
+    __m512 scales;
+    __mmask16 lanes;
+} dequantize_columns;
+
+enum { DEQUANTIZE_VECTORS = BERT_QGEMM_COLUMNS / 16 };
+
+/* `vectors` is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void dequantize_rows(const bert_dequantize_args *args, int64_t vectors) {
+    dequantize_columns columns[DEQUANTIZE_VECTORS];
+    for (int64_t j = 0; j < vectors; j++) {
+        const __mmask16 lanes = lanes_of(args->n - 16 * j);
+        columns[j] = (dequantize_columns){.offsets = _mm512_maskz_loadu_epi32(lanes, args->offsets + 16 * j),
+                                          .zeros = _mm512_maskz_loadu_epi32(lanes, args->zeros + 16 * j),
+                                          .scales = _mm512_maskz_loadu_ps(lanes, args->scales + 16 * j),
+                                          .lanes = lanes};
+    }
     for (int64_t row = 0; row < args->rows; row++) {
         const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
         float *y = args->y + row * args->stride;
         const __m512i zero = _mm512_set1_epi32(args->x_zeros[row]), sum = _mm512_set1_epi32(args->x_sums[row]);
         const __m512 scale = _mm512_set1_ps(args->x_scales[row]);
-        for (int64_t i = 0; i < args->n; i += 16) {
-            const __mmask16 lanes = lanes_of(args->n - i);
-            __m512i total = _mm512_maskz_loadu_epi32(lanes, c + i);
-            total =
-                _mm512_sub_epi32(total, _mm512_mullo_epi32(zero, _mm512_maskz_loadu_epi32(lanes, args->offsets + i)));
-            total = _mm512_sub_epi32(total, _mm512_mullo_epi32(sum, _mm512_maskz_loadu_epi32(lanes, args->zeros + i)));
-            const __m512 factor = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(lanes, args->scales + i));
-            _mm512_mask_storeu_ps(y + i, lanes, _mm512_mul_ps(_mm512_cvtepi32_ps(total), factor));
+        for (int64_t j = 0; j < vectors; j++) {
+            const dequantize_columns *column = &columns[j];
+            __m512i total = _mm512_maskz_loadu_epi32(column->lanes, c + 16 * j);
+            total = _mm512_sub_epi32(total, _mm512_mullo_epi32(zero, column->offsets));
+            total = _mm512_sub_epi32(total, _mm512_mullo_epi32(sum, column->zeros));
+            const __m512 factor = _mm512_mul_ps(scale, column->scales);
+            _mm512_mask_storeu_ps(y + 16 * j, column->lanes, _mm512_mul_ps(_mm512_cvtepi32_ps(total), factor));
         }
     }
+}
+
+static void dequantize(const bert_dequantize_args *args) {
+    if (args->n > 32)
+        dequantize_rows(args, 3);
+    else if (args->n > 16)
+        dequantize_rows(args, 2);
+    else if (args->n > 0)
+        dequantize_rows(args, 1);
 }
 
 #endif
