@@ -11,11 +11,15 @@ a file of make_bert.py (eager; pytorch-compiled: through torch.compile). Each ne
 """
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
 
 import numpy as np
+
+# Where a release build puts it.
+BERTC = str(pathlib.Path(__file__).resolve().parent.parent / "build/release/cli/bertc")
 
 
 def cores(threads):

@@ -70,7 +70,7 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--vocabulary", type=int, default=21128, help="random ids are below this")
-    p.add_argument("--bertc", default="build/release/cli/bertc")
+    p.add_argument("--bertc", default=engines.BERTC)
     arguments = engines.parse_with_rest(p)
     python, threads = sys.executable, str(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:

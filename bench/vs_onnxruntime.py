@@ -121,7 +121,7 @@ def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
     p.add_argument("--against", choices=engines.ENGINES, default="onnxruntime")
-    p.add_argument("--bertc", default="build/release/cli/bertc")
+    p.add_argument("--bertc", default=engines.BERTC)
     p.add_argument("--bertc-model", help="what bert.c loads; default MODEL")
     p.add_argument("--threads", default="1,2")
     p.add_argument("--cells", default="1x16,1x64,1x128,1x384,8x128", help="batch x sequence")

@@ -4,6 +4,7 @@
 #include "core/runtime/model.h"
 
 static const char *const precisions[] = {"fp32", "bf16", "bf16-weights", "fp16", "fp64", "tf32", "fp8", NULL};
+static const char *const attentions[] = {"fp32", "bf16", NULL}; /* as bert_precision numbers them */
 static const char *const quant_scopes[] = {"tensor", "sequence", "token", NULL};
 
 void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quant_scope,
@@ -28,6 +29,12 @@ void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quan
          .argument = "NAME",
          .choices = precisions,
          .help = "fp32 (default), bf16, bf16-weights, fp16, fp64, tf32,\nfp8: where the provider has it"},
+        {.name = "attention",
+         .kind = BERT_OPTION_CHOICE,
+         .value = &options->attention,
+         .argument = "NAME",
+         .choices = attentions,
+         .help = "precision of the products in attention: as --precision has\nit (fp32, the default), bf16"},
         {.name = "quant-scope",
          .kind = BERT_OPTION_CHOICE,
          .value = &options->quant_scope,
@@ -81,7 +88,8 @@ bert_session_options bert_engine_session_options(const bert_engine_options *opti
                                   .padded_rows = padded_rows,
                                   .deterministic = options->deterministic,
                                   .profile = profile,
-                                  .packed_file = options->packed_file};
+                                  .packed_file = options->packed_file,
+                                  .attention_precision = (bert_precision)options->attention};
 }
 
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,

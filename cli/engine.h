@@ -12,12 +12,13 @@ typedef struct bert_engine_options {
     const char *providers;
     int64_t threads;         /**< 0: the cores that the process may use. */
     int precision;           /**< bert_precision */
+    int attention;           /**< bert_precision */
     int quant_scope;         /**< bert_quant_scope */
     const char *packed_file; /**< NULL: none. */
     bool no_passes, deterministic, quiet, verbose;
 } bert_engine_options;
 
-#define BERT_ENGINE_OPTION_COUNT 9
+#define BERT_ENGINE_OPTION_COUNT 10
 /** Rows for the table of options, over `options`, which get their defaults. */
 void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quant_scope,
                              bert_option rows[BERT_ENGINE_OPTION_COUNT]);

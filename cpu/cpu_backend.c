@@ -51,6 +51,14 @@ static void prepared_free(bert_prepared *prepared) {
     bert_deallocate(device->host->allocator, prepared, sizeof *prepared, _Alignof(bert_prepared));
 }
 
+static bert_status check_bf16(const bert_device *device, bert_error *error) {
+    if (device->kernels.bgemm != bert_cpu_kernels_scalar.bgemm) return BERT_OK;
+    return bert_fail(error, BERT_UNSUPPORTED,
+                     "the cpu backend computes in bf16 with amx or avx512_bf16, and %s is what it may use here "
+                     "(bf16-weights, which saves memory, works everywhere)",
+                     bert_isa_name(device->isa));
+}
+
 /* What serves the weights of Linear at a precision. */
 static bert_status choose_gemm(const bert_device *device, const bert_prepare_options *options,
                                const bert_gemm_provider **out, bert_error *error) {
@@ -62,11 +70,7 @@ static bert_status choose_gemm(const bert_device *device, const bert_prepare_opt
         *out = &bert_gemm_bf16_weights;
         return BERT_OK;
     case BERT_PRECISION_BF16:
-        if (device->kernels.bgemm == bert_cpu_kernels_scalar.bgemm)
-            return bert_fail(error, BERT_UNSUPPORTED,
-                             "the cpu backend computes in bf16 with amx or avx512_bf16, and %s is what it may use here "
-                             "(bf16-weights, which saves memory, works everywhere)",
-                             bert_isa_name(device->isa));
+        BERT_TRY(check_bf16(device, error));
         *out = &bert_gemm_bf16;
         return BERT_OK;
     default:
@@ -125,11 +129,15 @@ static void context_free(bert_context *context) {
 static bert_status context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                   bert_error *error) {
     const bert_host *host = prepared->device->host;
+    const bool bf16_attention = options->attention_precision == BERT_PRECISION_BF16;
+    if (bf16_attention) BERT_TRY(check_bf16(prepared->device, error));
     bert_context *context = bert_allocate(host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    *context = (bert_context){.prepared = prepared, .threads = options->threads};
+    *context = (bert_context){.prepared = prepared, .threads = options->threads, .bf16_attention = bf16_attention};
     if (prepared->fallback) {
-        bert_status status = host->fallback->context_create(prepared->fallback, options, &context->fallback, error);
+        bert_context_options plain = *options;
+        plain.attention_precision = BERT_PRECISION_FP32;
+        bert_status status = host->fallback->context_create(prepared->fallback, &plain, &context->fallback, error);
         if (status != BERT_OK) {
             context->fallback = NULL;
             context_free(context);

@@ -37,6 +37,7 @@ struct bert_prepared {
 struct bert_context {
     bert_prepared *prepared;
     bert_thread_pool *threads;
+    bool bf16_attention;
     bert_context *fallback;
 };
 

@@ -57,6 +57,8 @@ static size_t prepared_bytes(const bert_prepared *prepared) {
 
 static bert_status context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                   bert_error *error) {
+    if (options->attention_precision != BERT_PRECISION_FP32)
+        return bert_fail(error, BERT_UNSUPPORTED, "the reference backend has no attention of another precision");
     bert_context *context = bert_allocate(prepared->host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
     *context = (bert_context){.host = prepared->host};

@@ -44,7 +44,9 @@ static bert_status open_session(void *argument, const bert_backend *backend, ber
     const bert_session_options *options = &session->options;
     const bert_weights_request request = request_of(options, backend);
     BERT_TRY(bert_weights_get(session->model, &request, &session->weights, error));
-    bert_context_options context = {.struct_size = sizeof context, .threads = options->threads};
+    bert_context_options context = {.struct_size = sizeof context,
+                                    .threads = options->threads,
+                                    .attention_precision = options->attention_precision};
     return backend->context_create(session->weights->prepared, &context, &session->context, error);
 }
 
@@ -86,6 +88,9 @@ static bert_status check_options(const bert_model *model, bert_session_options *
         (unsigned)options->padded_rows > BERT_PADDED_ROWS_UNDEFINED) {
         return bert_fail(error, BERT_INVALID_ARGUMENT,
                          "precision, quant_scope or padded_rows is not a value of its type");
+    }
+    if (options->attention_precision != BERT_PRECISION_FP32 && options->attention_precision != BERT_PRECISION_BF16) {
+        return bert_fail(error, BERT_INVALID_ARGUMENT, "attention_precision may be fp32 or bf16");
     }
     if (model->promoted && options->precision != BERT_PRECISION_FP64) {
         return bert_fail(error, BERT_INVALID_ARGUMENT,

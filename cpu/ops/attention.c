@@ -1,10 +1,8 @@
 /*
- * Attention: one head and block of query rows at a time, so that its scores never leave the cache.
- *
- * For each head K is transposed once into the thread's scratch (the kernel wants the right side by rows of k), and V
- * copied beside it: where it lies each row of it is on a page of its own. Then the attention kernel takes a few rows of
- * Q at a time, and writes the context straight into y.
+ * Attention: one head and block of query rows at a time, so that its scores never leave the cache. What a head's keys
+ * and values are laid out as, and how a block is computed, is the form's (attention_form.h).
  */
+#include "cpu/ops/attention_form.h"
 #include "cpu/ops/ops.h"
 
 #include "core/graph/canonical.h"
@@ -14,10 +12,11 @@
 
 /* Query rows whose scores are held at once, and bytes that their scores may take: they stay in the first-level cache,
  * or near it. */
-enum { BLOCK_ROWS = 48, LEAST_ROWS = 16, SCORE_BYTES = 48 * 1024, LINE_FLOATS = 16 };
-_Static_assert((int)BLOCK_ROWS <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
+enum { LEAST_ROWS = 16, SCORE_BYTES = 48 * 1024 };
+_Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
 typedef struct attention_state {
+    const bert_attention_form *form;
     int64_t heads;
     float scale, mask_value;
     bool packed, nan_is_zero;
@@ -46,7 +45,6 @@ static broadcast see_as_4d(const bert_tensor *tensor) {
 typedef struct attention_run {
     const bert_kernel_call *call;
     const attention_state *state;
-    const bert_cpu_kernels *kernels;
     const float *q, *k, *v;
     int64_t q_stride, kv_stride;  /* from one token to the next */
     int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
@@ -63,15 +61,11 @@ typedef struct sequence_rows {
     bool contiguous; /* positions are one after the other */
 } sequence_rows;
 
-static int64_t padded(int64_t count) {
-    return (count + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
-}
-
-/* Keys, values and scores of one thread, and a row each of bias and mask. */
+/* A row each of bias and mask, before the form's own scratch. */
 enum { MASK_ROWS = 2 };
 
-static int64_t scratch_floats(int64_t keys, int64_t width) {
-    return padded(keys) * (2 * width + BLOCK_ROWS + MASK_ROWS);
+static int64_t scratch_floats(const bert_attention_form *form, int64_t keys, int64_t width) {
+    return MASK_ROWS * bert_attention_padded(keys) + form->scratch_floats(keys, width);
 }
 
 static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
@@ -85,7 +79,7 @@ static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
         rows.origin = batch * run->state->sequence;
         if (rows.keys > 0) rows.contiguous = rows.positions[rows.keys - 1] - rows.positions[0] == rows.keys - 1;
     }
-    rows.padded_keys = padded(rows.keys);
+    rows.padded_keys = bert_attention_padded(rows.keys);
     return rows;
 }
 
@@ -134,30 +128,22 @@ static void set_masks(const attention_run *run, const sequence_rows *rows, int64
     }
 }
 
-/* Queries [first, first + count) of one head. */
-static void run_rows(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t first, int64_t count,
-                     float *scratch) {
-    const int64_t width = run->width, y_stride = run->state->heads * width;
-    const int64_t token = rows->first_query + first, padded_keys = rows->padded_keys;
-    float *values = scratch + width * padded_keys, *scores = values + width * padded_keys;
+/* Queries [first, first + count) of one head. `extra`: a row each for bias and mask. */
+static void run_rows(const attention_run *run, const sequence_rows *rows, const bert_attention_head *of, int64_t head,
+                     int64_t first, int64_t count, float *extra) {
+    const int64_t width = run->width, y_stride = run->state->heads * width, token = rows->first_query + first;
     bert_attention_args args = {.y = (float *)run->call->outputs[0].data + token * y_stride + head * width,
                                 .q = run->q + token * run->q_stride + head * width,
-                                .keys = scratch,
-                                .values = values,
-                                .scores = scores,
                                 .ldy = y_stride,
                                 .ldq = run->q_stride,
-                                .ld_keys = padded_keys,
-                                .ld_values = width,
-                                .ld_scores = padded_keys,
                                 .rows = count,
                                 .n = rows->keys,
                                 .width = width,
                                 .scale = run->state->scale,
                                 .mask_value = run->state->mask_value,
                                 .nan_is_zero = run->state->nan_is_zero};
-    set_masks(run, rows, head, first, scores + BLOCK_ROWS * padded_keys, &args);
-    run->call->context->prepared->attend(&args);
+    set_masks(run, rows, head, first, extra, &args);
+    run->state->form->attend(of, &args);
 }
 
 /* Where each query has a bias or mask of its own and positions have gaps, a block is one query. */
@@ -165,7 +151,7 @@ static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
     if (!rows->contiguous && ((run->bias.data && run->bias.strides[2]) || (run->mask.data && run->mask.strides[2])))
         return 1;
     const int64_t count = SCORE_BYTES / ((rows->padded_keys + 1) * (int64_t)sizeof(float)) / 8 * 8;
-    return count < LEAST_ROWS ? LEAST_ROWS : count > BLOCK_ROWS ? BLOCK_ROWS : count;
+    return count < LEAST_ROWS ? LEAST_ROWS : count > BERT_ATTENTION_BLOCK ? BERT_ATTENTION_BLOCK : count;
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {
@@ -175,24 +161,23 @@ static void run_piece(void *argument, int64_t task, int thread) {
     const int64_t begin = rows.queries * piece / run->pieces, end = rows.queries * (piece + 1) / run->pieces;
     const int64_t source = rows.first_key * run->kv_stride + head * run->width, step = block_rows(run, &rows);
     if (begin == end) return;
-    float *keys = (float *)run->call->workspace + thread * run->state->scratch_floats;
-    float *values = keys + run->width * rows.padded_keys;
-    run->kernels->transpose(&(bert_transpose_args){.y = keys,
-                                                   .x = run->k + source,
-                                                   .ldy = rows.padded_keys,
-                                                   .ldx = run->kv_stride,
-                                                   .rows = rows.keys,
-                                                   .columns = run->width});
-    for (int64_t key = 0; key < rows.keys; key++)
-        memcpy(values + key * run->width, run->v + source + key * run->kv_stride, (size_t)run->width * sizeof *values);
+    float *extra = (float *)run->call->workspace + thread * run->state->scratch_floats;
+    const bert_attention_head of = {.prepared = run->call->context->prepared,
+                                    .k = run->k + source,
+                                    .v = run->v + source,
+                                    .stride = run->kv_stride,
+                                    .keys = rows.keys,
+                                    .width = run->width,
+                                    .scratch = extra + MASK_ROWS * rows.padded_keys};
+    run->state->form->load(&of);
     for (int64_t row = begin; row < end; row += step)
-        run_rows(run, &rows, head, row, end - row < step ? end - row : step, keys);
+        run_rows(run, &rows, &of, head, row, end - row < step ? end - row : step, extra);
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
     const attention_state *state = call->plan->state;
     const bert_tensor *q = &call->inputs[BERT_ATTENTION_Q], *y = &call->outputs[0];
-    attention_run run = {.call = call, .state = state, .kernels = bert_cpu_kernels_for(call), .q = q->data};
+    attention_run run = {.call = call, .state = state, .q = q->data};
     int64_t batches = y->dims[0];
     const int64_t hidden = y->dims[2];
     run.queries = y->dims[1];
@@ -240,11 +225,13 @@ static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state
     if (state->sequence) keys = state->sequence;
     const int64_t width = node->outputs[0].dims[2] / state->heads;
     const int64_t threads = bert_thread_pool_threads(planner->context->threads);
-    size_t floats, all;
-    if (!bert_size_multiply((size_t)padded(keys), (size_t)(2 * width + BLOCK_ROWS + MASK_ROWS), &floats) ||
-        !bert_size_multiply(floats, (size_t)threads * sizeof(float), &all))
+    /* Far below what would overflow, and far above what there is memory for. */
+    const int64_t most = INT64_C(1) << 40;
+    size_t all;
+    if (keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) || width > most ||
+        !bert_size_multiply((size_t)scratch_floats(state->form, keys, width), (size_t)threads * sizeof(float), &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
-    state->scratch_floats = scratch_floats(keys, width);
+    state->scratch_floats = scratch_floats(state->form, keys, width);
     planner->out->workspace_bytes = all;
     return BERT_OK;
 }
@@ -264,7 +251,8 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
     if (!is_broadcast(node, BERT_ATTENTION_BIAS, BERT_FLOAT) || !is_broadcast(node, BERT_ATTENTION_MASK, BERT_BOOL))
         return bert_cpu_leave(planner, "takes a float32 bias and a bool mask of rank 4");
     planner->out->run = run_attention;
-    planner->out->kernel = "attention/cpu";
+    wanted.form = planner->context && planner->context->bf16_attention ? &bert_attention_bf16 : &bert_attention_float;
+    planner->out->kernel = wanted.form->kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     BERT_TRY(plan_scratch(planner, &wanted));
     void *state;

@@ -199,6 +199,8 @@ typedef struct bert_prepare_options {
 typedef struct bert_context_options {
     size_t struct_size;
     struct bert_thread_pool *threads; /**< For backends inside the host; NULL: the calling thread alone. */
+    /** Of the products in Attention: FP32 means as `precision` of the prepared model has them; BF16. */
+    bert_precision attention_precision;
 } bert_context_options;
 
 typedef struct bert_device_properties {
@@ -227,7 +229,7 @@ typedef struct bert_backend {
     size_t (*prepared_bytes)(const bert_prepared *prepared); /**< Memory that packed weights take. */
 
     bert_status (*context_create)(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
-                                  bert_error *error);
+                                  bert_error *error); /**< BERT_UNSUPPORTED for a precision that it lacks. */
     void (*context_free)(bert_context *context);
 
     /**

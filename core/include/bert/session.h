@@ -45,6 +45,11 @@ typedef struct bert_session_options {
      * truncated while the model lives. NULL: none.
      */
     const char *packed_file;
+    /**
+     * Of the products in Attention: BERT_PRECISION_FP32 leaves them as `precision` has them; BERT_PRECISION_BF16 rounds
+     * queries, keys, values and probabilities to bfloat16 and sums in float32, whatever the weights are.
+     */
+    bert_precision attention_precision;
 } bert_session_options;
 
 /**

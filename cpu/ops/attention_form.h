@@ -1,0 +1,41 @@
+/*
+ * How a head's attention is computed: what its keys and values are laid out as, and what a block of queries does with
+ * them. attention.c walks sequences, heads and blocks, whatever the form.
+ */
+#ifndef BERT_CPU_OPS_ATTENTION_FORM_H
+#define BERT_CPU_OPS_ATTENTION_FORM_H
+
+#include "cpu/device.h"
+
+/** Keys and values of one head of one sequence. */
+typedef struct bert_attention_head {
+    const bert_prepared *prepared;
+    const float *k, *v; /**< [keys, width], rows `stride` elements apart. */
+    int64_t stride, keys, width;
+    float *scratch; /**< Of this thread, aligned to 64: as much as the form's scratch_floats. */
+} bert_attention_head;
+
+typedef struct bert_attention_form {
+    const char *kernel; /**< For profiles: "attention/cpu". */
+    /** Scratch of a thread for so many keys; a multiple of 16. */
+    int64_t (*scratch_floats)(int64_t keys, int64_t width);
+    /** Lays keys and values out in the scratch. */
+    void (*load)(const bert_attention_head *head);
+    /** Up to BERT_ATTENTION_BLOCK queries: y, q, their strides, rows, scale, bias and mask are set in args. */
+    void (*attend)(const bert_attention_head *head, bert_attention_args *args);
+} bert_attention_form;
+
+/** Queries whose scores are held at once, at most. */
+enum { BERT_ATTENTION_BLOCK = 48 };
+
+/** float32, by the prepared model's attention kernel. */
+extern const bert_attention_form bert_attention_float;
+/** Q, K, V and probabilities rounded to bfloat16, sums and softmax in float32, by the bgemm kernel. */
+extern const bert_attention_form bert_attention_bf16;
+
+/** A multiple of a cache line's 16 floats. */
+static inline int64_t bert_attention_padded(int64_t count) {
+    return (count + 15) / 16 * 16;
+}
+
+#endif
