@@ -56,6 +56,55 @@ static int layer_of(const char *names) {
     return -1;
 }
 
+static int named_layer(const bert_profile_entry *entry) {
+    const int layer = layer_of(entry->node);
+    return layer < 0 ? layer_of(entry->origins) : layer;
+}
+
+static bool is_op(const bert_profile_entry *entry, const char *op_type) {
+    return strcmp(entry->op_type, op_type) == 0;
+}
+
+/* The first Linear since the layer before of the Attention at `at`; there may be a mask's nodes between them. */
+static size_t layer_begin(const bert_profile_entry *entries, size_t at) {
+    size_t begin = at;
+    for (size_t i = at; i-- > 0;) {
+        if (is_op(&entries[i], "SkipLayerNormalization") || is_op(&entries[i], "Attention")) break;
+        if (is_op(&entries[i], "Linear") || is_op(&entries[i], "QuantizedLinear")) begin = i;
+    }
+    return begin;
+}
+
+/*
+ * Layers by what follows on what: one begins with the Linears before its Attention, and ends with its second
+ * SkipLayerNormalization or where the next one begins.
+ */
+static void count_layers(const bert_profile_entry *entries, size_t count, int *layers) {
+    int layer = -1;
+    for (size_t i = 0; i < count; i++) layers[i] = -1;
+    for (size_t at = 0; at < count; at++) {
+        if (!is_op(&entries[at], "Attention")) continue;
+        layer++;
+        int norms = 0;
+        for (size_t i = layer_begin(entries, at); i < count && norms < 2; i++) {
+            layers[i] = layer;
+            norms += is_op(&entries[i], "SkipLayerNormalization");
+        }
+    }
+}
+
+/* The layer of each entry, -1 outside: by names where attention is in pieces. Elsewhere names tell less: optimizers
+ * drop some of them, and layers that share weights may share names. */
+static void find_layers(const bert_profile_entry *entries, size_t count, int *layers) {
+    for (size_t i = 0; i < count; i++) {
+        if (is_op(&entries[i], "Attention")) {
+            count_layers(entries, count, layers);
+            return;
+        }
+        layers[i] = named_layer(&entries[i]);
+    }
+}
+
 static int by_share(const void *a, const void *b) {
     double left = ((const bert_bench_share *)a)->ms;
     double right = ((const bert_bench_share *)b)->ms;
@@ -68,17 +117,19 @@ bert_status bert_bench_profile(const bert_session *session, bert_bench_cell *cel
     if (!cell->ops || !cell->layers) return bert_fail_memory(error, BERT_MAX_SHARES * sizeof *cell->ops, "a profile");
     size_t count;
     const bert_profile_entry *entries = bert_session_profile(session, &count);
+    int *layers = calloc(count + 1, sizeof *layers);
+    if (!layers) return bert_fail_memory(error, (count + 1) * sizeof *layers, "a profile");
+    find_layers(entries, count, layers);
     for (size_t i = 0; i < count; i++) {
         const bert_profile_entry *entry = &entries[i];
         double ms = entry->runs ? (double)entry->nanoseconds * 1e-6 / (double)entry->runs : 0;
         char name[96];
         snprintf(name, sizeof name, "%s (%s)", entry->op_type, entry->kernel);
         add_share(cell->ops, &cell->op_count, name, ms);
-        int layer = layer_of(entry->node);
-        if (layer < 0) layer = layer_of(entry->origins);
-        snprintf(name, sizeof name, layer < 0 ? "outside layers" : "layer %d", layer);
+        snprintf(name, sizeof name, layers[i] < 0 ? "outside layers" : "layer %d", layers[i]);
         add_share(cell->layers, &cell->layer_count, name, ms);
     }
+    free(layers);
     qsort(cell->ops, cell->op_count, sizeof *cell->ops, by_share);
     return BERT_OK;
 }
