@@ -75,10 +75,10 @@ static bool run_once(worker *w) {
 
 static void *run_worker(void *argument) {
     worker *w = argument;
-    while (!w->failed && !atomic_load(w->stop)) {
+    do { /* once even where the time is over before the thread got to run */
         w->failed = !run_once(w);
         w->runs++;
-    }
+    } while (!w->failed && !atomic_load(w->stop));
     return NULL;
 }
 
