@@ -11,7 +11,7 @@ endif()
 include(CheckLanguage)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
-set(BERT_CUDA_OPS attention bias_activation elementwise embedding gather generate layer_norm move
+set(BERT_CUDA_OPS attention bias_activation byte_product elementwise embedding gather generate layer_norm move
                   pool quantize reduce softmax tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
@@ -53,8 +53,14 @@ elseif(NOT BERT_CUDA STREQUAL OFF)
     enable_language(CXX)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
-    set(BERT_CUDA_HERE ON)
-    message(STATUS "CUDA provider: with CUDA ${CMAKE_CUDA_COMPILER_VERSION}")
+    if(TARGET CUDA::cublasLt)
+      set(BERT_CUDA_HERE ON)
+      message(STATUS "CUDA provider: with CUDA ${CMAKE_CUDA_COMPILER_VERSION}")
+    elseif(BERT_CUDA STREQUAL ON)
+      message(FATAL_ERROR "BERT_CUDA is ON, but the toolkit has no cublasLt (the package libcublas-dev)")
+    else()
+      message(STATUS "No CUDA provider: the toolkit has no cublasLt (the package libcublas-dev)")
+    endif()
   endif()
 endif()
 

@@ -5,6 +5,8 @@
 #ifndef BERT_CUDA_GEMM_H
 #define BERT_CUDA_GEMM_H
 
+#include "cuda/gemm_cache.h"
+
 #include <bert/types.h>
 #include <cuda_runtime_api.h>
 
@@ -18,13 +20,18 @@ typedef enum bert_cuda_gemm_kind {
     BERT_CUDA_GEMM_TF32, /**< float32 operands, of which the products see 10 bits; sums in float32 */
     BERT_CUDA_GEMM_F16,  /**< float16 operands and result, sums in float32 */
     BERT_CUDA_GEMM_BF16, /**< bfloat16 operands and result, sums in float32 */
-    BERT_CUDA_GEMM_S8    /**< int8 operands, int32 result, exact; alpha is 1, beta 0 or 1 */
+    BERT_CUDA_GEMM_S8,   /**< int8 operands, int32 result, exact; alpha is 1, beta 0 or 1, no bias */
+    /** E4M3 operands with scales, float16 or bfloat16 result, sums in float32. Only op(A) = A and op(B) = Bᵀ; n, k, lda
+     * and ldb multiples of 16; operands, result and strides aligned to 16 bytes. */
+    BERT_CUDA_GEMM_F8_F16,
+    BERT_CUDA_GEMM_F8_BF16
 } bert_cuda_gemm_kind;
 
 /**
- * C = alpha op(A) op(B) + beta C for `batch` products at once. All row-major: op(A) is [m, k], op(B) [k, n], C [m, n];
- * a transposed operand is stored as [k, m], or [n, k]. lda, ldb, ldc: elements from one stored row to the next; the
- * strides: from one product of the batch to the next, 0 for an operand that all share. With beta 0 C is not read.
+ * C = alpha op(A) op(B) + beta C + bias for `batch` products at once. All row-major: op(A) is [m, k], op(B) [k, n], C
+ * [m, n]; a transposed operand is stored as [k, m], or [n, k]. lda, ldb, ldc: elements from one stored row to the next,
+ * at least the length of a row; the strides: from one product of the batch to the next, 0 for an operand that all
+ * share. With beta 0 C is not read. Rounded once, bias included.
  */
 typedef struct bert_cuda_gemm_args {
     bert_cuda_gemm_kind kind;
@@ -35,6 +42,11 @@ typedef struct bert_cuda_gemm_args {
     void *c;
     int64_t lda, ldb, ldc;
     int64_t stride_a, stride_b, stride_c;
+    const void *bias; /**< [n], of C's type, added to every row; NULL: none. */
+    /** F8 alone: what an operand's elements are multiplied by, in device memory; NULL is 1. One float each, or with
+     * row_scales (both of them) scale_a [m] for the rows of A and scale_b [n] for the columns of op(B), batch 1. */
+    const float *scale_a, *scale_b;
+    bool row_scales;
     void *workspace; /**< workspace_bytes of the provider, aligned to 256; content undefined. */
 } bert_cuda_gemm_args;
 
@@ -42,16 +54,38 @@ typedef struct bert_cuda_gemm_args {
 typedef struct bert_cuda_gemm bert_cuda_gemm;
 
 typedef struct bert_cuda_gemm_provider {
-    const char *name; /**< "cublas", "loops" */
+    const char *name; /**< "cublasLt", "loops" */
     /** NULL with a sentence in `why` (of `size` bytes) where the library fails. */
     bert_cuda_gemm *(*open)(char *why, size_t size);
     void (*close)(bert_cuda_gemm *gemm);
     size_t workspace_bytes;
-    /** Whether INT8 products want n and k as multiples of this, and 16-byte aligned rows. */
+    /**
+     * INT8 products are fast where n and k are multiples of this, B is transposed, A is not, and rows begin at
+     * multiples of 16 bytes: pack weights so. Others are right, and slow.
+     */
     int64_t s8_multiple;
+    /** Whether library and device have this kind (of F8: with `row_scales` or without). */
+    bool (*supports)(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_scales);
     /** Puts a product on the stream; may be captured. cudaSuccess, or an error with a sentence in `why`. */
     cudaError_t (*run)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size);
+
+    /* Which of the library's algorithms is the fastest for a product is measured once and kept in a cache, which the
+     * sessions of a device share. Without a cache nothing is measured, and the library's first guess is taken: the same
+     * one in every process, so the same bits. */
+
+    /** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device and the library. */
+    void (*identify)(char *out, size_t size);
+    /** Choices are looked up and kept there from now on; NULL: no longer. The cache outlives its use. */
+    void (*use_cache)(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache);
+    /**
+     * Measures the product on the stream and keeps the best choice, unless the cache has one; some milliseconds. Runs
+     * on the pointers of `args`, whose content doesn't matter, and leaves C undefined. Waits for the stream, so it is
+     * an error while the stream is captured: call it for each product of a plan before the capture, then
+     * bert_cuda_gemm_cache_save once.
+     */
+    cudaError_t (*tune)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
+                        size_t size);
 } bert_cuda_gemm_provider;
 
 /** The one that this build has. */

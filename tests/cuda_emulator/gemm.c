@@ -1,20 +1,43 @@
-/* The GEMM provider of a plug-in that is built for the emulator: plain loops on device memory, as work of the stream.
+/*
+ * The GEMM provider of a plug-in that is built for the emulator: plain loops on device memory, as work of the stream.
+ * Takes what cublasLt takes and refuses what it refuses, so that a host that runs here asks a GPU nothing else.
  */
 #include "cuda/gemm.h"
 
 #include "core/base/float16.h"
+#include "cuda/gemm_key.h"
 #include "tests/cuda_emulator/emulator.h"
 
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 struct bert_cuda_gemm {
-    int unused;
+    bert_cuda_gemm_cache *cache;
 };
 
 static bert_cuda_gemm *open_loops(char *why, size_t size) {
-    static bert_cuda_gemm loops;
-    return &loops;
+    bert_cuda_gemm *gemm = calloc(1, sizeof *gemm);
+    if (!gemm) snprintf(why, size, "no memory for the handle of a GEMM library");
+    return gemm;
 }
 
-static void close_loops(bert_cuda_gemm *gemm) {}
+static void close_loops(bert_cuda_gemm *gemm) {
+    free(gemm);
+}
+
+static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_scales) {
+    return true;
+}
+
+/* The OCP's FP8 E4M3: no infinities, all ones is NaN. */
+static float e4m3_to_float(uint8_t bits) {
+    const int exponent = bits >> 3 & 15, fraction = bits & 7;
+    const float sign = bits & 0x80 ? -1.0F : 1.0F;
+    if ((bits & 0x7f) == 0x7f) return NAN;
+    if (exponent == 0) return sign * ldexpf((float)fraction, -9);
+    return sign * ldexpf((float)(8 + fraction), exponent - 10);
+}
 
 static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
     switch (g->kind) {
@@ -22,30 +45,43 @@ static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
         return bert_half_to_float(((const uint16_t *)data)[at]);
     case BERT_CUDA_GEMM_BF16:
         return bert_bfloat16_to_float(((const uint16_t *)data)[at]);
-    case BERT_CUDA_GEMM_S8:
-        return ((const int8_t *)data)[at];
+    case BERT_CUDA_GEMM_F8_F16:
+    case BERT_CUDA_GEMM_F8_BF16:
+        return e4m3_to_float(((const uint8_t *)data)[at]);
     default:
         return ((const float *)data)[at];
     }
 }
 
-/* alpha sum + beta C, rounded once. */
-static void store(const bert_cuda_gemm_args *g, int64_t at, double sum) {
-    uint16_t *narrow = g->c;
-    float *wide = g->c;
-    double value = (double)g->alpha * sum;
+static double load_result(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
     switch (g->kind) {
     case BERT_CUDA_GEMM_F16:
-        if (g->beta != 0) value += (double)g->beta * (double)bert_half_to_float(narrow[at]);
-        narrow[at] = bert_float_to_half((float)value);
+    case BERT_CUDA_GEMM_F8_F16:
+        return (double)bert_half_to_float(((const uint16_t *)data)[at]);
+    case BERT_CUDA_GEMM_BF16:
+    case BERT_CUDA_GEMM_F8_BF16:
+        return (double)bert_bfloat16_to_float(((const uint16_t *)data)[at]);
+    default:
+        return (double)((const float *)data)[at];
+    }
+}
+
+/* alpha sum + beta C + bias, rounded once. */
+static void store(const bert_cuda_gemm_args *g, int64_t at, int64_t column, double sum) {
+    double value = (double)g->alpha * sum;
+    if (g->beta != 0) value += (double)g->beta * load_result(g, g->c, at);
+    if (g->bias) value += load_result(g, g->bias, column);
+    switch (g->kind) {
+    case BERT_CUDA_GEMM_F16:
+    case BERT_CUDA_GEMM_F8_F16:
+        ((uint16_t *)g->c)[at] = bert_float_to_half((float)value);
         break;
     case BERT_CUDA_GEMM_BF16:
-        if (g->beta != 0) value += (double)g->beta * (double)bert_bfloat16_to_float(narrow[at]);
-        narrow[at] = bert_float_to_bfloat16((float)value);
+    case BERT_CUDA_GEMM_F8_BF16:
+        ((uint16_t *)g->c)[at] = bert_float_to_bfloat16((float)value);
         break;
     default:
-        if (g->beta != 0) value += (double)g->beta * (double)wide[at];
-        wide[at] = (float)value;
+        ((float *)g->c)[at] = (float)value;
     }
 }
 
@@ -64,7 +100,9 @@ static void element(const bert_cuda_gemm_args *g, int64_t batch, int64_t row, in
     double sum = 0;
     for (int64_t k = 0; k < g->k; k++)
         sum += (double)load(g, g->a, a + k * a_step) * (double)load(g, g->b, b + k * b_step);
-    store(g, c, sum);
+    if (g->scale_a) sum *= (double)g->scale_a[g->row_scales ? row : 0];
+    if (g->scale_b) sum *= (double)g->scale_b[g->row_scales ? column : 0];
+    store(g, c, column, sum);
 }
 
 static void run_now(void *argument) {
@@ -76,8 +114,51 @@ static void run_now(void *argument) {
 
 static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size) {
+    const char *fault = bert_cuda_gemm_fault(args);
+    if (fault) {
+        snprintf(why, size, "%s", fault);
+        return cudaErrorInvalidValue;
+    }
     return (cudaError_t)bert_emulator_enqueue(stream, run_now, args, sizeof *args);
 }
 
-const bert_cuda_gemm_provider bert_cuda_gemm_provider_built = {
-    .name = "loops", .open = open_loops, .close = close_loops, .s8_multiple = 1, .run = run};
+static void identify(char *out, size_t size) {
+    snprintf(out, size, "emulator; loops");
+}
+
+static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {
+    gemm->cache = cache;
+}
+
+/* There is one algorithm; what a GPU's C would hold afterwards is anything, so NaN here. */
+static cudaError_t tune(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
+                        size_t size) {
+    const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(args);
+    bert_cuda_gemm_choice choice = {.nanoseconds = 1};
+    enum cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+    const cudaError_t status = cudaStreamIsCapturing(stream, &capturing);
+    if (status != cudaSuccess || capturing != cudaStreamCaptureStatusNone) {
+        snprintf(why, size, "a GEMM can't be measured while its stream is captured");
+        return status != cudaSuccess ? status : cudaErrorStreamCaptureUnsupported;
+    }
+    if (!gemm->cache || bert_cuda_gemm_cache_find(gemm->cache, &key, &choice)) return cudaSuccess;
+    for (int64_t i = 0; i < args->batch * args->m; i++) {
+        const int64_t at = i / args->m * args->stride_c + i % args->m * args->ldc;
+        const size_t bytes = bert_cuda_gemm_result_bytes(args->kind);
+        const cudaError_t cleared =
+            cudaMemsetAsync((char *)args->c + (size_t)at * bytes, 0xff, (size_t)args->n * bytes, stream);
+        if (cleared != cudaSuccess) return cleared;
+    }
+    bert_cuda_gemm_cache_add(gemm->cache, &key, &choice);
+    return cudaSuccess;
+}
+
+const bert_cuda_gemm_provider bert_cuda_gemm_provider_built = {.name = "loops",
+                                                               .open = open_loops,
+                                                               .close = close_loops,
+                                                               .s8_multiple = 16,
+                                                               .supports = supports,
+                                                               .run = run,
+                                                               .identify = identify,
+                                                               .use_cache = use_cache,
+                                                               .tune = tune};

@@ -1,0 +1,456 @@
+/*
+ * Products by cuBLASLt, which has every kind here, batches and the bias besides; cuBLAS itself would add nothing but
+ * its loading time.
+ *
+ * Row-major is column-major read the other way: C = op(A) op(B) stored by rows is Cᵀ = op(B)ᵀ op(A)ᵀ stored by columns.
+ * So the library's first operand is our B, its second our A, its rows our n, and the flags of transposition stay with
+ * their operands. The bias, which the library adds along its rows, goes along our columns, as it should.
+ *
+ * float32 is CUBLAS_COMPUTE_32F: products and sums of 32 bits at least. TF32 has a kind of its own, and
+ * NVIDIA_TF32_OVERRIDE can only switch it off. Bytes are summed in 32-bit integers, which is exact; the library has
+ * fast kernels for one form of them, and ops/byte_product.cu has the others.
+ */
+#include "cuda/gemm.h"
+
+#include "cuda/gemm_key.h"
+#include "cuda/ops/byte_product.h"
+
+#include <cublasLt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 12, S8_MULTIPLE = 16, MOST_REPEATS = 20 };
+
+/* A product that runs for this long is told from another by one run. */
+static const float long_enough_ms = 0.2F;
+
+struct bert_cuda_gemm {
+    cublasLtHandle_t handle;
+    bert_cuda_gemm_cache *cache;
+};
+
+/* One product in the library's words. */
+typedef struct problem {
+    cublasLtMatmulDesc_t operation;
+    cublasLtMatrixLayout_t first, second, result;
+    cublasLtMatmulPreference_t preference;
+} problem;
+
+/* Types by bert_cuda_gemm_kind. */
+static const struct {
+    const char *name;
+    cudaDataType_t operand, result, scale;
+    cublasComputeType_t compute;
+} kinds[] = {
+    [BERT_CUDA_GEMM_F32] = {"float32", CUDA_R_32F, CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F},
+    [BERT_CUDA_GEMM_TF32] = {"TF32", CUDA_R_32F, CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32},
+    [BERT_CUDA_GEMM_F16] = {"float16", CUDA_R_16F, CUDA_R_16F, CUDA_R_32F, CUBLAS_COMPUTE_32F},
+    [BERT_CUDA_GEMM_BF16] = {"bfloat16", CUDA_R_16BF, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F},
+    [BERT_CUDA_GEMM_S8] = {"int8", CUDA_R_8I, CUDA_R_32I, CUDA_R_32I, CUBLAS_COMPUTE_32I},
+    [BERT_CUDA_GEMM_F8_F16] = {"E4M3", CUDA_R_8F_E4M3, CUDA_R_16F, CUDA_R_32F, CUBLAS_COMPUTE_32F},
+    [BERT_CUDA_GEMM_F8_BF16] = {"E4M3", CUDA_R_8F_E4M3, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* ---- Errors --------------------------------------------------------------------------------------------------------
+ */
+
+static cudaError_t error_of(cublasStatus_t status) {
+    switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+        return cudaSuccess;
+    case CUBLAS_STATUS_ALLOC_FAILED:
+        return cudaErrorMemoryAllocation;
+    case CUBLAS_STATUS_INVALID_VALUE:
+        return cudaErrorInvalidValue;
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+    case CUBLAS_STATUS_ARCH_MISMATCH:
+        return cudaErrorNotSupported;
+    default: {
+        /* What a kernel ran into stays with the device; the library's word for it says less. */
+        const cudaError_t device = cudaPeekAtLastError();
+        return device != cudaSuccess ? device : cudaErrorUnknown;
+    }
+    }
+}
+
+static cudaError_t fail(const bert_cuda_gemm_args *g, const char *what, const char *reason, cudaError_t error,
+                        char *why, size_t size) {
+    snprintf(why, size, "%s of %s, %" PRId64 " of [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64 "]: %s", what,
+             kinds[g->kind].name, g->batch, g->m, g->k, g->k, g->n, reason);
+    return error;
+}
+
+static cudaError_t fail_library(const bert_cuda_gemm_args *g, const char *call, cublasStatus_t status, char *why,
+                                size_t size) {
+    return fail(g, call, cublasLtGetStatusName(status), error_of(status), why, size);
+}
+
+/* ---- Describing a product ------------------------------------------------------------------------------------------
+ */
+
+static void forget(problem *p) {
+    if (p->preference) cublasLtMatmulPreferenceDestroy(p->preference);
+    if (p->result) cublasLtMatrixLayoutDestroy(p->result);
+    if (p->second) cublasLtMatrixLayoutDestroy(p->second);
+    if (p->first) cublasLtMatrixLayoutDestroy(p->first);
+    if (p->operation) cublasLtMatmulDescDestroy(p->operation);
+    *p = (problem){0};
+}
+
+#define TRY(expression)                                                                                                \
+    do {                                                                                                               \
+        const cublasStatus_t try_status_ = (expression);                                                               \
+        if (try_status_ != CUBLAS_STATUS_SUCCESS) return try_status_;                                                  \
+    } while (0)
+
+#define SET_OPERATION(p, name, value)                                                                                  \
+    TRY(cublasLtMatmulDescSetAttribute((p)->operation, CUBLASLT_MATMUL_DESC_##name, &(value), sizeof(value)))
+#define SET_PREFERENCE(p, name, value)                                                                                 \
+    TRY(cublasLtMatmulPreferenceSetAttribute((p)->preference, CUBLASLT_MATMUL_PREF_##name, &(value), sizeof(value)))
+
+/* `columns` elements in a row of ours, which is the library's column. */
+static cublasStatus_t describe_matrix(cublasLtMatrixLayout_t *out, cudaDataType_t type, int64_t rows, int64_t columns,
+                                      int64_t pitch, int64_t batch, int64_t stride) {
+    const int32_t count = (int32_t)batch;
+    TRY(cublasLtMatrixLayoutCreate(out, type, (uint64_t)columns, (uint64_t)rows, pitch));
+    if (batch == 1) return CUBLAS_STATUS_SUCCESS;
+    TRY(cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
+    return cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride);
+}
+
+static cublasStatus_t describe_scales(problem *p, const bert_cuda_gemm_args *g) {
+    if (g->scale_b) SET_OPERATION(p, A_SCALE_POINTER, g->scale_b);
+    if (g->scale_a) SET_OPERATION(p, B_SCALE_POINTER, g->scale_a);
+    if (!g->row_scales) return CUBLAS_STATUS_SUCCESS;
+#if CUBLAS_VERSION >= 120900
+    const int32_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    SET_OPERATION(p, A_SCALE_MODE, mode);
+    SET_OPERATION(p, B_SCALE_MODE, mode);
+    return CUBLAS_STATUS_SUCCESS;
+#else
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+#endif
+}
+
+static cublasStatus_t describe_operation(problem *p, const bert_cuda_gemm_args *g) {
+    const cublasOperation_t plain = CUBLAS_OP_N, transposed = CUBLAS_OP_T;
+    TRY(cublasLtMatmulDescCreate(&p->operation, kinds[g->kind].compute, kinds[g->kind].scale));
+    SET_OPERATION(p, TRANSA, *(g->transpose_b ? &transposed : &plain));
+    SET_OPERATION(p, TRANSB, *(g->transpose_a ? &transposed : &plain));
+    if (g->bias) {
+        const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        SET_OPERATION(p, EPILOGUE, epilogue);
+        SET_OPERATION(p, BIAS_POINTER, g->bias);
+    }
+    return describe_scales(p, g);
+}
+
+static cublasStatus_t describe_preference(problem *p, const bert_cuda_gemm_args *g) {
+    const uint64_t workspace = g->workspace ? WORKSPACE_BYTES : 0;
+    const uint32_t alignment = (uint32_t)bert_cuda_gemm_alignment(g);
+    /* A sum that is split over blocks stays float32 until it is whole; the other schemes round parts to C's type. */
+    const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    TRY(cublasLtMatmulPreferenceCreate(&p->preference));
+    SET_PREFERENCE(p, MAX_WORKSPACE_BYTES, workspace);
+    SET_PREFERENCE(p, REDUCTION_SCHEME_MASK, reduction);
+    SET_PREFERENCE(p, MIN_ALIGNMENT_A_BYTES, alignment);
+    SET_PREFERENCE(p, MIN_ALIGNMENT_B_BYTES, alignment);
+    SET_PREFERENCE(p, MIN_ALIGNMENT_C_BYTES, alignment);
+    SET_PREFERENCE(p, MIN_ALIGNMENT_D_BYTES, alignment);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t describe(problem *p, const bert_cuda_gemm_args *g) {
+    const cudaDataType_t operand = kinds[g->kind].operand;
+    TRY(describe_operation(p, g));
+    TRY(describe_matrix(&p->first, operand, g->transpose_b ? g->n : g->k, g->transpose_b ? g->k : g->n, g->ldb,
+                        g->batch, g->stride_b));
+    TRY(describe_matrix(&p->second, operand, g->transpose_a ? g->k : g->m, g->transpose_a ? g->m : g->k, g->lda,
+                        g->batch, g->stride_a));
+    TRY(describe_matrix(&p->result, kinds[g->kind].result, g->m, g->n, g->ldc, g->batch, g->stride_c));
+    return describe_preference(p, g);
+}
+
+/* ---- Running -------------------------------------------------------------------------------------------------------
+ */
+
+static cublasStatus_t multiply(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                               const cublasLtMatmulAlgo_t *algorithm, cudaStream_t stream) {
+    const int32_t whole_alpha = 1, whole_beta = g->beta != 0;
+    const bool whole = g->kind == BERT_CUDA_GEMM_S8;
+    const void *alpha = whole ? (const void *)&whole_alpha : &g->alpha;
+    const void *beta = whole ? (const void *)&whole_beta : &g->beta;
+    return cublasLtMatmul(gemm->handle, p->operation, alpha, g->b, p->first, g->a, p->second, beta, g->c, p->result,
+                          g->c, p->result, algorithm, g->workspace, g->workspace ? WORKSPACE_BYTES : 0, stream);
+}
+
+/* The library's guesses, the best first. None is no error of the library's call. */
+static int guesses(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
+    int found = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, most, out, &found);
+    if (status != CUBLAS_STATUS_SUCCESS) return 0;
+    int good = 0;
+    for (int i = 0; i < found; i++)
+        if (out[i].state == CUBLAS_STATUS_SUCCESS) out[good++] = out[i];
+    return good;
+}
+
+/* What was chosen for the product's bucket, where the library finds that it fits this very product. */
+static bool chosen(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, cublasLtMatmulAlgo_t *out) {
+    const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
+    bert_cuda_gemm_choice choice;
+    cublasLtMatmulHeuristicResult_t checked = {0};
+    if (!gemm->cache || !bert_cuda_gemm_cache_find(gemm->cache, &key, &choice)) return false;
+    _Static_assert(sizeof choice.words == sizeof *out, "an algorithm is eight words");
+    memcpy(out, choice.words, sizeof *out);
+    return cublasLtMatmulAlgoCheck(gemm->handle, p->operation, p->first, p->second, p->result, p->result, out,
+                                   &checked) == CUBLAS_STATUS_SUCCESS &&
+           checked.workspaceSize <= (g->workspace ? WORKSPACE_BYTES : 0U);
+}
+
+/* A batch whose rows follow each other and share B is one product of all rows. */
+static bert_cuda_gemm_args joined(const bert_cuda_gemm_args *args) {
+    bert_cuda_gemm_args g = *args;
+    if (g.batch > 1 && g.stride_b == 0 && !g.transpose_a && g.stride_a == g.m * g.lda && g.stride_c == g.m * g.ldc) {
+        g.m *= g.batch;
+        g.batch = 1;
+    }
+    return g;
+}
+
+/* The form of INT8 products that the library has fast kernels for. */
+static bool fast_bytes(const bert_cuda_gemm_args *g) {
+    return !g->transpose_a && g->transpose_b && g->n % S8_MULTIPLE == 0 && g->k % S8_MULTIPLE == 0 &&
+           bert_cuda_gemm_alignment(g) == 16;
+}
+
+/* No products to sum: C is beta C, and the bias on top is nothing that a graph asks for. */
+static cudaError_t run_empty(const bert_cuda_gemm_args *g, cudaStream_t stream, char *why, size_t size) {
+    if (g->bias || (g->beta != 0 && g->beta != 1))
+        return fail(g, "a product", "an inner size of 0 goes with no bias", cudaErrorNotSupported, why, size);
+    const size_t bytes = bert_cuda_gemm_result_bytes(g->kind);
+    cudaError_t status = cudaSuccess;
+    for (int64_t i = 0; i < g->batch && g->beta == 0 && status == cudaSuccess; i++) {
+        status = cudaMemset2DAsync((char *)g->c + (size_t)(i * g->stride_c) * bytes, (size_t)g->ldc * bytes, 0,
+                                   (size_t)g->n * bytes, (size_t)g->m, stream);
+    }
+    return status == cudaSuccess ? status : fail(g, "clearing", cudaGetErrorString(status), status, why, size);
+}
+
+static cudaError_t run_bytes(const bert_cuda_gemm_args *g, cudaStream_t stream, char *why, size_t size) {
+    const cudaError_t status = bert_cuda_byte_product(g, stream);
+    return status == cudaSuccess ? status : fail(g, "a product", cudaGetErrorString(status), status, why, size);
+}
+
+static cudaError_t run_library(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                               cudaStream_t stream, char *why, size_t size) {
+    cublasLtMatmulHeuristicResult_t guess;
+    cublasLtMatmulAlgo_t algorithm;
+    if (!chosen(gemm, p, g, &algorithm)) {
+        if (guesses(gemm, p, 1, &guess) == 0) {
+            if (g->kind == BERT_CUDA_GEMM_S8) return run_bytes(g, stream, why, size);
+            return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why,
+                        size);
+        }
+        algorithm = guess.algo;
+    }
+    const cublasStatus_t status = multiply(gemm, p, g, &algorithm, stream);
+    return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : fail_library(g, "cublasLtMatmul", status, why, size);
+}
+
+/* What both ways in do first. `nothing` is set when the product needs no library. */
+static cudaError_t begin(const bert_cuda_gemm_args *args, bert_cuda_gemm_args *out, bool *nothing, char *why,
+                         size_t size) {
+    const char *fault = (unsigned)args->kind < KINDS ? bert_cuda_gemm_fault(args) : "a product is of no known kind";
+    *nothing = false;
+    if (fault) {
+        snprintf(why, size, "%s", fault);
+        return cudaErrorInvalidValue;
+    }
+    *out = joined(args);
+    *nothing = out->m == 0 || out->n == 0 || out->batch == 0;
+    return cudaSuccess;
+}
+
+static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
+                       size_t size) {
+    bert_cuda_gemm_args g;
+    bool nothing;
+    cudaError_t status = begin(args, &g, &nothing, why, size);
+    if (status != cudaSuccess || nothing) return status;
+    if (g.k == 0) return run_empty(&g, stream, why, size);
+    if (g.kind == BERT_CUDA_GEMM_S8 && !fast_bytes(&g)) return run_bytes(&g, stream, why, size);
+    problem p = {0};
+    const cublasStatus_t described = describe(&p, &g);
+    status = described == CUBLAS_STATUS_SUCCESS ? run_library(gemm, &p, &g, stream, why, size)
+                                                : fail_library(&g, "describing a product", described, why, size);
+    forget(&p);
+    return status;
+}
+
+/* ---- Measuring -----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct stopwatch {
+    cudaEvent_t begin, end;
+    cudaStream_t stream;
+} stopwatch;
+
+/* Milliseconds of one run, the mean of `repeats` that follow each other; negative when the algorithm fails. */
+static float time_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                       const cublasLtMatmulAlgo_t *algorithm, int repeats, const stopwatch *watch) {
+    float milliseconds = -1;
+    if (cudaEventRecord(watch->begin, watch->stream) != cudaSuccess) return -1;
+    for (int i = 0; i < repeats; i++)
+        if (multiply(gemm, p, g, algorithm, watch->stream) != CUBLAS_STATUS_SUCCESS) return -1;
+    if (cudaEventRecord(watch->end, watch->stream) != cudaSuccess || cudaEventSynchronize(watch->end) != cudaSuccess ||
+        cudaEventElapsedTime(&milliseconds, watch->begin, watch->end) != cudaSuccess)
+        return -1;
+    return milliseconds / (float)repeats;
+}
+
+/* The first run loads the kernel and is not counted; the second says how many more tell the time. */
+static float time_algorithm(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                            const cublasLtMatmulAlgo_t *algorithm, const stopwatch *watch) {
+    if (time_runs(gemm, p, g, algorithm, 1, watch) < 0) return -1;
+    const float once = time_runs(gemm, p, g, algorithm, 1, watch);
+    if (once < 0 || once >= long_enough_ms) return once;
+    const float repeats = long_enough_ms / (once > 0.001F ? once : 0.001F);
+    return time_runs(gemm, p, g, algorithm, repeats < MOST_REPEATS ? (int)repeats + 1 : MOST_REPEATS, watch);
+}
+
+static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, const stopwatch *watch) {
+    cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
+    const int count = guesses(gemm, p, CANDIDATES, candidates);
+    float best = -1;
+    bert_cuda_gemm_choice choice = {0};
+    for (int i = 0; i < count; i++) {
+        const float time = time_algorithm(gemm, p, g, &candidates[i].algo, watch);
+        if (time < 0 || (best >= 0 && time >= best)) continue;
+        best = time;
+        memcpy(choice.words, &candidates[i].algo, sizeof choice.words);
+        choice.nanoseconds = (int64_t)((double)time * 1e6);
+    }
+    const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
+    if (best >= 0) bert_cuda_gemm_cache_add(gemm->cache, &key, &choice);
+}
+
+static cudaError_t measure(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const stopwatch *watch, char *why,
+                           size_t size) {
+    problem p = {0};
+    const cublasStatus_t described = describe(&p, g);
+    if (described == CUBLAS_STATUS_SUCCESS) choose(gemm, &p, g, watch);
+    forget(&p);
+    if (described != CUBLAS_STATUS_SUCCESS) return fail_library(g, "describing a product", described, why, size);
+    const cudaError_t status = cudaStreamSynchronize(watch->stream);
+    return status == cudaSuccess ? status
+                                 : fail(g, "measuring a product", cudaGetErrorString(status), status, why, size);
+}
+
+static cudaError_t tune(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
+                        size_t size) {
+    bert_cuda_gemm_args g;
+    bool nothing;
+    enum cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+    cudaError_t status = begin(args, &g, &nothing, why, size);
+    if (status != cudaSuccess || nothing || g.k == 0) return status;
+    status = cudaStreamIsCapturing(stream, &capturing);
+    if (status != cudaSuccess || capturing != cudaStreamCaptureStatusNone) {
+        return fail(&g, "measuring a product", "not while its stream is captured",
+                    status != cudaSuccess ? status : cudaErrorStreamCaptureUnsupported, why, size);
+    }
+    bert_cuda_gemm_choice known;
+    const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(&g);
+    if (!gemm->cache || bert_cuda_gemm_cache_find(gemm->cache, &key, &known)) return cudaSuccess;
+    if (g.kind == BERT_CUDA_GEMM_S8 && !fast_bytes(&g)) return cudaSuccess;
+    stopwatch watch = {.stream = stream};
+    status = cudaEventCreate(&watch.begin);
+    if (status == cudaSuccess) status = cudaEventCreate(&watch.end);
+    if (status == cudaSuccess)
+        status = measure(gemm, &g, &watch, why, size);
+    else
+        fail(&g, "measuring a product", cudaGetErrorString(status), status, why, size);
+    if (watch.end) cudaEventDestroy(watch.end);
+    if (watch.begin) cudaEventDestroy(watch.begin);
+    return status;
+}
+
+/* ---- The provider --------------------------------------------------------------------------------------------------
+ */
+
+static bert_cuda_gemm *open_library(char *why, size_t size) {
+    bert_cuda_gemm *gemm = calloc(1, sizeof *gemm);
+    if (!gemm) {
+        snprintf(why, size, "no memory for the handle of cublasLt");
+        return NULL;
+    }
+    const cublasStatus_t status = cublasLtCreate(&gemm->handle);
+    if (status == CUBLAS_STATUS_SUCCESS) return gemm;
+    snprintf(why, size, "cublasLtCreate: %s", cublasLtGetStatusName(status));
+    free(gemm);
+    return NULL;
+}
+
+static void close_library(bert_cuda_gemm *gemm) {
+    if (!gemm) return;
+    cublasLtDestroy(gemm->handle);
+    free(gemm);
+}
+
+/* Asks for a kernel of a shape that any would have; nothing is run. Of the pointers only the alignment is looked at. */
+static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_scales) {
+    static float aligned[4] __attribute__((aligned(16)));
+    const bert_cuda_gemm_args g = {.kind = kind,
+                                   .transpose_b = true,
+                                   .m = 256,
+                                   .n = 256,
+                                   .k = 256,
+                                   .batch = 1,
+                                   .alpha = 1,
+                                   .a = aligned,
+                                   .b = aligned,
+                                   .c = aligned,
+                                   .lda = 256,
+                                   .ldb = 256,
+                                   .ldc = 256,
+                                   .scale_a = bert_cuda_gemm_is_f8(kind) ? aligned : NULL,
+                                   .scale_b = bert_cuda_gemm_is_f8(kind) ? aligned : NULL,
+                                   .row_scales = row_scales,
+                                   .workspace = aligned};
+    cublasLtMatmulHeuristicResult_t guess;
+    problem p = {0};
+    if ((unsigned)kind >= KINDS || bert_cuda_gemm_fault(&g)) return false;
+    const bool there = describe(&p, &g) == CUBLAS_STATUS_SUCCESS && guesses(gemm, &p, 1, &guess) > 0;
+    forget(&p);
+    return there || kind == BERT_CUDA_GEMM_S8; /* which has a kernel of its own */
+}
+
+static void identify(char *out, size_t size) {
+    int device = 0;
+    struct cudaDeviceProp properties = {0};
+    if (cudaGetDevice(&device) != cudaSuccess || cudaGetDeviceProperties(&properties, device) != cudaSuccess) {
+        snprintf(out, size, "no device; cublasLt %zu", cublasLtGetVersion());
+        return;
+    }
+    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; cublasLt %zu", properties.name, properties.major,
+             properties.minor, properties.multiProcessorCount, cublasLtGetVersion());
+}
+
+static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {
+    gemm->cache = cache;
+}
+
+const bert_cuda_gemm_provider bert_cuda_gemm_provider_built = {.name = "cublasLt",
+                                                               .open = open_library,
+                                                               .close = close_library,
+                                                               .workspace_bytes = WORKSPACE_BYTES,
+                                                               .s8_multiple = S8_MULTIPLE,
+                                                               .supports = supports,
+                                                               .run = run,
+                                                               .identify = identify,
+                                                               .use_cache = use_cache,
+                                                               .tune = tune};

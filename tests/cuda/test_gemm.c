@@ -1,0 +1,462 @@
+/* Products of every kind against plain loops in double: the library's on a GPU, the emulator's own elsewhere. */
+#include "core/base/float16.h"
+#include "cuda/gemm.h"
+#include "cuda/gemm_key.h"
+#include "cuda/ops/byte_product.h"
+#include "tests/cuda/kernel_case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
+static bert_cuda_gemm *gemm;
+static void *workspace;
+
+/* What a product of each kind may be off: by the sum of its terms' magnitudes, and by rounding the result. */
+static const struct {
+    const char *name;
+    bert_dtype operand, result;
+    double by_terms, by_result;
+} kinds[] = {
+    [BERT_CUDA_GEMM_F32] = {"f32", BERT_FLOAT, BERT_FLOAT, 1e-6, 1e-6},
+    [BERT_CUDA_GEMM_TF32] = {"tf32", BERT_FLOAT, BERT_FLOAT, 2e-3, 1e-6},
+    [BERT_CUDA_GEMM_F16] = {"f16", BERT_FLOAT16, BERT_FLOAT16, 1e-6, 0x1p-11},
+    [BERT_CUDA_GEMM_BF16] = {"bf16", BERT_BFLOAT16, BERT_BFLOAT16, 1e-6, 0x1p-8},
+    [BERT_CUDA_GEMM_S8] = {"s8", BERT_INT8, BERT_INT32, 0, 0},
+    /* Tensor cores keep 14 bits of a sum of E4M3 products between promotions to float32. */
+    [BERT_CUDA_GEMM_F8_F16] = {"f8 to f16", BERT_UINT8, BERT_FLOAT16, 1e-3, 0x1p-11},
+    [BERT_CUDA_GEMM_F8_BF16] = {"f8 to bf16", BERT_UINT8, BERT_BFLOAT16, 1e-3, 0x1p-8},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* One product with its tensors. `spare`: elements between rows, and between the products of a batch. */
+typedef struct product {
+    bert_cuda_gemm_kind kind;
+    bool transpose_a, transpose_b, shared_b, bias, scales, row_scales;
+    int64_t m, n, k, batch, spare;
+    float alpha, beta;
+} product;
+
+typedef struct made {
+    bert_cuda_gemm_args args;
+    case_tensor *a, *b, *c, *bias, *scale_a, *scale_b;
+    double *c_before;
+} made;
+
+static uint32_t next_bits(void) {
+    static uint32_t state = 7;
+    state = state * 1664525U + 1013904223U;
+    return state >> 8;
+}
+
+/* int8 of any value, and E4M3 up to 3.75 of either sign. */
+static case_tensor *bytes_of(bert_dtype dtype, int64_t count) {
+    unsigned char *bytes = malloc((size_t)count + 1);
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t bits = next_bits();
+        bytes[i] = (unsigned char)(dtype == BERT_INT8 ? bits : (bits & 0x80) | (bits & 0x7f) % 0x48);
+    }
+    case_tensor *tensor = case_input_of(dtype, 1, DIMS(count), bytes);
+    free(bytes);
+    return tensor;
+}
+
+static case_tensor *operand(bert_cuda_gemm_kind kind, int64_t count) {
+    const bert_dtype dtype = kinds[kind].operand;
+    return bert_dtype_size(dtype) == 1 ? bytes_of(dtype, count) : case_input(dtype, 1, DIMS(count), 1.0F);
+}
+
+static made make(const product *p) {
+    made x = {0};
+    bert_cuda_gemm_args *g = &x.args;
+    case_begin(BERT_OP_MatMul);
+    *g = (bert_cuda_gemm_args){.kind = p->kind,
+                               .transpose_a = p->transpose_a,
+                               .transpose_b = p->transpose_b,
+                               .m = p->m,
+                               .n = p->n,
+                               .k = p->k,
+                               .batch = p->batch,
+                               .alpha = p->alpha,
+                               .beta = p->beta,
+                               .lda = (p->transpose_a ? p->m : p->k) + p->spare,
+                               .ldb = (p->transpose_b ? p->k : p->n) + p->spare,
+                               .ldc = p->n + p->spare,
+                               .row_scales = p->row_scales,
+                               .workspace = workspace};
+    g->stride_a = (p->transpose_a ? p->k : p->m) * g->lda + p->spare;
+    g->stride_b = p->shared_b ? 0 : (p->transpose_b ? p->n : p->k) * g->ldb + p->spare;
+    g->stride_c = p->m * g->ldc + p->spare;
+    x.a = operand(p->kind, p->batch * g->stride_a);
+    x.b = operand(p->kind, (p->shared_b ? (p->transpose_b ? p->n : p->k) * g->ldb : p->batch * g->stride_b));
+    const int64_t results = p->batch * g->stride_c;
+    x.c = case_input(kinds[p->kind].result, 1, DIMS(results), p->kind == BERT_CUDA_GEMM_S8 ? 1000.0F : 1.0F);
+    x.c_before = calloc((size_t)results + 1, sizeof *x.c_before);
+    for (int64_t i = 0; i < results; i++) x.c_before[i] = case_at(x.c, i);
+    if (p->bias) x.bias = case_input(kinds[p->kind].result, 1, DIMS(p->n), 2.0F);
+    if (p->scales) x.scale_a = case_input(BERT_FLOAT, 1, DIMS(p->row_scales ? p->m : 1), 2.0F);
+    if (p->scales) x.scale_b = case_input(BERT_FLOAT, 1, DIMS(p->row_scales ? p->n : 1), 2.0F);
+    g->a = x.a->device;
+    g->b = x.b->device;
+    g->c = x.c->device;
+    g->bias = p->bias ? x.bias->device : NULL;
+    g->scale_a = p->scales ? x.scale_a->device : NULL;
+    g->scale_b = p->scales ? x.scale_b->device : NULL;
+    return x;
+}
+
+static double e4m3(unsigned bits) {
+    const double size = bits & 0x78 ? ldexp(8 + (bits & 7), (int)(bits >> 3 & 15) - 10) : ldexp(bits & 7, -9);
+    return bits & 0x80 ? -size : size;
+}
+
+static double value_of(const product *p, const case_tensor *tensor, int64_t at) {
+    return bert_cuda_gemm_is_f8(p->kind) ? e4m3(((const unsigned char *)tensor->host.data)[at]) : case_at(tensor, at);
+}
+
+/* Element (row, column) of C, and how far off it may be. */
+static double expected(const product *p, const made *x, int64_t batch, int64_t row, int64_t column, double *allowed) {
+    const bert_cuda_gemm_args *g = &x->args;
+    double sum = 0, terms = 0;
+    for (int64_t k = 0; k < p->k; k++) {
+        const int64_t a = batch * g->stride_a + (p->transpose_a ? k * g->lda + row : row * g->lda + k);
+        const int64_t b = batch * g->stride_b + (p->transpose_b ? column * g->ldb + k : k * g->ldb + column);
+        const double term = value_of(p, x->a, a) * value_of(p, x->b, b);
+        sum += term;
+        terms += fabs(term);
+    }
+    double scale = (double)p->alpha;
+    if (p->scales)
+        scale *= case_at(x->scale_a, p->row_scales ? row : 0) * case_at(x->scale_b, p->row_scales ? column : 0);
+    double result = scale * sum;
+    if (p->beta != 0) result += (double)p->beta * x->c_before[batch * g->stride_c + row * g->ldc + column];
+    if (p->bias) result += case_at(x->bias, column);
+    *allowed = kinds[p->kind].by_terms * fabs(scale) * terms + kinds[p->kind].by_result * (fabs(result) + 1e-3);
+    return result;
+}
+
+/* The rows of C are right, and what lies between them is as it was. */
+static void compare(const product *p, const made *x) {
+    const bert_cuda_gemm_args *g = &x->args;
+    case_fetch(x->c);
+    for (int64_t i = 0; i < p->batch * g->stride_c; i++) {
+        const int64_t batch = i / g->stride_c, row = i % g->stride_c / g->ldc, column = i % g->stride_c % g->ldc;
+        const double got = case_at(x->c, i);
+        double allowed = 0, right = x->c_before[i];
+        if (row < p->m && column < p->n) right = expected(p, x, batch, row, column, &allowed);
+        if (fabs(got - right) <= allowed) continue;
+        fail_msg(
+            "%s, %d x %d x %d, %d at once, transposes %d%d, beta %g, bias %d: [%d, %d, %d] is %.9g instead of %.9g",
+            kinds[p->kind].name, (int)p->m, (int)p->n, (int)p->k, (int)p->batch, p->transpose_a, p->transpose_b,
+            (double)p->beta, p->bias, (int)batch, (int)row, (int)column, got, right);
+    }
+}
+
+static void expect_success(cudaError_t status, const char *why) {
+    if (status != cudaSuccess) fail_msg("%s (%s)", why, cudaGetErrorString(status));
+    case_good(status);
+}
+
+static void check(const product *p) {
+    char why[512] = "";
+    made x = make(p);
+    expect_success(provider->run(gemm, &x.args, NULL, why, sizeof why), why);
+    compare(p, &x);
+    free(x.c_before);
+}
+
+static bool there(bert_cuda_gemm_kind kind, bool row_scales) {
+    return provider->supports(gemm, kind, row_scales);
+}
+
+/* ---- Cases ---------------------------------------------------------------------------------------------------------
+ */
+
+static const int64_t sizes[][3] = {{1, 1, 1},    {1, 16, 32},   {3, 17, 5},  {16, 48, 64},
+                                   {33, 31, 67}, {65, 32, 128}, {2, 130, 48}};
+
+static void every_kind_and_transpose(void **state) {
+    int turn = 0;
+    for (int kind = 0; kind < BERT_CUDA_GEMM_F8_F16; kind++) {
+        for (int size = 0; size < 7; size++) {
+            for (int transposes = 0; transposes < 4; transposes++, turn++) {
+                const product p = {.kind = (bert_cuda_gemm_kind)kind,
+                                   .transpose_a = transposes & 1,
+                                   .transpose_b = transposes & 2,
+                                   .bias = kind != BERT_CUDA_GEMM_S8 && turn % 2,
+                                   .m = sizes[size][0],
+                                   .n = sizes[size][1],
+                                   .k = sizes[size][2],
+                                   .batch = turn % 3 == 0 ? 3 : 1,
+                                   .shared_b = turn % 6 == 0,
+                                   .spare = turn % 5 == 0 ? 16 : 0,
+                                   .alpha = kind == BERT_CUDA_GEMM_S8 || turn % 4 ? 1.0F : -0.5F,
+                                   .beta = turn % 7 == 0 ? 1.0F : 0.0F};
+                check(&p);
+            }
+        }
+    }
+}
+
+static void e4m3_with_scales(void **state) {
+    static const int64_t whole[][3] = {{1, 16, 16}, {5, 48, 32}, {64, 32, 128}, {17, 144, 64}};
+    int checked = 0;
+    for (int turn = 0; turn < 24; turn++) {
+        const product p = {.kind = turn % 2 ? BERT_CUDA_GEMM_F8_F16 : BERT_CUDA_GEMM_F8_BF16,
+                           .transpose_b = true,
+                           .bias = turn % 4 == 1 || turn % 4 == 2,
+                           .scales = turn % 3 > 0,
+                           .row_scales = turn % 3 == 2,
+                           .m = whole[turn % 4][0],
+                           .n = whole[turn % 4][1],
+                           .k = whole[turn % 4][2],
+                           .batch = 1,
+                           .alpha = 1};
+        if (!there(p.kind, p.row_scales)) continue;
+        check(&p);
+        checked++;
+    }
+    if (!checked) {
+        print_message("skipped: neither library nor device has products of E4M3\n");
+        skip();
+    }
+}
+
+/* With beta 0 C may hold anything. */
+static void c_is_not_read_without_beta(void **state) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        const product p = {
+            .kind = (bert_cuda_gemm_kind)kind, .transpose_b = true, .m = 5, .n = 16, .k = 32, .batch = 1, .alpha = 1};
+        char why[512] = "";
+        if (!there(p.kind, false)) continue;
+        made x = make(&p);
+        assert_int_equal(cudaMemset(x.args.c, 0xff, (size_t)(5 * 16) * bert_cuda_gemm_result_bytes(p.kind)),
+                         cudaSuccess);
+        expect_success(provider->run(gemm, &x.args, NULL, why, sizeof why), why);
+        compare(&p, &x);
+        free(x.c_before);
+    }
+}
+
+static void nothing_to_sum_or_to_write(void **state) {
+    const product shapes[] = {{.m = 0, .n = 16, .k = 16, .batch = 1},
+                              {.m = 4, .n = 16, .k = 16, .batch = 0},
+                              {.m = 4, .n = 0, .k = 16, .batch = 1},
+                              {.m = 4, .n = 16, .k = 0, .batch = 2, .spare = 16},
+                              {.m = 4, .n = 16, .k = 0, .batch = 1, .beta = 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        for (int kind = 0; kind < BERT_CUDA_GEMM_F8_F16; kind++) {
+            product p = shapes[i];
+            p.kind = (bert_cuda_gemm_kind)kind;
+            p.alpha = 1;
+            check(&p);
+        }
+    }
+}
+
+/* The greatest sums of bytes that there are: no saturation anywhere. */
+static void bytes_are_exact_at_their_limits(void **state) {
+    enum { M = 3, N = 16, K = 4096 };
+    int8_t *least = malloc((size_t)N * K);
+    memset(least, -128, (size_t)N * K);
+    case_begin(BERT_OP_MatMul);
+    const case_tensor *a = case_input_of(BERT_INT8, 2, DIMS(M, K), least),
+                      *b = case_input_of(BERT_INT8, 2, DIMS(N, K), least);
+    case_tensor *c = case_extra(BERT_INT32, 2, DIMS(M, N));
+    bert_cuda_gemm_args g = {.kind = BERT_CUDA_GEMM_S8,
+                             .transpose_b = true,
+                             .m = M,
+                             .n = N,
+                             .k = K,
+                             .batch = 1,
+                             .alpha = 1,
+                             .a = a->device,
+                             .b = b->device,
+                             .c = c->device,
+                             .lda = K,
+                             .ldb = K,
+                             .ldc = N,
+                             .workspace = workspace};
+    char why[512] = "";
+    for (int turn = 0; turn < 2; turn++) {
+        expect_success(turn ? bert_cuda_byte_product(&g, NULL) : provider->run(gemm, &g, NULL, why, sizeof why), why);
+        case_fetch(c);
+        for (int i = 0; i < M * N; i++) assert_int_equal((int64_t)case_at(c, i), 16384LL * K);
+    }
+    free(least);
+}
+
+/* The kernel for bytes that the library has none for, in all forms; the emulator watches it here. */
+static void byte_kernel_has_every_form(void **state) {
+    for (int size = 0; size < 7; size++) {
+        for (int transposes = 0; transposes < 4; transposes++) {
+            const product p = {.kind = BERT_CUDA_GEMM_S8,
+                               .transpose_a = transposes & 1,
+                               .transpose_b = transposes & 2,
+                               .m = sizes[size][0],
+                               .n = sizes[size][1],
+                               .k = sizes[size][2],
+                               .batch = 1 + size % 3,
+                               .shared_b = size == 2,
+                               .spare = transposes + size % 2,
+                               .alpha = 1,
+                               .beta = (float)(size % 2)};
+            made x = make(&p);
+            case_good(bert_cuda_byte_product(&x.args, NULL));
+            compare(&p, &x);
+            free(x.c_before);
+        }
+    }
+}
+
+static void what_the_contract_forbids_is_refused(void **state) {
+    const product base = {
+        .kind = BERT_CUDA_GEMM_S8, .transpose_b = true, .m = 4, .n = 16, .k = 16, .batch = 1, .alpha = 1};
+    for (int fault = 0; fault < 10; fault++) {
+        product p = base;
+        if (fault >= 4) p.kind = BERT_CUDA_GEMM_F8_F16;
+        made x = make(&p);
+        bert_cuda_gemm_args g = x.args;
+        char why[512] = "";
+        if (fault == 0) g.alpha = 2;
+        if (fault == 1) g.bias = g.c;
+        if (fault == 2) g.lda = 15;
+        if (fault == 3) g.m = -1;
+        if (fault == 4) g.transpose_b = false;
+        if (fault == 5) g.k = 15;
+        if (fault == 6) g.n = 8;
+        if (fault == 7) g.a = (const char *)g.a + 1;
+        if (fault == 8) g.row_scales = true;
+        if (fault == 9) g.transpose_a = true;
+        assert_int_equal(provider->run(gemm, &g, NULL, why, sizeof why), cudaErrorInvalidValue);
+        assert_true(strlen(why) > 20);
+        free(x.c_before);
+    }
+}
+
+/* ---- Choices -------------------------------------------------------------------------------------------------------
+ */
+
+static void choices_are_kept_and_used(void **state) {
+    char identity[256] = "", why[512] = "";
+    provider->identify(identity, sizeof identity);
+    assert_true(strlen(identity) > 5);
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(NULL, identity, why, sizeof why);
+    assert_non_null(cache);
+    size_t kept = 0;
+    for (int kind = 0; kind < KINDS; kind++) {
+        const product p = {
+            .kind = (bert_cuda_gemm_kind)kind, .transpose_b = true, .m = 20, .n = 64, .k = 128, .batch = 1, .alpha = 1};
+        if (!there(p.kind, false)) continue;
+        made x = make(&p);
+        provider->use_cache(gemm, NULL);
+        expect_success(provider->tune(gemm, &x.args, NULL, why, sizeof why), why); /* measures nothing */
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), kept);
+        provider->use_cache(gemm, cache);
+        for (int turn = 0; turn < 2; turn++) {
+            expect_success(provider->tune(gemm, &x.args, NULL, why, sizeof why), why);
+            assert_int_equal(bert_cuda_gemm_cache_count(cache), kept + 1);
+        }
+        kept++;
+        expect_success(provider->run(gemm, &x.args, NULL, why, sizeof why), why);
+        compare(&p, &x);
+        free(x.c_before);
+        /* Another number of rows of the same bucket goes by the same choice. */
+        product near = p;
+        near.m = 18;
+        assert_int_equal(bert_cuda_gemm_bucket(18), bert_cuda_gemm_bucket(20));
+        check(&near);
+    }
+    provider->use_cache(gemm, NULL);
+    bert_cuda_gemm_cache_free(cache);
+}
+
+/* An algorithm that is none (a file from elsewhere, say) is not run. */
+static void choices_that_make_no_sense_are_not_used(void **state) {
+    char why[512] = "";
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(NULL, "tests", why, sizeof why);
+    const product p = {.kind = BERT_CUDA_GEMM_F16, .m = 9, .n = 64, .k = 128, .batch = 1, .alpha = 1};
+    bert_cuda_gemm_choice choice;
+    memset(&choice, 0xff, sizeof choice);
+    provider->use_cache(gemm, cache);
+    made x = make(&p);
+    const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(&x.args);
+    assert_true(bert_cuda_gemm_cache_add(cache, &key, &choice));
+    expect_success(provider->run(gemm, &x.args, NULL, why, sizeof why), why);
+    compare(&p, &x);
+    free(x.c_before);
+    provider->use_cache(gemm, NULL);
+    bert_cuda_gemm_cache_free(cache);
+}
+
+static void products_are_captured_and_measuring_is_not(void **state) {
+    char why[512] = "";
+    const product p = {.kind = BERT_CUDA_GEMM_F16,
+                       .transpose_b = true,
+                       .bias = true,
+                       .m = 7,
+                       .n = 48,
+                       .k = 64,
+                       .batch = 1,
+                       .alpha = 1};
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(NULL, "tests", why, sizeof why);
+    made x = make(&p);
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    assert_int_equal(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    provider->use_cache(gemm, cache);
+    assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    assert_int_equal(provider->tune(gemm, &x.args, stream, why, sizeof why), cudaErrorStreamCaptureUnsupported);
+    assert_non_null(strstr(why, "captured"));
+    assert_int_equal(bert_cuda_gemm_cache_count(cache), 0);
+    assert_int_equal(provider->run(gemm, &x.args, stream, why, sizeof why), cudaSuccess);
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    assert_int_equal(cudaGraphInstantiate(&exec, graph, 0), cudaSuccess);
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(cudaMemset(x.args.c, 0, (size_t)(7 * 48) * 2), cudaSuccess);
+        case_good(cudaGraphLaunch(exec, stream));
+        compare(&p, &x);
+    }
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    cudaStreamDestroy(stream);
+    provider->use_cache(gemm, NULL);
+    bert_cuda_gemm_cache_free(cache);
+    free(x.c_before);
+}
+
+static int open_all(void **state) {
+    char why[512] = "";
+    case_open(state);
+    gemm = provider->open(why, sizeof why);
+    if (!gemm) {
+        print_error("%s\n", why);
+        return -1;
+    }
+    return provider->workspace_bytes ? (int)cudaMalloc(&workspace, provider->workspace_bytes) : 0;
+}
+
+static int close_all(void **state) {
+    case_close(state);
+    provider->close(gemm);
+    return (int)cudaFree(workspace);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_and_transpose),
+        cmocka_unit_test(e4m3_with_scales),
+        cmocka_unit_test(c_is_not_read_without_beta),
+        cmocka_unit_test(nothing_to_sum_or_to_write),
+        cmocka_unit_test(bytes_are_exact_at_their_limits),
+        cmocka_unit_test(byte_kernel_has_every_form),
+        cmocka_unit_test(what_the_contract_forbids_is_refused),
+        cmocka_unit_test(choices_are_kept_and_used),
+        cmocka_unit_test(choices_that_make_no_sense_are_not_used),
+        cmocka_unit_test(products_are_captured_and_measuring_is_not),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
