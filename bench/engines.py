@@ -127,11 +127,15 @@ class PyTorch:
         functional = self.torch.nn.functional
         return functional.layer_norm(x, x.shape[-1:], self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], 1e-12)
 
+    def mask(self, attention_mask, dtype):
+        """What scaled_dot_product_attention adds to scores of this type; None where nothing is masked."""
+        return (1.0 - attention_mask[:, None, None, :].to(dtype)) * self.torch.finfo(dtype).min
+
     def bert(self, input_ids, attention_mask, token_type_ids):
         functional, w, prefix = self.torch.nn.functional, self.weights, "bert.embeddings"
         x = w[f"{prefix}.word_embeddings.weight"][input_ids] + w[f"{prefix}.token_type_embeddings.weight"][token_type_ids]
         x = self.layer_norm(x + w[f"{prefix}.position_embeddings.weight"][: x.shape[1]], f"{prefix}.LayerNorm")
-        mask = (1.0 - attention_mask[:, None, None, :].float()) * self.torch.finfo(self.torch.float32).min
+        mask = self.mask(attention_mask, x.dtype)
         for layer in range(self.layers):
             name = f"bert.encoder.layer.{layer}"
             q, k, v = (self.linear(x, f"{name}.attention.self.{part}").unflatten(-1, (self.heads, -1)).transpose(1, 2)

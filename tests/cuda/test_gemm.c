@@ -445,7 +445,9 @@ static int close_all(void **state) {
     return (int)cudaFree(workspace);
 }
 
-int main(void) {
+/* test_cuda_gemm [PATTERN]: tests by name, "byte_kernel*" say. */
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_and_transpose),
         cmocka_unit_test(e4m3_with_scales),

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""The checks of bench/gpu_suite.sh. Each writes a row for every check to ROWS as soon as it is made; exits 1 when one failed.
+
+    gpu_checks.py kernels     --build BUILD --rows ROWS
+    gpu_checks.py conformance --build BUILD --rows ROWS CASES ...     # folders for bertc verify
+    gpu_checks.py sanitizers  --build BUILD --rows ROWS [--tools memcheck,racecheck,initcheck,synccheck] [--seconds S]
+"""
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as xml
+
+import gpu_report
+
+TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+# Tolerances of each precision; none: those of the cases. int8 lies in the cases themselves.
+PRECISIONS = {"fp32": [], "fp16": ["--rtol", "1e-2", "--atol", "1e-2"], "bf16": ["--rtol", "1e-2", "--atol", "1e-2"]}
+
+
+def note_of(text, most=300):
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return " / ".join(lines[-6:])[-most:]
+
+
+def kernels(a):
+    """Every test that ctest knows as the GPU's."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = os.path.join(folder, "junit.xml")
+        command = ["ctest", "--test-dir", a.build, "-L", "gpu", "--output-on-failure", "--timeout", "400", "-j", "4", "--no-tests=error",
+                   "--output-junit", report]
+        subprocess.run(command, check=False)
+        if not os.path.exists(report):
+            return [{"check": "ctest -L gpu", "outcome": "failed", "note": "no test was found, or ctest did not end"}]
+        rows = []
+        for case in xml.parse(report).getroot().iter("testcase"):
+            outcome = {"run": "passed", "fail": "failed"}.get(case.get("status"), "skipped")
+            output = case.findtext("system-out") or ""
+            skipped = case.find("skipped")
+            note = note_of(output) if outcome == "failed" else skipped.get("message", "") if skipped is not None else ""
+            rows.append({"check": case.get("name"), "outcome": outcome, "note": note, "seconds": float(case.get("time") or 0)})
+        return rows
+
+
+def conformance(a):
+    """Every case that passes on the CPU at float32 has to pass on the GPU in each precision."""
+    bertc = os.path.join(a.build, "cli", "bertc")
+
+    def verify(cases, *words):
+        done = subprocess.run([bertc, "verify", "--quiet", *words, cases], capture_output=True, text=True)
+        found = {m[2]: (m[1], m[3].strip()) for line in done.stdout.splitlines()
+                 if (m := re.match(r"(pass|fail|skip) +(\S+)(.*)", line))}
+        if not found:
+            raise SystemExit(f"bertc verify {cases}: {note_of(done.stderr or done.stdout)}")
+        return found
+
+    for cases in a.cases:
+        on_cpu = verify(cases, "--provider", "cpu", "--allow-skipped")
+        for precision, tolerance in PRECISIONS.items():
+            on_gpu = verify(cases, "--provider", "cuda", "--precision", precision, *tolerance, "--allow-skipped")
+            for name, (verdict, why) in on_gpu.items():
+                outcome = "passed" if verdict == "pass" else "failed" if on_cpu.get(name, ("fail",))[0] == "pass" else "skipped"
+                yield {"check": f"{os.path.basename(cases.rstrip('/'))}/{name}, {precision}", "outcome": outcome, "note": why}
+
+
+def sanitizers(a):
+    """compute-sanitizer over the kernel tests; what there is no time for is told as not run."""
+    tool_path = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    programs = sorted(glob.glob(os.path.join(a.build, "tests", "cuda", "test_*_gpu")))
+    end = time.monotonic() + a.seconds
+    if not programs:
+        yield {"check": "kernel tests", "outcome": "failed", "note": f"none are in {a.build}/tests/cuda"}
+    if not os.path.exists(tool_path):
+        yield {"check": "compute-sanitizer", "outcome": "failed", "note": "it is not here"}
+        return
+
+    def check(tool, program):
+        name = f"{os.path.basename(program)[5:-4]}, {tool}"
+        words = []
+        if "cuda_gemm" in program and tool != "memcheck":
+            words = ["byte_kernel*"]  # the library's kernels are not ours to judge, beyond the memory that we give them
+        left = end - time.monotonic()
+        if left < 5:
+            return {"check": name, "outcome": "not run", "note": "no time was left"}
+        begin = time.monotonic()
+        try:
+            done = subprocess.run([tool_path, "--tool", tool, "--error-exitcode", "86", "--print-limit", "10", program, *words],
+                                  capture_output=True, text=True, timeout=left)
+        except subprocess.TimeoutExpired:
+            return {"check": name, "outcome": "not run", "note": f"it did not end in {left:.0f} s"}
+        summary = [line for line in done.stdout.splitlines() if "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line]
+        outcome = "passed" if done.returncode == 0 and summary else "skipped" if done.returncode == 77 else "failed"
+        return {"check": name, "outcome": outcome, "seconds": time.monotonic() - begin,
+                "note": "" if outcome == "passed" else note_of(done.stdout + done.stderr, 1000)}
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(check, t, p) for t in a.tools.split(",") for p in programs]):
+            yield done.result()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=("kernels", "conformance", "sanitizers"))
+    p.add_argument("--build", required=True)
+    p.add_argument("--rows", required=True)
+    p.add_argument("--tools", default=",".join(TOOLS))
+    p.add_argument("--seconds", type=float, default=440)
+    p.add_argument("cases", nargs="*")
+    a = p.parse_args()
+    worst = passed = 0
+    for row in {"kernels": kernels, "conformance": conformance, "sanitizers": sanitizers}[a.what](a):
+        gpu_report.append(a.rows, row)
+        print(f"{row['outcome']}  {row['check']}  {row['note']}", flush=True)
+        worst |= row["outcome"] in ("failed", "not run")
+        passed += row["outcome"] == "passed"
+    return 1 if worst or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
