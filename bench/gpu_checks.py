@@ -71,12 +71,12 @@ def conformance(a):
 
 def sanitizers(a):
     """compute-sanitizer over the kernel tests; what there is no time for is told as not run."""
-    tool_path = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    tool_path = shutil.which("compute-sanitizer", path=os.environ["PATH"] + ":/usr/local/cuda/bin")
     programs = sorted(glob.glob(os.path.join(a.build, "tests", "cuda", "test_*_gpu")))
     end = time.monotonic() + a.seconds
     if not programs:
         yield {"check": "kernel tests", "outcome": "failed", "note": f"none are in {a.build}/tests/cuda"}
-    if not os.path.exists(tool_path):
+    if not tool_path:
         yield {"check": "compute-sanitizer", "outcome": "failed", "note": "it is not here"}
         return
 
@@ -112,7 +112,7 @@ def main():
     p.add_argument("--tools", default=",".join(TOOLS))
     p.add_argument("--seconds", type=float, default=440)
     p.add_argument("cases", nargs="*")
-    a = p.parse_args()
+    a = p.parse_intermixed_args()
     worst = passed = 0
     for row in {"kernels": kernels, "conformance": conformance, "sanitizers": sanitizers}[a.what](a):
         gpu_report.append(a.rows, row)

@@ -60,7 +60,7 @@ def machine():
     """Where a stage ran. What can't be found out is empty."""
     gpu = answer("nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader")
     nvcc = answer("nvcc", "--version") or answer("/usr/local/cuda/bin/nvcc", "--version")
-    return {"gpu": gpu.splitlines()[0] if gpu else "", "nvcc": nvcc.splitlines()[-2].strip() if nvcc else "",
+    return {"commit": answer("git", "rev-parse", "HEAD"), "gpu": gpu.splitlines()[0] if gpu else "", "nvcc": nvcc.splitlines()[-2].strip() if nvcc else "",
             "cpus": len(os.sched_getaffinity(0)), "platform": platform.platform(),
             "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
@@ -79,6 +79,8 @@ def record(a):
     result = load(a.result)
     result["stages"][a.stage] = {"status": a.status, "seconds": a.seconds, "note": a.note, "machine": machine(),
                                  "rows": read_rows(a.rows)}
+    if any(c["outcome"] == "failed" for c in checks_of(result["stages"][a.stage])) and a.status == "failed":
+        result["stages"][a.stage]["note"] = ""  # its checks say what failed
     with open(a.result + ".new", "w") as file:
         json.dump(result, file, indent=1)
         file.write("\n")
@@ -90,7 +92,7 @@ def record(a):
 
 def table(head, rows):
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join("" if c is None else str(c).replace("|", "\\|") for c in row) + " |" for row in rows]
+    lines += ["| " + " | ".join("" if c is None else " ".join(str(c).replace("|", "\\|").split()) for c in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

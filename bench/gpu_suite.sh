@@ -84,7 +84,7 @@ pack_headers() {
   {
     printf '#include <%s>\n' setjmp.h stdarg.h stddef.h stdint.h cblas.h protobuf-c/protobuf-c.h utf8proc.h jansson.h xxhash.h cmocka.h
     printf '#if __has_include(<%s>)\n#include <%s>\n#endif\n' xxh_x86dispatch.h xxh_x86dispatch.h
-  } | cc "${flags[@]}" -M -x c - | tr ' \\' '\n\n' | grep -E '/[^/]*(cblas|openblas|protobuf-c|utf8proc|jansson|xxh|cmocka)[^/]*\.h$' |
+  } | cc "${flags[@]}" -M -x c - | tr -s '[:space:]' '\n' | grep -E '/[^/]*(cblas|openblas|protobuf-c|utf8proc|jansson|xxh|cmocka)[^/]*\.h$' |
     sort -u | while read -r file; do
     below=
     [[ $file == */protobuf-c/* ]] && below=protobuf-c/
@@ -185,59 +185,66 @@ timed_stage() {
   [[ $word == passed ]]
 }
 
-chosen=()
-inner=
-while (($#)); do
-  case $1 in
-    --out | --build | --models | --cases | --limit | --run)
-      (($# > 1)) || { echo "$1 wants a value" >&2; exit 2; }
-      case $1 in
-        --out) out=$2 ;;
-        --build) build=$2 ;;
-        --models) models=$2 ;;
-        --cases) cases+=("$2") ;;
-        --limit) limit=$2 ;;
-        --run) inner=$2 ;; # what timed_stage calls
-      esac
-      shift
-      ;;
-    -h | --help) usage; exit 0 ;;
-    all) chosen+=("${stages[@]}") ;;
-    sanitizers) chosen+=(memcheck racecheck initcheck synccheck) ;;
-    pack | report) chosen+=("$1") ;;
-    *)
-      [[ " ${stages[*]} " == *" $1 "* ]] || { echo "there is no stage '$1': bench/gpu_suite.sh --help lists them" >&2; exit 2; }
-      chosen+=("$1")
-      ;;
-  esac
-  shift
-done
-[[ $limit =~ ^[1-9][0-9]*$ ]] || { echo "--limit takes seconds, not '$limit'" >&2; exit 2; }
-rows=$out/$inner.rows
+# Reads the arguments into the variables above, and chosen and inner.
+parse() {
+  while (($#)); do
+    case $1 in
+      --out | --build | --models | --cases | --limit | --run)
+        (($# > 1)) || { echo "$1 wants a value" >&2; exit 2; }
+        case $1 in
+          --out) out=$2 ;;
+          --build) build=$2 ;;
+          --models) models=$2 ;;
+          --cases) cases+=("$2") ;;
+          --limit) limit=$2 ;;
+          --run) inner=$2 ;; # what timed_stage calls
+        esac
+        shift
+        ;;
+      -h | --help) usage; exit 0 ;;
+      all) chosen+=("${stages[@]}") ;;
+      sanitizers) chosen+=(memcheck racecheck initcheck synccheck) ;;
+      pack | report) chosen+=("$1") ;;
+      *)
+        [[ " ${stages[*]} " == *" $1 "* ]] || { echo "there is no stage '$1': bench/gpu_suite.sh --help lists them" >&2; exit 2; }
+        chosen+=("$1")
+        ;;
+    esac
+    shift
+  done
+  [[ $limit =~ ^[1-9][0-9]*$ ]] || { echo "--limit takes seconds, not '$limit'" >&2; exit 2; }
+}
 
-if [[ -n $inner ]]; then
-  use_bundle
-  run_stage "$inner"
-  exit
-fi
-((${#chosen[@]})) || { usage >&2; exit 2; }
+# A function, so that bash has read all of this file before a stage begins.
+main() {
+  local stage failed=0 gpu=true
+  chosen=() inner=''
+  parse "$@"
+  rows=$out/$inner.rows
+  if [[ -n $inner ]]; then
+    use_bundle
+    run_stage "$inner"
+    exit
+  fi
+  ((${#chosen[@]})) || { usage >&2; exit 2; }
+  for stage in "${chosen[@]}"; do
+    case $stage in
+      pack) pack || failed=1 ;;
+      report) "$python" bench/gpu_report.py show "$out/result.json" ;;
+      build) timed_stage build || failed=1 ;;
+      *)
+        if has_gpu; then
+          timed_stage "$stage" || failed=1
+        else
+          gpu=false
+          echo "$stage: not run: no GPU is here"
+        fi
+        ;;
+    esac
+  done
+  ((failed == 0)) || exit 1
+  $gpu || exit 77
+}
 
-failed=0
-gpu=true
-for stage in "${chosen[@]}"; do
-  case $stage in
-    pack) pack || failed=1 ;;
-    report) "$python" bench/gpu_report.py show "$out/result.json" ;;
-    build) timed_stage build || failed=1 ;;
-    *)
-      if ! has_gpu; then
-        gpu=false
-        echo "$stage: not run: no GPU is here"
-        continue
-      fi
-      timed_stage "$stage" || failed=1
-      ;;
-  esac
-done
-((failed == 0)) || exit 1
-$gpu || exit 77
+main "$@"
+exit

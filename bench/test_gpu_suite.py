@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Tests of bench/gpu_suite.sh and its report that need no GPU: what a GPU would answer is made up here."""
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import gpu_report  # noqa: E402
+
+BERTC = """#!/bin/sh
+case "$*" in
+  *"--provider cpu"*) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
+  *"--precision bf16"*) echo 'pass  one  worst error 1e-3'; echo 'skip  two  no kernel'; echo 'skip  three  why' ;;
+  *) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
+esac
+"""
+SANITIZER = """#!/bin/sh
+case "$*" in
+  *racecheck*rows_gpu*) echo '========= Race reported'; echo '========= RACECHECK SUMMARY: 1 hazard'; exit 86 ;;
+  *test_slow_gpu*) sleep 30 ;;
+  *test_skips_gpu*) echo 'skipped: no GPU is here'; exit 77 ;;
+esac
+echo '========= ERROR SUMMARY: 0 errors'
+"""
+
+
+class Suite(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.build, self.out = (os.path.join(self.folder.name, n) for n in ("build", "out"))
+        self.write("bin/nvidia-smi", "#!/bin/sh\necho 'A GPU, 1.0'\n")
+
+    def write(self, name, text):
+        path = os.path.join(self.folder.name, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
+        return path
+
+    def suite(self, *words):
+        environment = {**os.environ, "PATH": os.path.join(self.folder.name, "bin") + ":" + os.environ["PATH"], "PYTHON": sys.executable}
+        return subprocess.run([os.path.join(HERE, "gpu_suite.sh"), "--out", self.out, "--build", self.build, *words],
+                              capture_output=True, text=True, env=environment)
+
+    def stage(self, name):
+        with open(os.path.join(self.out, "result.json")) as file:
+            return json.load(file)["stages"][name]
+
+    def outcomes(self, name):
+        return {row["check"]: row["outcome"] for row in self.stage(name)["rows"]}
+
+    def test_arguments(self):
+        for words in ([], ["bench-basement"], ["--limit", "soon", "kernels"], ["kernels", "--out"]):
+            self.assertEqual(self.suite(*words).returncode, 2, words)
+        self.assertIn("conformance", self.suite("--help").stdout)
+
+    def test_without_a_gpu(self):
+        self.write("bin/nvidia-smi", "#!/bin/sh\nexit 9\n")
+        done = self.suite("kernels", "bench-base")
+        self.assertEqual(done.returncode, 77)
+        self.assertEqual(done.stdout.count("no GPU is here"), 2)
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_conformance(self):
+        self.write("build/cli/bertc", BERTC)
+        self.assertEqual(self.suite("conformance").returncode, 1)
+        self.assertEqual(self.stage("conformance")["status"], "failed")
+        outcomes = self.outcomes("conformance")
+        self.assertEqual(outcomes["graphs/one, bf16"], "passed")
+        self.assertEqual(outcomes["graphs/two, fp16"], "passed")
+        self.assertEqual(outcomes["graphs/two, bf16"], "failed")  # it passes on the CPU, so a skip is no excuse
+        self.assertEqual(outcomes["graphs/three, fp32"], "skipped")
+
+    def test_sanitizers(self):
+        self.write("bin/compute-sanitizer", SANITIZER)
+        for name in ("rows", "skips"):
+            self.write(f"build/tests/cuda/test_{name}_gpu", "")
+        self.assertEqual(self.suite("memcheck").returncode, 0)
+        self.assertEqual(self.outcomes("memcheck"), {"rows, memcheck": "passed", "skips, memcheck": "skipped"})
+        self.assertEqual(self.suite("racecheck").returncode, 1)
+        self.assertEqual(self.outcomes("racecheck")["rows, racecheck"], "failed")
+        self.assertEqual(self.stage("memcheck")["status"], "passed")  # one result holds both
+
+    def test_time_is_up(self):
+        self.write("bin/compute-sanitizer", SANITIZER)
+        for name in ("rows", "slow"):
+            self.write(f"build/tests/cuda/test_{name}_gpu", "")
+        self.assertEqual(self.suite("--limit", "27", "memcheck").returncode, 1)
+        self.assertEqual(self.outcomes("memcheck"), {"rows, memcheck": "passed", "slow, memcheck": "not run"})
+        self.write("build/cli/bertc", "#!/bin/sh\nsleep 30\n")
+        self.assertEqual(self.suite("--limit", "1", "conformance").returncode, 1)
+        self.assertEqual(self.stage("conformance")["status"], "timed-out")
+
+
+class Report(unittest.TestCase):
+    def test_tables(self):
+        def time(engine, cell, ms, model="base", precision="fp16", way=""):
+            return {"engine": engine, "model": model, "precision": precision, "cell": cell, "way": way, "median_ms": ms}
+
+        torch = "PyTorch 2 compiled"
+        rows = [time("bert.c", "1x128", 0.2), time(torch, "1x128", 0.3), time("bert.c", "128x128", 7), time(torch, "128x128", 7.7),
+                time("bert.c", "64x384", 7, "large", "fp8", "skip"), time("bert.c", "32x128", 2, way="compute"),
+                time("bert.c", "32x128", 1, way="skip"), {"check": "a | b", "outcome": "failed", "note": "two\nlines"}]
+        with tempfile.TemporaryDirectory() as folder:
+            result, lines = os.path.join(folder, "r.json"), os.path.join(folder, "rows")
+            for row in rows:
+                gpu_report.append(lines, row)
+            with open(lines, "a") as file:
+                file.write('{"check": "half of a li')
+
+            def run(*words):
+                return subprocess.run([sys.executable, os.path.join(HERE, "gpu_report.py"), *words], check=True, capture_output=True,
+                                      text=True).stdout
+
+            run("record", result, "bench-base", "--status", "failed", "--seconds", "5", "--note", "gone")
+            run("record", result, "bench-base", "--status", "passed", "--seconds", "7", "--rows", lines)
+            run("record", result, "kernels", "--status", "timed-out", "--seconds", "9", "--note", "ended")
+            text = run("show", result)
+        self.assertIn("| bench-base | passed | 7 | 1 failed |", text)
+        self.assertIn("| kernels | timed-out | 9 |", text)
+        self.assertIn("| bench-base | a \\| b | failed | two lines |", text)
+        self.assertIn("| BERT-base 1x128 float16 | 200 us | 300 us | 150 | met |", text)
+        self.assertIn("| BERT-base 128x128 float16 | 18,286 sequences/s | 22,000 sequences/s | 26,000 | MISSED |", text)
+        self.assertIn("lengths, FP8 | 9,143 sequences/s | 6,000 sequences/s | 9,100 | aim met |", text)
+        self.assertIn("padding computed / skipped | 2.00 | 1.7 | 2.2 | met |", text)
+        self.assertIn("least of 2 cells of 16 | 1.10 | 1.0 | 1.2 | met |", text)
+        self.assertIn("| 1x128 | 0.200 | 0.300 (1.50) | 5,000 |", text)
+        self.assertIn("load to first answer, BERT-base float16 |  | 1,000 ms | 400 | not measured |", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
