@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 12, S8_MULTIPLE = 16, MOST_REPEATS = 20 };
+enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, MOST_REPEATS = 20 };
 
 /* A product that runs for this long is told from another by one run. */
 static const float long_enough_ms = 0.2F;
