@@ -12,7 +12,7 @@ include(CheckLanguage)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
 set(BERT_CUDA_OPS attention bias_activation byte_product elementwise embedding gather generate layer_norm move
-                  pool quantize reduce softmax tokens)
+                  pool quantize quantize_e4m3 reduce softmax tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
