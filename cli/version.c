@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "core/runtime/composition.h"
+#include "core/runtime/plugin.h"
 
 #include <bert/thread_pool.h>
 #include <bert/version.h>
@@ -48,11 +49,21 @@ static void print_provider(const bert_backend *backend) {
     backend->device_close(device);
 }
 
+static void print_plugin(const char *name) {
+    const bert_backend *backend;
+    bert_error error;
+    if (bert_plugin_open(name, &backend, &error) == BERT_OK)
+        print_provider(backend);
+    else
+        bert_output_print("provider:  %s: not present: %s\n", name, error.message);
+}
+
 int bert_cli_version(void) {
     bert_output_print("bertc %s\n", bert_version());
     bert_output_print("build:     %s, %s\n", BERT_BUILD_OPTIONS, COMPILER);
     print_features();
     const bert_composition *parts = &bert_default_composition;
     for (size_t i = 0; i < parts->backend_count; i++) print_provider(parts->backends[i]);
+    for (size_t i = 0; i < parts->plugin_count; i++) print_plugin(parts->plugins[i]);
     return BERT_EXIT_OK;
 }

@@ -10,6 +10,10 @@ if(NOT BERT_CUDA MATCHES "^(AUTO|ON|OFF)$")
 endif()
 include(CheckLanguage)
 
+# The host side of the provider: C, built with the CUDA toolkit's headers, and with the emulator's.
+set(BERT_CUDA_HOST backend context device prepared recording plan/attention plan/elementwise plan/gather plan/linear
+                   plan/matmul plan/movement plan/plan plan/quantized_linear plan/reduce plan/rows plan/support plan/table)
+
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
 set(BERT_CUDA_OPS attention bias_activation byte_product elementwise embedding gather generate layer_norm move
                   pool quantize quantize_e4m3 reduce softmax tokens)

@@ -9,6 +9,7 @@
 #include "onnx_loader/onnx_loader.h"
 
 static const bert_backend *const backends[] = {&bert_cpu_backend, &bert_reference_backend};
+static const char *const plugins[] = {"cuda"};
 
 static bert_status run_passes(bert_graph *graph, const bert_log *log, const bert_pass_report **out, bert_error *error) {
     bert_pass_report *report = BERT_ARENA_NEW(&graph->arena, bert_pass_report);
@@ -23,6 +24,8 @@ const bert_composition bert_default_composition = {
     .run_passes = run_passes,
     .backends = backends,
     .backend_count = sizeof backends / sizeof *backends,
+    .plugins = plugins,
+    .plugin_count = sizeof plugins / sizeof *plugins,
     .reference = &bert_reference_backend,
 };
 

@@ -30,6 +30,9 @@ typedef struct bert_composition {
     /** Backends of this build, `count` of them; the first is the default one. */
     const bert_backend *const *backends;
     size_t backend_count;
+    /** Names of backends that may be there as plug-ins (core/runtime/plugin.h), `plugin_count` of them. */
+    const char *const *plugins;
+    size_t plugin_count;
     /** What another backend in host memory falls back on for the ops that it has no kernel for. */
     const bert_backend *reference;
 } bert_composition;

@@ -5,6 +5,7 @@
 #include "core/runtime/op_node.h"
 #include "core/runtime/token_rows.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 /* What is needed until the outputs were handed over. */
@@ -80,10 +81,10 @@ static bert_status add_constant_storage(planner *p, const bert_value *value, boo
     BERT_TRY(keep_constant(p, value, &constant));
     void *data = (void *)constant->data; /* kernels only read it */
     const bool in_place = anywhere && source && p->plan->weights->device->properties.host_memory;
-    if (source && !in_place) BERT_TRY(bert_weights_resident(p->plan->weights, p->context, source, &data, p->error));
+    if (source && !in_place) BERT_TRY(bert_weights_resident(p->plan->weights, source, &data, p->error));
     *out = add_storage(p, BERT_STORAGE_CONSTANT, constant->bytes, 0, AFTER_LAST_STEP);
     p->plan->storages[*out].base = data;
-    p->plan->storages[*out].index = source ? 0 : 1; /* 1: to be uploaded where memory is not the host's */
+    if (!source) p->plan->storages[*out].folded = constant;
     if (!in_place) p->storage_of[value->id] = *out;
     return BERT_OK;
 }
@@ -96,7 +97,7 @@ static bert_status upload_constants(planner *p) {
     size_t bytes = 0;
     for (size_t i = 0; i < plan->storage_count; i++) {
         const bert_storage *storage = &plan->storages[i];
-        if (storage->kind != BERT_STORAGE_CONSTANT || storage->index != 1) continue;
+        if (!storage->folded) continue;
         bytes += (storage->bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
     }
     if (bytes == 0) return BERT_OK;
@@ -105,9 +106,9 @@ static bert_status upload_constants(planner *p) {
     unsigned char *at = plan->device_constants;
     for (size_t i = 0; i < plan->storage_count; i++) {
         bert_storage *storage = &plan->storages[i];
-        if (storage->kind != BERT_STORAGE_CONSTANT || storage->index != 1) continue;
+        if (!storage->folded) continue;
         if (storage->bytes) {
-            BERT_TRY(device->backend->upload(p->context, at, storage->base, storage->bytes, p->error));
+            BERT_TRY(device->backend->constant(plan->weights->prepared, at, storage->folded, p->error));
         }
         storage->base = at;
         at += (storage->bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
@@ -458,7 +459,8 @@ static bert_status create(bert_weights *weights, bert_context *context, const be
     const bert_allocator *allocator = &weights->model->allocator;
     bert_plan *plan = bert_allocate(allocator, sizeof *plan, _Alignof(bert_plan));
     if (!plan) return bert_fail_memory(error, sizeof *plan, "a plan");
-    *plan = (bert_plan){.weights = weights};
+    static atomic_uint_least64_t plans;
+    *plan = (bert_plan){.weights = weights, .id = atomic_fetch_add(&plans, 1) + 1};
     bert_arena_init(&plan->memory, allocator);
     planner p = {.plan = plan, .context = context, .graph = weights->model->graph, .error = error};
     bert_arena_init(&p.scratch, allocator);

@@ -30,7 +30,8 @@ typedef struct bert_storage {
     size_t bytes;
     int32_t first, last; /**< Steps between which the content is needed. */
     size_t offset;
-    void *base; /**< Where it is in the run that goes on. */
+    void *base;                  /**< Where it is in the run that goes on. */
+    const bert_constant *folded; /**< Content that the device doesn't have before the plan uploads it; else NULL. */
 } bert_storage;
 
 /** No storage: an absent tensor, or a constant that the kernel does not read. */
@@ -80,6 +81,7 @@ typedef struct bert_plan {
     size_t arena_bytes;  /**< That a run needs. */
     void *device_constants;
     size_t device_constant_bytes;
+    uint64_t id; /**< Unique in the process. */
     /* What the plan is for. */
     uint64_t key;
     bert_request request; /**< Copies; data of inputs that decide shapes only. rows 0: padding isn't skipped. */

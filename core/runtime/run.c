@@ -96,7 +96,7 @@ static bert_status place_input(const runner *r, bert_storage *storage) {
     storage->base = arena_at(r, storage->offset);
     if (storage->bytes == 0) return BERT_OK;
     if (!r->host_memory) {
-        return r->backend->upload(r->session->context, storage->base, input->data, storage->bytes, r->error);
+        return r->backend->upload(r->session->context, storage->base, input, r->error);
     }
     if (is_aligned(input, input->data)) {
         storage->base = input->data;
@@ -112,11 +112,12 @@ static bert_status place_tokens(const runner *r, bert_storage *storage) {
     const void *lists[BERT_TOKEN_LISTS] = {tokens->starts, tokens->tokens, tokens->counted};
     storage->base = (void *)lists[storage->index]; /* kernels only read it */
     if (r->host_memory) return BERT_OK;
-    size_t bytes = storage->bytes;
-    if (storage->index == BERT_TOKEN_TOKENS) bytes = (size_t)tokens->rows * sizeof *tokens->tokens;
+    bert_tensor list = {.dtype = BERT_INT32, .rank = 1, .data = storage->base};
+    if (storage->index == BERT_TOKEN_COUNTED) list.dtype = BERT_BOOL;
+    list.dims[0] =
+        storage->index == BERT_TOKEN_TOKENS ? tokens->rows : (int64_t)(storage->bytes / bert_dtype_size(list.dtype));
     storage->base = arena_at(r, storage->offset);
-    return bytes ? r->backend->upload(r->session->context, storage->base, lists[storage->index], bytes, r->error)
-                 : BERT_OK;
+    return list.dims[0] ? r->backend->upload(r->session->context, storage->base, &list, r->error) : BERT_OK;
 }
 
 static bert_status place_storages(const runner *r) {
@@ -187,13 +188,36 @@ static bert_status run_step(const runner *r, bert_plan_step *step) {
     return BERT_OK;
 }
 
-static bert_status run_steps(const runner *r) {
+static bert_status call_kernels(const runner *r) {
     for (size_t s = 0; s < r->plan->step_count; s++) BERT_TRY(run_step(r, &r->plan->steps[s]));
+    return BERT_OK;
+}
+
+/* Kernels, or what the backend recorded of them. */
+static bert_status run_steps(const runner *r) {
+    if (!r->backend->steps_begin) return call_kernels(r);
+    bert_context *context = r->session->context;
+    const bert_run_steps steps = {.plan = r->plan->id,
+                                  .arena = r->session->arena,
+                                  .rows = r->plan->row_tensor_count ? r->session->tokens.rows : 0,
+                                  .apart = r->session->options.profile};
+    for (bool again = true; again;) {
+        bool replayed = false;
+        again = false;
+        if (r->cancel && *r->cancel) return bert_fail(r->error, BERT_CANCELLED, "the run was cancelled");
+        BERT_TRY(r->backend->steps_begin(context, &steps, &replayed, r->error));
+        if (replayed) return BERT_OK;
+        const bert_status status = call_kernels(r);
+        const bert_status end = r->backend->steps_end(context, status, &again, status == BERT_OK ? r->error : NULL);
+        if (status != BERT_OK) return status;
+        BERT_TRY(end);
+    }
     return BERT_OK;
 }
 
 /* ---- Outputs ---------------------------------------------------------------------------------------------------- */
 
+/* Before the run ends, which fills what is asked for here. */
 static bert_status deliver_from_device(const runner *r) {
     unsigned char *own = r->session->host_outputs;
     for (size_t i = 0; i < r->plan->output_count; i++) {
@@ -202,8 +226,9 @@ static bert_status deliver_from_device(const runner *r) {
         void *buffer = caller_buffer(r, output), *data = buffer ? buffer : own;
         if (!buffer) own += (output->bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
         if (output->bytes) {
-            BERT_TRY(r->backend->download(r->session->context, data, r->plan->storages[output->source].base,
-                                          output->bytes, r->error));
+            bert_tensor source = output->tensor;
+            source.data = r->plan->storages[output->source].base;
+            BERT_TRY(r->backend->download(r->session->context, data, &source, r->error));
         }
         caller->tensor = output->tensor;
         caller->tensor.data = data;
@@ -238,14 +263,13 @@ static bert_status execute(const runner *r) {
         place_tensors(r);
         status = run_steps(r);
     }
+    if (status == BERT_OK && !r->host_memory) status = deliver_from_device(r);
     if (r->backend->run_end) {
         bert_status end = r->backend->run_end(context, status == BERT_OK ? r->error : NULL);
         if (status == BERT_OK) status = end;
     }
-    if (status != BERT_OK) return status;
-    if (!r->host_memory) return deliver_from_device(r);
-    deliver_in_host_memory(r);
-    return BERT_OK;
+    if (status == BERT_OK && r->host_memory) deliver_in_host_memory(r);
+    return status;
 }
 
 bert_status bert_session_run(bert_session *session, const bert_run_options *options, const bert_named_tensor *inputs,

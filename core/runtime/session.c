@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/runtime/options.h"
+#include "core/runtime/plugin.h"
 #include "core/runtime/text.h"
 
 #include <string.h>
@@ -11,12 +12,21 @@ enum { DEFAULT_PLANS = 16, MOST_PLANS = 1 << 16 };
 
 /* ---- Choosing a provider ---------------------------------------------------------------------------------------- */
 
-static const bert_backend *find_backend(const bert_composition *composition, const char *name, size_t length) {
+static bool is_named(const char *candidate, const char *name, size_t length) {
+    return strlen(candidate) == length && memcmp(candidate, name, length) == 0;
+}
+
+static bert_status find_backend(const bert_composition *composition, const char *name, size_t length,
+                                const bert_backend **out, bert_error *reason) {
     for (size_t i = 0; i < composition->backend_count; i++) {
-        const bert_backend *backend = composition->backends[i];
-        if (strlen(backend->name) == length && memcmp(backend->name, name, length) == 0) return backend;
+        *out = composition->backends[i];
+        if (is_named((*out)->name, name, length)) return BERT_OK;
     }
-    return NULL;
+    for (size_t i = 0; i < composition->plugin_count; i++) {
+        const char *plugin = composition->plugins[i];
+        if (is_named(plugin, name, length)) return bert_plugin_open(plugin, out, reason);
+    }
+    return bert_fail(reason, BERT_UNSUPPORTED, "not in this build");
 }
 
 /* Why providers were passed over, for the log and for the error when none is left. */
@@ -57,18 +67,15 @@ static bert_status choose_backend(const bert_model *model, const char *providers
         at += strspn(at, ", \t");
         size_t length = strcspn(at, ", \t");
         if (length == 0) break;
-        const bert_backend *backend = find_backend(model->composition, at, length);
-        if (!backend) {
-            note_reason(model, reasons, sizeof reasons, at, length, "not in this build");
-        } else {
-            bert_error reason = {0};
-            bert_status status = try_backend(argument, backend, &reason);
-            if (status == BERT_OK) return BERT_OK;
-            if (status != BERT_UNSUPPORTED) {
-                return bert_fail(error, status, "provider %s: %s", backend->name, reason.message);
-            }
-            note_reason(model, reasons, sizeof reasons, at, length, reason.message);
+        const bert_backend *backend = NULL;
+        bert_error reason = {0};
+        bert_status status = find_backend(model->composition, at, length, &backend, &reason);
+        if (status == BERT_OK) status = try_backend(argument, backend, &reason);
+        if (status == BERT_OK) return BERT_OK;
+        if (status != BERT_UNSUPPORTED) {
+            return bert_fail(error, status, "provider %.*s: %s", (int)length, at, reason.message);
         }
+        note_reason(model, reasons, sizeof reasons, at, length, reason.message);
         at += length;
     }
     if (!reasons[0]) return bert_fail(error, BERT_INVALID_ARGUMENT, "the list of providers is empty");

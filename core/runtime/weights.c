@@ -55,8 +55,8 @@ static void free_resident(const bert_weights *weights, void *data, size_t bytes)
     }
 }
 
-static bert_status copy_constant(const bert_weights *weights, bert_context *context, const bert_constant *constant,
-                                 void **out, bert_error *error) {
+static bert_status copy_constant(const bert_weights *weights, const bert_constant *constant, void **out,
+                                 bert_error *error) {
     const bert_opened_device *device = weights->device;
     void *data = NULL;
     if (device->properties.host_memory) {
@@ -65,7 +65,7 @@ static bert_status copy_constant(const bert_weights *weights, bert_context *cont
         memcpy(data, constant->data, constant->bytes);
     } else {
         BERT_TRY(device->backend->memory_allocate(device->device, constant->bytes, &data, error));
-        bert_status status = device->backend->upload(context, data, constant->data, constant->bytes, error);
+        bert_status status = device->backend->constant(weights->prepared, data, constant, error);
         if (status != BERT_OK) {
             device->backend->memory_free(device->device, data, constant->bytes);
             return status;
@@ -76,8 +76,7 @@ static bert_status copy_constant(const bert_weights *weights, bert_context *cont
     return BERT_OK;
 }
 
-static bert_status add_resident(bert_weights *weights, bert_context *context, const bert_constant *constant, void **out,
-                                bert_error *error) {
+static bert_status add_resident(bert_weights *weights, const bert_constant *constant, void **out, bert_error *error) {
     for (const bert_resident_constant *resident = weights->residents; resident; resident = resident->next) {
         if (resident->id != constant->id) continue;
         *out = resident->data;
@@ -87,7 +86,7 @@ static bert_status add_resident(bert_weights *weights, bert_context *context, co
         bert_allocate(&weights->model->allocator, sizeof *resident, _Alignof(bert_resident_constant));
     if (!resident) return bert_fail_memory(error, sizeof *resident, "a weight");
     void *data = NULL;
-    bert_status status = copy_constant(weights, context, constant, &data, error);
+    bert_status status = copy_constant(weights, constant, &data, error);
     if (status != BERT_OK) {
         bert_deallocate(&weights->model->allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
         return status;
@@ -100,14 +99,13 @@ static bert_status add_resident(bert_weights *weights, bert_context *context, co
     return BERT_OK;
 }
 
-bert_status bert_weights_resident(bert_weights *weights, bert_context *context, const bert_constant *constant,
-                                  void **out, bert_error *error) {
+bert_status bert_weights_resident(bert_weights *weights, const bert_constant *constant, void **out, bert_error *error) {
     if (constant->bytes == 0 || readable_in_place(weights, constant)) {
         *out = (void *)constant->data; /* kernels only read inputs */
         return BERT_OK;
     }
     pthread_mutex_lock(&weights->mutex);
-    bert_status status = add_resident(weights, context, constant, out, error);
+    bert_status status = add_resident(weights, constant, out, error);
     pthread_mutex_unlock(&weights->mutex);
     return status;
 }
@@ -195,9 +193,9 @@ static bert_status prepare(preparation *p, const bert_node *node, bert_error *er
         if (unread) {
             /* Packed. A later reader of the same weight finds the pages in the system's cache. */
             if (constant->file) bert_file_release_pages(constant->file, constant->data, constant->bytes);
-        } else if (p->weights->device->properties.host_memory && !anywhere) {
+        } else if (!anywhere || !p->weights->device->properties.host_memory) {
             void *data;
-            BERT_TRY(bert_weights_resident(p->weights, NULL, constant, &data, error));
+            BERT_TRY(bert_weights_resident(p->weights, constant, &data, error));
         }
     }
     return BERT_OK;

@@ -64,10 +64,9 @@ size_t bert_weights_bytes(bert_weights *weights);
 
 /**
  * Where kernels read a constant of the model (one with an id): its own bytes where those are in host memory and aligned
- * to the element, else a copy that is made once. `context` uploads it; not needed with host memory. Any thread.
+ * to the element, else a copy, on the device, that is made once. Any thread.
  */
-bert_status bert_weights_resident(bert_weights *weights, bert_context *context, const bert_constant *constant,
-                                  void **out, bert_error *error);
+bert_status bert_weights_resident(bert_weights *weights, const bert_constant *constant, void **out, bert_error *error);
 
 /** Everything that was prepared, with the model. */
 void bert_weights_free_all(bert_model *model);

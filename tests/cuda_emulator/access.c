@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-extern const char __executable_start[], _end[]; /* the program, as the linker lays it out */
+/* The program, or the plug-in that the emulator is part of, as the linker lays it out. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden"))), _end[] __attribute__((visibility("hidden")));
 
 static bool within(const void *address, size_t bytes, const void *start, size_t size) {
     const uintptr_t at = (uintptr_t)address, from = (uintptr_t)start;
@@ -54,7 +55,7 @@ bool emu_access(const emu_thread *thread, const void *address, size_t bytes, boo
         return true;
     }
     if (!write && within(address, bytes, emu.closure, emu.closure_bytes)) return true;
-    if (!write && within(address, bytes, __executable_start, (size_t)(_end - __executable_start))) return true;
+    if (!write && within(address, bytes, __ehdr_start, (size_t)(_end - __ehdr_start))) return true;
     return out_of_bounds(thread, address, bytes, write, code);
 }
 

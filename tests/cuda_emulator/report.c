@@ -1,6 +1,7 @@
 /* The list of faults. */
 #include "tests/cuda_emulator/internal.h"
 
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,15 +41,14 @@ void bert_emulator_clear(void) {
 
 /* "FILE:LINE" of an address, by addr2line where it is installed; else the address. */
 static void place_of(const void *code, char *out, size_t size) {
-    extern const char __executable_start[];
-    char command[512], program[256];
-    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+    char command[512];
+    Dl_info file; /* the program, or the plug-in that the emulator is part of */
     snprintf(out, size, "%p", code);
-    if (length <= 0) return;
-    program[length] = 0;
+    if (!dladdr(__ehdr_start, &file) || !file.dli_fname) return;
     /* The linker places a position-independent program from 0 on; the call is before the return address. */
-    snprintf(command, sizeof command, "addr2line -e '%s' %#tx 2>/dev/null", program,
-             (const char *)code - __executable_start - 1);
+    snprintf(command, sizeof command, "addr2line -e '%s' %#tx 2>/dev/null", file.dli_fname,
+             (const char *)code - __ehdr_start - 1);
     FILE *pipe = popen(command, "r");
     if (!pipe) return;
     char line[256];

@@ -65,19 +65,32 @@ static void free_on_device(bert_device *device, void *memory, size_t bytes) {
     device_blocks[block].memory = NULL;
 }
 
-static bert_status upload(bert_context *context, void *destination, const void *source, size_t bytes,
-                          bert_error *error) {
+static void to_device(void *destination, const void *source, size_t bytes) {
     assert_true(find_on_device(destination, bytes) < MOST_BLOCKS && find_on_device(source, 1) == MOST_BLOCKS);
     device_uploads++;
     memcpy(destination, source, bytes);
+}
+
+static bert_status constant_to_device(bert_prepared *prepared, void *destination, const bert_constant *source,
+                                      bert_error *error) {
+    to_device(destination, source->data, source->bytes);
     return BERT_OK;
 }
 
-static bert_status download(bert_context *context, void *destination, const void *source, size_t bytes,
-                            bert_error *error) {
-    assert_true(find_on_device(source, bytes) < MOST_BLOCKS && find_on_device(destination, 1) == MOST_BLOCKS);
+static size_t tensor_bytes(const bert_tensor *tensor) {
+    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+}
+
+static bert_status upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
+    to_device(destination, source->data, tensor_bytes(source));
+    return BERT_OK;
+}
+
+static bert_status download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
+    const size_t bytes = tensor_bytes(source);
+    assert_true(find_on_device(source->data, bytes) < MOST_BLOCKS && find_on_device(destination, 1) == MOST_BLOCKS);
     device_downloads++;
-    memcpy(destination, source, bytes);
+    memcpy(destination, source->data, bytes);
     return BERT_OK;
 }
 
@@ -317,6 +330,7 @@ static void a_device_is_shown_its_own_memory_only(void **state) {
     f.backend.device_properties = device_properties;
     f.backend.memory_allocate = allocate_on_device;
     f.backend.memory_free = free_on_device;
+    f.backend.constant = constant_to_device;
     f.backend.upload = upload;
     f.backend.download = download;
     open_fixture(&f, build_for_device);

@@ -203,6 +203,14 @@ typedef struct bert_context_options {
     bert_precision attention_precision;
 } bert_context_options;
 
+/** Which kernels a run calls: a backend that recorded them in an earlier run may replay them instead. */
+typedef struct bert_run_steps {
+    uint64_t plan;     /**< The bound plan: never 0, and never that of another one in this process. */
+    const void *arena; /**< Where its activations lie. */
+    int64_t rows;      /**< Of a plan without padding, this run's; else 0. */
+    bool apart;        /**< Each kernel has ended when its call returns: its time is taken. */
+} bert_run_steps;
+
 typedef struct bert_device_properties {
     char name[128];      /**< "cpu (avx512_vnni)", "NVIDIA H100". */
     bool host_memory;    /**< Kernels read and write ordinary memory: no upload, no download. */
@@ -239,20 +247,31 @@ typedef struct bert_backend {
     bert_status (*plan)(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
                         bert_op_plan *out, bert_error *error);
 
-    /** Around the kernels of one run. Either may be NULL. After run_end outputs are readable (it synchronizes). */
+    /**
+     * Around one run: uploads, kernels, downloads. Either may be NULL. After run_end, which is called after a failure
+     * too (then its own doesn't count), outputs are readable: it synchronizes.
+     */
     bert_status (*run_begin)(bert_context *context, bert_error *error);
     bert_status (*run_end)(bert_context *context, bert_error *error);
+    /**
+     * Around the kernels of a run, between its uploads and downloads; both NULL for a backend that always wants them
+     * called. *replayed: they are under way already, and are not to be called. After the calls, and after one that
+     * failed (`status`), steps_end; *again: from steps_begin on once more.
+     */
+    bert_status (*steps_begin)(bert_context *context, const bert_run_steps *steps, bool *replayed, bert_error *error);
+    bert_status (*steps_end)(bert_context *context, bert_status status, bool *again, bert_error *error);
 
     /*
-     * Device memory; all NULL where host_memory is true. An upload or download is done when it returns: the bytes are
-     * there for every context of the device, and `source` may change.
+     * Device memory; all NULL where host_memory is true. The device may hold elements in another form than the host
+     * (float32 in 16 bits), in no more bytes, so that tensors go there and back by these functions alone. A constant
+     * is there for every context of the device when `constant` returns. Uploads and downloads belong to the run of
+     * their context: `source->data` of an upload may change when it returns, `destination` is filled by run_end.
      */
     bert_status (*memory_allocate)(bert_device *device, size_t bytes, void **out, bert_error *error);
     void (*memory_free)(bert_device *device, void *memory, size_t bytes);
-    bert_status (*upload)(bert_context *context, void *destination, const void *source, size_t bytes,
-                          bert_error *error);
-    bert_status (*download)(bert_context *context, void *destination, const void *source, size_t bytes,
-                            bert_error *error);
+    bert_status (*constant)(bert_prepared *prepared, void *destination, const bert_constant *source, bert_error *error);
+    bert_status (*upload)(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
+    bert_status (*download)(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
 } bert_backend;
 
 #ifdef __cplusplus

@@ -1,0 +1,95 @@
+/* The table of functions that the CUDA provider is. */
+#include "cuda/backend.h"
+
+#include "cuda/device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bert_status find_device(const bert_host *host, int *out, bert_error *error) {
+    int count = 0;
+    const cudaError_t result = cudaGetDeviceCount(&count);
+    if (result != cudaSuccess) {
+        cudaGetLastError(); /* not to be found by the next call */
+        return host->fail(error, BERT_UNSUPPORTED, "no GPU can be used here: %s", cudaGetErrorString(result));
+    }
+    if (count == 0) return host->fail(error, BERT_UNSUPPORTED, "no GPU is here");
+    *out = 0;
+    return BERT_OK;
+}
+
+static bert_status describe_device(bert_device *device, bert_error *error) {
+    const bert_host *host = device->host;
+    struct cudaDeviceProp properties;
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaGetDeviceProperties(&properties, device->index), error,
+                                  "cudaGetDeviceProperties of GPU %d", device->index));
+    if (properties.major < 8) {
+        return host->fail(error, BERT_UNSUPPORTED,
+                          "the GPU %s has compute capability %d.%d; kernels are built for 8.0 and later",
+                          properties.name, properties.major, properties.minor);
+    }
+    snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof device->name - 1, properties.name);
+    device->memory_bytes = properties.totalGlobalMem;
+    return BERT_OK;
+}
+
+static void device_close(bert_device *device) {
+    if (device->stream) cudaStreamDestroy(device->stream);
+    pthread_mutex_destroy(&device->lock);
+    bert_cuda_delete(device->host, device, sizeof *device);
+}
+
+static bert_status device_open(const bert_host *host, bert_device **out, bert_error *error) {
+    int index = 0;
+    BERT_CUDA_TRY(find_device(host, &index, error));
+    bert_device *device = bert_cuda_new(host, sizeof *device);
+    if (!device) return bert_cuda_no_memory(host, sizeof *device, error);
+    *device = (bert_device){.host = host, .index = index};
+    pthread_mutex_init(&device->lock, NULL);
+    bert_status status = describe_device(device, error);
+    if (status == BERT_OK)
+        status = bert_cuda_check(host, cudaSetDevice(index), error, "cudaSetDevice of GPU %d", index);
+    if (status == BERT_OK) {
+        status = bert_cuda_check(host, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), error,
+                                 "cudaStreamCreateWithFlags");
+    }
+    if (status != BERT_OK) {
+        device_close(device);
+        return status;
+    }
+    *out = device;
+    return BERT_OK;
+}
+
+static void device_properties(const bert_device *device, bert_device_properties *out) {
+    *out = (bert_device_properties){.memory_bytes = device->memory_bytes};
+    memcpy(out->name, device->name, sizeof out->name);
+}
+
+static const bert_backend backend = {
+    .struct_size = sizeof(bert_backend),
+    .abi_version = BERT_BACKEND_ABI_VERSION,
+    .name = "cuda",
+    .device_open = device_open,
+    .device_close = device_close,
+    .device_properties = device_properties,
+    .prepared_create = bert_cuda_prepared_create,
+    .prepared_free = bert_cuda_prepared_free,
+    .prepared_bytes = bert_cuda_prepared_bytes,
+    .context_create = bert_cuda_context_create,
+    .context_free = bert_cuda_context_free,
+    .plan = bert_cuda_plan,
+    .run_begin = bert_cuda_run_begin,
+    .run_end = bert_cuda_run_end,
+    .steps_begin = bert_cuda_steps_begin,
+    .steps_end = bert_cuda_steps_end,
+    .memory_allocate = bert_cuda_memory_allocate,
+    .memory_free = bert_cuda_memory_free,
+    .constant = bert_cuda_constant,
+    .upload = bert_cuda_upload,
+    .download = bert_cuda_download,
+};
+
+const bert_backend *bert_cuda_backend(uint32_t abi_version) {
+    return abi_version == BERT_BACKEND_ABI_VERSION ? &backend : NULL;
+}

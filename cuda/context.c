@@ -1,0 +1,213 @@
+/* A session's stream, what is copied on it, and what its kernels report. */
+#include "cuda/device.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const bert_host *host_of(const bert_context *context) {
+    return context->prepared->device->host;
+}
+
+/* ---- Making and freeing ------------------------------------------------------------------------------------------ */
+
+void bert_cuda_context_free(bert_context *context) {
+    const bert_host *host = host_of(context);
+    cudaSetDevice(context->prepared->device->index);
+    bert_cuda_forget_recordings(context);
+    if (context->gemm) bert_cuda_gemm_provider_built.close(context->gemm);
+    if (context->gemm_workspace) cudaFree(context->gemm_workspace);
+    if (context->report) cudaFree(context->report);
+    if (context->read_report) cudaFreeHost(context->read_report);
+    if (context->staging.memory) cudaFreeHost(context->staging.memory);
+    if (context->stream) cudaStreamDestroy(context->stream);
+    bert_cuda_delete(host, context->names, (size_t)context->name_capacity * sizeof *context->names);
+    bert_cuda_delete(host, context->deliveries, context->delivery_capacity * sizeof *context->deliveries);
+    bert_cuda_delete(host, context, sizeof *context);
+}
+
+static bert_status open_gemm(bert_context *context, bert_error *error) {
+    const bert_cuda_gemm_provider *provider = &bert_cuda_gemm_provider_built;
+    char why[256] = "";
+    context->gemm = provider->open(why, sizeof why);
+    if (!context->gemm) return host_of(context)->fail(error, BERT_UNSUPPORTED, "%s: %s", provider->name, why);
+    if (provider->workspace_bytes == 0) return BERT_OK;
+    return bert_cuda_memory_allocate(context->prepared->device, provider->workspace_bytes, &context->gemm_workspace,
+                                     error);
+}
+
+static bert_status open_context(bert_context *context, bert_error *error) {
+    const bert_host *host = host_of(context);
+    bert_device *device = context->prepared->device;
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice"));
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking), error,
+                                  "cudaStreamCreateWithFlags of a session"));
+    BERT_CUDA_TRY(open_gemm(context, error));
+    void *memory = NULL;
+    BERT_CUDA_TRY(bert_cuda_memory_allocate(device, sizeof *context->report, &memory, error));
+    context->report = memory;
+    memory = NULL;
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaMallocHost(&memory, sizeof *context->read_report), error,
+                                  "cudaMallocHost of %zu bytes", sizeof *context->read_report));
+    context->read_report = memory;
+    return BERT_OK;
+}
+
+bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
+                                     bert_error *error) {
+    const bert_host *host = prepared->device->host;
+    bert_context *context = bert_cuda_new(host, sizeof *context);
+    if (!context) return bert_cuda_no_memory(host, sizeof *context, error);
+    *context = (bert_context){.prepared = prepared};
+    const bert_status status = open_context(context, error);
+    if (status != BERT_OK) {
+        bert_cuda_context_free(context);
+        return status;
+    }
+    *out = context;
+    return BERT_OK;
+}
+
+/* Doubles an array; false where there is no memory for it. */
+static bool grow(const bert_host *host, void **array, size_t element, size_t capacity, size_t *new_capacity) {
+    const size_t more = capacity ? 2 * capacity : 8;
+    void *larger = bert_cuda_new(host, more * element);
+    if (!larger) return false;
+    if (capacity) memcpy(larger, *array, capacity * element);
+    bert_cuda_delete(host, *array, capacity * element);
+    *array = larger;
+    *new_capacity = more;
+    return true;
+}
+
+int32_t bert_cuda_reporter(bert_context *context, const char *name) {
+    for (int32_t i = 0; i < context->name_count; i++) {
+        if (context->names[i] == name) return i;
+    }
+    if (context->name_count == context->name_capacity) {
+        size_t capacity;
+        void *names = (void *)context->names;
+        if (!grow(host_of(context), &names, sizeof *context->names, (size_t)context->name_capacity, &capacity))
+            return -1;
+        context->names = names;
+        context->name_capacity = (int32_t)capacity;
+    }
+    context->names[context->name_count] = name;
+    return context->name_count++;
+}
+
+/* ---- Copies ------------------------------------------------------------------------------------------------------ */
+
+/* Waits for the stream, and hands over what was downloaded. */
+static bert_status settle(bert_context *context, bert_error *error) {
+    const bert_status status = bert_cuda_check(host_of(context), cudaStreamSynchronize(context->stream), error,
+                                               "the kernels of a run (cudaStreamSynchronize)");
+    for (size_t i = 0; status == BERT_OK && i < context->delivery_count; i++) {
+        const bert_cuda_delivery *delivery = &context->deliveries[i];
+        bert_cuda_decode(bert_cuda_stored(context->prepared, delivery->dtype), delivery->dtype, delivery->destination,
+                         context->staging.memory + delivery->staged, delivery->count);
+    }
+    context->delivery_count = 0;
+    context->staging.used = 0;
+    return status;
+}
+
+/* Room for `bytes` in pinned memory; what is in use is finished with first where there is too little. */
+static bert_status stage(bert_context *context, size_t bytes, size_t *at, bert_error *error) {
+    bert_cuda_staging *staging = &context->staging;
+    if (bytes > staging->bytes - staging->used) {
+        BERT_CUDA_TRY(settle(context, error));
+        if (bytes > staging->bytes) {
+            size_t room = staging->bytes ? 2 * staging->bytes : (size_t)1 << 16;
+            if (room < bytes) room = bytes;
+            void *memory = NULL;
+            BERT_CUDA_TRY(bert_cuda_check(host_of(context), cudaMallocHost(&memory, room), error,
+                                          "cudaMallocHost of %zu bytes for inputs and outputs", room));
+            if (staging->memory) cudaFreeHost(staging->memory);
+            *staging = (bert_cuda_staging){.memory = memory, .bytes = room};
+        }
+    }
+    *at = staging->used;
+    const size_t rounded = (bytes + BERT_CUDA_ALIGNMENT - 1) & ~(size_t)(BERT_CUDA_ALIGNMENT - 1);
+    staging->used = rounded < staging->bytes - staging->used ? staging->used + rounded : staging->bytes;
+    return BERT_OK;
+}
+
+bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
+    const bert_dtype stored = bert_cuda_stored(context->prepared, source->dtype);
+    const int64_t count = bert_cuda_count(source->dims, 0, source->rank);
+    const size_t bytes = (size_t)count * bert_cuda_dtype_size(stored);
+    size_t at;
+    if (bytes == 0) return BERT_OK;
+    BERT_CUDA_TRY(stage(context, bytes, &at, error));
+    unsigned char *staged = context->staging.memory + at;
+    bert_cuda_encode(stored, source->dtype, staged, source->data, count);
+    return bert_cuda_check(host_of(context),
+                           cudaMemcpyAsync(destination, staged, bytes, cudaMemcpyHostToDevice, context->stream), error,
+                           "cudaMemcpyAsync of an input of %zu bytes to the device", bytes);
+}
+
+bert_status bert_cuda_download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
+    const bert_dtype stored = bert_cuda_stored(context->prepared, source->dtype);
+    const int64_t count = bert_cuda_count(source->dims, 0, source->rank);
+    const size_t bytes = (size_t)count * bert_cuda_dtype_size(stored);
+    size_t at;
+    if (bytes == 0) return BERT_OK;
+    if (context->delivery_count == context->delivery_capacity) {
+        void *deliveries = context->deliveries;
+        if (!grow(host_of(context), &deliveries, sizeof *context->deliveries, context->delivery_capacity,
+                  &context->delivery_capacity))
+            return bert_cuda_no_memory(host_of(context), sizeof *context->deliveries, error);
+        context->deliveries = deliveries;
+    }
+    BERT_CUDA_TRY(stage(context, bytes, &at, error));
+    BERT_CUDA_TRY(bert_cuda_check(
+        host_of(context),
+        cudaMemcpyAsync(context->staging.memory + at, source->data, bytes, cudaMemcpyDeviceToHost, context->stream),
+        error, "cudaMemcpyAsync of an output of %zu bytes from the device", bytes));
+    context->deliveries[context->delivery_count++] =
+        (bert_cuda_delivery){.destination = destination, .dtype = source->dtype, .count = count, .staged = at};
+    return BERT_OK;
+}
+
+/* ---- Runs -------------------------------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_run_begin(bert_context *context, bert_error *error) {
+    const bert_host *host = host_of(context);
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(context->prepared->device->index), error, "cudaSetDevice"));
+    context->phase = BERT_CUDA_PLAIN;
+    context->ran = false;
+    context->delivery_count = 0;
+    context->staging.used = 0;
+    if (context->name_count == 0) return BERT_OK;
+    return bert_cuda_check(host, cudaMemsetAsync(context->report, 0, sizeof *context->report, context->stream), error,
+                           "cudaMemsetAsync of the report of indices");
+}
+
+static bert_status describe_report(const bert_context *context, bert_error *error) {
+    const bert_host *host = host_of(context);
+    const bert_cuda_bad_index *bad = &context->read_report->index;
+    if (bad->found) {
+        const bool known = bad->node >= 0 && bad->node < context->name_count;
+        return host->fail(error, BERT_INVALID_INPUT,
+                          "node %s: index %" PRId64 " at position %" PRId64 " of input %" PRId32
+                          " is outside a table of %" PRId64 " rows",
+                          known ? context->names[bad->node] : "?", bad->value, bad->position, bad->input, bad->bound);
+    }
+    if (context->read_report->divided_by_zero)
+        return host->fail(error, BERT_INVALID_INPUT, "Div or Mod of integers by zero");
+    return BERT_OK;
+}
+
+bert_status bert_cuda_run_end(bert_context *context, bert_error *error) {
+    const bool reports = context->name_count > 0;
+    bert_status status = BERT_OK;
+    if (reports) {
+        status = bert_cuda_check(host_of(context),
+                                 cudaMemcpyAsync(context->read_report, context->report, sizeof *context->report,
+                                                 cudaMemcpyDeviceToHost, context->stream),
+                                 error, "cudaMemcpyAsync of the report of indices");
+    }
+    const bert_status settled = settle(context, status == BERT_OK ? error : NULL);
+    if (status == BERT_OK) status = settled;
+    return status == BERT_OK && reports ? describe_report(context, error) : status;
+}

@@ -1,0 +1,187 @@
+/* Errors, device memory and elements. */
+#include "cuda/device.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bert_status bert_cuda_check(const bert_host *host, cudaError_t result, bert_error *error, const char *format, ...) {
+    if (result == cudaSuccess) return BERT_OK;
+    cudaGetLastError(); /* seen: the next call is not to find it */
+    char what[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    const bert_status status = result == cudaErrorMemoryAllocation ? BERT_OUT_OF_MEMORY : BERT_INTERNAL;
+    return host->fail(error, status, "%s: %s (%s)", what, cudaGetErrorString(result), cudaGetErrorName(result));
+}
+
+bert_status bert_cuda_no_memory(const bert_host *host, size_t bytes, bert_error *error) {
+    return host->fail(error, BERT_OUT_OF_MEMORY, "could not allocate %zu bytes on the host for the cuda provider",
+                      bytes);
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
+
+bert_status bert_cuda_memory_allocate(bert_device *device, size_t bytes, void **out, bert_error *error) {
+    const bert_host *host = device->host;
+    *out = NULL;
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice"));
+    const cudaError_t result = cudaMalloc(out, bytes ? bytes : 1);
+    if (result == cudaSuccess) return BERT_OK;
+    *out = NULL;
+    size_t available = 0, total = 0;
+    if (result == cudaErrorMemoryAllocation && cudaMemGetInfo(&available, &total) == cudaSuccess) {
+        cudaGetLastError();
+        return host->fail(error, BERT_OUT_OF_MEMORY, "cudaMalloc of %zu bytes: %zu of %zu are free on %s", bytes,
+                          available, total, device->name);
+    }
+    return bert_cuda_check(host, result, error, "cudaMalloc of %zu bytes", bytes);
+}
+
+void bert_cuda_memory_free(bert_device *device, void *memory, size_t bytes) {
+    cudaSetDevice(device->index);
+    cudaFree(memory);
+}
+
+bert_status bert_cuda_copy_to_device(bert_device *device, void *destination, const void *source, size_t bytes,
+                                     bert_error *error) {
+    if (bytes == 0) return BERT_OK;
+    const bert_host *host = device->host;
+    pthread_mutex_lock(&device->lock);
+    bert_status status = bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice");
+    if (status == BERT_OK) {
+        status =
+            bert_cuda_check(host, cudaMemcpyAsync(destination, source, bytes, cudaMemcpyHostToDevice, device->stream),
+                            error, "cudaMemcpyAsync of %zu bytes of constants to the device", bytes);
+    }
+    if (status == BERT_OK) {
+        status = bert_cuda_check(host, cudaStreamSynchronize(device->stream), error,
+                                 "a copy of %zu bytes of constants to the device", bytes);
+    }
+    pthread_mutex_unlock(&device->lock);
+    return status;
+}
+
+/* ---- Elements ---------------------------------------------------------------------------------------------------- */
+
+size_t bert_cuda_dtype_size(bert_dtype dtype) {
+    switch (dtype) {
+    case BERT_BOOL:
+    case BERT_UINT8:
+    case BERT_INT8:
+        return 1;
+    case BERT_UINT16:
+    case BERT_INT16:
+    case BERT_FLOAT16:
+    case BERT_BFLOAT16:
+        return 2;
+    case BERT_FLOAT:
+    case BERT_INT32:
+    case BERT_UINT32:
+        return 4;
+    case BERT_DOUBLE:
+    case BERT_INT64:
+    case BERT_UINT64:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+const char *bert_cuda_dtype_name(bert_dtype dtype) {
+    static const char *const names[BERT_BFLOAT16 + 1] = {
+        [BERT_FLOAT] = "float",   [BERT_UINT8] = "uint8",      [BERT_INT8] = "int8",     [BERT_UINT16] = "uint16",
+        [BERT_INT16] = "int16",   [BERT_INT32] = "int32",      [BERT_INT64] = "int64",   [BERT_STRING] = "string",
+        [BERT_BOOL] = "bool",     [BERT_FLOAT16] = "float16",  [BERT_DOUBLE] = "double", [BERT_UINT32] = "uint32",
+        [BERT_UINT64] = "uint64", [BERT_BFLOAT16] = "bfloat16"};
+    const char *name = (unsigned)dtype <= BERT_BFLOAT16 ? names[dtype] : NULL;
+    return name ? name : "undefined";
+}
+
+bert_dtype bert_cuda_stored(const bert_prepared *prepared, bert_dtype dtype) {
+    if (dtype != BERT_FLOAT) return dtype;
+    if (prepared->precision == BERT_PRECISION_FP16) return BERT_FLOAT16;
+    return prepared->precision == BERT_PRECISION_BF16 ? BERT_BFLOAT16 : BERT_FLOAT;
+}
+
+int64_t bert_cuda_count(const int64_t *dims, int32_t first, int32_t end) {
+    int64_t count = 1;
+    for (int32_t i = first; i < end; i++) count *= dims[i];
+    return count;
+}
+
+/* Round to nearest, ties to even; what is finite stays finite: masks add the least float32 there is. */
+static uint16_t half_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (magnitude == 0x7f800000) return (uint16_t)(sign | 0x7c00);
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7bff);
+    if (magnitude < 0x33000001) return (uint16_t)sign;
+    const uint32_t exponent = magnitude >> 23;
+    const uint32_t fraction = (magnitude & 0x7fffff) | 0x800000;
+    const uint32_t shift = exponent < 113 ? 126 - exponent : 13; /* subnormal below 2^-14 */
+    const uint32_t kept = fraction >> shift, rest = fraction & ((UINT32_C(1) << shift) - 1);
+    const uint32_t middle = UINT32_C(1) << (shift - 1);
+    const uint32_t rounded = kept + (rest > middle || (rest == middle && (kept & 1)));
+    if (exponent < 113) return (uint16_t)(sign | rounded);
+    return (uint16_t)(sign | (((exponent - 113) << 10) + rounded));
+}
+
+static float float_of_half(uint16_t half) {
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
+    float value;
+    uint32_t bits = sign | (exponent + 112) << 23 | fraction << 13;
+    if (exponent == 31) bits = sign | 0x7f800000 | fraction << 13;
+    memcpy(&value, &bits, sizeof value);
+    if (exponent == 0) {
+        value = (float)fraction * 0x1p-24F;
+        return sign ? -value : value;
+    }
+    return value;
+}
+
+static uint16_t bfloat_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+    const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+    const bool overflows = (rounded & 0x7fffffff) >= 0x7f800000 && (bits & 0x7fffffff) < 0x7f800000;
+    return (uint16_t)(overflows ? (bits >> 16 & 0x8000) | 0x7f7f : rounded >> 16);
+}
+
+static float float_of_bfloat(uint16_t bfloat) {
+    const uint32_t bits = (uint32_t)bfloat << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+void bert_cuda_encode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count) {
+    if (stored == dtype) {
+        if (count) memcpy(to, from, (size_t)count * bert_cuda_dtype_size(dtype));
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, (const char *)from + i * 4, sizeof value);
+        const uint16_t narrow = stored == BERT_FLOAT16 ? half_of(value) : bfloat_of(value);
+        memcpy((char *)to + i * 2, &narrow, sizeof narrow);
+    }
+}
+
+void bert_cuda_decode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count) {
+    if (stored == dtype) {
+        if (count) memcpy(to, from, (size_t)count * bert_cuda_dtype_size(dtype));
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        uint16_t narrow;
+        memcpy(&narrow, (const char *)from + i * 2, sizeof narrow);
+        const float value = stored == BERT_FLOAT16 ? float_of_half(narrow) : float_of_bfloat(narrow);
+        memcpy((char *)to + i * 4, &value, sizeof value);
+    }
+}

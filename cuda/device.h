@@ -1,0 +1,185 @@
+/*
+ * What the objects of the CUDA backend hold, and what its files share. The plug-in imports nothing of its host: what it
+ * needs of it comes in bert_host, and the few helpers below are its own.
+ */
+#ifndef BERT_CUDA_DEVICE_H
+#define BERT_CUDA_DEVICE_H
+
+#include "cuda/gemm.h"
+#include "cuda/ops/op.h"
+
+#include <bert/backend.h>
+#include <pthread.h>
+
+/** Returns from the calling function when `expression` is not BERT_OK. */
+#define BERT_CUDA_TRY(expression)                                                                                      \
+    do {                                                                                                               \
+        bert_status bert_cuda_try_status_ = (expression);                                                              \
+        if (bert_cuda_try_status_ != BERT_OK) return bert_cuda_try_status_;                                            \
+    } while (0)
+
+enum { BERT_CUDA_ALIGNMENT = 256 };
+
+/** The first GPU that CUDA shows. `stream` and what is on it belong to who holds the lock. */
+struct bert_device {
+    const bert_host *host;
+    int index;
+    char name[128];
+    size_t memory_bytes;
+    pthread_mutex_t lock;
+    cudaStream_t stream; /**< Of constants. */
+};
+
+/** Weights in a form of their own, found by what they were made from. */
+typedef struct bert_cuda_packed {
+    struct bert_cuda_packed *next;
+    char *key;
+    size_t key_bytes;
+    void *data; /**< On the device. */
+    size_t bytes;
+} bert_cuda_packed;
+
+/** The list grows under the lock; entries never change. */
+struct bert_prepared {
+    bert_device *device;
+    bert_precision precision;
+    pthread_mutex_t lock;
+    bert_cuda_packed *packed;
+    size_t bytes;
+};
+
+/** What kernels of a run report, in device memory. */
+typedef struct bert_cuda_report {
+    bert_cuda_bad_index index;
+    int32_t divided_by_zero;
+    int32_t reserved;
+} bert_cuda_report;
+
+/** Pinned memory that copies of a run go through; grows as runs ask for more. */
+typedef struct bert_cuda_staging {
+    unsigned char *memory;
+    size_t bytes, used;
+} bert_cuda_staging;
+
+/** A download that run_end finishes. */
+typedef struct bert_cuda_delivery {
+    void *destination;
+    bert_dtype dtype; /**< On the host. */
+    int64_t count;
+    size_t staged; /**< Where it lies in the staging memory. */
+} bert_cuda_delivery;
+
+/** Kernels of a run that were seen, and recorded where `exec` is there. */
+typedef struct bert_cuda_recording {
+    bert_run_steps steps;
+    cudaGraphExec_t exec;
+    uint64_t last_use;
+} bert_cuda_recording;
+
+/** Recordings of a session: as many as it keeps plans by default, and some rows of each. */
+enum { BERT_CUDA_RECORDINGS = 64 };
+
+/** What a run is doing with its kernels. */
+typedef enum bert_cuda_phase {
+    BERT_CUDA_PLAIN,    /**< They run as they are called. */
+    BERT_CUDA_APART,    /**< ... and end before the call returns. */
+    BERT_CUDA_CAPTURING /**< They are recorded. */
+} bert_cuda_phase;
+
+struct bert_context {
+    bert_prepared *prepared;
+    cudaStream_t stream;
+    bert_cuda_gemm *gemm;
+    void *gemm_workspace;
+    bert_cuda_report *report;      /**< On the device. */
+    bert_cuda_report *read_report; /**< Pinned. */
+    /* Nodes that report, by the number that their kernels know. */
+    const char **names;
+    int32_t name_count, name_capacity;
+    /* The run that goes on. */
+    bert_cuda_staging staging;
+    bert_cuda_delivery *deliveries;
+    size_t delivery_count, delivery_capacity;
+    bert_cuda_phase phase;
+    bert_cuda_recording recordings[BERT_CUDA_RECORDINGS];
+    bert_cuda_recording *current; /**< Of the steps that go on; NULL: they are not to be recorded. */
+    uint64_t clock;
+    bool ran;          /**< The steps of this run have been run. */
+    bool never_record; /**< Recording failed once. */
+};
+
+/* ---- Errors ------------------------------------------------------------------------------------------------------ */
+
+/** BERT_OK, or a sentence that says which call failed (format) and what CUDA calls it. Lack of memory has its status.
+ */
+bert_status bert_cuda_check(const bert_host *host, cudaError_t result, bert_error *error, const char *format, ...)
+    BERT_PRINTF(4, 5);
+bert_status bert_cuda_no_memory(const bert_host *host, size_t bytes, bert_error *error);
+
+static inline void *bert_cuda_new(const bert_host *host, size_t bytes) {
+    return host->allocator->allocate(host->allocator->user, bytes, 64);
+}
+static inline void bert_cuda_delete(const bert_host *host, void *memory, size_t bytes) {
+    if (memory) host->allocator->deallocate(host->allocator->user, memory, bytes, 64);
+}
+
+/* ---- Device memory ----------------------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_memory_allocate(bert_device *device, size_t bytes, void **out, bert_error *error);
+void bert_cuda_memory_free(bert_device *device, void *memory, size_t bytes);
+/** Copies to the device and waits. Any thread. */
+bert_status bert_cuda_copy_to_device(bert_device *device, void *destination, const void *source, size_t bytes,
+                                     bert_error *error);
+
+/* ---- Elements ---------------------------------------------------------------------------------------------------- */
+
+/** Bytes of an element on the host; 0 for a type without. */
+size_t bert_cuda_dtype_size(bert_dtype dtype);
+const char *bert_cuda_dtype_name(bert_dtype dtype);
+/** As what the device holds elements of a type: float32 has 16 bits where the precision says so. */
+bert_dtype bert_cuda_stored(const bert_prepared *prepared, bert_dtype dtype);
+int64_t bert_cuda_count(const int64_t *dims, int32_t first, int32_t end);
+/** Elements from the host's form to the device's, or back. `to` and `from` may be unaligned. */
+void bert_cuda_encode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count);
+void bert_cuda_decode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count);
+
+/* ---- Prepared models and contexts -------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_prepared_create(bert_device *device, const bert_prepare_options *options, bert_prepared **out,
+                                      bert_error *error);
+void bert_cuda_prepared_free(bert_prepared *prepared);
+size_t bert_cuda_prepared_bytes(const bert_prepared *prepared);
+bert_status bert_cuda_constant(bert_prepared *prepared, void *destination, const bert_constant *source,
+                               bert_error *error);
+
+/** Writes a packed weight of `bytes` to host memory, zeroed before. */
+typedef bert_status (*bert_cuda_pack_fn)(const void *argument, void *out, bert_error *error);
+/**
+ * The packed weight of a key (`key_bytes` bytes, equal for equal content): found, or made now by `pack`. It lives as
+ * long as `prepared`. Any thread.
+ */
+bert_status bert_cuda_pack(bert_prepared *prepared, const void *key, size_t key_bytes, size_t bytes,
+                           bert_cuda_pack_fn pack, const void *argument, void **out, bert_error *error);
+
+bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
+                                     bert_error *error);
+void bert_cuda_context_free(bert_context *context);
+bert_status bert_cuda_run_begin(bert_context *context, bert_error *error);
+bert_status bert_cuda_run_end(bert_context *context, bert_error *error);
+bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
+bert_status bert_cuda_download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
+/** The number under which a node reports; -1 where there is no memory. `name` lives as long as the context. */
+int32_t bert_cuda_reporter(bert_context *context, const char *name);
+
+bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *steps, bool *replayed,
+                                  bert_error *error);
+bert_status bert_cuda_steps_end(bert_context *context, bert_status status, bool *again, bert_error *error);
+/** Before the context goes. */
+void bert_cuda_forget_recordings(bert_context *context);
+
+/* ---- Plans ------------------------------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node,
+                           bert_plan_mode mode, bert_op_plan *out, bert_error *error);
+
+#endif

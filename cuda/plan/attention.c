@@ -1,0 +1,79 @@
+/* Canonical Attention. */
+#include "cuda/ops/attention.h"
+
+#include "core/graph/canonical.h"
+#include "cuda/plan/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (!bert_cuda_is_float(node, BERT_ATTENTION_Q))
+        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    return BERT_OK;
+}
+
+/* Strides of a bias or mask of rank 4, 0 where it is broadcast. */
+static void see_as_4d(const bert_tensor *tensor, int64_t strides[4]) {
+    int64_t stride = 1;
+    for (int i = 3; i >= 0; i--) {
+        strides[i] = tensor->dims[i] == 1 ? 0 : stride;
+        stride *= tensor->dims[i];
+    }
+}
+
+/* Heads side by side in rows of `row` elements, from element `first` on. */
+static bert_cuda_heads heads_of(const bert_tensor *tensor, int64_t depth, int64_t first) {
+    const int64_t row = tensor->dims[tensor->rank - 1];
+    return (bert_cuda_heads){.data = (const char *)tensor->data + (size_t)first * bert_cuda_dtype_size(tensor->dtype),
+                             .batch = tensor->dims[tensor->rank - 2] * row,
+                             .head = depth,
+                             .row = row};
+}
+
+bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *q = &call->inputs[BERT_ATTENTION_Q], *y = &call->outputs[0];
+    const bert_tensor *bias = bert_cuda_input(call, BERT_ATTENTION_BIAS);
+    const bert_tensor *mask = bert_cuda_input(call, BERT_ATTENTION_MASK);
+    const bert_tensor *starts = bert_cuda_input(call, BERT_ATTENTION_STARTS);
+    const bool packed = bert_cuda_int(node, "packed", 0) != 0;
+    const int64_t heads = bert_cuda_int(node, "heads", 1), width = y->dims[2], depth = heads ? width / heads : 0;
+    const bert_tensor *k = packed ? q : &call->inputs[BERT_ATTENTION_K];
+    const bert_tensor *v = packed ? q : &call->inputs[BERT_ATTENTION_V];
+    bert_cuda_attention_args args = {
+        .dtype = q->dtype,
+        .batch = y->dims[0],
+        .heads = heads,
+        .depth = depth,
+        .queries = q->dims[1],
+        .keys = k->dims[1],
+        .q = heads_of(q, depth, 0),
+        .k = heads_of(k, depth, packed ? width : 0),
+        .v = heads_of(v, depth, packed ? 2 * width : 0),
+        .y = y->data,
+        .y_batch = y->dims[1] * width,
+        .y_head = depth,
+        .y_row = width,
+        .scale = bert_cuda_float(node, "scale", 1.0F),
+        .mask_value = bert_cuda_float(node, "mask_value", -INFINITY),
+        .zero_rows = strcmp(bert_cuda_string(node, "masked_rows", "nan"), "zero") == 0,
+    };
+    if (starts) {
+        args.batch = starts->dims[0] - 1;
+        args.offsets = starts->data;
+        args.tokens = bert_cuda_input_data(call, BERT_ATTENTION_TOKENS);
+        args.sequence = bert_cuda_int(node, "sequence", 0);
+        args.queries = args.keys = args.sequence;
+    }
+    if (bias) {
+        args.bias = bias->data;
+        see_as_4d(bias, args.bias_at);
+    }
+    if (mask) {
+        args.mask = mask->data;
+        see_as_4d(mask, args.mask_at);
+    }
+    return bert_cuda_launched(call, bert_cuda_attention(&args, call->context->stream), "attention");
+}

@@ -1,0 +1,172 @@
+/* Operators of one element of each input: they differ by the code in their row. */
+#include "cuda/ops/elementwise.h"
+
+#include "cuda/ops/softmax.h"
+#include "cuda/plan/plan.h"
+
+#include <string.h>
+
+static bert_cuda_elementwise_args args_for(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
+    const bert_tensor *y = &call->outputs[0];
+    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
+    memcpy(args.dims, y->dims, sizeof args.dims);
+    return args;
+}
+
+static void set_input(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor) {
+    if (!tensor) return;
+    args->inputs[place] = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
+    bert_cuda_broadcast_strides(args->rank, tensor, args->inputs[place].strides);
+}
+
+static bert_status launch(const bert_cuda_call *call, const bert_cuda_elementwise_args *args) {
+    return bert_cuda_launched(call, bert_cuda_elementwise(args, call->context->stream), "elementwise");
+}
+
+static bert_cuda_elementwise_op op_of(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const int32_t code = call->node->op->code;
+    if (code == BERT_CUDA_GELU_OF && strcmp(bert_cuda_string(node, "approximate", "none"), "tanh") == 0)
+        return BERT_CUDA_GELU_TANH_OF;
+    return (bert_cuda_elementwise_op)code;
+}
+
+bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    bert_cuda_elementwise_args args = args_for(call, op_of(call));
+    for (int32_t i = 0; i < node->input_count && i < 3; i++) set_input(&args, i, bert_cuda_input(call, i));
+    switch (args.op) {
+    case BERT_CUDA_QUICK_GELU_OF:
+        args.parameter[0] = bert_cuda_float(node, "alpha", 1.702F);
+        break;
+    case BERT_CUDA_IS_INF:
+        args.parameter[0] = (float)bert_cuda_int(node, "detect_negative", 1);
+        args.parameter[1] = (float)bert_cuda_int(node, "detect_positive", 1);
+        break;
+    case BERT_CUDA_MOD:
+        args.parameter[0] = (float)bert_cuda_int(node, "fmod", 0);
+        break;
+    default:
+        break;
+    }
+    if (call->node->reporter >= 0) args.bad = &call->context->report->divided_by_zero;
+    return launch(call, &args);
+}
+
+bert_status bert_cuda_plan_divide(const bert_cuda_planner *planner) {
+    const bert_dtype dtype = planner->node->inputs[0].dtype;
+    const bool whole = dtype != BERT_DOUBLE && !bert_cuda_is_float(planner->node, 0);
+    return whole ? bert_cuda_want_reports(planner) : BERT_OK;
+}
+
+/* Cast and CastLike, whose second input says nothing but its type. */
+bert_status bert_cuda_run_cast(const bert_cuda_call *call) {
+    return bert_cuda_spread(call, &call->inputs[0], &call->outputs[0]);
+}
+
+/* Min and Max of any number of tensors: two, then the result and the next. */
+bert_status bert_cuda_run_variadic(const bert_cuda_call *call) {
+    bert_cuda_elementwise_args args = args_for(call, op_of(call));
+    if (call->node->node.input_count == 1) return bert_cuda_run_cast(call);
+    set_input(&args, 0, &call->inputs[0]);
+    for (int32_t i = 1; i < call->node->node.input_count; i++) {
+        set_input(&args, 1, &call->inputs[i]);
+        BERT_CUDA_TRY(launch(call, &args));
+        set_input(&args, 0, &call->outputs[0]);
+    }
+    return BERT_OK;
+}
+
+/* To opset 10 the bounds are attributes: one element each, of the type that the device holds. */
+bert_status bert_cuda_plan_clip(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (node->opset >= 11 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const bert_dtype dtype = node->inputs[0].dtype;
+    if (dtype != BERT_FLOAT) return bert_cuda_leave(planner, "takes attributes for float alone");
+    const float bounds[2] = {bert_cuda_float(node, "min", -3.402823466e38F),
+                             bert_cuda_float(node, "max", 3.402823466e38F)};
+    unsigned char stored[2 * BERT_CUDA_ALIGNMENT] = {0};
+    for (int i = 0; i < 2; i++)
+        bert_cuda_encode(bert_cuda_stored(planner->prepared, dtype), dtype, stored + i * BERT_CUDA_ALIGNMENT,
+                         &bounds[i], 1);
+    return bert_cuda_own(planner, stored, sizeof stored);
+}
+
+bert_status bert_cuda_run_clip(const bert_cuda_call *call) {
+    bert_cuda_elementwise_args args = args_for(call, BERT_CUDA_CLIP);
+    for (int32_t i = 0; i < 3; i++) set_input(&args, i, bert_cuda_input(call, i));
+    for (int i = 0; call->node->own && i < 2; i++) {
+        args.inputs[1 + i] = (bert_cuda_operand){.data = (const char *)call->node->own + i * BERT_CUDA_ALIGNMENT,
+                                                 .dtype = call->inputs[0].dtype};
+    }
+    return launch(call, &args);
+}
+
+/* ---- Quantization by a given scale ------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
+    if (bert_cuda_int(planner->node, "block_size", 0) != 0)
+        return bert_cuda_leave(planner, "has no kernel for scales of blocks");
+    return BERT_OK;
+}
+
+/* A scale, or zero point, for each place along the axis, or one for all. */
+static void set_scale(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor, int32_t axis) {
+    if (!tensor) return;
+    args->inputs[place] = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
+    if (bert_cuda_elements(tensor) != 1) args->inputs[place].strides[axis] = 1;
+}
+
+static bert_status run_by_scale(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
+    bert_cuda_elementwise_args args = args_for(call, op);
+    const int64_t axis = bert_cuda_int(&call->node->node, "axis", 1);
+    set_input(&args, 0, &call->inputs[0]);
+    for (int i = 1; i < 3; i++) set_scale(&args, i, bert_cuda_input(call, i), bert_cuda_axis(axis, args.rank));
+    return launch(call, &args);
+}
+
+bert_status bert_cuda_run_quantize(const bert_cuda_call *call) {
+    return run_by_scale(call, BERT_CUDA_QUANTIZE);
+}
+
+bert_status bert_cuda_run_dequantize(const bert_cuda_call *call) {
+    return run_by_scale(call, BERT_CUDA_DEQUANTIZE);
+}
+
+/* ---- Softmax ----------------------------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_run_softmax(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *x = &call->inputs[0];
+    const bool flat = node->opset < 13;
+    bert_cuda_softmax_args args = {.dtype = x->dtype,
+                                   .outer = 1,
+                                   .count = 1,
+                                   .inner = 1,
+                                   .x = x->data,
+                                   .y = call->outputs[0].data,
+                                   .logarithm = call->node->op->code != 0};
+    if (x->rank > 0) {
+        const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", flat ? 1 : -1), x->rank);
+        args.outer = bert_cuda_count(x->dims, 0, axis);
+        args.count = flat ? bert_cuda_count(x->dims, axis, x->rank) : x->dims[axis];
+        if (!flat) args.inner = bert_cuda_count(x->dims, axis + 1, x->rank);
+    }
+    return bert_cuda_launched(call, bert_cuda_softmax(&args, call->context->stream), "softmax");
+}
+
+/* The bias, which may be broadcast anywhere, is added first: this operator is rare. */
+bert_status bert_cuda_run_bias_softmax(const bert_cuda_call *call) {
+    const bert_tensor *x = &call->inputs[0];
+    bert_cuda_elementwise_args sum = args_for(call, BERT_CUDA_ADD);
+    for (int i = 0; i < 2; i++) set_input(&sum, i, &call->inputs[i]);
+    BERT_CUDA_TRY(launch(call, &sum));
+    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 1), x->rank);
+    const bert_cuda_softmax_args args = {.dtype = x->dtype,
+                                         .outer = bert_cuda_count(x->dims, 0, axis),
+                                         .count = bert_cuda_count(x->dims, axis, x->rank),
+                                         .inner = 1,
+                                         .x = call->outputs[0].data,
+                                         .y = call->outputs[0].data};
+    return bert_cuda_launched(call, bert_cuda_softmax(&args, call->context->stream), "softmax");
+}

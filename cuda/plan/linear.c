@@ -1,0 +1,148 @@
+/* Canonical Linear: a product, and what follows it in one kernel. */
+#include "core/graph/canonical.h"
+#include "cuda/ops/bias_activation.h"
+#include "cuda/plan/parts.h"
+#include "cuda/plan/plan.h"
+
+#include <string.h>
+
+/* What is packed: weights side by side, and their biases. */
+enum { PACKED_WEIGHT, PACKED_BIAS };
+
+bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const void *bias, int64_t rows, int64_t width) {
+    const bert_tensor *y = &call->outputs[0];
+    const bert_cuda_bias_activation_args args = {.dtype = y->dtype,
+                                                 .activation = bert_cuda_activation_of(&call->node->node),
+                                                 .rows = rows,
+                                                 .width = width,
+                                                 .x = y->data,
+                                                 .bias = bias,
+                                                 .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
+                                                 .y = y->data};
+    if (!args.bias && !args.residual && args.activation == BERT_CUDA_NONE) return BERT_OK;
+    return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
+}
+
+bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
+    const bert_cuda_node *node = call->node;
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
+    const bool transposed = bert_cuda_int(&node->node, "transpose", 0) != 0;
+    const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1), k = x->dims[x->rank - 1], n = y->dims[y->rank - 1];
+    const void *packed = node->packed[PACKED_WEIGHT], *bias = node->packed[PACKED_BIAS];
+    bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(node->prepared, x->dtype),
+                                   .transpose_b = transposed,
+                                   .m = rows,
+                                   .n = n,
+                                   .k = k,
+                                   .batch = 1,
+                                   .alpha = bert_cuda_float(&node->node, "alpha", 1.0F),
+                                   .a = x->data,
+                                   .b = packed ? packed : call->inputs[BERT_LINEAR_WEIGHT(0)].data,
+                                   .c = y->data,
+                                   .lda = k,
+                                   .ldb = transposed ? k : n,
+                                   .ldc = n};
+    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
+    if (!bias && bert_cuda_int(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
+    return bert_cuda_run_epilogue(call, bias, rows, n);
+}
+
+/* Several weights side by side: their rows follow each other where they are transposed, else each row is joined. */
+static bert_status write_weights(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, parts->constants[0]->dtype));
+    int64_t first = 0;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const bert_constant *weight = parts->constants[part];
+        const bert_dtype stored = bert_cuda_stored(parts->prepared, weight->dtype);
+        const size_t host = bert_cuda_dtype_size(weight->dtype);
+        const int64_t columns = weight->dims[parts->transposed ? 0 : 1];
+        const int64_t depth = weight->dims[parts->transposed ? 1 : 0];
+        for (int64_t row = 0; !parts->transposed && row < depth; row++) {
+            bert_cuda_encode(stored, weight->dtype, (char *)out + (size_t)(row * parts->columns + first) * size,
+                             weight->data + (size_t)(row * columns) * host, columns);
+        }
+        if (parts->transposed)
+            bert_cuda_encode(stored, weight->dtype, (char *)out + (size_t)(first * depth) * size, weight->data,
+                             columns * depth);
+        first += columns;
+    }
+    return BERT_OK;
+}
+
+bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    int64_t first = 0;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const bert_constant *bias = parts->biases[part];
+        if (bias) {
+            const bert_dtype stored = bert_cuda_stored(parts->prepared, bias->dtype);
+            bert_cuda_encode(stored, bias->dtype, (char *)out + (size_t)first * bert_cuda_dtype_size(stored),
+                             bias->data, bert_cuda_constant_count(bias));
+        }
+        first += parts->constants[part]->dims[parts->transposed ? 0 : 1];
+    }
+    return BERT_OK;
+}
+
+size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const bert_constant *const *constants,
+                           bert_cuda_parts_id *out) {
+    memset(out, 0, sizeof *out);
+    strncpy(out->what, what, sizeof out->what - 1);
+    out->transposed = parts->transposed;
+    out->count = parts->count;
+    for (int32_t i = 0; i < parts->count; i++) {
+        out->ids[i] = constants[i] ? constants[i]->id : 0;
+        out->weights[i] = parts->constants[i]->id;
+        out->zero_points[i] = parts->zero_points[i] ? parts->zero_points[i]->id : 0;
+    }
+    return sizeof *out;
+}
+
+/* The parts' weights and biases, which must all be known; bits of inputs that are packed. */
+static bert_status collect(const bert_cuda_planner *planner, bert_cuda_parts *parts, uint64_t *packed) {
+    const bert_op_node *node = planner->node;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const int32_t weight = BERT_LINEAR_WEIGHT(part), bias = BERT_LINEAR_BIAS(part);
+        parts->constants[part] = bert_cuda_known(node, weight);
+        parts->biases[part] = bert_cuda_known(node, bias);
+        if (!parts->constants[part] || parts->constants[part]->id == 0 || parts->constants[part]->rank != 2)
+            return bert_cuda_leave(planner, "wants constant weights where there are several parts");
+        if (bert_cuda_node_has(node, bias) && (!parts->biases[part] || parts->biases[part]->id == 0))
+            return bert_cuda_leave(planner, "wants constant biases where there are several parts");
+        if (parts->biases[part]) parts->any_bias = true;
+        parts->columns += parts->constants[part]->dims[parts->transposed ? 0 : 1];
+        *packed |= UINT64_C(3) << weight;
+    }
+    return BERT_OK;
+}
+
+static bert_status pack_parts(const bert_cuda_planner *planner, const bert_cuda_parts *parts) {
+    bert_cuda_parts_id id;
+    const bert_constant *first = parts->constants[0];
+    const int64_t depth = first->dims[parts->transposed ? 1 : 0];
+    const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, first->dtype));
+    size_t key = bert_cuda_parts_key(parts, "weights", parts->constants, &id);
+    BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, (size_t)(depth * parts->columns) * size, write_weights,
+                                 parts, &planner->state->packed[PACKED_WEIGHT], planner->error));
+    if (!parts->any_bias) return BERT_OK;
+    key = bert_cuda_parts_key(parts, "biases", parts->biases, &id);
+    return bert_cuda_pack(planner->prepared, &id, key, (size_t)parts->columns * size, bert_cuda_write_biases, parts,
+                          &planner->state->packed[PACKED_BIAS], planner->error);
+}
+
+bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    bert_cuda_activation activation;
+    bert_cuda_parts parts = {.prepared = planner->prepared,
+                             .count = (int32_t)bert_cuda_int(node, "parts", 1),
+                             .transposed = bert_cuda_int(node, "transpose", 0) != 0};
+    if (parts.count < 1 || parts.count > BERT_CUDA_MOST_PARTS) return bert_cuda_leave(planner, "takes 1 to 8 parts");
+    if (!bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation))
+        return bert_cuda_leave(planner, "doesn't know this activation");
+    if (!bert_cuda_is_float(node, BERT_LINEAR_X))
+        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    if (parts.count == 1) return BERT_OK;
+    BERT_CUDA_TRY(collect(planner, &parts, &planner->out->unread_inputs));
+    return planner->mode == BERT_PLAN_QUERY ? BERT_OK : pack_parts(planner, &parts);
+}

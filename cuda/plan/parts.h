@@ -1,0 +1,37 @@
+/* Weights that stand side by side in one product: what Linear and QuantizedLinear share. */
+#ifndef BERT_CUDA_PLAN_PARTS_H
+#define BERT_CUDA_PLAN_PARTS_H
+
+#include "cuda/plan/plan.h"
+
+enum { BERT_CUDA_MOST_PARTS = 8 };
+
+typedef struct bert_cuda_parts {
+    const bert_prepared *prepared;
+    int32_t count;
+    bool transposed; /**< Weights are [N, K]. */
+    bool any_bias;
+    int32_t bias_type;                                    /**< Of any_bias. */
+    int64_t columns;                                      /**< Of all parts. */
+    const bert_constant *constants[BERT_CUDA_MOST_PARTS]; /**< The weights. */
+    const bert_constant *biases[BERT_CUDA_MOST_PARTS];    /**< NULL: none. */
+    const bert_constant *scales[BERT_CUDA_MOST_PARTS];    /**< Of QuantizedLinear. */
+    const bert_constant *zero_points[BERT_CUDA_MOST_PARTS];
+} bert_cuda_parts;
+
+/** The key of what is packed of parts. */
+typedef struct bert_cuda_parts_id {
+    char what[24];
+    int32_t transposed, count;
+    uint64_t ids[BERT_CUDA_MOST_PARTS], weights[BERT_CUDA_MOST_PARTS], zero_points[BERT_CUDA_MOST_PARTS];
+} bert_cuda_parts_id;
+
+/** Fills the key of `constants`, which belong to the parts' weights; gives its size. */
+size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const bert_constant *const *constants,
+                           bert_cuda_parts_id *out);
+/** Packs the biases of bert_cuda_parts side by side; zeros where there is none. */
+bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *error);
+/** Bias, activation and residual on the call's output, in place. */
+bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const void *bias, int64_t rows, int64_t width);
+
+#endif

@@ -1,0 +1,158 @@
+/*
+ * How nodes become calls of cuda/ops and products. Each operator has a row in table.c: a function that plans it, and
+ * one that puts its kernels on the stream. A plan keeps the node, its attributes and what is known of its inputs; a run
+ * reads shapes from its tensors, so that one plan serves any number of rows.
+ */
+#ifndef BERT_CUDA_PLAN_PLAN_H
+#define BERT_CUDA_PLAN_PLAN_H
+
+#include "cuda/device.h"
+
+/** Inputs whose content a plan keeps. */
+enum { BERT_CUDA_KNOWN_INPUTS = 24 };
+
+typedef struct bert_cuda_op bert_cuda_op;
+
+/** What a run needs of a node. Zeroed, then filled by the row's `plan`. */
+typedef struct bert_cuda_node {
+    const bert_cuda_op *op;
+    bert_prepared *prepared;
+    bert_op_node node; /**< Without descriptions of tensors: those are good while it is planned alone. */
+    const bert_constant *known[BERT_CUDA_KNOWN_INPUTS]; /**< By input; NULL: not known. */
+    void *packed[4]; /**< Device memory of the prepared model; what each is, the operator says. */
+    void *own;       /**< Device memory of this plan. */
+    size_t own_bytes;
+    int64_t n, k; /**< Of a product with packed weights. */
+    int64_t padded_n, padded_k;
+    int32_t reporter; /**< Number of the node where its kernels report; -1: they don't. */
+    bool flag;        /**< The operator says of what. */
+} bert_cuda_node;
+
+/** One call of a node's kernels. */
+typedef struct bert_cuda_call {
+    const bert_cuda_node *node;
+    bert_context *context;
+    const bert_tensor *inputs, *outputs; /**< With the types that the device holds. */
+    void *workspace;
+    bert_error *error;
+} bert_cuda_call;
+
+/** What a planner is given. */
+typedef struct bert_cuda_planner {
+    bert_prepared *prepared;
+    bert_context *context; /**< NULL unless mode is BERT_PLAN_BIND. */
+    const bert_op_node *node;
+    bert_plan_mode mode;
+    bert_op_plan *out;
+    bert_cuda_node *state; /**< To be filled; in other modes than BERT_PLAN_BIND nobody looks at it. */
+    bert_error *error;
+} bert_cuda_planner;
+
+typedef bert_status (*bert_cuda_plan_fn)(const bert_cuda_planner *planner);
+typedef bert_status (*bert_cuda_run_fn)(const bert_cuda_call *call);
+
+struct bert_cuda_op {
+    const char *domain, *name;
+    bert_cuda_plan_fn plan; /**< NULL: nothing to check. */
+    bert_cuda_run_fn run;
+    const char *kernel;   /**< For profiles. */
+    uint32_t host_inputs; /**< Bit i: the content of input i must be known, and no kernel reads it. */
+    int32_t code;         /**< The operator says of what. */
+};
+
+/** BERT_UNSUPPORTED; `why` completes "the cuda provider's <op> ...". */
+bert_status bert_cuda_leave(const bert_cuda_planner *planner, const char *why);
+
+/* ---- Of nodes that are planned ----------------------------------------------------------------------------------- */
+
+static inline bool bert_cuda_node_has(const bert_op_node *node, int32_t input) {
+    return input < node->input_count && node->inputs[input].dtype != BERT_DTYPE_UNDEFINED;
+}
+static inline bool bert_cuda_node_gives(const bert_op_node *node, int32_t output) {
+    return output < node->output_count && node->outputs[output].dtype != BERT_DTYPE_UNDEFINED;
+}
+int64_t bert_cuda_int(const bert_op_node *node, const char *name, int64_t missing);
+float bert_cuda_float(const bert_op_node *node, const char *name, float missing);
+const char *bert_cuda_string(const bert_op_node *node, const char *name, const char *missing);
+const int64_t *bert_cuda_ints(const bert_op_node *node, const char *name, size_t *count);
+const bert_constant *bert_cuda_tensor(const bert_op_node *node, const char *name);
+/** The content of an input; NULL where it is absent or not known. */
+const bert_constant *bert_cuda_known(const bert_op_node *node, int32_t input);
+/** An input is float32, float16 or bfloat16, as kernels that compute in float32 want it. */
+bool bert_cuda_is_float(const bert_op_node *node, int32_t input);
+/** Where kernels of the node report, from here on. */
+bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
+/** Copies `bytes` to device memory that the plan owns. BERT_PLAN_BIND alone. */
+bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes);
+/** The named activation; false for an unknown one. */
+bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out);
+bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node);
+/** Adds to the workspace of the plan, in pieces that are aligned; an overflow is BERT_UNSUPPORTED. */
+bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, size_t element_bytes);
+/** Elements of a constant as int64. */
+int64_t bert_cuda_constant_int(const bert_constant *constant, int64_t at);
+int64_t bert_cuda_constant_count(const bert_constant *constant);
+int64_t bert_cuda_desc_count(const bert_tensor_desc *desc, int32_t first, int32_t end);
+
+/* ---- Of calls ---------------------------------------------------------------------------------------------------- */
+
+static inline const bert_tensor *bert_cuda_input(const bert_cuda_call *call, int32_t input) {
+    return input >= 0 && input < call->node->node.input_count && call->inputs[input].dtype != BERT_DTYPE_UNDEFINED
+               ? &call->inputs[input]
+               : NULL;
+}
+static inline const void *bert_cuda_input_data(const bert_cuda_call *call, int32_t input) {
+    const bert_tensor *tensor = bert_cuda_input(call, input);
+    return tensor ? tensor->data : NULL;
+}
+static inline void *bert_cuda_output_data(const bert_cuda_call *call, int32_t output) {
+    return output < call->node->node.output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED
+               ? call->outputs[output].data
+               : NULL;
+}
+static inline int64_t bert_cuda_elements(const bert_tensor *tensor) {
+    return bert_cuda_count(tensor->dims, 0, tensor->rank);
+}
+static inline int32_t bert_cuda_axis(int64_t axis, int32_t rank) {
+    return (int32_t)(axis < 0 ? axis + rank : axis);
+}
+/** The next piece of the workspace, as bert_cuda_reserve counted them. */
+void *bert_cuda_take(void **workspace, int64_t count, size_t element_bytes);
+/** Row-major strides. */
+void bert_cuda_dense_strides(int32_t rank, const int64_t *dims, int64_t strides[BERT_MAX_RANK]);
+/** BERT_OK, or which kernel failed on what. */
+bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, const char *kernel);
+/** A product on the stream of the call; its workspace is the session's. */
+bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args);
+/** In what products of a type are computed. */
+bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_dtype stored);
+/** y = x as y's type and broadcast to its shape. */
+bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y);
+bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
+
+/* ---- Operators --------------------------------------------------------------------------------------------------- */
+
+/* clang-format off */
+#define BERT_CUDA_RUNS(RUN)                                                                                            \
+    RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(concat) RUN(constant_of_shape)           \
+    RUN(compress) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(dynamic_quantize) RUN(elementwise) RUN(embedding)  \
+    RUN(expand) RUN(eye_like) RUN(gather) RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear)    \
+    RUN(matmul) RUN(matmul_integer) RUN(one_hot) RUN(pack_tokens) RUN(pad) RUN(quantize) RUN(quantized_linear)         \
+    RUN(range) RUN(reduce) RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice) RUN(softmax)          \
+    RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
+#define BERT_CUDA_PLANS(PLAN)                                                                                          \
+    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(copy) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)      \
+    PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(pad) \
+    PLAN(quantize) PLAN(quantized_linear) PLAN(skip_layer_norm) PLAN(split)
+/* clang-format on */
+#define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
+#define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);
+BERT_CUDA_RUNS(BERT_CUDA_DECLARE_RUN)
+BERT_CUDA_PLANS(BERT_CUDA_DECLARE_PLAN)
+#undef BERT_CUDA_DECLARE_RUN
+#undef BERT_CUDA_DECLARE_PLAN
+
+/** The row of an operator; NULL when there is none. */
+const bert_cuda_op *bert_cuda_find_op(const bert_op_node *node);
+
+#endif

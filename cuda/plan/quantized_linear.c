@@ -1,0 +1,351 @@
+/*
+ * Canonical QuantizedLinear: ranges of rows, their scales, bytes, a product of bytes, and what follows it. A weight is
+ * packed as [N, K] of signed bytes, which tensor cores want, with N and K filled up with zeros to what the library
+ * wants; with a scale, a zero point and the sum for each column.
+ */
+#include "core/graph/canonical.h"
+#include "cuda/ops/quantize.h"
+#include "cuda/plan/parts.h"
+
+#include <string.h>
+
+/* What is packed. COLUMNS: float scales, then int32 zero points, then int32 sums; [padded N] each. */
+enum { PACKED_BYTES, PACKED_COLUMNS, PACKED_BIAS };
+
+static int64_t columns_of(const bert_cuda_parts *parts, int32_t part) {
+    return parts->constants[part]->dims[parts->transposed ? 0 : 1];
+}
+
+static int64_t depth_of(const bert_cuda_parts *parts) {
+    return parts->constants[0]->dims[parts->transposed ? 1 : 0];
+}
+
+static int64_t up_to(int64_t count, int64_t multiple) {
+    return (count + multiple - 1) / multiple * multiple;
+}
+
+/* Both in multiples of what the library wants; rows begin at 16 bytes. */
+static int64_t padded(int64_t count) {
+    const int64_t multiple = bert_cuda_gemm_provider_built.s8_multiple;
+    return up_to(count, multiple > 1 ? up_to(multiple, 16) : 1);
+}
+
+/* ---- Packing ----------------------------------------------------------------------------------------------------- */
+
+static int64_t weight_at(const bert_cuda_parts *parts, int32_t part, int64_t column, int64_t k) {
+    const bert_constant *weight = parts->constants[part];
+    return bert_cuda_constant_int(weight, parts->transposed ? column * depth_of(parts) + k
+                                                            : k * columns_of(parts, part) + column);
+}
+
+/* Bytes are unsigned or signed; signed ones are what is stored. */
+static int64_t shift_of(const bert_cuda_parts *parts, int32_t part) {
+    return parts->constants[part]->dtype == BERT_UINT8 ? 128 : 0;
+}
+
+static int64_t zero_point_at(const bert_cuda_parts *parts, int32_t part, int64_t column) {
+    const bert_constant *zero_points = parts->zero_points[part];
+    if (!zero_points) return 0;
+    return bert_cuda_constant_int(zero_points, bert_cuda_constant_count(zero_points) == 1 ? 0 : column);
+}
+
+static float scale_at(const bert_cuda_parts *parts, int32_t part, int64_t column) {
+    const bert_constant *scales = parts->scales[part];
+    float scale;
+    memcpy(&scale, scales->data + 4 * (bert_cuda_constant_count(scales) == 1 ? 0 : column), sizeof scale);
+    return scale;
+}
+
+static bert_status write_bytes(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    const int64_t depth = depth_of(parts), pitch = padded(depth);
+    int8_t *row = out;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const int64_t shift = shift_of(parts, part);
+        for (int64_t column = 0; column < columns_of(parts, part); column++, row += pitch) {
+            for (int64_t k = 0; k < depth; k++) row[k] = (int8_t)(weight_at(parts, part, column, k) - shift);
+        }
+    }
+    return BERT_OK;
+}
+
+static bert_status write_columns(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    const int64_t depth = depth_of(parts), pitch = padded(parts->columns);
+    float *scales = out;
+    int32_t *zero_points = (int32_t *)(void *)(scales + pitch), *sums = zero_points + pitch;
+    int64_t at = 0;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const int64_t shift = shift_of(parts, part);
+        for (int64_t column = 0; column < columns_of(parts, part); column++, at++) {
+            int64_t sum = 0;
+            for (int64_t k = 0; k < depth; k++) sum += weight_at(parts, part, column, k) - shift;
+            scales[at] = scale_at(parts, part, column);
+            zero_points[at] = (int32_t)(zero_point_at(parts, part, column) - shift);
+            sums[at] = (int32_t)sum;
+        }
+    }
+    return BERT_OK;
+}
+
+/* weight_only: (weight - zero point) x scale as the device's floats, [K, N]. */
+static bert_status write_floats(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    const bert_dtype stored = bert_cuda_stored(parts->prepared, BERT_FLOAT);
+    const size_t size = bert_cuda_dtype_size(stored);
+    int64_t first = 0;
+    for (int32_t part = 0; part < parts->count; part++) {
+        for (int64_t k = 0; k < depth_of(parts); k++) {
+            for (int64_t column = 0; column < columns_of(parts, part); column++) {
+                const float value = (float)(weight_at(parts, part, column, k) - zero_point_at(parts, part, column)) *
+                                    scale_at(parts, part, column);
+                bert_cuda_encode(stored, BERT_FLOAT, (char *)out + (size_t)(k * parts->columns + first + column) * size,
+                                 &value, 1);
+            }
+        }
+        first += columns_of(parts, part);
+    }
+    return BERT_OK;
+}
+
+static bert_status pack(const bert_cuda_planner *planner, const bert_cuda_parts *parts, const char *what,
+                        const bert_constant *const *constants, size_t bytes, bert_cuda_pack_fn write, int place) {
+    bert_cuda_parts_id id;
+    const size_t key = bert_cuda_parts_key(parts, what, constants, &id);
+    return bert_cuda_pack(planner->prepared, &id, key, bytes, write, parts, &planner->state->packed[place],
+                          planner->error);
+}
+
+static bert_status pack_all(const bert_cuda_planner *planner, const bert_cuda_parts *parts, bool weight_only) {
+    bert_cuda_node *state = planner->state;
+    state->n = parts->columns;
+    state->k = depth_of(parts);
+    state->padded_n = padded(state->n);
+    state->padded_k = padded(state->k);
+    const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, BERT_FLOAT));
+    if (weight_only) {
+        BERT_CUDA_TRY(pack(planner, parts, "dequantized", parts->scales, (size_t)(state->k * state->n) * size,
+                           write_floats, PACKED_BYTES));
+    } else {
+        BERT_CUDA_TRY(pack(planner, parts, "bytes", parts->constants, (size_t)(state->padded_n * state->padded_k),
+                           write_bytes, PACKED_BYTES));
+        BERT_CUDA_TRY(pack(planner, parts, "columns", parts->scales, (size_t)state->padded_n * 12, write_columns,
+                           PACKED_COLUMNS));
+    }
+    if (!parts->any_bias) return BERT_OK;
+    return pack(planner, parts, "biases", parts->biases, (size_t)state->n * 4, bert_cuda_write_biases, PACKED_BIAS);
+}
+
+/* ---- Planning ---------------------------------------------------------------------------------------------------- */
+
+static const bert_constant *constant_at(const bert_op_node *node, int32_t input) {
+    const bert_constant *constant = bert_cuda_known(node, input);
+    return constant && constant->id != 0 ? constant : NULL;
+}
+
+static bool lacks(const bert_op_node *node, int32_t input) {
+    return bert_cuda_node_has(node, input) && !constant_at(node, input);
+}
+
+/* The parts; all biases float, or all int32. */
+static bert_status collect(const bert_cuda_planner *planner, bert_cuda_parts *parts) {
+    const bert_op_node *node = planner->node;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const int32_t bias = BERT_QUANTIZED_LINEAR_BIAS(part), zero = BERT_QUANTIZED_LINEAR_ZERO_POINT(part);
+        parts->constants[part] = constant_at(node, BERT_QUANTIZED_LINEAR_WEIGHT(part));
+        parts->scales[part] = constant_at(node, BERT_QUANTIZED_LINEAR_SCALE(part));
+        parts->zero_points[part] = constant_at(node, zero);
+        parts->biases[part] = constant_at(node, bias);
+        if (!parts->constants[part] || !parts->scales[part] || lacks(node, zero) || lacks(node, bias))
+            return bert_cuda_leave(planner, "wants constant weights, scales, zero points and biases");
+        if (parts->scales[part]->dtype != BERT_FLOAT) return bert_cuda_leave(planner, "wants float32 scales");
+        if (parts->biases[part]) {
+            const bert_dtype dtype = parts->biases[part]->dtype;
+            if ((dtype != BERT_FLOAT && dtype != BERT_INT32) ||
+                (parts->any_bias && dtype != (bert_dtype)parts->bias_type))
+                return bert_cuda_leave(planner, "wants biases all of float32, or all of int32");
+            parts->any_bias = true;
+            parts->bias_type = (int32_t)dtype;
+        }
+        parts->columns += columns_of(parts, part);
+        planner->out->unread_inputs |= UINT64_C(15) << BERT_QUANTIZED_LINEAR_WEIGHT(part);
+    }
+    return BERT_OK;
+}
+
+/* The scale and zero point of a static x: float32 and int32, on the device. */
+static bert_status keep_scale(const bert_cuda_planner *planner) {
+    const bert_constant *scale = constant_at(planner->node, BERT_QUANTIZED_LINEAR_X_SCALE);
+    const bert_constant *zero = constant_at(planner->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT);
+    struct {
+        float scale;
+        int32_t zero_point;
+    } given = {0};
+    memcpy(&given.scale, scale->data, sizeof given.scale);
+    if (zero) given.zero_point = (int32_t)bert_cuda_constant_int(zero, 0);
+    return bert_cuda_own(planner, &given, sizeof given);
+}
+
+static bert_status reserve(const bert_cuda_planner *planner) {
+    const bert_cuda_node *state = planner->state;
+    const bert_tensor_desc *x = &planner->node->inputs[0];
+    const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
+    int64_t bytes, products;
+    if (__builtin_mul_overflow(rows, state->padded_k, &bytes) ||
+        __builtin_mul_overflow(rows, state->padded_n, &products))
+        return bert_cuda_leave(planner, "can't hold an input of this size");
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
+    for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, bytes, 1));
+    return bert_cuda_reserve(planner, products, 4);
+}
+
+bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    const bool weight_only = bert_cuda_int(node, "weight_only", 0) != 0;
+    const bool has_scale = bert_cuda_node_has(node, BERT_QUANTIZED_LINEAR_X_SCALE);
+    bert_cuda_activation activation;
+    bert_cuda_parts parts = {.prepared = planner->prepared,
+                             .count = (int32_t)bert_cuda_int(node, "parts", 1),
+                             .transposed = bert_cuda_int(node, "transpose", 0) != 0};
+    if (parts.count < 1 || parts.count > BERT_CUDA_MOST_PARTS) return bert_cuda_leave(planner, "takes 1 to 8 parts");
+    if (!bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation))
+        return bert_cuda_leave(planner, "doesn't know this activation");
+    if (node->inputs[0].dtype != BERT_FLOAT) return bert_cuda_leave(planner, "computes in float32 only");
+    if (lacks(node, BERT_QUANTIZED_LINEAR_X_SCALE) || lacks(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT))
+        return bert_cuda_leave(planner, "wants a constant scale and zero point of its input");
+    BERT_CUDA_TRY(collect(planner, &parts));
+    if (weight_only && parts.any_bias && parts.bias_type != BERT_FLOAT)
+        return bert_cuda_leave(planner, "wants float32 biases where weights alone are quantized");
+    planner->out->unread_inputs |= UINT64_C(3) << BERT_QUANTIZED_LINEAR_X_SCALE;
+    if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
+    BERT_CUDA_TRY(pack_all(planner, &parts, weight_only));
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    planner->state->flag = parts.any_bias && parts.bias_type == BERT_INT32;
+    if (has_scale) BERT_CUDA_TRY(keep_scale(planner));
+    return weight_only ? BERT_OK : reserve(planner);
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+/* x in bytes, and what each of its rows has. */
+typedef struct byte_rows {
+    float *scales;
+    int32_t *zero_points, *sums;
+    int8_t *bytes;
+    int32_t *products;
+} byte_rows;
+
+static bert_status find_scales(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, bert_cuda_range *ranges,
+                               const byte_rows *out) {
+    const bert_op_node *node = &call->node->node;
+    const int32_t parts = (int32_t)bert_cuda_int(node, "parts", 1);
+    const char *scope = bert_cuda_string(node, "scope", "tensor");
+    const bert_cuda_row_ranges_args range = {
+        .dtype = x->dtype, .rows = rows, .width = call->node->k, .x = x->data, .ranges = ranges};
+    bert_cuda_quantization_args args = {
+        .ranges = ranges, .rows = rows, .group_rows = rows, .scales = out->scales, .zero_points = out->zero_points};
+    if (strcmp(scope, "token") == 0) args.group_rows = 1;
+    if (strcmp(scope, "sequence") == 0) {
+        const bert_tensor *starts = &call->inputs[BERT_QUANTIZED_LINEAR_STARTS(parts)];
+        args.offsets = starts->data;
+        args.groups = starts->dims[0] - 1;
+        args.counted = bert_cuda_input_data(call, BERT_QUANTIZED_LINEAR_COUNTED(parts));
+    }
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_row_ranges(&range, call->context->stream), "row_ranges"));
+    return bert_cuda_launched(call, bert_cuda_quantization(&args, call->context->stream), "quantization");
+}
+
+static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, byte_rows *out) {
+    const bert_cuda_node *node = call->node;
+    void *workspace = call->workspace;
+    bert_cuda_range *ranges = bert_cuda_take(&workspace, rows, sizeof *ranges);
+    out->scales = bert_cuda_take(&workspace, rows, 4);
+    out->zero_points = bert_cuda_take(&workspace, rows, 4);
+    out->sums = bert_cuda_take(&workspace, rows, 4);
+    out->bytes = bert_cuda_take(&workspace, rows * node->padded_k, 1);
+    out->products = bert_cuda_take(&workspace, rows * node->padded_n, 4);
+    if (node->own) {
+        out->scales = node->own;
+        out->zero_points = (int32_t *)node->own + 1;
+    } else {
+        BERT_CUDA_TRY(find_scales(call, x, rows, ranges, out));
+    }
+    const bert_cuda_quantize_args args = {.dtype = x->dtype,
+                                          .rows = rows,
+                                          .width = node->k,
+                                          .x = x->data,
+                                          .scales = out->scales,
+                                          .zero_points = out->zero_points,
+                                          .scale_stride = node->own ? 0 : 1,
+                                          .shifted = true,
+                                          .y = out->bytes,
+                                          .pitch = node->padded_k,
+                                          .sums = out->sums};
+    return bert_cuda_launched(call, bert_cuda_quantize(&args, call->context->stream), "quantize");
+}
+
+static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x, int64_t rows) {
+    const bert_cuda_node *node = call->node;
+    bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(node->prepared, x->dtype),
+                                   .m = rows,
+                                   .n = node->n,
+                                   .k = node->k,
+                                   .batch = 1,
+                                   .alpha = 1,
+                                   .a = x->data,
+                                   .b = node->packed[PACKED_BYTES],
+                                   .c = call->outputs[0].data,
+                                   .lda = node->k,
+                                   .ldb = node->n,
+                                   .ldc = node->n};
+    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
+    return bert_cuda_run_epilogue(call, node->packed[PACKED_BIAS], rows, node->n);
+}
+
+bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
+    const bert_cuda_node *node = call->node;
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
+    const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
+    if (bert_cuda_int(&node->node, "weight_only", 0)) return run_floats(call, x, rows);
+    if (rows == 0 || node->n == 0) return BERT_OK;
+    byte_rows work;
+    BERT_CUDA_TRY(quantize(call, x, rows, &work));
+    bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_S8,
+                                   .transpose_b = true,
+                                   .m = rows,
+                                   .n = node->padded_n,
+                                   .k = node->padded_k,
+                                   .batch = 1,
+                                   .alpha = 1,
+                                   .a = work.bytes,
+                                   .b = node->packed[PACKED_BYTES],
+                                   .c = work.products,
+                                   .lda = node->padded_k,
+                                   .ldb = node->padded_k,
+                                   .ldc = node->padded_n};
+    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
+    const float *scales = node->packed[PACKED_COLUMNS];
+    const int32_t *zero_points = (const int32_t *)(const void *)(scales + node->padded_n);
+    const bert_cuda_dequantize_args args = {.dtype = y->dtype,
+                                            .activation = bert_cuda_activation_of(&node->node),
+                                            .rows = rows,
+                                            .width = node->n,
+                                            .depth = node->k,
+                                            .products = work.products,
+                                            .pitch = node->padded_n,
+                                            .scales = node->own ? NULL : work.scales,
+                                            .zero_points = work.zero_points,
+                                            .row_stride = node->own ? 0 : 1,
+                                            .sums = work.sums,
+                                            .weight_scales = scales,
+                                            .weight_scale_stride = 1,
+                                            .weight_zero_points = zero_points,
+                                            .weight_zero_point_stride = 1,
+                                            .weight_sums = zero_points + node->padded_n,
+                                            .bias = node->flag ? NULL : node->packed[PACKED_BIAS],
+                                            .integer_bias = node->flag ? node->packed[PACKED_BIAS] : NULL,
+                                            .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
+                                            .y = y->data};
+    return bert_cuda_launched(call, bert_cuda_dequantize(&args, call->context->stream), "dequantize");
+}

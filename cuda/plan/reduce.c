@@ -1,0 +1,142 @@
+/* Reductions, what goes along an axis, and DynamicQuantizeLinear, which reduces a tensor to its range. */
+#include "cuda/ops/reduce.h"
+
+#include "cuda/ops/quantize.h"
+#include "cuda/plan/plan.h"
+
+#include <string.h>
+
+/* Bit i: axis i is reduced; from the attribute, or from input 1. 0: none is named. */
+static uint32_t axes_of(const bert_cuda_call *call, int32_t rank) {
+    size_t count = 0;
+    const int64_t *listed = bert_cuda_ints(&call->node->node, "axes", &count);
+    const bert_constant *input = call->node->known[1];
+    if (input) count = (size_t)bert_cuda_constant_count(input);
+    uint32_t axes = 0;
+    for (size_t i = 0; i < count; i++) {
+        const int64_t axis = input ? bert_cuda_constant_int(input, (int64_t)i) : listed[i];
+        axes |= UINT32_C(1) << bert_cuda_axis(axis, rank);
+    }
+    return axes;
+}
+
+bert_status bert_cuda_run_reduce(const bert_cuda_call *call) {
+    const bert_tensor *x = &call->inputs[0];
+    bert_cuda_reduce_args args = {.reduction = (bert_cuda_reduction)call->node->op->code,
+                                  .dtype = x->dtype,
+                                  .rank = x->rank,
+                                  .axes = axes_of(call, x->rank),
+                                  .x = x->data,
+                                  .y = call->outputs[0].data};
+    memcpy(args.dims, x->dims, sizeof args.dims);
+    if (args.axes == 0 && bert_cuda_int(&call->node->node, "noop_with_empty_axes", 0)) return bert_cuda_run_copy(call);
+    if (args.axes == 0) args.axes = (UINT32_C(1) << x->rank) - 1;
+    return bert_cuda_launched(call, bert_cuda_reduce(&args, call->context->stream), "reduce");
+}
+
+static bert_cuda_line_args line_of(const bert_tensor *x, int32_t axis) {
+    return (bert_cuda_line_args){.dtype = x->dtype,
+                                 .outer = bert_cuda_count(x->dims, 0, axis),
+                                 .count = x->dims[axis],
+                                 .inner = bert_cuda_count(x->dims, axis + 1, x->rank),
+                                 .x = x->data};
+}
+
+bert_status bert_cuda_run_arg_extreme(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *x = &call->inputs[0];
+    const bert_cuda_line_args line = line_of(x, bert_cuda_axis(bert_cuda_int(node, "axis", 0), x->rank));
+    const bool last = bert_cuda_int(node, "select_last_index", 0) != 0;
+    if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
+    return bert_cuda_launched(
+        call,
+        bert_cuda_arg_extreme(&line, call->node->op->code != 0, last, call->outputs[0].data, call->context->stream),
+        "arg_extreme");
+}
+
+bert_status bert_cuda_run_cumulative_sum(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *x = &call->inputs[0];
+    const bert_cuda_line_args line =
+        line_of(x, bert_cuda_axis(bert_cuda_constant_int(call->node->known[1], 0), x->rank));
+    return bert_cuda_launched(call,
+                              bert_cuda_cumulative_sum(&line, bert_cuda_int(node, "exclusive", 0) != 0,
+                                                       bert_cuda_int(node, "reverse", 0) != 0, call->outputs[0].data,
+                                                       call->context->stream),
+                              "cumulative_sum");
+}
+
+bert_status bert_cuda_plan_cumulative_sum(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const int64_t axis = bert_cuda_constant_int(node->inputs[1].constant, 0);
+    if (axis >= -node->inputs[0].rank && axis < node->inputs[0].rank) return BERT_OK;
+    return planner->prepared->device->host->fail(planner->error, BERT_INVALID_INPUT,
+                                                 "CumSum's axis %lld is outside a tensor of %d dimensions",
+                                                 (long long)axis, (int)node->inputs[0].rank);
+}
+
+bert_status bert_cuda_run_top_k(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *x = &call->inputs[0];
+    const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", -1), x->rank);
+    const bert_cuda_line_args line = line_of(x, axis);
+    const bool largest = node->opset < 11 || bert_cuda_int(node, "largest", 1) != 0;
+    const bool values = call->outputs[0].dtype != BERT_DTYPE_UNDEFINED;
+    return bert_cuda_launched(call,
+                              bert_cuda_top_k(&line, call->outputs[values ? 0 : 1].dims[axis], largest,
+                                              bert_cuda_output_data(call, 0), bert_cuda_output_data(call, 1),
+                                              call->context->stream),
+                              "top_k");
+}
+
+/* ---- DynamicQuantizeLinear --------------------------------------------------------------------------------------- */
+
+static int64_t rows_of(int32_t rank, const int64_t *dims) {
+    return rank > 0 ? bert_cuda_count(dims, 0, rank - 1) : 1;
+}
+
+bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
+    const bert_tensor_desc *x = &planner->node->inputs[0];
+    if (bert_cuda_stored(planner->prepared, x->dtype) != BERT_FLOAT)
+        return bert_cuda_leave(planner, "keeps its scale in float32");
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    for (int32_t i = 0; i < 3; i++) {
+        if (!bert_cuda_node_gives(planner->node, i)) return bert_cuda_leave(planner, "gives all of its outputs");
+    }
+    const int64_t rows = rows_of(x->rank, x->dims);
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
+    for (int i = 0; i < 2; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, 4));
+    return BERT_OK;
+}
+
+bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
+    const bert_tensor *x = &call->inputs[0];
+    const int64_t rows = rows_of(x->rank, x->dims), width = x->rank > 0 ? x->dims[x->rank - 1] : 1;
+    void *workspace = call->workspace;
+    bert_cuda_range *ranges = bert_cuda_take(&workspace, rows, sizeof *ranges);
+    float *scales = bert_cuda_take(&workspace, rows + 1, 4);
+    int32_t *zero_points = bert_cuda_take(&workspace, rows + 1, 4);
+    const cudaStream_t stream = call->context->stream;
+    const bert_cuda_row_ranges_args range = {
+        .dtype = x->dtype, .rows = rows, .width = width, .x = x->data, .ranges = ranges};
+    const bert_cuda_quantization_args quantization = {.ranges = ranges,
+                                                      .rows = rows,
+                                                      .group_rows = rows > 0 ? rows : 1,
+                                                      .scales = scales,
+                                                      .zero_points = zero_points,
+                                                      .first_zero_point = call->outputs[2].data};
+    const bert_cuda_quantize_args quantize = {.dtype = x->dtype,
+                                              .rows = rows,
+                                              .width = width,
+                                              .x = x->data,
+                                              .scales = scales,
+                                              .zero_points = zero_points,
+                                              .y = call->outputs[0].data,
+                                              .pitch = width};
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_row_ranges(&range, stream), "row_ranges"));
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantization(&quantization, stream), "quantization"));
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantize(&quantize, stream), "quantize"));
+    bert_tensor scale = {.dtype = BERT_FLOAT, .data = scales};
+    return bert_cuda_spread(call, &scale, &call->outputs[1]);
+}

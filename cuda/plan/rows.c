@@ -1,0 +1,221 @@
+/* Embedding, LayerNorm in its spellings, and tokens without padding. */
+#include "core/graph/canonical.h"
+#include "cuda/ops/embedding.h"
+#include "cuda/ops/layer_norm.h"
+#include "cuda/ops/tokens.h"
+#include "cuda/plan/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Embedding --------------------------------------------------------------------------------------------------- */
+
+static const int32_t tables[] = {BERT_EMBEDDING_WORD_TABLE, BERT_EMBEDDING_POSITION_TABLE, BERT_EMBEDDING_TYPE_TABLE};
+
+/* A table of bytes, its scale and its zero point. */
+typedef struct byte_table {
+    const bert_prepared *prepared;
+    const bert_constant *table, *scale, *zero_point;
+} byte_table;
+
+static int64_t spread_at(const bert_constant *constant, int64_t row, int64_t column) {
+    if (constant->rank < 2) return 0;
+    return (constant->dims[0] == 1 ? 0 : row) * constant->dims[1] + (constant->dims[1] == 1 ? 0 : column);
+}
+
+/* (table - zero point) x scale, as floats of the device. */
+static bert_status write_table(const void *argument, void *out, bert_error *error) {
+    const byte_table *source = argument;
+    const bert_dtype stored = bert_cuda_stored(source->prepared, BERT_FLOAT);
+    const size_t size = bert_cuda_dtype_size(stored);
+    for (int64_t row = 0; row < source->table->dims[0]; row++) {
+        for (int64_t column = 0; column < source->table->dims[1]; column++) {
+            const int64_t at = row * source->table->dims[1] + column;
+            const int64_t zero = source->zero_point ? bert_cuda_constant_int(source->zero_point,
+                                                                             spread_at(source->zero_point, row, column))
+                                                    : 0;
+            float scale;
+            memcpy(&scale, source->scale->data + 4 * spread_at(source->scale, row, column), sizeof scale);
+            const float value = (float)(bert_cuda_constant_int(source->table, at) - zero) * scale;
+            bert_cuda_encode(stored, BERT_FLOAT, (char *)out + (size_t)at * size, &value, 1);
+        }
+    }
+    return BERT_OK;
+}
+
+static bert_status pack_table(const bert_cuda_planner *planner, int which) {
+    const int32_t table = tables[which];
+    const bert_op_node *node = planner->node;
+    const byte_table source = {planner->prepared, bert_cuda_known(node, table),
+                               bert_cuda_known(node, BERT_EMBEDDING_SCALE(table)),
+                               bert_cuda_known(node, BERT_EMBEDDING_ZERO_POINT(table))};
+    if (!source.table || !source.table->id || !source.scale || source.scale->dtype != BERT_FLOAT)
+        return bert_cuda_leave(planner, "wants constant tables of bytes, with constant float32 scales");
+    planner->out->unread_inputs |= UINT64_C(1) << table | UINT64_C(3) << BERT_EMBEDDING_SCALE(table);
+    if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
+    char key[96];
+    const int length = snprintf(key, sizeof key, "table %llu %llu %llu", (unsigned long long)source.table->id,
+                                (unsigned long long)source.scale->id,
+                                (unsigned long long)(source.zero_point ? source.zero_point->id : 0));
+    const size_t bytes = source.table->bytes * bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, BERT_FLOAT));
+    return bert_cuda_pack(planner->prepared, key, (size_t)length, bytes, write_table, &source,
+                          &planner->state->packed[which], planner->error);
+}
+
+bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    for (int i = 0; i < 3; i++) {
+        if (!bert_cuda_node_has(node, tables[i])) continue;
+        const bert_dtype ids = node->inputs[tables[i] - 1].dtype;
+        if (ids != BERT_INT32 && ids != BERT_INT64) return bert_cuda_leave(planner, "takes ids of int32 or int64");
+        if (bert_cuda_node_has(node, BERT_EMBEDDING_SCALE(tables[i])))
+            BERT_CUDA_TRY(pack_table(planner, i));
+        else if (!bert_cuda_is_float(node, tables[i]))
+            return bert_cuda_leave(planner, "has no kernel for tables of this type");
+    }
+    return bert_cuda_want_reports(planner);
+}
+
+static bert_cuda_embedding_table table_of(const bert_cuda_call *call, int which) {
+    const bert_tensor *ids = bert_cuda_input(call, tables[which] - 1);
+    const bert_tensor *table = bert_cuda_input(call, tables[which]);
+    if (!ids || !table) return (bert_cuda_embedding_table){0};
+    const void *packed = call->node->packed[which];
+    return (bert_cuda_embedding_table){.ids = ids->data,
+                                       .id_type = ids->dtype,
+                                       .batch_stride = ids->dims[0] == 1 ? 0 : ids->dims[1],
+                                       .token_stride = ids->dims[1] == 1 ? 0 : 1,
+                                       .table = packed ? packed : table->data,
+                                       .rows = table->dims[0]};
+}
+
+bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
+    const bert_tensor *y = &call->outputs[0];
+    const bert_cuda_embedding_args args = {.dtype = y->dtype,
+                                           .batch = y->dims[0],
+                                           .length = y->dims[1],
+                                           .width = y->dims[2],
+                                           .word = table_of(call, 0),
+                                           .type = table_of(call, 2),
+                                           .position = table_of(call, 1),
+                                           .gamma = bert_cuda_input_data(call, BERT_EMBEDDING_GAMMA),
+                                           .beta = bert_cuda_input_data(call, BERT_EMBEDDING_BETA),
+                                           .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-12F),
+                                           .y = y->data,
+                                           .check = bert_cuda_check_of(call)};
+    return bert_cuda_launched(call, bert_cuda_embedding(&args, call->context->stream), "embedding");
+}
+
+/* ---- LayerNorm --------------------------------------------------------------------------------------------------- */
+
+/* gamma and beta cover exactly the dimensions from the axis on. */
+bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (!bert_cuda_is_float(node, 0) || node->inputs[1].dtype != node->inputs[0].dtype)
+        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16, of x and gamma alike");
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const bert_tensor_desc *x = &node->inputs[0];
+    const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", -1), x->rank);
+    const int64_t width = bert_cuda_desc_count(x, axis, x->rank);
+    for (int32_t i = 1; i < node->input_count; i++) {
+        const bert_tensor_desc *row = &node->inputs[i];
+        if (bert_cuda_node_has(node, i) && bert_cuda_desc_count(row, 0, row->rank) != width)
+            return bert_cuda_leave(planner, "wants gamma and beta of the shape that is normalized");
+    }
+    for (int32_t i = 1; i < node->output_count; i++) {
+        if (bert_cuda_node_gives(node, i) && node->outputs[i].dtype != BERT_FLOAT)
+            return bert_cuda_leave(planner, "gives mean and deviation in float32 alone");
+        if (bert_cuda_node_gives(node, i) && bert_cuda_stored(planner->prepared, BERT_FLOAT) != BERT_FLOAT)
+            return bert_cuda_leave(planner, "gives no mean and deviation in 16 bits");
+    }
+    return BERT_OK;
+}
+
+bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
+    const bert_tensor *x = &call->inputs[0];
+    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", -1), x->rank);
+    const bool simplified = call->node->op->code != 0;
+    bert_cuda_layer_norm_args args = {.dtype = x->dtype,
+                                      .rows = bert_cuda_count(x->dims, 0, axis),
+                                      .width = bert_cuda_count(x->dims, axis, x->rank),
+                                      .x = x->data,
+                                      .gamma = call->inputs[1].data,
+                                      .beta = bert_cuda_input_data(call, 2),
+                                      .y = call->outputs[0].data,
+                                      .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-5F),
+                                      .simplified = simplified};
+    args.mean = simplified ? NULL : bert_cuda_output_data(call, 1);
+    args.deviation = bert_cuda_output_data(call, simplified ? 1 : 2);
+    return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");
+}
+
+/* Where the spellings of SkipLayerNormalization have what; -1: nowhere. */
+typedef struct skip_form {
+    int32_t beta, bias, sum;
+    bool simplified;
+} skip_form;
+
+static skip_form form_of(const bert_op_node *node, int32_t code) {
+    if (code == 0) {
+        return (skip_form){BERT_SKIP_BETA, BERT_SKIP_BIAS, 1, bert_cuda_int(node, "simplified", 0) != 0};
+    }
+    return code == 1 ? (skip_form){3, 4, 3, false} : (skip_form){-1, 3, 3, true};
+}
+
+bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    const bert_cuda_op *op = planner->state->op;
+    if (!bert_cuda_is_float(node, 0)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    for (int32_t i = 1; op->code != 0 && i < 3; i++) {
+        if (bert_cuda_node_gives(node, i)) return bert_cuda_leave(planner, "gives no mean and deviation");
+    }
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const bert_tensor_desc *x = &node->inputs[0], *skip = &node->inputs[1];
+    if (bert_cuda_desc_count(x, 0, x->rank) != bert_cuda_desc_count(skip, 0, skip->rank))
+        return bert_cuda_leave(planner, "wants a skip of the shape of its input");
+    return BERT_OK;
+}
+
+bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *x = &call->inputs[0];
+    const int32_t code = call->node->op->code;
+    const skip_form form = form_of(node, code);
+    const bert_cuda_layer_norm_args args = {.dtype = x->dtype,
+                                            .rows = bert_cuda_count(x->dims, 0, x->rank - 1),
+                                            .width = x->dims[x->rank - 1],
+                                            .x = x->data,
+                                            .residual = call->inputs[1].data,
+                                            .bias = bert_cuda_input_data(call, form.bias),
+                                            .gamma = call->inputs[2].data,
+                                            .beta = bert_cuda_input_data(call, form.beta),
+                                            .sum = bert_cuda_output_data(call, form.sum),
+                                            .y = call->outputs[0].data,
+                                            .epsilon = bert_cuda_float(node, "epsilon", 1e-12F),
+                                            .simplified = form.simplified};
+    return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");
+}
+
+/* ---- Tokens ------------------------------------------------------------------------------------------------------ */
+
+static bert_cuda_tokens_args tokens_of(const bert_cuda_call *call, const bert_tensor *padded, const bert_tensor *rows) {
+    const int32_t axes = (int32_t)bert_cuda_int(&call->node->node, "axes", 2);
+    const bert_tensor *tokens = &call->inputs[BERT_PACK_TOKENS];
+    return (bert_cuda_tokens_args){.element_bytes = (int32_t)bert_cuda_dtype_size(rows->dtype),
+                                   .width = bert_cuda_count(padded->dims, axes, padded->rank),
+                                   .count = tokens->dims[0],
+                                   .tokens = tokens->data,
+                                   .padded = bert_cuda_count(padded->dims, 0, axes),
+                                   .x = call->inputs[BERT_PACK_X].data,
+                                   .y = call->outputs[0].data};
+}
+
+bert_status bert_cuda_run_pack_tokens(const bert_cuda_call *call) {
+    const bert_cuda_tokens_args args = tokens_of(call, &call->inputs[BERT_PACK_X], &call->outputs[0]);
+    return bert_cuda_launched(call, bert_cuda_pack_tokens(&args, call->context->stream), "pack_tokens");
+}
+
+bert_status bert_cuda_run_unpack_tokens(const bert_cuda_call *call) {
+    const bert_cuda_tokens_args args = tokens_of(call, &call->outputs[0], &call->inputs[BERT_PACK_X]);
+    return bert_cuda_launched(call, bert_cuda_unpack_tokens(&args, call->context->stream), "unpack_tokens");
+}

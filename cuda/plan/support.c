@@ -1,0 +1,195 @@
+/* What planners and runs are written with. */
+#include "cuda/ops/elementwise.h"
+#include "cuda/plan/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+bert_status bert_cuda_leave(const bert_cuda_planner *planner, const char *why) {
+    return planner->prepared->device->host->fail(planner->error, BERT_UNSUPPORTED, "the cuda provider's %s %s",
+                                                 planner->node->op_type, why);
+}
+
+/* ---- Attributes and constants ------------------------------------------------------------------------------------ */
+
+static const bert_attribute *find(const bert_op_node *node, const char *name, bert_attribute_kind kind) {
+    for (size_t i = 0; i < node->attribute_count; i++) {
+        const bert_attribute *attribute = &node->attributes[i];
+        if (attribute->kind == kind && strcmp(attribute->name, name) == 0) return attribute;
+    }
+    return NULL;
+}
+
+int64_t bert_cuda_int(const bert_op_node *node, const char *name, int64_t missing) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_INT);
+    return attribute ? attribute->value.i : missing;
+}
+
+float bert_cuda_float(const bert_op_node *node, const char *name, float missing) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_FLOAT);
+    return attribute ? attribute->value.f : missing;
+}
+
+const char *bert_cuda_string(const bert_op_node *node, const char *name, const char *missing) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_STRING);
+    return attribute ? attribute->value.s : missing;
+}
+
+const int64_t *bert_cuda_ints(const bert_op_node *node, const char *name, size_t *count) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_INTS);
+    *count = attribute ? attribute->count : 0;
+    return attribute ? attribute->value.ints : NULL;
+}
+
+const bert_constant *bert_cuda_tensor(const bert_op_node *node, const char *name) {
+    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_TENSOR);
+    return attribute ? attribute->value.tensor : NULL;
+}
+
+const bert_constant *bert_cuda_known(const bert_op_node *node, int32_t input) {
+    return bert_cuda_node_has(node, input) ? node->inputs[input].constant : NULL;
+}
+
+bool bert_cuda_is_float(const bert_op_node *node, int32_t input) {
+    if (!bert_cuda_node_has(node, input)) return false;
+    const bert_dtype dtype = node->inputs[input].dtype;
+    return dtype == BERT_FLOAT || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
+}
+
+int64_t bert_cuda_constant_count(const bert_constant *constant) {
+    return bert_cuda_count(constant->dims, 0, constant->rank);
+}
+
+int64_t bert_cuda_constant_int(const bert_constant *constant, int64_t at) {
+    const size_t size = bert_cuda_dtype_size(constant->dtype);
+    const unsigned char *data = constant->data + (size_t)at * size;
+    int64_t wide;
+    int32_t word;
+    switch (constant->dtype) {
+    case BERT_INT64:
+    case BERT_UINT64:
+        memcpy(&wide, data, sizeof wide);
+        return wide;
+    case BERT_INT32:
+        memcpy(&word, data, sizeof word);
+        return word;
+    case BERT_INT8:
+        return (int8_t)data[0];
+    default:
+        return data[0];
+    }
+}
+
+int64_t bert_cuda_desc_count(const bert_tensor_desc *desc, int32_t first, int32_t end) {
+    return bert_cuda_count(desc->dims, first, end);
+}
+
+/* ---- Planning ---------------------------------------------------------------------------------------------------- */
+
+bert_status bert_cuda_want_reports(const bert_cuda_planner *planner) {
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    planner->state->reporter = bert_cuda_reporter(planner->context, planner->node->name);
+    if (planner->state->reporter >= 0) return BERT_OK;
+    return bert_cuda_no_memory(planner->prepared->device->host, sizeof(char *), planner->error);
+}
+
+bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes) {
+    bert_cuda_node *state = planner->state;
+    BERT_CUDA_TRY(bert_cuda_memory_allocate(planner->prepared->device, bytes, &state->own, planner->error));
+    state->own_bytes = bytes;
+    return bert_cuda_copy_to_device(planner->prepared->device, state->own, source, bytes, planner->error);
+}
+
+bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, size_t element_bytes) {
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)count, element_bytes, &bytes) ||
+        __builtin_add_overflow(bytes, (size_t)BERT_CUDA_ALIGNMENT, &bytes) ||
+        __builtin_add_overflow(bytes & ~(size_t)(BERT_CUDA_ALIGNMENT - 1), planner->out->workspace_bytes, &bytes))
+        return bert_cuda_leave(planner, "can't hold an input of this size");
+    planner->out->workspace_bytes = bytes;
+    return BERT_OK;
+}
+
+void *bert_cuda_take(void **workspace, int64_t count, size_t element_bytes) {
+    void *piece = *workspace;
+    const size_t bytes = (size_t)count * element_bytes + BERT_CUDA_ALIGNMENT;
+    *workspace = (char *)piece + (bytes & ~(size_t)(BERT_CUDA_ALIGNMENT - 1));
+    return piece;
+}
+
+bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out) {
+    static const char *const names[] = {[BERT_CUDA_NONE] = "none",           [BERT_CUDA_GELU] = "gelu",
+                                        [BERT_CUDA_GELU_TANH] = "gelu_tanh", [BERT_CUDA_QUICK_GELU] = "quick_gelu",
+                                        [BERT_CUDA_TANH] = "tanh",           [BERT_CUDA_RELU] = "relu"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], name) != 0) continue;
+        *out = (bert_cuda_activation)i;
+        return true;
+    }
+    return false;
+}
+
+bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node) {
+    bert_cuda_activation activation = BERT_CUDA_NONE;
+    bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation);
+    return activation;
+}
+
+/* ---- Calls ------------------------------------------------------------------------------------------------------- */
+
+void bert_cuda_dense_strides(int32_t rank, const int64_t *dims, int64_t strides[BERT_MAX_RANK]) {
+    int64_t stride = 1;
+    for (int32_t i = rank - 1; i >= 0; i--) {
+        strides[i] = stride;
+        stride *= dims[i];
+    }
+}
+
+static void describe_tensor(char *out, size_t size, const bert_tensor *tensor) {
+    size_t used = (size_t)snprintf(out, size, "%s [", bert_cuda_dtype_name(tensor->dtype));
+    for (int32_t i = 0; i < tensor->rank && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%" PRId64, i ? ", " : "", tensor->dims[i]);
+    if (used < size) snprintf(out + used, size - used, "]");
+}
+
+bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, const char *kernel) {
+    if (result == cudaSuccess) return BERT_OK;
+    char x[128] = "nothing", y[128] = "nothing";
+    const bert_tensor *input = bert_cuda_input(call, 0);
+    if (input) describe_tensor(x, sizeof x, input);
+    if (call->node->node.output_count > 0) describe_tensor(y, sizeof y, &call->outputs[0]);
+    return bert_cuda_check(call->node->prepared->device->host, result, call->error, "the kernel %s of %s from %s to %s",
+                           kernel, call->node->node.op_type, x, y);
+}
+
+bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_dtype stored) {
+    if (stored == BERT_FLOAT16) return BERT_CUDA_GEMM_F16;
+    if (stored == BERT_BFLOAT16) return BERT_CUDA_GEMM_BF16;
+    return prepared->precision == BERT_PRECISION_TF32 ? BERT_CUDA_GEMM_TF32 : BERT_CUDA_GEMM_F32;
+}
+
+bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args) {
+    const bert_cuda_gemm_provider *provider = &bert_cuda_gemm_provider_built;
+    char why[256] = "";
+    if (args->m == 0 || args->n == 0 || args->batch == 0) return BERT_OK;
+    args->workspace = call->context->gemm_workspace;
+    const cudaError_t result = provider->run(call->context->gemm, args, call->context->stream, why, sizeof why);
+    if (result == cudaSuccess) return BERT_OK;
+    return bert_cuda_check(call->node->prepared->device->host, result, call->error,
+                           "the product (%s) of [%" PRId64 ", %" PRId64 "] and [%" PRId64 ", %" PRId64 "], %" PRId64
+                           " times: %s",
+                           provider->name, args->m, args->k, args->k, args->n, args->batch, why);
+}
+
+bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y) {
+    bert_cuda_elementwise_args args = {.op = BERT_CUDA_CAST, .rank = y->rank, .dtype = y->dtype, .y = y->data};
+    memcpy(args.dims, y->dims, sizeof args.dims);
+    args.inputs[0] = (bert_cuda_operand){.data = x->data, .dtype = x->dtype};
+    bert_cuda_broadcast_strides(y->rank, x, args.inputs[0].strides);
+    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
+}
+
+bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
+    return (bert_cuda_index_check){.report = &call->context->report->index, .node = call->node->reporter};
+}
