@@ -60,8 +60,13 @@ void bert_emulator_order(uint32_t order);
 
 /** Device memory that cudaMalloc gives at most; the default is 4 GiB. */
 void bert_emulator_memory_limit(size_t bytes);
-/** The call of cudaMalloc, cudaMemcpyAsync, a launch ... that comes after `calls` others fails with `error`. */
-void bert_emulator_fail_after(long calls, int error);
+/**
+ * The call of cudaMalloc, cudaMemcpyAsync, a launch ... that comes after `calls` others fails with `error`; none where
+ * `calls` is negative. Gives whether a failure that was ordered before has come.
+ */
+bool bert_emulator_fail_after(long calls, int error);
+/** Whether no graph can be made of what is captured. */
+void bert_emulator_refuse_graphs(bool refuse);
 
 /** Around host code that stands in for a library's kernels (GEMM): makes device memory accessible. They nest. */
 void bert_emulator_device_begin(void);
@@ -74,6 +79,8 @@ int bert_emulator_enqueue(void *stream, void (*work)(void *argument), const void
 
 /** Kernels launched since the program began. */
 uint64_t bert_emulator_launches(void);
+/** Graphs launched since the program began. */
+uint64_t bert_emulator_graph_launches(void);
 
 #ifdef __cplusplus
 }

@@ -12,9 +12,23 @@ static long failure_countdown = -1;
 static cudaError_t failure;
 static _Thread_local cudaError_t last_error;
 
-void bert_emulator_fail_after(long calls, int error) {
+static bool failure_came, graphs_refused;
+static uint64_t graph_launches;
+
+bool bert_emulator_fail_after(long calls, int error) {
+    const bool came = failure_came;
+    failure_came = false;
     failure_countdown = calls;
     failure = (cudaError_t)error;
+    return came;
+}
+
+void bert_emulator_refuse_graphs(bool refuse) {
+    graphs_refused = refuse;
+}
+
+uint64_t bert_emulator_graph_launches(void) {
+    return graph_launches;
 }
 
 uint64_t bert_emulator_launches(void) {
@@ -28,6 +42,7 @@ cudaError_t emu_set_error(cudaError_t error) {
 
 cudaError_t emu_planned_failure(void) {
     if (failure_countdown < 0 || failure_countdown-- > 0) return cudaSuccess;
+    failure_came = true;
     return emu_set_error(failure);
 }
 
@@ -333,6 +348,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
     *exec = NULL;
     if (emu_planned_failure() != cudaSuccess) return failure;
+    if (graphs_refused) return emu_set_error(cudaErrorStreamCaptureUnsupported);
     *exec = calloc(1, sizeof **exec);
     if (!*exec) return emu_set_error(cudaErrorMemoryAllocation);
     (*exec)->graph = graph;
@@ -346,6 +362,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     if (emu_planned_failure() != cudaSuccess) return failure;
     const cudaError_t error = refuse_captured(stream);
     if (error != cudaSuccess) return error;
+    graph_launches++;
     bert_emulator_device_begin();
     for (size_t i = 0; i < exec->graph->count; i++) exec->graph->work[i].run(exec->graph->work[i].argument);
     bert_emulator_device_end();

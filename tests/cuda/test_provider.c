@@ -1,0 +1,405 @@
+/* The CUDA provider as a whole, on the emulator: sessions, weights, recordings, memory and errors. */
+#include "core/runtime/composition.h"
+#include "core/runtime/model.h"
+#include "core/runtime/session.h"
+#include "cuda/backend.h"
+#include "tests/cuda_emulator/emulator.h"
+#include "tests/support/scarce_memory.h"
+#include "tests/support/test.h"
+
+#include <bert/bert.h>
+#include <cuda_runtime_api.h>
+#include <math.h>
+#include <string.h>
+
+#define ZH BERT_SOURCE_DIR "/models/zh-sentiment/"
+#define GRAPHS BERT_SOURCE_DIR "/tests/data/graphs/"
+
+enum { BATCH = 3, SEQUENCE = 12, TOKENS = BATCH * SEQUENCE, LABELS = 2 };
+#define UNLIMITED ((size_t)4 << 30)
+
+/* The parts of every build, and the provider linked into this test. */
+static const bert_backend *backends[8];
+static bert_composition composition;
+
+static void compose(void) {
+    composition = bert_default_composition;
+    backends[0] = bert_cuda_backend(BERT_BACKEND_ABI_VERSION);
+    for (size_t i = 0; i < composition.backend_count; i++) backends[1 + i] = composition.backends[i];
+    composition.backends = backends;
+    composition.backend_count++;
+    composition.plugin_count = 0;
+}
+
+static bert_model *load_with(const char *path, const bert_model_options *options) {
+    bert_model *model = NULL;
+    bert_error error;
+    const bert_model_source source = {.path = path};
+    if (bert_model_load_composed(&composition, &source, options, &model, &error) != BERT_OK)
+        fail_msg("%s", error.message);
+    return model;
+}
+
+static bert_model *load(const char *path) {
+    return load_with(path, NULL);
+}
+
+static bert_session *open_with(bert_model *model, const bert_session_options *options) {
+    bert_session *session = NULL;
+    bert_error error;
+    if (bert_session_create(model, options, &session, &error) != BERT_OK) fail_msg("%s", error.message);
+    return session;
+}
+
+static bert_session *open(bert_model *model, const char *providers) {
+    const bert_session_options options = {.struct_size = sizeof options, .providers = providers};
+    return open_with(model, &options);
+}
+
+/* A batch of sequences, of which the later ones are shorter. */
+typedef struct batch {
+    int64_t ids[TOKENS], types[TOKENS], mask[TOKENS];
+    int64_t rows, length;
+} batch;
+
+static batch make_batch(int64_t rows, int64_t length, bool padded, unsigned seed) {
+    batch b = {.rows = rows, .length = length};
+    for (int64_t i = 0; i < rows * length; i++) {
+        const int64_t row = i / length, at = i % length;
+        seed = seed * 1664525U + 1013904223U;
+        b.mask[i] = !padded || at < length - 3 * row;
+        b.ids[i] = b.mask[i] ? 100 + (seed >> 16) % 500 : 0;
+    }
+    return b;
+}
+
+static bert_status try_run(bert_session *session, batch *b, float *logits, bert_error *error) {
+    const bert_tensor shape = {BERT_INT64, 2, {b->rows, b->length}, NULL};
+    bert_named_tensor inputs[3] = {{"input_ids", shape, 0}, {"token_type_ids", shape, 0}, {"attention_mask", shape, 0}};
+    inputs[0].tensor.data = b->ids;
+    inputs[1].tensor.data = b->types;
+    inputs[2].tensor.data = b->mask;
+    bert_named_tensor output = {.name = "output_0", .capacity_bytes = (size_t)(b->rows * LABELS) * sizeof *logits};
+    output.tensor.data = logits;
+    return bert_session_run(session, NULL, inputs, 3, &output, 1, error);
+}
+
+static void run(bert_session *session, batch *b, float *logits) {
+    bert_error error;
+    if (try_run(session, b, logits, &error) != BERT_OK) fail_msg("%s", error.message);
+}
+
+static void expect_near(const float *expected, const float *actual, int64_t count, double allowed) {
+    for (int64_t i = 0; i < count; i++) {
+        if (!(fabs((double)actual[i] - (double)expected[i]) <= allowed))
+            fail_msg("%g instead of %g at %d", (double)actual[i], (double)expected[i], (int)i);
+    }
+}
+
+static void expect_no_faults(void) {
+    if (bert_emulator_fault_count() == 0) return;
+    bert_emulator_print();
+    fail_msg("%zu faults", bert_emulator_fault_count());
+}
+
+/* Runs the same batches on cuda and cpu; three times each, so that recordings are replayed. */
+static void expect_same_as_cpu(const char *path, const bert_session_options *options, double allowed) {
+    bert_model *model = load(path);
+    bert_session_options cpu = *options;
+    cpu.providers = "cpu";
+    cpu.precision = BERT_PRECISION_FP32;
+    bert_session *sessions[2] = {open_with(model, options), open_with(model, &cpu)};
+    for (int padded = 0; padded < 2; padded++) {
+        for (unsigned seed = 1; seed <= 3; seed++) {
+            batch b = make_batch(BATCH, SEQUENCE, padded, seed);
+            float logits[2][BATCH * LABELS];
+            for (int i = 0; i < 2; i++) run(sessions[i], &b, logits[i]);
+            expect_near(logits[1], logits[0], BATCH * LABELS, allowed);
+        }
+    }
+    for (int i = 0; i < 2; i++) bert_session_free(sessions[i]);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
+static void cuda_agrees_with_cpu(void **state) {
+    bert_session_options options = {.struct_size = sizeof options, .providers = "cuda"};
+    expect_same_as_cpu(ZH "model.onnx", &options, 1e-4);
+    expect_same_as_cpu(ZH "model-optimized.onnx", &options, 1e-4);
+    expect_same_as_cpu(ZH "model-optimized-quantized.onnx", &options, 2e-3);
+    options.padded_rows = BERT_PADDED_ROWS_UNDEFINED;
+    expect_same_as_cpu(ZH "model.onnx", &options, 1e-4);
+    options.quant_scope = BERT_QUANT_SCOPE_SEQUENCE;
+    expect_same_as_cpu(ZH "model-optimized-quantized.onnx", &options, 2e-3);
+    options.quant_scope = BERT_QUANT_SCOPE_TOKEN;
+    expect_same_as_cpu(ZH "model-optimized-quantized.onnx", &options, 2e-3);
+}
+
+static void precisions_stay_near(void **state) {
+    const bert_precision precisions[] = {BERT_PRECISION_FP16, BERT_PRECISION_BF16, BERT_PRECISION_TF32};
+    const double allowed[] = {1e-2, 5e-2, 1e-2};
+    for (int i = 0; i < 3; i++) {
+        bert_session_options options = {.struct_size = sizeof options, .providers = "cuda", .precision = precisions[i]};
+        expect_same_as_cpu(ZH "model.onnx", &options, allowed[i]);
+        options.padded_rows = BERT_PADDED_ROWS_UNDEFINED;
+        expect_same_as_cpu(ZH "model-optimized-quantized.onnx", &options, allowed[i]);
+    }
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = NULL;
+    bert_error error;
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP8};
+    assert_int_equal(bert_session_create(model, &options, &session, &error), BERT_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "fp16"));
+    bert_model_free(model);
+}
+
+/* ---- Recordings -------------------------------------------------------------------------------------------------- */
+
+static uint64_t graph_launches_of_run(bert_session *session, batch *b) {
+    float logits[BATCH * LABELS];
+    const uint64_t before = bert_emulator_graph_launches();
+    run(session, b, logits);
+    return bert_emulator_graph_launches() - before;
+}
+
+static void a_plan_is_recorded_in_its_first_run_and_replayed(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open(model, "cuda");
+    batch small = make_batch(1, 5, false, 1), large = make_batch(BATCH, SEQUENCE, false, 1);
+    assert_int_equal(graph_launches_of_run(session, &small), 0);
+    assert_int_equal(graph_launches_of_run(session, &small), 1);
+    /* A larger arena moves what was recorded. */
+    assert_int_equal(graph_launches_of_run(session, &large), 0);
+    assert_int_equal(graph_launches_of_run(session, &small), 0);
+    assert_int_equal(graph_launches_of_run(session, &small), 1);
+    assert_int_equal(graph_launches_of_run(session, &large), 1);
+    bert_session_free(session);
+
+    /* Times of kernels are those of kernels that are called. */
+    const bert_session_options options = {.struct_size = sizeof options, .providers = "cuda", .profile = true};
+    session = open_with(model, &options);
+    for (int i = 0; i < 3; i++) assert_int_equal(graph_launches_of_run(session, &small), 0);
+    size_t count = 0;
+    const bert_profile_entry *entries = bert_session_profile(session, &count);
+    assert_true(count > 10);
+    for (size_t i = 0; i < count; i++) assert_true(entries[i].runs == 3 && entries[i].nanoseconds > 0);
+    bert_session_free(session);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
+static void rows_without_padding_are_recorded_when_they_come_again(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
+    bert_session *session = open_with(model, &options);
+    batch b = make_batch(BATCH, SEQUENCE, true, 1);
+    for (uint64_t i = 0; i < 3; i++) assert_int_equal(graph_launches_of_run(session, &b), i > 0);
+    bert_session_free(session);
+    bert_model_free(model);
+}
+
+static void a_session_goes_on_where_nothing_can_be_recorded(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    float expected[BATCH * LABELS], logits[BATCH * LABELS];
+    batch b = make_batch(BATCH, SEQUENCE, false, 1);
+    bert_session *session = open(model, "cuda");
+    run(session, &b, expected);
+    bert_session_free(session);
+    session = open(model, "cuda");
+    bert_emulator_refuse_graphs(true);
+    for (int i = 0; i < 3; i++) {
+        run(session, &b, logits);
+        expect_near(expected, logits, BATCH * LABELS, 0);
+    }
+    bert_emulator_refuse_graphs(false);
+    bert_session_free(session);
+    bert_model_free(model);
+}
+
+/* ---- Weights and memory ------------------------------------------------------------------------------------------ */
+
+static size_t weight_bytes(const bert_session *session) {
+    bert_session_memory memory = {.struct_size = sizeof memory};
+    bert_session_get_memory(session, &memory);
+    return memory.weight_bytes;
+}
+
+static void sessions_share_weights(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    batch b = make_batch(1, 5, false, 1);
+    float logits[2][LABELS];
+    bert_session *first = open(model, "cuda");
+    run(first, &b, logits[0]);
+    const size_t bytes = weight_bytes(first);
+    bert_session *second = open(model, "cuda");
+    run(second, &b, logits[1]);
+    assert_true(bytes > 0 && weight_bytes(second) == bytes);
+    expect_near(logits[0], logits[1], LABELS, 0);
+    bert_session_free(first);
+    run(second, &b, logits[1]);
+    bert_session_free(second);
+    bert_model_free(model);
+}
+
+static void lack_of_memory_leaves_the_session_usable(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open(model, "cuda");
+    batch small = make_batch(1, 2, false, 1), large = make_batch(BATCH, SEQUENCE, false, 1);
+    float before[LABELS], after[LABELS], logits[BATCH * LABELS];
+    bert_error error;
+    run(session, &small, before);
+    bert_emulator_memory_limit(0); /* no more than there is */
+    assert_int_equal(try_run(session, &large, logits, &error), BERT_OUT_OF_MEMORY);
+    assert_non_null(strstr(error.message, "bytes"));
+    run(session, &small, after);
+    expect_near(before, after, LABELS, 0);
+    bert_emulator_memory_limit(UNLIMITED);
+    run(session, &large, logits);
+    bert_session_free(session);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
+static void a_model_that_does_not_fit_is_an_error(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = NULL;
+    bert_error error;
+    const bert_session_options options = {.struct_size = sizeof options, .providers = "cuda"};
+    bert_emulator_memory_limit(64 << 10);
+    assert_int_equal(bert_session_create(model, &options, &session, &error), BERT_OUT_OF_MEMORY);
+    bert_emulator_memory_limit(UNLIMITED);
+    bert_session_free(open(model, "cuda"));
+    bert_model_free(model);
+}
+
+/* Zeros for every input, all of [2, 4]. */
+static bert_status run_zeros(bert_model *model, bert_session *session, bert_error *error) {
+    int64_t zeros[8] = {0};
+    bert_named_tensor inputs[3] = {{0}}, output = {0};
+    bert_model_tensor described;
+    const size_t count = bert_model_input_count(model);
+    assert_true(count <= 3);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(bert_model_input(model, i, &described), BERT_OK);
+        inputs[i] = (bert_named_tensor){described.name, {BERT_INT64, 2, {2, 4}, zeros}, 0};
+    }
+    assert_int_equal(bert_model_output(model, 0, &described), BERT_OK);
+    output.name = described.name;
+    return bert_session_run(session, NULL, inputs, count, &output, 1, error);
+}
+
+/* A session and two runs, of which the host allocation number `fail` (from 1; 0: none) is refused. Gives their number.
+ */
+static size_t live_with_refusal(size_t fail) {
+    scarce_memory memory = {0};
+    const bert_allocator allocator = scarce_allocator(&memory);
+    const bert_model_options model_options = {.struct_size = sizeof model_options, .allocator = &allocator};
+    bert_model *model = load_with(GRAPHS "old_bert_cls_11/model.onnx", &model_options);
+    const size_t loaded = memory.allocations;
+    const bert_session_options options = {.struct_size = sizeof options, .providers = "cuda"};
+    bert_session *session = NULL;
+    bert_error error;
+    if (fail) {
+        memory.fail_from = loaded + fail - 1;
+        memory.fail_to = memory.fail_from + 1;
+    }
+    bert_status status = bert_session_create(model, &options, &session, &error);
+    for (int i = 0; i < 2 && status == BERT_OK; i++) status = run_zeros(model, session, &error);
+    if (!fail && status != BERT_OK) fail_msg("%s", error.message);
+    if (status != BERT_OK) assert_int_equal(status, BERT_OUT_OF_MEMORY);
+    if (session && run_zeros(model, session, &error) != BERT_OK) fail_msg("%s", error.message);
+    const size_t asked = memory.allocations - loaded;
+    bert_session_free(session);
+    bert_model_free(model);
+    assert_int_equal(memory.live, 0);
+    return asked;
+}
+
+static void every_host_allocation_may_fail(void **state) {
+    const size_t total = live_with_refusal(0);
+    assert_true(total > 50);
+    for (size_t fail = 1; fail <= total; fail += 1 + fail / 16) live_with_refusal(fail);
+}
+
+/* ---- Errors ------------------------------------------------------------------------------------------------------ */
+
+static void an_id_outside_its_table_is_named(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open(model, "cuda");
+    batch b = make_batch(1, 5, false, 1);
+    float before[LABELS], after[LABELS];
+    bert_error error;
+    for (int i = 0; i < 3; i++) { /* called, and replayed */
+        b.ids[3] = 150;
+        run(session, &b, before);
+        b.ids[3] = 1 << 20;
+        assert_int_equal(try_run(session, &b, after, &error), BERT_INVALID_INPUT);
+        assert_non_null(strstr(error.message, "1048576"));
+        b.ids[3] = 150;
+        run(session, &b, after);
+        expect_near(before, after, LABELS, 0);
+    }
+    bert_session_free(session);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
+/* Each CUDA call of a session's life fails in turn: a sentence, and the next run is right. */
+static void every_cuda_call_may_fail(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open(model, "cuda");
+    batch b = make_batch(1, 5, false, 1);
+    float expected[LABELS], logits[LABELS];
+    bert_error error;
+    run(session, &b, expected);
+    bert_session_free(session);
+    int failures = 0;
+    for (long calls = 0; calls < 100000; calls++) {
+        error.message[0] = 0;
+        session = NULL;
+        bert_emulator_fail_after(calls, cudaErrorLaunchFailure);
+        const bert_session_options options = {.struct_size = sizeof options, .providers = "cuda"};
+        bert_status status = bert_session_create(model, &options, &session, &error);
+        if (status == BERT_OK) status = try_run(session, &b, logits, &error);
+        if (status == BERT_OK) status = try_run(session, &b, logits, &error);
+        const bool reached = bert_emulator_fail_after(-1, 0);
+        if (status != BERT_OK) {
+            failures++;
+            assert_true(reached && error.message[0]);
+        }
+        if (session) {
+            run(session, &b, logits);
+            expect_near(expected, logits, LABELS, 0);
+            bert_session_free(session);
+        }
+        if (!reached) break;
+    }
+    assert_true(failures > 20);
+    bert_model_free(model);
+}
+
+static void another_version_of_the_interface_is_refused(void **state) {
+    assert_null(bert_cuda_backend(BERT_BACKEND_ABI_VERSION + 1));
+    assert_non_null(bert_cuda_backend(BERT_BACKEND_ABI_VERSION));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cuda_agrees_with_cpu),
+        cmocka_unit_test(precisions_stay_near),
+        cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
+        cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
+        cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
+        cmocka_unit_test(sessions_share_weights),
+        cmocka_unit_test(lack_of_memory_leaves_the_session_usable),
+        cmocka_unit_test(a_model_that_does_not_fit_is_an_error),
+        cmocka_unit_test(every_host_allocation_may_fail),
+        cmocka_unit_test(an_id_outside_its_table_is_named),
+        cmocka_unit_test(every_cuda_call_may_fail),
+        cmocka_unit_test(another_version_of_the_interface_is_refused),
+    };
+    compose();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
