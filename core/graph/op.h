@@ -79,7 +79,8 @@ struct bert_op {
     int32_t since, until;           /**< First and last opset of the domain, both included. */
     int32_t min_inputs, max_inputs; /**< max -1: any number. */
     int32_t min_outputs, max_outputs;
-    /** Bit i: shapes of outputs depend on the content of input i, so binding must know it. */
+    /** Bit i: shapes of outputs, or the axis of the operator, depend on the content of input i: binding must know it.
+     */
     uint32_t shape_inputs;
     uint32_t flags;
     bert_infer_fn infer;

@@ -104,24 +104,48 @@ bert_status bert_cuda_run_clip(const bert_cuda_call *call) {
 
 /* ---- Quantization by a given scale ------------------------------------------------------------------------------- */
 
+/* Blocks that fill the axis make two axes of it. */
 bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
-    if (bert_cuda_int(planner->node, "block_size", 0) != 0)
-        return bert_cuda_leave(planner, "has no kernel for scales of blocks");
+    const bert_op_node *node = planner->node;
+    const int64_t block = bert_cuda_int(node, "block_size", 0);
+    if (block == 0 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const bert_tensor_desc *x = &node->inputs[0];
+    const int64_t length = x->dims[bert_cuda_axis(bert_cuda_int(node, "axis", 1), x->rank)];
+    if (x->rank == BERT_MAX_RANK || (length > block && length % block != 0))
+        return bert_cuda_leave(planner, "wants blocks that fill the axis, in up to 7 dimensions");
     return BERT_OK;
 }
 
-/* A scale, or zero point, for each place along the axis, or one for all. */
-static void set_scale(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor, int32_t axis) {
+/* A scale, or zero point, for each place along the axis, for each block of it, or one for all. */
+static void set_scale(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor, int32_t axis,
+                      bool blocks) {
     if (!tensor) return;
-    args->inputs[place] = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
-    if (bert_cuda_elements(tensor) != 1) args->inputs[place].strides[axis] = 1;
+    int64_t strides[BERT_MAX_RANK];
+    bert_cuda_operand *operand = &args->inputs[place];
+    *operand = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
+    if (!blocks) {
+        if (bert_cuda_elements(tensor) != 1) operand->strides[axis] = 1;
+        return;
+    }
+    bert_cuda_dense_strides(tensor->rank, tensor->dims, strides);
+    for (int32_t i = 0; i < tensor->rank; i++) operand->strides[i <= axis ? i : i + 1] = strides[i];
 }
 
 static bert_status run_by_scale(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
     bert_cuda_elementwise_args args = args_for(call, op);
-    const int64_t axis = bert_cuda_int(&call->node->node, "axis", 1);
-    set_input(&args, 0, &call->inputs[0]);
-    for (int i = 1; i < 3; i++) set_scale(&args, i, bert_cuda_input(call, i), bert_cuda_axis(axis, args.rank));
+    const bert_op_node *node = &call->node->node;
+    const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", 1), args.rank);
+    const int64_t block = bert_cuda_int(node, "block_size", 0);
+    if (block) {
+        const int64_t length = args.dims[axis], inside = length < block ? length : block;
+        for (int32_t i = args.rank; i > axis; i--) args.dims[i] = args.dims[i - 1];
+        args.dims[axis] = inside ? length / inside : 0;
+        args.dims[axis + 1] = inside;
+        args.rank++;
+    }
+    args.inputs[0] = (bert_cuda_operand){.data = call->inputs[0].data, .dtype = call->inputs[0].dtype};
+    bert_cuda_dense_strides(args.rank, args.dims, args.inputs[0].strides);
+    for (int i = 1; i < 3; i++) set_scale(&args, i, bert_cuda_input(call, i), axis, block != 0);
     return launch(call, &args);
 }
 

@@ -26,11 +26,6 @@ static const void *offset_by(const void *data, int64_t elements, int32_t element
 
 /* ---- Copies and Transpose ---------------------------------------------------------------------------------------- */
 
-bert_status bert_cuda_plan_copy(const bert_cuda_planner *planner) {
-    if (bert_cuda_node_gives(planner->node, 1)) return bert_cuda_leave(planner, "gives no mask");
-    return BERT_OK;
-}
-
 bert_status bert_cuda_run_copy(const bert_cuda_call *call) {
     const bert_cuda_move_args args = between(&call->inputs[0], &call->outputs[0], &call->outputs[0]);
     return move(call, &args);
@@ -200,6 +195,14 @@ bert_status bert_cuda_plan_pad(const bert_cuda_planner *planner) {
     const bool value = node->opset < 11 && bert_cuda_float(node, "value", 0) != 0;
     if (value && node->inputs[0].dtype != BERT_FLOAT) return bert_cuda_leave(planner, "fills with 0 or with floats");
     return BERT_OK;
+}
+
+/* Nothing is dropped: a copy, and a mask of ones. */
+bert_status bert_cuda_run_dropout(const bert_cuda_call *call) {
+    bert_cuda_pad_args args = {.element_bytes = 1, .rank = 1, .to = bert_cuda_output_data(call, 1), .fill_bits = 1};
+    args.dims[0] = bert_cuda_elements(&call->inputs[0]);
+    BERT_CUDA_TRY(bert_cuda_run_copy(call));
+    return args.to ? pad(call, &args) : BERT_OK;
 }
 
 bert_status bert_cuda_run_tile(const bert_cuda_call *call) {

@@ -129,19 +129,23 @@ bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_d
 /** y = x as y's type and broadcast to its shape. */
 bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y);
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
+/** x [rows, width] in bytes by one scale, the first of `scales`: DynamicQuantizeLinear. Arrays of `rows` elements. */
+bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,
+                                        bert_cuda_range *ranges, float *scales, int32_t *zero_points,
+                                        uint8_t *zero_point, uint8_t *bytes);
 
 /* ---- Operators --------------------------------------------------------------------------------------------------- */
 
 /* clang-format off */
 #define BERT_CUDA_RUNS(RUN)                                                                                            \
     RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(concat) RUN(constant_of_shape)           \
-    RUN(compress) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(dynamic_quantize) RUN(elementwise) RUN(embedding)  \
+    RUN(compress) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(dropout) RUN(dynamic_quantize) RUN(elementwise) RUN(embedding)  \
     RUN(expand) RUN(eye_like) RUN(gather) RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear)    \
     RUN(matmul) RUN(matmul_integer) RUN(one_hot) RUN(pack_tokens) RUN(pad) RUN(quantize) RUN(quantized_linear)         \
     RUN(range) RUN(reduce) RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice) RUN(softmax)          \
     RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
-    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(copy) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)      \
+    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)      \
     PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(pad) \
     PLAN(quantize) PLAN(quantized_linear) PLAN(skip_layer_norm) PLAN(split)
 /* clang-format on */

@@ -110,13 +110,9 @@ bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
     return BERT_OK;
 }
 
-bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
-    const bert_tensor *x = &call->inputs[0];
-    const int64_t rows = rows_of(x->rank, x->dims), width = x->rank > 0 ? x->dims[x->rank - 1] : 1;
-    void *workspace = call->workspace;
-    bert_cuda_range *ranges = bert_cuda_take(&workspace, rows, sizeof *ranges);
-    float *scales = bert_cuda_take(&workspace, rows + 1, 4);
-    int32_t *zero_points = bert_cuda_take(&workspace, rows + 1, 4);
+bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,
+                                        bert_cuda_range *ranges, float *scales, int32_t *zero_points,
+                                        uint8_t *zero_point, uint8_t *bytes) {
     const cudaStream_t stream = call->context->stream;
     const bert_cuda_row_ranges_args range = {
         .dtype = x->dtype, .rows = rows, .width = width, .x = x->data, .ranges = ranges};
@@ -125,18 +121,29 @@ bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
                                                       .group_rows = rows > 0 ? rows : 1,
                                                       .scales = scales,
                                                       .zero_points = zero_points,
-                                                      .first_zero_point = call->outputs[2].data};
+                                                      .first_zero_point = zero_point};
     const bert_cuda_quantize_args quantize = {.dtype = x->dtype,
                                               .rows = rows,
                                               .width = width,
                                               .x = x->data,
                                               .scales = scales,
                                               .zero_points = zero_points,
-                                              .y = call->outputs[0].data,
+                                              .y = bytes,
                                               .pitch = width};
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_row_ranges(&range, stream), "row_ranges"));
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantization(&quantization, stream), "quantization"));
-    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantize(&quantize, stream), "quantize"));
-    bert_tensor scale = {.dtype = BERT_FLOAT, .data = scales};
+    return bert_cuda_launched(call, bert_cuda_quantize(&quantize, stream), "quantize");
+}
+
+bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
+    const bert_tensor *x = &call->inputs[0];
+    const int64_t rows = rows_of(x->rank, x->dims), width = x->rank > 0 ? x->dims[x->rank - 1] : 1;
+    void *workspace = call->workspace;
+    bert_cuda_range *ranges = bert_cuda_take(&workspace, rows, sizeof *ranges);
+    float *scales = bert_cuda_take(&workspace, rows + 1, 4);
+    int32_t *zero_points = bert_cuda_take(&workspace, rows + 1, 4);
+    const bert_tensor scale = {.dtype = BERT_FLOAT, .data = scales};
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rows, width, ranges, scales, zero_points, call->outputs[2].data,
+                                              call->outputs[0].data));
     return bert_cuda_spread(call, &scale, &call->outputs[1]);
 }
