@@ -55,6 +55,8 @@ static bert_status open_context(bert_context *context, bert_error *error) {
 bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                      bert_error *error) {
     const bert_host *host = prepared->device->host;
+    if (options->attention_precision != BERT_PRECISION_FP32)
+        return host->fail(error, BERT_UNSUPPORTED, "attention is computed in the precision of the model");
     bert_context *context = bert_cuda_new(host, sizeof *context);
     if (!context) return bert_cuda_no_memory(host, sizeof *context, error);
     *context = (bert_context){.prepared = prepared};

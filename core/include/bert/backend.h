@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 3
+#define BERT_BACKEND_ABI_VERSION 4
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
