@@ -12,7 +12,7 @@
 #   pack          on any machine with the libraries that bert.c needs: collects them in build/gpu-bundle, for one that lacks them
 #   report        prints the tables of what there is
 #
-#   --out FOLDER     where result.json and result.md are, which every stage adds to (default build/gpu-results)
+#   --out FOLDER     where result.json, result.md and suite.log are, which every stage adds to (default build/gpu-results)
 #   --build FOLDER   default build/gpu
 #   --models FOLDER  where models are made, 2 GB (default build/gpu-models)
 #   --cases FOLDER   one more folder of cases for conformance; may be given again
@@ -169,17 +169,18 @@ timed_stage() {
   local -a words=(--out "$out" --build "$build" --models "$models" --limit "$limit")
   local folder
   for folder in "${cases[@]:1}"; do words+=(--cases "$folder"); done
-  mkdir -p "$out"
-  : >"$out/$stage.rows"
-  printf '\n==== %s\n' "$stage"
-  timeout -k 10 "$limit" "$0" "${words[@]}" --run "$stage" 2>&1 | tee "$out/$stage.log" || status=${PIPESTATUS[0]}
+  mkdir -p "$out" "$build/stages"
+  : >"$build/stages/$stage.rows"
+  printf '\n==== %s\n' "$stage" | tee -a "$out/suite.log"
+  timeout -k 10 "$limit" bench/gpu_suite.sh "${words[@]}" --run "$stage" 2>&1 | tee "$build/stages/$stage.log" || status=${PIPESTATUS[0]}
+  cat "$build/stages/$stage.log" >>"$out/suite.log"
   if ((status == 124 || status == 137)); then
     word=timed-out note="ended after $limit s"
   elif ((status)); then
-    word=failed note=$(tail -n 3 "$out/$stage.log" | tr '\n' ' ' | cut -c 1-300)
+    word=failed note=$(tail -n 3 "$build/stages/$stage.log" | tr '\n' ' ' | cut -c 1-300)
   fi
   "$python" bench/gpu_report.py record "$out/result.json" "$stage" --status "$word" --seconds "$((SECONDS - begin))" \
-    --rows "$out/$stage.rows" --note "$note"
+    --rows "$build/stages/$stage.rows" --note "$note"
   "$python" bench/gpu_report.py show "$out/result.json" >"$out/result.md"
   printf '==== %s: %s, %d s\n' "$stage" "$word" "$((SECONDS - begin))"
   [[ $word == passed ]]
@@ -220,7 +221,7 @@ main() {
   local stage failed=0 gpu=true
   chosen=() inner=''
   parse "$@"
-  rows=$out/$inner.rows
+  rows=$build/stages/$inner.rows
   if [[ -n $inner ]]; then
     use_bundle
     run_stage "$inner"
