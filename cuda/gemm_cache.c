@@ -17,6 +17,7 @@
 enum { MOST_CHOICES = 1 << 16, MOST_FILE_BYTES = 1 << 24 };
 
 static const char first_line[] = "bert.c GEMM choices, format 1";
+enum { KIND_LENGTH = 19 }; /* of what every version begins with */
 
 typedef struct entry {
     bert_cuda_gemm_key key;
@@ -24,16 +25,25 @@ typedef struct entry {
 } entry;
 
 typedef struct table {
+    const bert_allocator *allocator;
     entry *entries; /* Ascending by key. */
     size_t count, capacity;
 } table;
 
+/* A file's bytes, or those that will be one. */
+typedef struct file_text {
+    char *data; /* NULL when there are none. */
+    size_t length, room;
+} file_text;
+
 struct bert_cuda_gemm_cache {
+    const bert_allocator *allocator;
     pthread_mutex_t lock;
     char *path; /* NULL: in memory alone. */
     char *identity;
     table choices;
     bool changed; /* The file lacks something. */
+    bool foreign; /* The file is something else, and stays as it is. */
 };
 
 int64_t bert_cuda_gemm_bucket(int64_t rows) {
@@ -52,6 +62,33 @@ bool bert_cuda_gemm_cache_path(const char *beside, char *out, size_t size) {
     if (length >= 0 && (size_t)length < size) return true;
     *out = 0;
     return false;
+}
+
+/* ---- Memory --------------------------------------------------------------------------------------------------------
+ */
+
+static void *allocate(const bert_allocator *allocator, size_t bytes) {
+    return allocator->allocate(allocator->user, bytes, sizeof(max_align_t));
+}
+
+static void release(const bert_allocator *allocator, void *memory, size_t bytes) {
+    if (memory) allocator->deallocate(allocator->user, memory, bytes, sizeof(max_align_t));
+}
+
+static char *copy_string(const bert_allocator *allocator, const char *string) {
+    const size_t bytes = strlen(string) + 1;
+    char *copy = allocate(allocator, bytes);
+    if (copy) memcpy(copy, string, bytes);
+    return copy;
+}
+
+static void release_string(const bert_allocator *allocator, char *string) {
+    if (string) release(allocator, string, strlen(string) + 1);
+}
+
+static void clear(table *t) {
+    release(t->allocator, t->entries, t->capacity * sizeof *t->entries);
+    *t = (table){.allocator = t->allocator};
 }
 
 /* ---- The table -----------------------------------------------------------------------------------------------------
@@ -98,8 +135,10 @@ static bool put(table *t, const entry *what, bool replace) {
     if (t->count == MOST_CHOICES) return false;
     if (t->count == t->capacity) {
         const size_t capacity = t->capacity ? 2 * t->capacity : 64;
-        entry *grown = realloc(t->entries, capacity * sizeof *grown);
+        entry *grown = allocate(t->allocator, capacity * sizeof *grown);
         if (!grown) return false;
+        if (t->count) memcpy(grown, t->entries, t->count * sizeof *grown);
+        release(t->allocator, t->entries, t->capacity * sizeof *grown);
         t->entries = grown;
         t->capacity = capacity;
     }
@@ -162,10 +201,8 @@ static bool same_text(const char *line, size_t length, const char *text) {
     return strlen(text) == length && memcmp(line, text, length) == 0;
 }
 
-/* What a file is to a cache; `why` is the end of a sentence about it. */
-typedef enum verdict { GOOD, STALE, DAMAGED, NO_MEMORY } verdict;
-
-static verdict parse_choices(const char *text, size_t size, size_t at, table *out, char *why, size_t why_size) {
+/* False where a file can't be used; `why` is then the end of a sentence about it. */
+static bool parse_choices(const char *text, size_t size, size_t at, table *out, char *why, size_t why_size) {
     const char *line;
     size_t length, begin = at;
     int number = 3;
@@ -175,95 +212,100 @@ static verdict parse_choices(const char *text, size_t size, size_t at, table *ou
         if (length > 4 && memcmp(line, "end ", 4) == 0) break;
         if (!parse_choice(line, length, &read)) {
             snprintf(why, why_size, "is damaged in line %d", number);
-            return DAMAGED;
+            return false;
         }
-        if (!put(out, &read, true)) return NO_MEMORY;
+        if (!put(out, &read, true)) return false;
     }
     snprintf(last, sizeof last, "end %zu %016" PRIx64, out->count, checksum(text, begin));
     if (begin == at || at != size || !same_text(line, length, last)) {
         snprintf(why, why_size, "is damaged: its end is not what it was written with");
-        return DAMAGED;
+        return false;
     }
-    return GOOD;
+    return true;
 }
 
-/* All of a file's text. On anything but GOOD `out` is empty. */
-static verdict parse(const char *text, size_t size, const char *identity, table *out, char *why, size_t why_size) {
+/* All of a file's text, into an empty table. It stays empty where the file can't be used. */
+static bool parse(const char *text, size_t size, const char *identity, table *out, char *why, size_t why_size) {
     const char *line;
     size_t length, at = 0;
-    *out = (table){0};
     if (!next_line(text, size, &at, &line, &length) || !same_text(line, length, first_line)) {
-        snprintf(why, why_size, "is of another version, or not a file of choices");
-        return STALE;
+        snprintf(why, why_size, "is of another version");
+        return false;
     }
     if (!next_line(text, size, &at, &line, &length)) {
         snprintf(why, why_size, "is damaged: it ends in line 2");
-        return DAMAGED;
+        return false;
     }
     if (!same_text(line, length, identity)) {
         snprintf(why, why_size, "is for '%.*s', not for '%s'", (int)(length < 200 ? length : 200), line, identity);
-        return STALE;
+        return false;
     }
-    const verdict found = parse_choices(text, size, at, out, why, why_size);
-    if (found == GOOD) return GOOD;
-    free(out->entries);
-    *out = (table){0};
-    return found;
+    if (parse_choices(text, size, at, out, why, why_size)) return true;
+    clear(out);
+    return false;
 }
 
-/* Reads a whole regular file; NULL with errno. Free it. */
-static char *read_file(const char *path, size_t *size) {
+/* Reads a whole regular file; false with errno. Release its room. */
+static bool read_file(const bert_allocator *allocator, const char *path, file_text *out) {
     FILE *file = fopen(path, "rbe");
-    if (!file) return NULL;
     struct stat about;
-    char *text = NULL;
+    *out = (file_text){0};
+    if (!file) return false;
     errno = 0;
     if (fstat(fileno(file), &about) == 0) {
-        if (!S_ISREG(about.st_mode) || about.st_size > MOST_FILE_BYTES)
+        if (!S_ISREG(about.st_mode) || about.st_size > MOST_FILE_BYTES) {
             errno = EFBIG;
-        else
-            text = malloc((size_t)about.st_size + 1);
+        } else {
+            out->room = (size_t)about.st_size + 1;
+            out->data = allocate(allocator, out->room);
+            if (!out->data) errno = ENOMEM;
+        }
     }
-    if (text) *size = fread(text, 1, (size_t)about.st_size, file);
+    if (out->data) out->length = fread(out->data, 1, out->room - 1, file);
     const int kept = errno;
     fclose(file);
     errno = kept;
-    return text;
+    return out->data != NULL;
 }
 
-/* What the file has for the identity, into `out`; a sentence in `notice` when it can't be used. */
-static verdict load(const char *path, const char *identity, table *out, char *notice, size_t size) {
-    size_t bytes = 0;
-    *out = (table){0};
-    char *text = read_file(path, &bytes);
-    if (!text) {
-        if (errno == ENOENT) return GOOD;
-        snprintf(notice, size, "choices of GEMM algorithms in %s can't be read (%s): they are measured again", path,
-                 strerror(errno));
-        return errno == ENOMEM ? NO_MEMORY : DAMAGED;
+/* What the file has for the identity, into `out`; a sentence in `notice` when it can't be used. False when it is none
+ * of ours: a name that was mistaken must not cost a file. */
+static bool load(const bert_allocator *allocator, const char *path, const char *identity, table *out, char *notice,
+                 size_t size) {
+    file_text file;
+    *out = (table){.allocator = allocator};
+    if (!read_file(allocator, path, &file)) {
+        if (errno != ENOENT)
+            snprintf(notice, size, "choices of GEMM algorithms in %s can't be read (%s): they are measured again", path,
+                     strerror(errno));
+        return true;
     }
+    const bool ours =
+        file.length == 0 || (file.length >= KIND_LENGTH && memcmp(file.data, first_line, KIND_LENGTH) == 0);
     char why[512] = "does not fit into memory";
-    const verdict found = parse(text, bytes, identity, out, why, sizeof why);
-    free(text);
-    if (found != GOOD)
+    if (!ours)
+        snprintf(notice, size, "%s is no file of GEMM choices: it is ignored, and left as it is", path);
+    else if (!parse(file.data, file.length, identity, out, why, sizeof why))
         snprintf(notice, size, "%s %s: it is ignored, and GEMM algorithms are measured again", path, why);
-    return found;
+    release(allocator, file.data, file.room);
+    return ours;
 }
 
-/* The file's text. Free it. */
-static char *format(const char *identity, const table *t, size_t *length) {
-    const size_t room = sizeof first_line + strlen(identity) + 2 + t->count * 512 + 64;
-    char *text = malloc(room);
-    if (!text) return NULL;
-    size_t at = (size_t)snprintf(text, room, "%s\n%s\n", first_line, identity);
+/* The file's text. False when memory runs out. Release its room. */
+static bool format(const char *identity, const table *t, file_text *out) {
+    enum { MOST_LINE = 512 };
+    *out = (file_text){.room = sizeof first_line + strlen(identity) + 2 + t->count * MOST_LINE + 64};
+    out->data = allocate(t->allocator, out->room);
+    if (!out->data) return false;
+    size_t at = (size_t)snprintf(out->data, out->room, "%s\n%s\n", first_line, identity);
     for (size_t i = 0; i < t->count; i++) {
-        at += (size_t)format_choice(&t->entries[i], text + at, room - at);
-        text[at++] = '\n';
+        at += (size_t)format_choice(&t->entries[i], out->data + at, out->room - at);
+        out->data[at++] = '\n';
     }
-    const uint64_t sum = checksum(text, at);
-    at += (size_t)snprintf(text + at, room - at, "end %zu %016" PRIx64 "\n", t->count, sum);
-    *length = at;
-    return text;
+    const uint64_t sum = checksum(out->data, at);
+    at += (size_t)snprintf(out->data + at, out->room - at, "end %zu %016" PRIx64 "\n", t->count, sum);
+    out->length = at;
+    return true;
 }
 
 static bool write_all(int file, const char *text, size_t length) {
@@ -277,17 +319,20 @@ static bool write_all(int file, const char *text, size_t length) {
     return true;
 }
 
-/* Under another name in the same folder first, which then takes the place of the file in one step. */
-static bool replace_file(const char *path, const char *text, size_t length) {
+/* Under another name in the same folder first, which then takes the place of the file in one step. False with errno. */
+static bool replace_file(const bert_allocator *allocator, const char *path, const file_text *content) {
     const size_t room = strlen(path) + 8;
-    char *temporary = malloc(room);
-    if (!temporary) return false;
+    char *temporary = allocate(allocator, room);
+    if (!temporary) {
+        errno = ENOMEM;
+        return false;
+    }
     snprintf(temporary, room, "%s.XXXXXX", path);
     const int file = mkstemp(temporary);
     bool good = file >= 0;
     if (good) {
-        /* mkstemp gives its owner alone a look; these are no secrets. */
-        good = fchmod(file, 0644) == 0 && write_all(file, text, length);
+        /* mkstemp lets nobody but the owner look; these are no secrets. */
+        good = fchmod(file, 0644) == 0 && write_all(file, content->data, content->length);
         if (close(file) != 0) good = false;
         if (good) good = rename(temporary, path) == 0;
         if (!good) {
@@ -296,43 +341,39 @@ static bool replace_file(const char *path, const char *text, size_t length) {
             errno = kept;
         }
     }
-    free(temporary);
+    release(allocator, temporary, room);
     return good;
 }
 
 /* ---- The cache -----------------------------------------------------------------------------------------------------
  */
 
-/* On one line whatever it says. */
-static char *copy_line(const char *text) {
-    char *copy = strdup(text);
-    for (char *c = copy; c && *c; c++)
-        if (iscntrl((unsigned char)*c)) *c = ' ';
-    return copy;
-}
-
-bert_cuda_gemm_cache *bert_cuda_gemm_cache_create(const char *path, const char *identity, char *notice, size_t size) {
+bert_cuda_gemm_cache *bert_cuda_gemm_cache_create(const bert_allocator *allocator, const char *path,
+                                                  const char *identity, char *notice, size_t size) {
     if (size > 0) *notice = 0;
-    bert_cuda_gemm_cache *cache = calloc(1, sizeof *cache);
+    bert_cuda_gemm_cache *cache = allocate(allocator, sizeof *cache);
     if (!cache) return NULL;
+    *cache = (bert_cuda_gemm_cache){.allocator = allocator, .choices.allocator = allocator};
     pthread_mutex_init(&cache->lock, NULL);
-    cache->identity = copy_line(identity);
-    cache->path = path ? strdup(path) : NULL;
+    cache->identity = copy_string(allocator, identity);
+    cache->path = path ? copy_string(allocator, path) : NULL;
     if (!cache->identity || (path && !cache->path)) {
         bert_cuda_gemm_cache_free(cache);
         return NULL;
     }
-    if (path) load(path, cache->identity, &cache->choices, notice, size);
+    for (char *c = cache->identity; *c; c++) /* on one line whatever it says */
+        if (iscntrl((unsigned char)*c)) *c = ' ';
+    if (path) cache->foreign = !load(allocator, path, cache->identity, &cache->choices, notice, size);
     return cache;
 }
 
 void bert_cuda_gemm_cache_free(bert_cuda_gemm_cache *cache) {
     if (!cache) return;
     pthread_mutex_destroy(&cache->lock);
-    free(cache->choices.entries);
-    free(cache->identity);
-    free(cache->path);
-    free(cache);
+    clear(&cache->choices);
+    release_string(cache->allocator, cache->identity);
+    release_string(cache->allocator, cache->path);
+    release(cache->allocator, cache, sizeof *cache);
 }
 
 bool bert_cuda_gemm_cache_find(bert_cuda_gemm_cache *cache, const bert_cuda_gemm_key *key, bert_cuda_gemm_choice *out) {
@@ -361,16 +402,18 @@ size_t bert_cuda_gemm_cache_count(bert_cuda_gemm_cache *cache) {
 
 static bool save_locked(bert_cuda_gemm_cache *cache, char *notice, size_t size) {
     table there;
+    file_text content;
     char unused[1024];
-    size_t length;
-    load(cache->path, cache->identity, &there, unused, sizeof unused);
+    cache->foreign = !load(cache->allocator, cache->path, cache->identity, &there, unused, sizeof unused);
+    if (cache->foreign) return true;
     for (size_t i = 0; i < there.count; i++) put(&cache->choices, &there.entries[i], false);
-    free(there.entries);
-    char *text = format(cache->identity, &cache->choices, &length);
-    const bool done = text && replace_file(cache->path, text, length);
+    clear(&there);
+    bool done = format(cache->identity, &cache->choices, &content);
+    if (!done) errno = ENOMEM;
+    if (done) done = replace_file(cache->allocator, cache->path, &content);
     if (!done)
         snprintf(notice, size, "choices of GEMM algorithms can't be kept in %s: %s", cache->path, strerror(errno));
-    free(text);
+    release(cache->allocator, content.data, content.room);
     return done;
 }
 
@@ -378,7 +421,7 @@ bool bert_cuda_gemm_cache_save(bert_cuda_gemm_cache *cache, char *notice, size_t
     bool done = true;
     if (size > 0) *notice = 0;
     pthread_mutex_lock(&cache->lock);
-    if (cache->path && cache->changed) done = save_locked(cache, notice, size);
+    if (cache->path && cache->changed && !cache->foreign) done = save_locked(cache, notice, size);
     if (done) cache->changed = false;
     pthread_mutex_unlock(&cache->lock);
     return done;

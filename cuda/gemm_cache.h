@@ -44,12 +44,14 @@ int64_t bert_cuda_gemm_bucket(int64_t rows);
 bool bert_cuda_gemm_cache_path(const char *beside, char *out, size_t size);
 
 /**
- * A cache with what the file has for `identity` (of the provider's identify). `path` NULL: in memory alone. A file
- * that isn't there is no fault; one that is damaged, of another version or for another device or library is ignored,
- * with a sentence in `notice` (of `size` bytes, else empty), and is replaced when there is something to save. NULL when
- * memory runs out. Free it after every handle that uses it.
+ * A cache, in memory of the allocator, with what the file has for `identity` (of the provider's identify). `path` NULL:
+ * in memory alone. A file that isn't there is no fault; one that is damaged, of another version or for another device
+ * or library is ignored, with a sentence in `notice` (of `size` bytes, else empty), and is replaced when there is
+ * something to save; one that is something else altogether stays as it is. NULL when memory runs out. Free it after
+ * every handle that uses it.
  */
-bert_cuda_gemm_cache *bert_cuda_gemm_cache_create(const char *path, const char *identity, char *notice, size_t size);
+bert_cuda_gemm_cache *bert_cuda_gemm_cache_create(const bert_allocator *allocator, const char *path,
+                                                  const char *identity, char *notice, size_t size);
 void bert_cuda_gemm_cache_free(bert_cuda_gemm_cache *cache);
 
 /** Whether there is a choice; then *out is it. */

@@ -1,5 +1,5 @@
 /* Products of every kind against plain loops in double: the library's on a GPU, the emulator's own elsewhere. */
-#include "core/base/float16.h"
+#include "core/base/memory.h"
 #include "cuda/gemm.h"
 #include "cuda/gemm_key.h"
 #include "cuda/ops/byte_product.h"
@@ -343,7 +343,7 @@ static void choices_are_kept_and_used(void **state) {
     char identity[256] = "", why[512] = "";
     provider->identify(identity, sizeof identity);
     assert_true(strlen(identity) > 5);
-    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(NULL, identity, why, sizeof why);
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, identity, why, sizeof why);
     assert_non_null(cache);
     size_t kept = 0;
     for (int kind = 0; kind < KINDS; kind++) {
@@ -376,7 +376,7 @@ static void choices_are_kept_and_used(void **state) {
 /* An algorithm that is none (a file from elsewhere, say) is not run. */
 static void choices_that_make_no_sense_are_not_used(void **state) {
     char why[512] = "";
-    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(NULL, "tests", why, sizeof why);
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
     const product p = {.kind = BERT_CUDA_GEMM_F16, .m = 9, .n = 64, .k = 128, .batch = 1, .alpha = 1};
     bert_cuda_gemm_choice choice;
     memset(&choice, 0xff, sizeof choice);
@@ -401,7 +401,7 @@ static void products_are_captured_and_measuring_is_not(void **state) {
                        .k = 64,
                        .batch = 1,
                        .alpha = 1};
-    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(NULL, "tests", why, sizeof why);
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
     made x = make(&p);
     cudaStream_t stream;
     cudaGraph_t graph;

@@ -1,5 +1,7 @@
 /* cuda/gemm_cache: the table of choices and its file. */
+#include "core/base/memory.h"
 #include "cuda/gemm_cache.h"
+#include "tests/support/scarce_memory.h"
 #include "tests/support/test.h"
 
 #include <pthread.h>
@@ -42,7 +44,8 @@ static bert_cuda_gemm_choice choice_of(int64_t i) {
 
 static bert_cuda_gemm_cache *open_cache(const char *file, const char *whose, const char *expected) {
     char notice[1024] = "untouched";
-    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(file, whose, notice, sizeof notice);
+    bert_cuda_gemm_cache *cache =
+        bert_cuda_gemm_cache_create(&bert_default_allocator, file, whose, notice, sizeof notice);
     assert_non_null(cache);
     if (!*expected)
         assert_string_equal(notice, "");
@@ -198,6 +201,29 @@ static void what_is_for_another_is_ignored(void **state) {
     bert_cuda_gemm_cache_free(open_cache("/nonexistent/choices", identity, ""));
 }
 
+/* A path that was mistaken costs nobody a file. */
+static void what_is_something_else_stays(void **state) {
+    static const char model[] = "some weights, not ours to write over, nor to read";
+    size_t size;
+    write_text(model, sizeof model);
+    bert_cuda_gemm_cache *cache = open_cache(path, identity, "is no file of GEMM choices");
+    add(cache, 1);
+    save(cache);
+    bert_cuda_gemm_cache_free(cache);
+    char *text = read_text(&size);
+    assert_int_equal(size, sizeof model);
+    assert_memory_equal(text, model, size);
+    free(text);
+    write_text("", 0); /* nothing at all may be filled */
+    cache = open_cache(path, identity, "another version");
+    add(cache, 1);
+    save(cache);
+    bert_cuda_gemm_cache_free(cache);
+    cache = open_cache(path, identity, "");
+    assert_true(has(cache, 1));
+    bert_cuda_gemm_cache_free(cache);
+}
+
 static void lines_of_an_identity_are_joined(void **state) {
     unlink(path);
     bert_cuda_gemm_cache *cache = open_cache(path, "a GPU\nend 0", "");
@@ -236,7 +262,8 @@ static void two_caches_keep_each_others_choices(void **state) {
 static void write_many(int64_t from) {
     char notice[1024];
     for (int64_t i = from; i < from + 40; i++) {
-        bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(path, identity, notice, sizeof notice);
+        bert_cuda_gemm_cache *cache =
+            bert_cuda_gemm_cache_create(&bert_default_allocator, path, identity, notice, sizeof notice);
         const bert_cuda_gemm_key key = key_of(i);
         const bert_cuda_gemm_choice choice = choice_of(i);
         if (!cache || *notice) _exit(1); /* half a file was seen */
@@ -289,6 +316,28 @@ static void threads_share_a_cache(void **state) {
     bert_cuda_gemm_cache_free(cache);
 }
 
+/* Wherever memory runs out: no crash, nothing lost but what had no room, nothing left behind. */
+static void memory_may_run_out(void **state) {
+    bool ran_out = true;
+    for (size_t fail = 0; ran_out; fail++) {
+        char notice[1024];
+        scarce_memory memory = {.fail_from = fail, .fail_to = fail + 1};
+        const bert_allocator allocator = scarce_allocator(&memory);
+        const bert_cuda_gemm_key key = key_of(200);
+        const bert_cuda_gemm_choice choice = choice_of(200);
+        write_choices(100);
+        bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&allocator, path, identity, notice, sizeof notice);
+        if (cache && bert_cuda_gemm_cache_add(cache, &key, &choice)) {
+            const bool saved = bert_cuda_gemm_cache_save(cache, notice, sizeof notice);
+            assert_int_equal(saved, *notice == 0);
+            assert_true(has(cache, 200));
+        }
+        bert_cuda_gemm_cache_free(cache);
+        assert_int_equal(memory.live, 0);
+        ran_out = memory.allocations > fail;
+    }
+}
+
 static void the_environment_names_the_file(void **state) {
     char out[32];
     unsetenv("BERT_CUDA_GEMM_CACHE");
@@ -312,11 +361,13 @@ int main(void) {
         cmocka_unit_test(keys_differ_in_every_field),
         cmocka_unit_test(damage_is_noticed),
         cmocka_unit_test(what_is_for_another_is_ignored),
+        cmocka_unit_test(what_is_something_else_stays),
         cmocka_unit_test(lines_of_an_identity_are_joined),
         cmocka_unit_test(a_file_that_cannot_be_written_is_noticed),
         cmocka_unit_test(two_caches_keep_each_others_choices),
         cmocka_unit_test(writers_at_a_time_leave_whole_files),
         cmocka_unit_test(threads_share_a_cache),
+        cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(the_environment_names_the_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
