@@ -10,7 +10,10 @@ static bert_status find_device(const bert_host *host, int *out, bert_error *erro
     int count = 0;
     const cudaError_t result = cudaGetDeviceCount(&count);
     if (result != cudaSuccess) {
+        int driver = 0;
         cudaGetLastError(); /* not to be found by the next call */
+        if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+            return host->fail(error, BERT_UNSUPPORTED, "no GPU is here: there is no NVIDIA driver");
         return host->fail(error, BERT_UNSUPPORTED, "no GPU can be used here: %s", cudaGetErrorString(result));
     }
     if (count == 0) return host->fail(error, BERT_UNSUPPORTED, "no GPU is here");
@@ -34,9 +37,19 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
 }
 
 static void device_close(bert_device *device) {
+    if (device->choices) bert_cuda_gemm_cache_free(device->choices);
     if (device->stream) cudaStreamDestroy(device->stream);
     pthread_mutex_destroy(&device->lock);
     bert_cuda_delete(device->host, device, sizeof *device);
+}
+
+/* What was measured before for this GPU. Without memory for it the library guesses. */
+static void open_choices(bert_device *device) {
+    char path[4096], identity[256] = "", notice[BERT_ERROR_MESSAGE_BYTES] = "";
+    const bool file = bert_cuda_gemm_cache_path(device->host->model_path, path, sizeof path);
+    bert_cuda_gemm_provider_built.identify(identity, sizeof identity);
+    device->choices = bert_cuda_gemm_cache_create(file ? path : NULL, identity, notice, sizeof notice);
+    bert_cuda_notice(device->host, notice);
 }
 
 static bert_status device_open(const bert_host *host, bert_device **out, bert_error *error) {
@@ -57,6 +70,7 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
         device_close(device);
         return status;
     }
+    open_choices(device);
     *out = device;
     return BERT_OK;
 }

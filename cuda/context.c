@@ -30,6 +30,7 @@ static bert_status open_gemm(bert_context *context, bert_error *error) {
     char why[256] = "";
     context->gemm = provider->open(why, sizeof why);
     if (!context->gemm) return host_of(context)->fail(error, BERT_UNSUPPORTED, "%s: %s", provider->name, why);
+    if (!context->prepared->deterministic) provider->use_cache(context->gemm, context->prepared->device->choices);
     if (provider->workspace_bytes == 0) return BERT_OK;
     return bert_cuda_memory_allocate(context->prepared->device, provider->workspace_bytes, &context->gemm_workspace,
                                      error);

@@ -22,6 +22,12 @@ bert_status bert_cuda_no_memory(const bert_host *host, size_t bytes, bert_error 
                       bytes);
 }
 
+void bert_cuda_notice(const bert_host *host, const char *sentence) {
+    const bert_log *log = host->log;
+    if (sentence[0] && log && log->write && log->level <= BERT_LOG_NOTICE)
+        log->write(log->user, BERT_LOG_NOTICE, sentence);
+}
+
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 bert_status bert_cuda_memory_allocate(bert_device *device, size_t bytes, void **out, bert_error *error) {

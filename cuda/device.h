@@ -27,7 +27,8 @@ struct bert_device {
     char name[128];
     size_t memory_bytes;
     pthread_mutex_t lock;
-    cudaStream_t stream; /**< Of constants. */
+    cudaStream_t stream;           /**< Of constants. */
+    bert_cuda_gemm_cache *choices; /**< How products are made; NULL: as the library guesses. */
 };
 
 /** Weights in a form of their own, found by what they were made from. */
@@ -43,6 +44,7 @@ typedef struct bert_cuda_packed {
 struct bert_prepared {
     bert_device *device;
     bert_precision precision;
+    bool deterministic; /**< Products are made as the library guesses: nothing that was measured counts. */
     pthread_mutex_t lock;
     bert_cuda_packed *packed;
     size_t bytes;
@@ -106,6 +108,7 @@ struct bert_context {
     uint64_t clock;
     bool ran;          /**< The steps of this run have been run. */
     bool never_record; /**< Recording failed once. */
+    bool choices_lost; /**< What was measured could not be kept in its file. */
 };
 
 /* ---- Errors ------------------------------------------------------------------------------------------------------ */
@@ -115,6 +118,8 @@ struct bert_context {
 bert_status bert_cuda_check(const bert_host *host, cudaError_t result, bert_error *error, const char *format, ...)
     BERT_PRINTF(4, 5);
 bert_status bert_cuda_no_memory(const bert_host *host, size_t bytes, bert_error *error);
+/** Writes a sentence to the host's log at level notice; not an empty one. */
+void bert_cuda_notice(const bert_host *host, const char *sentence);
 
 static inline void *bert_cuda_new(const bert_host *host, size_t bytes) {
     return host->allocator->allocate(host->allocator->user, bytes, 64);

@@ -17,7 +17,8 @@ bert_status bert_cuda_prepared_create(bert_device *device, const bert_prepare_op
     }
     bert_prepared *prepared = bert_cuda_new(host, sizeof *prepared);
     if (!prepared) return bert_cuda_no_memory(host, sizeof *prepared, error);
-    *prepared = (bert_prepared){.device = device, .precision = options->precision};
+    *prepared =
+        (bert_prepared){.device = device, .precision = options->precision, .deterministic = options->deterministic};
     pthread_mutex_init(&prepared->lock, NULL);
     *out = prepared;
     return BERT_OK;

@@ -87,8 +87,7 @@ static bert_status end_capture(bert_context *context, bert_status status, bool *
     }
     if (result == cudaSuccess) return context->ran ? BERT_OK : launch(context, error);
     bert_cuda_check(host, result, &reason, "a plan's kernels can't be recorded, and are called one by one");
-    if (host->log && host->log->write && host->log->level <= BERT_LOG_NOTICE)
-        host->log->write(host->log->user, BERT_LOG_NOTICE, reason.message);
+    bert_cuda_notice(host, reason.message);
     recording->exec = NULL;
     forget(recording);
     context->never_record = true;
@@ -96,8 +95,18 @@ static bert_status end_capture(bert_context *context, bert_status status, bool *
     return BERT_OK;
 }
 
+/* What this run measured; a file that can't be written is told of once. */
+static void keep_choices(bert_context *context) {
+    char notice[BERT_ERROR_MESSAGE_BYTES] = "";
+    bert_cuda_gemm_cache *choices = context->prepared->device->choices;
+    if (!choices || context->choices_lost) return;
+    context->choices_lost = !bert_cuda_gemm_cache_save(choices, notice, sizeof notice);
+    if (context->choices_lost) bert_cuda_notice(host_of(context), notice);
+}
+
 bert_status bert_cuda_steps_end(bert_context *context, bert_status status, bool *again, bert_error *error) {
     if (context->phase == BERT_CUDA_CAPTURING) return end_capture(context, status, again, error);
+    if (status == BERT_OK) keep_choices(context);
     if (!context->current) return BERT_OK;
     if (status != BERT_OK) {
         forget(context->current);

@@ -158,7 +158,12 @@ bert_status bert_model_load_composed(const bert_composition *composition, const 
         bert_deallocate(allocator, model, sizeof *model, _Alignof(bert_model));
         return bert_fail(error, BERT_OUT_OF_MEMORY, "could not make the lock of a model");
     }
-    bert_status status = build(model, source, &own, error);
+    bert_status status = BERT_OK;
+    if (source->path) {
+        model->path = bert_arena_string(&model->arena, source->path, strlen(source->path));
+        if (!model->path) status = bert_fail_memory(error, strlen(source->path), "a model's path");
+    }
+    if (status == BERT_OK) status = build(model, source, &own, error);
     if (status != BERT_OK) {
         bert_model_free(model);
         return status;

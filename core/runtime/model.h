@@ -22,6 +22,7 @@ struct bert_model {
     const struct bert_pass_report *pass_report;
     bool promoted;    /**< To double. */
     bert_arena arena; /**< What follows here. */
+    const char *path; /**< NULL: from memory. */
     bert_model_tensor *inputs, *outputs;
     bert_deciders deciders;
     int32_t token_mask;    /**< The input that says which tokens are real; -1: there is none. */

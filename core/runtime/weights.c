@@ -25,6 +25,7 @@ static bert_status open_device(bert_model *model, const bert_backend *backend, b
                                .abi_version = BERT_BACKEND_ABI_VERSION,
                                .allocator = &model->allocator,
                                .log = &model->log,
+                               .model_path = model->path,
                                .fail = bert_fail};
     const bert_backend *reference = model->composition->reference;
     if (backend != reference) device->host.fallback = reference;

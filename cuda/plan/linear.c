@@ -42,8 +42,13 @@ bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
                                    .lda = k,
                                    .ldb = transposed ? k : n,
                                    .ldc = n};
-    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
     if (!bias && bert_cuda_int(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
+    const bool plain = bert_cuda_activation_of(&node->node) == BERT_CUDA_NONE;
+    if (plain && !bert_cuda_input(call, BERT_LINEAR_RESIDUAL)) { /* nothing but the bias follows */
+        product.bias = bias;
+        return bert_cuda_multiply(call, &product);
+    }
+    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
     return bert_cuda_run_epilogue(call, bias, rows, n);
 }
 

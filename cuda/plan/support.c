@@ -174,7 +174,13 @@ bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *
     char why[256] = "";
     if (args->m == 0 || args->n == 0 || args->batch == 0) return BERT_OK;
     args->workspace = call->context->gemm_workspace;
-    const cudaError_t result = provider->run(call->context->gemm, args, call->context->stream, why, sizeof why);
+    /* Measuring leaves anything in C, and waits. */
+    const bool tune = args->beta == 0 && call->context->phase != BERT_CUDA_CAPTURING &&
+                      call->node->prepared->device->choices && !call->node->prepared->deterministic;
+    cudaError_t result = cudaSuccess;
+    if (tune) result = provider->tune(call->context->gemm, args, call->context->stream, why, sizeof why);
+    if (result == cudaSuccess)
+        result = provider->run(call->context->gemm, args, call->context->stream, why, sizeof why);
     if (result == cudaSuccess) return BERT_OK;
     return bert_cuda_check(call->node->prepared->device->host, result, call->error,
                            "the product (%s) of [%" PRId64 ", %" PRId64 "] and [%" PRId64 ", %" PRId64 "], %" PRId64

@@ -144,6 +144,7 @@ typedef struct bert_host {
     uint32_t abi_version;
     const bert_allocator *allocator;
     const bert_log *log;
+    const char *model_path; /**< The model's file, beside which what was measured for it is kept; NULL: none. */
     /** Fills `error` with a formatted sentence; returns status. */
     bert_status (*fail)(bert_error *error, bert_status status, const char *format, ...) BERT_PRINTF(3, 4);
     /** A backend of the same memory for the ops that this one has no kernel for, NULL where there is none. */
