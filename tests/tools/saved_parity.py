@@ -166,7 +166,7 @@ def check_draws(program, count, folder):
 
 
 def find_cases(folders):
-    for folder in folders:
+    for folder in map(os.path.normpath, folders):
         if os.path.exists(os.path.join(folder, "model.onnx")):
             yield folder
         else:
