@@ -12,7 +12,7 @@ import sys
 import warnings
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from bertc_library import Library
@@ -20,12 +20,12 @@ from engines import ort_session
 from random_graphs_write import FLOAT_MIN
 
 
-def model_of(nodes, opset, feeds, constants):
-    """The bytes of a graph with one output "y"."""
+def model_of(nodes, opset, feeds, constants, output=TensorProto.FLOAT):
+    """The graph with one output "y" of that type."""
     inputs = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
               for name, values in feeds.items()]
     initializers = [numpy_helper.from_array(np.array(values), name) for name, values in constants.items()]
-    graph = helper.make_graph(nodes, "departure", inputs, [helper.make_tensor_value_info("y", 1, None)], initializers)
+    graph = helper.make_graph(nodes, "departure", inputs, [helper.make_tensor_value_info("y", output, None)], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10 if opset > 18 else 8)
 
 
@@ -55,6 +55,13 @@ def attention_row_of_lowest(random):
     return attention(random, np.array([[0, 0, 0], [FLOAT_MIN] * 3, [0, FLOAT_MIN, 0]], np.float32))
 
 
+def float16_steps(random):
+    """x + 2048 - 2048 in float16, which has steps of 2 there: the sum is rounded before 2048 is taken away again."""
+    feeds = {"x": np.array([0.25, 0.75, 1.25, 3.5], np.float16)}
+    nodes = [helper.make_node("Add", ["x", "w"], ["sum"]), helper.make_node("Sub", ["sum", "w"], ["y"])]
+    return model_of(nodes, 17, feeds, {"w": np.float16(2048)}, output=TensorProto.FLOAT16), feeds
+
+
 def same(a, b):
     return np.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
 
@@ -64,7 +71,7 @@ def main():
         sys.exit(__doc__)
     library, wrong = Library(sys.argv[1]), 0
     np.set_printoptions(precision=4, suppress=True)
-    for case in (dequantized_product, attention_row_without_keys, attention_row_of_lowest):
+    for case in (dequantized_product, attention_row_without_keys, attention_row_of_lowest, float16_steps):
         model, feeds = case(np.random.default_rng(0))
         data = model.SerializeToString()
         with warnings.catch_warnings():
