@@ -327,8 +327,6 @@ static bert_status rewrite(attention *m) {
                                                   .name = m->softmax->name,
                                                   .inputs = inputs,
                                                   .input_count = BERT_ATTENTION_MASK + 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);

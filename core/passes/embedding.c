@@ -176,8 +176,6 @@ static bert_status rewrite(embedding *m) {
                                                   .opset = 1,
                                                   .inputs = inputs,
                                                   .input_count = BERT_EMBEDDING_INPUTS,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = &epsilon,
                                                   .attribute_count = 1},
                                 NULL);

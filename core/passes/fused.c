@@ -32,8 +32,6 @@ static bert_status rewrite_gelu(bert_pass_context *context, bert_node *node) {
                                                   .opset = 20,
                                                   .inputs = &x,
                                                   .input_count = 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = &approximate,
                                                   .attribute_count = by_tanh},
                                 NULL);
@@ -58,8 +56,6 @@ static bert_status rewrite_softmax(bert_pass_context *context, bert_node *node) 
                                                   .opset = 13,
                                                   .inputs = &x,
                                                   .input_count = 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = &axis,
                                                   .attribute_count = 1},
                                 NULL);
@@ -219,8 +215,6 @@ static bert_status rewrite_embedding(bert_pass_context *context, bert_node *node
                                                   .opset = 1,
                                                   .inputs = inputs,
                                                   .input_count = BERT_EMBEDDING_INPUTS,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = &epsilon,
                                                   .attribute_count = 1},
                                 NULL);

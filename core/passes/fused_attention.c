@@ -37,8 +37,6 @@ static bert_status replace(fused *m) {
                                                   .opset = 1,
                                                   .inputs = inputs,
                                                   .input_count = BERT_ATTENTION_MASK + 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);
@@ -290,9 +288,7 @@ static bert_status expand_onnx(bert_pass_context *context, bert_node *node) {
                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_MatMul),
                                                   .opset = bert_build_opset(node, 13),
                                                   .inputs = (bert_value *[]){scores, v},
-                                                  .input_count = 2,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1},
+                                                  .input_count = 2},
                                 NULL);
 }
 

@@ -191,8 +191,6 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
                                                   .opset = found == FORM_QUICK ? 1 : bert_build_opset(node, 20),
                                                   .inputs = &x,
                                                   .input_count = 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = found == FORM_QUICK ? &alpha : &approximate,
                                                   .attribute_count = found != FORM_ERF},
                                 NULL);

@@ -163,8 +163,6 @@ static bert_status rewrite(bert_pass_context *context, layer_norm *m) {
                                                   .opset = bert_build_opset(m->pattern.root, 17),
                                                   .inputs = inputs,
                                                   .input_count = m->beta ? 3 : 2,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = attributes,
                                                   .attribute_count = 2},
                                 NULL);

@@ -155,8 +155,6 @@ static bert_status rewrite(bert_pass_context *context, linear *m) {
                                  .opset = 1,
                                  .inputs = inputs,
                                  .input_count = 4,
-                                 .outputs = &(bert_value *){NULL},
-                                 .output_count = 1,
                                  .attributes = attributes,
                                  .attribute_count = 4};
     if (!m->sigmoid) return bert_pattern_replace(&m->pattern, &spec, NULL);
@@ -166,9 +164,7 @@ static bert_status rewrite(bert_pass_context *context, linear *m) {
                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_Sigmoid),
                                                   .opset = bert_build_opset(m->pattern.root, 13),
                                                   .inputs = &y,
-                                                  .input_count = 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1},
+                                                  .input_count = 1},
                                 NULL);
 }
 

@@ -94,7 +94,8 @@ void bert_pattern_add_shared(bert_pattern *pattern, bert_node *node);
 bool bert_pattern_closed(const bert_pattern *pattern);
 /**
  * Puts one node in the place of the pattern: it stands before the root, writes the root's first output, has the origins
- * of all nodes and, with `name` NULL, the root's name. Nodes that are not read any more go. Records the rewrite.
+ * of all nodes and, with `name` NULL, the root's name; the spec says nothing of outputs. Nodes that are not read any
+ * more go. Records the rewrite.
  */
 bert_status bert_pattern_replace(bert_pattern *pattern, const bert_node_spec *spec, bert_node **out);
 /** The same with an existing value in the place of the root's first output: no node is made. */

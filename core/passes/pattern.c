@@ -89,6 +89,8 @@ bert_status bert_pattern_replace(bert_pattern *pattern, const bert_node_spec *sp
     bert_node *node = NULL, *root = pattern->root;
     bert_node_spec own = *spec;
     if (!own.name) own.name = root->name;
+    own.outputs = &(bert_value *){NULL};
+    own.output_count = 1;
     BERT_TRY(bert_graph_add_node(root->block, root, &own, &node, error));
     for (int i = 0; i < pattern->count; i++) BERT_TRY(bert_node_add_origins(node, pattern->nodes[i], error));
     bert_node_take_output(node, 0, root, 0);

@@ -117,8 +117,6 @@ static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_val
                                                   .opset = 1,
                                                   .inputs = inputs,
                                                   .input_count = BERT_ATTENTION_MASK + 1,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1,
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);

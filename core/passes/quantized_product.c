@@ -166,9 +166,7 @@ static bert_status requantize(bert_quantized_product *m, const bert_node_spec *s
                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_QuantizeLinear),
                                                   .opset = bert_build_opset(m->pattern.root, 13),
                                                   .inputs = inputs,
-                                                  .input_count = 3,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1},
+                                                  .input_count = 3},
                                 NULL);
 }
 
@@ -192,8 +190,6 @@ bert_status bert_quantized_finish(bert_quantized_product *m) {
                                  .opset = 1,
                                  .inputs = inputs,
                                  .input_count = sizeof inputs / sizeof *inputs,
-                                 .outputs = &(bert_value *){NULL},
-                                 .output_count = 1,
                                  .attributes = attributes,
                                  .attribute_count = 4};
     return m->y_zero_point ? requantize(m, &spec) : bert_pattern_replace(&m->pattern, &spec, NULL);

@@ -34,8 +34,6 @@ static bert_status visit(bert_pass_context *context, bert_node *add) {
                                                     .name = linear->name,
                                                     .inputs = linear->inputs,
                                                     .input_count = linear->input_count,
-                                                    .outputs = &(bert_value *){NULL},
-                                                    .output_count = 1,
                                                     .attributes = linear->attributes,
                                                     .attribute_count = linear->attribute_count},
                                   &made));

@@ -47,14 +47,8 @@ static bert_status settle_reshape(bert_pass_context *context, bert_node *node) {
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
     /* Without `allowzero`, which would give 0 another meaning. */
-    return bert_pattern_replace(&pattern,
-                                &(bert_node_spec){.op = node->op,
-                                                  .opset = node->opset,
-                                                  .inputs = inputs,
-                                                  .input_count = 2,
-                                                  .outputs = &(bert_value *){NULL},
-                                                  .output_count = 1},
-                                NULL);
+    return bert_pattern_replace(
+        &pattern, &(bert_node_spec){.op = node->op, .opset = node->opset, .inputs = inputs, .input_count = 2}, NULL);
 }
 
 /* ---- Everything else ------------------------------------------------------------------------------------------------
