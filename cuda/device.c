@@ -1,6 +1,9 @@
 /* Errors, device memory and elements. */
 #include "cuda/device.h"
 
+/* The function itself is defined here. */
+#undef bert_cuda_no_memory
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -62,6 +62,9 @@ struct bert_cuda_op {
 
 /** BERT_UNSUPPORTED; `why` completes "the cuda provider's <op> ...". */
 bert_status bert_cuda_leave(const bert_cuda_planner *planner, const char *why);
+#ifdef __clang_analyzer__
+#define bert_cuda_leave(planner, why) ((void)bert_cuda_leave((planner), (why)), BERT_UNSUPPORTED)
+#endif
 
 /* ---- Of nodes that are planned ----------------------------------------------------------------------------------- */
 

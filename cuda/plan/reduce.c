@@ -113,7 +113,7 @@ bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
 bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,
                                         bert_cuda_range *ranges, float *scales, int32_t *zero_points,
                                         uint8_t *zero_point, uint8_t *bytes) {
-    const cudaStream_t stream = call->context->stream;
+    cudaStream_t stream = call->context->stream;
     const bert_cuda_row_ranges_args range = {
         .dtype = x->dtype, .rows = rows, .width = width, .x = x->data, .ranges = ranges};
     const bert_cuda_quantization_args quantization = {.ranges = ranges,
