@@ -27,11 +27,14 @@ struct lab_product {
     int32_t *zeros;
 };
 
-static const bert_gemm_provider *const providers[FLOAT_PROVIDERS] = {&bert_gemm_own, &bert_gemm_openblas,
-                                                                     &bert_gemm_bf16_weights, &bert_gemm_bf16};
+static const bert_gemm_provider *provider_at(int provider) {
+    static const bert_gemm_provider *const providers[FLOAT_PROVIDERS] = {&bert_gemm_own, NULL, &bert_gemm_bf16_weights,
+                                                                         &bert_gemm_bf16};
+    return provider == LAB_PROVIDER_OPENBLAS ? bert_openblas_provider() : providers[provider];
+}
 
 const char *lab_provider_name(lab_provider provider) {
-    return provider == LAB_PROVIDER_QUANTIZED ? "quantized" : providers[provider]->name;
+    return provider == LAB_PROVIDER_QUANTIZED ? "quantized" : provider_at((int)provider)->name;
 }
 
 bool lab_provider_present(lab_provider provider, const bert_cpu_kernels *kernels) {
@@ -49,7 +52,7 @@ double lab_provider_tolerance(lab_provider provider) {
 }
 
 static bool pack_floats(lab_product *product, int provider, int index) {
-    const bert_gemm_provider *how = providers[provider];
+    const bert_gemm_provider *how = provider_at(provider);
     const int64_t k = product->shape.k, n = product->shape.n;
     const bert_constant constant = {.id = 1,
                                     .dtype = BERT_FLOAT,
@@ -157,12 +160,13 @@ static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab
                                    .epilogue = epilogue});
         return;
     }
-    providers[provider]->run(&(bert_gemm_call){.kernels = kernels,
-                                               .weight = &product->weights[provider][index],
-                                               .x = product->x,
-                                               .rows = rows,
-                                               .workspace = product->workspace,
-                                               .epilogue = epilogue});
+    provider_at((int)provider)
+        ->run(&(bert_gemm_call){.kernels = kernels,
+                                .weight = &product->weights[provider][index],
+                                .x = product->x,
+                                .rows = rows,
+                                .workspace = product->workspace,
+                                .epilogue = epilogue});
 }
 
 /* y = x W + bias by the scalar kernel, from the weight as it was before packing. */

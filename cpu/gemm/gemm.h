@@ -3,7 +3,8 @@
  *
  * A provider packs weights into a layout of its own and multiplies with them. Which one serves a weight is decided when
  * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm),
- * "openblas", and for other precisions "bf16" and "bf16_weights"; weights of 8 bits have quantized.h.
+ * "openblas" or "openblas_panels", and for other precisions "bf16" and "bf16_weights"; weights of 8 bits have
+ * quantized.h.
  */
 #ifndef BERT_CPU_GEMM_GEMM_H
 #define BERT_CPU_GEMM_GEMM_H
@@ -62,9 +63,22 @@ typedef struct bert_gemm_provider {
 } bert_gemm_provider;
 
 extern const bert_gemm_provider bert_gemm_own;
-extern const bert_gemm_provider bert_gemm_openblas; /**< After bert_openblas_open. */
+/** OpenBLAS over whole matrices, and over panels of 64 columns: see bert_openblas_provider. */
+extern const bert_gemm_provider bert_gemm_openblas;
+extern const bert_gemm_provider bert_gemm_openblas_panels;
 extern const bert_gemm_provider bert_gemm_bf16;
 extern const bert_gemm_provider bert_gemm_bf16_weights;
+
+/** The widest panel. */
+enum { BERT_GEMM_MAX_COLUMNS = 64 };
+
+/**
+ * Panels of `columns` columns, [panels][k, columns], the last one filled up with zeros: bytes of [k, n], 0 on overflow;
+ * and bert_gemm_provider.pack into them.
+ */
+size_t bert_gemm_panel_bytes(int64_t columns, int64_t k, int64_t n);
+void bert_gemm_pack_panels(const bert_cpu_kernels *kernels, bert_thread_pool *threads, int64_t columns, void *packed,
+                           int64_t n, int64_t first, const bert_constant *part, bool transposed);
 
 /** The own provider's product over weights of bfloat16 in its panels: bert_gemm_bf16_weights. */
 void bert_gemm_own_run_bf16(const bert_gemm_call *call);
@@ -77,6 +91,12 @@ bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_
  * with the reason where it isn't there. Any thread.
  */
 bert_status bert_openblas_open(bert_error *error);
+
+/** The one of the two that suits the library's kernels for this CPU. After bert_openblas_open. */
+const bert_gemm_provider *bert_openblas_provider(void);
+
+/** OpenBLAS's own function, row-major: c[m, n] = a b, b transposed or not, or c + a b. After bert_openblas_open. */
+void bert_openblas_multiply(const bert_sgemm_args *args, bool transposed);
 
 /** The sgemm kernel as OpenBLAS does it, on the calling thread: for machines whose own kernel is the scalar one. */
 void bert_openblas_sgemm(const bert_sgemm_args *args);

@@ -20,17 +20,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Rows and columns of one call: large enough for OpenBLAS, small enough that the epilogue finds y in cache. */
 enum { CALL_ROWS = 256, CALL_COLUMNS = 768, COLUMN_STEP = 16 };
 
 typedef struct openblas_library {
     __typeof__(cblas_sgemm) *sgemm; /* NULL: the library could not be opened */
+    bool small_products;            /* it multiplies small matrices without copying them first */
     char why[256];
 } openblas_library;
 
 static openblas_library library;
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+
+/* Its kernels for CPUs with AVX-512 have such products (0.3.21); those for others do not. */
+static bool has_small_products(void *handle) {
+    __typeof__(openblas_get_corename) *name = NULL;
+    void *address = dlsym(handle, "openblas_get_corename");
+    memcpy(&name, &address, sizeof name);
+    const char *core = name ? name() : "";
+    return strcasecmp(core, "skylakex") == 0 || strcasecmp(core, "cooperlake") == 0 ||
+           strcasecmp(core, "sapphirerapids") == 0;
+}
 
 /* Never closed: its threads live as long as the process. */
 static void open_library(void) {
@@ -45,6 +57,7 @@ static void open_library(void) {
     }
     memcpy(&set_threads, &threads, sizeof threads); /* POSIX's way from an object pointer to a function */
     set_threads(1);
+    library.small_products = has_small_products(handle);
     memcpy(&library.sgemm, &sgemm, sizeof sgemm);
 }
 
@@ -53,6 +66,16 @@ bert_status bert_openblas_open(bert_error *error) {
     if (library.sgemm) return BERT_OK;
     return bert_fail(error, BERT_UNSUPPORTED,
                      "OpenBLAS (Debian: libopenblas0) is to multiply here and can't be opened: %s", library.why);
+}
+
+const bert_gemm_provider *bert_openblas_provider(void) {
+    return library.small_products ? &bert_gemm_openblas_panels : &bert_gemm_openblas;
+}
+
+void bert_openblas_multiply(const bert_sgemm_args *args, bool transposed) {
+    library.sgemm(CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans, (blasint)args->m,
+                  (blasint)args->n, (blasint)args->k, 1.0F, args->a, (blasint)args->lda, args->b, (blasint)args->ldb,
+                  args->accumulate ? 1.0F : 0.0F, args->c, (blasint)args->ldc);
 }
 
 static bool in_place(const bert_weight_source *source) {
@@ -119,9 +142,17 @@ static void run_block(void *argument, int64_t block, int thread) {
     epilogue.y += row * epilogue.stride + column;
     if (epilogue.bias) epilogue.bias += column;
     if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + column;
-    library.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)epilogue.rows, (blasint)epilogue.n, (blasint)k,
-                  1.0F, call->x + row * k, (blasint)(k > 0 ? k : 1), (const float *)call->weight->data + column * k,
-                  (blasint)(k > 0 ? k : 1), 0.0F, epilogue.y, (blasint)epilogue.stride);
+    const int64_t stride = k > 0 ? k : 1;
+    bert_openblas_multiply(&(bert_sgemm_args){.c = epilogue.y,
+                                              .a = call->x + row * k,
+                                              .b = (const float *)call->weight->data + column * k,
+                                              .ldc = epilogue.stride,
+                                              .lda = stride,
+                                              .ldb = stride,
+                                              .m = epilogue.rows,
+                                              .n = epilogue.n,
+                                              .k = k},
+                           true);
     call->kernels->epilogue(&epilogue);
 }
 
@@ -154,9 +185,7 @@ void bert_openblas_sgemm(const bert_sgemm_args *args) {
         bert_cpu_kernels_scalar.sgemm(args);
         return;
     }
-    library.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)args->m, (blasint)args->n, (blasint)args->k, 1.0F,
-                  args->a, (blasint)args->lda, args->b, (blasint)args->ldb, args->accumulate ? 1.0F : 0.0F, args->c,
-                  (blasint)args->ldc);
+    bert_openblas_multiply(args, false);
 }
 
 void bert_openblas_attention(const bert_attention_args *args) {

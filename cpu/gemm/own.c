@@ -14,20 +14,29 @@
 
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
-enum { DEPTH = 768, BF16_DEPTH = 256, BLOCK_BYTES = 448 * 1024, LARGEST_COLUMNS = 64, LINE_BYTES = 64 };
+enum {
+    DEPTH = 768,
+    BF16_DEPTH = 256,
+    BLOCK_BYTES = 448 * 1024,
+    LARGEST_COLUMNS = BERT_GEMM_MAX_COLUMNS,
+    LINE_BYTES = 64
+};
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
 
 static bool in_place(const bert_weight_source *source) {
     return false;
 }
 
-static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
-    const int64_t columns = kernels->sgemm_columns;
+size_t bert_gemm_panel_bytes(int64_t columns, int64_t k, int64_t n) {
     size_t count, bytes;
     if (!bert_size_multiply((size_t)((n + columns - 1) / columns * columns), (size_t)k, &count) ||
         !bert_size_multiply(count, sizeof(float), &bytes))
         return 0;
     return bytes;
+}
+
+static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
+    return bert_gemm_panel_bytes(kernels->sgemm_columns, k, n);
 }
 
 /* Columns of the panel that hold something. */
@@ -88,12 +97,12 @@ static void pack_panel(void *argument, int64_t task, int thread) {
         memset(out + row * p->columns + to - begin, 0, (size_t)(begin + p->columns - to) * sizeof *out);
 }
 
-static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
-                 const bert_constant *part, bool transposed) {
+void bert_gemm_pack_panels(const bert_cpu_kernels *kernels, bert_thread_pool *threads, int64_t columns, void *packed,
+                           int64_t n, int64_t first, const bert_constant *part, bool transposed) {
     packing all = {.kernels = kernels,
                    .packed = packed,
                    .bytes = part->data,
-                   .columns = kernels->sgemm_columns,
+                   .columns = columns,
                    .first = first,
                    .n = n,
                    .transposed = transposed};
@@ -101,6 +110,11 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
     if (all.width == 0 || all.k == 0) return;
     const int64_t last = (first + all.width - 1) / all.columns;
     bert_thread_pool_run(threads, last - first / all.columns + 1, pack_panel, &all);
+}
+
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
+                 const bert_constant *part, bool transposed) {
+    bert_gemm_pack_panels(kernels, threads, kernels->sgemm_columns, packed, n, first, part, transposed);
 }
 
 typedef struct own_run {
