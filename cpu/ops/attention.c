@@ -251,9 +251,10 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
     if (!is_broadcast(node, BERT_ATTENTION_BIAS, BERT_FLOAT) || !is_broadcast(node, BERT_ATTENTION_MASK, BERT_BOOL))
         return bert_cpu_leave(planner, "takes a float32 bias and a bool mask of rank 4");
     planner->out->run = run_attention;
-    wanted.form = planner->context && planner->context->bf16_attention ? &bert_attention_bf16 : &bert_attention_float;
-    planner->out->kernel = wanted.form->kernel;
+    planner->out->kernel = bert_attention_float.kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    wanted.form = planner->context->bf16_attention ? &bert_attention_bf16 : &bert_attention_float;
+    planner->out->kernel = wanted.form->kernel;
     BERT_TRY(plan_scratch(planner, &wanted));
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof wanted, &state));

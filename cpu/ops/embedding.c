@@ -81,7 +81,7 @@ static const float *row_of(const lookup *from, int64_t token, int64_t width, flo
     if (id < 0) id += from->rows;
     if (scratch && from->scale) return dequantize_row(from, id, width, scratch);
     const unsigned char *row = (const unsigned char *)from->table->data + id * width * (int64_t)sizeof(float);
-    if ((uintptr_t)row % _Alignof(float) == 0) return (const float *)(const void *)row;
+    if (!scratch || (uintptr_t)row % _Alignof(float) == 0) return (const float *)(const void *)row;
     return memcpy(scratch, row, (size_t)width * sizeof(float));
 }
 
