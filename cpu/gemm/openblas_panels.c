@@ -1,8 +1,7 @@
 /*
  * OpenBLAS over panels of 64 columns, for its kernels that multiply small matrices as they lie (up to a million
- * multiply-adds a call): what it spends elsewhere on copying both sides at each call is saved. On Zen 4, K 3072, it
- * reaches 82 / 103 / 111 GFLOP/s at 16 / 64 / 256 rows so, and 33 / 70 / 94 over whole matrices; its kernels for AVX2
- * have no such products and lose up to 15 %.
+ * multiply-adds a call): what it spends elsewhere on copying both sides at each call is saved, half the time with few rows
+ * (docs/kernels.md has figures). Its kernels for AVX2 have no such products, and lose by the smaller calls.
  */
 #include "cpu/gemm/gemm.h"
 
