@@ -1,12 +1,14 @@
 /*
  * OpenBLAS over panels of 64 columns, for its kernels that multiply small matrices as they lie (up to a million
- * multiply-adds a call): what it spends elsewhere on copying both sides at each call is saved, half the time with few rows
- * (docs/kernels.md has figures). Its kernels for AVX2 have no such products, and lose by the smaller calls.
+ * multiply-adds a call): what it spends elsewhere on copying both sides at each call is saved, half the time with few
+ * rows (docs/kernels.md has figures). Its kernels for AVX2 have no such products, and lose by the smaller calls.
  */
 #include "cpu/gemm/gemm.h"
 
-/* A call is at most ROWS x COLUMNS x the greatest k that stays small; rows of a task share a panel. */
-enum { COLUMNS = BERT_GEMM_MAX_COLUMNS, ROWS = 32, TASK_ROWS = 256, MOST_PANELS = 12, MOST_PRODUCTS = 1000000 };
+/* A call is at most ROWS x COLUMNS x DEPTH multiply-adds, whose sums are chains as short as the own provider's; rows of
+ * a task share a panel. */
+enum { COLUMNS = BERT_GEMM_MAX_COLUMNS, ROWS = 32, DEPTH = BERT_SGEMM_CHAIN, TASK_ROWS = 256, MOST_PANELS = 12 };
+_Static_assert(ROWS *COLUMNS *DEPTH <= 1000000, "what OpenBLAS takes for small");
 
 static bool in_place(const bert_weight_source *source) {
     return false;
@@ -24,7 +26,6 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
 typedef struct panels_run {
     const bert_gemm_call *call;
     int64_t panels, groups, group_panels; /* a task is some rows and a group of panels */
-    int64_t depth;                        /* of a call */
 } panels_run;
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -52,10 +53,10 @@ static void run_panel(const panels_run *run, int64_t row, int64_t rows, int64_t 
                                    .ldb = COLUMNS,
                                    .m = smaller(ROWS, rows - block),
                                    .n = epilogue.n,
-                                   .k = smaller(run->depth, k - from),
+                                   .k = smaller(DEPTH, k - from),
                                    .accumulate = from > 0},
                 false);
-        from += run->depth;
+        from += DEPTH;
     } while (from < k);
     call->kernels->epilogue(&epilogue);
 }
@@ -77,10 +78,6 @@ static void run(const bert_gemm_call *call) {
     run.groups = smaller((run.groups + threads - 1) / threads * threads, run.panels);
     run.group_panels = (run.panels + run.groups - 1) / run.groups;
     run.groups = (run.panels + run.group_panels - 1) / run.group_panels;
-    /* Calls of about the same depth. */
-    const int64_t most = MOST_PRODUCTS / (smaller(rows, ROWS) * COLUMNS), k = call->weight->k > 0 ? call->weight->k : 1;
-    const int64_t calls = (k + most - 1) / most;
-    run.depth = (k + calls - 1) / calls;
     bert_thread_pool_run(call->threads, (rows + TASK_ROWS - 1) / TASK_ROWS * run.groups, run_task, &run);
 }
 
