@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bert_status find_device(const bert_host *host, int *out, bert_error *error) {
+static bert_status check_device(const bert_host *host, bert_error *error) {
     int count = 0;
     const cudaError_t result = cudaGetDeviceCount(&count);
     if (result != cudaSuccess) {
@@ -17,7 +17,6 @@ static bert_status find_device(const bert_host *host, int *out, bert_error *erro
         return host->fail(error, BERT_UNSUPPORTED, "no GPU can be used here: %s", cudaGetErrorString(result));
     }
     if (count == 0) return host->fail(error, BERT_UNSUPPORTED, "no GPU is here");
-    *out = 0;
     return BERT_OK;
 }
 
@@ -54,15 +53,14 @@ static void open_choices(bert_device *device) {
 }
 
 static bert_status device_open(const bert_host *host, bert_device **out, bert_error *error) {
-    int index = 0;
-    BERT_CUDA_TRY(find_device(host, &index, error));
+    BERT_CUDA_TRY(check_device(host, error));
     bert_device *device = bert_cuda_new(host, sizeof *device);
     if (!device) return bert_cuda_no_memory(host, sizeof *device, error);
-    *device = (bert_device){.host = host, .index = index};
+    *device = (bert_device){.host = host, .index = 0}; /* the first GPU that CUDA shows */
     pthread_mutex_init(&device->lock, NULL);
     bert_status status = describe_device(device, error);
     if (status == BERT_OK)
-        status = bert_cuda_check(host, cudaSetDevice(index), error, "cudaSetDevice of GPU %d", index);
+        status = bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice of GPU %d", device->index);
     if (status == BERT_OK) {
         status = bert_cuda_check(host, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), error,
                                  "cudaStreamCreateWithFlags");

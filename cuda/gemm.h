@@ -1,5 +1,5 @@
 /*
- * Matrix products, behind one table: cuBLAS and cuBLASLt in the plug-in, plain loops where the plug-in is built for the
+ * Matrix products, behind one table: cuBLASLt in the plug-in, plain loops where the plug-in is built for the
  * emulator. Everything else that the CUDA provider runs is a kernel of its own.
  */
 #ifndef BERT_CUDA_GEMM_H

@@ -69,6 +69,10 @@ extern const bert_gemm_provider bert_gemm_openblas_panels;
 extern const bert_gemm_provider bert_gemm_bf16;
 extern const bert_gemm_provider bert_gemm_bf16_weights;
 
+static inline int64_t bert_smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
 /** The widest panel. */
 enum { BERT_GEMM_MAX_COLUMNS = 64 };
 

@@ -28,16 +28,12 @@ typedef struct panels_run {
     int64_t panels, groups, group_panels; /* a task is some rows and a group of panels */
 } panels_run;
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static void run_panel(const panels_run *run, int64_t row, int64_t rows, int64_t panel) {
     const bert_gemm_call *call = run->call;
     const int64_t k = call->weight->k, column = panel * COLUMNS;
     bert_epilogue_args epilogue = call->epilogue;
     epilogue.rows = rows;
-    epilogue.n = smaller(COLUMNS, call->weight->n - column);
+    epilogue.n = bert_smaller(COLUMNS, call->weight->n - column);
     epilogue.y += row * epilogue.stride + column;
     if (epilogue.bias) epilogue.bias += column;
     if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + column;
@@ -51,9 +47,9 @@ static void run_panel(const panels_run *run, int64_t row, int64_t rows, int64_t 
                                    .ldc = epilogue.stride,
                                    .lda = k > 0 ? k : 1,
                                    .ldb = COLUMNS,
-                                   .m = smaller(ROWS, rows - block),
+                                   .m = bert_smaller(ROWS, rows - block),
                                    .n = epilogue.n,
-                                   .k = smaller(DEPTH, k - from),
+                                   .k = bert_smaller(DEPTH, k - from),
                                    .accumulate = from > 0},
                 false);
         from += DEPTH;
@@ -64,9 +60,9 @@ static void run_panel(const panels_run *run, int64_t row, int64_t rows, int64_t 
 static void run_task(void *argument, int64_t task, int thread) {
     const panels_run *run = argument;
     const int64_t row = task / run->groups * TASK_ROWS, first = task % run->groups * run->group_panels;
-    const int64_t end = smaller(first + run->group_panels, run->panels);
+    const int64_t end = bert_smaller(first + run->group_panels, run->panels);
     for (int64_t panel = first; panel < end; panel++)
-        run_panel(run, row, smaller(TASK_ROWS, run->call->rows - row), panel);
+        run_panel(run, row, bert_smaller(TASK_ROWS, run->call->rows - row), panel);
 }
 
 static void run(const bert_gemm_call *call) {
@@ -75,7 +71,7 @@ static void run(const bert_gemm_call *call) {
     panels_run run = {.call = call, .panels = (call->weight->n + COLUMNS - 1) / COLUMNS};
     /* Groups that go evenly over the threads. */
     run.groups = (run.panels + MOST_PANELS - 1) / MOST_PANELS;
-    run.groups = smaller((run.groups + threads - 1) / threads * threads, run.panels);
+    run.groups = bert_smaller((run.groups + threads - 1) / threads * threads, run.panels);
     run.group_panels = (run.panels + run.groups - 1) / run.groups;
     run.groups = (run.panels + run.group_panels - 1) / run.group_panels;
     bert_thread_pool_run(call->threads, (rows + TASK_ROWS - 1) / TASK_ROWS * run.groups, run_task, &run);

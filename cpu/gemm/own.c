@@ -14,13 +14,7 @@
 
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
-enum {
-    DEPTH = 768,
-    BF16_DEPTH = 256,
-    BLOCK_BYTES = 448 * 1024,
-    LARGEST_COLUMNS = BERT_GEMM_MAX_COLUMNS,
-    LINE_BYTES = 64
-};
+enum { DEPTH = 768, BF16_DEPTH = 256, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
 
 static bool in_place(const bert_weight_source *source) {
@@ -66,7 +60,7 @@ static void pack_rows(const packing *p, float *out, int64_t start, int64_t width
 /* The same from [n_part, k]: a few rows are brought to an aligned place, then transposed into the panel. */
 static void pack_columns(const packing *p, float *out, int64_t start, int64_t width) {
     enum { STEPS = 128 };
-    _Alignas(BERT_ALIGNMENT) float rows[LARGEST_COLUMNS * STEPS];
+    _Alignas(BERT_ALIGNMENT) float rows[BERT_GEMM_MAX_COLUMNS * STEPS];
     for (int64_t depth = 0; depth < p->k; depth += STEPS) {
         const int64_t steps = p->k - depth < STEPS ? p->k - depth : STEPS;
         for (int64_t i = 0; i < width; i++)
@@ -170,7 +164,7 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
 /* The same after widening the piece: it stays in the second-level cache. */
 static void multiply_bf16_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth,
                                 int64_t steps, const void *next) {
-    _Alignas(BERT_ALIGNMENT) float piece[BF16_DEPTH * LARGEST_COLUMNS];
+    _Alignas(BERT_ALIGNMENT) float piece[BF16_DEPTH * BERT_GEMM_MAX_COLUMNS];
     const bert_cpu_kernels *kernels = run->call->kernels;
     kernels->from_bf16(
         &(bert_from_bf16_args){.y = piece, .x = piece_at(run, panel, depth), .n = steps * kernels->sgemm_columns});
@@ -205,15 +199,11 @@ static void run_part(void *argument, int64_t part, int thread) {
     bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static void run_all(const bert_gemm_call *call, bool bf16) {
     const int64_t columns = call->kernels->sgemm_columns, tile_rows = call->kernels->sgemm_rows;
     const int64_t k = call->weight->k > 0 ? call->weight->k : 1;
     if (call->rows == 0 || call->weight->n == 0) return;
-    int64_t rows = BLOCK_BYTES / (smaller(k, DEPTH) * (int64_t)sizeof(float)) / tile_rows * tile_rows;
+    int64_t rows = BLOCK_BYTES / (bert_smaller(k, DEPTH) * (int64_t)sizeof(float)) / tile_rows * tile_rows;
     if (rows < tile_rows) rows = tile_rows;
     /* Blocks of about the same size: the last one is not much smaller than the others. */
     const int64_t blocks = (call->rows + rows - 1) / rows;
@@ -223,7 +213,7 @@ static void run_all(const bert_gemm_call *call, bool bf16) {
                    .blocks = (call->rows + rows - 1) / rows,
                    .panels = (call->weight->n + columns - 1) / columns,
                    .bf16 = bf16};
-    all.parts = smaller(bert_thread_pool_threads(call->threads), all.blocks * all.panels);
+    all.parts = bert_smaller(bert_thread_pool_threads(call->threads), all.blocks * all.panels);
     bert_thread_pool_run(call->threads, all.parts, run_part, &all);
 }
 

@@ -24,7 +24,6 @@ static int64_t panels_of(int64_t n) {
 typedef struct part_layout {
     int64_t depth, columns, row_stride, column_stride;
 } part_layout;
-_Static_assert(BERT_QGEMM_STEP == 4, "pack_step writes four rows");
 
 static part_layout layout_of(const bert_quantized_source *source, int32_t part) {
     const int64_t *dims = source->weights[part]->dims;
@@ -87,6 +86,8 @@ static void pack_vectors(const packing *p, int64_t from, int64_t to) {
     }
 }
 
+_Static_assert(BERT_QGEMM_STEP == 4, "pack_step writes four rows");
+
 /* One step of `columns` columns that lie side by side, four rows: plain enough for compilers to make vectors of. */
 static void pack_step(const unsigned char *const in[BERT_QGEMM_STEP], unsigned char flip, int64_t columns,
                       int8_t *restrict out, uint32_t *restrict sums) {
@@ -140,8 +141,11 @@ static void pack_values(const packing *p, panel_share *shares, int64_t count) {
     const unsigned char flip = shift_of(p->source->weights[p->part]) ? 0x80 : 0; /* less 128, as int8 */
     unsigned char zeros[BERT_QGEMM_COLUMNS];                                     /* a row beyond k */
     memset(zeros, flip, sizeof zeros);
-    for (int64_t i = 0; i < count && p->source->transposed; i++) pack_transposed(&shares[i], p->weight->k, flip);
-    for (int64_t row = 0; row < p->weight->k && !p->source->transposed; row += BERT_QGEMM_STEP) {
+    if (p->source->transposed) {
+        for (int64_t i = 0; i < count; i++) pack_transposed(&shares[i], p->weight->k, flip);
+        return;
+    }
+    for (int64_t row = 0; row < p->weight->k; row += BERT_QGEMM_STEP) {
         for (panel_share *share = shares; share < shares + count; share++) {
             const unsigned char *rows[BERT_QGEMM_STEP];
             for (int64_t i = 0; i < BERT_QGEMM_STEP; i++)

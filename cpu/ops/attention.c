@@ -228,7 +228,7 @@ static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state
     /* Far below what would overflow, and far above what there is memory for. */
     const int64_t most = INT64_C(1) << 40;
     size_t all;
-    if (keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) || width > most ||
+    if (width > most || keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) ||
         !bert_size_multiply((size_t)scratch_floats(state->form, keys, width), (size_t)threads * sizeof(float), &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
     state->scratch_floats = scratch_floats(state->form, keys, width);

@@ -26,9 +26,8 @@ static int64_t panels(int64_t count) {
  * lines. */
 typedef struct layout {
     int64_t keys, values;         /* pairs in panels */
-    int64_t q_pairs, score_pairs; /* of a row of Q, and of probabilities */
+    int64_t q_pairs, score_pairs; /* of a row of Q or V, and of probabilities */
     int64_t scores, context;      /* floats of a row */
-    int64_t row;                  /* pairs of one row of V on its way */
 } layout;
 
 static layout layout_of(int64_t keys, int64_t width) {
@@ -37,8 +36,7 @@ static layout layout_of(int64_t keys, int64_t width) {
                     .q_pairs = bert_attention_padded(pairs(width)),
                     .score_pairs = bert_attention_padded(pairs(keys)),
                     .scores = panels(keys) * COLUMNS,
-                    .context = panels(width) * COLUMNS,
-                    .row = bert_attention_padded(pairs(width))};
+                    .context = panels(width) * COLUMNS};
 }
 
 /* What is needed while a head is loaded, one panel of K or two rows of V, is where rows of queries are later. */
@@ -94,15 +92,15 @@ static void pair_rows(const uint16_t *first, const uint16_t *second, int64_t cou
 static void load_values(const bert_attention_head *head, const layout *sizes, const parts *p) {
     const bert_cpu_kernels *kernels = &head->prepared->device->kernels;
     const int64_t steps = pairs(head->keys);
-    uint32_t *first = p->q, *second = p->q + sizes->row;
+    uint32_t *first = p->q, *second = p->q + sizes->q_pairs;
     memset(p->values, 0, (size_t)sizes->values * sizeof *p->values);
     for (int64_t step = 0; step < steps; step++) {
         const float *row = head->v + 2 * step * head->stride;
-        round_row(kernels, row, head->width, first, sizes->row);
+        round_row(kernels, row, head->width, first, sizes->q_pairs);
         if (2 * step + 1 < head->keys)
-            round_row(kernels, row + head->stride, head->width, second, sizes->row);
+            round_row(kernels, row + head->stride, head->width, second, sizes->q_pairs);
         else
-            memset(second, 0, (size_t)sizes->row * sizeof *second);
+            memset(second, 0, (size_t)sizes->q_pairs * sizeof *second);
         for (int64_t panel = 0; panel < panels(head->width); panel++) {
             const int64_t from = panel * COLUMNS, left = head->width - from;
             pair_rows((const uint16_t *)(const void *)first + from, (const uint16_t *)(const void *)second + from,
