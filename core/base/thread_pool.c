@@ -16,7 +16,14 @@ enum { MAX_THREADS = 1024, CACHE_LINE = 64 };
 /* How long a thread looks for work, or for the others' end, before it sleeps: longer than the gaps between kernels. */
 static const int64_t SPIN_NANOSECONDS = 100 * 1000;
 
+/*
+ * One thread's share of a region. Its own thread claims it, or the caller, who looks when its own is done for those
+ * that nobody has begun, since their threads were not woken yet, or not given a core: so a busy machine delays a region
+ * by what is under way, not by what waits. The claim is the generation's number: a thread that wakes when its region is
+ * over finds its share claimed, and touches nothing else of the region.
+ */
 struct worker {
+    _Alignas(CACHE_LINE) atomic_uint claimed;
     bert_thread_pool *pool;
     int index;
     pthread_t thread;
@@ -30,16 +37,17 @@ struct bert_thread_pool {
     pthread_mutex_t region;    /* Held through a region: a second caller waits here. */
     pthread_mutex_t mutex;     /* For the two conditions. */
     pthread_cond_t work, done; /* A new generation; the last worker's end. */
-    /* The region under way: written before `generation` is raised, left alone until `running` is 0. */
+    /* The region under way: written before `generation` is raised, left alone until `unfinished` is 0. */
     bert_task_fn fn;
     void *argument;
     int64_t tasks;
-    bool stop;
+    int shares; /* Threads that have something to do: the first ones. */
+    atomic_bool stop;
     _Alignas(CACHE_LINE) atomic_uint generation;
     atomic_int sleepers;
-    _Alignas(CACHE_LINE) atomic_int running; /* Workers that have not finished the region. */
+    _Alignas(CACHE_LINE) atomic_int unfinished; /* Shares of the region. */
     atomic_bool caller_sleeps;
-    _Alignas(CACHE_LINE) struct worker workers[]; /* threads - 1 of them. */
+    _Alignas(CACHE_LINE) struct worker workers[]; /* threads of them; the first one is the caller's. */
 };
 
 /* The region that this thread works in: a call from inside a task finds it here. */
@@ -65,7 +73,7 @@ static bool new_generation(const bert_thread_pool *pool, unsigned seen) {
 }
 
 static bool all_done(const bert_thread_pool *pool, unsigned unused) {
-    return atomic_load_explicit(&pool->running, memory_order_acquire) == 0;
+    return atomic_load_explicit(&pool->unfinished, memory_order_acquire) == 0;
 }
 
 /* Waits for a short while; whether it came true. */
@@ -88,20 +96,55 @@ static int64_t first_task(int64_t tasks, int index, int threads) {
     return tasks / threads * index + tasks % threads * index / threads;
 }
 
-static void run_share(const bert_thread_pool *pool, int index) {
-    const int threads = pool->tasks < pool->threads ? (int)pool->tasks : pool->threads;
-    if (index >= threads) return;
-    const int64_t end = first_task(pool->tasks, index + 1, threads);
+/* The tasks of one share, on thread `index`. */
+static void run_share(const bert_thread_pool *pool, int share, int index) {
+    const int64_t end = first_task(pool->tasks, share + 1, pool->shares);
     current_pool = pool;
     current_thread = index;
-    for (int64_t task = first_task(pool->tasks, index, threads); task < end; task++)
+    for (int64_t task = first_task(pool->tasks, share, pool->shares); task < end; task++)
         pool->fn(pool->argument, task, index);
     current_pool = NULL;
 }
 
+/* Whether the share of this generation was nobody's yet, and is the calling thread's now. */
+static bool claim(bert_thread_pool *pool, int share, unsigned generation) {
+    atomic_uint *claimed = &pool->workers[share].claimed;
+    unsigned before = atomic_load(claimed);
+    /* A claim of a later generation stays: this thread is late. Generations may wrap around. */
+    while ((int)(before - generation) < 0)
+        if (atomic_compare_exchange_weak(claimed, &before, generation)) return true;
+    return false;
+}
+
+static void finish_share(bert_thread_pool *pool) {
+    if (atomic_fetch_sub(&pool->unfinished, 1) != 1 || !atomic_load(&pool->caller_sleeps)) return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* What a worker does of a region: its own share, unless the caller has taken it. */
+static void work_on(bert_thread_pool *pool, int index, unsigned generation) {
+    if (!claim(pool, index, generation)) return;
+    run_share(pool, index, index);
+    finish_share(pool);
+}
+
+/* The caller's share, then those that nobody has begun. */
+static void work_through(bert_thread_pool *pool, unsigned generation) {
+    run_share(pool, 0, 0);
+    finish_share(pool);
+    for (int share = 1; share < pool->shares && !all_done(pool, 0); share++) {
+        if (!claim(pool, share, generation)) continue;
+        run_share(pool, share, 0);
+        finish_share(pool);
+    }
+}
+
 /*
  * The order of a sleeper's "sleepers up, then look at the generation" and the caller's "generation up, then look at
- * sleepers" is sequentially consistent, so at least one of them sees the other; likewise for running and caller_sleeps.
+ * sleepers" is sequentially consistent, so at least one of them sees the other; likewise for unfinished and
+ * caller_sleeps.
  */
 static void wait_for_generation(bert_thread_pool *pool, unsigned seen) {
     if (spin_until(pool, new_generation, seen)) return;
@@ -120,18 +163,11 @@ static void start_generation(bert_thread_pool *pool) {
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void finish_share(bert_thread_pool *pool) {
-    if (atomic_fetch_sub(&pool->running, 1) != 1 || !atomic_load(&pool->caller_sleeps)) return;
-    pthread_mutex_lock(&pool->mutex);
-    pthread_cond_signal(&pool->done);
-    pthread_mutex_unlock(&pool->mutex);
-}
-
 static void wait_for_workers(bert_thread_pool *pool) {
     if (spin_until(pool, all_done, 0)) return;
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->caller_sleeps, true);
-    while (atomic_load(&pool->running) != 0) pthread_cond_wait(&pool->done, &pool->mutex);
+    while (atomic_load(&pool->unfinished) != 0) pthread_cond_wait(&pool->done, &pool->mutex);
     atomic_store(&pool->caller_sleeps, false);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -139,12 +175,21 @@ static void wait_for_workers(bert_thread_pool *pool) {
 static void *work(void *argument) {
     struct worker *worker = argument;
     bert_thread_pool *pool = worker->pool;
-    for (unsigned seen = 0;; seen++) {
+    for (unsigned seen = 0;;) {
         wait_for_generation(pool, seen);
-        if (pool->stop) return NULL;
-        run_share(pool, worker->index);
-        finish_share(pool);
+        seen = atomic_load(&pool->generation); /* more than one later where regions went by */
+        if (atomic_load(&pool->stop)) return NULL;
+        work_on(pool, worker->index, seen);
     }
+}
+
+static void run_region(bert_thread_pool *pool) {
+    const unsigned generation = atomic_load(&pool->generation) + 1;
+    for (int i = pool->shares; i < pool->threads; i++) atomic_store(&pool->workers[i].claimed, generation);
+    atomic_store(&pool->unfinished, pool->shares);
+    start_generation(pool);
+    work_through(pool, generation);
+    wait_for_workers(pool);
 }
 
 void bert_thread_pool_run(bert_thread_pool *pool, int64_t tasks, bert_task_fn fn, void *argument) {
@@ -158,21 +203,19 @@ void bert_thread_pool_run(bert_thread_pool *pool, int64_t tasks, bert_task_fn fn
     pool->fn = fn;
     pool->argument = argument;
     pool->tasks = tasks;
-    const bool shared = pool->threads > 1 && tasks > 1;
-    if (shared) {
-        atomic_store(&pool->running, pool->threads - 1);
-        start_generation(pool);
-    }
-    run_share(pool, 0);
-    if (shared) wait_for_workers(pool);
+    pool->shares = tasks < pool->threads ? (int)tasks : pool->threads;
+    if (pool->shares > 1)
+        run_region(pool);
+    else
+        run_share(pool, 0, 0);
     pthread_mutex_unlock(&pool->region);
 }
 
-/* Ends and joins the first `count` workers. */
+/* Ends and joins the first `count` workers after the caller. */
 static void end_workers(bert_thread_pool *pool, int count) {
-    pool->stop = true;
+    atomic_store(&pool->stop, true);
     start_generation(pool);
-    for (int i = 0; i < count; i++) pthread_join(pool->workers[i].thread, NULL);
+    for (int i = 1; i <= count; i++) pthread_join(pool->workers[i].thread, NULL);
 }
 
 static void free_pool(bert_thread_pool *pool) {
@@ -190,7 +233,7 @@ static int start_workers(bert_thread_pool *pool) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int started = 0;
     for (; started < pool->threads - 1; started++) {
-        struct worker *worker = &pool->workers[started];
+        struct worker *worker = &pool->workers[started + 1];
         worker->pool = pool;
         worker->index = started + 1;
         if (pthread_create(&worker->thread, NULL, work, worker) != 0) break;

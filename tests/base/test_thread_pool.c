@@ -53,12 +53,34 @@ static void every_task_runs_once_on_its_thread(void **state) {
             for (int64_t task = 0; task < TASKS; task++) {
                 assert_int_equal(record.runs[task], task < tasks ? 1 : 0);
                 if (task >= tasks) continue;
-                int64_t thread = record.thread[task];
+                const int64_t thread = record.thread[task];
+                if (thread == 0) continue; /* the caller's, or taken over by it */
                 assert_true(tasks * thread / used <= task && task < tasks * (thread + 1) / used);
             }
         }
         bert_thread_pool_free(pool);
     }
+}
+
+/* More threads than cores, regions far shorter than waking a thread takes: shares are taken over, threads come late. */
+static void every_task_runs_once_where_threads_come_late(void **state) {
+    enum { THREADS = 12, REGIONS = 20000 };
+    bert_thread_pool *pool = make_pool(THREADS);
+    int64_t expected = 0, taken_over = 0;
+    struct record record = {0};
+    for (int region = 0; region < REGIONS; region++) {
+        const int tasks = 2 + region % (2 * THREADS);
+        bert_thread_pool_run(pool, tasks, note, &record);
+        expected += tasks;
+        const int used = tasks < THREADS ? tasks : THREADS;
+        for (int task = tasks / used; task < tasks; task++) taken_over += record.thread[task] == 0;
+    }
+    int64_t runs = 0;
+    for (int task = 0; task < TASKS; task++) runs += record.runs[task];
+    assert_int_equal(runs, expected);
+    print_message("%d regions: the caller took %lld of %lld tasks over\n", REGIONS, (long long)taken_over,
+                  (long long)expected);
+    bert_thread_pool_free(pool);
 }
 
 static void no_pool_means_the_caller(void **state) {
@@ -225,6 +247,7 @@ static void affinity_counts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_runs_once_on_its_thread),
+        cmocka_unit_test(every_task_runs_once_where_threads_come_late),
         cmocka_unit_test(no_pool_means_the_caller),
         cmocka_unit_test(calls_inside_a_task_stay_on_its_thread),
         cmocka_unit_test(callers_take_turns),
