@@ -299,8 +299,6 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
     const int64_t first = panel * BERT_QGEMM_COLUMNS, depth = weight->steps * BERT_QGEMM_STEP;
     const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
     _Alignas(BERT_ALIGNMENT) int32_t sums[SUM_ROWS * BERT_QGEMM_COLUMNS];
-    bert_epilogue_args epilogue = call->epilogue;
-    epilogue.y += row * epilogue.stride + first;
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
                                             .a = call->x.values + row * depth,
                                             .b = weight->panels + first * depth,
@@ -310,24 +308,24 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                                             .prefetch = next,
                                             .prefetch_lines = next_lines});
     if (call->start) add_start(sums, call->start + first, rows, width);
-    call->kernels->dequantize(&(bert_dequantize_args){.y = epilogue.y,
-                                                      .c = sums,
-                                                      .x_scales = call->x.scales + row,
-                                                      .x_zeros = call->x.zero_points + row,
-                                                      .x_sums = call->x.sums + row,
-                                                      .scales = weight->scales + first,
-                                                      .zeros = weight->zeros + first,
-                                                      .offsets = weight->offsets + first,
-                                                      .stride = epilogue.stride,
-                                                      .rows = rows,
-                                                      .n = width});
-    if (!epilogue.bias && !epilogue.residual && epilogue.activation == BERT_UNARY_IDENTITY) return;
-    if (epilogue.bias) epilogue.bias += first;
-    if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + first;
-    epilogue.alpha = 1.0F;
-    epilogue.rows = rows;
-    epilogue.n = width;
-    call->kernels->epilogue(&epilogue);
+    const bert_epilogue_args *epilogue = &call->epilogue;
+    const float *residual = epilogue->residual;
+    call->kernels->dequantize(
+        &(bert_dequantize_args){.y = epilogue->y + row * epilogue->stride + first,
+                                .c = sums,
+                                .x_scales = call->x.scales + row,
+                                .x_zeros = call->x.zero_points + row,
+                                .x_sums = call->x.sums + row,
+                                .scales = weight->scales + first,
+                                .zeros = weight->zeros + first,
+                                .offsets = weight->offsets + first,
+                                .stride = epilogue->stride,
+                                .rows = rows,
+                                .n = width,
+                                .bias = epilogue->bias ? epilogue->bias + first : NULL,
+                                .residual = residual ? residual + row * epilogue->residual_stride + first : NULL,
+                                .residual_stride = epilogue->residual_stride,
+                                .activation = epilogue->activation});
 }
 
 /* The panels [first, end) for one block of rows; the next one is fetched while one is used. */

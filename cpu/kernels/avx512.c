@@ -8,5 +8,5 @@
 #include "cpu/kernels/vector_kernels.h"
 
 const bert_cpu_kernels bert_cpu_kernels_avx512 =
-    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .dequantize = dequantize,
-                          .to_bf16 = to_bf16, .from_bf16 = from_bf16);
+    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .to_bf16 = to_bf16,
+                          .from_bf16 = from_bf16);

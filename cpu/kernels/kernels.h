@@ -205,9 +205,10 @@ typedef struct bert_qgemm_args {
 } bert_qgemm_args;
 
 /**
- * y[rows, n] = float(c - x_zeros offsets - x_sums zeros) * (x_scales * scales), the first factor of each product of its
- * row, the other of its column; rows of c are BERT_QGEMM_COLUMNS apart, rows of y `stride`. An offset is the sum of a
- * column of weights less its zero point: so the integer is the sum over (x - zero point) (w - zero point).
+ * y[rows, n] = activation(t + bias) + residual with t = float(c - x_zeros offsets - x_sums zeros) * (x_scales *
+ * scales), the first factor of each product of its row, the other of its column; rows of c are BERT_QGEMM_COLUMNS
+ * apart, n is at most that, rows of y are `stride` apart. An offset is the sum of a column of weights less its zero
+ * point: so the integer is the sum over (x - zero point) (w - zero point).
  */
 typedef struct bert_dequantize_args {
     float *y;
@@ -217,6 +218,10 @@ typedef struct bert_dequantize_args {
     const float *scales;
     const int32_t *zeros, *offsets;
     int64_t stride, rows, n;
+    const float *bias;     /**< [n] or NULL. */
+    const float *residual; /**< [rows, n], rows residual_stride apart, or NULL. */
+    int64_t residual_stride;
+    bert_unary activation;
 } bert_dequantize_args;
 
 /** Columns of a panel of packed bfloat16 weights, and the rows of it that lie side by side, a column's after one

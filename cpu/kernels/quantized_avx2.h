@@ -129,28 +129,4 @@ static void qgemm(const bert_qgemm_args *args) {
     }
 }
 
-static void dequantize(const bert_dequantize_args *args) {
-    for (int64_t row = 0; row < args->rows; row++) {
-        const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
-        float *y = args->y + row * args->stride;
-        const __m256i zero = _mm256_set1_epi32(args->x_zeros[row]), sum = _mm256_set1_epi32(args->x_sums[row]);
-        const __m256 scale = _mm256_set1_ps(args->x_scales[row]);
-        int64_t i = 0;
-        for (; args->n - i >= 8; i += 8) {
-            const __m256i offsets = _mm256_loadu_si256((const __m256i *)(const void *)(args->offsets + i));
-            const __m256i zeros = _mm256_loadu_si256((const __m256i *)(const void *)(args->zeros + i));
-            __m256i total = _mm256_loadu_si256((const __m256i *)(const void *)(c + i));
-            total = _mm256_sub_epi32(total, _mm256_mullo_epi32(zero, offsets));
-            total = _mm256_sub_epi32(total, _mm256_mullo_epi32(sum, zeros));
-            const __m256 factor = _mm256_mul_ps(scale, _mm256_loadu_ps(args->scales + i));
-            _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_cvtepi32_ps(total), factor));
-        }
-        for (; i < args->n; i++) {
-            const uint32_t taken = (uint32_t)args->x_zeros[row] * (uint32_t)args->offsets[i] +
-                                   (uint32_t)args->x_sums[row] * (uint32_t)args->zeros[i];
-            y[i] = (float)(int32_t)((uint32_t)c[i] - taken) * (args->x_scales[row] * args->scales[i]);
-        }
-    }
-}
-
 #endif

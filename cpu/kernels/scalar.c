@@ -238,6 +238,15 @@ static void dequantize(const bert_dequantize_args *args) {
                 (float)(int32_t)((uint32_t)c[i] - taken) * (args->x_scales[row] * args->scales[i]);
         }
     }
+    epilogue(&(bert_epilogue_args){.y = args->y,
+                                   .bias = args->bias,
+                                   .residual = args->residual,
+                                   .stride = args->stride,
+                                   .residual_stride = args->residual_stride,
+                                   .rows = args->rows,
+                                   .n = args->n,
+                                   .alpha = 1.0F,
+                                   .activation = args->activation});
 }
 
 /* ---- Bfloat16 ---------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 
 enum { V_WIDTH = 8, V_TILE_ROWS = BERT_V_TILE_ROWS, V_TILE_VECTORS = BERT_V_TILE_VECTORS };
 typedef __m256 v_float;
+typedef __m256i v_int; /* of 32 bits */
 typedef __m256 v_mask; /* Sign bits count. */
 
 static inline v_mask v_first(int64_t n) {
@@ -28,6 +29,28 @@ static inline void v_store_first(float *p, v_mask first, v_float a) {
 }
 static inline v_float v_set(float a) {
     return _mm256_set1_ps(a);
+}
+static inline v_int v_load_int(const int32_t *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+static inline v_int v_load_int_first(const int32_t *p, v_mask first) {
+    return _mm256_maskload_epi32(p, _mm256_castps_si256(first));
+}
+static inline void v_store_int(int32_t *p, v_int a) {
+    _mm256_storeu_si256((__m256i *)(void *)p, a);
+}
+static inline v_int v_set_int(int32_t a) {
+    return _mm256_set1_epi32(a);
+}
+/* Integers wrap around. */
+static inline v_int v_sub_int(v_int a, v_int b) {
+    return _mm256_sub_epi32(a, b);
+}
+static inline v_int v_mul_int(v_int a, v_int b) {
+    return _mm256_mullo_epi32(a, b);
+}
+static inline v_float v_to_float(v_int a) {
+    return _mm256_cvtepi32_ps(a);
 }
 static inline v_float v_add(v_float a, v_float b) {
     return _mm256_add_ps(a, b);

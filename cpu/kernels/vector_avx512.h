@@ -7,6 +7,7 @@
 
 enum { V_WIDTH = 16, V_TILE_ROWS = BERT_V_TILE_ROWS, V_TILE_VECTORS = BERT_V_TILE_VECTORS };
 typedef __m512 v_float;
+typedef __m512i v_int; /* of 32 bits */
 typedef __mmask16 v_mask;
 
 static inline v_mask v_first(int64_t n) {
@@ -26,6 +27,28 @@ static inline void v_store_first(float *p, v_mask first, v_float a) {
 }
 static inline v_float v_set(float a) {
     return _mm512_set1_ps(a);
+}
+static inline v_int v_load_int(const int32_t *p) {
+    return _mm512_loadu_si512(p);
+}
+static inline v_int v_load_int_first(const int32_t *p, v_mask first) {
+    return _mm512_maskz_loadu_epi32(first, p);
+}
+static inline void v_store_int(int32_t *p, v_int a) {
+    _mm512_storeu_si512(p, a);
+}
+static inline v_int v_set_int(int32_t a) {
+    return _mm512_set1_epi32(a);
+}
+/* Integers wrap around. */
+static inline v_int v_sub_int(v_int a, v_int b) {
+    return _mm512_sub_epi32(a, b);
+}
+static inline v_int v_mul_int(v_int a, v_int b) {
+    return _mm512_mullo_epi32(a, b);
+}
+static inline v_float v_to_float(v_int a) {
+    return _mm512_cvtepi32_ps(a);
 }
 static inline v_float v_add(v_float a, v_float b) {
     return _mm512_add_ps(a, b);

@@ -298,8 +298,81 @@ V_ALWAYS_INLINE void epilogue_loop(const bert_epilogue_args *args, const bert_un
     }
 }
 
-static void epilogue(const bert_epilogue_args *args){
+static void epilogue(const bert_epilogue_args *args) {
 #define CALL(op) epilogue_loop(args, op)
+    FOR_EACH_UNARY(args->activation, CALL)
+#undef CALL
+}
+
+/* ---- Products of 8 bits back to floats --------------------------------------------------------------------------- */
+
+_Static_assert(BERT_QGEMM_COLUMNS % V_WIDTH == 0, "a panel is whole vectors");
+
+/* What the zero point of a row's x takes off, by column; zeros beyond n. */
+typedef struct taken_off {
+    _Alignas(64) int32_t columns[BERT_QGEMM_COLUMNS];
+} taken_off;
+
+static void take_off(taken_off *taken, const bert_dequantize_args *args, int32_t x_zero) {
+    int64_t i = 0;
+    for (; i + V_WIDTH <= args->n; i += V_WIDTH)
+        v_store_int(taken->columns + i, v_mul_int(v_set_int(x_zero), v_load_int(args->offsets + i)));
+    if (i < args->n)
+        v_store_int(taken->columns + i,
+                    v_mul_int(v_set_int(x_zero), v_load_int_first(args->offsets + i, v_first(args->n - i))));
+}
+
+static bool all_zero(const int32_t *values, int64_t n) {
+    int32_t bits = 0;
+    for (int64_t i = 0; i < n; i++) bits |= values[i];
+    return bits == 0;
+}
+
+V_ALWAYS_INLINE v_float dequantized(v_int c, v_int taken, v_int share, v_float scale, const bool zeros) {
+    v_int total = v_sub_int(c, taken);
+    if (zeros) total = v_sub_int(total, share);
+    return v_mul(v_to_float(total), scale);
+}
+
+/* `zeros`: whether weights have zero points; integer products are slow, and symmetric weights need half of them. */
+V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const bert_unary op, const bool zeros) {
+    const int64_t n = args->n;
+    const bool biased = args->bias != NULL;
+    taken_off taken;
+    for (int64_t row = 0; row < args->rows; row++) {
+        const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
+        const float *residual = args->residual ? args->residual + row * args->residual_stride : NULL;
+        float *y = args->y + row * args->stride;
+        const v_int sum = v_set_int(args->x_sums[row]);
+        const v_float scale = v_set(args->x_scales[row]);
+        /* Rows of a tensor or a sequence have one zero point. */
+        if (row == 0 || args->x_zeros[row] != args->x_zeros[row - 1]) take_off(&taken, args, args->x_zeros[row]);
+        int64_t i = 0;
+        for (; i + V_WIDTH <= n; i += V_WIDTH) {
+            const v_int share = zeros ? v_mul_int(sum, v_load_int(args->zeros + i)) : sum;
+            v_float value = dequantized(v_load_int(c + i), v_load_int(taken.columns + i), share,
+                                        v_mul(scale, v_load(args->scales + i)), zeros);
+            if (biased) value = v_add(value, v_load(args->bias + i));
+            value = apply(op, value);
+            if (residual) value = v_add(value, v_load(residual + i));
+            v_store(y + i, value);
+        }
+        if (i < n) {
+            const v_mask first = v_first(n - i);
+            const v_int share = zeros ? v_mul_int(sum, v_load_int_first(args->zeros + i, first)) : sum;
+            v_float value = dequantized(v_load_int_first(c + i, first), v_load_int(taken.columns + i), share,
+                                        v_mul(scale, v_load_first(args->scales + i, first)), zeros);
+            if (biased) value = v_add(value, v_load_first(args->bias + i, first));
+            value = apply(op, value);
+            if (residual) value = v_add(value, v_load_first(residual + i, first));
+            v_store_first(y + i, first, value);
+        }
+    }
+}
+
+static void dequantize(const bert_dequantize_args *args) {
+    const bool zeros = !all_zero(args->zeros, args->n);
+#define CALL(op) zeros ? dequantize_loop(args, op, true) : dequantize_loop(args, op, false)
     FOR_EACH_UNARY(args->activation, CALL)
 #undef CALL
 }
@@ -472,6 +545,6 @@ static void transpose(const bert_transpose_args *args) {
 #define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
         .sgemm = sgemm, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax, .attention = attention,    \
-        .unary = unary, .binary = binary, .transpose = transpose, .sgemm_columns = V_TILE_VECTORS * V_WIDTH,           \
-        .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                                                                         \
+        .unary = unary, .binary = binary, .transpose = transpose, .dequantize = dequantize,                            \
+        .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                              \
     }

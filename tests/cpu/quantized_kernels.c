@@ -1,5 +1,6 @@
 #include "tests/cpu/quantized_kernels.h"
 
+#include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
 
 #include <math.h>
@@ -98,26 +99,57 @@ void test_qgemm(const bert_cpu_kernels *table) {
     }
 }
 
+/* The integers' share of a result exactly, what vector functions compute within their error. */
+static void dequantize_agrees(const bert_cpu_kernels *table, bert_dequantize_args args, const float *bias,
+                              const float *residual, bert_unary activation) {
+    const int64_t count = (args.rows - 1) * args.stride + args.n;
+    bert_guarded memory[2];
+    float *y = guarded_floats(&memory[0], count), *expected = guarded_floats(&memory[1], count);
+    args.bias = bias;
+    args.residual = residual;
+    args.residual_stride = args.n;
+    args.activation = activation;
+    args.y = expected;
+    bert_cpu_kernels_scalar.dequantize(&args);
+    args.y = y;
+    table->dequantize(&args);
+    if (activation == BERT_UNARY_IDENTITY)
+        assert_memory_equal(y, expected, (size_t)count * sizeof *y);
+    else
+        compare(y, args.stride, expected, args.stride, args.rows, args.n, 1e-6F, "dequantize");
+    for (int i = 0; i < 2; i++) guarded_free(&memory[i]);
+}
+
 void test_dequantize(const bert_cpu_kernels *table) {
     for (int64_t n = 1; n <= BERT_QGEMM_COLUMNS; n++) {
-        const int64_t stride = n + n % 3, count = (ROWS - 1) * stride + n;
         const float x_scales[ROWS] = {0.02F, 0.5F, 3.0F};
-        const int32_t x_zeros[ROWS] = {0, 128, 255}, x_sums[ROWS] = {17, 70000, 783360};
+        const int32_t x_zeros[ROWS] = {128, 128, n % 5 == 0 ? 0 : 255}, x_sums[ROWS] = {17, 70000, 783360};
         int32_t c[ROWS * BERT_QGEMM_COLUMNS];
         bert_guarded memory[5];
         float *scales = guarded_floats(&memory[0], n);
         int32_t *zeros = guarded_new(&memory[1], (size_t)n * sizeof *zeros);
         int32_t *offsets = guarded_new(&memory[2], (size_t)n * sizeof *offsets);
-        float *y = guarded_floats(&memory[3], count), *expected = guarded_floats(&memory[4], count);
+        float *bias = guarded_floats(&memory[3], n), *residual = guarded_floats(&memory[4], ROWS * n);
         fill_bytes(c, sizeof c, 1);
         fill_random(scales, n, 0.01F, 2);
-        for (int64_t i = 0; i < n; i++) zeros[i] = (int32_t)(i * 37 % 256) - 128;
+        for (int64_t i = 0; i < n; i++) zeros[i] = n % 4 == 0 ? 0 : (int32_t)(i * 37 % 256) - 128;
         fill_bytes(offsets, n * (int64_t)sizeof *offsets, 3);
-        bert_dequantize_args args = {expected, c, x_scales, x_zeros, x_sums, scales, zeros, offsets, stride, ROWS, n};
-        bert_cpu_kernels_scalar.dequantize(&args);
-        args.y = y;
-        table->dequantize(&args);
-        assert_memory_equal(y, expected, (size_t)count * sizeof *y);
+        fill_random(bias, n, 1.0F, 4);
+        fill_random(residual, ROWS * n, 1.0F, 5);
+        const bert_dequantize_args args = {.c = c,
+                                           .x_scales = x_scales,
+                                           .x_zeros = x_zeros,
+                                           .x_sums = x_sums,
+                                           .scales = scales,
+                                           .zeros = zeros,
+                                           .offsets = offsets,
+                                           .stride = n + n % 3,
+                                           .rows = ROWS,
+                                           .n = n};
+        dequantize_agrees(table, args, NULL, NULL, BERT_UNARY_IDENTITY);
+        dequantize_agrees(table, args, bias, residual, BERT_UNARY_IDENTITY);
+        for (int activation = BERT_UNARY_RELU; activation <= BERT_UNARY_SIGMOID; activation++)
+            dequantize_agrees(table, args, bias, n % 2 ? residual : NULL, (bert_unary)activation);
         for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
     }
 }

@@ -5,6 +5,7 @@
 #include "cpu/kernels/kernels.h"
 #include "tests/cpu/attention_kernel.h"
 #include "tests/cpu/bf16_kernels.h"
+#include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/quantized_kernels.h"
 
@@ -12,25 +13,6 @@
 
 static const int64_t lengths[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 97, 128, 131, 257};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
-
-static bool same_kind(float a, float b) {
-    if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
-    if (isinf(a) || isinf(b)) return a == b;
-    return true;
-}
-
-/* Compares rows of y with rows of what is expected; `tolerance` counts relative to 1 + |expected|. */
-static void compare(const float *y, int64_t stride, const float *expected, int64_t expected_stride, int64_t rows,
-                    int64_t n, float tolerance, const char *what) {
-    for (int64_t row = 0; row < rows; row++) {
-        for (int64_t i = 0; i < n; i++) {
-            const float a = y[row * stride + i], b = expected[row * expected_stride + i];
-            if (same_kind(a, b) && !(fabsf(a - b) > tolerance * (1.0F + fabsf(b)))) continue;
-            fail_msg("%s: row %lld, element %lld is %.9g, expected %.9g", what, (long long)row, (long long)i, (double)a,
-                     (double)b);
-        }
-    }
-}
 
 static void multiply_case(const bert_cpu_kernels *table, int64_t m, int64_t n, int64_t k, int64_t slack) {
     bert_guarded memory[5];
