@@ -84,36 +84,74 @@ static void quantize(const bert_quantize_args *args) {
 
 /*
  * Bytes become 16-bit integers, whose products go to 32 bits in pairs: a multiplication of bytes would saturate in 16
- * bits. A vector of sums holds two for each of four columns, which are added at the end.
+ * bits. A vector of sums holds two for each of four columns, which are added at the end. Rows of a are widened once for
+ * a piece of k, so that a step of one is a broadcast load, and a step of b for six rows at a time: 12 sums, 2 of b, 1
+ * of a and a product are the 16 registers that there are.
  */
-enum { QUAD = 4, QUADS = 4, TILE_ROWS = 3 };
+enum { WORD_ROWS = 6, WORD_VECTORS = 2, WORD_COLUMNS = 4, WORD_STEPS = 128 };
+_Static_assert((int)BERT_QGEMM_COLUMNS % (WORD_VECTORS * WORD_COLUMNS) == 0, "a panel is whole tiles");
+_Static_assert(WORD_VECTORS == 2, "hadd joins two vectors of sums");
 
-static inline __attribute__((always_inline)) void qgemm_tile(const int rows, const bert_qgemm_args *args, int64_t row,
-                                                             int64_t first) {
-    __m256i sums[TILE_ROWS][QUADS];
+static inline __attribute__((always_inline)) void words_tile(const int rows, const int16_t *words, const int8_t *b,
+                                                             int64_t steps, int32_t *c, bool accumulate) {
+    __m256i sums[WORD_ROWS][WORD_VECTORS];
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < QUADS; j++) sums[i][j] = _mm256_setzero_si256();
-    const int8_t *b = args->b + first * BERT_QGEMM_STEP;
-    const uint8_t *a = args->a + row * args->lda;
-    for (int64_t step = 0; step < args->steps; step++) {
-        __m256i left[TILE_ROWS];
+        for (int j = 0; j < WORD_VECTORS; j++) sums[i][j] = _mm256_setzero_si256();
+    for (int64_t step = 0; step < steps; step++) {
+        __m256i right[WORD_VECTORS];
+        for (int j = 0; j < WORD_VECTORS; j++)
+            right[j] = _mm256_cvtepi8_epi16(
+                _mm_loadu_si128((const __m128i *)(const void *)(b + j * WORD_COLUMNS * BERT_QGEMM_STEP)));
         for (int i = 0; i < rows; i++) {
-            int32_t four;
-            memcpy(&four, a + i * args->lda + step * BERT_QGEMM_STEP, sizeof four);
-            left[i] = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
-        }
-        for (int j = 0; j < QUADS; j++) {
-            const __m256i right =
-                _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(b + j * QUAD * BERT_QGEMM_STEP)));
-            for (int i = 0; i < rows; i++) sums[i][j] = _mm256_add_epi32(sums[i][j], _mm256_madd_epi16(left[i], right));
+            long long four;
+            memcpy(&four, words + (i * WORD_STEPS + step) * BERT_QGEMM_STEP, sizeof four);
+            const __m256i left = _mm256_set1_epi64x(four);
+            for (int j = 0; j < WORD_VECTORS; j++)
+                sums[i][j] = _mm256_add_epi32(sums[i][j], _mm256_madd_epi16(left, right[j]));
+            /* One row after the other: compilers that load all rows first run out of registers and spill sums. */
+            __asm__ volatile("" : "+x"(sums[i][0]), "+x"(sums[i][1]) : : "memory");
         }
         b += BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP;
     }
     for (int i = 0; i < rows; i++) {
-        int32_t *c = args->c + (row + i) * BERT_QGEMM_COLUMNS + first;
-        for (int j = 0; j < QUADS; j += 2) {
-            const __m256i pairs = _mm256_hadd_epi32(sums[i][j], sums[i][j + 1]);
-            _mm256_storeu_si256((__m256i *)(void *)(c + j * QUAD), _mm256_permute4x64_epi64(pairs, 0xd8));
+        __m256i *place = (__m256i *)(void *)(c + i * BERT_QGEMM_COLUMNS);
+        const __m256i pairs = _mm256_hadd_epi32(sums[i][0], sums[i][1]);
+        __m256i total = _mm256_permute4x64_epi64(pairs, 0xd8);
+        if (accumulate) total = _mm256_add_epi32(total, _mm256_loadu_si256(place));
+        _mm256_storeu_si256(place, total);
+    }
+}
+
+/* `steps` steps of up to WORD_ROWS rows from `from` on. */
+static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, int64_t from, int64_t steps) {
+    _Alignas(32) int16_t words[WORD_ROWS * WORD_STEPS * BERT_QGEMM_STEP];
+    for (int64_t i = 0; i < rows; i++) {
+        const uint8_t *a = args->a + (row + i) * args->lda + from * BERT_QGEMM_STEP;
+        int16_t *out = words + i * WORD_STEPS * BERT_QGEMM_STEP;
+        for (int64_t p = 0; p < steps * BERT_QGEMM_STEP; p++) out[p] = a[p];
+    }
+    for (int64_t first = 0; first < BERT_QGEMM_COLUMNS; first += WORD_VECTORS * WORD_COLUMNS) {
+        const int8_t *b = args->b + (from * BERT_QGEMM_COLUMNS + first) * BERT_QGEMM_STEP;
+        int32_t *c = args->c + row * BERT_QGEMM_COLUMNS + first;
+        switch (rows) {
+        case 1:
+            words_tile(1, words, b, steps, c, from > 0);
+            break;
+        case 2:
+            words_tile(2, words, b, steps, c, from > 0);
+            break;
+        case 3:
+            words_tile(3, words, b, steps, c, from > 0);
+            break;
+        case 4:
+            words_tile(4, words, b, steps, c, from > 0);
+            break;
+        case 5:
+            words_tile(5, words, b, steps, c, from > 0);
+            break;
+        default:
+            words_tile(WORD_ROWS, words, b, steps, c, from > 0);
+            break;
         }
     }
 }
@@ -121,12 +159,14 @@ static inline __attribute__((always_inline)) void qgemm_tile(const int rows, con
 static void qgemm(const bert_qgemm_args *args) {
     const char *prefetch = args->prefetch;
     for (int64_t line = 0; line < args->prefetch_lines; line++) _mm_prefetch(prefetch + line * 64, _MM_HINT_T1);
-    for (int64_t first = 0; first < BERT_QGEMM_COLUMNS; first += QUAD * QUADS) {
-        int64_t row = 0;
-        for (; row + TILE_ROWS <= args->rows; row += TILE_ROWS) qgemm_tile(TILE_ROWS, args, row, first);
-        if (args->rows - row == 2) qgemm_tile(2, args, row, first);
-        if (args->rows - row == 1) qgemm_tile(1, args, row, first);
-    }
+    /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
+    int64_t from = 0;
+    do { /* once even where there are no steps: zeros */
+        const int64_t steps = args->steps - from < WORD_STEPS ? args->steps - from : WORD_STEPS;
+        for (int64_t row = 0; row < args->rows; row += WORD_ROWS)
+            words_piece(args, row, args->rows - row < WORD_ROWS ? args->rows - row : WORD_ROWS, from, steps);
+        from += WORD_STEPS;
+    } while (from < args->steps);
 }
 
 #endif
