@@ -25,7 +25,8 @@ typedef struct embedding_run {
     float epsilon;
 } embedding_run;
 
-enum { TASK_TOKENS = 8 };
+/* Tokens of a task, and how many tokens before its turn a row is fetched. */
+enum { TASK_TOKENS = 8, AHEAD = 2 };
 
 static int64_t id_at(const bert_tensor *ids, int64_t index) {
     return ids->dtype == BERT_INT32 ? ((const int32_t *)ids->data)[index] : ((const int64_t *)ids->data)[index];
@@ -62,10 +63,26 @@ static int64_t broadcast_row(const bert_tensor *tensor, int64_t id, int64_t *ste
     return (tensor->dims[0] == 1 ? 0 : id) * tensor->dims[1];
 }
 
+/* Where one scale and zero point serve the row: plain enough for compilers to make vectors of. */
+static const float *dequantize_plain(const bert_tensor *table, int64_t first, int64_t width, float scale, int32_t zero,
+                                     float *restrict out) {
+    const uint8_t *bytes = (const uint8_t *)table->data + first;
+    if (table->dtype == BERT_UINT8) {
+        for (int64_t i = 0; i < width; i++) out[i] = (float)(bytes[i] - zero) * scale;
+    } else {
+        for (int64_t i = 0; i < width; i++) out[i] = (float)((int8_t)bytes[i] - zero) * scale;
+    }
+    return out;
+}
+
 static const float *dequantize_row(const lookup *from, int64_t id, int64_t width, float *out) {
     int64_t scale_step, zero_step = 0, zero = 0;
     const float *scale = (const float *)from->scale->data + broadcast_row(from->scale, id, &scale_step);
     if (from->zero_point) zero = broadcast_row(from->zero_point, id, &zero_step);
+    if (scale_step == 0 && zero_step == 0) {
+        const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero) : 0;
+        return dequantize_plain(from->table, id * width, width, *scale, shift, out);
+    }
     for (int64_t i = 0; i < width; i++) {
         const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero + i * zero_step) : 0;
         out[i] = (float)(byte_at(from->table, id * width + i) - shift) * scale[i * scale_step];
@@ -73,14 +90,31 @@ static const float *dequantize_row(const lookup *from, int64_t id, int64_t width
     return out;
 }
 
-/* The row for token `token` of [B, S]: ids may be [1, S]. There is scratch where a table is of bytes or not aligned. */
+/* The row that token `token` of [B, S] chooses: ids may be [1, S]. */
+static int64_t row_number(const lookup *from, int64_t token) {
+    const int64_t count = from->ids->dims[0] * from->ids->dims[1];
+    const int64_t id = id_at(from->ids, token % count);
+    return id < 0 ? id + from->rows : id;
+}
+
+static const unsigned char *row_bytes(const lookup *from, int64_t id, int64_t width) {
+    return (const unsigned char *)from->table->data + id * width * (int64_t)(from->scale ? 1 : sizeof(float));
+}
+
+/* Rows of a large table are nowhere near: those of a token to come are on their way while others are added. */
+static void fetch_row(const lookup *from, int64_t token, int64_t width) {
+    enum { LINE_BYTES = 64 };
+    const unsigned char *row = row_bytes(from, row_number(from, token), width);
+    const int64_t bytes = width * (int64_t)(from->scale ? 1 : sizeof(float));
+    for (int64_t at = 0; at < bytes; at += LINE_BYTES) __builtin_prefetch(row + at);
+}
+
+/* The row of a token. There is scratch where a table is of bytes or not aligned. */
 static const float *row_of(const lookup *from, int64_t token, int64_t width, float *scratch) {
     if (!from->ids) return NULL;
-    const int64_t count = from->ids->dims[0] * from->ids->dims[1];
-    int64_t id = id_at(from->ids, token % count);
-    if (id < 0) id += from->rows;
+    const int64_t id = row_number(from, token);
     if (scratch && from->scale) return dequantize_row(from, id, width, scratch);
-    const unsigned char *row = (const unsigned char *)from->table->data + id * width * (int64_t)sizeof(float);
+    const unsigned char *row = row_bytes(from, id, width);
     if (!scratch || (uintptr_t)row % _Alignof(float) == 0) return (const float *)(const void *)row;
     return memcpy(scratch, row, (size_t)width * sizeof(float));
 }
@@ -110,6 +144,7 @@ static void run_tokens(void *argument, int64_t task, int thread) {
     for (int64_t token = task * TASK_TOKENS; token < end; token++) {
         float *y = (float *)run->call->outputs[0].data + token * run->width;
         const float *rows[TABLES];
+        if (token + AHEAD < run->tokens) fetch_row(&run->tables[0], token + AHEAD, run->width);
         for (int i = 0; i < TABLES; i++) {
             float *scratch = run->scratch ? run->scratch + (thread * TABLES + i) * run->width : NULL;
             rows[i] = row_of(&run->tables[i], token, run->width, scratch);
