@@ -153,8 +153,7 @@ static void run_tile(const bf16_run *run, int64_t row, int64_t rows, int64_t pan
     const int64_t first = panel * BERT_BGEMM_COLUMNS, left = call->weight->n - first;
     const int64_t width = left < BERT_BGEMM_COLUMNS ? left : BERT_BGEMM_COLUMNS;
     _Alignas(BERT_ALIGNMENT) float sums[SUM_ROWS * BERT_BGEMM_COLUMNS];
-    bert_epilogue_args epilogue = call->epilogue;
-    epilogue.y += row * epilogue.stride + first;
+    const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const bool whole = width == BERT_BGEMM_COLUMNS;
     call->kernels->bgemm(&(bert_bgemm_args){.c = whole ? epilogue.y : sums,
                                             .a = run->x + row * run->depth,
@@ -167,10 +166,6 @@ static void run_tile(const bf16_run *run, int64_t row, int64_t rows, int64_t pan
                                             .prefetch_lines = next_lines});
     for (int64_t i = 0; !whole && i < rows; i++)
         memcpy(epilogue.y + i * epilogue.stride, sums + i * BERT_BGEMM_COLUMNS, (size_t)width * sizeof *sums);
-    if (epilogue.bias) epilogue.bias += first;
-    if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + first;
-    epilogue.rows = rows;
-    epilogue.n = width;
     call->kernels->epilogue(&epilogue);
 }
 

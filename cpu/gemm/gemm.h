@@ -123,6 +123,18 @@ static inline void bert_gemm_walk(int64_t blocks, int64_t panels, int64_t part, 
     }
 }
 
+/** The epilogue of rows [row, row + rows) and columns [column, column + columns) of a product. */
+static inline bert_epilogue_args bert_gemm_epilogue_at(const bert_epilogue_args *whole, int64_t row, int64_t rows,
+                                                       int64_t column, int64_t columns) {
+    bert_epilogue_args tile = *whole;
+    tile.y += row * tile.stride + column;
+    if (tile.bias) tile.bias += column;
+    if (tile.residual) tile.residual += row * tile.residual_stride + column;
+    tile.rows = rows;
+    tile.n = columns;
+    return tile;
+}
+
 /** Columns and rows of the matrix that a part is: [*k, *n]. */
 static inline void bert_gemm_part_shape(const bert_constant *part, bool transposed, int64_t *k, int64_t *n) {
     *k = part->dims[transposed ? 1 : 0];

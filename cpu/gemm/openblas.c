@@ -136,12 +136,9 @@ static void run_block(void *argument, int64_t block, int thread) {
     const bert_gemm_call *call = run->call;
     const int64_t k = call->weight->k, row = block / run->column_blocks * run->row_step;
     const int64_t column = block % run->column_blocks * run->column_step;
-    bert_epilogue_args epilogue = call->epilogue;
-    epilogue.rows = call->rows - row < run->row_step ? call->rows - row : run->row_step;
-    epilogue.n = call->weight->n - column < run->column_step ? call->weight->n - column : run->column_step;
-    epilogue.y += row * epilogue.stride + column;
-    if (epilogue.bias) epilogue.bias += column;
-    if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + column;
+    const bert_epilogue_args epilogue =
+        bert_gemm_epilogue_at(&call->epilogue, row, bert_smaller(call->rows - row, run->row_step), column,
+                              bert_smaller(call->weight->n - column, run->column_step));
     const int64_t stride = k > 0 ? k : 1;
     bert_openblas_multiply(&(bert_sgemm_args){.c = epilogue.y,
                                               .a = call->x + row * k,

@@ -31,12 +31,8 @@ typedef struct panels_run {
 static void run_panel(const panels_run *run, int64_t row, int64_t rows, int64_t panel) {
     const bert_gemm_call *call = run->call;
     const int64_t k = call->weight->k, column = panel * COLUMNS;
-    bert_epilogue_args epilogue = call->epilogue;
-    epilogue.rows = rows;
-    epilogue.n = bert_smaller(COLUMNS, call->weight->n - column);
-    epilogue.y += row * epilogue.stride + column;
-    if (epilogue.bias) epilogue.bias += column;
-    if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + column;
+    const bert_epilogue_args epilogue =
+        bert_gemm_epilogue_at(&call->epilogue, row, rows, column, bert_smaller(COLUMNS, call->weight->n - column));
     int64_t from = 0;
     do { /* once even where k is 0: zeros */
         for (int64_t block = 0; block < rows; block += ROWS)

@@ -138,9 +138,8 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
                            const float *piece, const void *next) {
     const bert_gemm_call *call = run->call;
     const int64_t columns = call->kernels->sgemm_columns, k = call->weight->k;
-    const int64_t width = panel_width(call->weight->n, columns, panel);
-    bert_epilogue_args epilogue = call->epilogue;
-    epilogue.y += row * epilogue.stride + panel * columns;
+    const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, panel * columns,
+                                                              panel_width(call->weight->n, columns, panel));
     call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue.y,
                                             .a = call->x + row * k + depth,
                                             .b = piece,
@@ -148,17 +147,12 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
                                             .lda = k,
                                             .ldb = columns,
                                             .m = rows,
-                                            .n = width,
+                                            .n = epilogue.n,
                                             .k = steps,
                                             .accumulate = depth > 0,
                                             .prefetch = next,
                                             .prefetch_lines = next ? piece_bytes(run, steps) / LINE_BYTES : 0});
-    if (depth + steps < k) return;
-    if (epilogue.bias) epilogue.bias += panel * columns;
-    if (epilogue.residual) epilogue.residual += row * epilogue.residual_stride + panel * columns;
-    epilogue.rows = rows;
-    epilogue.n = width;
-    call->kernels->epilogue(&epilogue);
+    if (depth + steps == k) call->kernels->epilogue(&epilogue);
 }
 
 /* The same after widening the piece: it stays in the second-level cache. */

@@ -299,6 +299,7 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
     const int64_t first = panel * BERT_QGEMM_COLUMNS, depth = weight->steps * BERT_QGEMM_STEP;
     const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
     _Alignas(BERT_ALIGNMENT) int32_t sums[SUM_ROWS * BERT_QGEMM_COLUMNS];
+    const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
                                             .a = call->x.values + row * depth,
                                             .b = weight->panels + first * depth,
@@ -308,28 +309,26 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                                             .prefetch = next,
                                             .prefetch_lines = next_lines});
     if (call->start) add_start(sums, call->start + first, rows, width);
-    const bert_epilogue_args *epilogue = &call->epilogue;
-    const float *residual = epilogue->residual;
-    call->kernels->dequantize(
-        &(bert_dequantize_args){.y = epilogue->y + row * epilogue->stride + first,
-                                .c = sums,
-                                .x_scales = call->x.scales + row,
-                                .x_zeros = call->x.zero_points + row,
-                                .x_sums = call->x.sums + row,
-                                .scales = weight->scales + first,
-                                .zeros = weight->zeros + first,
-                                .offsets = weight->offsets + first,
-                                .stride = epilogue->stride,
-                                .rows = rows,
-                                .n = width,
-                                .bias = epilogue->bias ? epilogue->bias + first : NULL,
-                                .residual = residual ? residual + row * epilogue->residual_stride + first : NULL,
-                                .residual_stride = epilogue->residual_stride,
-                                .activation = epilogue->activation});
+    call->kernels->dequantize(&(bert_dequantize_args){.y = tile.y,
+                                                      .c = sums,
+                                                      .x_scales = call->x.scales + row,
+                                                      .x_zeros = call->x.zero_points + row,
+                                                      .x_sums = call->x.sums + row,
+                                                      .scales = weight->scales + first,
+                                                      .zeros = weight->zeros + first,
+                                                      .offsets = weight->offsets + first,
+                                                      .stride = tile.stride,
+                                                      .rows = rows,
+                                                      .n = width,
+                                                      .bias = tile.bias,
+                                                      .residual = tile.residual,
+                                                      .residual_stride = tile.residual_stride,
+                                                      .activation = tile.activation});
 }
 
 /* The panels [first, end) for one block of rows; the next one is fetched while one is used. */
-static void run_block(const quantized_run *run, int64_t block, int64_t first, int64_t end) {
+static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const quantized_run *run = argument;
     const bert_quantized_weight *weight = run->call->weight;
     const int64_t start = block * run->block_rows, left = run->call->rows - start;
     const int64_t rows = left < run->block_rows ? left : run->block_rows, tiles = (rows + SUM_ROWS - 1) / SUM_ROWS;
@@ -347,14 +346,8 @@ static void run_block(const quantized_run *run, int64_t block, int64_t first, in
 
 static void run_part(void *argument, int64_t part, int thread) {
     const quantized_run *run = argument;
-    const int64_t tiles = run->blocks * run->panels, end = tiles * (part + 1) / run->parts;
     bert_cpu_enter(run->call->kernels);
-    for (int64_t tile = tiles * part / run->parts; tile < end;) {
-        const int64_t block = tile / run->panels, first = tile % run->panels;
-        const int64_t left = end - tile, count = left < run->panels - first ? left : run->panels - first;
-        run_block(run, block, first, first + count);
-        tile += count;
-    }
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
     bert_cpu_exit(run->call->kernels);
 }
 
