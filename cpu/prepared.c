@@ -59,7 +59,7 @@ static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, cons
     const bert_cpu_kernels *kernels = &prepared->device->kernels;
     if (!measure(provider, kernels, source, weight))
         return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");
-    if (provider->in_place(source) || weight->bytes == 0) {
+    if (bert_gemm_in_place(provider, source) || weight->bytes == 0) {
         weight->data = source->parts[0]->data;
         weight->bytes = 0;
         return BERT_OK;

@@ -101,10 +101,6 @@ static size_t panel_bytes(int64_t k, int64_t n, int64_t columns, int64_t step) {
     return bytes;
 }
 
-static bool in_place(const bert_weight_source *source) {
-    return false;
-}
-
 /* ---- Both sides in bfloat16 -------------------------------------------------------------------------------------- */
 
 static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
@@ -210,7 +206,6 @@ static void run(const bert_gemm_call *call) {
 const bert_gemm_provider bert_gemm_bf16 = {
     .name = "bf16",
     .kernel = "linear/bf16",
-    .in_place = in_place,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .workspace_bytes = workspace_bytes,
@@ -231,7 +226,6 @@ static void pack_weights(const bert_cpu_kernels *kernels, bert_thread_pool *thre
 const bert_gemm_provider bert_gemm_bf16_weights = {
     .name = "bf16_weights",
     .kernel = "linear/bf16_weights",
-    .in_place = in_place,
     .packed_bytes = weights_packed_bytes,
     .pack = pack_weights,
     .run = bert_gemm_own_run_bf16,

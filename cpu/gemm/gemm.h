@@ -50,7 +50,7 @@ typedef struct bert_gemm_call {
 typedef struct bert_gemm_provider {
     const char *name;
     const char *kernel; /**< For profiles: "linear/openblas". */
-    /** Whether a source can be used where it lies. */
+    /** Whether a source can be used where it lies. NULL: none can. */
     bool (*in_place)(const bert_weight_source *source);
     /** Bytes of a packed weight; 0 on overflow. */
     size_t (*packed_bytes)(const bert_cpu_kernels *kernels, int64_t k, int64_t n);
@@ -61,6 +61,10 @@ typedef struct bert_gemm_provider {
     size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows);
     void (*run)(const bert_gemm_call *call);
 } bert_gemm_provider;
+
+static inline bool bert_gemm_in_place(const bert_gemm_provider *provider, const bert_weight_source *source) {
+    return provider->in_place && provider->in_place(source);
+}
 
 extern const bert_gemm_provider bert_gemm_own;
 /** OpenBLAS over whole matrices, and over panels of 64 columns: see bert_openblas_provider. */

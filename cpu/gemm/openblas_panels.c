@@ -10,10 +10,6 @@
 enum { COLUMNS = BERT_GEMM_MAX_COLUMNS, ROWS = 32, DEPTH = BERT_SGEMM_CHAIN, TASK_ROWS = 256, MOST_PANELS = 12 };
 _Static_assert(ROWS *COLUMNS *DEPTH <= 1000000, "what OpenBLAS takes for small");
 
-static bool in_place(const bert_weight_source *source) {
-    return false;
-}
-
 static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
     return bert_gemm_panel_bytes(COLUMNS, k, n);
 }
@@ -76,7 +72,6 @@ static void run(const bert_gemm_call *call) {
 const bert_gemm_provider bert_gemm_openblas_panels = {
     .name = "openblas_panels",
     .kernel = "linear/openblas",
-    .in_place = in_place,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .run = run,

@@ -17,10 +17,6 @@
 enum { DEPTH = 768, BF16_DEPTH = 256, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
 
-static bool in_place(const bert_weight_source *source) {
-    return false;
-}
-
 size_t bert_gemm_panel_bytes(int64_t columns, int64_t k, int64_t n) {
     size_t count, bytes;
     if (!bert_size_multiply((size_t)((n + columns - 1) / columns * columns), (size_t)k, &count) ||
@@ -222,7 +218,6 @@ void bert_gemm_own_run_bf16(const bert_gemm_call *call) {
 const bert_gemm_provider bert_gemm_own = {
     .name = "own",
     .kernel = "linear/own",
-    .in_place = in_place,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .run = run,

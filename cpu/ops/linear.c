@@ -131,7 +131,7 @@ bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
 
     linear_state *state;
     BERT_TRY(plan_product(planner, &source, parts > 1 ? (size_t)n : 0, &state));
-    const bool in_place = planner->prepared->gemm->in_place(&source);
+    const bool in_place = bert_gemm_in_place(planner->prepared->gemm, &source);
     for (int32_t part = 0; part < source.count; part++) {
         if (!in_place) planner->out->unread_inputs |= UINT64_C(1) << BERT_LINEAR_WEIGHT(part);
         if (parts > 1 && bert_cpu_has(node, BERT_LINEAR_BIAS(part)))
@@ -151,7 +151,7 @@ bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
 /* ---- Gemm and MatMul as the file has them ------------------------------------------------------------------------ */
 
 static void mark_packed(const bert_cpu_planner *planner, const bert_weight_source *source) {
-    if (!planner->prepared->gemm->in_place(source)) planner->out->unread_inputs |= UINT64_C(1) << 1;
+    if (!bert_gemm_in_place(planner->prepared->gemm, source)) planner->out->unread_inputs |= UINT64_C(1) << 1;
 }
 
 bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner) {
