@@ -47,6 +47,7 @@ static void prepared_free(bert_prepared *prepared) {
     if (prepared->fallback) device->host->fallback->prepared_free(prepared->fallback);
     bert_cpu_free_weights(prepared);
     bert_cpu_free_quantized(prepared);
+    bert_cpu_free_wide(prepared);
     pthread_mutex_destroy(&prepared->mutex);
     bert_deallocate(device->host->allocator, prepared, sizeof *prepared, _Alignof(bert_prepared));
 }
@@ -206,6 +207,10 @@ static bert_status plan(bert_prepared *prepared, bert_context *context, const be
     const bert_cpu_planner planner = {prepared, context, node, mode, out, &reason};
     const bert_cpu_plan_fn own = bert_cpu_find_planner(node->op_id);
     bert_status status = own ? own(&planner) : bert_cpu_leave(&planner, "has no kernel");
+    if (own && status == BERT_UNSUPPORTED) {
+        *out = (bert_op_plan){0};
+        status = bert_cpu_plan_narrow(&planner, own);
+    }
     if (status == BERT_UNSUPPORTED && prepared->fallback) {
         *out = (bert_op_plan){0};
         status = plan_fallback(&planner);

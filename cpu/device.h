@@ -6,6 +6,7 @@
 #include "cpu/gemm/gemm.h"
 #include "cpu/gemm/quantized.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/narrow.h"
 
 #include <bert/backend.h>
 #include <pthread.h>
@@ -19,7 +20,23 @@ struct bert_device {
     bert_device *fallback; /**< Of host->fallback; NULL when there is none. */
 };
 
-/** Packed weights, found by what they were packed from. The list grows under the mutex; entries never change. */
+/** A constant of 16-bit floats as float32. */
+typedef struct bert_wide_constant {
+    struct bert_wide_constant *next;
+    uint64_t id; /**< Of the constant. */
+    float *data;
+    size_t bytes;
+} bert_wide_constant;
+
+/** The name of a kernel between conversions. */
+typedef struct bert_narrow_name {
+    struct bert_narrow_name *next;
+    const char *kernel;
+    bert_dtype dtype;
+    char text[64];
+} bert_narrow_name;
+
+/** Packed weights, found by what they were packed from. The lists grow under the mutex; entries never change. */
 struct bert_prepared {
     bert_device *device;
     const bert_gemm_provider *gemm;                  /**< For weights. */
@@ -30,6 +47,8 @@ struct bert_prepared {
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
     struct bert_quantized_weight *quantized;
+    bert_wide_constant *wide;
+    bert_narrow_name *names;
     size_t bytes;
     bert_prepared *fallback;
 };
@@ -55,5 +74,15 @@ bert_status bert_cpu_pack_quantized(bert_prepared *prepared, bert_thread_pool *t
                                     const bert_quantized_source *source, const bert_quantized_weight **out,
                                     bert_error *error);
 void bert_cpu_free_quantized(bert_prepared *prepared);
+
+/** A constant with an id, of 16-bit floats, as float32: found, or made now, on `threads`. Good as long as `prepared`.
+ */
+bert_status bert_cpu_widen_constant(bert_prepared *prepared, bert_thread_pool *threads, const bert_constant *constant,
+                                    const float **out, bert_error *error);
+/** What a kernel is called where it runs between conversions from `dtype` and back: "linear/own/float16". */
+bert_status bert_cpu_narrow_name(bert_prepared *prepared, const char *kernel, bert_dtype dtype, const char **out,
+                                 bert_error *error);
+/** What the two above made. */
+void bert_cpu_free_wide(bert_prepared *prepared);
 
 #endif

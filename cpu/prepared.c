@@ -1,4 +1,4 @@
-/* The weights of a prepared model. */
+/* The weights of a prepared model, and what else it makes once. */
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "cpu/device.h"
@@ -53,6 +53,37 @@ static void name_layout(const bert_prepared *prepared, const bert_weight_source 
              source->transposed ? " transposed" : "");
 }
 
+/* The part as float32: itself, or what is widened into *owned, which the caller frees. */
+static bert_status widen_part(const bert_prepared *prepared, bert_thread_pool *threads, const bert_constant *part,
+                              bert_constant *out, float **owned, bert_error *error) {
+    *out = *part;
+    *owned = NULL;
+    if (part->dtype == BERT_FLOAT || part->bytes == 0) return BERT_OK;
+    if (!bert_size_multiply(part->bytes, sizeof(float) / sizeof(uint16_t), &out->bytes)) out->bytes = SIZE_MAX;
+    *owned = bert_allocate(prepared->device->host->allocator, out->bytes, BERT_ALIGNMENT);
+    if (!*owned) return bert_fail_memory(error, out->bytes, "a weight as float32");
+    bert_cpu_widen(&prepared->device->kernels, threads, *owned, part->data, part->dtype,
+                   (int64_t)(part->bytes / sizeof(uint16_t)));
+    out->dtype = BERT_FLOAT;
+    out->data = (const unsigned char *)*owned;
+    out->alignment = BERT_ALIGNMENT;
+    return BERT_OK;
+}
+
+static bert_status pack_part(const bert_prepared *prepared, bert_thread_pool *threads, bert_packed_weight *weight,
+                             int64_t *first, const bert_constant *part, bert_error *error) {
+    bert_constant wide;
+    float *owned;
+    int64_t k, n;
+    BERT_TRY(widen_part(prepared, threads, part, &wide, &owned, error));
+    bert_gemm_part_shape(part, weight->transposed, &k, &n);
+    prepared->gemm->pack(&prepared->device->kernels, threads, weight->owned, weight->n, *first, &wide,
+                         weight->transposed);
+    *first += n;
+    if (owned) bert_deallocate(prepared->device->host->allocator, owned, wide.bytes, BERT_ALIGNMENT);
+    return BERT_OK;
+}
+
 static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                         bert_packed_weight *weight, bert_error *error) {
     const bert_gemm_provider *provider = prepared->gemm;
@@ -73,12 +104,8 @@ static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, cons
     if (!weight->owned) return bert_fail_memory(error, weight->bytes, "a packed weight");
     weight->data = weight->owned;
     int64_t first = 0;
-    for (int32_t i = 0; i < source->count; i++) {
-        int64_t k, n;
-        bert_gemm_part_shape(source->parts[i], source->transposed, &k, &n);
-        provider->pack(kernels, threads, weight->owned, weight->n, first, source->parts[i], source->transposed);
-        first += n;
-    }
+    for (int32_t i = 0; i < source->count; i++)
+        BERT_TRY(pack_part(prepared, threads, weight, &first, source->parts[i], error));
     if (store) store->packed(store, layout, source->parts, source->count, weight->data, weight->bytes);
     return BERT_OK;
 }
@@ -92,6 +119,7 @@ static bert_status add_weight(bert_prepared *prepared, bert_thread_pool *threads
     for (int32_t i = 0; i < source->count; i++) weight->ids[i] = source->parts[i]->id;
     bert_status status = pack(prepared, threads, source, weight, error);
     if (status != BERT_OK) {
+        if (weight->owned) bert_deallocate(allocator, weight->owned, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
         return status;
     }
@@ -123,5 +151,72 @@ void bert_cpu_free_weights(bert_prepared *prepared) {
         prepared->weights = weight->next;
         if (weight->owned) bert_deallocate(allocator, weight->owned, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
+    }
+}
+
+/* ---- Floats of 16 bits ------------------------------------------------------------------------------------------- */
+
+static bert_status add_wide(bert_prepared *prepared, bert_thread_pool *threads, const bert_constant *constant,
+                            const bert_wide_constant **out, bert_error *error) {
+    const bert_allocator *allocator = prepared->device->host->allocator;
+    bert_wide_constant *wide = bert_allocate(allocator, sizeof *wide, _Alignof(bert_wide_constant));
+    if (!wide) return bert_fail_memory(error, sizeof *wide, "a constant as float32");
+    bert_constant as_float;
+    bert_status status = widen_part(prepared, threads, constant, &as_float, &wide->data, error);
+    if (status != BERT_OK) {
+        bert_deallocate(allocator, wide, sizeof *wide, _Alignof(bert_wide_constant));
+        return status;
+    }
+    wide->id = constant->id;
+    wide->bytes = as_float.bytes;
+    wide->next = prepared->wide;
+    prepared->wide = wide;
+    prepared->bytes += wide->bytes;
+    *out = wide;
+    return BERT_OK;
+}
+
+bert_status bert_cpu_widen_constant(bert_prepared *prepared, bert_thread_pool *threads, const bert_constant *constant,
+                                    const float **out, bert_error *error) {
+    pthread_mutex_lock(&prepared->mutex);
+    const bert_wide_constant *wide = prepared->wide;
+    while (wide && wide->id != constant->id) wide = wide->next;
+    const bert_status status = wide ? BERT_OK : add_wide(prepared, threads, constant, &wide, error);
+    if (status == BERT_OK) *out = wide->data;
+    pthread_mutex_unlock(&prepared->mutex);
+    return status;
+}
+
+bert_status bert_cpu_narrow_name(bert_prepared *prepared, const char *kernel, bert_dtype dtype, const char **out,
+                                 bert_error *error) {
+    pthread_mutex_lock(&prepared->mutex);
+    bert_narrow_name *name = prepared->names;
+    while (name && (name->dtype != dtype || name->kernel != kernel)) name = name->next;
+    if (!name) {
+        name = bert_allocate(prepared->device->host->allocator, sizeof *name, _Alignof(bert_narrow_name));
+        if (name) {
+            *name = (bert_narrow_name){.next = prepared->names, .kernel = kernel, .dtype = dtype};
+            snprintf(name->text, sizeof name->text, "%s/%s", kernel, dtype == BERT_FLOAT16 ? "float16" : "bfloat16");
+            prepared->names = name;
+        }
+    }
+    pthread_mutex_unlock(&prepared->mutex);
+    if (!name) return bert_fail_memory(error, sizeof *name, "the name of a kernel");
+    *out = name->text;
+    return BERT_OK;
+}
+
+void bert_cpu_free_wide(bert_prepared *prepared) {
+    const bert_allocator *allocator = prepared->device->host->allocator;
+    while (prepared->wide) {
+        bert_wide_constant *wide = prepared->wide;
+        prepared->wide = wide->next;
+        if (wide->data) bert_deallocate(allocator, wide->data, wide->bytes, BERT_ALIGNMENT);
+        bert_deallocate(allocator, wide, sizeof *wide, _Alignof(bert_wide_constant));
+    }
+    while (prepared->names) {
+        bert_narrow_name *name = prepared->names;
+        prepared->names = name->next;
+        bert_deallocate(allocator, name, sizeof *name, _Alignof(bert_narrow_name));
     }
 }

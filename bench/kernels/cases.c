@@ -256,7 +256,7 @@ static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, c
                                               .n = s->n});
 }
 
-/* ---- Bfloat16 ---------------------------------------------------------------------------------------------------- */
+/* ---- Floats of 16 bits ------------------------------------------------------------------------------------------- */
 
 static bool prepare_to_bf16(const lab_shape *s, lab_buffers *b) {
     return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)(s->m * s->n) * sizeof(uint16_t));
@@ -272,6 +272,22 @@ static bool prepare_from_bf16(const lab_shape *s, lab_buffers *b) {
 
 static void call_from_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
     table->from_bf16(&(bert_from_bf16_args){b->out, b->inputs[0], s->m * s->n});
+}
+
+/* Numbers below 2: which NaN a NaN becomes is the instruction set's. */
+static bool prepare_from_f16(const lab_shape *s, lab_buffers *b) {
+    if (!prepare_from_bf16(s, b)) return false;
+    uint16_t *halves = b->inputs[0];
+    for (int64_t i = 0; i < s->m * s->n; i++) halves[i] &= 0xbfff;
+    return true;
+}
+
+static void call_to_f16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->to_f16(&(bert_to_f16_args){b->out, b->inputs[0], s->m * s->n});
+}
+
+static void call_from_f16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->from_f16(&(bert_from_f16_args){b->out, b->inputs[0], s->m * s->n});
 }
 
 static double conversion_work(const lab_shape *s) {
@@ -443,6 +459,24 @@ const lab_kernel lab_kernels[] = {
      call_bgemm,
      product_work,
      has_bgemm},
+    {"to_f16",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_to_bf16,
+     call_to_f16,
+     conversion_work,
+     has_to_f16},
+    {"from_f16",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_from_f16,
+     call_from_f16,
+     conversion_work,
+     has_from_f16},
 };
 const int lab_kernel_count = sizeof lab_kernels / sizeof *lab_kernels;
 #define COUNT(name) +1

@@ -17,7 +17,8 @@
 /** The greatest number of weights side by side in one product (Q, K and V are three). */
 #define BERT_GEMM_MAX_PARTS 8
 
-/** What a weight is packed from: float32 constants with an id, side by side; each [k, n_p], or [n_p, k] transposed. */
+/** What a weight is packed from: constants with an id of float32 or 16-bit floats, side by side; each [k, n_p], or
+ * [n_p, k] transposed. */
 typedef struct bert_weight_source {
     const bert_constant *parts[BERT_GEMM_MAX_PARTS];
     int32_t count;
@@ -54,7 +55,7 @@ typedef struct bert_gemm_provider {
     bool (*in_place)(const bert_weight_source *source);
     /** Bytes of a packed weight; 0 on overflow. */
     size_t (*packed_bytes)(const bert_cpu_kernels *kernels, int64_t k, int64_t n);
-    /** Puts one part, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
+    /** Puts one part of float32, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
     void (*pack)(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed);
     /** Bytes of scratch of a product with `rows` rows; SIZE_MAX on overflow. NULL: none. */

@@ -79,7 +79,8 @@ void bert_openblas_multiply(const bert_sgemm_args *args, bool transposed) {
 }
 
 static bool in_place(const bert_weight_source *source) {
-    return source->count == 1 && source->transposed && source->parts[0]->alignment >= sizeof(float);
+    const bert_constant *first = source->parts[0];
+    return source->count == 1 && source->transposed && first->dtype == BERT_FLOAT && first->alignment >= sizeof(float);
 }
 
 static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {

@@ -4,9 +4,10 @@
 #include "cpu/kernels/vector_avx2.h"
 /* After the vectors that they are written over. */
 #include "cpu/kernels/bf16_avx2.h"
+#include "cpu/kernels/f16_avx2.h"
 #include "cpu/kernels/quantized_avx2.h"
 #include "cpu/kernels/vector_kernels.h"
 
 const bert_cpu_kernels bert_cpu_kernels_avx2 =
     BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .to_bf16 = to_bf16,
-                          .from_bf16 = from_bf16);
+                          .from_bf16 = from_bf16, .to_f16 = to_f16, .from_f16 = from_f16);

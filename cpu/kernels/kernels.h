@@ -244,6 +244,20 @@ typedef struct bert_from_bf16_args {
     int64_t n;
 } bert_from_bf16_args;
 
+/** y[n] = x[n] in float16, to the nearest, half to even; beyond its range infinity; NaN stays one. */
+typedef struct bert_to_f16_args {
+    uint16_t *y;
+    const float *x;
+    int64_t n;
+} bert_to_f16_args;
+
+/** y[n] = x[n], of float16. */
+typedef struct bert_from_f16_args {
+    float *y;
+    const uint16_t *x;
+    int64_t n;
+} bert_from_f16_args;
+
 /**
  * c[rows, BERT_BGEMM_COLUMNS] = a[rows, 2 steps] times a panel b[steps][BERT_BGEMM_COLUMNS][2], all of bfloat16 but c;
  * rows of c and a `ldc` and `lda` apart. Sums are float32; their order is the instruction set's.
@@ -272,7 +286,9 @@ typedef struct bert_bgemm_args {
     X(dequantize)                                                                                                      \
     X(to_bf16)                                                                                                         \
     X(from_bf16)                                                                                                       \
-    X(bgemm)
+    X(bgemm)                                                                                                           \
+    X(to_f16)                                                                                                          \
+    X(from_f16)
 
 typedef struct bert_cpu_kernels {
 #define BERT_CPU_KERNEL_MEMBER(name) void (*name)(const bert_##name##_args *args);

@@ -276,6 +276,16 @@ static void bgemm(const bert_bgemm_args *args) {
     }
 }
 
+/* ---- Float16 ----------------------------------------------------------------------------------------------------- */
+
+static void to_f16(const bert_to_f16_args *args) {
+    for (int64_t i = 0; i < args->n; i++) args->y[i] = bert_float_to_half(args->x[i]);
+}
+
+static void from_f16(const bert_from_f16_args *args) {
+    for (int64_t i = 0; i < args->n; i++) args->y[i] = bert_half_to_float(args->x[i]);
+}
+
 const bert_cpu_kernels bert_cpu_kernels_scalar = {
 #define ENTRY(name) .name = (name),
     BERT_CPU_KERNELS(ENTRY)

@@ -109,8 +109,7 @@ static void join_biases(const bert_op_node *node, const bert_weight_source *sour
         int64_t k, n;
         bert_gemm_part_shape(source->parts[part], source->transposed, &k, &n);
         if (bert_cpu_has(node, BERT_LINEAR_BIAS(part))) {
-            const bert_constant *bias = node->inputs[BERT_LINEAR_BIAS(part)].constant;
-            if (bias->bytes) memcpy(state->bias + first, bias->data, bias->bytes);
+            bert_cpu_read_floats(node->inputs[BERT_LINEAR_BIAS(part)].constant, 0, n, state->bias + first);
         }
         first += n;
     }

@@ -43,6 +43,13 @@ bert_status bert_cpu_plan_unary(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_weight_only_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_unpack_tokens(const bert_cpu_planner *planner);
 
+/**
+ * A node of 16-bit floats by the planner of its operator, which sees them as float32: the kernel runs between
+ * conversions. It reads the content of constants by bert_cpu_read_floats, since that is still of 16 bits.
+ * BERT_UNSUPPORTED for a node without such floats.
+ */
+bert_status bert_cpu_plan_narrow(const bert_cpu_planner *planner, bert_cpu_plan_fn own);
+
 /** The planner of an operator; NULL when there is none. */
 bert_cpu_plan_fn bert_cpu_find_planner(uint32_t op_id);
 

@@ -43,10 +43,9 @@ struct weight_state {
     int64_t bits, block, blocks, block_bytes; /* MatMulNBits */
 };
 
-/* Constants may lie at any address. */
 static float float_at(const bert_constant *constant, int64_t index) {
     float out;
-    memcpy(&out, constant->data + index * (int64_t)sizeof out, sizeof out);
+    bert_cpu_read_floats(constant, index, 1, &out);
     return out;
 }
 
@@ -251,7 +250,7 @@ static void unpack_all(unsigned char *out, const unsigned char *bytes, int64_t f
 static float zero_of(const weight_state *state, const weight_part *part, int64_t column, int64_t block) {
     const bert_constant *zero = part->zero_point;
     if (!zero) return (float)(1 << (state->bits - 1));
-    if (zero->dtype == BERT_FLOAT) return float_at(zero, column * state->blocks + block);
+    if (zero->dtype != BERT_UINT8) return float_at(zero, column * state->blocks + block);
     return (float)unpack(zero->data + column * ((state->blocks * state->bits + 7) / 8), block, state->bits);
 }
 

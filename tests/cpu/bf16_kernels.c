@@ -95,3 +95,52 @@ void test_bgemm(const bert_cpu_kernels *table) {
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++)
             multiply_case(table, rows[i], steps[j], (int64_t)(i + j) % 2 * 3, (i + j) % 3 != 0);
 }
+
+/* ---- Float16 ----------------------------------------------------------------------------------------------------- */
+
+void test_to_f16(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS * 3; at++) {
+        const int64_t n = lengths[at / 3];
+        bert_guarded memory[3];
+        float *x = guarded_floats(&memory[0], n);
+        uint16_t *y = guarded_new(&memory[1], (size_t)n * sizeof *y);
+        uint16_t *expected = guarded_new(&memory[2], (size_t)n * sizeof *y);
+        fill_random(x, n, at % 3 ? 1e5F : 1e-5F, (uint32_t)at); /* beyond the range, and below its normal numbers */
+        const uint32_t bits[] = {0x3f801000, 0x3f803000, 0x3f801001, 0x477fefff, 0x477ff000, 0x7f7fffff, 0xff800000,
+                                 0x7fa00001, 0xffffffff, 0x33000000, 0x33000001, 0xb8800000, 0x387fffff, 0x80000000};
+        for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) /* halves, limits, NaN, subnormal numbers */
+            if (at % 3 == 0) memcpy(&x[(i + (size_t)at) % (size_t)n], &bits[i], sizeof *x);
+        bert_to_f16_args args = {expected, x, n};
+        bert_cpu_kernels_scalar.to_f16(&args);
+        args.y = y;
+        table->to_f16(&args);
+        for (int64_t i = 0; i < n; i++) {
+            if (isnan(x[i]))
+                assert_true((y[i] & 0x7fff) > 0x7c00);
+            else
+                assert_int_equal(y[i], expected[i]);
+        }
+        for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+    }
+}
+
+void test_from_f16(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS + 1; at++) {
+        const int64_t n = at < LENGTHS ? lengths[at] : 65536;
+        bert_guarded memory[3];
+        uint16_t *x = guarded_new(&memory[0], (size_t)n * sizeof *x);
+        float *y = guarded_floats(&memory[1], n), *expected = guarded_floats(&memory[2], n);
+        for (int64_t i = 0; i < n; i++) x[i] = (uint16_t)(i * 7919 + at * 31); /* each of the 65,536 in the last turn */
+        bert_from_f16_args args = {expected, x, n};
+        bert_cpu_kernels_scalar.from_f16(&args);
+        args.y = y;
+        table->from_f16(&args);
+        for (int64_t i = 0; i < n; i++) {
+            if (isnan(expected[i]))
+                assert_true(isnan(y[i]));
+            else
+                assert_memory_equal(&y[i], &expected[i], sizeof *y);
+        }
+        for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+    }
+}

@@ -1,9 +1,11 @@
 #include "tests/cpu/node_case.h"
 
 #include "core/base/error.h"
+#include "core/base/float16.h"
 #include "core/base/memory.h"
 #include "core/base/thread_pool.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/narrow.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -172,8 +174,8 @@ void node_case_constant_of(bert_dtype dtype, int32_t rank, const int64_t *dims, 
     add_constant(dtype, rank, dims, data);
 }
 
-void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id) {
-    bert_constant *constant = add_constant(BERT_FLOAT, rank, dims, data);
+void node_case_unaligned(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data, uint64_t id) {
+    bert_constant *constant = add_constant(dtype, rank, dims, data);
     unsigned char *bytes = new_memory(constant->bytes + 1);
     memcpy(bytes, data, constant->bytes);
     constant->data = bytes;
@@ -263,23 +265,33 @@ const float *node_case_run(void) {
     return current.outputs[0].data;
 }
 
+const char *node_case_kernel(void) {
+    return current.plan.kernel;
+}
+
+static float float_at(const bert_tensor *tensor, size_t index) {
+    if (tensor->dtype == BERT_FLOAT) return ((const float *)tensor->data)[index];
+    const uint16_t bits = ((const uint16_t *)tensor->data)[index];
+    return tensor->dtype == BERT_FLOAT16 ? bert_half_to_float(bits) : bert_bfloat16_to_float(bits);
+}
+
 void node_case_compare(float tolerance) {
     node_case_run();
     run_reference();
     for (int32_t output = 0; output < current.node.output_count; output++) {
-        const float *y = current.outputs[output].data, *expected = current.expected[output].data;
-        const bert_dtype dtype = current.outputs[output].dtype;
-        const size_t elements = (size_t)bert_tensor_elements(&current.outputs[output]);
-        if (dtype != BERT_FLOAT) {
-            if (elements) assert_memory_equal(y, expected, elements * bert_dtype_size(dtype));
+        const bert_tensor *y = &current.outputs[output], *expected = &current.expected[output];
+        const size_t elements = (size_t)bert_tensor_elements(y);
+        if (y->dtype != BERT_FLOAT && !bert_cpu_is_narrow(y->dtype)) {
+            if (elements) assert_memory_equal(y->data, expected->data, elements * bert_dtype_size(y->dtype));
             continue;
         }
         for (size_t i = 0; i < elements; i++) {
-            if (isnan(expected[i]) && isnan(y[i])) continue;
-            if (y[i] == expected[i]) continue;
-            if (fabsf(y[i] - expected[i]) <= tolerance * (1.0F + fabsf(expected[i]))) continue;
-            fail_msg("%s: output %d, element %zu is %.9g, expected %.9g", current.node.op_type, output, i, (double)y[i],
-                     (double)expected[i]);
+            const float found = float_at(y, i), wanted = float_at(expected, i);
+            if (isnan(wanted) && isnan(found)) continue;
+            if (found == wanted) continue;
+            if (fabsf(found - wanted) <= tolerance * (1.0F + fabsf(wanted))) continue;
+            fail_msg("%s: output %d, element %zu is %.9g, expected %.9g", current.node.op_type, output, i,
+                     (double)found, (double)wanted);
         }
     }
 }

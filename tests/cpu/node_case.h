@@ -35,15 +35,17 @@ void node_case_input(bert_dtype dtype, int32_t rank, const int64_t *dims, const 
 void node_case_constant(int32_t rank, const int64_t *dims, const float *data);
 /** The same of another type. */
 void node_case_constant_of(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data);
-/** The same at an address that no float may have, with the id of an earlier weight where `id` isn't 0. */
-void node_case_unaligned(int32_t rank, const int64_t *dims, const float *data, uint64_t id);
+/** The same at an odd address, with the id of an earlier weight where `id` isn't 0. */
+void node_case_unaligned(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data, uint64_t id);
 void node_case_output(int32_t rank, const int64_t *dims);
-/** The same of another type, which is compared byte by byte. */
+/** The same of another type, which is compared byte by byte where it is not of floats. */
 void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims);
 /** Runs both; every output within `tolerance` of the reference's, relative to 1 + |expected|; NaN where it has NaN. */
 void node_case_compare(float tolerance);
 /** Runs the backend; the first output. Lives until the case ends. */
 const float *node_case_run(void);
+/** Of the last run: "linear/own". */
+const char *node_case_kernel(void);
 /** The kernel fails with the status and a sentence that holds `text`. */
 void node_case_expect_fails(bert_status status, const char *text);
 /** The planner leaves the node to the fallback. */

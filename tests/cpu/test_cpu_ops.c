@@ -41,7 +41,7 @@ static void linear_case(int64_t rows, int64_t k, int64_t n, int parts, int varia
         const int64_t dims[2] = {variant & 1 ? n : k, variant & 1 ? k : n};
         const float *weight = data(2 + part, k * n, 1.0F);
         if (variant & 8)
-            node_case_unaligned(2, dims, weight, 0);
+            node_case_unaligned(BERT_FLOAT, 2, dims, weight, 0);
         else
             node_case_constant(2, dims, weight);
         if (variant & 2 && part != 1)
@@ -77,7 +77,8 @@ static void a_weight_is_packed_once_for_all_that_use_it(void **state) {
         node_case_begin(BERT_OP_BERTC_Linear);
         node_case_input(BERT_FLOAT, 2, DIMS(2, 32), data(0, 64, 1.0F));
         node_case_absent();
-        node_case_unaligned(2, DIMS(32, 48), data(2, 32 * 48, 1.0F), i < 2 ? 5 : 6); /* the third is another one */
+        node_case_unaligned(BERT_FLOAT, 2, DIMS(32, 48), data(2, 32 * 48, 1.0F),
+                            i < 2 ? 5 : 6); /* the third is another one */
         node_case_output(2, DIMS(2, 48));
         node_case_compare(1e-5F);
         after[i] = node_backend_bytes();

@@ -40,8 +40,7 @@ static bert_status use_model(scarce_memory *memory, const char *path, bert_error
     return status;
 }
 
-static void running_out_of_memory_anywhere_is_a_status(void **state) {
-    const char *path = BERT_SOURCE_DIR "/tests/data/graphs/new_bert_cls_17/model.onnx";
+static void expect_status_without_memory(const char *path) {
     bert_error error;
     for (size_t refused = 0;; refused++) {
         scarce_memory memory = {.fail_from = refused, .fail_to = refused + 1};
@@ -53,6 +52,11 @@ static void running_out_of_memory_anywhere_is_a_status(void **state) {
         }
         if (status != BERT_OUT_OF_MEMORY) fail_msg("allocation %zu: %s", refused, error.message);
     }
+}
+
+static void running_out_of_memory_anywhere_is_a_status(void **state) {
+    expect_status_without_memory(BERT_SOURCE_DIR "/tests/data/graphs/new_bert_cls_17/model.onnx");
+    expect_status_without_memory(BERT_SOURCE_DIR "/tests/data/graphs/old_bert_11_off_fp16/model.onnx");
 }
 
 /* ---- Counting what the system is asked for ------------------------------------------------------------------------
