@@ -207,26 +207,9 @@ bert_status bert_graph_check(const bert_graph *graph, bert_error *error);
     for (bert_node *node = (block)->first, *node##_next = node ? node->next : NULL; node;                              \
          node = node##_next, node##_next = node ? node->next : NULL)
 
-/* ---- Attributes (of a node, or of what a backend is shown) ----------------------------------------------------------
+/* ---- Attributes (how they are read: bert/backend.h)
+ * ------------------------------------------------------------------
  */
-
-const bert_attribute *bert_attribute_find(const bert_attribute *attributes, size_t count, const char *name);
-/** The value, or `missing` when there is no such attribute or it has another kind. */
-int64_t bert_attribute_int(const bert_attribute *attributes, size_t count, const char *name, int64_t missing);
-float bert_attribute_float(const bert_attribute *attributes, size_t count, const char *name, float missing);
-const char *bert_attribute_string(const bert_attribute *attributes, size_t count, const char *name,
-                                  const char *missing);
-/** NULL and *count_out 0 when there is none. */
-const int64_t *bert_attribute_ints(const bert_attribute *attributes, size_t count, const char *name, size_t *count_out);
-
-#define BERT_NODE_INT(node, name, missing)                                                                             \
-    bert_attribute_int((node)->attributes, (node)->attribute_count, (name), (missing))
-#define BERT_NODE_FLOAT(node, name, missing)                                                                           \
-    bert_attribute_float((node)->attributes, (node)->attribute_count, (name), (missing))
-#define BERT_NODE_STRING(node, name, missing)                                                                          \
-    bert_attribute_string((node)->attributes, (node)->attribute_count, (name), (missing))
-#define BERT_NODE_INTS(node, name, count_out)                                                                          \
-    bert_attribute_ints((node)->attributes, (node)->attribute_count, (name), (count_out))
 
 /** Attributes for bert_node_spec. */
 #define BERT_INT_ATTRIBUTE(attribute_name, number)                                                                     \

@@ -56,10 +56,10 @@ static int64_t dimension_from_end(const bert_tensor_desc *desc, int32_t from_end
 
 /* Q K^T and P V: 2 multiplications and additions for each of heads x queries x keys x elements, twice. */
 static int64_t attention_flops(const bert_op_node *node) {
-    bool packed = bert_attribute_int(node->attributes, node->attribute_count, "packed", 0) != 0;
+    bool packed = BERT_NODE_INT(node, "packed", 0) != 0;
     const bert_tensor_desc *keys = &node->inputs[packed ? BERT_ATTENTION_Q : BERT_ATTENTION_K];
     /* Without padding: at most those of the longest sequence. */
-    const int64_t sequence = bert_attribute_int(node->attributes, node->attribute_count, "sequence", 0);
+    const int64_t sequence = BERT_NODE_INT(node, "sequence", 0);
     if (sequence > 0) return 4 * elements_of(&node->outputs[0]) * sequence;
     return 4 * elements_of(&node->outputs[0]) * dimension_from_end(keys, 2);
 }
@@ -82,7 +82,7 @@ int64_t bert_count_flops(const bert_op_node *node) {
     }
     for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
         if (strcmp(node->op_type, products[i]) != 0) continue;
-        bool transposed = bert_attribute_int(node->attributes, node->attribute_count, "transA", 0) != 0;
+        bool transposed = BERT_NODE_INT(node, "transA", 0) != 0;
         return 2 * outputs * dimension_from_end(&node->inputs[0], transposed ? 2 : 1);
     }
     return 0;

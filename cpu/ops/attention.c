@@ -238,12 +238,12 @@ static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state
 
 bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    attention_state wanted = {.heads = bert_cpu_int(node, "heads", 0),
-                              .scale = bert_cpu_float(node, "scale", 1.0F),
-                              .mask_value = bert_cpu_float(node, "mask_value", -INFINITY),
-                              .packed = bert_cpu_int(node, "packed", 0) != 0,
-                              .sequence = bert_cpu_int(node, "sequence", 0),
-                              .nan_is_zero = strcmp(bert_cpu_string(node, "masked_rows", "nan"), "zero") == 0};
+    attention_state wanted = {.heads = BERT_NODE_INT(node, "heads", 0),
+                              .scale = BERT_NODE_FLOAT(node, "scale", 1.0F),
+                              .mask_value = BERT_NODE_FLOAT(node, "mask_value", -INFINITY),
+                              .packed = BERT_NODE_INT(node, "packed", 0) != 0,
+                              .sequence = BERT_NODE_INT(node, "sequence", 0),
+                              .nan_is_zero = strcmp(BERT_NODE_STRING(node, "masked_rows", "nan"), "zero") == 0};
     const bool float_inputs =
         bert_cpu_is_float(node, BERT_ATTENTION_Q) &&
         (wanted.packed || (bert_cpu_is_float(node, BERT_ATTENTION_K) && bert_cpu_is_float(node, BERT_ATTENTION_V)));

@@ -49,7 +49,7 @@ static bool find_unary(const bert_op_node *node, bert_unary *out) {
         return true;
     case BERT_OP_Gelu:
         *out =
-            strcmp(bert_cpu_string(node, "approximate", "none"), "tanh") == 0 ? BERT_UNARY_GELU_TANH : BERT_UNARY_GELU;
+            strcmp(BERT_NODE_STRING(node, "approximate", "none"), "tanh") == 0 ? BERT_UNARY_GELU_TANH : BERT_UNARY_GELU;
         return true;
     case BERT_OP_MS_Gelu:
         *out = BERT_UNARY_GELU;

@@ -241,7 +241,7 @@ bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
     void *memory;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(embedding_state), &memory));
     embedding_state *state = memory;
-    state->epsilon = bert_cpu_float(node, "epsilon", 1e-12F);
+    state->epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F);
     for (int32_t i = 0; i < BERT_EMBEDDING_INPUTS; i++) state->inputs |= (uint32_t)bert_cpu_has(node, i) << i;
     return BERT_OK;
 }

@@ -85,7 +85,7 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
 static bert_status collect_parts(const bert_cpu_planner *planner, int64_t parts, bert_weight_source *source,
                                  int64_t *columns) {
     const bert_op_node *node = planner->node;
-    *source = (bert_weight_source){.count = (int32_t)parts, .transposed = bert_cpu_int(node, "transpose", 0) != 0};
+    *source = (bert_weight_source){.count = (int32_t)parts, .transposed = BERT_NODE_INT(node, "transpose", 0) != 0};
     for (int32_t part = 0; part < source->count; part++) {
         if (!is_weight(node, BERT_LINEAR_WEIGHT(part)))
             return bert_cpu_leave(planner, "wants constant float32 weights");
@@ -117,12 +117,12 @@ static void join_biases(const bert_op_node *node, const bert_weight_source *sour
 
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    const int64_t parts = bert_cpu_int(node, "parts", 1);
+    const int64_t parts = BERT_NODE_INT(node, "parts", 1);
     int64_t n = 0;
     bert_unary activation;
     bert_weight_source source;
     if (parts < 1 || parts > BERT_GEMM_MAX_PARTS) return bert_cpu_leave(planner, "takes 1 to 8 parts");
-    if (!bert_cpu_activation(bert_cpu_string(node, "activation", "none"), &activation))
+    if (!bert_cpu_activation(BERT_NODE_STRING(node, "activation", "none"), &activation))
         return bert_cpu_leave(planner, "doesn't know this activation");
     if (!bert_cpu_is_float(node, BERT_LINEAR_X) || !bert_cpu_float_or_absent(node, BERT_LINEAR_RESIDUAL))
         return bert_cpu_leave(planner, "computes in float32 only");
@@ -137,7 +137,7 @@ bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
             planner->out->unread_inputs |= UINT64_C(1) << BERT_LINEAR_BIAS(part);
     }
     if (!state) return BERT_OK;
-    state->alpha = bert_cpu_float(node, "alpha", 1.0F);
+    state->alpha = BERT_NODE_FLOAT(node, "alpha", 1.0F);
     state->activation = activation;
     if (bert_cpu_has(node, BERT_LINEAR_RESIDUAL)) state->residual_input = BERT_LINEAR_RESIDUAL;
     if (parts > 1)
@@ -155,24 +155,24 @@ static void mark_packed(const bert_cpu_planner *planner, const bert_weight_sourc
 
 bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cpu_is_float(node, 0) || !is_weight(node, 1) || bert_cpu_int(node, "transA", 0) != 0)
+    if (!bert_cpu_is_float(node, 0) || !is_weight(node, 1) || BERT_NODE_INT(node, "transA", 0) != 0)
         return bert_cpu_leave(planner, "takes a plain float32 A and a constant B");
     const bert_weight_source source = {
-        .parts = {node->inputs[1].constant}, .count = 1, .transposed = bert_cpu_int(node, "transB", 0) != 0};
+        .parts = {node->inputs[1].constant}, .count = 1, .transposed = BERT_NODE_INT(node, "transB", 0) != 0};
     int64_t k, n;
     bert_gemm_part_shape(source.parts[0], source.transposed, &k, &n);
     if (bert_cpu_has(node, 2)) {
         const bert_tensor_desc *bias = &node->inputs[2];
         const bool row =
             (bias->rank == 1 && bias->dims[0] == n) || (bias->rank == 2 && bias->dims[0] == 1 && bias->dims[1] == n);
-        if (bias->dtype != BERT_FLOAT || !row || bert_cpu_float(node, "beta", 1.0F) != 1.0F)
+        if (bias->dtype != BERT_FLOAT || !row || BERT_NODE_FLOAT(node, "beta", 1.0F) != 1.0F)
             return bert_cpu_leave(planner, "takes one row of C with a beta of 1");
     }
     linear_state *state;
     BERT_TRY(plan_product(planner, &source, 0, &state));
     mark_packed(planner, &source);
     if (!state) return BERT_OK;
-    state->alpha = bert_cpu_float(node, "alpha", 1.0F);
+    state->alpha = BERT_NODE_FLOAT(node, "alpha", 1.0F);
     if (bert_cpu_has(node, 2)) state->bias_input = 2;
     return BERT_OK;
 }

@@ -179,6 +179,6 @@ bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner) {
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int64_t), &state));
-    *(int64_t *)state = bert_cpu_int(node, "axis", 0);
+    *(int64_t *)state = BERT_NODE_INT(node, "axis", 0);
     return BERT_OK;
 }

@@ -93,7 +93,7 @@ static void widen_descs(wide_node *wide, bert_tensor_desc *descs, int32_t count)
 
 /* Whether one more rounding to 16 bits decides between two whole numbers. */
 static bool quantizes(const bert_op_node *node) {
-    if (node->op_id == BERT_OP_BERTC_QuantizedLinear) return bert_cpu_int(node, "weight_only", 0) == 0;
+    if (node->op_id == BERT_OP_BERTC_QuantizedLinear) return BERT_NODE_INT(node, "weight_only", 0) == 0;
     return node->op_id == BERT_OP_QuantizeLinear || node->op_id == BERT_OP_MS_QuantizeLinear;
 }
 

@@ -86,19 +86,19 @@ static bool has_output(const bert_op_node *node, int32_t output) {
 
 bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    const int64_t axis = bert_cpu_int(node, "axis", -1);
+    const int64_t axis = BERT_NODE_INT(node, "axis", -1);
     const int32_t rank = node->inputs[0].rank;
     if (!bert_cpu_is_float(node, 0) || !are_vectors(node, 1))
         return bert_cpu_leave(planner, "computes in float32, with vectors for scale and bias");
     if (has_output(node, 1) || has_output(node, 2)) return bert_cpu_leave(planner, "gives no mean and deviation");
     if (axis != -1 && (rank < 1 || axis != rank - 1)) return bert_cpu_leave(planner, "takes the last axis only");
-    if (bert_cpu_int(node, "stash_type", 1) != 1) return bert_cpu_leave(planner, "keeps its sums in float32");
+    if (BERT_NODE_INT(node, "stash_type", 1) != 1) return bert_cpu_leave(planner, "keeps its sums in float32");
     return plan_norm(planner, &(norm_state){.skip = -1,
                                             .gamma = 1,
                                             .beta = where(node, 2),
                                             .bias = -1,
                                             .sum = -1,
-                                            .epsilon = bert_cpu_float(node, "epsilon", 1e-5F)});
+                                            .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-5F)});
 }
 
 /* The canonical operator and com.microsoft's, which has the sum as its fourth output. */
@@ -121,6 +121,6 @@ bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner) {
                                             .beta = where(node, BERT_SKIP_BETA),
                                             .bias = where(node, BERT_SKIP_BIAS),
                                             .sum = has_output(node, sum) ? sum : -1,
-                                            .epsilon = bert_cpu_float(node, "epsilon", 1e-12F),
-                                            .simplified = bert_cpu_int(node, "simplified", 0) != 0});
+                                            .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F),
+                                            .simplified = BERT_NODE_INT(node, "simplified", 0) != 0});
 }

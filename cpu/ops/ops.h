@@ -64,10 +64,6 @@ bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why);
 /** State of `bytes` for planner->out, zeroed, freed with the plan. */
 bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, void **out);
 
-int64_t bert_cpu_int(const bert_op_node *node, const char *name, int64_t missing);
-float bert_cpu_float(const bert_op_node *node, const char *name, float missing);
-const char *bert_cpu_string(const bert_op_node *node, const char *name, const char *missing);
-
 /** Whether an input is there. */
 static inline bool bert_cpu_has(const bert_op_node *node, int32_t input) {
     return input < node->input_count && node->inputs[input].dtype != BERT_DTYPE_UNDEFINED;

@@ -98,7 +98,7 @@ static bert_status plan(const bert_cpu_planner *planner, bert_dtype wide, bert_d
     const bert_op_node *node = planner->node;
     if (wide != BERT_FLOAT || !bert_cpu_is_float(node, SCALE) || !is_byte(bytes))
         return bert_cpu_leave(planner, "takes float32 and 8 bits");
-    if (!is_single(&node->inputs[SCALE]) || bert_cpu_int(node, "block_size", 0) != 0)
+    if (!is_single(&node->inputs[SCALE]) || BERT_NODE_INT(node, "block_size", 0) != 0)
         return bert_cpu_leave(planner, "takes one scale");
     planner->out->run = run;
     planner->out->kernel = "quantize/cpu";

@@ -191,7 +191,7 @@ static int64_t columns_of(const bert_quantized_source *source, int32_t part) {
 static bert_status collect_parts(const bert_cpu_planner *planner, int32_t parts, bert_quantized_source *source,
                                  int64_t *columns) {
     const bert_op_node *node = planner->node;
-    *source = (bert_quantized_source){.count = parts, .transposed = bert_cpu_int(node, "transpose", 0) != 0};
+    *source = (bert_quantized_source){.count = parts, .transposed = BERT_NODE_INT(node, "transpose", 0) != 0};
     for (int32_t part = 0; part < parts; part++) {
         const int32_t zero_point = BERT_QUANTIZED_LINEAR_ZERO_POINT(part), bias = BERT_QUANTIZED_LINEAR_BIAS(part);
         source->weights[part] = constant_at(node, BERT_QUANTIZED_LINEAR_WEIGHT(part));
@@ -262,7 +262,7 @@ static void keep_scale(const bert_op_node *node, quantized_state *state) {
 }
 
 static void keep_scope(const bert_op_node *node, int32_t parts, quantized_state *state) {
-    const char *scope = bert_cpu_string(node, "scope", "tensor");
+    const char *scope = BERT_NODE_STRING(node, "scope", "tensor");
     state->scope = strcmp(scope, "sequence") == 0 ? BERT_QUANT_SCOPE_SEQUENCE
                    : strcmp(scope, "token") == 0  ? BERT_QUANT_SCOPE_TOKEN
                                                   : BERT_QUANT_SCOPE_TENSOR;
@@ -273,14 +273,14 @@ static void keep_scope(const bert_op_node *node, int32_t parts, quantized_state 
 
 bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    const int64_t parts = bert_cpu_int(node, "parts", 1);
+    const int64_t parts = BERT_NODE_INT(node, "parts", 1);
     int64_t n = 0;
     bert_unary activation;
     bert_quantized_source source;
-    if (bert_cpu_int(node, "weight_only", 0)) return bert_cpu_plan_weight_only_linear(planner);
+    if (BERT_NODE_INT(node, "weight_only", 0)) return bert_cpu_plan_weight_only_linear(planner);
     if (!knows_scale(node)) return bert_cpu_leave(planner, "wants a constant scale and zero point of its input");
     if (parts < 1 || parts > BERT_GEMM_MAX_PARTS) return bert_cpu_leave(planner, "takes 1 to 8 parts");
-    if (!bert_cpu_activation(bert_cpu_string(node, "activation", "none"), &activation))
+    if (!bert_cpu_activation(BERT_NODE_STRING(node, "activation", "none"), &activation))
         return bert_cpu_leave(planner, "doesn't know this activation");
     if (!bert_cpu_is_float(node, BERT_LINEAR_X) || !bert_cpu_float_or_absent(node, BERT_LINEAR_RESIDUAL))
         return bert_cpu_leave(planner, "computes in float32 only");

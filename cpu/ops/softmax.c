@@ -35,7 +35,7 @@ static bert_status run_softmax(const bert_kernel_call *call, bert_error *error) 
 bert_status bert_cpu_plan_softmax(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     /* Before opset 13 the tensor is flattened at the axis, which is the same for the last one. */
-    const int64_t axis = bert_cpu_int(node, "axis", node->opset < 13 ? 1 : -1);
+    const int64_t axis = BERT_NODE_INT(node, "axis", node->opset < 13 ? 1 : -1);
     const int32_t rank = node->inputs[0].rank;
     if (!bert_cpu_is_float(node, 0)) return bert_cpu_leave(planner, "computes in float32 only");
     if (axis != -1 && (rank < 1 || axis != rank - 1)) return bert_cpu_leave(planner, "takes the last axis only");

@@ -33,29 +33,6 @@ bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, vo
     return BERT_OK;
 }
 
-static const bert_attribute *find(const bert_op_node *node, const char *name, bert_attribute_kind kind) {
-    for (size_t i = 0; i < node->attribute_count; i++) {
-        const bert_attribute *attribute = &node->attributes[i];
-        if (attribute->kind == kind && strcmp(attribute->name, name) == 0) return attribute;
-    }
-    return NULL;
-}
-
-int64_t bert_cpu_int(const bert_op_node *node, const char *name, int64_t missing) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_INT);
-    return attribute ? attribute->value.i : missing;
-}
-
-float bert_cpu_float(const bert_op_node *node, const char *name, float missing) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_FLOAT);
-    return attribute ? attribute->value.f : missing;
-}
-
-const char *bert_cpu_string(const bert_op_node *node, const char *name, const char *missing) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_STRING);
-    return attribute ? attribute->value.s : missing;
-}
-
 const void *bert_cpu_input(const bert_kernel_call *call, int32_t input) {
     return call->inputs[input].dtype == BERT_DTYPE_UNDEFINED ? NULL : call->inputs[input].data;
 }

@@ -75,7 +75,7 @@ static bert_status plan(const bert_cpu_planner *planner, bert_kernel_fn run, con
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int32_t), &state));
-    *(int32_t *)state = (int32_t)bert_cpu_int(planner->node, "axes", 2);
+    *(int32_t *)state = (int32_t)BERT_NODE_INT(planner->node, "axes", 2);
     return BERT_OK;
 }
 

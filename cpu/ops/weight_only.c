@@ -201,12 +201,12 @@ static void fill_bytes(const tile *t) {
 
 bert_status bert_cpu_plan_weight_only_linear(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    const int64_t parts = bert_cpu_int(node, "parts", 1);
+    const int64_t parts = BERT_NODE_INT(node, "parts", 1);
     weight_state state = {.fill = fill_bytes,
                           .residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1,
-                          .transposed = bert_cpu_int(node, "transpose", 0) != 0};
+                          .transposed = BERT_NODE_INT(node, "transpose", 0) != 0};
     if (parts < 1 || parts > MOST_PARTS) return bert_cpu_leave(planner, "takes 1 to 3 parts");
-    if (!bert_cpu_activation(bert_cpu_string(node, "activation", "none"), &state.activation))
+    if (!bert_cpu_activation(BERT_NODE_STRING(node, "activation", "none"), &state.activation))
         return bert_cpu_leave(planner, "doesn't know this activation");
     if (!bert_cpu_is_float(node, BERT_LINEAR_X) || !bert_cpu_float_or_absent(node, BERT_LINEAR_RESIDUAL))
         return bert_cpu_leave(planner, "computes in float32 only");
@@ -278,9 +278,9 @@ bert_status bert_cpu_plan_matmul_nbits(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     weight_state state = {.fill = fill_blocks,
                           .residual_input = -1,
-                          .depth = bert_cpu_int(node, "K", 0),
-                          .bits = bert_cpu_int(node, "bits", 4),
-                          .block = bert_cpu_int(node, "block_size", 0)};
+                          .depth = BERT_NODE_INT(node, "K", 0),
+                          .bits = BERT_NODE_INT(node, "bits", 4),
+                          .block = BERT_NODE_INT(node, "block_size", 0)};
     const bool zero_is_given = bert_cpu_has(node, ZERO_POINTS);
     if (!bert_cpu_is_float(node, A) || !bert_cpu_is_float(node, SCALES) || !bert_cpu_float_or_absent(node, BIAS))
         return bert_cpu_leave(planner, "computes in float32 only");
@@ -290,7 +290,7 @@ bert_status bert_cpu_plan_matmul_nbits(const bert_cpu_planner *planner) {
         return bert_cpu_leave(planner, "takes packed or float32 zero points");
     state.blocks = (state.depth + state.block - 1) / state.block;
     state.block_bytes = state.block * state.bits / 8;
-    weight_part *part = add_part(&state, constant_at(node, B), bert_cpu_int(node, "N", 0));
+    weight_part *part = add_part(&state, constant_at(node, B), BERT_NODE_INT(node, "N", 0));
     part->scale = constant_at(node, SCALES);
     part->zero_point = constant_at(node, ZERO_POINTS);
     if (bert_cpu_has(node, BIAS)) part->bias_input = BIAS;

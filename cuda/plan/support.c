@@ -16,40 +16,6 @@ bert_status bert_cuda_leave(const bert_cuda_planner *planner, const char *why) {
 
 /* ---- Attributes and constants ------------------------------------------------------------------------------------ */
 
-static const bert_attribute *find(const bert_op_node *node, const char *name, bert_attribute_kind kind) {
-    for (size_t i = 0; i < node->attribute_count; i++) {
-        const bert_attribute *attribute = &node->attributes[i];
-        if (attribute->kind == kind && strcmp(attribute->name, name) == 0) return attribute;
-    }
-    return NULL;
-}
-
-int64_t bert_cuda_int(const bert_op_node *node, const char *name, int64_t missing) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_INT);
-    return attribute ? attribute->value.i : missing;
-}
-
-float bert_cuda_float(const bert_op_node *node, const char *name, float missing) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_FLOAT);
-    return attribute ? attribute->value.f : missing;
-}
-
-const char *bert_cuda_string(const bert_op_node *node, const char *name, const char *missing) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_STRING);
-    return attribute ? attribute->value.s : missing;
-}
-
-const int64_t *bert_cuda_ints(const bert_op_node *node, const char *name, size_t *count) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_INTS);
-    *count = attribute ? attribute->count : 0;
-    return attribute ? attribute->value.ints : NULL;
-}
-
-const bert_constant *bert_cuda_tensor(const bert_op_node *node, const char *name) {
-    const bert_attribute *attribute = find(node, name, BERT_ATTRIBUTE_TENSOR);
-    return attribute ? attribute->value.tensor : NULL;
-}
-
 const bert_constant *bert_cuda_known(const bert_op_node *node, int32_t input) {
     return bert_cuda_node_has(node, input) ? node->inputs[input].constant : NULL;
 }

@@ -211,7 +211,7 @@ bert_status bert_reference_canonical_attention(const bert_reference_call *call) 
 
 size_t bert_workspace_canonical_attention(const bert_op_node *node) {
     const bert_tensor_desc *q = &node->inputs[BERT_ATTENTION_Q];
-    bool packed = bert_attribute_int(node->attributes, node->attribute_count, "packed", 0) != 0;
+    bool packed = BERT_NODE_INT(node, "packed", 0) != 0;
     int64_t keys = packed ? q->dims[1] : node->inputs[BERT_ATTENTION_K].dims[1];
     return bert_attention_workspace(keys, q->dims[2], q->dims[2]);
 }

@@ -331,7 +331,7 @@ size_t bert_workspace_quantized_linear(const bert_op_node *node) {
     const int64_t columns = y->dims[y->rank - 1];
     size_t elements = 1, rows = 1, bytes;
     workspace_layout layout;
-    if (bert_attribute_int(node->attributes, node->attribute_count, "weight_only", 0)) {
+    if (BERT_NODE_INT(node, "weight_only", 0)) {
         return bert_product_workspace(columns);
     }
     for (int32_t i = 0; i < x->rank; i++) {

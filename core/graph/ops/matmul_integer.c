@@ -235,8 +235,7 @@ bert_status bert_reference_qgemm(const bert_reference_call *call) {
 
 size_t bert_workspace_matmul_integer(const bert_op_node *node) {
     const bert_tensor_desc *b = &node->inputs[operands_of(node->op_id).b];
-    bool transposed = node->op_id == BERT_OP_MS_QGemm &&
-                      bert_attribute_int(node->attributes, node->attribute_count, "transB", 0) != 0;
+    bool transposed = node->op_id == BERT_OP_MS_QGemm && BERT_NODE_INT(node, "transB", 0) != 0;
     return bert_quantized_workspace(b->rank < 2 ? 1 : b->dims[transposed ? b->rank - 2 : b->rank - 1]);
 }
 

@@ -323,7 +323,7 @@ size_t bert_workspace_multi_head_attention(const bert_op_node *node) {
         int64_t own = bert_tensor_elements(&inputs[i]);
         if (own < 0 || !bert_size_add(elements, (size_t)own, &elements)) return SIZE_MAX;
     }
-    int64_t heads = bert_attribute_int(node->attributes, node->attribute_count, "num_heads", 1);
+    int64_t heads = BERT_NODE_INT(node, "num_heads", 1);
     form f = form_of(inputs[KEY].dtype != BERT_DTYPE_UNDEFINED, inputs[VALUE].dtype != BERT_DTYPE_UNDEFINED);
     sources from = describe(f, heads, &inputs[QUERY], &inputs[KEY], &inputs[VALUE]);
     int64_t columns =

@@ -12,6 +12,7 @@
 #define BERT_BACKEND_H
 
 #include <bert/types.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -68,6 +69,62 @@ typedef struct bert_attribute {
         const char *const *strings;
     } value;
 } bert_attribute;
+
+/* How an attribute is found: here in full, since a plug-in imports nothing. */
+
+static inline const bert_attribute *bert_attribute_find(const bert_attribute *attributes, size_t count,
+                                                        const char *name) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(attributes[i].name, name) == 0) return &attributes[i];
+    }
+    return NULL;
+}
+/** The same where it is of that kind. */
+static inline const bert_attribute *bert_attribute_of_kind(const bert_attribute *attributes, size_t count,
+                                                           const char *name, bert_attribute_kind kind) {
+    const bert_attribute *attribute = bert_attribute_find(attributes, count, name);
+    return attribute && attribute->kind == kind ? attribute : NULL;
+}
+/** The value, or `missing` when there is no such attribute or it has another kind. */
+static inline int64_t bert_attribute_int(const bert_attribute *attributes, size_t count, const char *name,
+                                         int64_t missing) {
+    const bert_attribute *attribute = bert_attribute_of_kind(attributes, count, name, BERT_ATTRIBUTE_INT);
+    return attribute ? attribute->value.i : missing;
+}
+static inline float bert_attribute_float(const bert_attribute *attributes, size_t count, const char *name,
+                                         float missing) {
+    const bert_attribute *attribute = bert_attribute_of_kind(attributes, count, name, BERT_ATTRIBUTE_FLOAT);
+    return attribute ? attribute->value.f : missing;
+}
+static inline const char *bert_attribute_string(const bert_attribute *attributes, size_t count, const char *name,
+                                                const char *missing) {
+    const bert_attribute *attribute = bert_attribute_of_kind(attributes, count, name, BERT_ATTRIBUTE_STRING);
+    return attribute ? attribute->value.s : missing;
+}
+/** NULL when there is none. */
+static inline const bert_constant *bert_attribute_tensor(const bert_attribute *attributes, size_t count,
+                                                         const char *name) {
+    const bert_attribute *attribute = bert_attribute_of_kind(attributes, count, name, BERT_ATTRIBUTE_TENSOR);
+    return attribute ? attribute->value.tensor : NULL;
+}
+/** NULL and *count_out 0 when there is none. */
+static inline const int64_t *bert_attribute_ints(const bert_attribute *attributes, size_t count, const char *name,
+                                                 size_t *count_out) {
+    const bert_attribute *attribute = bert_attribute_of_kind(attributes, count, name, BERT_ATTRIBUTE_INTS);
+    *count_out = attribute ? attribute->count : 0;
+    return attribute ? attribute->value.ints : NULL;
+}
+
+/* Of anything with `attributes` and `attribute_count`. */
+#define BERT_NODE_INT(node, name, missing)                                                                             \
+    bert_attribute_int((node)->attributes, (node)->attribute_count, (name), (missing))
+#define BERT_NODE_FLOAT(node, name, missing)                                                                           \
+    bert_attribute_float((node)->attributes, (node)->attribute_count, (name), (missing))
+#define BERT_NODE_STRING(node, name, missing)                                                                          \
+    bert_attribute_string((node)->attributes, (node)->attribute_count, (name), (missing))
+#define BERT_NODE_TENSOR(node, name) bert_attribute_tensor((node)->attributes, (node)->attribute_count, (name))
+#define BERT_NODE_INTS(node, name, count_out)                                                                          \
+    bert_attribute_ints((node)->attributes, (node)->attribute_count, (name), (count_out))
 
 /** Type and shape of one input or output of a node while it is planned. */
 typedef struct bert_tensor_desc {
