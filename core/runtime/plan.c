@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/runtime/memory_plan.h"
 #include "core/runtime/op_node.h"
+#include "core/runtime/row_ops.h"
 #include "core/runtime/token_rows.h"
 
 #include <stdatomic.h>
@@ -19,6 +20,9 @@ typedef struct planner {
     bert_arena scratch;
     uint32_t *storage_of; /* by value id */
     int32_t *last_read;   /* by id of a root: the last step that reads it; -1 for none */
+    bool *ranges_wanted;  /* by id of a root: a step quantizes its rows */
+    int32_t *range_count; /* by id of a root: ranges that each of its rows has, at `ranges` */
+    uint32_t *ranges;
     size_t storage_capacity;
     const bert_constant **kept; /* by value id: a constant that outlives the binding */
     bert_error *error;
@@ -116,7 +120,7 @@ static bert_status upload_constants(planner *p) {
     return BERT_OK;
 }
 
-/* ---- Steps ------------------------------------------------------------------------------------------------------ */
+/* ---- Lifetimes -------------------------------------------------------------------------------------------------- */
 
 static bert_status find_last_reads(planner *p) {
     const bert_binding *binding = &p->binding;
@@ -134,6 +138,45 @@ static bert_status find_last_reads(planner *p) {
     return BERT_OK;
 }
 
+/* ---- Ranges of rows ---------------------------------------------------------------------------------------------- */
+
+static int64_t width_of(const planner *p, const bert_value *value) {
+    const bert_shape *shape = &info_of(p, value)->shape;
+    return shape->rank > 0 ? shape->dims[shape->rank - 1] : -1;
+}
+
+/* The value whose rows the node quantizes; NULL: it quantizes none, or not as they are in memory. */
+static const bert_value *quantized_rows(const planner *p, const bert_node *node) {
+    if (!bert_is_dynamic_linear(node) || info_of(p, node->inputs[0])->constant) return NULL;
+    const bert_value *root = p->binding.roots[node->inputs[0]->id];
+    return width_of(p, root) > 0 && width_of(p, root) == width_of(p, node->inputs[0]) ? root : NULL;
+}
+
+static void find_wanted_ranges(const planner *p) {
+    for (size_t s = 0; s < p->binding.step_count; s++) {
+        const bert_value *rows = quantized_rows(p, p->binding.steps[s]);
+        if (rows) p->ranges_wanted[rows->id] = true;
+    }
+}
+
+/* What the step's kernel finds while it writes output 0 lives as long as that. */
+static void place_ranges(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
+    const bert_value *rows = quantized_rows(p, node);
+    step->x_ranges = rows && p->range_count[rows->id] ? p->ranges[rows->id] : BERT_NO_STORAGE;
+    step->y_ranges = BERT_NO_STORAGE;
+    if (step->plan.y_ranges <= 0 || node->output_count == 0 || !node->outputs[0]) return;
+    const bert_value *y = node->outputs[0];
+    if (!p->ranges_wanted[y->id]) return;
+    const size_t count =
+        (size_t)(bert_tensor_elements(&step->outputs[0]) / width_of(p, y)) * (size_t)step->plan.y_ranges;
+    const int32_t last = p->last_read[y->id] > index ? p->last_read[y->id] : index;
+    step->y_ranges = add_storage(p, BERT_STORAGE_ARENA, count * sizeof(bert_row_range), index, last);
+    p->ranges[y->id] = step->y_ranges;
+    p->range_count[y->id] = step->plan.y_ranges;
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------------------------ */
+
 /* Shows the backend the node with constants that outlive the binding. */
 static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step *step) {
     for (int32_t i = 0; i < node->input_count; i++) {
@@ -145,6 +188,9 @@ static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step
     }
     bert_op_node shown;
     BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
+    const bert_value *rows = quantized_rows(p, node);
+    shown.x_ranges = rows ? p->range_count[rows->id] : 0;
+    shown.ranges_wanted = node->output_count > 0 && node->outputs[0] && p->ranges_wanted[node->outputs[0]->id];
     const bert_weights *weights = p->plan->weights;
     bert_status status =
         weights->device->backend->plan(weights->prepared, p->context, &shown, BERT_PLAN_BIND, &step->plan, p->error);
@@ -246,6 +292,7 @@ static bert_status plan_steps(planner *p) {
         plan->step_count++; /* from here on bert_plan_free releases its state */
         BERT_TRY(place_inputs(p, node, step));
         BERT_TRY(place_outputs(p, node, step, (int32_t)s));
+        place_ranges(p, node, step, (int32_t)s);
     }
     return BERT_OK;
 }
@@ -413,19 +460,25 @@ static bert_status copy_request(planner *p, const bert_request *request) {
 
 /* ---- Making and freeing ----------------------------------------------------------------------------------------- */
 
-/* No value has more than one storage; inputs, lists of tokens, and outputs that are copied, may add one each. */
+/* No value has more than one storage, and one of ranges; inputs, lists of tokens, and outputs that are copied, may add
+ * one each. */
 static bert_status allocate_tables(planner *p) {
     size_t values = p->binding.value_count;
     p->storage_of = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
     p->last_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
     p->kept = BERT_ARENA_NEW_ARRAY(&p->scratch, const bert_constant *, values);
+    p->ranges_wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
+    p->range_count = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
+    p->ranges = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
     size_t most = (size_t)p->graph->input_count + (size_t)p->graph->output_count + BERT_TOKEN_LISTS;
     for (size_t s = 0; s < p->binding.step_count; s++) {
-        most += (size_t)p->binding.steps[s]->input_count + (size_t)p->binding.steps[s]->output_count;
+        most += (size_t)p->binding.steps[s]->input_count + (size_t)p->binding.steps[s]->output_count + 1;
     }
     most += (size_t)p->graph->output_count; /* constants that are outputs */
     p->plan->storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_storage, most);
-    if (!p->storage_of || !p->last_read || !p->kept || !p->plan->storages) return no_memory(p);
+    if (!p->storage_of || !p->last_read || !p->kept || !p->ranges_wanted || !p->range_count || !p->ranges ||
+        !p->plan->storages)
+        return no_memory(p);
     for (size_t i = 0; i < values; i++) p->storage_of[i] = BERT_NO_STORAGE;
     return BERT_OK;
 }
@@ -444,6 +497,7 @@ static bert_status build(planner *p, const bert_request *request) {
     plan->right = p->binding.right;
     BERT_TRY(allocate_tables(p));
     BERT_TRY(find_last_reads(p));
+    find_wanted_ranges(p);
     add_input_storages(p);
     add_token_storages(p);
     BERT_TRY(plan_steps(p));

@@ -43,7 +43,8 @@ typedef struct bert_plan_step {
     bert_op_plan plan;
     bert_tensor *inputs, *outputs; /**< `data` is filled in by each run. */
     const uint32_t *input_storages, *output_storages;
-    size_t workspace_offset; /**< In the arena. */
+    size_t workspace_offset;     /**< In the arena. */
+    uint32_t x_ranges, y_ranges; /**< Storages of ranges of rows of input 0 and output 0, or BERT_NO_STORAGE. */
     int64_t flops;
     int64_t nanoseconds, runs; /**< Since the profile was reset. */
 } bert_plan_step;

@@ -146,8 +146,11 @@ static bert_status place_storages(const runner *r) {
     return BERT_OK;
 }
 
+static void *base_of(const runner *r, uint32_t storage) {
+    return storage == BERT_NO_STORAGE ? NULL : r->plan->storages[storage].base;
+}
+
 static void place_tensors(const runner *r) {
-    const bert_storage *storages = r->plan->storages;
     for (size_t i = 0; i < r->plan->row_tensor_count; i++) {
         const bert_row_tensor *row = &r->plan->row_tensors[i];
         row->tensor->dims[row->axis] = r->session->tokens.rows;
@@ -155,12 +158,10 @@ static void place_tensors(const runner *r) {
     for (size_t s = 0; s < r->plan->step_count; s++) {
         bert_plan_step *step = &r->plan->steps[s];
         for (int32_t i = 0; i < step->node->input_count; i++) {
-            uint32_t storage = step->input_storages[i];
-            step->inputs[i].data = storage == BERT_NO_STORAGE ? NULL : storages[storage].base;
+            step->inputs[i].data = base_of(r, step->input_storages[i]);
         }
         for (int32_t i = 0; i < step->node->output_count; i++) {
-            uint32_t storage = step->output_storages[i];
-            step->outputs[i].data = storage == BERT_NO_STORAGE ? NULL : storages[storage].base;
+            step->outputs[i].data = base_of(r, step->output_storages[i]);
         }
     }
 }
@@ -176,7 +177,9 @@ static bert_status run_step(const runner *r, bert_plan_step *step) {
                              .context = r->session->context,
                              .inputs = step->inputs,
                              .outputs = step->outputs,
-                             .workspace = step->plan.workspace_bytes ? arena_at(r, step->workspace_offset) : NULL};
+                             .workspace = step->plan.workspace_bytes ? arena_at(r, step->workspace_offset) : NULL,
+                             .x_ranges = base_of(r, step->x_ranges),
+                             .y_ranges = base_of(r, step->y_ranges)};
     bool profile = r->session->options.profile;
     int64_t start = profile ? now() : 0;
     bert_status status = step->plan.run(&call, r->error);

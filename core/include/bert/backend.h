@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 4
+#define BERT_BACKEND_ABI_VERSION 5
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -135,6 +135,15 @@ typedef struct bert_tensor_desc {
 } bert_tensor_desc;
 
 /**
+ * Least and greatest of some elements, 0 among them; NaN is left out. What dynamic quantization wants to know of the
+ * rows that share a scale, and what whoever writes a tensor knows without reading it again. A row is what the last
+ * dimension has. A plan may give `count` ranges a row, each of a part of it: [rows, count].
+ */
+typedef struct bert_row_range {
+    float least, most;
+} bert_row_range;
+
+/**
  * A node while it is planned. `inputs` and `outputs` are good for the call of `plan` alone. Names, attributes and
  * constants with an id live as long as the prepared model, a constant with id 0 as long as the plan.
  */
@@ -150,6 +159,8 @@ typedef struct bert_op_node {
     int32_t output_count;
     const bert_tensor_desc *inputs;
     const bert_tensor_desc *outputs;
+    bool ranges_wanted; /**< A later node quantizes output 0: see `y_ranges` of bert_op_plan. BERT_PLAN_BIND only. */
+    int32_t x_ranges;   /**< Ranges a row of input 0 that calls bring; 0: none. BERT_PLAN_BIND only. */
 } bert_op_node;
 
 /** What to do besides answering whether. */
@@ -173,8 +184,10 @@ typedef struct bert_kernel_call {
     bert_context *context;
     /** Real shapes of this run, at most the planned ones: without padding, the number of rows is the run's own. */
     const bert_tensor *inputs;
-    const bert_tensor *outputs; /**< Never overlap inputs, save where the plan said `in_place`. */
-    void *workspace;            /**< plan->workspace_bytes, aligned to 64; content undefined. NULL when 0. */
+    const bert_tensor *outputs;     /**< Never overlap inputs, save where the plan said `in_place`. */
+    void *workspace;                /**< plan->workspace_bytes, aligned to 64; content undefined. NULL when 0. */
+    const bert_row_range *x_ranges; /**< [rows of input 0, node->x_ranges], the device's memory; NULL: none. */
+    bert_row_range *y_ranges;       /**< [rows of output 0, plan->y_ranges], to be written; NULL: none. */
 } bert_kernel_call;
 
 /** Runs a node. Errors are the run's (an id outside a table, a CUDA error); never a lack of memory. */
@@ -190,6 +203,7 @@ typedef struct bert_op_plan {
     uint64_t unread_inputs;    /**< Bit i: `run` never reads input i (a weight that was packed). Its pages may go. */
     uint64_t unaligned_inputs; /**< Bit i: `run` takes input i at any address, as a constant may lie in a file. */
     int32_t in_place; /**< 1 + the input whose memory output 0 may share; 0: none. Same bytes, elementwise order. */
+    int32_t y_ranges; /**< Ranges a row of output 0 that `run` writes, where they are wanted; 0: none. */
 } bert_op_plan;
 
 /* ---- The two sides --------------------------------------------------------------------------------------------------
