@@ -20,6 +20,7 @@
 /* Rows of sequence b, and where they begin in q, k, v and y. */
 struct sequence {
     int64_t q, k, v, y;
+    int64_t row; /* of its first among those of y */
     int queries, keys;
     const int32_t *tokens; /* of its rows; NULL: 0, 1, 2 ... */
     int first_token;       /* what they count from */
@@ -38,10 +39,12 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
     s.k = h * a.k.head;
     s.v = h * a.v.head;
     s.y = h * a.y_head;
+    s.row = b * a.queries;
     s.tokens = nullptr;
     s.first_token = static_cast<int>((first_sequence + b) * a.sequence);
     if (a.offsets) {
         const int64_t first = a.offsets[b];
+        s.row = first;
         s.queries = s.keys = a.offsets[b + 1] - static_cast<int>(first);
         s.q += first * a.q.row;
         s.k += first * a.k.row;
@@ -90,6 +93,27 @@ static __device__ inline float row_factor(float sum, bool no_keys, bool zero_row
     if (no_keys || (zero_rows && !(sum > 0.0F))) return 0.0F;
     return sum == 0.0F ? NAN : 1.0F / sum;
 }
+
+/* Least and greatest of the elements that a thread has of a row of the result, as they are stored. */
+struct row_range {
+    float least = 0, most = 0;
+
+    __device__ void add(float x) {
+        least = fminf(least, x);
+        most = fmaxf(most, x);
+    }
+    /* Over neighbouring lanes, `lanes` of them, for all of these. The whole warp calls it. */
+    __device__ void join(int lanes) {
+        for (int step = lanes / 2; step > 0; step /= 2) {
+            add(__shfl_xor_sync(BERT_ALL_LANES, least, step));
+            add(__shfl_xor_sync(BERT_ALL_LANES, most, step));
+        }
+    }
+    __device__ void store(bert_cuda_range *to) const {
+        to->least = least;
+        to->most = most;
+    }
+};
 
 /* ---- Tensor cores --------------------------------------------------------------------------------------------------
  */
@@ -223,15 +247,21 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
         total += __shfl_xor_sync(BERT_ALL_LANES, total, 2);
         const float factor = row_factor(total, s.keys == 0, a.zero_rows);
         const bool zero = factor == 0.0F; /* even where the sums are NaN */
-        if (row[half] >= s.queries) continue;
+        const bool there = row[half] < s.queries;
         T *y = static_cast<T *>(a.y) + s.y + row[half] * a.y_row;
+        row_range range;
         BERT_UNROLL
         for (int c = 0; c < columns; c++) {
             bert_vector<T, 2> pair;
             pair.at[0] = from_float<T>(zero ? 0.0F : result[c][2 * half] * factor);
             pair.at[1] = from_float<T>(zero ? 0.0F : result[c][2 * half + 1] * factor);
-            *reinterpret_cast<bert_vector<T, 2> *>(y + c * 8 + 2 * t) = pair;
+            range.add(to_float(pair.at[0]));
+            range.add(to_float(pair.at[1]));
+            if (there) *reinterpret_cast<bert_vector<T, 2> *>(y + c * 8 + 2 * t) = pair;
         }
+        if (!a.ranges) continue;
+        range.join(4);
+        if (there && t == 0) range.store(a.ranges + (s.row + row[half]) * a.heads + h);
     }
 }
 
@@ -312,11 +342,18 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
         if (row >= s.queries) break;
         const float factor = row_factor(sum[r], s.keys == 0, a.zero_rows);
         T *y = static_cast<T *>(a.y) + s.y + row * a.y_row;
+        row_range range;
         BERT_UNROLL
         for (int half = 0; half < 2; half++) {
             const int column = chunk * CHUNK + lane + half * BERT_WARP;
-            if (column < depth) y[column] = from_float<T>(factor == 0.0F ? 0.0F : result[r][half] * factor);
+            if (column >= depth) continue;
+            const T rounded = from_float<T>(factor == 0.0F ? 0.0F : result[r][half] * factor);
+            y[column] = rounded;
+            range.add(to_float(rounded));
         }
+        if (!a.ranges) continue;
+        range.join(BERT_WARP);
+        if (lane == 0) range.store(a.ranges + ((s.row + row) * a.heads + h) * chunks + chunk);
     }
 }
 
@@ -398,6 +435,8 @@ cudaError_t bert_cuda_attention(const bert_cuda_attention_args *args, cudaStream
             part.k.data = advanced(args, args->k.data, first * args->k.batch, size);
             part.v.data = advanced(args, args->v.data, first * args->v.batch, size);
             part.y = const_cast<void *>(advanced(args, args->y, first * args->y_batch, size));
+            if (args->ranges)
+                part.ranges += first * args->queries * bert_cuda_attention_ranges(args->heads, args->depth);
         }
         part.bias = advanced(args, args->bias, first * args->bias_at[0], size);
         if (args->mask) part.mask += first * args->mask_at[0];

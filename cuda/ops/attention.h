@@ -39,9 +39,16 @@ typedef struct bert_cuda_attention_args {
     int64_t bias_at[4];  /**< Its strides for (sequence, head, query, key), 0 where it is broadcast. */
     const uint8_t *mask; /**< Where 0 the score counts as mask_value; NULL: none. */
     int64_t mask_at[4];
+    /** [rows of y, bert_cuda_attention_ranges], of y, whose sequences then follow each other; or NULL. */
+    bert_cuda_range *ranges;
     float scale, mask_value;
     bool zero_rows; /**< Rows that softmax gives NaN for (all keys at -infinity) are zeros. */
 } bert_cuda_attention_args;
+
+/** Ranges that a row of y has: one for each head, or for each 64 elements of a longer one. */
+static inline int64_t bert_cuda_attention_ranges(int64_t heads, int64_t depth) {
+    return heads * ((depth + 63) / 64);
+}
 
 /** keys 0: y is zeros. */
 cudaError_t bert_cuda_attention(const bert_cuda_attention_args *args, cudaStream_t stream);

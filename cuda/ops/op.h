@@ -17,13 +17,11 @@
 #ifndef BERT_CUDA_OPS_OP_H
 #define BERT_CUDA_OPS_OP_H
 
-#include <bert/types.h>
+#include <bert/backend.h>
 #include <cuda_runtime_api.h>
 
-/** Least and greatest element of a row, 0 among them: what dynamic quantization wants to know. NaN is left out. */
-typedef struct bert_cuda_range {
-    float least, most;
-} bert_cuda_range;
+/** Least and greatest element of a row as it is stored, or of a part of it. */
+typedef bert_row_range bert_cuda_range;
 
 /** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "tanh", "relu". */
 typedef enum bert_cuda_activation {

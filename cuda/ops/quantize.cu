@@ -66,6 +66,15 @@ static __device__ inline int quantized(float value, int zero_point) {
     return !(rounded > 0.0F) ? 0 : rounded > 255.0F ? 255 : static_cast<int>(rounded);
 }
 
+/* What DynamicQuantizeLinear makes of the range of what it quantizes. */
+static __device__ inline float scale_of(float least, float most) {
+    const float range = __fsub_rn(most, least);
+    return range == 0.0F ? 1.0F : __fdiv_rn(range, 255.0F);
+}
+static __device__ inline int zero_point_of(float least, float scale) {
+    return quantized(__fdiv_rn(-least, scale), 0);
+}
+
 static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t group = blockIdx.x; group < a.groups; group += gridDim.x) {
@@ -81,16 +90,15 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
             some = __syncthreads_or(some) != 0;
         }
         float least = 0, most = 0;
-        for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
-            if (some && !a.counted[row]) continue;
-            least = fminf(least, a.ranges[row].least);
-            most = fmaxf(most, a.ranges[row].most);
+        for (int64_t i = first * a.ranges_per_row + threadIdx.x; i < end * a.ranges_per_row; i += blockDim.x) {
+            if (some && !a.counted[i / a.ranges_per_row]) continue;
+            least = fminf(least, a.ranges[i].least);
+            most = fmaxf(most, a.ranges[i].most);
         }
         least = -block_max(-least, scratch);
         most = block_max(most, scratch);
-        const float range = __fsub_rn(most, least);
-        const float scale = range == 0.0F ? 1.0F : __fdiv_rn(range, 255.0F);
-        const int zero_point = quantized(__fdiv_rn(-least, scale), 0);
+        const float scale = scale_of(least, most);
+        const int zero_point = zero_point_of(least, scale);
         for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
             a.scales[row] = scale;
             a.zero_points[row] = zero_point;
@@ -102,16 +110,39 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
 
 cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cudaStream_t stream) {
     bert_cuda_quantization_args a = *args;
-    if (a.rows < 0 || (a.offsets ? a.groups < 0 : a.group_rows < 1)) return cudaErrorInvalidValue;
+    if (a.rows < 0 || a.ranges_per_row < 1 || (a.offsets ? a.groups < 0 : a.group_rows < 1))
+        return cudaErrorInvalidValue;
     if (!a.offsets) a.groups = (a.rows + a.group_rows - 1) / a.group_rows;
     if (a.rows == 0 || a.groups == 0) return cudaSuccess;
-    const int64_t rows = a.offsets ? a.rows / a.groups : a.group_rows;
-    const unsigned threads = rows <= 32 ? 32 : rows <= 256 ? 256 : 1024;
+    const int64_t ranges = (a.offsets ? a.rows / a.groups : a.group_rows) * a.ranges_per_row;
+    const unsigned threads = ranges <= 32 ? 32 : ranges <= 256 ? 256 : 1024;
     return BERT_LAUNCH(quantization_kernel, dim3(bert_blocks(a.groups, 1)), dim3(threads), 0, stream, a);
 }
 
 /* ---- Quantize ------------------------------------------------------------------------------------------------------
  */
+
+/* Scale and zero point of a row, for all lanes of its warp. */
+static __device__ inline void row_quantization(const bert_cuda_quantize_args &a, int64_t row, int lane, float *scale,
+                                               int *zero_point) {
+    if (!a.ranges) {
+        *scale = a.scales[row * a.scale_stride];
+        *zero_point = a.zero_points[row * a.scale_stride];
+        return;
+    }
+    float least = 0, most = 0;
+    for (int64_t i = lane; i < a.ranges_per_row; i += BERT_WARP) {
+        least = fminf(least, a.ranges[row * a.ranges_per_row + i].least);
+        most = fmaxf(most, a.ranges[row * a.ranges_per_row + i].most);
+    }
+    least = -warp_max(-least);
+    most = warp_max(most);
+    *scale = scale_of(least, most);
+    *zero_point = zero_point_of(least, *scale);
+    if (lane != 0) return;
+    a.scales[row] = *scale;
+    a.zero_points[row] = *zero_point;
+}
 
 /* A warp a row. N elements of x at a time become N bytes of y. */
 template <typename T, int N>
@@ -120,9 +151,9 @@ static __global__ void __launch_bounds__(THREADS) quantize_kernel(bert_cuda_quan
     for (int64_t row = blockIdx.x * WARPS + threadIdx.x / BERT_WARP; row < a.rows; row += gridDim.x * WARPS) {
         const T *x = static_cast<const T *>(a.x) + row * a.width;
         uint8_t *y = static_cast<uint8_t *>(a.y) + row * a.pitch;
-        const float scale = a.scales[row * a.scale_stride];
-        const int zero_point = a.zero_points[row * a.scale_stride];
-        int sum = 0;
+        float scale;
+        int zero_point, sum = 0;
+        row_quantization(a, row, lane, &scale, &zero_point);
         for (int64_t i = lane * N; i < a.pitch; i += BERT_WARP * N) {
             bert_vector<uint8_t, N> bytes = {};
             if (i < a.width) {
@@ -151,6 +182,7 @@ template <typename T> static cudaError_t launch_quantize(const bert_cuda_quantiz
 
 cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t stream) {
     if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
+    if (args->ranges && args->ranges_per_row < 1) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->pitch == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:

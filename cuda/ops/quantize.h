@@ -1,7 +1,7 @@
 /*
  * Dynamic quantization, and what follows a product of bytes: canonical QuantizedLinear (core/graph/canonical.h) is
  *
- *   ranges of rows (an epilogue's, or bert_cuda_row_ranges) -> quantization -> quantize -> GEMM -> dequantize
+ *   ranges of rows (of whoever wrote x, or bert_cuda_row_ranges) -> quantization -> quantize -> GEMM -> dequantize
  *
  * x of a row is scale (q - zero_point) with q in [0, 255]; tensor cores take signed bytes, so q - 128 is what is
  * stored. All integers are those that ONNX's operators define, to the last bit.
@@ -25,8 +25,8 @@ typedef struct bert_cuda_row_ranges_args {
 cudaError_t bert_cuda_row_ranges(const bert_cuda_row_ranges_args *args, cudaStream_t stream);
 
 typedef struct bert_cuda_quantization_args {
-    const bert_cuda_range *ranges; /**< [rows] */
-    int64_t rows;
+    const bert_cuda_range *ranges; /**< [rows, ranges_per_row] */
+    int64_t rows, ranges_per_row;
     int64_t group_rows; /**< Rows that share a scale: all (quant_scope tensor), a sequence's, or 1 (token). */
     const int32_t
         *offsets;   /**< Ragged groups instead: [groups + 1], group g has rows offsets[g] to offsets[g + 1] - 1. */
@@ -43,14 +43,18 @@ cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cuda
 typedef struct bert_cuda_quantize_args {
     bert_dtype dtype;
     int64_t rows, width;
-    const void *x;              /**< [rows, width] */
-    const float *scales;        /**< [rows] */
-    const int32_t *zero_points; /**< [rows] */
-    int64_t scale_stride;       /**< 1, or 0: the first scale and zero point for every row. */
-    bool shifted;               /**< y is int8, q - 128; else uint8, q. */
-    void *y;                    /**< [rows, pitch] */
-    int64_t pitch;              /**< At least width; what lies between is 0. */
-    int32_t *sums;              /**< [rows]: the sum of a row of y; or NULL */
+    const void *x; /**< [rows, width] */
+    /** [rows, ranges_per_row]: each row has the scale and zero point of its own range, which are written; NULL: they
+     * are there. */
+    const bert_cuda_range *ranges;
+    int64_t ranges_per_row;
+    float *scales;        /**< [rows] */
+    int32_t *zero_points; /**< [rows] */
+    int64_t scale_stride; /**< 1, or 0: the first scale and zero point for every row, without ranges. */
+    bool shifted;         /**< y is int8, q - 128; else uint8, q. */
+    void *y;              /**< [rows, pitch] */
+    int64_t pitch;        /**< At least width; what lies between is 0. */
+    int32_t *sums;        /**< [rows]: the sum of a row of y; or NULL */
 } bert_cuda_quantize_args;
 
 /** q = clamp(round(x / scale) + zero_point, 0, 255), rounding half to even. */

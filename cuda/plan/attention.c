@@ -11,6 +11,9 @@ bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!bert_cuda_is_float(node, BERT_ATTENTION_Q))
         return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    const int64_t heads = bert_cuda_int(node, "heads", 1);
+    if (planner->mode == BERT_PLAN_BIND && heads > 0)
+        planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, node->outputs[0].dims[2] / heads);
     return BERT_OK;
 }
 
@@ -56,6 +59,7 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
         .y_batch = y->dims[1] * width,
         .y_head = depth,
         .y_row = width,
+        .ranges = call->y_ranges,
         .scale = bert_cuda_float(node, "scale", 1.0F),
         .mask_value = bert_cuda_float(node, "mask_value", -INFINITY),
         .zero_rows = strcmp(bert_cuda_string(node, "masked_rows", "nan"), "zero") == 0,

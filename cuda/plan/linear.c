@@ -18,7 +18,8 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const void *bias,
                                                  .x = y->data,
                                                  .bias = bias,
                                                  .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
-                                                 .y = y->data};
+                                                 .y = y->data,
+                                                 .ranges = call->y_ranges};
     if (!args.bias && !args.residual && args.activation == BERT_CUDA_NONE) return BERT_OK;
     return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
 }
@@ -138,15 +139,13 @@ static bert_status pack_parts(const bert_cuda_planner *planner, const bert_cuda_
 
 bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    bert_cuda_activation activation;
-    bert_cuda_parts parts = {.prepared = planner->prepared,
-                             .count = (int32_t)bert_cuda_int(node, "parts", 1),
-                             .transposed = bert_cuda_int(node, "transpose", 0) != 0};
-    if (parts.count < 1 || parts.count > BERT_CUDA_MOST_PARTS) return bert_cuda_leave(planner, "takes 1 to 8 parts");
-    if (!bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation))
-        return bert_cuda_leave(planner, "doesn't know this activation");
+    bert_cuda_parts parts;
+    BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
     if (!bert_cuda_is_float(node, BERT_LINEAR_X))
         return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    /* A product finds no ranges; what follows it does. */
+    planner->out->y_ranges =
+        bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL);
     if (parts.count == 1) return BERT_OK;
     BERT_CUDA_TRY(collect(planner, &parts, &planner->out->unread_inputs));
     return planner->mode == BERT_PLAN_QUERY ? BERT_OK : pack_parts(planner, &parts);

@@ -26,6 +26,8 @@ typedef struct bert_cuda_parts_id {
     uint64_t ids[BERT_CUDA_MOST_PARTS], weights[BERT_CUDA_MOST_PARTS], zero_points[BERT_CUDA_MOST_PARTS];
 } bert_cuda_parts_id;
 
+/** What the node says of its parts, but for the parts themselves; BERT_UNSUPPORTED for what neither operator takes. */
+bert_status bert_cuda_begin_parts(const bert_cuda_planner *planner, bert_cuda_parts *out);
 /** Fills the key of `constants`, which belong to the parts' weights; gives its size. */
 size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const bert_constant *const *constants,
                            bert_cuda_parts_id *out);

@@ -32,6 +32,8 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
                                 .inputs = as_stored(node->prepared, call->inputs, node->node.input_count, inputs),
                                 .outputs = as_stored(node->prepared, call->outputs, node->node.output_count, outputs),
                                 .workspace = call->workspace,
+                                .x_ranges = call->x_ranges,
+                                .y_ranges = call->y_ranges,
                                 .error = error};
     BERT_CUDA_TRY(node->op->run(&own));
     if (call->context->phase != BERT_CUDA_APART) return BERT_OK;

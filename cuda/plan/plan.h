@@ -34,6 +34,8 @@ typedef struct bert_cuda_call {
     bert_context *context;
     const bert_tensor *inputs, *outputs; /**< With the types that the device holds. */
     void *workspace;
+    const bert_cuda_range *x_ranges; /**< [rows of input 0, node.x_ranges], or NULL */
+    bert_cuda_range *y_ranges;       /**< To be filled as the plan's y_ranges promised; or NULL */
     bert_error *error;
 } bert_cuda_call;
 

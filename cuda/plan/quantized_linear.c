@@ -194,7 +194,7 @@ static bert_status reserve(const bert_cuda_planner *planner) {
     if (__builtin_mul_overflow(rows, state->padded_k, &bytes) ||
         __builtin_mul_overflow(rows, state->padded_n, &products))
         return bert_cuda_leave(planner, "can't hold an input of this size");
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : rows, sizeof(bert_cuda_range)));
     for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, bytes, 1));
     return bert_cuda_reserve(planner, products, 4);
@@ -204,13 +204,8 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const bool weight_only = bert_cuda_int(node, "weight_only", 0) != 0;
     const bool has_scale = bert_cuda_node_has(node, BERT_QUANTIZED_LINEAR_X_SCALE);
-    bert_cuda_activation activation;
-    bert_cuda_parts parts = {.prepared = planner->prepared,
-                             .count = (int32_t)bert_cuda_int(node, "parts", 1),
-                             .transposed = bert_cuda_int(node, "transpose", 0) != 0};
-    if (parts.count < 1 || parts.count > BERT_CUDA_MOST_PARTS) return bert_cuda_leave(planner, "takes 1 to 8 parts");
-    if (!bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation))
-        return bert_cuda_leave(planner, "doesn't know this activation");
+    bert_cuda_parts parts;
+    BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
     if (node->inputs[0].dtype != BERT_FLOAT) return bert_cuda_leave(planner, "computes in float32 only");
     if (lacks(node, BERT_QUANTIZED_LINEAR_X_SCALE) || lacks(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT))
         return bert_cuda_leave(planner, "wants a constant scale and zero point of its input");
@@ -218,6 +213,7 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     if (weight_only && parts.any_bias && parts.bias_type != BERT_FLOAT)
         return bert_cuda_leave(planner, "wants float32 biases where weights alone are quantized");
     planner->out->unread_inputs |= UINT64_C(3) << BERT_QUANTIZED_LINEAR_X_SCALE;
+    planner->out->y_ranges = !weight_only;
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     BERT_CUDA_TRY(pack_all(planner, &parts, weight_only));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
@@ -236,45 +232,69 @@ typedef struct byte_rows {
     int32_t *products;
 } byte_rows;
 
-static bert_status find_scales(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, bert_cuda_range *ranges,
+static bool scope_is(const bert_op_node *node, const char *scope) {
+    return strcmp(bert_cuda_string(node, "scope", "tensor"), scope) == 0;
+}
+
+static int64_t ranges_per_row(const bert_cuda_call *call) {
+    return call->x_ranges ? call->node->node.x_ranges : 1;
+}
+
+/* What each row of x has between its ends: as whoever wrote x found it, or by reading x. */
+static bert_status find_ranges(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, void **workspace,
+                               const bert_cuda_range **out) {
+    const bert_cuda_node *node = call->node;
+    *out = call->x_ranges;
+    bert_cuda_range *found = bert_cuda_take(workspace, node->node.x_ranges ? 0 : rows, sizeof *found);
+    if (*out || node->own) return BERT_OK;
+    const bert_cuda_row_ranges_args args = {
+        .dtype = x->dtype, .rows = rows, .width = node->k, .x = x->data, .ranges = found};
+    *out = found;
+    return bert_cuda_launched(call, bert_cuda_row_ranges(&args, call->context->stream), "row_ranges");
+}
+
+static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const bert_cuda_range *ranges,
                                const byte_rows *out) {
     const bert_op_node *node = &call->node->node;
     const int32_t parts = (int32_t)bert_cuda_int(node, "parts", 1);
-    const char *scope = bert_cuda_string(node, "scope", "tensor");
-    const bert_cuda_row_ranges_args range = {
-        .dtype = x->dtype, .rows = rows, .width = call->node->k, .x = x->data, .ranges = ranges};
-    bert_cuda_quantization_args args = {
-        .ranges = ranges, .rows = rows, .group_rows = rows, .scales = out->scales, .zero_points = out->zero_points};
-    if (strcmp(scope, "token") == 0) args.group_rows = 1;
-    if (strcmp(scope, "sequence") == 0) {
+    bert_cuda_quantization_args args = {.ranges = ranges,
+                                        .rows = rows,
+                                        .ranges_per_row = ranges_per_row(call),
+                                        .group_rows = rows,
+                                        .scales = out->scales,
+                                        .zero_points = out->zero_points};
+    if (scope_is(node, "sequence")) {
         const bert_tensor *starts = &call->inputs[BERT_QUANTIZED_LINEAR_STARTS(parts)];
         args.offsets = starts->data;
         args.groups = starts->dims[0] - 1;
         args.counted = bert_cuda_input_data(call, BERT_QUANTIZED_LINEAR_COUNTED(parts));
     }
-    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_row_ranges(&range, call->context->stream), "row_ranges"));
     return bert_cuda_launched(call, bert_cuda_quantization(&args, call->context->stream), "quantization");
 }
 
 static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, byte_rows *out) {
     const bert_cuda_node *node = call->node;
+    const bert_cuda_range *ranges;
     void *workspace = call->workspace;
-    bert_cuda_range *ranges = bert_cuda_take(&workspace, rows, sizeof *ranges);
+    BERT_CUDA_TRY(find_ranges(call, x, rows, &workspace, &ranges));
     out->scales = bert_cuda_take(&workspace, rows, 4);
     out->zero_points = bert_cuda_take(&workspace, rows, 4);
     out->sums = bert_cuda_take(&workspace, rows, 4);
     out->bytes = bert_cuda_take(&workspace, rows * node->padded_k, 1);
     out->products = bert_cuda_take(&workspace, rows * node->padded_n, 4);
+    const bool by_row = !node->own && scope_is(&node->node, "token");
     if (node->own) {
         out->scales = node->own;
         out->zero_points = (int32_t *)node->own + 1;
-    } else {
-        BERT_CUDA_TRY(find_scales(call, x, rows, ranges, out));
+    } else if (!by_row) {
+        BERT_CUDA_TRY(find_scales(call, rows, ranges, out));
     }
     const bert_cuda_quantize_args args = {.dtype = x->dtype,
                                           .rows = rows,
                                           .width = node->k,
                                           .x = x->data,
+                                          .ranges = by_row ? ranges : NULL,
+                                          .ranges_per_row = ranges_per_row(call),
                                           .scales = out->scales,
                                           .zero_points = out->zero_points,
                                           .scale_stride = node->own ? 0 : 1,
@@ -346,6 +366,7 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .bias = node->flag ? NULL : node->packed[PACKED_BIAS],
                                             .integer_bias = node->flag ? node->packed[PACKED_BIAS] : NULL,
                                             .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
-                                            .y = y->data};
+                                            .y = y->data,
+                                            .ranges = call->y_ranges};
     return bert_cuda_launched(call, bert_cuda_dequantize(&args, call->context->stream), "dequantize");
 }

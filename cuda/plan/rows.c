@@ -73,6 +73,7 @@ bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
         else if (!bert_cuda_is_float(node, tables[i]))
             return bert_cuda_leave(planner, "has no kernel for tables of this type");
     }
+    planner->out->y_ranges = 1;
     return bert_cuda_want_reports(planner);
 }
 
@@ -102,6 +103,7 @@ bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
                                            .beta = bert_cuda_input_data(call, BERT_EMBEDDING_BETA),
                                            .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-12F),
                                            .y = y->data,
+                                           .ranges = call->y_ranges,
                                            .check = bert_cuda_check_of(call)};
     return bert_cuda_launched(call, bert_cuda_embedding(&args, call->context->stream), "embedding");
 }
@@ -128,6 +130,7 @@ bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
         if (bert_cuda_node_gives(node, i) && bert_cuda_stored(planner->prepared, BERT_FLOAT) != BERT_FLOAT)
             return bert_cuda_leave(planner, "gives no mean and deviation in 16 bits");
     }
+    planner->out->y_ranges = axis == x->rank - 1;
     return BERT_OK;
 }
 
@@ -142,6 +145,7 @@ bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
                                       .gamma = call->inputs[1].data,
                                       .beta = bert_cuda_input_data(call, 2),
                                       .y = call->outputs[0].data,
+                                      .ranges = call->y_ranges,
                                       .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-5F),
                                       .simplified = simplified};
     args.mean = simplified ? NULL : bert_cuda_output_data(call, 1);
@@ -173,6 +177,7 @@ bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
     const bert_tensor_desc *x = &node->inputs[0], *skip = &node->inputs[1];
     if (bert_cuda_desc_count(x, 0, x->rank) != bert_cuda_desc_count(skip, 0, skip->rank))
         return bert_cuda_leave(planner, "wants a skip of the shape of its input");
+    planner->out->y_ranges = 1;
     return BERT_OK;
 }
 
@@ -191,6 +196,7 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
                                             .beta = bert_cuda_input_data(call, form.beta),
                                             .sum = bert_cuda_output_data(call, form.sum),
                                             .y = call->outputs[0].data,
+                                            .ranges = call->y_ranges,
                                             .epsilon = bert_cuda_float(node, "epsilon", 1e-12F),
                                             .simplified = form.simplified};
     return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");

@@ -29,6 +29,27 @@ static void mask_shape(const shape *s, int bits, int64_t dims[4], int64_t stride
     }
 }
 
+/* Each range is that of a head's part of a row of y as it is stored, or of 64 elements of it. */
+static void check_ranges(case_tensor *y, case_tensor *ranges, int64_t rows, int64_t heads, int64_t depth) {
+    const int64_t pieces = (depth + 63) / 64;
+    case_fetch(y);
+    const float *found = case_fetch(ranges);
+    assert_int_equal(bert_cuda_attention_ranges(heads, depth), heads * pieces);
+    for (int64_t i = 0; i < rows * heads * pieces; i++) {
+        const int64_t first = i / pieces * depth + i % pieces * 64, left = depth - i % pieces * 64;
+        double least = 0, most = 0;
+        for (int64_t at = first; at < first + (left < 64 ? left : 64); at++) {
+            least = fmin(least, case_at(y, at));
+            most = fmax(most, case_at(y, at));
+        }
+        assert_true((double)found[2 * i] == least && (double)found[2 * i + 1] == most);
+    }
+}
+
+static case_tensor *room_for_ranges(int64_t rows, int64_t heads, int64_t depth) {
+    return case_extra(BERT_FLOAT, 2, DIMS(rows, 2 * bert_cuda_attention_ranges(heads, depth)));
+}
+
 /* `variant`: bit 0 packed, 1 bias, 2 mask, 3 a finite mask value, 4 zero rows, 5 and up: which dimensions masks have.
  */
 static void attention_case(bert_dtype dtype, shape s, int variant) {
@@ -84,7 +105,10 @@ static void attention_case(bert_dtype dtype, shape s, int variant) {
     case_tensor *y = case_output(dtype, 3, DIMS(s.batch, s.queries, width));
     y->tolerance *= dtype == BERT_FLOAT ? 2 : 3;
     args.y = y->device;
+    case_tensor *ranges = room_for_ranges(s.batch * s.queries, s.heads, s.depth);
+    args.ranges = ranges->device;
     case_compare(bert_cuda_attention(&args, NULL));
+    check_ranges(y, ranges, s.batch * s.queries, s.heads, s.depth);
 }
 
 static void plain_attention_agrees_with_the_reference(void **state) {
@@ -139,7 +163,7 @@ static void ragged_case(bert_dtype dtype, int64_t depth) {
         /* All sequences at once; then the one that is looked at is copied to where it is compared. */
         case_tensor *all = case_extra(dtype, 2, DIMS(tokens, 3 * width));
         case_tensor *all_y = case_extra(dtype, 2, DIMS(tokens, width));
-        case_tensor *at = case_extra(BERT_INT32, 1, DIMS(5));
+        case_tensor *at = case_extra(BERT_INT32, 1, DIMS(5)), *ranges = room_for_ranges(tokens, heads, depth);
         const size_t size = size_of(dtype);
         char *bytes = malloc((size_t)(tokens * 3 * width) * size);
         for (int64_t i = 0; i < tokens * 3 * width; i++) {
@@ -164,6 +188,7 @@ static void ragged_case(bert_dtype dtype, int64_t depth) {
                                                .y_head = depth,
                                                .y_row = width,
                                                .offsets = at->device,
+                                               .ranges = ranges->device,
                                                .scale = 0.5F};
         const cudaError_t status = bert_cuda_attention(&args, NULL);
         if (length)
@@ -171,6 +196,7 @@ static void ragged_case(bert_dtype dtype, int64_t depth) {
                                         (size_t)(length * width) * size, cudaMemcpyDeviceToDevice),
                              0);
         y->tolerance *= dtype == BERT_FLOAT ? 2 : 3;
+        check_ranges(all_y, ranges, tokens, heads, depth);
         case_compare(status);
     }
     free(values);
@@ -213,6 +239,7 @@ static void packed_case(bert_dtype dtype, int64_t depth) {
                                         BATCH * LENGTH, qkv->device, rows->device};
     case_good(bert_cuda_pack_tokens(&pack, NULL));
     char *data = rows->device;
+    case_tensor *ranges = room_for_ranges(count, HEADS, depth);
     const bert_cuda_attention_args args = {.dtype = dtype,
                                            .batch = BATCH,
                                            .heads = HEADS,
@@ -228,10 +255,12 @@ static void packed_case(bert_dtype dtype, int64_t depth) {
                                            .offsets = from->device,
                                            .tokens = at->device,
                                            .sequence = LENGTH,
+                                           .ranges = ranges->device,
                                            .bias = bias->device,
                                            .bias_at = {0, LENGTH * LENGTH, LENGTH, 1},
                                            .scale = 0.5F};
     case_good(bert_cuda_attention(&args, NULL));
+    check_ranges(rows_y, ranges, count, HEADS, depth);
     const bert_cuda_tokens_args unpack = {(int32_t)size,  width,          count,    at->device,
                                           BATCH * LENGTH, rows_y->device, y->device};
     case_good(bert_cuda_unpack_tokens(&unpack, NULL));

@@ -136,6 +136,39 @@ static void cuda_agrees_with_cpu(void **state) {
     expect_same_as_cpu(ZH "model-optimized-quantized.onnx", &options, 2e-3);
 }
 
+static uint64_t launches_of(const char *kernel, bert_session *session, batch *b) {
+    float logits[BATCH * LABELS];
+    bert_emulator_count(kernel);
+    run(session, b, logits);
+    return bert_emulator_launches();
+}
+
+/* What a layer's QuantizedLinears quantize was written by LayerNorm, Attention and a QuantizedLinear, which know the
+ * range of each row: only the pooler's rows, which a gather takes out, are read for it. */
+static void ranges_come_from_who_wrote_the_rows(void **state) {
+    bert_model *model = load(ZH "model-optimized-quantized.onnx");
+    for (int scope = 0; scope < 3; scope++) {
+        const bert_session_options options = {.struct_size = sizeof options,
+                                              .providers = "cuda",
+                                              .quant_scope = (bert_quant_scope)scope,
+                                              .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
+        bert_session *session = open_with(model, &options);
+        batch b = make_batch(BATCH, SEQUENCE, true, 1);
+        const uint64_t products = launches_of("dequantize_kernel", session, &b);
+        assert_true(products > 8);
+        const uint64_t read = launches_of("ranges_kernel", session, &b);
+        const uint64_t scales = launches_of("quantization_kernel", session, &b);
+        assert_true(read <= 2);
+        /* A row's own scale needs no kernel; the pooler's rows are a sequence each. */
+        const uint64_t own = scope == BERT_QUANT_SCOPE_TENSOR ? 0 : scope == BERT_QUANT_SCOPE_SEQUENCE ? 1 : products;
+        assert_int_equal(scales, products - own);
+        bert_session_free(session);
+    }
+    bert_emulator_count(NULL);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
 static void precisions_stay_near(void **state) {
     const bert_precision precisions[] = {BERT_PRECISION_FP16, BERT_PRECISION_BF16, BERT_PRECISION_TF32};
     const double allowed[] = {1e-2, 5e-2, 1e-2};
@@ -389,6 +422,7 @@ static void another_version_of_the_interface_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuda_agrees_with_cpu),
+        cmocka_unit_test(ranges_come_from_who_wrote_the_rows),
         cmocka_unit_test(precisions_stay_near),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),

@@ -25,6 +25,7 @@ static quantized quantize(const case_tensor *x, int64_t rows, int64_t width, int
     case_good(bert_cuda_row_ranges(&ranges, NULL));
     const bert_cuda_quantization_args scales = {.ranges = q.ranges->device,
                                                 .rows = rows,
+                                                .ranges_per_row = 1,
                                                 .group_rows = group_rows,
                                                 .scales = q.scales->device,
                                                 .zero_points = q.zero_points->device};
@@ -105,6 +106,7 @@ static void ragged_groups_have_scales_of_their_own(void **state) {
     case_tensor *byte = case_extra(BERT_UINT8, 1, DIMS(1));
     const bert_cuda_quantization_args args = {.ranges = r->device,
                                               .rows = 5,
+                                              .ranges_per_row = 1,
                                               .offsets = at->device,
                                               .groups = 4,
                                               .scales = scales->device,
@@ -132,6 +134,7 @@ static void rows_that_do_not_count_are_left_out(void **state) {
     case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(4)), *zero_points = case_extra(BERT_INT32, 1, DIMS(4));
     const bert_cuda_quantization_args args = {.ranges = r->device,
                                               .rows = 4,
+                                              .ranges_per_row = 1,
                                               .group_rows = 2,
                                               .counted = which->device,
                                               .scales = scales->device,
@@ -139,6 +142,66 @@ static void rows_that_do_not_count_are_left_out(void **state) {
     case_good(bert_cuda_quantization(&args, NULL));
     case_fetch(scales);
     for (int i = 0; i < 4; i++) assert_true((float)case_at(scales, i) == (i < 2 ? 2.0F : 7.0F) / 255);
+}
+
+/* Ranges of parts of rows make the scales that ranges of whole rows make, of all of x and of each row. */
+static void ranges_may_be_of_parts_of_rows(void **state) {
+    enum { ROWS = 5, WIDTH = 96, MOST = 48 };
+    static const int64_t parts[] = {1, 2, 3, 48};
+    for (int i = 0; i < 8; i++) {
+        const int64_t count = parts[i % 4], part = WIDTH / count;
+        float ranges[2 * ROWS * MOST];
+        case_begin(BERT_OP_Identity);
+        case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(ROWS, WIDTH), 3);
+        for (int64_t at = 0; at < ROWS * count; at++) {
+            ranges[2 * at] = ranges[2 * at + 1] = 0;
+            for (int64_t j = 0; j < part; j++) {
+                ranges[2 * at] = fminf(ranges[2 * at], (float)case_at(x, at * part + j));
+                ranges[2 * at + 1] = fmaxf(ranges[2 * at + 1], (float)case_at(x, at * part + j));
+            }
+        }
+        const case_tensor *given = case_input_of(BERT_FLOAT, 2, DIMS(ROWS, 2 * count), ranges);
+        const bool by_row = i >= 4;
+        quantized whole = quantize(x, ROWS, WIDTH, by_row ? 1 : ROWS, true, WIDTH);
+        case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(ROWS)), *zeros = case_extra(BERT_INT32, 1, DIMS(ROWS));
+        case_tensor *bytes = case_extra(BERT_INT8, 2, DIMS(ROWS, WIDTH));
+        const bert_cuda_quantization_args groups = {.ranges = given->device,
+                                                    .rows = ROWS,
+                                                    .ranges_per_row = count,
+                                                    .group_rows = ROWS,
+                                                    .scales = scales->device,
+                                                    .zero_points = zeros->device};
+        if (!by_row) case_good(bert_cuda_quantization(&groups, NULL));
+        const bert_cuda_quantize_args args = {.dtype = BERT_FLOAT,
+                                              .rows = ROWS,
+                                              .width = WIDTH,
+                                              .x = x->device,
+                                              .ranges = by_row ? given->device : NULL,
+                                              .ranges_per_row = count,
+                                              .scales = scales->device,
+                                              .zero_points = zeros->device,
+                                              .scale_stride = 1,
+                                              .shifted = true,
+                                              .y = bytes->device,
+                                              .pitch = WIDTH};
+        case_good(bert_cuda_quantize(&args, NULL));
+        case_fetch(scales);
+        case_fetch(zeros);
+        case_fetch(bytes);
+        for (int64_t row = 0; row < ROWS; row++) {
+            assert_true(case_at(scales, row) == case_at(whole.scales, row));
+            assert_true(case_at(zeros, row) == case_at(whole.zero_points, row));
+        }
+        for (int64_t at = 0; at < ROWS * WIDTH; at++) assert_true(case_at(bytes, at) == case_at(whole.values, at));
+    }
+}
+
+static void counts_of_ranges_are_checked(void **state) {
+    const bert_cuda_quantization_args none = {.rows = 1, .group_rows = 1};
+    assert_int_equal(bert_cuda_quantization(&none, NULL), cudaErrorInvalidValue);
+    const bert_cuda_range range = {0, 1};
+    const bert_cuda_quantize_args by_row = {.dtype = BERT_FLOAT, .rows = 1, .width = 1, .pitch = 1, .ranges = &range};
+    assert_int_equal(bert_cuda_quantize(&by_row, NULL), cudaErrorInvalidValue);
 }
 
 /* `variant`: bit 0 uint8 weight, 1 zero points, 2 scales per column, 3 bias, 4 residual, 5 ranges, 6 static (and then
@@ -294,6 +357,8 @@ int main(void) {
         cmocka_unit_test(quantizing_is_exact),
         cmocka_unit_test(ragged_groups_have_scales_of_their_own),
         cmocka_unit_test(rows_that_do_not_count_are_left_out),
+        cmocka_unit_test(ranges_may_be_of_parts_of_rows),
+        cmocka_unit_test(counts_of_ranges_are_checked),
         cmocka_unit_test(a_quantized_linear_agrees_with_the_reference),
         cmocka_unit_test(quantize_and_dequantize_linear_agree_with_the_reference),
     };

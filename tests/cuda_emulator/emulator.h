@@ -77,8 +77,10 @@ void bert_emulator_device_end(void);
  */
 int bert_emulator_enqueue(void *stream, void (*work)(void *argument), const void *argument, size_t bytes);
 
-/** Kernels launched since the program began. */
+/** Kernels launched since bert_emulator_count; without it, since the program began. */
 uint64_t bert_emulator_launches(void);
+/** Counts from 0 on the kernels whose names have `name` in them; NULL: all. `name` lives until the next call. */
+void bert_emulator_count(const char *name);
 /** Graphs launched since the program began. */
 uint64_t bert_emulator_graph_launches(void);
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 static uint64_t launches;
+static const char *counted; /* part of the names of kernels that are; NULL: all are */
 static long failure_countdown = -1;
 static cudaError_t failure;
 static _Thread_local cudaError_t last_error;
@@ -33,6 +34,11 @@ uint64_t bert_emulator_graph_launches(void) {
 
 uint64_t bert_emulator_launches(void) {
     return launches;
+}
+
+void bert_emulator_count(const char *name) {
+    counted = name;
+    launches = 0;
 }
 
 cudaError_t emu_set_error(cudaError_t error) {
@@ -136,7 +142,7 @@ typedef struct emu_kernel {
 static void run_kernel(void *memory) {
     const emu_kernel *kernel = memory;
     bert_emulator_device_begin();
-    launches++;
+    if (!counted || strstr(kernel->name, counted)) launches++;
     emu_set_error(emu_run(kernel->name, kernel->grid, kernel->block, kernel->shared, kernel->run, kernel->closure,
                           kernel->closure_bytes));
     bert_emulator_device_end();
