@@ -7,7 +7,8 @@ The parent starts `engines.py ENGINE MODEL THREADS` and speaks JSON, a line each
     {"files": {input: .npy}, "outputs": {output: .npy}}  ->  {}                  one run on given inputs
 
 Engines: onnxruntime and openvino run the .onnx file, pytorch runs the same BERT as a torch module that takes its weights from
-a file of make_bert.py (eager; pytorch-compiled: through torch.compile). Each needs its package from PyPI, and numpy.
+a file of make_bert.py (eager; pytorch-compiled: through torch.compile); those in -bf16 compute in bfloat16. Each needs its
+package from PyPI, and numpy.
 """
 import json
 import os
@@ -69,11 +70,13 @@ class OnnxRuntime:
 class OpenVino:
     """OpenVINO's CPU plug-in, float32 as the file has it."""
 
+    precision = "f32"
+
     def __init__(self, model, threads):
         import openvino
 
         core = openvino.Core()
-        config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
         self.compiled = core.compile_model(model, "CPU", config)
         self.request = self.compiled.create_infer_request()
         self.version = openvino.__version__.split("-")[0]
@@ -85,10 +88,15 @@ class OpenVino:
         return {name: self.request.get_tensor(name).data for name in self.outputs}
 
 
+class OpenVinoBf16(OpenVino):
+    precision = "bf16"
+
+
 class PyTorch:
     """The BERT of make_bert.py as a torch module: nn.functional, scaled_dot_product_attention, erf GELU."""
 
     compiled = False
+    dtype = "float32"
 
     def __init__(self, model, threads):
         import onnx
@@ -99,7 +107,9 @@ class PyTorch:
         torch.set_grad_enabled(False)
         self.torch, self.version = torch, torch.__version__
         graph = onnx.load(model).graph
-        self.weights = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
+        dtype = getattr(torch, self.dtype)
+        arrays = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
+        self.weights = {name: x.to(dtype) if x.is_floating_point() else x for name, x in arrays.items()}
         self.inputs = [(i.name, "int64") for i in graph.input]
         self.outputs = [o.name for o in graph.output]
         prefix = "bert.encoder.layer."
@@ -149,14 +159,19 @@ class PyTorch:
 
     def run(self, feeds):
         logits = self.forward(**{name: self.torch.from_numpy(value) for name, value in feeds.items()})
-        return {self.outputs[0]: logits.numpy()}
+        return {self.outputs[0]: logits.float().numpy()}
 
 
 class PyTorchCompiled(PyTorch):
     compiled = True
 
 
-ENGINES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "pytorch": PyTorch, "pytorch-compiled": PyTorchCompiled}
+class PyTorchCompiledBf16(PyTorchCompiled):
+    dtype = "bfloat16"
+
+
+ENGINES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "openvino-bf16": OpenVinoBf16, "pytorch": PyTorch,
+           "pytorch-compiled": PyTorchCompiled, "pytorch-compiled-bf16": PyTorchCompiledBf16}
 
 
 def time_runs(engine, cell, random):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times bert.c against ONNX Runtime, OpenVINO or PyTorch on the same model, side by side.
 
-    vs_onnxruntime.py MODEL.onnx [--against onnxruntime|openvino|pytorch|pytorch-compiled] [--threads 1,2]
+    vs_onnxruntime.py MODEL.onnx [--against onnxruntime|openvino|openvino-bf16|pytorch|pytorch-compiled|...] [--threads 1,2]
                       [--cells 1x16,1x128,8x128] [--rounds 5] [--seconds 1] [--json FILE] [--plot FILE.png]
                       [--bertc build/release/cli/bertc] [--bertc-model FILE] [-- OPTIONS OF bertc bench]
 
