@@ -1,9 +1,12 @@
 /* Errors, device memory and elements. */
 #include "cuda/device.h"
 
+#include "core/base/float16.h"
+
 /* The function itself is defined here. */
 #undef bert_cuda_no_memory
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,30 +78,6 @@ bert_status bert_cuda_copy_to_device(bert_device *device, void *destination, con
 
 /* ---- Elements ---------------------------------------------------------------------------------------------------- */
 
-size_t bert_cuda_dtype_size(bert_dtype dtype) {
-    switch (dtype) {
-    case BERT_BOOL:
-    case BERT_UINT8:
-    case BERT_INT8:
-        return 1;
-    case BERT_UINT16:
-    case BERT_INT16:
-    case BERT_FLOAT16:
-    case BERT_BFLOAT16:
-        return 2;
-    case BERT_FLOAT:
-    case BERT_INT32:
-    case BERT_UINT32:
-        return 4;
-    case BERT_DOUBLE:
-    case BERT_INT64:
-    case BERT_UINT64:
-        return 8;
-    default:
-        return 0;
-    }
-}
-
 const char *bert_cuda_dtype_name(bert_dtype dtype) {
     static const char *const names[BERT_BFLOAT16 + 1] = {
         [BERT_FLOAT] = "float",   [BERT_UINT8] = "uint8",      [BERT_INT8] = "int8",     [BERT_UINT16] = "uint16",
@@ -121,52 +100,11 @@ int64_t bert_cuda_count(const int64_t *dims, int32_t first, int32_t end) {
     return count;
 }
 
-/* Round to nearest, ties to even; what is finite stays finite: masks add the least float32 there is. */
-static uint16_t half_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
-    if (magnitude == 0x7f800000) return (uint16_t)(sign | 0x7c00);
-    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7bff);
-    if (magnitude < 0x33000001) return (uint16_t)sign;
-    const uint32_t exponent = magnitude >> 23;
-    const uint32_t fraction = (magnitude & 0x7fffff) | 0x800000;
-    const uint32_t shift = exponent < 113 ? 126 - exponent : 13; /* subnormal below 2^-14 */
-    const uint32_t kept = fraction >> shift, rest = fraction & ((UINT32_C(1) << shift) - 1);
-    const uint32_t middle = UINT32_C(1) << (shift - 1);
-    const uint32_t rounded = kept + (rest > middle || (rest == middle && (kept & 1)));
-    if (exponent < 113) return (uint16_t)(sign | rounded);
-    return (uint16_t)(sign | (((exponent - 113) << 10) + rounded));
-}
-
-static float float_of_half(uint16_t half) {
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
-    float value;
-    uint32_t bits = sign | (exponent + 112) << 23 | fraction << 13;
-    if (exponent == 31) bits = sign | 0x7f800000 | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24F;
-        return sign ? -value : value;
-    }
-    return value;
-}
-
-static uint16_t bfloat_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
-    const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-    const bool overflows = (rounded & 0x7fffffff) >= 0x7f800000 && (bits & 0x7fffffff) < 0x7f800000;
-    return (uint16_t)(overflows ? (bits >> 16 & 0x8000) | 0x7f7f : rounded >> 16);
-}
-
-static float float_of_bfloat(uint16_t bfloat) {
-    const uint32_t bits = (uint32_t)bfloat << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+/* What is finite stays finite: masks add the least float32 there is. */
+static uint16_t narrow_of(bert_dtype stored, float value) {
+    const uint16_t infinity = stored == BERT_FLOAT16 ? 0x7c00 : 0x7f80;
+    const uint16_t narrow = stored == BERT_FLOAT16 ? bert_float_to_half(value) : bert_float_to_bfloat16(value);
+    return (narrow & 0x7fff) == infinity && isfinite(value) ? (uint16_t)(narrow - 1) : narrow;
 }
 
 void bert_cuda_encode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count) {
@@ -177,7 +115,7 @@ void bert_cuda_encode(bert_dtype stored, bert_dtype dtype, void *to, const void 
     for (int64_t i = 0; i < count; i++) {
         float value;
         memcpy(&value, (const char *)from + i * 4, sizeof value);
-        const uint16_t narrow = stored == BERT_FLOAT16 ? half_of(value) : bfloat_of(value);
+        const uint16_t narrow = narrow_of(stored, value);
         memcpy((char *)to + i * 2, &narrow, sizeof narrow);
     }
 }
@@ -190,7 +128,7 @@ void bert_cuda_decode(bert_dtype stored, bert_dtype dtype, void *to, const void 
     for (int64_t i = 0; i < count; i++) {
         uint16_t narrow;
         memcpy(&narrow, (const char *)from + i * 2, sizeof narrow);
-        const float value = stored == BERT_FLOAT16 ? float_of_half(narrow) : float_of_bfloat(narrow);
+        const float value = stored == BERT_FLOAT16 ? bert_half_to_float(narrow) : bert_bfloat16_to_float(narrow);
         memcpy((char *)to + i * 4, &value, sizeof value);
     }
 }

@@ -144,8 +144,9 @@ bert_status bert_cuda_copy_to_device(bert_device *device, void *destination, con
 
 /* ---- Elements ---------------------------------------------------------------------------------------------------- */
 
-/** Bytes of an element on the host; 0 for a type without. */
-size_t bert_cuda_dtype_size(bert_dtype dtype);
+static inline size_t bert_cuda_dtype_size(bert_dtype dtype) {
+    return (size_t)bert_element_bytes(dtype);
+}
 const char *bert_cuda_dtype_name(bert_dtype dtype);
 /** As what the device holds elements of a type: float32 has 16 bits where the precision says so. */
 bert_dtype bert_cuda_stored(const bert_prepared *prepared, bert_dtype dtype);

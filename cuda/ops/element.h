@@ -16,31 +16,6 @@ static inline __host__ __device__ bool bert_is_float(bert_dtype dtype) {
     return dtype == BERT_FLOAT || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16 || dtype == BERT_DOUBLE;
 }
 
-/** Bytes of an element; 0 for a type that no kernel takes. */
-static inline __host__ __device__ int bert_element_bytes(bert_dtype dtype) {
-    switch (dtype) {
-    case BERT_BOOL:
-    case BERT_UINT8:
-    case BERT_INT8:
-        return 1;
-    case BERT_UINT16:
-    case BERT_INT16:
-    case BERT_FLOAT16:
-    case BERT_BFLOAT16:
-        return 2;
-    case BERT_FLOAT:
-    case BERT_INT32:
-    case BERT_UINT32:
-        return 4;
-    case BERT_DOUBLE:
-    case BERT_INT64:
-    case BERT_UINT64:
-        return 8;
-    default:
-        return 0;
-    }
-}
-
 template <typename F> __device__ inline F load_as(const void *data, bert_dtype dtype, int64_t at);
 
 template <> __device__ inline float load_as<float>(const void *data, bert_dtype dtype, int64_t at) {

@@ -20,6 +20,38 @@
 #include <bert/backend.h>
 #include <cuda_runtime_api.h>
 
+/* Before a function for the host and for kernels: other compilers than nvcc know no difference. */
+#ifdef __CUDACC__
+#define BERT_CUDA_BOTH_SIDES __host__ __device__
+#else
+#define BERT_CUDA_BOTH_SIDES
+#endif
+
+/** Bytes of an element; 0 for a type that no kernel takes. */
+static inline BERT_CUDA_BOTH_SIDES int bert_element_bytes(bert_dtype dtype) {
+    switch (dtype) {
+    case BERT_BOOL:
+    case BERT_UINT8:
+    case BERT_INT8:
+        return 1;
+    case BERT_UINT16:
+    case BERT_INT16:
+    case BERT_FLOAT16:
+    case BERT_BFLOAT16:
+        return 2;
+    case BERT_FLOAT:
+    case BERT_INT32:
+    case BERT_UINT32:
+        return 4;
+    case BERT_DOUBLE:
+    case BERT_INT64:
+    case BERT_UINT64:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
 /** Least and greatest element of a row as it is stored, or of a part of it. */
 typedef bert_row_range bert_cuda_range;
 

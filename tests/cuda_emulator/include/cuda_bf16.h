@@ -2,9 +2,7 @@
 #ifndef BERT_EMULATED_CUDA_BF16_H
 #define BERT_EMULATED_CUDA_BF16_H
 
-extern "C" {
 #include "core/base/float16.h"
-}
 
 struct __nv_bfloat16 {
     unsigned short bits;

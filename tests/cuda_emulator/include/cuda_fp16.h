@@ -2,9 +2,7 @@
 #ifndef BERT_EMULATED_CUDA_FP16_H
 #define BERT_EMULATED_CUDA_FP16_H
 
-extern "C" {
 #include "core/base/float16.h"
-}
 
 struct __half {
     unsigned short bits;
