@@ -143,9 +143,8 @@ bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *
     char why[256] = "";
     if (args->m == 0 || args->n == 0 || args->batch == 0) return BERT_OK;
     args->workspace = call->context->gemm_workspace;
-    /* Measuring leaves anything in C, and waits. */
-    const bool tune = args->beta == 0 && call->context->phase != BERT_CUDA_CAPTURING &&
-                      call->node->prepared->device->choices && !call->node->prepared->deterministic;
+    /* Measuring, which is done where there is a cache, leaves anything in C, and waits. */
+    const bool tune = args->beta == 0 && call->context->phase != BERT_CUDA_CAPTURING;
     cudaError_t result = cudaSuccess;
     if (tune) result = provider->tune(call->context->gemm, args, call->context->stream, why, sizeof why);
     if (result == cudaSuccess)

@@ -10,8 +10,10 @@
 #include <bert/bert.h>
 #include <cuda_runtime_api.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ZH BERT_SOURCE_DIR "/models/zh-sentiment/"
 #define GRAPHS BERT_SOURCE_DIR "/tests/data/graphs/"
@@ -252,6 +254,29 @@ static void a_session_goes_on_where_nothing_can_be_recorded(void **state) {
     bert_model_free(model);
 }
 
+/* Only sessions that may differ in the last bits measure products, and keep what they found. */
+static void deterministic_sessions_measure_nothing(void **state) {
+    char folder[] = "/tmp/bertc-choices-XXXXXX", path[64];
+    float logits[LABELS];
+    batch b = make_batch(1, 5, false, 1);
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/choices", folder);
+    setenv("BERT_CUDA_GEMM_CACHE", path, 1);
+    bert_model *model = load(ZH "model.onnx");
+    for (int deterministic = 1; deterministic >= 0; deterministic--) {
+        const bert_session_options options = {
+            .struct_size = sizeof options, .providers = "cuda", .deterministic = deterministic};
+        bert_session *session = open_with(model, &options);
+        run(session, &b, logits);
+        assert_int_equal(access(path, F_OK) == 0, !deterministic);
+        bert_session_free(session);
+    }
+    bert_model_free(model);
+    setenv("BERT_CUDA_GEMM_CACHE", "off", 1);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* ---- Weights and memory ------------------------------------------------------------------------------------------ */
 
 static size_t weight_bytes(const bert_session *session) {
@@ -412,6 +437,7 @@ static void every_cuda_call_may_fail(void **state) {
     }
     assert_true(failures > 20);
     bert_model_free(model);
+    expect_no_faults();
 }
 
 static void another_version_of_the_interface_is_refused(void **state) {
@@ -427,6 +453,7 @@ int main(void) {
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
+        cmocka_unit_test(deterministic_sessions_measure_nothing),
         cmocka_unit_test(sessions_share_weights),
         cmocka_unit_test(lack_of_memory_leaves_the_session_usable),
         cmocka_unit_test(a_model_that_does_not_fit_is_an_error),

@@ -135,13 +135,14 @@ static cudaError_t tune(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, c
                         size_t size) {
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(args);
     bert_cuda_gemm_choice choice = {.nanoseconds = 1};
+    if (!gemm->cache) return cudaSuccess;
     enum cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
     const cudaError_t status = cudaStreamIsCapturing(stream, &capturing);
     if (status != cudaSuccess || capturing != cudaStreamCaptureStatusNone) {
         snprintf(why, size, "a GEMM can't be measured while its stream is captured");
         return status != cudaSuccess ? status : cudaErrorStreamCaptureUnsupported;
     }
-    if (!gemm->cache || bert_cuda_gemm_cache_find(gemm->cache, &key, &choice)) return cudaSuccess;
+    if (bert_cuda_gemm_cache_find(gemm->cache, &key, &choice)) return cudaSuccess;
     for (int64_t i = 0; i < args->batch * args->m; i++) {
         const int64_t at = i / args->m * args->stride_c + i % args->m * args->ldc;
         const size_t bytes = bert_cuda_gemm_result_bytes(args->kind);
