@@ -71,6 +71,7 @@ static void hold(const struct promise *promise, const bert_cpu_kernels *table, c
                 if (!isnan(y[i])) fail_msg("%s(%.9g) is %.9g, not NaN", promise->name, (double)x[i], (double)y[i]);
                 continue;
             }
+            if (isnan(y[i])) fail_msg("%s(%.9g) is NaN, not %.9g", promise->name, (double)x[i], exact);
             const float nearest = (float)exact;
             if (isinf(nearest) || isinf(y[i])) {
                 /* At the edge of what float holds either neighbour is right. */
