@@ -1,5 +1,6 @@
 #include "tests/cpu/node_case.h"
 
+#include "core/base/cpu_features.h"
 #include "core/base/error.h"
 #include "core/base/float16.h"
 #include "core/base/memory.h"
@@ -36,7 +37,7 @@ static struct {
 
 static uint64_t next_id = 1000;
 
-void node_backend_open(void) {
+int node_open(void **state) {
     bert_error error = {0};
     const bert_prepare_options options = {.struct_size = sizeof options};
     backend.host = (bert_host){.struct_size = sizeof backend.host,
@@ -46,6 +47,7 @@ void node_backend_open(void) {
     assert_int_equal(bert_cpu_backend.device_open(&backend.host, &backend.device, &error), BERT_OK);
     assert_int_equal(bert_cpu_backend.prepared_create(backend.device, &options, &backend.prepared, &error), BERT_OK);
     node_backend_threads(1);
+    return 0;
 }
 
 void node_backend_threads(int threads) {
@@ -60,13 +62,33 @@ void node_backend_threads(int threads) {
     assert_int_equal(bert_cpu_backend.context_create(backend.prepared, &options, &backend.context, NULL), BERT_OK);
 }
 
-void node_backend_close(void) {
+static int close_backend(void **state) {
     node_case_end();
     bert_cpu_backend.context_free(backend.context);
     bert_thread_pool_free(backend.pool);
     bert_cpu_backend.prepared_free(backend.prepared);
     bert_cpu_backend.device_close(backend.device);
     memset(&backend, 0, sizeof backend);
+    return 0;
+}
+
+int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, bool providers) {
+    static const char *const names[] = {"openblas", "own"};
+    int failed = 0;
+    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
+        const char *isa_name = bert_isa_name((bert_isa)isa);
+        if (!bert_isa_present((bert_isa)isa)) {
+            print_message("skipped: %s: this machine doesn't have it\n", isa_name);
+            continue;
+        }
+        setenv("BERT_CPU_ISA", isa_name, 1);
+        for (int provider = 0; provider < (providers ? 2 : 1); provider++) {
+            if (providers) setenv("BERT_CPU_GEMM", names[provider], 1);
+            print_message("%s%s%s\n", isa_name, providers ? ", " : "", providers ? names[provider] : "");
+            failed += _cmocka_run_group_tests(isa_name, tests, count, setup, close_backend);
+        }
+    }
+    return failed;
 }
 
 size_t node_backend_bytes(void) {

@@ -17,9 +17,13 @@
 
 #include "core/graph/op.h"
 
-/** Opens the backend with its environment as it is; no fallback. */
-void node_backend_open(void);
-void node_backend_close(void);
+/** Opens the backend with its environment as it is, without a fallback: a group's setup. */
+int node_open(void **state);
+/**
+ * For main: runs the group once for each instruction set that this machine has, and with `providers` once with each
+ * value of BERT_CPU_GEMM, "openblas" and "own". The number of tests that failed.
+ */
+int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, bool providers);
 /** Threads of the following cases. */
 void node_backend_threads(int threads);
 

@@ -2,9 +2,7 @@
  * Every operator of the CPU backend against the reference implementation, over shapes and threads. Runs once for each
  * instruction set that this machine has, and once with each GEMM provider: see main.
  */
-#include "core/base/cpu_features.h"
 #include "core/graph/canonical.h"
-#include "cpu/kernels/kernels.h"
 #include "tests/cpu/node_case.h"
 
 #include <math.h>
@@ -436,13 +434,9 @@ static void own_products_have_the_same_bits_alone_and_in_a_batch(void **state) {
 }
 
 static int open_backend(void **state) {
-    node_backend_open();
-    return 0;
-}
-
-static int close_backend(void **state) {
-    node_backend_close();
-    return 0;
+    const char *provider = getenv("BERT_CPU_GEMM");
+    own_provider = provider && strcmp(provider, "own") == 0;
+    return node_open(state);
 }
 
 int main(void) {
@@ -460,20 +454,5 @@ int main(void) {
         cmocka_unit_test(movement_agrees_with_the_reference),
         cmocka_unit_test(own_products_have_the_same_bits_alone_and_in_a_batch),
     };
-    int failed = 0;
-    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
-        if (!bert_isa_present((bert_isa)isa)) {
-            print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
-            continue;
-        }
-        if (!bert_cpu_kernels_of((bert_isa)isa)) continue; /* nothing of its own: it runs what the one below runs */
-        for (int provider = 0; provider < 2; provider++) {
-            setenv("BERT_CPU_ISA", bert_isa_name((bert_isa)isa), 1);
-            own_provider = provider != 0;
-            setenv("BERT_CPU_GEMM", own_provider ? "own" : "openblas", 1);
-            print_message("%s, %s\n", bert_isa_name((bert_isa)isa), own_provider ? "own" : "openblas");
-            failed += cmocka_run_group_tests(tests, open_backend, close_backend);
-        }
-    }
-    return failed;
+    return node_run_tests(tests, sizeof tests / sizeof *tests, open_backend, true);
 }

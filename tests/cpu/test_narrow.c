@@ -2,7 +2,6 @@
  * Nodes of float16 and bfloat16 on the CPU backend against the reference implementations, which round once a node too.
  * Runs for each instruction set that this machine has and with each GEMM provider: see main.
  */
-#include "core/base/cpu_features.h"
 #include "core/base/float16.h"
 #include "core/graph/canonical.h"
 #include "cpu/kernels/kernels.h"
@@ -11,7 +10,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { MOST = 1 << 18 };
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
@@ -289,16 +287,6 @@ static void quantizing_is_left_to_the_fallback(void **state) {
     }
 }
 
-static int open_backend(void **state) {
-    node_backend_open();
-    return 0;
-}
-
-static int close_backend(void **state) {
-    node_backend_close();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversions_take_any_address_and_any_length),
@@ -310,19 +298,5 @@ int main(void) {
         cmocka_unit_test(elements_agree_with_the_reference),
         cmocka_unit_test(quantizing_is_left_to_the_fallback),
     };
-    int failed = 0;
-    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
-        if (!bert_isa_present((bert_isa)isa)) {
-            print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
-            continue;
-        }
-        if (!bert_cpu_kernels_of((bert_isa)isa)) continue; /* nothing of its own: it runs what the one below runs */
-        for (int provider = 0; provider < 2; provider++) {
-            setenv("BERT_CPU_ISA", bert_isa_name((bert_isa)isa), 1);
-            setenv("BERT_CPU_GEMM", provider ? "own" : "openblas", 1);
-            print_message("%s, %s\n", bert_isa_name((bert_isa)isa), provider ? "own" : "openblas");
-            failed += cmocka_run_group_tests(tests, open_backend, close_backend);
-        }
-    }
-    return failed;
+    return node_run_tests(tests, sizeof tests / sizeof *tests, node_open, true);
 }

@@ -2,11 +2,8 @@
  * QuantizedLinear of the CPU backend against the reference implementation, over shapes, types and threads, for each
  * instruction set that this machine has.
  */
-#include "core/base/cpu_features.h"
 #include "core/graph/canonical.h"
 #include "tests/cpu/node_case.h"
-
-#include <stdlib.h>
 
 #include <math.h>
 
@@ -59,7 +56,7 @@ static void quantized_case(int64_t rows, int64_t k, int64_t n, int parts, int va
 }
 
 static int open_backend(void **state) {
-    node_backend_open();
+    node_open(state);
     fill_random(x, MOST, 2.0F, 1);
     fill_random(residual, MOST, 1.0F, 2);
     for (int i = 0; i < MOST_COLUMNS; i++) starts[i] = i * 7919 - 500000;
@@ -69,11 +66,6 @@ static int open_backend(void **state) {
         for (int i = 0; i < MOST; i++) weights[part][i] = (unsigned char)((i * 2654435761U + (unsigned)part) >> 13);
         for (int i = 0; i < MOST_COLUMNS; i++) zero_points[part][i] = (unsigned char)(i * 53 + part);
     }
-    return 0;
-}
-
-static int close_backend(void **state) {
-    node_backend_close();
     return 0;
 }
 
@@ -224,15 +216,5 @@ int main(void) {
         cmocka_unit_test(scopes_have_the_bits_of_the_reference),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),
     };
-    int failed = 0;
-    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
-        if (!bert_isa_present((bert_isa)isa)) {
-            print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
-            continue;
-        }
-        setenv("BERT_CPU_ISA", bert_isa_name((bert_isa)isa), 1);
-        print_message("%s\n", bert_isa_name((bert_isa)isa));
-        failed += cmocka_run_group_tests(tests, open_backend, close_backend);
-    }
-    return failed;
+    return node_run_tests(tests, sizeof tests / sizeof *tests, open_backend, false);
 }

@@ -2,11 +2,9 @@
  * Rows without padding on the CPU backend: Attention over them, and how they are packed and unpacked, against the
  * reference implementations, for each instruction set that this machine has.
  */
-#include "core/base/cpu_features.h"
 #include "core/graph/canonical.h"
 #include "tests/cpu/node_case.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
@@ -127,13 +125,8 @@ static void tokens_are_packed_and_unpacked(void **state) {
 }
 
 static int open_backend(void **state) {
-    node_backend_open();
+    node_open(state);
     for (int i = 0; i < 4; i++) fill_random(values[i], MOST, 2.0F, (uint32_t)i + 1);
-    return 0;
-}
-
-static int close_backend(void **state) {
-    node_backend_close();
     return 0;
 }
 
@@ -143,15 +136,5 @@ int main(void) {
         cmocka_unit_test(rows_of_others_change_no_bit),
         cmocka_unit_test(tokens_are_packed_and_unpacked),
     };
-    int failed = 0;
-    for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
-        if (!bert_isa_present((bert_isa)isa)) {
-            print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
-            continue;
-        }
-        setenv("BERT_CPU_ISA", bert_isa_name((bert_isa)isa), 1);
-        print_message("%s\n", bert_isa_name((bert_isa)isa));
-        failed += cmocka_run_group_tests(tests, open_backend, close_backend);
-    }
-    return failed;
+    return node_run_tests(tests, sizeof tests / sizeof *tests, open_backend, false);
 }
