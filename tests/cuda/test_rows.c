@@ -125,11 +125,12 @@ static void layer_norm_works_in_place(void **state) {
 
 static const char *const activation_names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
 
-/* Against a Linear whose weight is 1: y = activation(x w + b) + residual with one input column and width columns... the
- * sum of one product is x itself where w is the identity. */
+/* Against a Linear whose weight is the identity: x w is x itself. `variant`: bit 0 residual, 1 bias, 2 ranges, from 3
+ * on the activation. */
 static void epilogue_case(bert_dtype dtype, int64_t rows, int64_t width, int variant) {
+    const int activation = variant / 8 % 6;
     case_begin(BERT_OP_BERTC_Linear);
-    case_string("activation", activation_names[variant % 6]);
+    case_string("activation", activation_names[activation]);
     const case_tensor *x = case_input(dtype, 2, DIMS(rows, width), 4.0F);
     const case_tensor *residual = NULL, *bias = NULL;
     if (variant & 1)
@@ -144,7 +145,7 @@ static void epilogue_case(bert_dtype dtype, int64_t rows, int64_t width, int var
     case_tensor *y = case_output(dtype, 2, DIMS(rows, width));
     case_tensor *ranges = variant & 4 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2)) : NULL;
     const bert_cuda_bias_activation_args args = {.dtype = dtype,
-                                                 .activation = (bert_cuda_activation)(variant % 6),
+                                                 .activation = (bert_cuda_activation)activation,
                                                  .rows = rows,
                                                  .width = width,
                                                  .x = x->device,
@@ -163,7 +164,7 @@ static void bias_and_activation_agree_with_the_reference(void **state) {
         for (int64_t rows = 0; rows < 4; rows++)
             for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
                 epilogue_case(float_types[i], rows, widths[k], variant);
-    for (variant = 0; variant < 24; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
+    for (variant = 0; variant < 48; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
 }
 
 static void a_wide_row_takes_several_turns(void **state) {
