@@ -75,6 +75,8 @@ bert_status bert_cuda_run_gather_nd(const bert_cuda_call *call) {
                                      .y = call->outputs[0].data,
                                      .check = bert_cuda_check_of(call)};
     for (int32_t i = 0; i < depth; i++) args.bounds[i] = data->dims[batch + i];
+    if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
+    for (int32_t i = 0; i < depth; i++) BERT_CUDA_TRY(check_bound(call, args.bounds[i], indices));
     return bert_cuda_launched(call, bert_cuda_gather_nd(&args, call->context->stream), "gather_nd");
 }
 
@@ -127,15 +129,15 @@ bert_status bert_cuda_run_scatter_nd(const bert_cuda_call *call) {
                                       .check = bert_cuda_check_of(call)};
     for (int32_t i = 0; i < depth; i++) args.bounds[i] = data->dims[i];
     BERT_CUDA_TRY(bert_cuda_run_copy(call));
+    if (args.tuples == 0 || args.row == 0) return BERT_OK;
+    for (int32_t i = 0; i < depth; i++) BERT_CUDA_TRY(check_bound(call, args.bounds[i], indices));
     return bert_cuda_launched(call, bert_cuda_scatter_nd(&args, call->context->stream), "scatter_nd");
 }
 
 /* ---- Compress: a Gather by the places whose condition holds, which are known ------------------------------------- */
 
 static bool is_flat(const bert_op_node *node) {
-    for (size_t i = 0; i < node->attribute_count; i++)
-        if (strcmp(node->attributes[i].name, "axis") == 0) return false;
-    return true;
+    return !bert_attribute_find(node->attributes, node->attribute_count, "axis");
 }
 
 bert_status bert_cuda_plan_compress(const bert_cuda_planner *planner) {

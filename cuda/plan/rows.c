@@ -49,7 +49,8 @@ static bert_status pack_table(const bert_cuda_planner *planner, int which) {
     const byte_table source = {planner->prepared, bert_cuda_known(node, table),
                                bert_cuda_known(node, BERT_EMBEDDING_SCALE(table)),
                                bert_cuda_known(node, BERT_EMBEDDING_ZERO_POINT(table))};
-    if (!source.table || !source.table->id || !source.scale || source.scale->dtype != BERT_FLOAT)
+    if (!source.table || !source.table->id || !source.scale || !source.scale->id || source.scale->dtype != BERT_FLOAT ||
+        (source.zero_point && !source.zero_point->id))
         return bert_cuda_leave(planner, "wants constant tables of bytes, with constant float32 scales");
     planner->out->unread_inputs |= UINT64_C(1) << table | UINT64_C(3) << BERT_EMBEDDING_SCALE(table);
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
