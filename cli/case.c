@@ -204,8 +204,24 @@ static bool read_tolerance_line(char *line, const char *name, bert_tolerance *ou
     return true;
 }
 
-bert_status bert_case_tolerance(const bert_case *item, bert_tolerance *out, bool *found, bert_error *error) {
-    *found = false;
+void bert_tolerance_option_rows(bert_tolerance *given, bert_option rows[BERT_TOLERANCE_OPTION_COUNT]) {
+    *given = (bert_tolerance){-1, -1};
+    rows[0] = (bert_option){.name = "rtol",
+                            .kind = BERT_OPTION_NUMBER,
+                            .value = &given->rtol,
+                            .argument = "R",
+                            .help = "relative tolerance (default: 1e-3)"};
+    rows[1] = (bert_option){.name = "atol",
+                            .kind = BERT_OPTION_NUMBER,
+                            .value = &given->atol,
+                            .argument = "A",
+                            .help = "absolute tolerance (default: 1e-4); for integers the\nonly one"};
+}
+
+bert_status bert_case_tolerance(const bert_case *item, const bert_tolerance *given, bert_tolerance *out,
+                                bert_error *error) {
+    *out = (bert_tolerance){.rtol = 1e-3, .atol = 1e-4};
+    bool found = false;
     bert_arena arena;
     bert_arena_init(&arena, NULL);
     const char *path = bert_arena_format(&arena, "%s/tolerances.txt", item->parent);
@@ -214,13 +230,15 @@ bert_status bert_case_tolerance(const bert_case *item, bert_tolerance *out, bool
     char *line = NULL;
     size_t capacity = 0;
     int number = 0;
-    while (file && !*found && status == BERT_OK && getline(&line, &capacity, file) >= 0) {
+    while (file && !found && status == BERT_OK && getline(&line, &capacity, file) >= 0) {
         number++;
-        if (!read_tolerance_line(line, item->name, out, found)) {
+        if (!read_tolerance_line(line, item->name, out, &found)) {
             status =
                 bert_fail(error, BERT_INVALID_INPUT, "%s: line %d is not a name pattern, rtol and atol", path, number);
         }
     }
+    if (given->rtol >= 0) out->rtol = given->rtol;
+    if (given->atol >= 0) out->atol = given->atol;
     free(line);
     if (file) fclose(file);
     bert_arena_free(&arena);

@@ -3,6 +3,7 @@
 #define BERT_CLI_CASE_H
 
 #include "cli/compare_tensors.h"
+#include "cli/options.h"
 #include "cli/tensor_file.h"
 #include "core/base/memory.h"
 
@@ -49,10 +50,15 @@ bert_status bert_case_name_inputs(const bert_model *model, bert_case_tensors *te
 /** The model's output for a tensor of output_<place>.pb, found likewise; NULL when there is none. */
 const char *bert_case_output_name(const bert_model *model, const bert_owned_tensor *tensor, size_t place);
 
+/** Options of commands that compare: --rtol and --atol, into *given. */
+enum { BERT_TOLERANCE_OPTION_COUNT = 2 };
+void bert_tolerance_option_rows(bert_tolerance *given, bert_option rows[BERT_TOLERANCE_OPTION_COUNT]);
 /**
- * What the file tolerances.txt in the folder of cases says for the case: lines of name pattern, rtol, atol; the first
- * that matches. *found tells whether one did. BERT_INVALID_INPUT names a line that is none.
+ * What counts for a case: what is given by options; else what the file tolerances.txt in the folder of cases says,
+ * lines of name pattern, rtol, atol, of which the first that matches counts; else 1e-3 and 1e-4. BERT_INVALID_INPUT
+ * names a line that is none.
  */
-bert_status bert_case_tolerance(const bert_case *item, bert_tolerance *out, bool *found, bert_error *error);
+bert_status bert_case_tolerance(const bert_case *item, const bert_tolerance *given, bert_tolerance *out,
+                                bert_error *error);
 
 #endif

@@ -11,7 +11,7 @@ static const char *const formats[] = {"text", "json", NULL};
 
 typedef struct compare_options {
     bert_engine_options engine;
-    double rtol, atol; /* Negative: not given. */
+    bert_tolerance given; /* Negative: not given. */
     bool all;
     int format;
 } compare_options;
@@ -41,16 +41,12 @@ static bert_status compare(const compare_options *options, const char *model, co
     bert_case item;
     const char **data_sets;
     size_t count;
-    bool found;
     BERT_TRY(bert_model_files_find(model, NULL, arena, &files, error));
     BERT_TRY(bert_case_open(path, arena, &item, error));
     BERT_TRY(find_data_sets(&item, arena, &data_sets, &count, error));
     out->model = files.model;
     out->name = item.name;
-    out->tolerance = (bert_tolerance){.rtol = 1e-3, .atol = 1e-4};
-    BERT_TRY(bert_case_tolerance(&item, &out->tolerance, &found, error));
-    if (options->rtol >= 0) out->tolerance.rtol = options->rtol;
-    if (options->atol >= 0) out->tolerance.atol = options->atol;
+    BERT_TRY(bert_case_tolerance(&item, &options->given, &out->tolerance, error));
     return bert_compare_run(&options->engine, files.model, data_sets, count, arena, out, error);
 }
 
@@ -70,28 +66,20 @@ static int compare_and_show(const compare_options *options, const char *model, c
 }
 
 int bert_command_compare(int argc, char **argv) {
-    compare_options options = {.rtol = -1, .atol = -1};
+    compare_options options = {0};
     bert_option engine_rows[BERT_ENGINE_OPTION_COUNT];
     bert_engine_option_rows(&options.engine, BERT_QUANT_SCOPE_TENSOR, engine_rows);
-    const bert_option own_rows[] = {
+    enum { TOLERANCE = 1, FORMAT = TOLERANCE + BERT_TOLERANCE_OPTION_COUNT };
+    bert_option own_rows[FORMAT + 1] = {
         {.name = "all", .value = &options.all, .help = "show every tensor, not only those that diverge"},
-        {.name = "rtol",
-         .kind = BERT_OPTION_NUMBER,
-         .value = &options.rtol,
-         .argument = "R",
-         .help = "relative tolerance (default: 1e-3)"},
-        {.name = "atol",
-         .kind = BERT_OPTION_NUMBER,
-         .value = &options.atol,
-         .argument = "A",
-         .help = "absolute tolerance (default: 1e-4); for integers the\nonly one"},
-        {.name = "format",
-         .kind = BERT_OPTION_CHOICE,
-         .value = &options.format,
-         .argument = "text|json",
-         .choices = formats,
-         .help = "for people (default), or programs"},
+        [FORMAT] = {.name = "format",
+                    .kind = BERT_OPTION_CHOICE,
+                    .value = &options.format,
+                    .argument = "text|json",
+                    .choices = formats,
+                    .help = "for people (default), or programs"},
     };
+    bert_tolerance_option_rows(&options.given, own_rows + TOLERANCE);
     const bert_usage usage = {
         .synopsis = "bertc compare MODEL CASE [OPTION ...]",
         .text = "Runs the inputs of a case, holds every tensor that the case names, inside the graph or an output of\n"

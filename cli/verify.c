@@ -13,7 +13,7 @@
 
 typedef struct verify_options {
     bert_engine_options engine;
-    double rtol, atol; /* Negative: not given. */
+    bert_tolerance given; /* Negative: not given. */
     bool allow_skipped;
 } verify_options;
 
@@ -122,11 +122,7 @@ static bert_status check_all(check *state, const bert_case *item, bert_arena *ar
     const verify_options *options = state->options;
     const char **data_sets;
     size_t count;
-    bool found;
-    state->tolerance = (bert_tolerance){.rtol = 1e-3, .atol = 1e-4};
-    BERT_TRY(bert_case_tolerance(item, &state->tolerance, &found, error));
-    if (options->rtol >= 0) state->tolerance.rtol = options->rtol;
-    if (options->atol >= 0) state->tolerance.atol = options->atol;
+    BERT_TRY(bert_case_tolerance(item, &options->given, &state->tolerance, error));
     BERT_TRY(bert_case_data_sets(item, arena, &data_sets, &count, error));
     if (count == 0) return bert_fail(error, BERT_INVALID_INPUT, "it has no test_data_set_* to hold against");
     BERT_TRY(bert_engine_load(&options->engine, item->model, &state->engine, error));
@@ -192,24 +188,15 @@ static int verify(const verify_options *options, char **paths, size_t path_count
 }
 
 int bert_command_verify(int argc, char **argv) {
-    verify_options options = {.rtol = -1, .atol = -1};
+    verify_options options = {0};
     bert_option engine_rows[BERT_ENGINE_OPTION_COUNT];
     bert_engine_option_rows(&options.engine, BERT_QUANT_SCOPE_TENSOR, engine_rows);
-    const bert_option own_rows[] = {
-        {.name = "rtol",
-         .kind = BERT_OPTION_NUMBER,
-         .value = &options.rtol,
-         .argument = "R",
-         .help = "relative tolerance (default: 1e-3)"},
-        {.name = "atol",
-         .kind = BERT_OPTION_NUMBER,
-         .value = &options.atol,
-         .argument = "A",
-         .help = "absolute tolerance (default: 1e-4); for integers the\nonly one"},
-        {.name = "allow-skipped",
-         .value = &options.allow_skipped,
-         .help = "success although cases were skipped, if some passed"},
+    bert_option own_rows[BERT_TOLERANCE_OPTION_COUNT + 1] = {
+        [BERT_TOLERANCE_OPTION_COUNT] = {.name = "allow-skipped",
+                                         .value = &options.allow_skipped,
+                                         .help = "success although cases were skipped, if some passed"},
     };
+    bert_tolerance_option_rows(&options.given, own_rows);
     const bert_usage usage = {
         .synopsis = "bertc verify [OPTION ...] CASE ...",
         .text = "Runs cases in the layout of ONNX's backend tests: CASE/model.onnx with\n"
