@@ -7,8 +7,8 @@
 #include <inttypes.h>
 
 /* Columns of part `part` into *columns; its rows must be `depth`. */
-static bert_status infer_part(const bert_inference *in, int32_t part, bool transposed, bert_dim depth,
-                              bert_dim *columns) {
+static bert_status infer_part(const bert_inference *in, int32_t part, bert_dim depth, bert_dim *columns) {
+    const bool transposed = BERT_INFER_INT(in, "transpose", 0) != 0;
     int32_t weight = BERT_LINEAR_WEIGHT(part);
     int32_t bias = BERT_LINEAR_BIAS(part);
     if (!bert_infer_input(in, weight)) {
@@ -44,22 +44,7 @@ bert_status bert_infer_linear(const bert_inference *in) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "Linear has %" PRId64 " parts; it takes 1 to %" PRId32, parts,
                          (in->op->max_inputs - 2) / 2);
     }
-    bert_shape shape = *bert_infer_shape(in, 0);
-    bert_dim depth = shape.rank < 0 ? bert_dim_fresh(in->symbols) : shape.dims[shape.rank - 1];
-    bert_dim columns = 0;
-    bool transposed = BERT_INFER_INT(in, "transpose", 0) != 0;
-    for (int32_t part = 0; part < parts; part++) {
-        bert_dim of_part = 0;
-        BERT_TRY(infer_part(in, part, transposed, depth, &of_part));
-        columns = bert_dim_add(in->symbols, columns, of_part);
-    }
-    if (shape.rank > 0) shape.dims[shape.rank - 1] = columns;
-    if (bert_infer_input(in, BERT_LINEAR_RESIDUAL)) {
-        BERT_TRY(bert_infer_equal_shapes(in, bert_infer_shape(in, BERT_LINEAR_RESIDUAL), &shape,
-                                         "the residual and the output", NULL));
-    }
-    bert_infer_give(in, 0, bert_infer_dtype(in, 0), &shape);
-    return BERT_OK;
+    return bert_infer_linear_output(in, parts, infer_part);
 }
 
 /* Columns [first_column, ...) of the output: one weight and its bias. */

@@ -112,21 +112,7 @@ bert_status bert_infer_quantized_linear(const bert_inference *in) {
                          parts, most);
     }
     BERT_TRY(infer_scope(in, (int32_t)parts));
-    bert_shape shape = *bert_infer_shape(in, 0);
-    const bert_dim depth = shape.rank < 0 ? bert_dim_fresh(in->symbols) : shape.dims[shape.rank - 1];
-    bert_dim columns = 0;
-    for (int32_t part = 0; part < parts; part++) {
-        bert_dim of_part = 0;
-        BERT_TRY(infer_part(in, part, depth, &of_part));
-        columns = bert_dim_add(in->symbols, columns, of_part);
-    }
-    if (shape.rank > 0) shape.dims[shape.rank - 1] = columns;
-    if (bert_infer_input(in, BERT_LINEAR_RESIDUAL)) {
-        BERT_TRY(bert_infer_equal_shapes(in, bert_infer_shape(in, BERT_LINEAR_RESIDUAL), &shape,
-                                         "the residual and the output", NULL));
-    }
-    bert_infer_give(in, 0, bert_infer_dtype(in, 0), &shape);
-    return BERT_OK;
+    return bert_infer_linear_output(in, parts, infer_part);
 }
 
 /* ---- Reference ------------------------------------------------------------------------------------------------------

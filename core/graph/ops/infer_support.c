@@ -1,5 +1,7 @@
 #include "core/graph/ops/infer.h"
 
+#include "core/graph/canonical.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -205,6 +207,26 @@ bert_status bert_infer_broadcasts_to(const bert_inference *in, int32_t input, co
     char second[TEXT_BYTES];
     return bert_fail(in->error, BERT_INVALID_MODEL, "input %" PRId32 " of shape %s doesn't broadcast to %s", input,
                      format_shape(in, shape, first, sizeof first), format_shape(in, target, second, sizeof second));
+}
+
+bert_status bert_infer_linear_output(const bert_inference *in, int64_t parts,
+                                     bert_status (*infer_part)(const bert_inference *in, int32_t part, bert_dim depth,
+                                                               bert_dim *columns)) {
+    bert_shape shape = *bert_infer_shape(in, 0);
+    const bert_dim depth = shape.rank < 0 ? bert_dim_fresh(in->symbols) : shape.dims[shape.rank - 1];
+    bert_dim columns = 0;
+    for (int32_t part = 0; part < parts; part++) {
+        bert_dim of_part = 0;
+        BERT_TRY(infer_part(in, part, depth, &of_part));
+        columns = bert_dim_add(in->symbols, columns, of_part);
+    }
+    if (shape.rank > 0) shape.dims[shape.rank - 1] = columns;
+    if (bert_infer_input(in, BERT_LINEAR_RESIDUAL)) {
+        BERT_TRY(bert_infer_equal_shapes(in, bert_infer_shape(in, BERT_LINEAR_RESIDUAL), &shape,
+                                         "the residual and the output", NULL));
+    }
+    bert_infer_give(in, 0, bert_infer_dtype(in, 0), &shape);
+    return BERT_OK;
 }
 
 bert_status bert_infer_product(const bert_inference *in, const bert_shape *a, const bert_shape *b, bert_shape *out) {
