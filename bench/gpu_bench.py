@@ -6,7 +6,7 @@
     base                    BERT-base float16, every cell of {1, 8, 32, 128} x {16, 64, 128, 384}, and eager PyTorch
     compiled-1 .. -128      torch.compile's share of that, by batch: it takes its time for each shape
     large                   BERT-large float16, and eager PyTorch
-    8bit                    INT8, base and large, full and of SQuAD-like lengths
+    8bit                    INT8 and FP8, base and large, full and of SQuAD-like lengths
     ragged                  batches of mixed lengths, padding computed and skipped
     load                    process start to the first answer, by a clock outside
 
@@ -146,10 +146,12 @@ class Table:
                      [f"{batch}x{s}" for s in (128, 384, 64, 16)], "compiled")
 
     def eight_bit(self):
-        words = ["--precision", self.a.precision, "--quant-scope", "sequence"]
-        self.attempt("bert.c base int8", lambda: self.bertc("base", "int8", (1, 128), (128,), "", words, self.quantized("base")))
-        self.attempt("bert.c large int8", lambda: self.bertc(
-            "large", "int8", (64,), (384,), "skip", [*words, "--lengths", "74-384"], self.quantized("large")))
+        ways = [("int8", self.quantized, ["--precision", self.a.precision, "--quant-scope", "sequence"]),
+                ("fp8", self.model, ["--precision", "fp8"])]
+        for precision, model, words in ways:
+            self.attempt(f"bert.c base {precision}", lambda: self.bertc("base", precision, (1, 128), (128,), "", words, model("base")))
+            self.attempt(f"bert.c large {precision}", lambda: self.bertc(
+                "large", precision, (64,), (384,), "skip", [*words, "--lengths", "74-384"], model("large")))
 
     def ragged(self):
         """Lengths whose mean is half of the greatest: bertc spreads them so that a third of the way is the mean."""

@@ -5,7 +5,7 @@
 #
 #   build         bertc, the CUDA provider and the tests for a GPU, for this GPU alone
 #   kernels       every test for a GPU (ctest -L gpu)
-#   conformance   whole graphs (bertc verify) in float32, float16 and bfloat16
+#   conformance   whole graphs (bertc verify) in float32, float16, bfloat16 and FP8
 #   memcheck racecheck initcheck synccheck       compute-sanitizer over the kernel tests; 'sanitizers' is all four
 #   bench-base bench-compiled-{1,8,32,128} bench-large bench-8bit bench-ragged bench-load     gpu_bench.py says what each is
 #

@@ -15,6 +15,7 @@ import gpu_report  # noqa: E402
 BERTC = """#!/bin/sh
 case "$*" in
   *"--provider cpu"*) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
+  *"--precision fp8"*) echo 'bertc: fp8 takes a GPU with products of FP8 (compute capability 8.9 and later ...' >&2; exit 1 ;;
   *"--precision bf16"*) echo 'pass  one  worst error 1e-3'; echo 'skip  two  no kernel'; echo 'skip  three  why' ;;
   *) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
 esac
@@ -77,6 +78,7 @@ class Suite(unittest.TestCase):
         self.assertEqual(outcomes["graphs/two, fp16"], "passed")
         self.assertEqual(outcomes["graphs/two, bf16"], "failed")  # it passes on the CPU, so a skip is no excuse
         self.assertEqual(outcomes["graphs/three, fp32"], "skipped")
+        self.assertEqual(outcomes["graphs, fp8"], "skipped")  # not every GPU has it
 
     def test_sanitizers(self):
         self.write("bin/compute-sanitizer", SANITIZER)

@@ -11,7 +11,7 @@ endif()
 include(CheckLanguage)
 
 # The host side of the provider: C, built with the CUDA toolkit's headers, and with the emulator's.
-set(BERT_CUDA_HOST backend context device prepared recording plan/attention plan/elementwise plan/gather plan/integer_product plan/linear
+set(BERT_CUDA_HOST backend context device prepared recording plan/attention plan/e4m3_linear plan/elementwise plan/gather plan/integer_product plan/linear
                    plan/matmul plan/movement plan/parts plan/plan plan/quantized_linear plan/reduce plan/rows plan/support plan/table)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.

@@ -90,7 +90,7 @@ const char *bert_cuda_dtype_name(bert_dtype dtype) {
 
 bert_dtype bert_cuda_stored(const bert_prepared *prepared, bert_dtype dtype) {
     if (dtype != BERT_FLOAT) return dtype;
-    if (prepared->precision == BERT_PRECISION_FP16) return BERT_FLOAT16;
+    if (prepared->precision == BERT_PRECISION_FP16 || prepared->precision == BERT_PRECISION_FP8) return BERT_FLOAT16;
     return prepared->precision == BERT_PRECISION_BF16 ? BERT_BFLOAT16 : BERT_FLOAT;
 }
 

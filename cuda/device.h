@@ -45,6 +45,7 @@ struct bert_prepared {
     bert_device *device;
     bert_precision precision;
     bool deterministic; /**< Products are made as the library guesses: nothing that was measured counts. */
+    bool e4m3_scales;   /**< With precision fp8: products of E4M3 take scales of rows and columns. */
     pthread_mutex_t lock;
     bert_cuda_packed *packed;
     size_t bytes;

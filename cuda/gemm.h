@@ -21,10 +21,9 @@ typedef enum bert_cuda_gemm_kind {
     BERT_CUDA_GEMM_F16,  /**< float16 operands and result, sums in float32 */
     BERT_CUDA_GEMM_BF16, /**< bfloat16 operands and result, sums in float32 */
     BERT_CUDA_GEMM_S8,   /**< int8 operands, int32 result, exact; alpha is 1, beta 0 or 1, no bias */
-    /** E4M3 operands with scales, float16 or bfloat16 result, sums in float32. Only op(A) = A and op(B) = Bᵀ; n, k, lda
-     * and ldb multiples of 16; operands, result and strides aligned to 16 bytes. */
-    BERT_CUDA_GEMM_F8_F16,
-    BERT_CUDA_GEMM_F8_BF16
+    /** E4M3 operands, float16 result, sums in float32. Only op(A) = A and op(B) = Bᵀ; n, k, lda and ldb multiples of
+     * 16; operands, result and strides aligned to 16 bytes. */
+    BERT_CUDA_GEMM_F8
 } bert_cuda_gemm_kind;
 
 /**
@@ -43,10 +42,9 @@ typedef struct bert_cuda_gemm_args {
     int64_t lda, ldb, ldc;
     int64_t stride_a, stride_b, stride_c;
     const void *bias; /**< [n], of C's type, added to every row; NULL: none. */
-    /** F8 alone: what an operand's elements are multiplied by, in device memory; NULL is 1. One float each, or with
-     * row_scales (both of them) scale_a [m] for the rows of A and scale_b [n] for the columns of op(B), batch 1. */
-    const float *scale_a, *scale_b;
-    bool row_scales;
+    /** F8 alone, batch 1: [m] and [n], in device memory, what rows of A and columns of op(B) are multiplied by; NULL
+     * (both): 1. Not every device that has F8 has these. */
+    const float *row_scales, *column_scales;
     void *workspace; /**< workspace_bytes of the provider, aligned to 256; content undefined. */
 } bert_cuda_gemm_args;
 
@@ -64,8 +62,8 @@ typedef struct bert_cuda_gemm_provider {
      * multiples of 16 bytes: pack weights so. Others are right, and slow.
      */
     int64_t s8_multiple;
-    /** Whether library and device have this kind (of F8: with `row_scales` or without). */
-    bool (*supports)(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_scales);
+    /** Whether library and device have this kind (of F8: with scales or without). */
+    bool (*supports)(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales);
     /** Puts a product on the stream; may be captured. cudaSuccess, or an error with a sentence in `why`. */
     cudaError_t (*run)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size);

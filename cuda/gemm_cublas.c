@@ -49,8 +49,7 @@ static const struct {
     [BERT_CUDA_GEMM_F16] = {"float16", CUDA_R_16F, CUDA_R_16F, CUDA_R_32F, CUBLAS_COMPUTE_32F},
     [BERT_CUDA_GEMM_BF16] = {"bfloat16", CUDA_R_16BF, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F},
     [BERT_CUDA_GEMM_S8] = {"int8", CUDA_R_8I, CUDA_R_32I, CUDA_R_32I, CUBLAS_COMPUTE_32I},
-    [BERT_CUDA_GEMM_F8_F16] = {"E4M3", CUDA_R_8F_E4M3, CUDA_R_16F, CUDA_R_32F, CUBLAS_COMPUTE_32F},
-    [BERT_CUDA_GEMM_F8_BF16] = {"E4M3", CUDA_R_8F_E4M3, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F},
+    [BERT_CUDA_GEMM_F8] = {"E4M3", CUDA_R_8F_E4M3, CUDA_R_16F, CUDA_R_32F, CUBLAS_COMPUTE_32F},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -122,9 +121,9 @@ static cublasStatus_t describe_matrix(cublasLtMatrixLayout_t *out, cudaDataType_
 }
 
 static cublasStatus_t describe_scales(problem *p, const bert_cuda_gemm_args *g) {
-    if (g->scale_b) SET_OPERATION(p, A_SCALE_POINTER, g->scale_b);
-    if (g->scale_a) SET_OPERATION(p, B_SCALE_POINTER, g->scale_a);
     if (!g->row_scales) return CUBLAS_STATUS_SUCCESS;
+    SET_OPERATION(p, A_SCALE_POINTER, g->column_scales);
+    SET_OPERATION(p, B_SCALE_POINTER, g->row_scales);
 #if CUBLAS_VERSION >= 120900
     const int32_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     SET_OPERATION(p, A_SCALE_MODE, mode);
@@ -404,7 +403,7 @@ static void close_library(bert_cuda_gemm *gemm) {
 }
 
 /* Asks for a kernel of a shape that any would have; nothing is run. Of the pointers only the alignment is looked at. */
-static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_scales) {
+static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales) {
     static float aligned[4] __attribute__((aligned(16)));
     const bert_cuda_gemm_args g = {.kind = kind,
                                    .transpose_b = true,
@@ -419,9 +418,8 @@ static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_sc
                                    .lda = 256,
                                    .ldb = 256,
                                    .ldc = 256,
-                                   .scale_a = bert_cuda_gemm_is_f8(kind) ? aligned : NULL,
-                                   .scale_b = bert_cuda_gemm_is_f8(kind) ? aligned : NULL,
-                                   .row_scales = row_scales,
+                                   .row_scales = scales ? aligned : NULL,
+                                   .column_scales = scales ? aligned : NULL,
                                    .workspace = aligned};
     cublasLtMatmulHeuristicResult_t guess;
     problem p = {0};

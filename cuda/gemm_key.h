@@ -8,7 +8,7 @@ enum {
     BERT_CUDA_GEMM_TRANSPOSE_A = 1,
     BERT_CUDA_GEMM_TRANSPOSE_B = 2,
     BERT_CUDA_GEMM_BIAS = 4,
-    BERT_CUDA_GEMM_ROW_SCALES = 8,
+    BERT_CUDA_GEMM_SCALES = 8,
     BERT_CUDA_GEMM_ADDS = 16 /* beta is not 0 */
 };
 
@@ -43,13 +43,9 @@ static inline bert_cuda_gemm_key bert_cuda_gemm_key_of(const bert_cuda_gemm_args
     if (g->transpose_a) key.flags |= BERT_CUDA_GEMM_TRANSPOSE_A;
     if (g->transpose_b) key.flags |= BERT_CUDA_GEMM_TRANSPOSE_B;
     if (g->bias) key.flags |= BERT_CUDA_GEMM_BIAS;
-    if (g->row_scales) key.flags |= BERT_CUDA_GEMM_ROW_SCALES;
+    if (g->row_scales) key.flags |= BERT_CUDA_GEMM_SCALES;
     if (g->beta != 0) key.flags |= BERT_CUDA_GEMM_ADDS;
     return key;
-}
-
-static inline bool bert_cuda_gemm_is_f8(bert_cuda_gemm_kind kind) {
-    return kind == BERT_CUDA_GEMM_F8_F16 || kind == BERT_CUDA_GEMM_F8_BF16;
 }
 
 /* Why gemm.h doesn't allow a product; NULL when it does. */
@@ -59,13 +55,13 @@ static inline const char *bert_cuda_gemm_fault(const bert_cuda_gemm_args *g) {
         return "rows of a product's operands are longer than from one to the next";
     if (g->kind == BERT_CUDA_GEMM_S8 && (g->alpha != 1 || (g->beta != 0 && g->beta != 1) || g->bias))
         return "products of int8 want alpha 1, beta 0 or 1, and no bias";
-    if (!bert_cuda_gemm_is_f8(g->kind))
-        return g->scale_a || g->scale_b || g->row_scales ? "products of E4M3 alone have scales" : NULL;
+    if (g->kind != BERT_CUDA_GEMM_F8)
+        return g->row_scales || g->column_scales ? "products of E4M3 alone have scales" : NULL;
     if (g->transpose_a || !g->transpose_b) return "products of E4M3 want A as it is and B transposed";
     if (g->n % 16 || g->k % 16) return "products of E4M3 want n and k as multiples of 16";
     if (bert_cuda_gemm_alignment(g) < 16) return "products of E4M3 want rows aligned to 16 bytes";
-    if (g->row_scales && (!g->scale_a || !g->scale_b || g->batch != 1))
-        return "scales a row want those of both operands, and one product at a time";
+    if (!g->row_scales != !g->column_scales || (g->row_scales && g->batch != 1))
+        return "scales want those of both operands, and one product at a time";
     return NULL;
 }
 

@@ -3,6 +3,26 @@
 
 #include <string.h>
 
+/* Asks the library, which knows the device. */
+static bert_status look_for_e4m3(bert_prepared *prepared, bert_error *error) {
+    const bert_cuda_gemm_provider *provider = &bert_cuda_gemm_provider_built;
+    const bert_device *device = prepared->device;
+    const bert_host *host = device->host;
+    char why[256] = "";
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice"));
+    bert_cuda_gemm *gemm = provider->open(why, sizeof why);
+    if (!gemm) return host->fail(error, BERT_UNSUPPORTED, "%s: %s", provider->name, why);
+    const bool there = provider->supports(gemm, BERT_CUDA_GEMM_F8, false);
+    prepared->e4m3_scales = provider->supports(gemm, BERT_CUDA_GEMM_F8, true);
+    provider->close(gemm);
+    if (there || prepared->e4m3_scales) return BERT_OK;
+    return host->fail(
+        error, BERT_UNSUPPORTED,
+        "fp8 takes a GPU with products of FP8 (compute capability 8.9 and later: Ada, Hopper), and %s has "
+        "none",
+        device->name);
+}
+
 bert_status bert_cuda_prepared_create(bert_device *device, const bert_prepare_options *options, bert_prepared **out,
                                       bert_error *error) {
     const bert_host *host = device->host;
@@ -11,15 +31,21 @@ bert_status bert_cuda_prepared_create(bert_device *device, const bert_prepare_op
     case BERT_PRECISION_TF32:
     case BERT_PRECISION_FP16:
     case BERT_PRECISION_BF16:
+    case BERT_PRECISION_FP8:
         break;
     default:
-        return host->fail(error, BERT_UNSUPPORTED, "the cuda provider computes in fp32, tf32, fp16 and bf16 only");
+        return host->fail(error, BERT_UNSUPPORTED, "the cuda provider computes in fp32, tf32, fp16, bf16 and fp8 only");
     }
     bert_prepared *prepared = bert_cuda_new(host, sizeof *prepared);
     if (!prepared) return bert_cuda_no_memory(host, sizeof *prepared, error);
     *prepared =
         (bert_prepared){.device = device, .precision = options->precision, .deterministic = options->deterministic};
     pthread_mutex_init(&prepared->lock, NULL);
+    const bert_status status = options->precision == BERT_PRECISION_FP8 ? look_for_e4m3(prepared, error) : BERT_OK;
+    if (status != BERT_OK) {
+        bert_cuda_prepared_free(prepared);
+        return status;
+    }
     *out = prepared;
     return BERT_OK;
 }

@@ -12,6 +12,8 @@ enum { THREADS = 128 };
 template <typename T> struct epilogue {
     const T *x, *bias, *residual;
     T *y;
+    const float *row_scales, *column_scales;
+    float scale;
     bert_cuda_range *ranges;
     int64_t rows, width;
     bert_cuda_activation activation;
@@ -26,9 +28,11 @@ static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column
     vector bias = {}, residual = {}, y;
     if (a.bias) bias = *reinterpret_cast<const vector *>(a.bias + column);
     if (a.residual) residual = *reinterpret_cast<const vector *>(a.residual + at);
+    const float scale = a.row_scales ? a.scale * a.row_scales[row] : 1.0F;
     BERT_UNROLL
     for (int i = 0; i < N; i++) {
         float value = to_float(x.at[i]);
+        if (a.row_scales) value *= scale * a.column_scales[column + i];
         if (a.bias) value += to_float(bias.at[i]);
         value = activate(value, a.activation);
         if (a.residual) value += to_float(residual.at[i]);
@@ -72,6 +76,9 @@ template <typename T> static cudaError_t launch(const bert_cuda_bias_activation_
     a.x = static_cast<const T *>(args->x);
     a.bias = static_cast<const T *>(args->bias);
     a.residual = static_cast<const T *>(args->residual);
+    a.row_scales = args->row_scales;
+    a.column_scales = args->column_scales;
+    a.scale = args->scale;
     a.y = static_cast<T *>(args->y);
     a.ranges = args->ranges;
     a.rows = args->rows;
@@ -84,7 +91,7 @@ template <typename T> static cudaError_t launch(const bert_cuda_bias_activation_
 }
 
 cudaError_t bert_cuda_bias_activation(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {
-    if (args->rows < 0 || args->width < 0) return cudaErrorInvalidValue;
+    if (args->rows < 0 || args->width < 0 || !args->row_scales != !args->column_scales) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:

@@ -13,14 +13,16 @@ typedef struct bert_cuda_bias_activation_args {
     bert_dtype dtype; /**< Of every float tensor here. */
     bert_cuda_activation activation;
     int64_t rows, width;
-    const void *x;           /**< [rows, width] */
-    const void *bias;        /**< [width], or NULL */
-    const void *residual;    /**< [rows, width], or NULL */
-    void *y;                 /**< [rows, width]; may be `x` or `residual`. */
-    bert_cuda_range *ranges; /**< [rows], of y; or NULL */
+    const void *x;                           /**< [rows, width] */
+    const void *bias;                        /**< [width], or NULL */
+    const void *residual;                    /**< [rows, width], or NULL */
+    const float *row_scales, *column_scales; /**< [rows] and [width], of x; NULL (both): 1 */
+    float scale;                             /**< Of x, with these. */
+    void *y;                                 /**< [rows, width]; may be `x` or `residual`. */
+    bert_cuda_range *ranges;                 /**< [rows], of y; or NULL */
 } bert_cuda_bias_activation_args;
 
-/** y = activation(x + bias) + residual */
+/** y = activation(scale row_scale column_scale x + bias) + residual */
 cudaError_t bert_cuda_bias_activation(const bert_cuda_bias_activation_args *args, cudaStream_t stream);
 
 #ifdef __cplusplus

@@ -6,21 +6,28 @@
 
 #include <string.h>
 
-/* What is packed: weights side by side, and their biases. */
+/* What is packed: weights side by side, as E4M3 where the node's flag is set, and their biases. */
 enum { PACKED_WEIGHT, PACKED_BIAS };
 
-bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const void *bias, int64_t rows, int64_t width) {
+bool bert_cuda_epilogue_follows(const bert_cuda_call *call) {
+    return bert_cuda_activation_of(&call->node->node) != BERT_CUDA_NONE || bert_cuda_input(call, BERT_LINEAR_RESIDUAL);
+}
+
+bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_epilogue *epilogue) {
     const bert_tensor *y = &call->outputs[0];
+    if (!epilogue->bias && !epilogue->row_scales && !bert_cuda_epilogue_follows(call)) return BERT_OK;
     const bert_cuda_bias_activation_args args = {.dtype = y->dtype,
                                                  .activation = bert_cuda_activation_of(&call->node->node),
-                                                 .rows = rows,
-                                                 .width = width,
+                                                 .rows = epilogue->rows,
+                                                 .width = epilogue->width,
                                                  .x = y->data,
-                                                 .bias = bias,
+                                                 .bias = epilogue->bias,
                                                  .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
+                                                 .row_scales = epilogue->row_scales,
+                                                 .column_scales = epilogue->column_scales,
+                                                 .scale = epilogue->scale,
                                                  .y = y->data,
                                                  .ranges = call->y_ranges};
-    if (!args.bias && !args.residual && args.activation == BERT_CUDA_NONE) return BERT_OK;
     return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
 }
 
@@ -30,6 +37,7 @@ bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
     const bool transposed = bert_cuda_int(&node->node, "transpose", 0) != 0;
     const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1), k = x->dims[x->rank - 1], n = y->dims[y->rank - 1];
     const void *packed = node->packed[PACKED_WEIGHT], *bias = node->packed[PACKED_BIAS];
+    if (node->flag) return bert_cuda_run_e4m3_linear(call, packed, bias);
     bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(node->prepared, x->dtype),
                                    .transpose_b = transposed,
                                    .m = rows,
@@ -44,13 +52,12 @@ bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
                                    .ldb = transposed ? k : n,
                                    .ldc = n};
     if (!bias && bert_cuda_int(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
-    const bool plain = bert_cuda_activation_of(&node->node) == BERT_CUDA_NONE;
-    if (plain && !bert_cuda_input(call, BERT_LINEAR_RESIDUAL)) { /* nothing but the bias follows */
+    if (!bert_cuda_epilogue_follows(call)) {
         product.bias = bias;
         return bert_cuda_multiply(call, &product);
     }
     BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    return bert_cuda_run_epilogue(call, bias, rows, n);
+    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = bias, .rows = rows, .width = n});
 }
 
 /* Several weights side by side: their rows follow each other where they are transposed, else each row is joined. */
@@ -129,8 +136,12 @@ static bert_status pack_parts(const bert_cuda_planner *planner, const bert_cuda_
     const int64_t depth = first->dims[parts->transposed ? 1 : 0];
     const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, first->dtype));
     size_t key = bert_cuda_parts_key(parts, "weights", parts->constants, &id);
-    BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, (size_t)(depth * parts->columns) * size, write_weights,
-                                 parts, &planner->state->packed[PACKED_WEIGHT], planner->error));
+    void **weights = &planner->state->packed[PACKED_WEIGHT];
+    if (planner->state->flag)
+        BERT_CUDA_TRY(bert_cuda_pack_e4m3(planner, parts, weights));
+    else
+        BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, (size_t)(depth * parts->columns) * size,
+                                     write_weights, parts, weights, planner->error));
     if (!parts->any_bias) return BERT_OK;
     key = bert_cuda_parts_key(parts, "biases", parts->biases, &id);
     return bert_cuda_pack(planner->prepared, &id, key, (size_t)parts->columns * size, bert_cuda_write_biases, parts,
@@ -146,7 +157,9 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     /* A product finds no ranges; what follows it does. */
     planner->out->y_ranges =
         bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL);
-    if (parts.count == 1) return BERT_OK;
+    planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
+    if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";
+    if (parts.count == 1 && !planner->state->flag) return BERT_OK;
     BERT_CUDA_TRY(collect(planner, &parts, &planner->out->unread_inputs));
     return planner->mode == BERT_PLAN_QUERY ? BERT_OK : pack_parts(planner, &parts);
 }

@@ -33,7 +33,24 @@ size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const
                            bert_cuda_parts_id *out);
 /** Packs the biases of bert_cuda_parts side by side; zeros where there is none. */
 bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *error);
-/** Bias, activation and residual on the call's output, in place. */
-bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const void *bias, int64_t rows, int64_t width);
+
+/** What follows a product that lies in the call's output, [rows, width]. */
+typedef struct bert_cuda_epilogue {
+    const void *bias; /**< [width], or NULL */
+    int64_t rows, width;
+    const float *row_scales, *column_scales; /**< See bert_cuda_bias_activation_args; NULL: none. */
+    float scale;
+} bert_cuda_epilogue;
+
+/** Whether the node has an activation or a residual. */
+bool bert_cuda_epilogue_follows(const bert_cuda_call *call);
+/** Scales, bias, activation and residual, in place; no kernel where there is nothing to do. */
+bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_epilogue *epilogue);
+
+/** Whether a Linear runs in E4M3: --precision fp8, constant parts, and sizes that products of E4M3 take. */
+bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts);
+/** Packs the weights of all parts, and reserves what a run needs. */
+bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts, void **out);
+bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *packed, const void *bias);
 
 #endif

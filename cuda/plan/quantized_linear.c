@@ -320,7 +320,8 @@ static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x, 
                                    .ldb = node->n,
                                    .ldc = node->n};
     BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    return bert_cuda_run_epilogue(call, node->packed[PACKED_BIAS], rows, node->n);
+    const bert_cuda_epilogue epilogue = {.bias = node->packed[PACKED_BIAS], .rows = rows, .width = node->n};
+    return bert_cuda_run_epilogue(call, &epilogue);
 }
 
 bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {

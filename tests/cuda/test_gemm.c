@@ -26,22 +26,21 @@ static const struct {
     [BERT_CUDA_GEMM_BF16] = {"bf16", BERT_BFLOAT16, BERT_BFLOAT16, 1e-6, 0x1p-8},
     [BERT_CUDA_GEMM_S8] = {"s8", BERT_INT8, BERT_INT32, 0, 0},
     /* Tensor cores keep 14 bits of a sum of E4M3 products between promotions to float32. */
-    [BERT_CUDA_GEMM_F8_F16] = {"f8 to f16", BERT_UINT8, BERT_FLOAT16, 1e-3, 0x1p-11},
-    [BERT_CUDA_GEMM_F8_BF16] = {"f8 to bf16", BERT_UINT8, BERT_BFLOAT16, 1e-3, 0x1p-8},
+    [BERT_CUDA_GEMM_F8] = {"f8", BERT_UINT8, BERT_FLOAT16, 1e-3, 0x1p-11},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* One product with its tensors. `spare`: elements between rows, and between the products of a batch. */
 typedef struct product {
     bert_cuda_gemm_kind kind;
-    bool transpose_a, transpose_b, shared_b, bias, scales, row_scales;
+    bool transpose_a, transpose_b, shared_b, bias, scales;
     int64_t m, n, k, batch, spare;
     float alpha, beta;
 } product;
 
 typedef struct made {
     bert_cuda_gemm_args args;
-    case_tensor *a, *b, *c, *bias, *scale_a, *scale_b;
+    case_tensor *a, *b, *c, *bias, *row_scales, *column_scales;
     double *c_before;
 } made;
 
@@ -84,7 +83,6 @@ static made make(const product *p) {
                                .lda = (p->transpose_a ? p->m : p->k) + p->spare,
                                .ldb = (p->transpose_b ? p->k : p->n) + p->spare,
                                .ldc = p->n + p->spare,
-                               .row_scales = p->row_scales,
                                .workspace = workspace};
     g->stride_a = (p->transpose_a ? p->k : p->m) * g->lda + p->spare;
     g->stride_b = p->shared_b ? 0 : (p->transpose_b ? p->n : p->k) * g->ldb + p->spare;
@@ -96,14 +94,14 @@ static made make(const product *p) {
     x.c_before = calloc((size_t)results + 1, sizeof *x.c_before);
     for (int64_t i = 0; i < results; i++) x.c_before[i] = case_at(x.c, i);
     if (p->bias) x.bias = case_input(kinds[p->kind].result, 1, DIMS(p->n), 2.0F);
-    if (p->scales) x.scale_a = case_input(BERT_FLOAT, 1, DIMS(p->row_scales ? p->m : 1), 2.0F);
-    if (p->scales) x.scale_b = case_input(BERT_FLOAT, 1, DIMS(p->row_scales ? p->n : 1), 2.0F);
+    if (p->scales) x.row_scales = case_input(BERT_FLOAT, 1, DIMS(p->m), 2.0F);
+    if (p->scales) x.column_scales = case_input(BERT_FLOAT, 1, DIMS(p->n), 2.0F);
     g->a = x.a->device;
     g->b = x.b->device;
     g->c = x.c->device;
     g->bias = p->bias ? x.bias->device : NULL;
-    g->scale_a = p->scales ? x.scale_a->device : NULL;
-    g->scale_b = p->scales ? x.scale_b->device : NULL;
+    g->row_scales = p->scales ? x.row_scales->device : NULL;
+    g->column_scales = p->scales ? x.column_scales->device : NULL;
     return x;
 }
 
@@ -113,7 +111,7 @@ static double e4m3(unsigned bits) {
 }
 
 static double value_of(const product *p, const case_tensor *tensor, int64_t at) {
-    return bert_cuda_gemm_is_f8(p->kind) ? e4m3(((const unsigned char *)tensor->host.data)[at]) : case_at(tensor, at);
+    return p->kind == BERT_CUDA_GEMM_F8 ? e4m3(((const unsigned char *)tensor->host.data)[at]) : case_at(tensor, at);
 }
 
 /* Element (row, column) of C, and how far off it may be. */
@@ -128,8 +126,7 @@ static double expected(const product *p, const made *x, int64_t batch, int64_t r
         terms += fabs(term);
     }
     double scale = (double)p->alpha;
-    if (p->scales)
-        scale *= case_at(x->scale_a, p->row_scales ? row : 0) * case_at(x->scale_b, p->row_scales ? column : 0);
+    if (p->scales) scale *= case_at(x->row_scales, row) * case_at(x->column_scales, column);
     double result = scale * sum;
     if (p->beta != 0) result += (double)p->beta * x->c_before[batch * g->stride_c + row * g->ldc + column];
     if (p->bias) result += case_at(x->bias, column);
@@ -167,8 +164,8 @@ static void check(const product *p) {
     free(x.c_before);
 }
 
-static bool there(bert_cuda_gemm_kind kind, bool row_scales) {
-    return provider->supports(gemm, kind, row_scales);
+static bool there(bert_cuda_gemm_kind kind, bool scales) {
+    return provider->supports(gemm, kind, scales);
 }
 
 /* ---- Cases ---------------------------------------------------------------------------------------------------------
@@ -179,7 +176,7 @@ static const int64_t sizes[][3] = {{1, 1, 1},    {1, 16, 32},   {3, 17, 5},  {16
 
 static void every_kind_and_transpose(void **state) {
     int turn = 0;
-    for (int kind = 0; kind < BERT_CUDA_GEMM_F8_F16; kind++) {
+    for (int kind = 0; kind < BERT_CUDA_GEMM_F8; kind++) {
         for (int size = 0; size < 7; size++) {
             for (int transposes = 0; transposes < 4; transposes++, turn++) {
                 const product p = {.kind = (bert_cuda_gemm_kind)kind,
@@ -204,17 +201,16 @@ static void e4m3_with_scales(void **state) {
     static const int64_t whole[][3] = {{1, 16, 16}, {5, 48, 32}, {64, 32, 128}, {17, 144, 64}};
     int checked = 0;
     for (int turn = 0; turn < 24; turn++) {
-        const product p = {.kind = turn % 2 ? BERT_CUDA_GEMM_F8_F16 : BERT_CUDA_GEMM_F8_BF16,
+        const product p = {.kind = BERT_CUDA_GEMM_F8,
                            .transpose_b = true,
                            .bias = turn % 4 == 1 || turn % 4 == 2,
                            .scales = turn % 3 > 0,
-                           .row_scales = turn % 3 == 2,
                            .m = whole[turn % 4][0],
                            .n = whole[turn % 4][1],
                            .k = whole[turn % 4][2],
                            .batch = 1,
-                           .alpha = 1};
-        if (!there(p.kind, p.row_scales)) continue;
+                           .alpha = turn % 5 == 0 ? 0x1p-12F : 1};
+        if (!there(p.kind, p.scales)) continue;
         check(&p);
         checked++;
     }
@@ -247,7 +243,7 @@ static void nothing_to_sum_or_to_write(void **state) {
                               {.m = 4, .n = 16, .k = 0, .batch = 2, .spare = 16},
                               {.m = 4, .n = 16, .k = 0, .batch = 1, .beta = 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        for (int kind = 0; kind < BERT_CUDA_GEMM_F8_F16; kind++) {
+        for (int kind = 0; kind < BERT_CUDA_GEMM_F8; kind++) {
             product p = shapes[i];
             p.kind = (bert_cuda_gemm_kind)kind;
             p.alpha = 1;
@@ -316,7 +312,7 @@ static void what_the_contract_forbids_is_refused(void **state) {
         .kind = BERT_CUDA_GEMM_S8, .transpose_b = true, .m = 4, .n = 16, .k = 16, .batch = 1, .alpha = 1};
     for (int fault = 0; fault < 10; fault++) {
         product p = base;
-        if (fault >= 4) p.kind = BERT_CUDA_GEMM_F8_F16;
+        if (fault >= 4) p.kind = BERT_CUDA_GEMM_F8;
         made x = make(&p);
         bert_cuda_gemm_args g = x.args;
         char why[512] = "";
@@ -328,7 +324,7 @@ static void what_the_contract_forbids_is_refused(void **state) {
         if (fault == 5) g.k = 15;
         if (fault == 6) g.n = 8;
         if (fault == 7) g.a = (const char *)g.a + 1;
-        if (fault == 8) g.row_scales = true;
+        if (fault == 8) g.row_scales = (const float *)g.a;
         if (fault == 9) g.transpose_a = true;
         assert_int_equal(provider->run(gemm, &g, NULL, why, sizeof why), cudaErrorInvalidValue);
         assert_true(strlen(why) > 20);

@@ -184,9 +184,62 @@ static void precisions_stay_near(void **state) {
     bert_session *session = NULL;
     bert_error error;
     const bert_session_options options = {
-        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP8};
+        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_BF16_WEIGHTS};
     assert_int_equal(bert_session_create(model, &options, &session, &error), BERT_UNSUPPORTED);
     assert_non_null(strstr(error.message, "fp16"));
+    bert_model_free(model);
+}
+
+/* Bytes of weights, kernels that run in E4M3 in a run of one batch, and its logits. */
+static size_t run_in(bert_precision precision, batch *b, size_t *kernels, float *logits) {
+    bert_model *model = load(ZH "model.onnx");
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .precision = precision, .profile = true};
+    bert_session *session = open_with(model, &options);
+    run(session, b, logits);
+    size_t count = 0;
+    *kernels = 0;
+    const bert_profile_entry *entries = bert_session_profile(session, &count);
+    for (size_t i = 0; i < count; i++) *kernels += strcmp(entries[i].kernel, "linear_e4m3/cuda") == 0;
+    bert_session_memory memory = {.struct_size = sizeof memory};
+    bert_session_get_memory(session, &memory);
+    bert_session_free(session);
+    bert_model_free(model);
+    return memory.weight_bytes;
+}
+
+static void fp8_multiplies_in_e4m3(void **state) {
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP8};
+    float logits[3][BATCH * LABELS];
+    size_t kernels[3];
+    batch b = make_batch(BATCH, SEQUENCE, false, 1);
+    const size_t half = run_in(BERT_PRECISION_FP16, &b, &kernels[0], logits[0]);
+    for (int scaled = 0; scaled < 2; scaled++) { /* the epilogue has the scales, or the product */
+        bert_emulator_have_e4m3(scaled ? BERT_EMULATOR_E4M3_SCALED : BERT_EMULATOR_E4M3);
+        expect_same_as_cpu(ZH "model.onnx", &options, 0.2);
+        expect_same_as_cpu(ZH "model-optimized.onnx", &options, 0.2);
+        const size_t bytes = run_in(BERT_PRECISION_FP8, &b, &kernels[1 + scaled], logits[1 + scaled]);
+        assert_true(bytes < half);
+    }
+    assert_true(kernels[0] == 0 && kernels[1] > 12 && kernels[2] == kernels[1]);
+    expect_near(logits[1], logits[2], BATCH * LABELS, 2e-2); /* of the same bytes */
+    expect_no_faults();
+}
+
+static void fp8_is_refused_with_the_reason(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = NULL;
+    bert_error error;
+    bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP8};
+    bert_emulator_have_e4m3(BERT_EMULATOR_NO_E4M3);
+    assert_int_equal(bert_session_create(model, &options, &session, &error), BERT_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "compute capability 8.9"));
+    options.providers = "cuda,cpu";
+    assert_int_equal(bert_session_create(model, &options, &session, &error), BERT_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "the cpu backend computes in fp32"));
+    bert_emulator_have_e4m3(BERT_EMULATOR_E4M3_SCALED);
     bert_model_free(model);
 }
 
@@ -450,6 +503,8 @@ int main(void) {
         cmocka_unit_test(cuda_agrees_with_cpu),
         cmocka_unit_test(ranges_come_from_who_wrote_the_rows),
         cmocka_unit_test(precisions_stay_near),
+        cmocka_unit_test(fp8_multiplies_in_e4m3),
+        cmocka_unit_test(fp8_is_refused_with_the_reason),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),

@@ -48,11 +48,12 @@ static void check(const case_tensor *x, int64_t rows, int64_t width, int64_t pit
 
 static void rows_of_every_type(void **state) {
     static const bert_dtype dtypes[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
-    static const int64_t shapes[][3] = {{1, 1, 16}, {3, 127, 128}, {2, 129, 144}, {5, 64, 64}, {0, 16, 16}, {2, 0, 16}};
-    for (int i = 0; i < 18; i++) {
-        const int64_t *shape = shapes[i % 6];
+    static const int64_t shapes[][3] = {{1, 1, 16},  {3, 127, 128}, {2, 129, 144}, {5, 64, 64},
+                                        {0, 16, 16}, {2, 0, 16},    {3, 72, 96},   {2, 2056, 2064}};
+    for (int i = 0; i < 24; i++) {
+        const int64_t *shape = shapes[i % 8];
         case_begin(BERT_OP_Identity);
-        check(case_input(dtypes[i / 6], 2, DIMS(shape[0], shape[1]), i % 2 ? 3.0F : 1e-3F), shape[0], shape[1],
+        check(case_input(dtypes[i / 8], 2, DIMS(shape[0], shape[1]), i % 2 ? 3.0F : 1e-3F), shape[0], shape[1],
               shape[2]);
     }
 }

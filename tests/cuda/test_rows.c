@@ -1,5 +1,6 @@
 /* Kernels that work row by row: LayerNorm, Embedding, bias and activation. */
 #include "core/graph/canonical.h"
+#include "core/graph/ops/loops.h"
 #include "cuda/ops/bias_activation.h"
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
@@ -155,6 +156,55 @@ static void epilogue_case(bert_dtype dtype, int64_t rows, int64_t width, int var
                                                  .ranges = ranges ? ranges->device : NULL};
     case_compare(bert_cuda_bias_activation(&args, NULL));
     if (ranges) check_ranges(y, ranges, rows, width);
+}
+
+/* Rows and columns of x have scales, powers of two, which the reference's x and weight hold already. */
+static void scaled_epilogue_case(bert_dtype dtype, int64_t rows, int64_t width) {
+    float raw_values[5 * 64], values[5 * 64], weights[64 * 64] = {0}, row_scales[5], column_scales[64];
+    for (int64_t i = 0; i < width; i++) {
+        column_scales[i] = ldexpf(1, (int)(i % 5) - 2);
+        weights[i * width + i] = column_scales[i] * 0.5F;
+    }
+    for (int64_t i = 0; i < rows * width; i++) {
+        row_scales[i / width] = ldexpf(1, (int)(i / width % 3));
+        raw_values[i] = (float)(i * 7 % 33 - 16) / 8;
+        values[i] = raw_values[i] * row_scales[i / width];
+    }
+    case_begin(BERT_OP_BERTC_Linear);
+    case_string("activation", "gelu");
+    case_input_floats(dtype, 2, DIMS(rows, width), values);
+    const case_tensor *residual = case_input(dtype, 2, DIMS(rows, width), 2.0F);
+    case_input_floats(dtype, 2, DIMS(width, width), weights);
+    const case_tensor *bias = case_input(dtype, 1, DIMS(width), 1.0F);
+    case_tensor *y = case_output(dtype, 2, DIMS(rows, width)), *raw = case_extra(dtype, 2, DIMS(rows, width));
+    case_tensor *by_row = case_extra(BERT_FLOAT, 1, DIMS(rows)), *by_column = case_extra(BERT_FLOAT, 1, DIMS(width));
+    const size_t bytes = (size_t)(rows * width) * (dtype == BERT_FLOAT ? 4 : 2);
+    for (int64_t i = 0; i < rows * width; i++) bert_store(&raw->host, i, (double)raw_values[i]);
+    assert_int_equal(cudaMemcpy(raw->device, raw->host.data, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    cudaMemcpy(by_row->device, row_scales, (size_t)rows * sizeof *row_scales, cudaMemcpyHostToDevice);
+    cudaMemcpy(by_column->device, column_scales, (size_t)width * sizeof *column_scales, cudaMemcpyHostToDevice);
+    const bert_cuda_bias_activation_args args = {.dtype = dtype,
+                                                 .activation = BERT_CUDA_GELU,
+                                                 .rows = rows,
+                                                 .width = width,
+                                                 .x = raw->device,
+                                                 .bias = bias->device,
+                                                 .residual = residual->device,
+                                                 .row_scales = by_row->device,
+                                                 .column_scales = by_column->device,
+                                                 .scale = 0.5F,
+                                                 .y = y->device};
+    case_compare(bert_cuda_bias_activation(&args, NULL));
+}
+
+static void scales_of_rows_and_columns_come_first(void **state) {
+    for (size_t i = 0; i < 3; i++) {
+        scaled_epilogue_case(float_types[i], 5, 33);
+        scaled_epilogue_case(float_types[i], 3, 64);
+    }
+    const float one = 1;
+    const bert_cuda_bias_activation_args half = {.dtype = BERT_FLOAT, .rows = 1, .width = 1, .row_scales = &one};
+    assert_int_equal(bert_cuda_bias_activation(&half, NULL), cudaErrorInvalidValue);
 }
 
 static void bias_and_activation_agree_with_the_reference(void **state) {
@@ -381,6 +431,7 @@ int main(void) {
         cmocka_unit_test(layer_norm_gives_its_statistics),
         cmocka_unit_test(layer_norm_works_in_place),
         cmocka_unit_test(bias_and_activation_agree_with_the_reference),
+        cmocka_unit_test(scales_of_rows_and_columns_come_first),
         cmocka_unit_test(a_wide_row_takes_several_turns),
         cmocka_unit_test(embedding_agrees_with_the_reference),
         cmocka_unit_test(embedding_packs_the_tokens_that_it_is_told),

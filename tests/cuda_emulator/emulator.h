@@ -65,6 +65,13 @@ void bert_emulator_memory_limit(size_t bytes);
  * `calls` is negative. Gives whether a failure that was ordered before has come.
  */
 bool bert_emulator_fail_after(long calls, int error);
+/** What the GPU that is emulated has of products of E4M3; at first all there is. */
+typedef enum bert_emulator_e4m3_products {
+    BERT_EMULATOR_NO_E4M3,
+    BERT_EMULATOR_E4M3,       /**< Without scales of rows and columns. */
+    BERT_EMULATOR_E4M3_SCALED /**< And with them. */
+} bert_emulator_e4m3_products;
+void bert_emulator_have_e4m3(bert_emulator_e4m3_products products);
 /** Whether no graph can be made of what is captured. */
 void bert_emulator_refuse_graphs(bool refuse);
 

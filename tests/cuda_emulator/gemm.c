@@ -16,6 +16,12 @@ struct bert_cuda_gemm {
     bert_cuda_gemm_cache *cache;
 };
 
+static bert_emulator_e4m3_products e4m3 = BERT_EMULATOR_E4M3_SCALED;
+
+void bert_emulator_have_e4m3(bert_emulator_e4m3_products products) {
+    e4m3 = products;
+}
+
 static bert_cuda_gemm *open_loops(char *why, size_t size) {
     bert_cuda_gemm *gemm = calloc(1, sizeof *gemm);
     if (!gemm) snprintf(why, size, "no memory for the handle of a GEMM library");
@@ -26,8 +32,8 @@ static void close_loops(bert_cuda_gemm *gemm) {
     free(gemm);
 }
 
-static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool row_scales) {
-    return true;
+static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales) {
+    return kind != BERT_CUDA_GEMM_F8 || e4m3 == BERT_EMULATOR_E4M3_SCALED || (e4m3 == BERT_EMULATOR_E4M3 && !scales);
 }
 
 /* The OCP's FP8 E4M3: no infinities, all ones is NaN. */
@@ -45,8 +51,7 @@ static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
         return bert_half_to_float(((const uint16_t *)data)[at]);
     case BERT_CUDA_GEMM_BF16:
         return bert_bfloat16_to_float(((const uint16_t *)data)[at]);
-    case BERT_CUDA_GEMM_F8_F16:
-    case BERT_CUDA_GEMM_F8_BF16:
+    case BERT_CUDA_GEMM_F8:
         return e4m3_to_float(((const uint8_t *)data)[at]);
     default:
         return ((const float *)data)[at];
@@ -56,10 +61,9 @@ static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
 static double load_result(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
     switch (g->kind) {
     case BERT_CUDA_GEMM_F16:
-    case BERT_CUDA_GEMM_F8_F16:
+    case BERT_CUDA_GEMM_F8:
         return (double)bert_half_to_float(((const uint16_t *)data)[at]);
     case BERT_CUDA_GEMM_BF16:
-    case BERT_CUDA_GEMM_F8_BF16:
         return (double)bert_bfloat16_to_float(((const uint16_t *)data)[at]);
     default:
         return (double)((const float *)data)[at];
@@ -73,11 +77,10 @@ static void store(const bert_cuda_gemm_args *g, int64_t at, int64_t column, doub
     if (g->bias) value += load_result(g, g->bias, column);
     switch (g->kind) {
     case BERT_CUDA_GEMM_F16:
-    case BERT_CUDA_GEMM_F8_F16:
+    case BERT_CUDA_GEMM_F8:
         ((uint16_t *)g->c)[at] = bert_float_to_half((float)value);
         break;
     case BERT_CUDA_GEMM_BF16:
-    case BERT_CUDA_GEMM_F8_BF16:
         ((uint16_t *)g->c)[at] = bert_float_to_bfloat16((float)value);
         break;
     default:
@@ -100,8 +103,7 @@ static void element(const bert_cuda_gemm_args *g, int64_t batch, int64_t row, in
     double sum = 0;
     for (int64_t k = 0; k < g->k; k++)
         sum += (double)load(g, g->a, a + k * a_step) * (double)load(g, g->b, b + k * b_step);
-    if (g->scale_a) sum *= (double)g->scale_a[g->row_scales ? row : 0];
-    if (g->scale_b) sum *= (double)g->scale_b[g->row_scales ? column : 0];
+    if (g->row_scales) sum *= (double)g->row_scales[row] * (double)g->column_scales[column];
     store(g, c, column, sum);
 }
 
@@ -118,6 +120,10 @@ static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cu
     if (fault) {
         snprintf(why, size, "%s", fault);
         return cudaErrorInvalidValue;
+    }
+    if (!supports(gemm, args->kind, args->row_scales)) {
+        snprintf(why, size, "the device has no such products of E4M3");
+        return cudaErrorNotSupported;
     }
     return (cudaError_t)bert_emulator_enqueue(stream, run_now, args, sizeof *args);
 }

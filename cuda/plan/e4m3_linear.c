@@ -1,0 +1,168 @@
+/*
+ * Linear with --precision fp8: weights as E4M3 with a scale for each column, made once; x as E4M3 with a scale for each
+ * row, made by every run, so that a row's result doesn't depend on its neighbours; sums in float32, the rest in
+ * float16. A weight is packed as [N, K], the one form that products of E4M3 have.
+ *
+ * Hopper's products apply the scales of rows and columns themselves. Others have a factor for all of a product: it
+ * keeps sums inside float16, and the epilogue applies the scales.
+ */
+#include "core/graph/canonical.h"
+#include "cuda/ops/e4m3.h"
+#include "cuda/ops/quantize_e4m3.h"
+#include "cuda/plan/parts.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MULTIPLE = 16, CHUNK = 256 };
+
+/* What is packed: float scales [N], then bytes [N, K]. */
+static size_t scale_bytes(int64_t columns) {
+    const size_t bytes = (size_t)columns * sizeof(float);
+    return (bytes + BERT_CUDA_ALIGNMENT - 1) & ~(size_t)(BERT_CUDA_ALIGNMENT - 1);
+}
+
+static int64_t depth_of(const bert_cuda_parts *parts) {
+    return parts->constants[0]->dims[parts->transposed ? 1 : 0];
+}
+
+/* ---- Planning ---------------------------------------------------------------------------------------------------- */
+
+static bool is_constant(const bert_op_node *node, int32_t input, int32_t rank) {
+    const bert_constant *constant = bert_cuda_known(node, input);
+    return constant && constant->id != 0 && constant->rank == rank;
+}
+
+bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts) {
+    const bert_op_node *node = planner->node;
+    int64_t columns = 0;
+    if (parts->prepared->precision != BERT_PRECISION_FP8 || node->inputs[0].dtype == BERT_BFLOAT16) return false;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const int32_t weight = BERT_LINEAR_WEIGHT(part), bias = BERT_LINEAR_BIAS(part);
+        if (!is_constant(node, weight, 2)) return false;
+        if (bert_cuda_node_has(node, bias) && !is_constant(node, bias, 1)) return false;
+        const bert_constant *constant = node->inputs[weight].constant;
+        if (constant->dims[parts->transposed ? 1 : 0] % MULTIPLE) return false;
+        columns += constant->dims[parts->transposed ? 0 : 1];
+    }
+    return columns % MULTIPLE == 0;
+}
+
+static void load(const bert_constant *weight, int64_t first, int64_t count, float *out) {
+    const size_t size = bert_cuda_dtype_size(weight->dtype);
+    bert_cuda_decode(weight->dtype, BERT_FLOAT, out, weight->data + (size_t)first * size, count);
+}
+
+/* One part: its columns' greatest magnitudes, their scales, and the bytes, each read of the weight from front to end.
+ */
+static void write_part(const bert_constant *weight, bool transposed, int64_t depth, float *scales, uint8_t *bytes) {
+    const int64_t rows = weight->dims[0], width = weight->dims[1], columns = transposed ? rows : width;
+    float values[CHUNK];
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t at = 0; at < rows * width; at += CHUNK) {
+            const int64_t count = rows * width - at < CHUNK ? rows * width - at : CHUNK;
+            load(weight, at, count, values);
+            for (int64_t i = 0; i < count; i++) {
+                const int64_t row = (at + i) / width, place = (at + i) % width;
+                const int64_t column = transposed ? row : place, k = transposed ? place : row;
+                if (pass == 0) {
+                    scales[column] = fmaxf(scales[column], fabsf(values[i]));
+                    continue;
+                }
+                const float scaled = values[i] / scales[column];
+                uint32_t bits;
+                memcpy(&bits, &scaled, sizeof bits);
+                bytes[column * depth + k] = bert_e4m3_of_bits(bits);
+            }
+        }
+        for (int64_t column = 0; pass == 0 && column < columns; column++) {
+            scales[column] /= BERT_E4M3_MOST;
+            if (!(scales[column] > 0)) scales[column] = 1;
+        }
+    }
+}
+
+static bert_status write_parts(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    const int64_t depth = depth_of(parts);
+    float *scales = out;
+    uint8_t *bytes = (uint8_t *)out + scale_bytes(parts->columns);
+    for (int32_t part = 0; part < parts->count; part++) {
+        const int64_t columns = parts->constants[part]->dims[parts->transposed ? 0 : 1];
+        write_part(parts->constants[part], parts->transposed, depth, scales, bytes);
+        scales += columns;
+        bytes += columns * depth;
+    }
+    return BERT_OK;
+}
+
+bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts, void **out) {
+    bert_cuda_node *state = planner->state;
+    bert_cuda_parts_id id;
+    const size_t key = bert_cuda_parts_key(parts, "e4m3", parts->constants, &id);
+    state->n = parts->columns;
+    state->k = depth_of(parts);
+    BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
+                                 write_parts, parts, out, planner->error));
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const bert_tensor_desc *x = &planner->node->inputs[BERT_LINEAR_X];
+    const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(float)));
+    return bert_cuda_reserve(planner, rows * state->k, 1);
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+/* A power of two by which no sum of products of E4M3 leaves float16. */
+static float smallest_sums(int64_t depth) {
+    int exponent;
+    frexpf(BERT_E4M3_MOST * BERT_E4M3_MOST / 65504.0F * (float)depth, &exponent);
+    return ldexpf(1.0F, -exponent);
+}
+
+bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *packed, const void *bias) {
+    const bert_cuda_node *node = call->node;
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
+    const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
+    const float alpha = bert_cuda_float(&node->node, "alpha", 1.0F);
+    void *workspace = call->workspace;
+    float *row_scales = bert_cuda_take(&workspace, rows, sizeof *row_scales);
+    uint8_t *bytes = bert_cuda_take(&workspace, rows * node->k, 1);
+    const bert_cuda_quantize_e4m3_args quantize = {.dtype = x->dtype,
+                                                   .rows = rows,
+                                                   .width = node->k,
+                                                   .x = x->data,
+                                                   .y = bytes,
+                                                   .pitch = node->k,
+                                                   .scales = row_scales};
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantize_e4m3(&quantize, call->context->stream), "quantize_e4m3"));
+    bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_F8,
+                                   .transpose_b = true,
+                                   .m = rows,
+                                   .n = node->n,
+                                   .k = node->k,
+                                   .batch = 1,
+                                   .alpha = alpha,
+                                   .a = bytes,
+                                   .b = (const uint8_t *)packed + scale_bytes(node->n),
+                                   .c = y->data,
+                                   .lda = node->k,
+                                   .ldb = node->k,
+                                   .ldc = node->n};
+    bert_cuda_epilogue epilogue = {.bias = bias, .rows = rows, .width = node->n};
+    if (node->prepared->e4m3_scales) {
+        product.row_scales = row_scales;
+        product.column_scales = packed;
+        if (!bert_cuda_epilogue_follows(call)) {
+            product.bias = bias;
+            epilogue.bias = NULL;
+        }
+    } else {
+        product.alpha = smallest_sums(node->k);
+        epilogue.row_scales = row_scales;
+        epilogue.column_scales = packed;
+        epilogue.scale = alpha / product.alpha;
+    }
+    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
+    return bert_cuda_run_epilogue(call, &epilogue);
+}
