@@ -22,16 +22,7 @@ static size_t scale_bytes(int64_t columns) {
     return (bytes + BERT_CUDA_ALIGNMENT - 1) & ~(size_t)(BERT_CUDA_ALIGNMENT - 1);
 }
 
-static int64_t depth_of(const bert_cuda_parts *parts) {
-    return parts->constants[0]->dims[parts->transposed ? 1 : 0];
-}
-
 /* ---- Planning ---------------------------------------------------------------------------------------------------- */
-
-static bool is_constant(const bert_op_node *node, int32_t input, int32_t rank) {
-    const bert_constant *constant = bert_cuda_known(node, input);
-    return constant && constant->id != 0 && constant->rank == rank;
-}
 
 bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts) {
     const bert_op_node *node = planner->node;
@@ -39,9 +30,8 @@ bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_part
     if (parts->prepared->precision != BERT_PRECISION_FP8 || node->inputs[0].dtype == BERT_BFLOAT16) return false;
     for (int32_t part = 0; part < parts->count; part++) {
         const int32_t weight = BERT_LINEAR_WEIGHT(part), bias = BERT_LINEAR_BIAS(part);
-        if (!is_constant(node, weight, 2)) return false;
-        if (bert_cuda_node_has(node, bias) && !is_constant(node, bias, 1)) return false;
-        const bert_constant *constant = node->inputs[weight].constant;
+        const bert_constant *constant = bert_cuda_model_constant(node, weight);
+        if (!constant || constant->rank != 2 || bert_cuda_varies(node, bias)) return false;
         if (constant->dims[parts->transposed ? 1 : 0] % MULTIPLE) return false;
         columns += constant->dims[parts->transposed ? 0 : 1];
     }
@@ -84,11 +74,11 @@ static void write_part(const bert_constant *weight, bool transposed, int64_t dep
 
 static bert_status write_parts(const void *argument, void *out, bert_error *error) {
     const bert_cuda_parts *parts = argument;
-    const int64_t depth = depth_of(parts);
+    const int64_t depth = bert_cuda_parts_depth(parts);
     float *scales = out;
     uint8_t *bytes = (uint8_t *)out + scale_bytes(parts->columns);
     for (int32_t part = 0; part < parts->count; part++) {
-        const int64_t columns = parts->constants[part]->dims[parts->transposed ? 0 : 1];
+        const int64_t columns = bert_cuda_part_columns(parts, part);
         write_part(parts->constants[part], parts->transposed, depth, scales, bytes);
         scales += columns;
         bytes += columns * depth;
@@ -101,7 +91,7 @@ bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cud
     bert_cuda_parts_id id;
     const size_t key = bert_cuda_parts_key(parts, "e4m3", parts->constants, &id);
     state->n = parts->columns;
-    state->k = depth_of(parts);
+    state->k = bert_cuda_parts_depth(parts);
     BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
                                  write_parts, parts, out, planner->error));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;

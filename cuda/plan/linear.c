@@ -69,8 +69,7 @@ static bert_status write_weights(const void *argument, void *out, bert_error *er
         const bert_constant *weight = parts->constants[part];
         const bert_dtype stored = bert_cuda_stored(parts->prepared, weight->dtype);
         const size_t host = bert_cuda_dtype_size(weight->dtype);
-        const int64_t columns = weight->dims[parts->transposed ? 0 : 1];
-        const int64_t depth = weight->dims[parts->transposed ? 1 : 0];
+        const int64_t columns = bert_cuda_part_columns(parts, part), depth = bert_cuda_parts_depth(parts);
         for (int64_t row = 0; !parts->transposed && row < depth; row++) {
             bert_cuda_encode(stored, weight->dtype, (char *)out + (size_t)(row * parts->columns + first) * size,
                              weight->data + (size_t)(row * columns) * host, columns);
@@ -93,7 +92,7 @@ bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *
             bert_cuda_encode(stored, bias->dtype, (char *)out + (size_t)first * bert_cuda_dtype_size(stored),
                              bias->data, bert_cuda_constant_count(bias));
         }
-        first += parts->constants[part]->dims[parts->transposed ? 0 : 1];
+        first += bert_cuda_part_columns(parts, part);
     }
     return BERT_OK;
 }
@@ -112,28 +111,10 @@ size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const
     return sizeof *out;
 }
 
-/* The parts' weights and biases, which must all be known; bits of inputs that are packed. */
-static bert_status collect(const bert_cuda_planner *planner, bert_cuda_parts *parts, uint64_t *packed) {
-    const bert_op_node *node = planner->node;
-    for (int32_t part = 0; part < parts->count; part++) {
-        const int32_t weight = BERT_LINEAR_WEIGHT(part), bias = BERT_LINEAR_BIAS(part);
-        parts->constants[part] = bert_cuda_known(node, weight);
-        parts->biases[part] = bert_cuda_known(node, bias);
-        if (!parts->constants[part] || parts->constants[part]->id == 0 || parts->constants[part]->rank != 2)
-            return bert_cuda_leave(planner, "wants constant weights where there are several parts");
-        if (bert_cuda_node_has(node, bias) && (!parts->biases[part] || parts->biases[part]->id == 0))
-            return bert_cuda_leave(planner, "wants constant biases where there are several parts");
-        if (parts->biases[part]) parts->any_bias = true;
-        parts->columns += parts->constants[part]->dims[parts->transposed ? 0 : 1];
-        *packed |= UINT64_C(3) << weight;
-    }
-    return BERT_OK;
-}
-
 static bert_status pack_parts(const bert_cuda_planner *planner, const bert_cuda_parts *parts) {
     bert_cuda_parts_id id;
     const bert_constant *first = parts->constants[0];
-    const int64_t depth = first->dims[parts->transposed ? 1 : 0];
+    const int64_t depth = bert_cuda_parts_depth(parts);
     const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, first->dtype));
     size_t key = bert_cuda_parts_key(parts, "weights", parts->constants, &id);
     void **weights = &planner->state->packed[PACKED_WEIGHT];
@@ -160,6 +141,9 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
     if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";
     if (parts.count == 1 && !planner->state->flag) return BERT_OK;
-    BERT_CUDA_TRY(collect(planner, &parts, &planner->out->unread_inputs));
+    for (int32_t part = 0; part < parts.count; part++) {
+        BERT_CUDA_TRY(bert_cuda_add_part(planner, &parts, part, BERT_LINEAR_WEIGHT(part), BERT_LINEAR_BIAS(part)));
+        planner->out->unread_inputs |= UINT64_C(3) << BERT_LINEAR_WEIGHT(part);
+    }
     return planner->mode == BERT_PLAN_QUERY ? BERT_OK : pack_parts(planner, &parts);
 }

@@ -12,3 +12,29 @@ bert_status bert_cuda_begin_parts(const bert_cuda_planner *planner, bert_cuda_pa
         return bert_cuda_leave(planner, "doesn't know this activation");
     return BERT_OK;
 }
+
+const bert_constant *bert_cuda_model_constant(const bert_op_node *node, int32_t input) {
+    const bert_constant *constant = bert_cuda_known(node, input);
+    return constant && constant->id != 0 ? constant : NULL;
+}
+
+bool bert_cuda_varies(const bert_op_node *node, int32_t input) {
+    return bert_cuda_node_has(node, input) && !bert_cuda_model_constant(node, input);
+}
+
+bert_status bert_cuda_add_part(const bert_cuda_planner *planner, bert_cuda_parts *parts, int32_t part, int32_t weight,
+                               int32_t bias) {
+    const bert_op_node *node = planner->node;
+    const bert_constant *matrix = bert_cuda_model_constant(node, weight), *row = bert_cuda_model_constant(node, bias);
+    if (!matrix || matrix->rank != 2 || bert_cuda_varies(node, bias))
+        return bert_cuda_leave(planner, "wants constant weights and biases");
+    if (row && parts->any_bias && (int32_t)row->dtype != parts->bias_type)
+        return bert_cuda_leave(planner, "wants biases all of one type");
+    parts->constants[part] = matrix;
+    parts->biases[part] = row;
+    parts->columns += bert_cuda_part_columns(parts, part);
+    if (!row) return BERT_OK;
+    parts->any_bias = true;
+    parts->bias_type = (int32_t)row->dtype;
+    return BERT_OK;
+}

@@ -28,6 +28,20 @@ typedef struct bert_cuda_parts_id {
 
 /** What the node says of its parts, but for the parts themselves; BERT_UNSUPPORTED for what neither operator takes. */
 bert_status bert_cuda_begin_parts(const bert_cuda_planner *planner, bert_cuda_parts *out);
+/** The constant of the model that an input is; NULL: it is absent, or something else. */
+const bert_constant *bert_cuda_model_constant(const bert_op_node *node, int32_t input);
+/** An input is there, and no constant of the model. */
+bool bert_cuda_varies(const bert_op_node *node, int32_t input);
+/** Adds a part whose weight and bias are these inputs; BERT_UNSUPPORTED unless both are constants of the model (the
+ * bias: or absent), and biases all of one type. */
+bert_status bert_cuda_add_part(const bert_cuda_planner *planner, bert_cuda_parts *parts, int32_t part, int32_t weight,
+                               int32_t bias);
+static inline int64_t bert_cuda_part_columns(const bert_cuda_parts *parts, int32_t part) {
+    return parts->constants[part]->dims[parts->transposed ? 0 : 1];
+}
+static inline int64_t bert_cuda_parts_depth(const bert_cuda_parts *parts) {
+    return parts->constants[0]->dims[parts->transposed ? 1 : 0];
+}
 /** Fills the key of `constants`, which belong to the parts' weights; gives its size. */
 size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const bert_constant *const *constants,
                            bert_cuda_parts_id *out);

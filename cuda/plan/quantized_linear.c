@@ -12,14 +12,6 @@
 /* What is packed. COLUMNS: float scales, then int32 zero points, then int32 sums; [padded N] each. */
 enum { PACKED_BYTES, PACKED_COLUMNS, PACKED_BIAS };
 
-static int64_t columns_of(const bert_cuda_parts *parts, int32_t part) {
-    return parts->constants[part]->dims[parts->transposed ? 0 : 1];
-}
-
-static int64_t depth_of(const bert_cuda_parts *parts) {
-    return parts->constants[0]->dims[parts->transposed ? 1 : 0];
-}
-
 static int64_t up_to(int64_t count, int64_t multiple) {
     return (count + multiple - 1) / multiple * multiple;
 }
@@ -34,8 +26,8 @@ static int64_t padded(int64_t count) {
 
 static int64_t weight_at(const bert_cuda_parts *parts, int32_t part, int64_t column, int64_t k) {
     const bert_constant *weight = parts->constants[part];
-    return bert_cuda_constant_int(weight, parts->transposed ? column * depth_of(parts) + k
-                                                            : k * columns_of(parts, part) + column);
+    return bert_cuda_constant_int(weight, parts->transposed ? column * bert_cuda_parts_depth(parts) + k
+                                                            : k * bert_cuda_part_columns(parts, part) + column);
 }
 
 /* Bytes are unsigned or signed; signed ones are what is stored. */
@@ -58,11 +50,11 @@ static float scale_at(const bert_cuda_parts *parts, int32_t part, int64_t column
 
 static bert_status write_bytes(const void *argument, void *out, bert_error *error) {
     const bert_cuda_parts *parts = argument;
-    const int64_t depth = depth_of(parts), pitch = padded(depth);
+    const int64_t depth = bert_cuda_parts_depth(parts), pitch = padded(depth);
     int8_t *row = out;
     for (int32_t part = 0; part < parts->count; part++) {
         const int64_t shift = shift_of(parts, part);
-        for (int64_t column = 0; column < columns_of(parts, part); column++, row += pitch) {
+        for (int64_t column = 0; column < bert_cuda_part_columns(parts, part); column++, row += pitch) {
             for (int64_t k = 0; k < depth; k++) row[k] = (int8_t)(weight_at(parts, part, column, k) - shift);
         }
     }
@@ -71,13 +63,13 @@ static bert_status write_bytes(const void *argument, void *out, bert_error *erro
 
 static bert_status write_columns(const void *argument, void *out, bert_error *error) {
     const bert_cuda_parts *parts = argument;
-    const int64_t depth = depth_of(parts), pitch = padded(parts->columns);
+    const int64_t depth = bert_cuda_parts_depth(parts), pitch = padded(parts->columns);
     float *scales = out;
     int32_t *zero_points = (int32_t *)(void *)(scales + pitch), *sums = zero_points + pitch;
     int64_t at = 0;
     for (int32_t part = 0; part < parts->count; part++) {
         const int64_t shift = shift_of(parts, part);
-        for (int64_t column = 0; column < columns_of(parts, part); column++, at++) {
+        for (int64_t column = 0; column < bert_cuda_part_columns(parts, part); column++, at++) {
             int64_t sum = 0;
             for (int64_t k = 0; k < depth; k++) sum += weight_at(parts, part, column, k) - shift;
             scales[at] = scale_at(parts, part, column);
@@ -95,15 +87,15 @@ static bert_status write_floats(const void *argument, void *out, bert_error *err
     const size_t size = bert_cuda_dtype_size(stored);
     int64_t first = 0;
     for (int32_t part = 0; part < parts->count; part++) {
-        for (int64_t k = 0; k < depth_of(parts); k++) {
-            for (int64_t column = 0; column < columns_of(parts, part); column++) {
+        for (int64_t k = 0; k < bert_cuda_parts_depth(parts); k++) {
+            for (int64_t column = 0; column < bert_cuda_part_columns(parts, part); column++) {
                 const float value = (float)(weight_at(parts, part, column, k) - zero_point_at(parts, part, column)) *
                                     scale_at(parts, part, column);
                 bert_cuda_encode(stored, BERT_FLOAT, (char *)out + (size_t)(k * parts->columns + first + column) * size,
                                  &value, 1);
             }
         }
-        first += columns_of(parts, part);
+        first += bert_cuda_part_columns(parts, part);
     }
     return BERT_OK;
 }
@@ -119,7 +111,7 @@ static bert_status pack(const bert_cuda_planner *planner, const bert_cuda_parts 
 static bert_status pack_all(const bert_cuda_planner *planner, const bert_cuda_parts *parts, bool weight_only) {
     bert_cuda_node *state = planner->state;
     state->n = parts->columns;
-    state->k = depth_of(parts);
+    state->k = bert_cuda_parts_depth(parts);
     state->padded_n = padded(state->n);
     state->padded_k = padded(state->k);
     const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, BERT_FLOAT));
@@ -138,45 +130,27 @@ static bert_status pack_all(const bert_cuda_planner *planner, const bert_cuda_pa
 
 /* ---- Planning ---------------------------------------------------------------------------------------------------- */
 
-static const bert_constant *constant_at(const bert_op_node *node, int32_t input) {
-    const bert_constant *constant = bert_cuda_known(node, input);
-    return constant && constant->id != 0 ? constant : NULL;
-}
-
-static bool lacks(const bert_op_node *node, int32_t input) {
-    return bert_cuda_node_has(node, input) && !constant_at(node, input);
-}
-
 /* The parts; all biases float, or all int32. */
 static bert_status collect(const bert_cuda_planner *planner, bert_cuda_parts *parts) {
     const bert_op_node *node = planner->node;
     for (int32_t part = 0; part < parts->count; part++) {
-        const int32_t bias = BERT_QUANTIZED_LINEAR_BIAS(part), zero = BERT_QUANTIZED_LINEAR_ZERO_POINT(part);
-        parts->constants[part] = constant_at(node, BERT_QUANTIZED_LINEAR_WEIGHT(part));
-        parts->scales[part] = constant_at(node, BERT_QUANTIZED_LINEAR_SCALE(part));
-        parts->zero_points[part] = constant_at(node, zero);
-        parts->biases[part] = constant_at(node, bias);
-        if (!parts->constants[part] || !parts->scales[part] || lacks(node, zero) || lacks(node, bias))
-            return bert_cuda_leave(planner, "wants constant weights, scales, zero points and biases");
-        if (parts->scales[part]->dtype != BERT_FLOAT) return bert_cuda_leave(planner, "wants float32 scales");
-        if (parts->biases[part]) {
-            const bert_dtype dtype = parts->biases[part]->dtype;
-            if ((dtype != BERT_FLOAT && dtype != BERT_INT32) ||
-                (parts->any_bias && dtype != (bert_dtype)parts->bias_type))
-                return bert_cuda_leave(planner, "wants biases all of float32, or all of int32");
-            parts->any_bias = true;
-            parts->bias_type = (int32_t)dtype;
-        }
-        parts->columns += columns_of(parts, part);
-        planner->out->unread_inputs |= UINT64_C(15) << BERT_QUANTIZED_LINEAR_WEIGHT(part);
+        const int32_t weight = BERT_QUANTIZED_LINEAR_WEIGHT(part), zero = BERT_QUANTIZED_LINEAR_ZERO_POINT(part);
+        BERT_CUDA_TRY(bert_cuda_add_part(planner, parts, part, weight, BERT_QUANTIZED_LINEAR_BIAS(part)));
+        parts->scales[part] = bert_cuda_model_constant(node, BERT_QUANTIZED_LINEAR_SCALE(part));
+        parts->zero_points[part] = bert_cuda_model_constant(node, zero);
+        if (!parts->scales[part] || parts->scales[part]->dtype != BERT_FLOAT || bert_cuda_varies(node, zero))
+            return bert_cuda_leave(planner, "wants constant float32 scales and constant zero points");
+        planner->out->unread_inputs |= UINT64_C(15) << weight;
     }
+    if (parts->any_bias && parts->bias_type != BERT_FLOAT && parts->bias_type != BERT_INT32)
+        return bert_cuda_leave(planner, "wants biases of float32 or int32");
     return BERT_OK;
 }
 
 /* The scale and zero point of a static x: float32 and int32, on the device. */
 static bert_status keep_scale(const bert_cuda_planner *planner) {
-    const bert_constant *scale = constant_at(planner->node, BERT_QUANTIZED_LINEAR_X_SCALE);
-    const bert_constant *zero = constant_at(planner->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT);
+    const bert_constant *scale = bert_cuda_model_constant(planner->node, BERT_QUANTIZED_LINEAR_X_SCALE);
+    const bert_constant *zero = bert_cuda_model_constant(planner->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT);
     struct {
         float scale;
         int32_t zero_point;
@@ -207,7 +181,8 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     bert_cuda_parts parts;
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
     if (node->inputs[0].dtype != BERT_FLOAT) return bert_cuda_leave(planner, "computes in float32 only");
-    if (lacks(node, BERT_QUANTIZED_LINEAR_X_SCALE) || lacks(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT))
+    if (bert_cuda_varies(node, BERT_QUANTIZED_LINEAR_X_SCALE) ||
+        bert_cuda_varies(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT))
         return bert_cuda_leave(planner, "wants a constant scale and zero point of its input");
     BERT_CUDA_TRY(collect(planner, &parts));
     if (weight_only && parts.any_bias && parts.bias_type != BERT_FLOAT)
