@@ -1,6 +1,8 @@
 /* What Linear and QuantizedLinear have in common. */
 #include "cuda/plan/parts.h"
 
+#include <string.h>
+
 bert_status bert_cuda_begin_parts(const bert_cuda_planner *planner, bert_cuda_parts *out) {
     const bert_op_node *node = planner->node;
     bert_cuda_activation activation;
@@ -37,4 +39,33 @@ bert_status bert_cuda_add_part(const bert_cuda_planner *planner, bert_cuda_parts
     parts->any_bias = true;
     parts->bias_type = (int32_t)row->dtype;
     return BERT_OK;
+}
+
+bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *error) {
+    const bert_cuda_parts *parts = argument;
+    int64_t first = 0;
+    for (int32_t part = 0; part < parts->count; part++) {
+        const bert_constant *bias = parts->biases[part];
+        if (bias) {
+            const bert_dtype stored = bert_cuda_stored(parts->prepared, bias->dtype);
+            bert_cuda_encode(stored, bias->dtype, (char *)out + (size_t)first * bert_cuda_dtype_size(stored),
+                             bias->data, bert_cuda_constant_count(bias));
+        }
+        first += bert_cuda_part_columns(parts, part);
+    }
+    return BERT_OK;
+}
+
+size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const bert_constant *const *constants,
+                           bert_cuda_parts_id *out) {
+    memset(out, 0, sizeof *out);
+    strncpy(out->what, what, sizeof out->what - 1);
+    out->transposed = parts->transposed;
+    out->count = parts->count;
+    for (int32_t i = 0; i < parts->count; i++) {
+        out->ids[i] = constants[i] ? constants[i]->id : 0;
+        out->weights[i] = parts->constants[i]->id;
+        out->zero_points[i] = parts->zero_points[i] ? parts->zero_points[i]->id : 0;
+    }
+    return sizeof *out;
 }

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct bert_cuda_gemm {
     bert_cuda_gemm_cache *cache;
@@ -36,13 +37,12 @@ static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales
     return kind != BERT_CUDA_GEMM_F8 || e4m3 == BERT_EMULATOR_E4M3_SCALED || (e4m3 == BERT_EMULATOR_E4M3 && !scales);
 }
 
-/* The OCP's FP8 E4M3: no infinities, all ones is NaN. */
+/* The OCP's FP8 E4M3: no infinities, all ones is NaN. A float32 with the same fields is 2^120 times too small. */
 static float e4m3_to_float(uint8_t bits) {
-    const int exponent = bits >> 3 & 15, fraction = bits & 7;
-    const float sign = bits & 0x80 ? -1.0F : 1.0F;
-    if ((bits & 0x7f) == 0x7f) return NAN;
-    if (exponent == 0) return sign * ldexpf((float)fraction, -9);
-    return sign * ldexpf((float)(8 + fraction), exponent - 10);
+    const uint32_t fields = (uint32_t)(bits & 0x7f) << 20 | (uint32_t)(bits & 0x80) << 24;
+    float value;
+    memcpy(&value, &fields, sizeof value);
+    return (bits & 0x7f) == 0x7f ? NAN : value * 0x1p120F;
 }
 
 static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
