@@ -9,9 +9,10 @@
  * than a head, so that the eight rows of an ldmatrix lie in different banks. Blocks have 4 warps where there is work
  * for all multiprocessors, and one where a short batch would leave most of them idle.
  *
- * plain_kernel, for everything else: float32, whose products must be true, and any head size. A warp has 8 queries, a
- * lane one key of a tile of 32 for the scores, and two columns of the result. Heads over 64 are cut along the result
- * (blockIdx.z), each block computing the scores again.
+ * plain_kernel, for everything else: float32, whose products must be true, any head size, scores that are capped or
+ * asked for. A warp has 8 queries, a lane one key of a tile of 32 for the scores, and two columns of the result. Heads
+ * over 64 are cut along the result (blockIdx.z), each block computing the scores again. Where the weights themselves
+ * are asked for, a second turn over the keys computes the scores once more, now that their sum is known.
  */
 #include "cuda/ops/attention.h"
 
@@ -36,8 +37,8 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
     s.queries = static_cast<int>(a.queries);
     s.keys = static_cast<int>(a.keys);
     s.q = h * a.q.head;
-    s.k = h * a.k.head;
-    s.v = h * a.v.head;
+    s.k = h / a.group * a.k.head;
+    s.v = h / a.group * a.v.head;
     s.y = h * a.y_head;
     s.row = b * a.queries;
     s.tokens = nullptr;
@@ -62,14 +63,20 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
 
 /* Bias and mask of one row of scores. Strides of a broadcast dimension are 0. */
 template <typename T> struct row_masks {
-    const T *bias;
+    const void *bias;
     const uint8_t *mask;
     int64_t bias_step, mask_step;
     float mask_value;
+    bool wide_bias;
 
     __device__ row_masks(const bert_cuda_attention_args &a, int64_t b, int64_t h, int64_t row) {
-        bias = static_cast<const T *>(a.bias);
-        if (bias) bias += b * a.bias_at[0] + h * a.bias_at[1] + row * a.bias_at[2];
+        const int64_t from = b * a.bias_at[0] + h * a.bias_at[1] + row * a.bias_at[2];
+        bias = a.bias;
+        wide_bias = a.wide_bias;
+        if (bias && wide_bias)
+            bias = static_cast<const float *>(bias) + from;
+        else if (bias)
+            bias = static_cast<const T *>(bias) + from;
         mask = a.mask;
         if (mask) mask += b * a.mask_at[0] + h * a.mask_at[1] + row * a.mask_at[2];
         bias_step = a.bias_at[3];
@@ -77,7 +84,10 @@ template <typename T> struct row_masks {
         mask_value = a.mask_value;
     }
     __device__ float apply(float score, int64_t key) const {
-        if (bias) score += to_float(bias[key * bias_step]);
+        if (bias && wide_bias)
+            score += static_cast<const float *>(bias)[key * bias_step];
+        else if (bias)
+            score += to_float(static_cast<const T *>(bias)[key * bias_step]);
         if (mask && !mask[key * mask_step]) score = mask_value;
         return score;
     }
@@ -282,47 +292,112 @@ static __device__ void load_chunk(float *tile, int pitch, const T *head, int64_t
     }
 }
 
+/* What a block of plain_kernel has of Q, K and V. */
+struct plain_tiles {
+    float *q, *k, *v;
+};
+
+/* Products of the warp's queries with the lane's key of a tile, not scaled. All threads of the block take part; the
+ * tiles of K and V, and with the first tile of Q, are there for all afterwards. */
 template <typename T>
+static __device__ void tile_scores(const bert_cuda_attention_args &a, const sequence &s, const plain_tiles &tiles,
+                                   int first, int key, float *scores) {
+    constexpr int queries = PLAIN_WARPS * ROWS;
+    const T *const q = static_cast<const T *>(a.q.data) + s.q, *const k = static_cast<const T *>(a.k.data) + s.k;
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+    const int depth = static_cast<int>(a.depth);
+    BERT_UNROLL
+    for (int r = 0; r < ROWS; r++) scores[r] = 0;
+    for (int column = 0; column < depth; column += CHUNK) {
+        if (key == 0 || depth > CHUNK) load_chunk(tiles.q, CHUNK, q, a.q.row, first, queries, s.queries, column, depth);
+        load_chunk(tiles.k, CHUNK + 1, k, a.k.row, key, PLAIN_KEYS, s.keys, column, depth);
+        __syncthreads();
+        const int end = depth - column < CHUNK ? depth - column : CHUNK;
+        for (int d = 0; d < end; d++) {
+            const float element = tiles.k[lane * (CHUNK + 1) + d];
+            BERT_UNROLL
+            for (int r = 0; r < ROWS; r++) scores[r] += tiles.q[(warp * ROWS + r) * CHUNK + d] * element;
+        }
+        if (column + CHUNK < depth) __syncthreads();
+    }
+}
+
+/* The score of a query and a key as the softmax takes it; RARE: capped, or shown on the way, where that is asked for.
+ */
+template <typename T, bool RARE>
+static __device__ inline float finished(const bert_cuda_attention_args &a, const row_masks<T> &masks, const sequence &s,
+                                        float score, int key, T *shown) {
+    score *= a.scale;
+    if (!RARE) return masks.apply(score, s.place(key));
+    if (shown && a.form == BERT_CUDA_SCORES_RAW) shown[key] = from_float<T>(score);
+    if (a.softcap > 0) score = a.softcap * tanhf(score / a.softcap);
+    if (shown && a.form == BERT_CUDA_SCORES_CAPPED) shown[key] = from_float<T>(score);
+    score = masks.apply(score, s.place(key));
+    if (shown && a.form == BERT_CUDA_SCORES_MASKED) shown[key] = from_float<T>(score);
+    return score;
+}
+
+/* Row `row` of the scores that are asked for; NULL where they aren't, or another block of the same queries has them. */
+template <typename T>
+static __device__ inline T *shown_row(const bert_cuda_attention_args &a, int64_t b, int64_t h, int chunk, int row) {
+    if (!a.scores || chunk) return nullptr;
+    return static_cast<T *>(a.scores) + ((b * a.heads + h) * a.queries + row) * a.keys;
+}
+
+/* A second turn over the keys: the weights, now that what they are divided by is known. */
+template <typename T>
+static __device__ void show_weights(const bert_cuda_attention_args &a, const sequence &s, const plain_tiles &tiles,
+                                    int64_t b, int64_t h, int first, const float *greatest, const float *sum) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+    float scores[ROWS];
+    for (int key = 0; key < s.keys; key += PLAIN_KEYS) {
+        tile_scores<T>(a, s, tiles, first, key, scores);
+        BERT_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const int row = first + warp * ROWS + r;
+            if (row >= s.queries || key + lane >= s.keys) continue;
+            T *const shown = shown_row<T>(a, b, h, 0, row);
+            const float score =
+                finished<T, true>(a, row_masks<T>(a, b, h, s.place(row)), s, scores[r], key + lane, shown);
+            const float factor = row_factor(sum[r], false, a.zero_rows);
+            shown[key + lane] = from_float<T>(factor == 0.0F ? 0.0F : weight(score, greatest[r]) * factor);
+        }
+        __syncthreads();
+    }
+}
+
+/* RARE: with scores that are capped or shown, whose code would cost all others registers. */
+template <typename T, bool RARE>
 static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
     plain_kernel(bert_cuda_attention_args a, int first_sequence, int chunks) {
     constexpr int queries = PLAIN_WARPS * ROWS;
     BERT_SHARED(float, q_tile, queries *CHUNK);
     BERT_SHARED(float, k_tile, PLAIN_KEYS *(CHUNK + 1)); /* one longer: lanes read a column in different banks */
     BERT_SHARED(float, v_tile, PLAIN_KEYS *CHUNK);
+    const plain_tiles tiles = {q_tile, k_tile, v_tile};
     const int64_t b = blockIdx.z / static_cast<unsigned>(chunks), h = blockIdx.y;
-    const int chunk = static_cast<int>(blockIdx.z % static_cast<unsigned>(chunks)), depth = static_cast<int>(a.depth);
+    const int chunk = static_cast<int>(blockIdx.z % static_cast<unsigned>(chunks));
+    const int value_depth = static_cast<int>(a.value_depth);
     const sequence s = sequence_of(a, b, h, first_sequence);
     const int first = static_cast<int>(blockIdx.x) * queries;
     if (first >= s.queries) return;
-    const T *const q = static_cast<const T *>(a.q.data) + s.q, *const k = static_cast<const T *>(a.k.data) + s.k;
     const T *const v = static_cast<const T *>(a.v.data) + s.v;
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
-    float result[ROWS][2] = {}, greatest[ROWS], sum[ROWS] = {};
+    float result[ROWS][2] = {}, greatest[ROWS], sum[ROWS] = {}, scores[ROWS];
     BERT_UNROLL
     for (int r = 0; r < ROWS; r++) greatest[r] = -INFINITY;
 
     for (int key = 0; key < s.keys; key += PLAIN_KEYS) {
-        float scores[ROWS] = {};
-        for (int column = 0; column < depth; column += CHUNK) {
-            if (key == 0 || chunks > 1) load_chunk(q_tile, CHUNK, q, a.q.row, first, queries, s.queries, column, depth);
-            load_chunk(k_tile, CHUNK + 1, k, a.k.row, key, PLAIN_KEYS, s.keys, column, depth);
-            if (column == 0) load_chunk(v_tile, CHUNK, v, a.v.row, key, PLAIN_KEYS, s.keys, chunk * CHUNK, depth);
-            __syncthreads();
-            const int end = depth - column < CHUNK ? depth - column : CHUNK;
-            for (int d = 0; d < end; d++) {
-                const float element = k_tile[lane * (CHUNK + 1) + d];
-                BERT_UNROLL
-                for (int r = 0; r < ROWS; r++) scores[r] += q_tile[(warp * ROWS + r) * CHUNK + d] * element;
-            }
-            if (column + CHUNK < depth) __syncthreads();
-        }
+        load_chunk(v_tile, CHUNK, v, a.v.row, key, PLAIN_KEYS, s.keys, chunk * CHUNK, value_depth);
+        tile_scores<T>(a, s, tiles, first, key, scores);
         BERT_UNROLL
         for (int r = 0; r < ROWS; r++) {
             const int row = first + warp * ROWS + r;
             if (row >= s.queries) continue; /* the same for all lanes */
             float score = -INFINITY;
             if (key + lane < s.keys)
-                score = row_masks<T>(a, b, h, s.place(row)).apply(scores[r] * a.scale, s.place(key + lane));
+                score = finished<T, RARE>(a, row_masks<T>(a, b, h, s.place(row)), s, scores[r], key + lane,
+                                          RARE ? shown_row<T>(a, b, h, chunk, row) : nullptr);
             const float most = fmaxf(greatest[r], warp_max(score));
             const float rescale = weight(greatest[r], most), p = weight(score, most);
             greatest[r] = most;
@@ -346,7 +421,7 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
         BERT_UNROLL
         for (int half = 0; half < 2; half++) {
             const int column = chunk * CHUNK + lane + half * BERT_WARP;
-            if (column >= depth) continue;
+            if (column >= value_depth) continue;
             const T rounded = from_float<T>(factor == 0.0F ? 0.0F : result[r][half] * factor);
             y[column] = rounded;
             range.add(to_float(rounded));
@@ -355,14 +430,17 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
         range.join(BERT_WARP);
         if (lane == 0) range.store(a.ranges + ((s.row + row) * a.heads + h) * chunks + chunk);
     }
+    if (RARE && a.form == BERT_CUDA_SCORES_WEIGHTS && a.scores && chunk == 0)
+        show_weights<T>(a, s, tiles, b, h, first, greatest, sum);
 }
 
 /* ---- Choosing ------------------------------------------------------------------------------------------------------
  */
 
-/* Whether rows can be copied by 16 bytes, and results written by 4. */
-static bool rows_are_aligned(const bert_cuda_attention_args *a) {
+/* What the plain kernel alone has; else whether rows can be copied by 16 bytes, and results written by 4. */
+static bool suits_tensor_cores(const bert_cuda_attention_args *a) {
     const bert_cuda_heads *const heads[] = {&a->q, &a->k, &a->v};
+    if (a->value_depth != a->depth || a->softcap > 0 || a->scores) return false;
     for (const bert_cuda_heads *x : heads) {
         if (reinterpret_cast<uintptr_t>(x->data) % 16 || x->head % 8 || x->row % 8) return false;
         if (!a->offsets && x->batch % 8) return false;
@@ -385,17 +463,20 @@ static cudaError_t launch_tensor(const bert_cuda_attention_args *a, int first_se
 
 template <typename T>
 static cudaError_t launch_plain(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
-    const unsigned chunks = bert_blocks(a->depth, CHUNK);
+    const unsigned chunks = bert_blocks(a->value_depth, CHUNK);
     const dim3 grid(bert_blocks(a->queries, PLAIN_WARPS * ROWS, INT32_MAX), static_cast<unsigned>(a->heads),
                     static_cast<unsigned>(a->batch) * chunks);
-    return BERT_LAUNCH((plain_kernel<T>), grid, dim3(PLAIN_WARPS * BERT_WARP), 0, stream, *a, first_sequence,
-                       static_cast<int>(chunks));
+    const dim3 block(PLAIN_WARPS * BERT_WARP);
+    const int parts = static_cast<int>(chunks);
+    if (a->softcap > 0 || a->scores)
+        return BERT_LAUNCH((plain_kernel<T, true>), grid, block, 0, stream, *a, first_sequence, parts);
+    return BERT_LAUNCH((plain_kernel<T, false>), grid, block, 0, stream, *a, first_sequence, parts);
 }
 
 template <typename T>
 static cudaError_t launch_narrow(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
-    if (a->depth == 64 && rows_are_aligned(a)) return launch_tensor<T, 64>(a, first_sequence, stream);
-    if (a->depth == 32 && rows_are_aligned(a)) return launch_tensor<T, 32>(a, first_sequence, stream);
+    if (a->depth == 64 && suits_tensor_cores(a)) return launch_tensor<T, 64>(a, first_sequence, stream);
+    if (a->depth == 32 && suits_tensor_cores(a)) return launch_tensor<T, 32>(a, first_sequence, stream);
     return launch_plain<T>(a, first_sequence, stream);
 }
 
@@ -415,18 +496,28 @@ static const void *advanced(const bert_cuda_attention_args *a, const void *data,
     return data ? static_cast<const char *>(data) + elements * static_cast<int64_t>(size) : nullptr;
 }
 
+static bool is_allowed(const bert_cuda_attention_args *a) {
+    const int64_t rows = INT32_MAX - 64, depth = 1 << 20;
+    if (a->batch < 0 || a->heads < 0 || a->heads > 65535 || a->depth < 0 || a->depth > depth) return false;
+    if (a->value_depth < 0 || a->value_depth > depth || (a->depth == 0 && a->value_depth > 0) || a->group < 0 ||
+        (a->scores && a->offsets))
+        return false;
+    return a->queries >= 0 && a->queries <= rows && a->keys >= 0 && a->keys <= rows;
+}
+
 cudaError_t bert_cuda_attention(const bert_cuda_attention_args *args, cudaStream_t stream) {
     if (args->dtype != BERT_FLOAT && args->dtype != BERT_FLOAT16 && args->dtype != BERT_BFLOAT16)
         return cudaErrorInvalidValue;
-    if (args->batch < 0 || args->heads < 0 || args->heads > 65535 || args->depth < 0 || args->depth > 1 << 20 ||
-        args->queries < 0 || args->queries > INT32_MAX - 64 || args->keys < 0 || args->keys > INT32_MAX - 64)
-        return cudaErrorInvalidValue;
-    if (args->batch == 0 || args->heads == 0 || args->depth == 0 || args->queries == 0) return cudaSuccess;
-    const size_t size = args->dtype == BERT_FLOAT ? 4 : 2;
-    const int64_t most = 65535 / ((args->depth + CHUNK - 1) / CHUNK);
+    if (!is_allowed(args)) return cudaErrorInvalidValue;
+    bert_cuda_attention_args whole = *args;
+    if (whole.group == 0) whole.group = 1;
+    if (whole.value_depth == 0) whole.value_depth = whole.depth;
+    if (whole.batch == 0 || whole.heads == 0 || whole.value_depth == 0 || whole.queries == 0) return cudaSuccess;
+    const size_t size = whole.dtype == BERT_FLOAT ? 4 : 2;
+    const int64_t most = 65535 / ((whole.value_depth + CHUNK - 1) / CHUNK);
     if (most < 1) return cudaErrorInvalidValue;
     for (int64_t first = 0; first < args->batch; first += most) {
-        bert_cuda_attention_args part = *args;
+        bert_cuda_attention_args part = whole;
         part.batch = args->batch - first < most ? args->batch - first : most;
         if (args->offsets) {
             part.offsets += first;
@@ -436,9 +527,11 @@ cudaError_t bert_cuda_attention(const bert_cuda_attention_args *args, cudaStream
             part.v.data = advanced(args, args->v.data, first * args->v.batch, size);
             part.y = const_cast<void *>(advanced(args, args->y, first * args->y_batch, size));
             if (args->ranges)
-                part.ranges += first * args->queries * bert_cuda_attention_ranges(args->heads, args->depth);
+                part.ranges += first * args->queries * bert_cuda_attention_ranges(args->heads, whole.value_depth);
         }
-        part.bias = advanced(args, args->bias, first * args->bias_at[0], size);
+        part.bias = advanced(args, args->bias, first * args->bias_at[0], args->wide_bias ? sizeof(float) : size);
+        const int64_t before = first * args->heads * args->queries * args->keys;
+        part.scores = const_cast<void *>(advanced(args, args->scores, before, size));
         if (args->mask) part.mask += first * args->mask_at[0];
         const cudaError_t error = launch_part(&part, static_cast<int>(first), stream);
         if (error != cudaSuccess) return error;
