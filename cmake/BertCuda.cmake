@@ -11,12 +11,15 @@ endif()
 include(CheckLanguage)
 
 # The host side of the provider: C, built with the CUDA toolkit's headers, and with the emulator's.
-set(BERT_CUDA_HOST backend context device prepared recording plan/attention plan/e4m3_linear plan/elementwise plan/gather plan/integer_product plan/linear
-                   plan/matmul plan/movement plan/parts plan/plan plan/quantized_linear plan/reduce plan/rows plan/support plan/table)
+set(BERT_CUDA_HOST backend context device prepared recording plan/attend plan/attention plan/e4m3_linear
+                   plan/elementwise plan/embed_layer_norm plan/few_bits plan/fused_attention plan/gather
+                   plan/integer_product plan/linear plan/matmul plan/movement plan/padding plan/parts plan/plan
+                   plan/projected_attention plan/quantized_linear plan/reduce plan/rotary plan/rows plan/support
+                   plan/table)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
-set(BERT_CUDA_OPS attention bias_activation byte_product elementwise embedding gather generate layer_norm move
-                  pool quantize quantize_e4m3 reduce softmax tokens)
+set(BERT_CUDA_OPS attention attention_masks bias_activation byte_product elementwise embedding few_bits gather generate
+                  layer_norm move pool product quantize quantize_e4m3 reduce rotary softmax tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)

@@ -25,7 +25,7 @@ template <int WIDE> static __global__ void __launch_bounds__(THREADS) gather_ker
     const int64_t total = a.before * a.count * a.row, step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < total; i += step) {
         const int64_t place = i / a.row, column = i % a.row, at = place % a.count;
-        const int64_t index = checked_index(load_index(a.indices, a.index_type, at), a.bound, at, 1, a.check);
+        const int64_t index = checked_index(load_index(a.indices, a.index_type, at), a.bound, at, a.input, a.check);
         const int64_t from = (place / a.count * a.bound + index) * a.row + column;
         if (WIDE)
             static_cast<uint4 *>(a.y)[i] = static_cast<const uint4 *>(a.data)[from];

@@ -16,8 +16,9 @@ typedef struct bert_cuda_gather_args {
     const void *indices;   /**< [count] */
     bert_dtype index_type; /**< BERT_INT32 or BERT_INT64 */
     int64_t count;
-    void *y;                     /**< [before, count, row] */
-    bert_cuda_index_check check; /**< The indices are input 1. */
+    void *y; /**< [before, count, row] */
+    bert_cuda_index_check check;
+    int32_t input; /**< Which the indices are; 1 in all other calls of this page. */
 } bert_cuda_gather_args;
 
 cudaError_t bert_cuda_gather(const bert_cuda_gather_args *args, cudaStream_t stream);

@@ -5,18 +5,23 @@
 #include "cuda/ops/op.h"
 #include "cuda/platform.h"
 
+/** The first index outside [-bound, bound) of a run. */
+static __device__ inline void report_index(int64_t value, int64_t bound, int64_t position, int32_t input,
+                                           const bert_cuda_index_check &check) {
+    if (!check.report || atomicCAS(&check.report->found, 0, 1) != 0) return;
+    check.report->node = check.node;
+    check.report->input = input;
+    check.report->position = position;
+    check.report->value = value;
+    check.report->bound = bound;
+}
+
 /** The index as one in [0, bound): a negative one counts from the end; one outside is reported, and 0 instead. */
 static __device__ inline int64_t checked_index(int64_t value, int64_t bound, int64_t position, int32_t input,
                                                const bert_cuda_index_check &check) {
     const int64_t index = value < 0 ? value + bound : value;
     if (index >= 0 && index < bound) return index;
-    if (check.report && atomicCAS(&check.report->found, 0, 1) == 0) {
-        check.report->node = check.node;
-        check.report->input = input;
-        check.report->position = position;
-        check.report->value = value;
-        check.report->bound = bound;
-    }
+    report_index(value, bound, position, input, check);
     return 0;
 }
 

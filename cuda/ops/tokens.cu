@@ -6,6 +6,7 @@
 #include "cuda/ops/tokens.h"
 
 #include "cuda/ops/element.h"
+#include "cuda/ops/index_check.h"
 
 enum { THREADS = 128 };
 
@@ -47,6 +48,19 @@ template <int WIDE> static __global__ void __launch_bounds__(THREADS) unpack_ker
     }
 }
 
+/* One thread: there are as many offsets as a batch has sequences. */
+static __global__ void check_offsets_kernel(bert_cuda_offsets_args a) {
+    int64_t before = 0;
+    for (int64_t i = 0; i <= a.sequences; i++) {
+        const int64_t offset = a.offsets[i];
+        const bool ends = i == 0 ? offset == 0 : i < a.sequences || offset == a.tokens;
+        const bool fits = ends && offset >= before && offset - before <= a.longest && offset <= a.tokens;
+        if (!fits) report_index(offset, a.tokens, i, a.input, a.check);
+        if (fits) before = offset;
+        a.checked[i] = static_cast<int32_t>(before);
+    }
+}
+
 /* Whether 16 bytes go at a time; then width counts those. */
 static bool widen(bert_cuda_tokens_args *a) {
     const int per_vector = 16 / a->element_bytes;
@@ -77,4 +91,9 @@ cudaError_t bert_cuda_unpack_tokens(const bert_cuda_tokens_args *args, cudaStrea
     const dim3 grid(bert_blocks(a.padded, 1)), block(THREADS);
     if (widen(&a)) return BERT_LAUNCH((unpack_kernel<1>), grid, block, 0, stream, a);
     return BERT_LAUNCH((unpack_kernel<0>), grid, block, 0, stream, a);
+}
+
+cudaError_t bert_cuda_check_offsets(const bert_cuda_offsets_args *args, cudaStream_t stream) {
+    if (args->sequences < 0 || args->tokens < 0 || args->tokens > INT32_MAX) return cudaErrorInvalidValue;
+    return BERT_LAUNCH(check_offsets_kernel, dim3(1), dim3(1), 0, stream, *args);
 }

@@ -23,6 +23,17 @@ cudaError_t bert_cuda_pack_tokens(const bert_cuda_tokens_args *args, cudaStream_
 /** y[tokens[r]] = x[r], zeros elsewhere. */
 cudaError_t bert_cuda_unpack_tokens(const bert_cuda_tokens_args *args, cudaStream_t stream);
 
+/** Where sequences begin among packed tokens, as a user gives it. */
+typedef struct bert_cuda_offsets_args {
+    int64_t sequences, tokens, longest;
+    const int32_t *offsets; /**< [sequences + 1]: from 0 to `tokens`, never falling, no step over `longest` */
+    int32_t *checked;       /**< The same, or where they are not so what kernels can walk along. */
+    bert_cuda_index_check check;
+    int32_t input; /**< Which the offsets are. */
+} bert_cuda_offsets_args;
+
+cudaError_t bert_cuda_check_offsets(const bert_cuda_offsets_args *args, cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -36,7 +36,8 @@ bert_status bert_cuda_run_gather(const bert_cuda_call *call) {
                                         .index_type = indices->dtype,
                                         .count = bert_cuda_elements(indices),
                                         .y = call->outputs[0].data,
-                                        .check = bert_cuda_check_of(call)};
+                                        .check = bert_cuda_check_of(call),
+                                        .input = 1};
     if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
     BERT_CUDA_TRY(check_bound(call, args.bound, indices));
     return bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather");

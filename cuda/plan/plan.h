@@ -99,6 +99,9 @@ bool bert_cuda_is_float(const bert_op_node *node, int32_t input);
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
 /** Copies `bytes` to device memory that the plan owns. BERT_PLAN_BIND alone. */
 bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes);
+/** A constant of float32 stays so in sessions of 16 bits: a copy in packed[slot], which is NULL where nothing is to be
+ * kept. */
+bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input, int slot);
 /** The named activation; false for an unknown one. */
 bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out);
 bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node);
@@ -149,20 +152,42 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
                                         bert_cuda_range *ranges, float *scales, int32_t *zero_points,
                                         uint8_t *zero_point, uint8_t *bytes);
 
+/* ---- Of both: tensors of which dimensions alone are looked at ------------------------------------------------------
+ */
+
+enum { BERT_CUDA_MOST_OPERANDS = 24 };
+
+/** The tensors of a node, by their places; absent ones have dtype BERT_DTYPE_UNDEFINED. */
+typedef struct bert_cuda_operands {
+    bert_tensor inputs[BERT_CUDA_MOST_OPERANDS], outputs[BERT_CUDA_MOST_OPERANDS];
+} bert_cuda_operands;
+
+/** While a node is bound: without content, and as the device holds them. */
+bert_cuda_operands bert_cuda_planned_operands(const bert_cuda_planner *planner);
+bert_cuda_operands bert_cuda_called_operands(const bert_cuda_call *call);
+/** NULL where it is absent. */
+static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors, int32_t place) {
+    return place >= 0 && tensors[place].dtype != BERT_DTYPE_UNDEFINED ? &tensors[place] : NULL;
+}
+
 /* ---- Operators --------------------------------------------------------------------------------------------------- */
 
 /* clang-format off */
 #define BERT_CUDA_RUNS(RUN)                                                                                            \
-    RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(concat) RUN(constant_of_shape)           \
-    RUN(compress) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(dropout) RUN(dynamic_quantize) RUN(elementwise) RUN(embedding)  \
-    RUN(expand) RUN(eye_like) RUN(gather) RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear)    \
-    RUN(matmul) RUN(matmul_integer) RUN(one_hot) RUN(pack_tokens) RUN(pad) RUN(quantize) RUN(quantized_linear)         \
-    RUN(range) RUN(reduce) RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice) RUN(softmax)          \
-    RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
+    RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(compress) RUN(concat)                    \
+    RUN(constant_of_shape) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(dropout) RUN(dynamic_quantize)            \
+    RUN(elementwise) RUN(embed_layer_norm) RUN(embedding) RUN(expand) RUN(eye_like) RUN(gather) RUN(gather_elements)   \
+    RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear) RUN(matmul) RUN(matmul_integer) RUN(matmul_nbits)             \
+    RUN(ms_attention) RUN(multi_head_attention) RUN(one_hot) RUN(onnx_attention) RUN(pack_tokens)                      \
+    RUN(packed_attention) RUN(pad) RUN(quantize) RUN(quantized_linear) RUN(range) RUN(reduce) RUN(remove_padding)      \
+    RUN(restore_padding) RUN(rotary_embedding) RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice)   \
+    RUN(softmax) RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
-    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)      \
-    PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(pad) \
-    PLAN(quantize) PLAN(quantized_linear) PLAN(skip_layer_norm) PLAN(split)
+    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)                 \
+    PLAN(embed_layer_norm) PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul)         \
+    PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention)         \
+    PLAN(packed_attention) PLAN(pad) PLAN(quantize) PLAN(quantized_linear) PLAN(remove_padding) PLAN(restore_padding)  \
+    PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(split)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

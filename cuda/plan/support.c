@@ -70,6 +70,24 @@ bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, 
     return bert_cuda_copy_to_device(planner->prepared->device, state->own, source, bytes, planner->error);
 }
 
+static bert_status write_floats(const void *argument, void *out, bert_error *error) {
+    const bert_constant *constant = argument;
+    memcpy(out, constant->data, constant->bytes);
+    return BERT_OK;
+}
+
+bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input, int slot) {
+    const bert_constant *constant = input < 0 ? NULL : bert_cuda_known(planner->node, input);
+    char key[48];
+    if (!constant || constant->id == 0 || constant->dtype != BERT_FLOAT) return BERT_OK;
+    if (bert_cuda_stored(planner->prepared, BERT_FLOAT) == BERT_FLOAT) return BERT_OK;
+    planner->out->unread_inputs |= UINT64_C(1) << input;
+    if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
+    const int length = snprintf(key, sizeof key, "floats %llu", (unsigned long long)constant->id);
+    return bert_cuda_pack(planner->prepared, key, (size_t)length, constant->bytes, write_floats, constant,
+                          &planner->state->packed[slot], planner->error);
+}
+
 bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, size_t element_bytes) {
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, element_bytes, &bytes) ||
@@ -166,4 +184,31 @@ bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, c
 
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
     return (bert_cuda_index_check){.report = &call->context->report->index, .node = call->node->reporter};
+}
+
+/* ---- Operands ---------------------------------------------------------------------------------------------------- */
+
+bert_cuda_operands bert_cuda_planned_operands(const bert_cuda_planner *planner) {
+    bert_cuda_operands result = {0};
+    const bert_op_node *node = planner->node;
+    for (int side = 0; side < 2; side++) {
+        const bert_tensor_desc *descs = side ? node->outputs : node->inputs;
+        bert_tensor *tensors = side ? result.outputs : result.inputs;
+        const int32_t count = side ? node->output_count : node->input_count;
+        for (int32_t i = 0; i < count && i < BERT_CUDA_MOST_OPERANDS; i++) {
+            tensors[i].dtype = bert_cuda_stored(planner->prepared, descs[i].dtype);
+            tensors[i].rank = descs[i].rank;
+            memcpy(tensors[i].dims, descs[i].dims, sizeof tensors[i].dims);
+        }
+    }
+    return result;
+}
+
+bert_cuda_operands bert_cuda_called_operands(const bert_cuda_call *call) {
+    bert_cuda_operands result = {0};
+    const bert_op_node *node = &call->node->node;
+    for (int32_t i = 0; i < node->input_count && i < BERT_CUDA_MOST_OPERANDS; i++) result.inputs[i] = call->inputs[i];
+    for (int32_t i = 0; i < node->output_count && i < BERT_CUDA_MOST_OPERANDS; i++)
+        result.outputs[i] = call->outputs[i];
+    return result;
 }

@@ -12,7 +12,7 @@
 #include "tests/cuda_emulator/emulator.h"
 #endif
 
-enum { MOST = 24, PATTERN = 0xa5 };
+enum { MOST = CASE_MOST, PATTERN = 0xa5 };
 
 static struct {
     bool begun;
@@ -21,6 +21,8 @@ static struct {
     size_t attribute_count;
     case_tensor *inputs[MOST], *outputs[MOST], *all[2 * MOST];
     int32_t input_count, output_count, all_count;
+    uint64_t known[MOST]; /* ids of constants; 0: their content is not known */
+    int32_t opset;
     uint32_t seed;
 } current;
 
@@ -74,8 +76,13 @@ void case_begin(bert_op_id op) {
     case_end();
     memset(&current, 0, sizeof current);
     current.op = op;
+    current.opset = bert_op_get(op)->until;
     current.seed = seed;
     change_order(seed);
+}
+
+void case_opset(int32_t opset) {
+    current.opset = opset;
 }
 
 static bert_attribute *add_attribute(const char *name, bert_attribute_kind kind) {
@@ -166,6 +173,11 @@ void case_absent(void) {
     current.inputs[current.input_count++] = NULL;
 }
 
+void case_known(void) {
+    static uint64_t next_id = 1; /* never that of another case */
+    current.known[current.input_count - 1] = next_id++;
+}
+
 case_tensor *case_extra(bert_dtype dtype, int32_t rank, const int64_t *dims) {
     case_tensor *tensor = new_tensor(dtype, rank, dims);
     upload(tensor);
@@ -179,6 +191,10 @@ case_tensor *case_output(bert_dtype dtype, int32_t rank, const int64_t *dims) {
     return tensor;
 }
 
+void case_absent_output(void) {
+    current.outputs[current.output_count++] = NULL;
+}
+
 /* ---- Comparing -----------------------------------------------------------------------------------------------------
  */
 
@@ -190,43 +206,63 @@ float case_tolerance(bert_dtype dtype) {
                                     : 0.0F;
 }
 
-static void run_reference(void) {
+/* One side of a node. */
+static void describe(case_tensor *const *tensors, int32_t count, bert_tensor *host, bert_tensor *device,
+                     bert_tensor_desc *descs) {
+    for (int32_t i = 0; i < count; i++) {
+        if (!tensors[i]) continue;
+        host[i] = device[i] = tensors[i]->host;
+        device[i].data = tensors[i]->device;
+        descs[i] = (bert_tensor_desc){.dtype = host[i].dtype, .rank = host[i].rank};
+        memcpy(descs[i].dims, host[i].dims, sizeof host[i].dims);
+    }
+}
+
+void case_describe(case_node *out) {
     const bert_op *op = bert_op_get(current.op);
-    bert_tensor inputs[MOST] = {0}, outputs[MOST] = {0};
-    bert_tensor_desc input_descs[MOST] = {0}, output_descs[MOST] = {0};
-    bert_error error = {0};
+    memset(out, 0, sizeof *out);
+    describe(current.inputs, current.input_count, out->inputs, out->device_inputs, out->input_descs);
+    describe(current.outputs, current.output_count, out->outputs, out->device_outputs, out->output_descs);
     for (int32_t i = 0; i < current.input_count; i++) {
-        if (!current.inputs[i]) continue;
-        inputs[i] = current.inputs[i]->host;
-        input_descs[i] = (bert_tensor_desc){.dtype = inputs[i].dtype, .rank = inputs[i].rank};
-        memcpy(input_descs[i].dims, inputs[i].dims, sizeof inputs[i].dims);
+        const bert_tensor *tensor = &out->inputs[i];
+        if (!current.known[i]) continue;
+        out->constants[i] = (bert_constant){.id = current.known[i],
+                                            .dtype = tensor->dtype,
+                                            .rank = tensor->rank,
+                                            .data = tensor->data,
+                                            .bytes = bytes_of(tensor),
+                                            .alignment = 8};
+        memcpy(out->constants[i].dims, tensor->dims, sizeof tensor->dims);
+        out->input_descs[i].constant = &out->constants[i];
     }
-    for (int32_t i = 0; i < current.output_count; i++) {
-        outputs[i] = current.outputs[i]->host;
-        output_descs[i] = (bert_tensor_desc){.dtype = outputs[i].dtype, .rank = outputs[i].rank};
-        memcpy(output_descs[i].dims, outputs[i].dims, sizeof outputs[i].dims);
-    }
-    const bert_op_node node = {.domain = op->domain,
+    out->node = (bert_op_node){.domain = op->domain,
                                .op_type = op->name,
-                               .opset = op->until,
+                               .opset = current.opset,
                                .op_id = (uint32_t)op->id,
                                .name = "node",
                                .attributes = current.attributes,
                                .attribute_count = current.attribute_count,
                                .input_count = current.input_count,
                                .output_count = current.output_count,
-                               .inputs = input_descs,
-                               .outputs = output_descs};
-    const size_t bytes = op->workspace ? op->workspace(&node) : 0;
+                               .inputs = out->input_descs,
+                               .outputs = out->output_descs};
+}
+
+static void run_reference(void) {
+    const bert_op *op = bert_op_get(current.op);
+    case_node c;
+    bert_error error = {0};
+    case_describe(&c);
+    const size_t bytes = op->workspace ? op->workspace(&c.node) : 0;
     void *workspace = bytes ? bert_allocate(NULL, bytes, BERT_ALIGNMENT) : NULL;
     const bert_reference_call call = {.op = op,
-                                      .opset = op->until,
+                                      .opset = current.opset,
                                       .attributes = current.attributes,
                                       .attribute_count = current.attribute_count,
                                       .input_count = current.input_count,
                                       .output_count = current.output_count,
-                                      .inputs = inputs,
-                                      .outputs = outputs,
+                                      .inputs = c.inputs,
+                                      .outputs = c.outputs,
                                       .workspace = workspace,
                                       .error = &error};
     const bert_status status = op->reference(&call);
@@ -276,5 +312,5 @@ void case_compare(cudaError_t status) {
     case_good(status);
     run_reference();
     for (int32_t i = 0; i < current.output_count; i++)
-        if (!current.outputs[i]->reference_only) compare(current.outputs[i], i);
+        if (current.outputs[i] && !current.outputs[i]->reference_only) compare(current.outputs[i], i);
 }

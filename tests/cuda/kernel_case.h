@@ -20,6 +20,8 @@
 
 #include <cuda_runtime_api.h>
 
+enum { CASE_MOST = 24 };
+
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
 
 typedef struct case_tensor {
@@ -36,6 +38,8 @@ int case_close(void **state);
 /** Ends the case before. */
 void case_begin(bert_op_id op);
 void case_end(void);
+/** Instead of the last opset that the operator has. */
+void case_opset(int32_t opset);
 void case_int(const char *name, int64_t value);
 void case_float(const char *name, float value);
 void case_string(const char *name, const char *value);
@@ -48,10 +52,24 @@ case_tensor *case_input_of(bert_dtype dtype, int32_t rank, const int64_t *dims, 
 /** The same with floats that are rounded to its type. */
 case_tensor *case_input_floats(bert_dtype dtype, int32_t rank, const int64_t *dims, const float *values);
 void case_absent(void);
+void case_absent_output(void);
 /** The next output of the reference; filled with a pattern on the device. */
 case_tensor *case_output(bert_dtype dtype, int32_t rank, const int64_t *dims);
 /** Memory for what the reference does not have: filled with a pattern, compared with nothing. */
 case_tensor *case_extra(bert_dtype dtype, int32_t rank, const int64_t *dims);
+
+/** The content of the last input is known while the node is planned. */
+void case_known(void);
+
+/** The case as a node: what a planner and the reference are shown. Good until the case changes. */
+typedef struct case_node {
+    bert_op_node node;
+    bert_tensor_desc input_descs[CASE_MOST], output_descs[CASE_MOST];
+    bert_constant constants[CASE_MOST];
+    bert_tensor inputs[CASE_MOST], outputs[CASE_MOST]; /**< On the host. */
+    bert_tensor device_inputs[CASE_MOST], device_outputs[CASE_MOST];
+} case_node;
+void case_describe(case_node *out);
 
 /** Runs the reference; the kernel's status must be success, every output as the reference has it. */
 void case_compare(cudaError_t status);

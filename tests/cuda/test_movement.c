@@ -198,6 +198,7 @@ static void gathers_agree_with_the_reference(void **state) {
                                             .data = data->device,
                                             .indices = indices->device,
                                             .index_type = indices->host.dtype,
+                                            .input = 1,
                                             .count = 6,
                                             .y = y->device};
         case_compare(bert_cuda_gather(&args, NULL));
@@ -259,6 +260,7 @@ static void bad_indices_are_reported(void **state) {
                                             .data = data->device,
                                             .indices = at->device,
                                             .index_type = BERT_INT64,
+                                            .input = 1,
                                             .count = 2,
                                             .y = y->device,
                                             .check = {report->device, 7}};

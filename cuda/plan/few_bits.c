@@ -1,0 +1,51 @@
+/* com.microsoft's MatMulNBits: the weight as floats, a product, a bias. */
+#include "cuda/ops/few_bits.h"
+
+#include "cuda/plan/plan.h"
+
+enum { A, B, SCALES, ZERO_POINTS, BIAS = 5 };
+
+bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (!bert_cuda_is_float(node, A)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    int64_t elements;
+    if (__builtin_mul_overflow(bert_cuda_int(node, "N", 0), bert_cuda_int(node, "K", 0), &elements))
+        return bert_cuda_leave(planner, "can't hold an input of this size");
+    return bert_cuda_reserve(planner, elements,
+                             bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, node->inputs[A].dtype)));
+}
+
+bert_status bert_cuda_run_matmul_nbits(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *a = &call->inputs[A], *scales = &call->inputs[SCALES];
+    const bert_tensor *zero_points = bert_cuda_input(call, ZERO_POINTS);
+    const bert_cuda_few_bits_args weight = {.dtype = a->dtype,
+                                            .bits = (int32_t)bert_cuda_int(node, "bits", 4),
+                                            .columns = bert_cuda_int(node, "N", 0),
+                                            .depth = bert_cuda_int(node, "K", 0),
+                                            .block = bert_cuda_int(node, "block_size", 0),
+                                            .x = call->inputs[B].data,
+                                            .scales = scales->data,
+                                            .scale_type = scales->dtype,
+                                            .zero_points = zero_points ? zero_points->data : NULL,
+                                            .zero_type = zero_points ? zero_points->dtype : BERT_DTYPE_UNDEFINED,
+                                            .y = call->workspace};
+    bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(call->node->prepared, a->dtype),
+                                   .transpose_b = true,
+                                   .m = bert_cuda_count(a->dims, 0, a->rank - 1),
+                                   .n = weight.columns,
+                                   .k = weight.depth,
+                                   .batch = 1,
+                                   .alpha = 1,
+                                   .a = a->data,
+                                   .b = weight.y,
+                                   .c = call->outputs[0].data,
+                                   .lda = weight.depth,
+                                   .ldb = weight.depth,
+                                   .ldc = weight.columns,
+                                   .bias = bert_cuda_input_data(call, BIAS)};
+    if (product.m == 0) return BERT_OK;
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_few_bits(&weight, call->context->stream), "few_bits"));
+    return bert_cuda_multiply(call, &product);
+}

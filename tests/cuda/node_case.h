@@ -1,0 +1,27 @@
+/*
+ * A case of kernel_case.h, planned and run by the provider instead of one kernel: what stands in cuda/plan is tested
+ * too.
+ *
+ *   case_begin(BERT_OP_Attention);
+ *   case_input(...); case_output(...); case_int(...);
+ *   node_case_compare();
+ */
+#ifndef BERT_TESTS_CUDA_NODE_CASE_H
+#define BERT_TESTS_CUDA_NODE_CASE_H
+
+#include "tests/cuda/kernel_case.h"
+
+/** Group setup and teardown, in the place of case_open and case_close. */
+int node_case_open(void **state);
+int node_case_close(void **state);
+
+/** Plans the node and runs it; every output as the reference has it. */
+void node_case_compare(void);
+/** The same in a session of this precision, in which the device may hold float32 in 16 bits. */
+void node_case_compare_in(bert_precision precision);
+/** The run fails with BERT_INVALID_INPUT and a sentence that holds `text`. */
+void node_case_expect_invalid(const char *text);
+/** The planner leaves the node, with a sentence that holds `text`. */
+void node_case_expect_left(const char *text);
+
+#endif

@@ -1,0 +1,528 @@
+/* Operators that several kernels make, or that a planner has forms of, as the provider plans and runs them. */
+#include "tests/cuda/node_case.h"
+
+#include <math.h>
+
+static bool has(unsigned variant, int at) {
+    return variant >> at & 1;
+}
+
+static case_tensor *loosened(case_tensor *tensor, float factor) {
+    tensor->tolerance *= factor;
+    return tensor;
+}
+
+/* ---- RotaryEmbedding --------------------------------------------------------------------------------------------- */
+
+/* Bits of `variant`: 0 com.microsoft's, 1 heads apart, 2 interleaved, 3 a part of each head, 4 no ids, or (of
+ * com.microsoft's, which has them) one id alone. */
+static void rotary_case(bert_dtype dtype, int64_t batch, int64_t heads, int64_t rows, int64_t half, unsigned variant) {
+    const bool microsoft = has(variant, 0), part = has(variant, 3), one = has(variant, 4);
+    const int64_t depth = 2 * half + (part ? 3 : 0), positions = rows + 2;
+    int64_t ids[64];
+    for (int64_t i = 0; i < batch * rows; i++) ids[i] = (i * 5 + 1) % positions;
+    case_begin(microsoft ? BERT_OP_MS_RotaryEmbedding : BERT_OP_RotaryEmbedding);
+    if (!has(variant, 1) && (!microsoft || part)) case_int("num_heads", heads);
+    if (has(variant, 2)) case_int("interleaved", 1);
+    if (part) case_int("rotary_embedding_dim", 2 * half);
+    if (has(variant, 1))
+        case_input(dtype, 4, DIMS(batch, heads, rows, depth), 2.0F);
+    else
+        case_input(dtype, 3, DIMS(batch, rows, heads * depth), 2.0F);
+    if (microsoft) case_input_of(BERT_INT64, one ? 1 : 2, one ? DIMS(1) : DIMS(batch, rows), ids);
+    for (int i = 0; i < 2; i++) {
+        if (one && !microsoft)
+            case_input(dtype, 3, DIMS(batch, rows, half), 1.0F);
+        else
+            case_input(dtype, 2, DIMS(positions, half), 1.0F);
+    }
+    if (!microsoft && !one) case_input_of(BERT_INT64, 2, DIMS(batch, rows), ids);
+    if (has(variant, 1))
+        case_output(dtype, 4, DIMS(batch, heads, rows, depth));
+    else
+        case_output(dtype, 3, DIMS(batch, rows, heads * depth));
+    node_case_compare();
+}
+
+static void rotary_embedding_agrees_with_the_reference(void **state) {
+    static const bert_dtype dtypes[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16, BERT_DOUBLE};
+    for (unsigned variant = 0; variant < 32; variant++) {
+        rotary_case(dtypes[variant % 4], 2, 3, 5, 4, variant);
+        rotary_case(dtypes[(variant / 4) % 4], 1, 1, variant % 2 + 1, variant % 3 + 1, variant);
+    }
+    rotary_case(BERT_FLOAT, 2, 5, 7, 65, 2); /* more than a block */
+}
+
+static void positions_outside_the_cache_are_reported(void **state) {
+    for (int64_t i = 0; i < 3; i++) {
+        const int64_t wrong[2] = {0, i == 0 ? 3 : i == 1 ? -1 : INT64_MAX};
+        case_begin(BERT_OP_RotaryEmbedding);
+        case_int("num_heads", 1);
+        case_input(BERT_FLOAT, 3, DIMS(1, 2, 4), 1.0F);
+        for (int j = 0; j < 2; j++) case_input(BERT_FLOAT, 2, DIMS(3, 2), 1.0F);
+        case_input_of(BERT_INT64, 2, DIMS(1, 2), wrong);
+        case_output(BERT_FLOAT, 3, DIMS(1, 2, 4));
+        node_case_expect_invalid(i == 0 ? "index 3 at position 1 of input 3" : "at position 1 of input 3");
+    }
+}
+
+/* ---- MatMulNBits ------------------------------------------------------------------------------------------------- */
+
+/* `zero`: 0 none, 1 packed, 2 floats. */
+static void nbits_case(bert_dtype dtype, bert_dtype scale_type, int64_t rows, int64_t n, int64_t k, int64_t block,
+                       int64_t bits, int zero, bool bias) {
+    const int64_t blocks = (k + block - 1) / block, bytes = block * bits / 8;
+    case_begin(BERT_OP_MS_MatMulNBits);
+    case_int("N", n);
+    case_int("K", k);
+    case_int("bits", bits);
+    case_int("block_size", block);
+    case_input(dtype, 3, DIMS(1, rows, k), 1.0F);
+    case_input(BERT_UINT8, 3, DIMS(n, blocks, bytes), 256);
+    case_input(scale_type, 1, DIMS(n * blocks), bits == 8 ? 0.001F : 0.01F);
+    if (zero == 1)
+        case_input(BERT_UINT8, 1, DIMS(n * ((blocks * bits + 7) / 8)), 256);
+    else if (zero == 2)
+        case_input(scale_type, 2, DIMS(n, blocks), 8);
+    else if (bias)
+        case_absent();
+    if (bias) {
+        case_absent();
+        case_input(dtype, 1, DIMS(n), 1.0F);
+    }
+    loosened(case_output(dtype, 3, DIMS(1, rows, n)), dtype == BERT_FLOAT ? 4 : 3);
+    node_case_compare();
+}
+
+static void products_with_weights_of_few_bits_agree_with_the_reference(void **state) {
+    static const int64_t bits[] = {2, 4, 8}, depths[] = {1, 16, 31, 33, 100}, columns[] = {1, 3, 17};
+    int i = 0;
+    for (int b = 0; b < 3; b++)
+        for (int d = 0; d < 5; d++)
+            for (int zero = 0; zero < 3; zero++, i++)
+                nbits_case(i % 4 == 3 ? BERT_FLOAT16 : BERT_FLOAT, i % 5 == 4 ? BERT_FLOAT16 : BERT_FLOAT, 1 + i % 3,
+                           columns[i % 3], depths[d], i % 2 ? 16 : 32, bits[b], zero, i % 3 == 1);
+    nbits_case(BERT_BFLOAT16, BERT_BFLOAT16, 5, 40, 64, 16, 4, 1, true);
+    nbits_case(BERT_FLOAT, BERT_FLOAT, 0, 4, 16, 16, 4, 0, false);
+}
+
+/* ---- EmbedLayerNormalization ------------------------------------------------------------------------------------- */
+
+/* Bits of `variant`: 0 segments, 1 mask, 2 position ids, 3 of one row, 4 the sum. */
+static void embed_case(bert_dtype dtype, int64_t batch, int64_t length, int64_t width, unsigned variant) {
+    case_begin(BERT_OP_MS_EmbedLayerNormalization);
+    case_float("epsilon", 1e-5F);
+    case_input(BERT_INT32, 2, DIMS(batch, length), 11);
+    if (has(variant, 0))
+        case_input(BERT_INT32, 2, DIMS(batch, length), 2);
+    else
+        case_absent();
+    case_input(dtype, 2, DIMS(11, width), 2.0F);
+    case_input(dtype, 2, DIMS(length + 1, width), 2.0F);
+    if (has(variant, 0))
+        case_input(dtype, 2, DIMS(2, width), 2.0F);
+    else
+        case_absent();
+    for (int i = 0; i < 2; i++) case_input(dtype, 1, DIMS(width), 1.0F);
+    if (has(variant, 1))
+        case_input(BERT_INT32, 2, DIMS(batch, length), 3); /* 2 counts for nothing */
+    else if (has(variant, 2))
+        case_absent();
+    if (has(variant, 2)) case_input(BERT_INT32, 2, DIMS(has(variant, 3) ? 1 : batch, length), (float)length);
+    loosened(case_output(dtype, 3, DIMS(batch, length, width)), 4);
+    case_output(BERT_INT32, 1, DIMS(batch));
+    if (has(variant, 4)) loosened(case_output(dtype, 3, DIMS(batch, length, width)), 2);
+    node_case_compare();
+}
+
+static void q_embed_case(bert_dtype table, bert_dtype dtype, int64_t width, bool segments, bool mask) {
+    const int64_t batch = 2, length = 5;
+    case_begin(BERT_OP_MS_QEmbedLayerNormalization);
+    case_input(BERT_INT32, 2, DIMS(batch, length), 11);
+    if (segments)
+        case_input(BERT_INT32, 2, DIMS(batch, length), 2);
+    else
+        case_absent();
+    case_input(table, 2, DIMS(11, width), 127);
+    case_input(table, 2, DIMS(length, width), 127);
+    if (segments)
+        case_input(table, 2, DIMS(2, width), 127);
+    else
+        case_absent();
+    for (int i = 0; i < 2; i++) case_input(table, 1, DIMS(width), 127);
+    if (mask)
+        case_input(BERT_INT32, 2, DIMS(batch, length), 2);
+    else
+        case_absent();
+    for (int part = 0; part < 2; part++) { /* scales, then zero points */
+        for (int i = 0; i < 5; i++) {
+            const float scale = 0.01F + 0.003F * (float)i;
+            if (i == 2 && !segments)
+                case_absent();
+            else if (part == 0)
+                case_input_floats(dtype, 0, NULL, &scale);
+            else
+                case_input(table, 0, NULL, 127);
+        }
+    }
+    loosened(case_output(dtype, 3, DIMS(batch, length, width)), 8);
+    case_output(BERT_INT32, 1, DIMS(batch));
+    node_case_compare();
+}
+
+static void embed_layer_normalization_agrees_with_the_reference(void **state) {
+    static const int64_t widths[] = {1, 7, 64, 1025};
+    for (unsigned variant = 0; variant < 32; variant++) {
+        embed_case(BERT_FLOAT, 2, 3, widths[variant % 3 + (variant % 7 == 0)], variant);
+        if (variant % 4 == 1) embed_case(variant % 8 == 1 ? BERT_FLOAT16 : BERT_BFLOAT16, 1, 4, 32, variant);
+    }
+    for (int i = 0; i < 8; i++)
+        q_embed_case(i & 1 ? BERT_INT8 : BERT_UINT8, i == 6 ? BERT_FLOAT16 : BERT_FLOAT, widths[i % 4], i & 2, i & 4);
+}
+
+static void ids_outside_their_table_are_reported(void **state) {
+    const int32_t ids[] = {1, 4}, positions[] = {0, 7};
+    for (int i = 0; i < 3; i++) {
+        case_begin(BERT_OP_MS_EmbedLayerNormalization);
+        if (i == 0)
+            case_input_of(BERT_INT32, 2, DIMS(1, 2), ids);
+        else
+            case_input(BERT_INT32, 2, DIMS(1, 2), 1);
+        case_absent();
+        case_input(BERT_FLOAT, 2, DIMS(4, 3), 1.0F);
+        case_input(BERT_FLOAT, 2, DIMS(i == 2 ? 1 : 2, 3), 1.0F);
+        case_absent();
+        for (int j = 0; j < 2; j++) case_input(BERT_FLOAT, 1, DIMS(3), 1.0F);
+        case_absent();
+        if (i == 1) case_input_of(BERT_INT32, 2, DIMS(1, 2), positions);
+        case_output(BERT_FLOAT, 3, DIMS(1, 2, 3));
+        node_case_expect_invalid(i == 0   ? "index 4 at position 1 of input 0"
+                                 : i == 1 ? "index 7 at position 1 of input 8"
+                                          : "2 tokens, and a table of 1 positions");
+    }
+}
+
+/* ---- RemovePadding, RestorePadding ------------------------------------------------------------------------------- */
+
+static void remove_case(bert_dtype dtype, int64_t width, const int32_t *counts, int64_t batch, int64_t length) {
+    int64_t total = 0;
+    for (int64_t i = 0; i < batch; i++) total += counts[i];
+    case_begin(BERT_OP_MS_RemovePadding);
+    case_input(dtype, 3, DIMS(batch, length, width), 2.0F);
+    case_input_of(BERT_INT32, 1, DIMS(batch), counts);
+    case_known();
+    case_output(dtype, 2, DIMS(total, width));
+    case_output(BERT_INT32, 2, DIMS(batch, length));
+    case_output(BERT_INT32, 1, DIMS(batch + 1));
+    case_output(BERT_INT32, 1, DIMS(1));
+    node_case_compare();
+}
+
+static void padding_goes_and_comes_as_in_the_reference(void **state) {
+    static const int32_t counts[] = {3, 0, 5, 1}, none[] = {0, 0};
+    static const int32_t offsets[] = {4, 0, 7, 5, 2, 1, 3, 6, 8, 9};
+    remove_case(BERT_FLOAT, 1, counts, 4, 5);
+    remove_case(BERT_FLOAT16, 8, counts, 4, 6);
+    remove_case(BERT_DOUBLE, 3, counts, 1, 3);
+    remove_case(BERT_FLOAT, 4, none, 2, 3);
+    for (int i = 0; i < 6; i++) {
+        const bert_dtype dtype = i % 3 == 0 ? BERT_FLOAT : i % 3 == 1 ? BERT_BFLOAT16 : BERT_DOUBLE;
+        case_begin(BERT_OP_MS_RestorePadding);
+        case_input(dtype, 2, DIMS(i * 2, i + 1), 2.0F);
+        case_input_of(BERT_INT32, 2, DIMS(2, 5), offsets);
+        case_output(dtype, 3, DIMS(2, 5, i + 1));
+        node_case_compare();
+    }
+    case_begin(BERT_OP_MS_RestorePadding);
+    case_input(BERT_FLOAT, 2, DIMS(3, 2), 2.0F);
+    case_input_of(BERT_INT32, 2, DIMS(1, 4), offsets); /* 4 is outside 4 places */
+    case_output(BERT_FLOAT, 3, DIMS(1, 4, 2));
+    node_case_expect_invalid("index 4 at position 0 of input 1");
+}
+
+/* ---- Products ---------------------------------------------------------------------------------------------------- */
+
+/* Of types that the library has no products of: every form of batches and vectors. */
+static void plain_products_agree_with_the_reference(void **state) {
+    static const bert_dtype dtypes[] = {BERT_DOUBLE, BERT_INT32, BERT_UINT32, BERT_INT64, BERT_UINT64};
+    static const int64_t sizes[] = {1, 15, 16, 17, 33};
+    for (int i = 0; i < 25; i++) {
+        const bert_dtype dtype = dtypes[i % 5];
+        const int64_t m = sizes[i / 5], k = sizes[(i * 2 + 1) % 5], n = sizes[(i * 3 + 2) % 5];
+        case_begin(BERT_OP_MatMul);
+        case_input(dtype, 4, DIMS(2, 1, m, k), 9);
+        case_input(dtype, 3, DIMS(3, k, n), 9);
+        loosened(case_output(dtype, 4, DIMS(2, 3, m, n)), 20);
+        node_case_compare();
+        case_begin(BERT_OP_MatMul); /* a row, and a column */
+        if (i % 2) {
+            case_input(dtype, 1, DIMS(k), 9);
+            case_input(dtype, 3, DIMS(2, k, n), 9);
+            loosened(case_output(dtype, 2, DIMS(2, n)), 20);
+        } else {
+            case_input(dtype, 3, DIMS(2, m, k), 9);
+            case_input(dtype, 1, DIMS(k), 9);
+            loosened(case_output(dtype, 2, DIMS(2, m)), 20);
+        }
+        node_case_compare();
+    }
+    case_begin(BERT_OP_MatMul);
+    case_input(BERT_DOUBLE, 2, DIMS(3, 0), 1);
+    case_input(BERT_DOUBLE, 2, DIMS(0, 2), 1);
+    case_output(BERT_DOUBLE, 2, DIMS(3, 2));
+    node_case_compare();
+}
+
+static void gemm_of_double_agrees_with_the_reference(void **state) {
+    static const char *const activations[] = {"Relu", "Tanh", "Sigmoid"};
+    for (int i = 0; i < 16; i++) {
+        const bert_dtype dtype = i % 2 ? BERT_DOUBLE : BERT_FLOAT;
+        const int64_t m = 5, k = 18, n = 33;
+        case_begin(i & 8 ? BERT_OP_MS_FusedGemm : BERT_OP_Gemm);
+        if (i & 8) case_string("activation", activations[i % 3]);
+        case_int("transA", i >> 1 & 1);
+        case_int("transB", i >> 2 & 1);
+        case_float("alpha", 0.5F);
+        case_float("beta", i % 3 ? 2.0F : 0.0F);
+        case_input(dtype, 2, i & 2 ? DIMS(k, m) : DIMS(m, k), 1.0F);
+        case_input(dtype, 2, i & 4 ? DIMS(n, k) : DIMS(k, n), 1.0F);
+        if (i % 4) case_input(dtype, i % 4 == 1 ? 1 : 2, i % 4 == 1 ? DIMS(n) : DIMS(m, 1), 1.0F);
+        loosened(case_output(dtype, 2, DIMS(m, n)), 4);
+        node_case_compare();
+    }
+    case_begin(BERT_OP_MS_GemmFastGelu);
+    case_input(BERT_DOUBLE, 3, DIMS(2, 3, 8), 1.0F);
+    case_input(BERT_DOUBLE, 2, DIMS(8, 5), 1.0F);
+    case_input(BERT_DOUBLE, 1, DIMS(5), 1.0F);
+    case_output(BERT_DOUBLE, 3, DIMS(2, 3, 5));
+    node_case_compare();
+}
+
+/* FusedMatMul's A and B, transposed in every way. */
+static void batches_that_are_transposed_agree_with_the_reference(void **state) {
+    for (int i = 0; i < 32; i++) {
+        const bert_dtype dtype = i & 16 ? BERT_DOUBLE : BERT_FLOAT;
+        const int64_t m = 5, k = 7, n = 3, p = 2, q = 4;
+        const int64_t a_rows = i & 1 ? k : m, a_columns = i & 1 ? m : k, b_rows = i & 4 ? n : k,
+                      b_columns = i & 4 ? k : n;
+        case_begin(BERT_OP_MS_FusedMatMul);
+        case_int("transA", i & 1);
+        case_int("transBatchA", i >> 1 & 1);
+        case_int("transB", i >> 2 & 1);
+        case_int("transBatchB", i >> 3 & 1);
+        case_float("alpha", 0.5F);
+        case_input(dtype, 4, i & 2 ? DIMS(a_rows, p, q, a_columns) : DIMS(p, q, a_rows, a_columns), 1.0F);
+        case_input(dtype, 4, i & 8 ? DIMS(b_rows, p, q, b_columns) : DIMS(p, q, b_rows, b_columns), 1.0F);
+        loosened(case_output(dtype, 4, DIMS(p, q, m, n)), 2);
+        node_case_compare();
+    }
+}
+
+/* ---- Products of bytes ------------------------------------------------------------------------------------------- */
+
+/* Bits of `variant`: 0 signed a, 1 signed b, 2 scales by row, 3 by column, 4 by matrix. `vectors`: 1 a, 2 b. */
+static void qlinear_case(bert_dtype scale_type, int vectors, unsigned variant) {
+    const int64_t batch = 3, m = 4, k = 260, n = 5;
+    const bert_dtype a_type = has(variant, 0) ? BERT_INT8 : BERT_UINT8,
+                     b_type = has(variant, 1) ? BERT_INT8 : BERT_UINT8;
+    const bool rows = has(variant, 2) && !(vectors & 1), columns = has(variant, 3) && !(vectors & 2);
+    const bool matrices = has(variant, 4) && !vectors;
+    const float y_scale = 0.05F;
+    case_begin(BERT_OP_QLinearMatMul);
+    for (int side = 0; side < 2; side++) {
+        const bert_dtype type = side ? b_type : a_type;
+        const bool each = side ? columns : rows, alone = vectors >> side & 1;
+        const int64_t places = side ? n : m;
+        if (alone)
+            case_input(type, 1, DIMS(k), 127);
+        else
+            case_input(type, 3, side ? DIMS(batch, k, n) : DIMS(batch, m, k), 127);
+        for (int i = 0; i < 2; i++) { /* scale, then zero point */
+            const bert_dtype of = i ? type : scale_type;
+            const float greatest = i ? 127.0F : 0.01F;
+            if (each && matrices)
+                case_input(of, 3, side ? DIMS(batch, 1, places) : DIMS(batch, places, 1), greatest);
+            else if (each)
+                case_input(of, 1, DIMS(places), greatest);
+            else
+                case_input(of, 0, NULL, greatest);
+        }
+    }
+    case_input_floats(scale_type, 0, NULL, &y_scale);
+    case_input(BERT_UINT8, 0, NULL, 127);
+    if (vectors == 3)
+        case_output(BERT_UINT8, 0, NULL);
+    else if (vectors)
+        case_output(BERT_UINT8, 2, DIMS(batch, vectors == 1 ? n : m));
+    else
+        case_output(BERT_UINT8, 3, DIMS(batch, m, n));
+    node_case_compare();
+}
+
+static void quantized_products_agree_with_the_reference(void **state) {
+    for (unsigned variant = 0; variant < 32; variant++) {
+        for (int vectors = 0; vectors < 4; vectors++) {
+            if (variant > 15 && vectors) continue;
+            qlinear_case(variant % 3 == 1   ? BERT_FLOAT16
+                         : variant % 3 == 2 ? BERT_BFLOAT16
+                                            : BERT_FLOAT,
+                         vectors, variant);
+        }
+    }
+}
+
+static void products_that_are_scaled_agree_with_the_reference(void **state) {
+    const float scale = 0.02F;
+    for (int i = 0; i < 8; i++) {
+        const int64_t m = 3, k = 20, n = 4;
+        const bert_dtype type = i & 1 ? BERT_FLOAT16 : BERT_FLOAT;
+        case_begin(BERT_OP_MS_QGemm);
+        case_float("alpha", 0.5F);
+        case_int("transA", i >> 1 & 1);
+        case_int("transB", i >> 2 & 1);
+        case_input(BERT_UINT8, 2, i & 2 ? DIMS(k, m) : DIMS(m, k), 255);
+        case_input_floats(type, 0, NULL, &scale);
+        case_input(BERT_UINT8, 0, NULL, 255);
+        case_input(BERT_INT8, 2, i & 4 ? DIMS(n, k) : DIMS(k, n), 127);
+        case_input(type, 1, DIMS(n), 0.01F);
+        case_input(BERT_INT8, 1, DIMS(n), 127);
+        case_input(BERT_INT32, 1, DIMS(n), 1000);
+        loosened(case_output(type, 2, DIMS(m, n)), 2);
+        node_case_compare();
+
+        case_begin(BERT_OP_MS_MatMulIntegerToFloat);
+        case_input(BERT_UINT8, 3, DIMS(2, m, k), 255);
+        case_input(BERT_INT8, 2, DIMS(k, n), 127);
+        case_input_floats(type, 0, NULL, &scale);
+        case_input(type, 1, DIMS(n), 0.01F);
+        case_input(BERT_UINT8, 0, NULL, 255);
+        case_input(BERT_INT8, 1, DIMS(n), 127);
+        if (i & 2) case_input(type, 1, DIMS(n), 1.0F);
+        loosened(case_output(type, 3, DIMS(2, m, n)), 4);
+        node_case_compare();
+    }
+    for (int i = 0; i < 2; i++) {
+        case_begin(BERT_OP_MS_DynamicQuantizeMatMul);
+        case_input(BERT_FLOAT, i ? 3 : 1, i ? DIMS(2, 3, 20) : DIMS(20), 1.0F);
+        case_input(BERT_INT8, 2, DIMS(20, 4), 127);
+        case_input(BERT_FLOAT, 1, DIMS(4), 0.01F);
+        if (i) {
+            case_input(BERT_INT8, 1, DIMS(4), 127);
+            case_input(BERT_FLOAT, 1, DIMS(4), 1.0F);
+        }
+        loosened(i ? case_output(BERT_FLOAT, 3, DIMS(2, 3, 4)) : case_output(BERT_FLOAT, 1, DIMS(4)), 4);
+        node_case_compare();
+    }
+}
+
+/* Scales below what float16 has digits for: as constants they stay float32. */
+static void scales_that_are_constant_stay_float32(void **state) {
+    const float scale = 0.02F, small = 3e-7F;
+    for (int i = 0; i < 6; i++) {
+        const bert_precision precision = i & 1 ? BERT_PRECISION_BF16 : BERT_PRECISION_FP16;
+        const float allowed = i & 1 ? 8e-3F : 1e-3F;
+        if (i < 2) {
+            case_begin(BERT_OP_QLinearMatMul);
+            case_input(BERT_UINT8, 2, DIMS(3, 20), 255);
+            case_input_floats(BERT_FLOAT, 0, NULL, &scale);
+            case_known();
+            case_input(BERT_UINT8, 0, NULL, 255);
+            case_input(BERT_INT8, 2, DIMS(20, 4), 127);
+            case_input_floats(BERT_FLOAT, 0, NULL, &small);
+            case_known();
+            case_input(BERT_INT8, 0, NULL, 127);
+            case_input_floats(BERT_FLOAT, 0, NULL, &small);
+            case_known();
+            case_input(BERT_INT8, 0, NULL, 127);
+            case_output(BERT_INT8, 2, DIMS(3, 4));
+        } else if (i < 4) {
+            case_begin(BERT_OP_MS_MatMulIntegerToFloat);
+            case_input(BERT_UINT8, 2, DIMS(3, 2000), 255);
+            case_input(BERT_INT8, 2, DIMS(2000, 4), 127);
+            case_input_floats(BERT_FLOAT, 0, NULL, &scale); /* of a run: as all tensors are */
+            case_input_floats(BERT_FLOAT, 0, NULL, &small);
+            case_known();
+            case_output(BERT_FLOAT, 2, DIMS(3, 4))->tolerance = allowed;
+        } else {
+            case_begin(BERT_OP_MS_QAttention);
+            case_int("num_heads", 2);
+            case_input(BERT_UINT8, 3, DIMS(2, 3, 50), 127);
+            case_input(BERT_UINT8, 2, DIMS(50, 24), 127);
+            case_input(BERT_FLOAT, 1, DIMS(24), 0.5F);
+            case_known();
+            case_input_floats(BERT_FLOAT, 0, NULL, &scale);
+            case_input_floats(BERT_FLOAT, 0, NULL, &small);
+            case_known();
+            case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = 3 * allowed;
+        }
+        node_case_compare_in(precision);
+    }
+}
+
+/* Every other planner of this page, once in 16 bits. */
+static void sessions_of_16_bits_agree_with_the_reference(void **state) {
+    for (int i = 0; i < 2; i++) {
+        const bert_precision precision = i ? BERT_PRECISION_BF16 : BERT_PRECISION_FP16;
+        const float allowed = i ? 3e-2F : 4e-3F;
+        case_begin(BERT_OP_MS_MatMulNBits);
+        case_int("N", 5);
+        case_int("K", 40);
+        case_int("block_size", 16);
+        case_input(BERT_FLOAT, 2, DIMS(3, 40), 1.0F);
+        case_input(BERT_UINT8, 3, DIMS(5, 3, 8), 255);
+        case_input(BERT_FLOAT, 1, DIMS(15), 0.01F);
+        case_output(BERT_FLOAT, 2, DIMS(3, 5))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_MS_EmbedLayerNormalization);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 4);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 2);
+        for (int j = 0; j < 3; j++) case_input(BERT_FLOAT, 2, DIMS(5 - j, 8), 2.0F);
+        for (int j = 0; j < 2; j++) case_input(BERT_FLOAT, 1, DIMS(8), 1.0F);
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = allowed;
+        case_absent_output();
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_Attention);
+        for (int j = 0; j < 3; j++) case_input(BERT_FLOAT, 4, DIMS(1, 2, 5, 32), 1.0F);
+        case_input(BERT_FLOAT, 2, DIMS(5, 4), 1.0F);
+        case_output(BERT_FLOAT, 4, DIMS(1, 2, 5, 32))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_MS_PackedAttention);
+        const int32_t starts[] = {0, 4, 6};
+        case_int("num_heads", 2);
+        case_input(BERT_FLOAT, 2, DIMS(6, 6), 1.0F);
+        case_input(BERT_FLOAT, 2, DIMS(6, 24), 0.5F);
+        case_input(BERT_FLOAT, 1, DIMS(24), 0.5F);
+        case_input(BERT_INT32, 2, DIMS(2, 4), 1);
+        case_input_of(BERT_INT32, 1, DIMS(3), starts);
+        case_output(BERT_FLOAT, 2, DIMS(6, 8))->tolerance = allowed;
+        node_case_compare_in(precision);
+    }
+}
+
+static void what_has_no_kernel_is_left(void **state) {
+    case_begin(BERT_OP_Attention);
+    for (int i = 0; i < 3; i++) case_input(BERT_DOUBLE, 4, DIMS(1, 1, 2, 3), 1.0F);
+    case_output(BERT_DOUBLE, 4, DIMS(1, 1, 2, 3));
+    node_case_expect_left("the cuda provider's Attention computes in float32, float16 and bfloat16 only");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rotary_embedding_agrees_with_the_reference),
+        cmocka_unit_test(positions_outside_the_cache_are_reported),
+        cmocka_unit_test(products_with_weights_of_few_bits_agree_with_the_reference),
+        cmocka_unit_test(embed_layer_normalization_agrees_with_the_reference),
+        cmocka_unit_test(ids_outside_their_table_are_reported),
+        cmocka_unit_test(padding_goes_and_comes_as_in_the_reference),
+        cmocka_unit_test(plain_products_agree_with_the_reference),
+        cmocka_unit_test(gemm_of_double_agrees_with_the_reference),
+        cmocka_unit_test(batches_that_are_transposed_agree_with_the_reference),
+        cmocka_unit_test(quantized_products_agree_with_the_reference),
+        cmocka_unit_test(products_that_are_scaled_agree_with_the_reference),
+        cmocka_unit_test(scales_that_are_constant_stay_float32),
+        cmocka_unit_test(sessions_of_16_bits_agree_with_the_reference),
+        cmocka_unit_test(what_has_no_kernel_is_left),
+    };
+    return cmocka_run_group_tests(tests, node_case_open, node_case_close);
+}
