@@ -1,9 +1,11 @@
 /* Operators of one element of each input: they differ by the code in their row. */
 #include "cuda/ops/elementwise.h"
 
+#include "cuda/ops/gather.h"
 #include "cuda/ops/softmax.h"
 #include "cuda/plan/plan.h"
 
+#include <math.h>
 #include <string.h>
 
 static bert_cuda_elementwise_args args_for(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
@@ -81,14 +83,13 @@ bert_status bert_cuda_run_variadic(const bert_cuda_call *call) {
 bert_status bert_cuda_plan_clip(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     if (node->opset >= 11 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_dtype dtype = node->inputs[0].dtype;
-    if (dtype != BERT_FLOAT) return bert_cuda_leave(planner, "takes attributes for float alone");
-    const float bounds[2] = {bert_cuda_float(node, "min", -3.402823466e38F),
-                             bert_cuda_float(node, "max", 3.402823466e38F)};
+    const bert_dtype dtype = bert_cuda_stored(planner->prepared, node->inputs[0].dtype);
+    const float bounds[2] = {bert_cuda_float(node, "min", -INFINITY), bert_cuda_float(node, "max", INFINITY)};
     unsigned char stored[2 * BERT_CUDA_ALIGNMENT] = {0};
-    for (int i = 0; i < 2; i++)
-        bert_cuda_encode(bert_cuda_stored(planner->prepared, dtype), dtype, stored + i * BERT_CUDA_ALIGNMENT,
-                         &bounds[i], 1);
+    for (int i = 0; i < 2; i++) {
+        if (!bert_cuda_encode_float(dtype, bounds[i], stored + i * BERT_CUDA_ALIGNMENT))
+            return bert_cuda_leave(planner, "takes attributes for floats alone");
+    }
     return bert_cuda_own(planner, stored, sizeof stored);
 }
 
@@ -104,16 +105,68 @@ bert_status bert_cuda_run_clip(const bert_cuda_call *call) {
 
 /* ---- Quantization by a given scale ------------------------------------------------------------------------------- */
 
-/* Blocks that fill the axis make two axes of it. */
+/* Whether blocks of the axis are two axes of it: where they fill it, and there is room for one more. */
+static bool blocks_fill(int64_t length, int64_t block, int32_t rank) {
+    return rank < BERT_MAX_RANK && (length <= block || length % block == 0);
+}
+
+/* Blocks that don't fill the axis: scales and zero points are repeated, by the block of each place along it. */
+static bert_status plan_repeated(const bert_cuda_planner *planner, int64_t length, int64_t block) {
+    const bert_op_node *node = planner->node;
+    const bert_host *host = planner->prepared->device->host;
+    const int64_t elements = bert_cuda_desc_count(&node->inputs[0], 0, node->inputs[0].rank);
+    const size_t room = (size_t)length * sizeof(int64_t);
+    int64_t *blocks = bert_cuda_new(host, room);
+    if (!blocks) return bert_cuda_no_memory(host, room, planner->error);
+    for (int64_t i = 0; i < length; i++) blocks[i] = i / block;
+    bert_status status = bert_cuda_own(planner, blocks, room);
+    bert_cuda_delete(host, blocks, room);
+    for (int32_t i = 1; status == BERT_OK && i < 3; i++) {
+        const size_t size = bert_cuda_node_has(node, i) ? bert_cuda_dtype_size(node->inputs[i].dtype) : 0;
+        status = bert_cuda_reserve(planner, elements, size);
+    }
+    return status;
+}
+
 bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int64_t block = bert_cuda_int(node, "block_size", 0);
     if (block == 0 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_tensor_desc *x = &node->inputs[0];
     const int64_t length = x->dims[bert_cuda_axis(bert_cuda_int(node, "axis", 1), x->rank)];
-    if (x->rank == BERT_MAX_RANK || (length > block && length % block != 0))
-        return bert_cuda_leave(planner, "wants blocks that fill the axis, in up to 7 dimensions");
-    return BERT_OK;
+    return blocks_fill(length, block, x->rank) ? BERT_OK : plan_repeated(planner, length, block);
+}
+
+/* A scale or zero point for each element of x, in `out`. */
+static bert_status repeat(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *of_blocks, int32_t axis,
+                          void *out) {
+    const bert_cuda_gather_args args = {.element_bytes = (int32_t)bert_cuda_dtype_size(of_blocks->dtype),
+                                        .before = bert_cuda_count(x->dims, 0, axis),
+                                        .bound = of_blocks->dims[axis],
+                                        .row = bert_cuda_count(x->dims, axis + 1, x->rank),
+                                        .data = of_blocks->data,
+                                        .indices = call->node->own,
+                                        .index_type = BERT_INT64,
+                                        .count = x->dims[axis],
+                                        .y = out};
+    return bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather");
+}
+
+/* The same for all places along an axis that blocks don't fill. */
+static bert_status run_repeated(const bert_cuda_call *call, bert_cuda_elementwise_args *args, int32_t axis) {
+    const bert_tensor *x = &call->inputs[0];
+    void *workspace = call->workspace;
+    if (bert_cuda_elements(x) == 0) return BERT_OK;
+    for (int32_t i = 0; i < 3; i++) {
+        const bert_tensor *tensor = bert_cuda_input(call, i);
+        const size_t size = tensor ? bert_cuda_dtype_size(tensor->dtype) : 0;
+        void *piece = i ? bert_cuda_take(&workspace, bert_cuda_elements(x), size) : x->data;
+        if (!tensor) continue;
+        if (i) BERT_CUDA_TRY(repeat(call, x, tensor, axis, piece));
+        args->inputs[i] = (bert_cuda_operand){.data = piece, .dtype = tensor->dtype};
+        bert_cuda_dense_strides(x->rank, x->dims, args->inputs[i].strides);
+    }
+    return launch(call, args);
 }
 
 /* A scale, or zero point, for each place along the axis, for each block of it, or one for all. */
@@ -136,6 +189,7 @@ static bert_status run_by_scale(const bert_cuda_call *call, bert_cuda_elementwis
     const bert_op_node *node = &call->node->node;
     const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", 1), args.rank);
     const int64_t block = bert_cuda_int(node, "block_size", 0);
+    if (block && !blocks_fill(args.dims[axis], block, args.rank)) return run_repeated(call, &args, axis);
     if (block) {
         const int64_t length = args.dims[axis], inside = length < block ? length : block;
         for (int32_t i = args.rank; i > axis; i--) args.dims[i] = args.dims[i - 1];

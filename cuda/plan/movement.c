@@ -95,23 +95,27 @@ bert_status bert_cuda_run_slice(const bert_cuda_call *call) {
     return move(call, &args);
 }
 
+/* Elements of a part along the axis: outputs that nobody reads have no shape, and take their part all the same. */
+static int64_t part_size(const bert_cuda_call *call, int32_t part, int64_t length) {
+    const bert_constant *list = call->node->known[1];
+    if (list) return bert_cuda_constant_int(list, part);
+    size_t count = 0;
+    const int64_t *sizes = bert_cuda_ints(&call->node->node, "split", &count), parts = call->node->node.output_count;
+    return sizes ? sizes[part] : (length + parts - 1) / parts;
+}
+
 bert_status bert_cuda_run_split(const bert_cuda_call *call) {
     const bert_tensor *from = &call->inputs[0];
     const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), from->rank);
     int64_t first = 0;
     for (int32_t i = 0; i < call->node->node.output_count; i++) {
         const bert_tensor *to = &call->outputs[i];
-        bert_cuda_move_args args = between(from, to, to);
-        args.from = offset_by(from->data, first * args.from_strides[axis], args.element_bytes);
-        BERT_CUDA_TRY(move(call, &args));
-        first += to->dims[axis];
-    }
-    return BERT_OK;
-}
-
-bert_status bert_cuda_plan_split(const bert_cuda_planner *planner) {
-    for (int32_t i = 0; i < planner->node->output_count; i++) {
-        if (!bert_cuda_node_gives(planner->node, i)) return bert_cuda_leave(planner, "gives all of its parts");
+        if (to->dtype != BERT_DTYPE_UNDEFINED) {
+            bert_cuda_move_args args = between(from, to, to);
+            args.from = offset_by(from->data, first * args.from_strides[axis], args.element_bytes);
+            BERT_CUDA_TRY(move(call, &args));
+        }
+        first += part_size(call, i, from->dims[axis]);
     }
     return BERT_OK;
 }
@@ -186,14 +190,15 @@ bert_status bert_cuda_run_pad(const bert_cuda_call *call) {
     args.mode = mode_of(&call->node->node);
     args.fill = bert_cuda_input_data(call, 2);
     const float value = call->node->node.opset < 11 ? bert_cuda_float(&call->node->node, "value", 0) : 0;
-    if (!args.fill && value != 0) bert_cuda_encode(call->outputs[0].dtype, BERT_FLOAT, &args.fill_bits, &value, 1);
+    if (!args.fill && value != 0) bert_cuda_encode_float(call->outputs[0].dtype, value, &args.fill_bits);
     return pad(call, &args);
 }
 
 bert_status bert_cuda_plan_pad(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const bool value = node->opset < 11 && bert_cuda_float(node, "value", 0) != 0;
-    if (value && node->inputs[0].dtype != BERT_FLOAT) return bert_cuda_leave(planner, "fills with 0 or with floats");
+    if (value && node->inputs[0].dtype != BERT_DOUBLE && !bert_cuda_is_float(node, 0))
+        return bert_cuda_leave(planner, "fills with 0 or with floats");
     return BERT_OK;
 }
 

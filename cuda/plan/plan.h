@@ -112,6 +112,9 @@ int64_t bert_cuda_constant_int(const bert_constant *constant, int64_t at);
 int64_t bert_cuda_constant_count(const bert_constant *constant);
 int64_t bert_cuda_desc_count(const bert_tensor_desc *desc, int32_t first, int32_t end);
 
+/** A number as an element of a float type, double among them, as the device has it; false for another type. */
+bool bert_cuda_encode_float(bert_dtype stored, float value, void *to);
+
 /* ---- Of calls ---------------------------------------------------------------------------------------------------- */
 
 static inline const bert_tensor *bert_cuda_input(const bert_cuda_call *call, int32_t input) {
@@ -187,7 +190,7 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     PLAN(embed_layer_norm) PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul)         \
     PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention)         \
     PLAN(packed_attention) PLAN(pad) PLAN(quantize) PLAN(quantized_linear) PLAN(remove_padding) PLAN(restore_padding)  \
-    PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(split)
+    PLAN(rotary_embedding) PLAN(skip_layer_norm)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

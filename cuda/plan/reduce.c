@@ -98,16 +98,12 @@ static int64_t rows_of(int32_t rank, const int64_t *dims) {
 
 bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
     const bert_tensor_desc *x = &planner->node->inputs[0];
-    if (bert_cuda_stored(planner->prepared, x->dtype) != BERT_FLOAT)
-        return bert_cuda_leave(planner, "keeps its scale in float32");
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    for (int32_t i = 0; i < 3; i++) {
-        if (!bert_cuda_node_gives(planner->node, i)) return bert_cuda_leave(planner, "gives all of its outputs");
-    }
     const int64_t rows = rows_of(x->rank, x->dims);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
     for (int i = 0; i < 2; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, 4));
-    return BERT_OK;
+    if (bert_cuda_node_gives(planner->node, 0)) return BERT_OK;
+    return bert_cuda_reserve(planner, bert_cuda_desc_count(x, 0, x->rank), 1);
 }
 
 bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,
@@ -144,7 +140,9 @@ bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
     float *scales = bert_cuda_take(&workspace, rows + 1, 4);
     int32_t *zero_points = bert_cuda_take(&workspace, rows + 1, 4);
     const bert_tensor scale = {.dtype = BERT_FLOAT, .data = scales};
-    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rows, width, ranges, scales, zero_points, call->outputs[2].data,
-                                              call->outputs[0].data));
-    return bert_cuda_spread(call, &scale, &call->outputs[1]);
+    void *bytes = bert_cuda_output_data(call, 0); /* also where nobody reads them */
+    if (!bytes) bytes = bert_cuda_take(&workspace, bert_cuda_elements(x), 1);
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rows, width, ranges, scales, zero_points,
+                                              bert_cuda_output_data(call, 2), bytes));
+    return bert_cuda_output_data(call, 1) ? bert_cuda_spread(call, &scale, &call->outputs[1]) : BERT_OK;
 }

@@ -3,7 +3,7 @@
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
 #include "cuda/ops/tokens.h"
-#include "cuda/plan/plan.h"
+#include "cuda/plan/normalization.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -111,27 +111,39 @@ bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
 
 /* ---- LayerNorm --------------------------------------------------------------------------------------------------- */
 
-/* gamma and beta cover exactly the dimensions from the axis on. */
-bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
+/* Elements from dimension `first` on; -1 where they are not yet known. */
+static int64_t known_count(const bert_tensor_desc *desc, int32_t first) {
+    for (int32_t i = first; i < desc->rank; i++)
+        if (desc->dims[i] < 0) return -1;
+    return desc->rank < first ? -1 : bert_cuda_desc_count(desc, first, desc->rank);
+}
+
+/* Whether the kernel computes a LayerNormalization, as far as dimensions are known: of one type, gamma and beta of
+ * exactly the dimensions from the axis on, statistics in float32. */
+static bool suits_layer_norm(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cuda_is_float(node, 0) || node->inputs[1].dtype != node->inputs[0].dtype)
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16, of x and gamma alike");
-    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_tensor_desc *x = &node->inputs[0];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", -1), x->rank);
-    const int64_t width = bert_cuda_desc_count(x, axis, x->rank);
+    if (!bert_cuda_is_float(node, 0)) return false;
+    const int64_t axis = bert_cuda_int(node, "axis", -1);
+    const int64_t width = x->rank < 0 ? -1 : known_count(x, bert_cuda_axis(axis, x->rank));
     for (int32_t i = 1; i < node->input_count; i++) {
-        const bert_tensor_desc *row = &node->inputs[i];
-        if (bert_cuda_node_has(node, i) && bert_cuda_desc_count(row, 0, row->rank) != width)
-            return bert_cuda_leave(planner, "wants gamma and beta of the shape that is normalized");
+        if (!bert_cuda_node_has(node, i)) continue;
+        const int64_t count = known_count(&node->inputs[i], 0);
+        if (node->inputs[i].dtype != x->dtype || (count >= 0 && width >= 0 && count != width)) return false;
     }
     for (int32_t i = 1; i < node->output_count; i++) {
-        if (bert_cuda_node_gives(node, i) && node->outputs[i].dtype != BERT_FLOAT)
-            return bert_cuda_leave(planner, "gives mean and deviation in float32 alone");
-        if (bert_cuda_node_gives(node, i) && bert_cuda_stored(planner->prepared, BERT_FLOAT) != BERT_FLOAT)
-            return bert_cuda_leave(planner, "gives no mean and deviation in 16 bits");
+        if (!bert_cuda_node_gives(node, i)) continue;
+        if (bert_cuda_stored(planner->prepared, node->outputs[i].dtype) != BERT_FLOAT) return false;
     }
-    planner->out->y_ranges = axis == x->rank - 1;
+    return true;
+}
+
+bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (!suits_layer_norm(planner)) return bert_cuda_plan_composed_norm(planner, false);
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    const int32_t rank = node->inputs[0].rank;
+    planner->out->y_ranges = bert_cuda_axis(bert_cuda_int(node, "axis", -1), rank) == rank - 1;
     return BERT_OK;
 }
 
@@ -154,31 +166,17 @@ bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
     return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");
 }
 
-/* Where the spellings of SkipLayerNormalization have what; -1: nowhere. */
-typedef struct skip_form {
-    int32_t beta, bias, sum;
-    bool simplified;
-} skip_form;
-
-static skip_form form_of(const bert_op_node *node, int32_t code) {
-    if (code == 0) {
-        return (skip_form){BERT_SKIP_BETA, BERT_SKIP_BIAS, 1, bert_cuda_int(node, "simplified", 0) != 0};
-    }
-    return code == 1 ? (skip_form){3, 4, 3, false} : (skip_form){-1, 3, 3, true};
+/* Of one type, the skip of the shape of the input. */
+static bool suits_skip_layer_norm(const bert_op_node *node) {
+    const bert_tensor_desc *x = &node->inputs[0], *skip = &node->inputs[1];
+    if (!bert_cuda_is_float(node, 0)) return false;
+    const int64_t count = x->rank < 0 ? -1 : known_count(x, 0), of_skip = skip->rank < 0 ? -1 : known_count(skip, 0);
+    return count < 0 || of_skip < 0 || count == of_skip;
 }
 
 bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
-    const bert_op_node *node = planner->node;
-    const bert_cuda_op *op = planner->state->op;
-    if (!bert_cuda_is_float(node, 0)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
-    for (int32_t i = 1; op->code != 0 && i < 3; i++) {
-        if (bert_cuda_node_gives(node, i)) return bert_cuda_leave(planner, "gives no mean and deviation");
-    }
-    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_tensor_desc *x = &node->inputs[0], *skip = &node->inputs[1];
-    if (bert_cuda_desc_count(x, 0, x->rank) != bert_cuda_desc_count(skip, 0, skip->rank))
-        return bert_cuda_leave(planner, "wants a skip of the shape of its input");
-    planner->out->y_ranges = 1;
+    if (!suits_skip_layer_norm(planner->node)) return bert_cuda_plan_composed_norm(planner, true);
+    if (planner->mode == BERT_PLAN_BIND) planner->out->y_ranges = 1;
     return BERT_OK;
 }
 
@@ -186,7 +184,7 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     const bert_tensor *x = &call->inputs[0];
     const int32_t code = call->node->op->code;
-    const skip_form form = form_of(node, code);
+    const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, code);
     const bert_cuda_layer_norm_args args = {.dtype = x->dtype,
                                             .rows = bert_cuda_count(x->dims, 0, x->rank - 1),
                                             .width = x->dims[x->rank - 1],

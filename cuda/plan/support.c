@@ -54,6 +54,22 @@ int64_t bert_cuda_desc_count(const bert_tensor_desc *desc, int32_t first, int32_
     return bert_cuda_count(desc->dims, first, end);
 }
 
+bool bert_cuda_encode_float(bert_dtype stored, float value, void *to) {
+    const double wide = (double)value;
+    switch (stored) {
+    case BERT_FLOAT:
+    case BERT_FLOAT16:
+    case BERT_BFLOAT16:
+        bert_cuda_encode(stored, BERT_FLOAT, to, &value, 1);
+        return true;
+    case BERT_DOUBLE:
+        memcpy(to, &wide, sizeof wide);
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* ---- Planning ---------------------------------------------------------------------------------------------------- */
 
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner) {

@@ -115,7 +115,7 @@ static const bert_cuda_op ops[] = {
     ROW("", "TopK", NULL, top_k, 0x2, 0),
     ROW("", "Transpose", NULL, transpose, 0, 0),
     ROW("", "Slice", NULL, slice, 0x1e, 0),
-    ROW("", "Split", PLAN(split), split, 0x2, 0),
+    ROW("", "Split", NULL, split, 0x2, 0),
     ROW("", "Concat", NULL, concat, 0, 0),
     ROW("", "Expand", NULL, expand, 0x2, 0),
     ROW("", "Tile", NULL, tile, 0x2, 0),

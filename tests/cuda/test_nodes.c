@@ -240,6 +240,127 @@ static void padding_goes_and_comes_as_in_the_reference(void **state) {
     node_case_expect_invalid("index 4 at position 0 of input 1");
 }
 
+/* ---- LayerNormalization that the kernel hasn't ------------------------------------------------------------------- */
+
+static void layer_norm_of_any_type_and_shape_agrees_with_the_reference(void **state) {
+    static const bert_dtype dtypes[] = {BERT_DOUBLE, BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
+    static const bert_op_id ops[] = {BERT_OP_LayerNormalization, BERT_OP_RMSNormalization,
+                                     BERT_OP_SimplifiedLayerNormalization};
+    for (int i = 0; i < 36; i++) {
+        const bert_dtype x = dtypes[i % 4], gamma = i % 3 ? x : BERT_FLOAT;
+        const bert_op_id op = ops[i % 3];
+        const bool apart = i % 5 == 0 || (x == gamma && x != BERT_DOUBLE); /* gamma is no row */
+        case_begin(op);
+        case_int("axis", i % 2 ? -1 : 1);
+        case_input(x, 3, DIMS(3, 4, 7), 2.0F);
+        if (apart)
+            case_input(gamma, i % 2 ? 3 : 2, i % 2 ? DIMS(3, 1, 7) : DIMS(4, 1), 1.0F);
+        else
+            case_input(gamma, i % 2 ? 1 : 2, i % 2 ? DIMS(7) : DIMS(4, 7), 1.0F);
+        if (op == BERT_OP_LayerNormalization && i & 4) case_input(gamma, 1, DIMS(1), 1.0F);
+        const bert_dtype statistics = x == BERT_DOUBLE ? BERT_DOUBLE : BERT_FLOAT;
+        loosened(case_output(op == BERT_OP_LayerNormalization ? x : gamma, 3, DIMS(3, 4, 7)), 2);
+        if (op == BERT_OP_LayerNormalization)
+            loosened(case_output(statistics, 3, i % 2 ? DIMS(3, 4, 1) : DIMS(3, 1, 1)), 2);
+        if (op != BERT_OP_RMSNormalization)
+            loosened(case_output(statistics, 3, i % 2 ? DIMS(3, 4, 1) : DIMS(3, 1, 1)), 2);
+        node_case_compare();
+    }
+}
+
+static void skips_that_sequences_share_agree_with_the_reference(void **state) {
+    static const bert_op_id ops[] = {BERT_OP_BERTC_SkipLayerNormalization, BERT_OP_MS_SkipLayerNormalization,
+                                     BERT_OP_MS_SkipSimplifiedLayerNormalization};
+    for (int i = 0; i < 18; i++) {
+        const bert_dtype dtype = i % 4 == 0 ? BERT_DOUBLE : i % 4 == 1 ? BERT_FLOAT16 : BERT_FLOAT;
+        const bert_op_id op = ops[i % 3];
+        case_begin(op);
+        if (op == BERT_OP_BERTC_SkipLayerNormalization && i & 1) case_int("simplified", 1);
+        case_input(dtype, 3, DIMS(2, 3, 9), 2.0F);
+        case_input(dtype, i & 2 ? 2 : 3, i & 2 ? DIMS(3, 9) : DIMS(1, 3, 9), 2.0F);
+        for (int j = op == BERT_OP_MS_SkipSimplifiedLayerNormalization; j < (i & 4 ? 3 : 2); j++)
+            case_input(dtype, 1, DIMS(9), 1.0F);
+        loosened(case_output(dtype, 3, DIMS(2, 3, 9)), 3);
+        for (int j = 1; op != BERT_OP_BERTC_SkipLayerNormalization && j < 3; j++) case_absent_output();
+        loosened(case_output(dtype, 3, DIMS(2, 3, 9)), 2);
+        node_case_compare();
+    }
+}
+
+/* ---- What operators may leave out, and old spellings ------------------------------------------------------------- */
+
+static void blocks_that_dont_fill_their_axis_agree_with_the_reference(void **state) {
+    for (int i = 0; i < 12; i++) {
+        const int64_t axis = i % 3, block = i % 2 ? 2 : 3;
+        int64_t dims[3] = {5, 7, 11}, blocks[3] = {5, 7, 11};
+        blocks[axis] = (dims[axis] + block - 1) / block;
+        case_begin(i & 1 ? BERT_OP_QuantizeLinear : BERT_OP_DequantizeLinear);
+        case_int("axis", axis);
+        case_int("block_size", block);
+        case_input(i & 1 ? BERT_FLOAT : BERT_INT8, 3, dims, 100);
+        case_input(BERT_FLOAT, 3, blocks, 1.0F);
+        if (i & 4) case_input(BERT_INT8, 3, blocks, 9);
+        case_output(i & 1 ? i & 4 ? BERT_INT8 : BERT_UINT8 : BERT_FLOAT, 3, dims);
+        node_case_compare();
+    }
+}
+
+static void parts_and_outputs_that_nobody_reads_are_left_out(void **state) {
+    static const int64_t sizes[] = {1, 2, 4};
+    for (int i = 0; i < 4; i++) {
+        case_begin(BERT_OP_Split);
+        case_int("axis", 1);
+        case_input(BERT_FLOAT, 2, DIMS(2, 7), 1.0F);
+        if (i & 1) {
+            case_input_of(BERT_INT64, 1, DIMS(3), sizes);
+            case_known();
+        } else {
+            case_int("num_outputs", 3);
+        }
+        if (i & 2)
+            case_output(BERT_FLOAT, 2, DIMS(2, i & 1 ? 1 : 3));
+        else
+            case_absent_output();
+        case_absent_output();
+        case_output(BERT_FLOAT, 2, DIMS(2, i & 1 ? 4 : 1));
+        node_case_compare();
+    }
+    for (int kept = 1; kept < 8; kept++) {
+        case_begin(BERT_OP_DynamicQuantizeLinear);
+        case_input(BERT_FLOAT, 2, DIMS(3, 5), 2.0F);
+        for (int i = 0; i < 3; i++) {
+            if (!(kept >> i & 1))
+                case_absent_output();
+            else if (i == 0)
+                case_output(BERT_UINT8, 2, DIMS(3, 5));
+            else
+                case_output(i == 1 ? BERT_FLOAT : BERT_UINT8, 0, NULL);
+        }
+        node_case_compare();
+    }
+}
+
+static void numbers_in_attributes_have_the_type_of_the_input(void **state) {
+    static const bert_dtype dtypes[] = {BERT_FLOAT, BERT_FLOAT16, BERT_DOUBLE, BERT_BFLOAT16};
+    static const int64_t pads[] = {1, 0, 2, 1};
+    for (int i = 0; i < 16; i++) {
+        case_begin(BERT_OP_Clip);
+        case_opset(6);
+        if (i & 4) case_float("min", -0.4F);
+        if (i & 8) case_float("max", 0.7F);
+        case_input(dtypes[i % 4], 2, DIMS(3, 5), 2.0F);
+        case_output(dtypes[i % 4], 2, DIMS(3, 5));
+        node_case_compare();
+        case_begin(BERT_OP_Pad);
+        case_opset(10);
+        case_ints("pads", pads, 4);
+        case_float("value", 0.3F);
+        case_input(dtypes[i % 4], 2, DIMS(3, 2), 2.0F);
+        case_output(dtypes[i % 4], 2, DIMS(6, 3));
+        node_case_compare();
+    }
+}
+
 /* ---- Products ---------------------------------------------------------------------------------------------------- */
 
 /* Of types that the library has no products of: every form of batches and vectors. */
@@ -473,6 +594,11 @@ static void sessions_of_16_bits_agree_with_the_reference(void **state) {
         case_input(BERT_FLOAT, 1, DIMS(15), 0.01F);
         case_output(BERT_FLOAT, 2, DIMS(3, 5))->tolerance = allowed;
         node_case_compare_in(precision);
+        case_begin(BERT_OP_LayerNormalization);
+        case_input(BERT_FLOAT, 2, DIMS(3, 8), 2.0F);
+        case_input(BERT_FLOAT, 1, DIMS(8), 1.0F);
+        for (int j = 0; j < 3; j++) case_output(BERT_FLOAT, 2, DIMS(3, j ? 1 : 8))->tolerance = allowed;
+        node_case_compare_in(precision);
         case_begin(BERT_OP_MS_EmbedLayerNormalization);
         case_input(BERT_INT32, 2, DIMS(2, 3), 4);
         case_input(BERT_INT32, 2, DIMS(2, 3), 2);
@@ -515,6 +641,11 @@ int main(void) {
         cmocka_unit_test(embed_layer_normalization_agrees_with_the_reference),
         cmocka_unit_test(ids_outside_their_table_are_reported),
         cmocka_unit_test(padding_goes_and_comes_as_in_the_reference),
+        cmocka_unit_test(layer_norm_of_any_type_and_shape_agrees_with_the_reference),
+        cmocka_unit_test(skips_that_sequences_share_agree_with_the_reference),
+        cmocka_unit_test(blocks_that_dont_fill_their_axis_agree_with_the_reference),
+        cmocka_unit_test(parts_and_outputs_that_nobody_reads_are_left_out),
+        cmocka_unit_test(numbers_in_attributes_have_the_type_of_the_input),
         cmocka_unit_test(plain_products_agree_with_the_reference),
         cmocka_unit_test(gemm_of_double_agrees_with_the_reference),
         cmocka_unit_test(batches_that_are_transposed_agree_with_the_reference),
