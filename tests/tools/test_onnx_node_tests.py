@@ -19,7 +19,10 @@ for path in sys.argv[sys.argv.index("--provider") + 2 :]:
     said = {said!r}[provider]
     if said == "crash":
         os.abort()
-    print(said + "  " + os.path.basename(path) + "  the sentence")
+    print(("pass" if said == "fault" else said) + "  " + os.path.basename(path) + "  the sentence")
+sys.stdout.flush()
+if said == "fault":
+    os._exit(70)
 """
 
 
@@ -47,6 +50,13 @@ class NodeTests(unittest.TestCase):
             status, text, _ = self.run_tool("test_abs pass\n", "pass", verdict)
             self.assertEqual(status, 1, text)
             self.assertIn(f"test_abs: {verdict} with cpu", text)
+
+    def test_a_fault_that_the_end_tells_of_is_a_crash(self):
+        status, text, _ = self.run_tool("test_abs pass\n", "pass", "fault")
+        self.assertEqual(status, 1, text)
+        self.assertIn("test_abs: crash with cpu: exit 70", text)
+        listed = "test_abs pass\ntest_acos out-of-scope: no Acos\n"
+        self.assertIn("test_acos: crash with cpu", self.run_tool(listed, "pass", "fault", "test_abs", "test_acos")[1])
 
     def test_a_crash_is_no_way_to_refuse(self):
         self.assertEqual(self.run_tool("test_abs out-of-scope: no Abs\n", "skip", "crash")[0], 1)
