@@ -19,6 +19,7 @@ typedef struct planner {
     bert_binding binding;
     bert_arena scratch;
     uint32_t *storage_of; /* by value id */
+    bool *wide;           /* by value id */
     int32_t *last_read;   /* by id of a root: the last step that reads it; -1 for none */
     bool *ranges_wanted;  /* by id of a root: a step quantizes its rows */
     int32_t *range_count; /* by id of a root: ranges that each of its rows has, at `ranges` */
@@ -177,6 +178,14 @@ static void place_ranges(planner *p, const bert_node *node, bert_plan_step *step
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------ */
 
+/* Inputs that were planned as wide, and views of them. */
+static void show_wide(const planner *p, const bert_node *node, const bert_op_node *shown) {
+    bert_tensor_desc *inputs = (bert_tensor_desc *)shown->inputs; /* in the scratch memory */
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (node->inputs[i]) inputs[i].wide = p->wide[p->binding.roots[node->inputs[i]->id]->id];
+    }
+}
+
 /* Shows the backend the node with constants that outlive the binding. */
 static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step *step) {
     for (int32_t i = 0; i < node->input_count; i++) {
@@ -191,11 +200,15 @@ static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step
     const bert_value *rows = quantized_rows(p, node);
     shown.x_ranges = rows ? p->range_count[rows->id] : 0;
     shown.ranges_wanted = node->output_count > 0 && node->outputs[0] && p->ranges_wanted[node->outputs[0]->id];
+    show_wide(p, node, &shown);
     const bert_weights *weights = p->plan->weights;
     bert_status status =
         weights->device->backend->plan(weights->prepared, p->context, &shown, BERT_PLAN_BIND, &step->plan, p->error);
     if (status != BERT_OK) return bert_fail_in_node(p->error, status, node);
     step->flops = bert_count_flops(&shown);
+    for (int32_t i = 0; i < node->output_count && i < 64; i++) {
+        if (node->outputs[i]) p->wide[node->outputs[i]->id] = step->plan.wide_outputs >> i & 1;
+    }
     return BERT_OK;
 }
 
@@ -465,6 +478,7 @@ static bert_status copy_request(planner *p, const bert_request *request) {
 static bert_status allocate_tables(planner *p) {
     size_t values = p->binding.value_count;
     p->storage_of = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
+    p->wide = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
     p->last_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
     p->kept = BERT_ARENA_NEW_ARRAY(&p->scratch, const bert_constant *, values);
     p->ranges_wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
@@ -476,7 +490,7 @@ static bert_status allocate_tables(planner *p) {
     }
     most += (size_t)p->graph->output_count; /* constants that are outputs */
     p->plan->storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_storage, most);
-    if (!p->storage_of || !p->last_read || !p->kept || !p->ranges_wanted || !p->range_count || !p->ranges ||
+    if (!p->storage_of || !p->wide || !p->last_read || !p->kept || !p->ranges_wanted || !p->range_count || !p->ranges ||
         !p->plan->storages)
         return no_memory(p);
     for (size_t i = 0; i < values; i++) p->storage_of[i] = BERT_NO_STORAGE;

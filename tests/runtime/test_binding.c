@@ -31,6 +31,20 @@ static bert_status plan_in_place(bert_prepared *prepared, bert_context *context,
     return BERT_OK;
 }
 
+/* What Add gives is wide; notes who is shown what. */
+static int wide_reads, narrow_reads;
+
+static bert_status plan_wide(bert_prepared *prepared, bert_context *context, const bert_op_node *node,
+                             bert_plan_mode mode, bert_op_plan *out, bert_error *error) {
+    BERT_TRY(bert_reference_backend.plan(prepared, context, node, mode, out, error));
+    if (strcmp(node->op_type, "Add") == 0) out->wide_outputs = 1;
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (mode != BERT_PLAN_BIND) assert_false(node->inputs[i].wide);
+        if (mode == BERT_PLAN_BIND) *(node->inputs[i].wide ? &wide_reads : &narrow_reads) += 1;
+    }
+    return BERT_OK;
+}
+
 /* A device whose memory no one else touches: every tensor of a kernel must lie in what it gave out. */
 enum { MOST_BLOCKS = 256 };
 static struct {
@@ -256,6 +270,20 @@ static void chains_of_views_share_memory_and_are_no_steps(void **state) {
     close_fixture(&f);
 }
 
+static void what_a_kernel_gives_more_of_is_shown_to_who_reads_it(void **state) {
+    fixture f = {.backend = bert_reference_backend};
+    f.backend.plan = plan_wide;
+    open_fixture(&f, build_views);
+    float x[8] = {0};
+    bert_named_tensor input = named("x", BERT_FLOAT, 2, DIMS(4, 2), x), output = {.name = "y"};
+    wide_reads = narrow_reads = 0;
+    run(&f, &input, 1, &output);
+    /* Mul of a view of the sum; not Add's x and 1, not the 2. */
+    assert_int_equal(wide_reads, 1);
+    assert_int_equal(narrow_reads, 3);
+    close_fixture(&f);
+}
+
 /* y = ((((x + 1) + 1) + ...) + x): a chain of ten. */
 static bert_status build_chain(bert_graph *graph, bert_error *error) {
     bert_value *x = build_input(graph, "x", BERT_FLOAT, "n"), *y = x, *one = build_float(graph, 1);
@@ -382,6 +410,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(branches_are_chosen_by_content),
         cmocka_unit_test(chains_of_views_share_memory_and_are_no_steps),
+        cmocka_unit_test(what_a_kernel_gives_more_of_is_shown_to_who_reads_it),
         cmocka_unit_test(kernels_in_place_share_and_never_harm),
         cmocka_unit_test(large_known_content_is_not_kept),
         cmocka_unit_test(a_device_is_shown_its_own_memory_only),

@@ -132,6 +132,7 @@ typedef struct bert_tensor_desc {
     int32_t rank;                  /**< -1 when not yet known (BERT_PLAN_QUERY and BERT_PLAN_PREPARE only). */
     int64_t dims[BERT_MAX_RANK];   /**< -1 when not yet known (likewise); else the greatest that a run will show. */
     const bert_constant *constant; /**< The content where it is known; else NULL. */
+    bool wide; /**< Of an input, in BERT_PLAN_BIND: what gives it has it among its `wide_outputs`. */
 } bert_tensor_desc;
 
 /**
@@ -202,6 +203,11 @@ typedef struct bert_op_plan {
     size_t workspace_bytes;
     uint64_t unread_inputs;    /**< Bit i: `run` never reads input i (a weight that was packed). Its pages may go. */
     uint64_t unaligned_inputs; /**< Bit i: `run` takes input i at any address, as a constant may lie in a file. */
+    /**
+     * Bit i: output i holds more than tensors of its type do on this device, in no more bytes than on the host. Who
+     * doesn't know of it reads it as any other; a node that reads it, or a view of it, is shown `wide`.
+     */
+    uint64_t wide_outputs;
     int32_t in_place; /**< 1 + the input whose memory output 0 may share; 0: none. Same bytes, elementwise order. */
     int32_t y_ranges; /**< Ranges a row of output 0 that `run` writes, where they are wanted; 0: none. */
 } bert_op_plan;
