@@ -6,6 +6,7 @@
 #include "cuda/ops/bias_activation.h"
 
 #include "cuda/ops/activation.h"
+#include "cuda/ops/halves.h"
 
 enum { THREADS = 128 };
 
@@ -14,6 +15,8 @@ template <typename T> struct epilogue {
     T *y;
     const float *row_scales, *column_scales;
     float scale;
+    const uint16_t *residual_lower;
+    uint16_t *y_lower;
     bert_cuda_range *ranges;
     int64_t rows, width;
     bert_cuda_activation activation;
@@ -23,24 +26,30 @@ template <typename T> struct epilogue {
 template <typename T, int N>
 static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, float *least, float *most) {
     using vector = bert_vector<T, N>;
+    using halves = bert_vector<uint16_t, N>;
     const int64_t at = row * a.width + column;
     const vector x = *reinterpret_cast<const vector *>(a.x + at);
     vector bias = {}, residual = {}, y;
     if (a.bias) bias = *reinterpret_cast<const vector *>(a.bias + column);
     if (a.residual) residual = *reinterpret_cast<const vector *>(a.residual + at);
     const float scale = a.row_scales ? a.scale * a.row_scales[row] : 1.0F;
+    halves rest = {}; /* of the residual, then of y */
+    const bool exact_residual = bert_halves<T>::exist && a.residual_lower, exact = bert_halves<T>::exist && a.y_lower;
+    if (exact_residual) rest = *reinterpret_cast<const halves *>(a.residual_lower + at);
     BERT_UNROLL
     for (int i = 0; i < N; i++) {
         float value = to_float(x.at[i]);
         if (a.row_scales) value *= scale * a.column_scales[column + i];
         if (a.bias) value += to_float(bias.at[i]);
         value = activate(value, a.activation);
-        if (a.residual) value += to_float(residual.at[i]);
-        y.at[i] = from_float<T>(value);
+        if (a.residual) value += exact_residual ? join_halves(residual.at[i], rest.at[i]) : to_float(residual.at[i]);
+        y.at[i] = stored_element<T>(value, exact);
+        if (exact) rest.at[i] = lower_half(value);
         *least = fminf(*least, to_float(y.at[i]));
         *most = fmaxf(*most, to_float(y.at[i]));
     }
     *reinterpret_cast<vector *>(a.y + at) = y;
+    if (exact) *reinterpret_cast<halves *>(a.y_lower + at) = rest;
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(epilogue<T> a) {
@@ -80,18 +89,22 @@ template <typename T> static cudaError_t launch(const bert_cuda_bias_activation_
     a.column_scales = args->column_scales;
     a.scale = args->scale;
     a.y = static_cast<T *>(args->y);
+    a.residual_lower = args->residual_lower;
+    a.y_lower = args->y_lower;
     a.ranges = args->ranges;
     a.rows = args->rows;
     a.width = args->width;
     a.activation = args->activation;
     constexpr int N = 16 / static_cast<int>(sizeof(T));
     const bool vectors = bert_vectors_fit<N>(a.width, a.x) && bert_vectors_fit<N>(a.width, a.bias) &&
-                         bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.y);
+                         bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.y) &&
+                         bert_vectors_fit<N>(a.width, a.residual_lower) && bert_vectors_fit<N>(a.width, a.y_lower);
     return vectors ? launch_as<T, N>(a, stream) : launch_as<T, 1>(a, stream);
 }
 
 cudaError_t bert_cuda_bias_activation(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {
     if (args->rows < 0 || args->width < 0 || !args->row_scales != !args->column_scales) return cudaErrorInvalidValue;
+    if ((args->residual_lower || args->y_lower) && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:

@@ -6,6 +6,7 @@
 #include "cuda/ops/elementwise.h"
 
 #include "cuda/ops/element.h"
+#include "cuda/ops/halves.h"
 
 enum { THREADS = 256 };
 
@@ -260,20 +261,32 @@ static __device__ void dequantize(const bert_cuda_elementwise_args &a, int64_t a
 /* ---- The kernels ---------------------------------------------------------------------------------------------------
  */
 
+/* Halves are of floats that are computed as float. */
+template <typename F> static __device__ F load_operand(const bert_cuda_operand &x, int64_t at) {
+    if (sizeof(F) == sizeof(float) && x.lower)
+        return F(join_halves(static_cast<const __nv_bfloat16 *>(x.data)[at], x.lower[at]));
+    return load_as<F>(x.data, x.dtype, at);
+}
+
 template <typename F>
 static __device__ void compute_floats(const bert_cuda_elementwise_args &a, int64_t at, const int64_t *from) {
     const bert_cuda_operand &x = a.inputs[0], &y = a.inputs[1], &z = a.inputs[2];
-    F value = load_as<F>(x.data, x.dtype, from[0]);
+    F value = load_operand<F>(x, from[0]);
     const F parameter = F(a.parameter[0]);
     if (a.op == BERT_CUDA_CLIP) {
-        if (y.data && value < load_as<F>(y.data, y.dtype, from[1])) value = load_as<F>(y.data, y.dtype, from[1]);
-        if (z.data && value > load_as<F>(z.data, z.dtype, from[2])) value = load_as<F>(z.data, z.dtype, from[2]);
+        if (y.data && value < load_operand<F>(y, from[1])) value = load_operand<F>(y, from[1]);
+        if (z.data && value > load_operand<F>(z, from[2])) value = load_operand<F>(z, from[2]);
     } else if (!y.data) {
         value = of_one<F>(a.op, value, parameter);
     } else if (a.op == BERT_CUDA_POW) { /* whose power may be of any type */
         value = F(pow(static_cast<double>(value), load_as<double>(y.data, y.dtype, from[1])));
     } else {
-        value = of_two<F>(a.op, value, load_as<F>(y.data, y.dtype, from[1]), parameter);
+        value = of_two<F>(a.op, value, load_operand<F>(y, from[1]), parameter);
+    }
+    if (sizeof(F) == sizeof(float) && a.y_lower) {
+        static_cast<__nv_bfloat16 *>(a.y)[at] = upper_half<__nv_bfloat16>(static_cast<float>(value));
+        a.y_lower[at] = lower_half(static_cast<float>(value));
+        return;
     }
     store_as<F>(a.y, a.dtype, at, value);
 }
@@ -404,12 +417,18 @@ static bool has_integers(bert_cuda_elementwise_op op) {
            op == BERT_CUDA_NOT || op == BERT_CUDA_CLIP || (op >= BERT_CUDA_ADD && op <= BERT_CUDA_POW);
 }
 
+static bool halves_allowed(const bert_cuda_elementwise_args *a) {
+    for (const bert_cuda_operand &input : a->inputs)
+        if (input.lower && input.dtype != BERT_BFLOAT16) return false;
+    return !a->y_lower || (a->dtype == BERT_BFLOAT16 && !takes_others(a->op));
+}
+
 cudaError_t bert_cuda_elementwise(const bert_cuda_elementwise_args *args, cudaStream_t stream) {
     elementwise e = {};
     e.args = *args;
     if (!bert_walk_over(args->rank, args->dims, &e.walk)) return cudaErrorInvalidValue;
     if (e.walk.count == 0) return cudaSuccess;
-    if (!is_allowed(args)) return cudaErrorInvalidValue;
+    if (!is_allowed(args) || !halves_allowed(args)) return cudaErrorInvalidValue;
     join_dimensions(&e);
     const dim3 grid(bert_blocks(e.walk.count, THREADS, 1 << 14)), block(THREADS);
     if (takes_others(args->op)) return BERT_LAUNCH((elementwise_kernel<OTHERS>), grid, block, 0, stream, e);

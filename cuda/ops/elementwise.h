@@ -67,6 +67,9 @@ typedef struct bert_cuda_operand {
     const void *data; /**< NULL: absent. */
     bert_dtype dtype;
     int64_t strides[BERT_MAX_RANK];
+    /** BERT_BFLOAT16 alone: the lower halves (halves.h) of a tensor that is held in float32; NULL: it is not. Operators
+     * whose y is bool, Pow's power, and those that move, cast or quantize, take the upper ones. */
+    const uint16_t *lower;
 } bert_cuda_operand;
 
 typedef struct bert_cuda_elementwise_args {
@@ -74,8 +77,9 @@ typedef struct bert_cuda_elementwise_args {
     int32_t rank;
     int64_t dims[BERT_MAX_RANK]; /**< Of y. */
     bert_cuda_operand inputs[3];
-    bert_dtype dtype; /**< Of y. */
-    void *y;          /**< Dense. May be an input that is as dense and whose elements are of the same size. */
+    bert_dtype dtype;  /**< Of y. */
+    void *y;           /**< Dense. May be an input that is as dense and whose elements are of the same size. */
+    uint16_t *y_lower; /**< As `lower`, of operators that would read that. */
     float parameter[2];
     int32_t *bad; /**< On the device; NULL: nobody wants to know. */
 } bert_cuda_elementwise_args;

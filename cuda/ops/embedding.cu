@@ -9,11 +9,13 @@
 #include "cuda/ops/index_check.h"
 #include "cuda/ops/row_registers.h"
 
-template <typename T> struct embedding {
+/* T rows, P parameters. */
+template <typename T, typename P> struct embedding {
     bert_cuda_embedding_table tables[3]; /* word, type, position */
-    const T *gamma, *beta;
+    const P *gamma, *beta;
     const int32_t *sources;
     T *y;
+    uint16_t *y_lower;
     bert_cuda_range *ranges;
     int64_t tokens, length;
     int width;
@@ -22,7 +24,8 @@ template <typename T> struct embedding {
 };
 
 /* The row of table `which` that the token takes; NULL where there is no such table. */
-template <typename T> static __device__ const T *row_of(const embedding<T> &a, int which, int64_t token) {
+template <typename T, typename P>
+static __device__ const P *row_of(const embedding<T, P> &a, int which, int64_t token) {
     static_assert(BERT_EMBEDDING_POSITION_IDS == 2 && BERT_EMBEDDING_TYPE_IDS == 4, "inputs of Embedding");
     const int input = which == 0 ? 0 : which == 1 ? 4 : 2;
     const bert_cuda_embedding_table &table = a.tables[which];
@@ -30,17 +33,17 @@ template <typename T> static __device__ const T *row_of(const embedding<T> &a, i
     const int64_t source = a.sources ? a.sources[token] : token;
     const int64_t at = source / a.length * table.batch_stride + source % a.length * table.token_stride;
     const int64_t id = checked_index(load_index(table.ids, table.id_type, at), table.rows, at, input, a.check);
-    return static_cast<const T *>(table.table) + id * a.width;
+    return static_cast<const P *>(table.table) + id * a.width;
 }
 
-template <typename T> static __global__ void __launch_bounds__(128) warp_token_kernel(embedding<T> a) {
+template <typename T, typename P> static __global__ void __launch_bounds__(128) warp_token_kernel(embedding<T, P> a) {
     const int64_t warps = blockDim.x / BERT_WARP;
     const int64_t token = blockIdx.x * warps + threadIdx.x / BERT_WARP;
     if (token >= a.tokens) return;
     bert_row<T> values;
     values.clear();
     for (int which = 0; which < 3; which++) {
-        const T *row = row_of(a, which, token);
+        const P *row = row_of(a, which, token);
         if (row) values.add(row, a.width);
     }
     if (a.gamma) {
@@ -48,15 +51,16 @@ template <typename T> static __global__ void __launch_bounds__(128) warp_token_k
         values.statistics(a.width, a.epsilon, false, &mean, &deviation);
         values.normalize(a.width, mean, deviation, a.gamma, a.beta);
     }
-    values.store(a.y + token * a.width, a.width);
-    if (a.ranges) values.range(a.width, a.ranges + token);
+    const int64_t at = token * a.width;
+    values.store(a.y + at, a.y_lower ? a.y_lower + at : nullptr, a.width);
+    if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + token);
 }
 
-template <typename T> static __global__ void __launch_bounds__(128) block_token_kernel(embedding<T> a) {
+template <typename T, typename P> static __global__ void __launch_bounds__(128) block_token_kernel(embedding<T, P> a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);
     for (int64_t token = blockIdx.x; token < a.tokens; token += gridDim.x) {
-        const T *rows[3];
+        const P *rows[3];
         for (int which = 0; which < 3; which++) rows[which] = row_of(a, which, token);
         const auto summed = [&rows](int column) {
             float value = 0;
@@ -74,8 +78,9 @@ template <typename T> static __global__ void __launch_bounds__(128) block_token_
         for (int i = from; i < a.width; i += step) {
             float value = summed(i);
             if (a.gamma) value = (value - mean) * deviation * to_float(a.gamma[i]) + to_float(a.beta[i]);
-            const T rounded = from_float<T>(value);
+            const T rounded = stored_element<T>(value, a.y_lower != nullptr);
             a.y[token * a.width + i] = rounded;
+            if (bert_halves<T>::exist && a.y_lower) a.y_lower[token * a.width + i] = lower_half(value);
             least = fminf(least, to_float(rounded));
             most = fmaxf(most, to_float(rounded));
         }
@@ -89,24 +94,26 @@ template <typename T> static __global__ void __launch_bounds__(128) block_token_
     }
 }
 
-template <typename T> static bool vectors_fit(const embedding<T> &a) {
+template <typename T, typename P> static bool vectors_fit(const embedding<T, P> &a) {
     constexpr int N = bert_row<T>::N;
     bool fit = a.width <= BERT_ROW_MOST && bert_vectors_fit<N>(a.width, a.gamma) &&
-               bert_vectors_fit<N>(a.width, a.beta) && bert_vectors_fit<N>(a.width, a.y);
+               bert_vectors_fit<N>(a.width, a.beta) && bert_vectors_fit<N>(a.width, a.y) &&
+               bert_vectors_fit<N>(a.width, a.y_lower);
     for (const bert_cuda_embedding_table &table : a.tables)
-        fit = fit && (!table.ids || bert_vectors_fit<N>(a.width, static_cast<const T *>(table.table)));
+        fit = fit && (!table.ids || bert_vectors_fit<N>(a.width, static_cast<const P *>(table.table)));
     return fit;
 }
 
-template <typename T> static cudaError_t launch(const bert_cuda_embedding_args *args, cudaStream_t stream) {
-    embedding<T> a = {};
+template <typename T, typename P> static cudaError_t launch(const bert_cuda_embedding_args *args, cudaStream_t stream) {
+    embedding<T, P> a = {};
     a.tables[0] = args->word;
     a.tables[1] = args->type;
     a.tables[2] = args->position;
-    a.gamma = static_cast<const T *>(args->gamma);
-    a.beta = static_cast<const T *>(args->beta);
+    a.gamma = static_cast<const P *>(args->gamma);
+    a.beta = static_cast<const P *>(args->beta);
     a.sources = args->sources;
     a.y = static_cast<T *>(args->y);
+    a.y_lower = args->y_lower;
     a.ranges = args->ranges;
     a.tokens = args->sources ? args->tokens : args->batch * args->length;
     a.length = args->length;
@@ -115,10 +122,14 @@ template <typename T> static cudaError_t launch(const bert_cuda_embedding_args *
     a.check = args->check;
     if (a.tokens == 0 || a.width == 0) return cudaSuccess;
     if (!vectors_fit(a))
-        return BERT_LAUNCH((block_token_kernel<T>), dim3(bert_blocks(a.tokens, 1)), dim3(128), 0, stream, a);
+        return BERT_LAUNCH((block_token_kernel<T, P>), dim3(bert_blocks(a.tokens, 1)), dim3(128), 0, stream, a);
     const int warps = bert_row_warps(a.tokens);
-    return BERT_LAUNCH((warp_token_kernel<T>), dim3(bert_blocks(a.tokens, warps, INT32_MAX)), dim3(warps * BERT_WARP),
-                       0, stream, a);
+    return BERT_LAUNCH((warp_token_kernel<T, P>), dim3(bert_blocks(a.tokens, warps, INT32_MAX)),
+                       dim3(warps * BERT_WARP), 0, stream, a);
+}
+
+template <typename T> static cudaError_t launch_as(const bert_cuda_embedding_args *args, cudaStream_t stream) {
+    return args->float_parameters ? launch<T, float>(args, stream) : launch<T, T>(args, stream);
 }
 
 static bool allowed(const bert_cuda_embedding_table *table) {
@@ -131,13 +142,14 @@ cudaError_t bert_cuda_embedding(const bert_cuda_embedding_args *args, cudaStream
         return cudaErrorInvalidValue;
     if (!allowed(&args->word) || !allowed(&args->type) || !allowed(&args->position) || !args->gamma != !args->beta)
         return cudaErrorInvalidValue;
+    if (args->y_lower && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     switch (args->dtype) {
     case BERT_FLOAT:
-        return launch<float>(args, stream);
+        return launch<float, float>(args, stream);
     case BERT_FLOAT16:
-        return launch<__half>(args, stream);
+        return launch_as<__half>(args, stream);
     case BERT_BFLOAT16:
-        return launch<__nv_bfloat16>(args, stream);
+        return launch_as<__nv_bfloat16>(args, stream);
     default:
         return cudaErrorInvalidValue;
     }

@@ -19,7 +19,8 @@ typedef struct bert_cuda_embedding_table {
 } bert_cuda_embedding_table;
 
 typedef struct bert_cuda_embedding_args {
-    bert_dtype dtype; /**< Of every float tensor here. */
+    bert_dtype dtype;      /**< Of every float tensor here. */
+    bool float_parameters; /**< Tables, gamma and beta are float32 instead. */
     int64_t batch, length, width;
     bert_cuda_embedding_table word, type, position; /**< Summed in this order. */
     const void *gamma, *beta;                       /**< [width]; both NULL: no LayerNorm. */
@@ -31,6 +32,7 @@ typedef struct bert_cuda_embedding_args {
     const int32_t *sources;
     int64_t tokens;
     void *y;                     /**< [batch * length, width], or [tokens, width] */
+    uint16_t *y_lower;           /**< BERT_BFLOAT16 alone: the lower halves of y (halves.h), or NULL */
     bert_cuda_range *ranges;     /**< A range for each row of y; or NULL */
     bert_cuda_index_check check; /**< Input numbers are those of the canonical operator. */
 } bert_cuda_embedding_args;

@@ -3,15 +3,23 @@
  * elements, which every BERT has, stay in the registers of one warp (row_registers.h) between the two passes of the
  * variance: no shared memory, no barrier. Longer or unaligned ones go through a kernel with a block a row that computes
  * the sum of x, bias and residual anew in every pass; the second and third find them in the caches.
+ *
+ * In bfloat16 plans the residual is float32 in halves (halves.h): with a product of 2 bytes an element, 4 of the
+ * residual, and 4 of y, a row moves 10 bytes an element where it would move 6, and its gamma and beta, in float32, come
+ * from the caches. Products read 2 of the 4, as ever. A residual that the product adds itself (beta 1) would spare this
+ * kernel a read and cost the product the same one; it would be rounded to what the product writes, here 16 bits.
  */
 #include "cuda/ops/layer_norm.h"
 
 #include "cuda/ops/row_registers.h"
 
-/* Pointers of the arguments, typed. */
-template <typename T> struct layer_norm_rows {
-    const T *x, *residual, *bias, *gamma, *beta;
+/* Pointers of the arguments, typed: T rows, P parameters. */
+template <typename T, typename P> struct layer_norm_rows {
+    const T *x, *residual;
+    const P *bias, *gamma, *beta;
     T *sum, *y;
+    const uint16_t *x_lower, *residual_lower;
+    uint16_t *sum_lower, *y_lower;
     float *mean, *deviation;
     bert_cuda_range *ranges;
     int64_t rows;
@@ -20,7 +28,13 @@ template <typename T> struct layer_norm_rows {
     bool simplified;
 };
 
-template <typename T> static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T> a) {
+/* The lower halves of the row that begins at element `at`; NULL where there are none. */
+template <typename H> static __device__ H *row_of(H *lower, int64_t at) {
+    return lower ? lower + at : nullptr;
+}
+
+template <typename T, typename P>
+static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T, P> a) {
     const int64_t warps = blockDim.x / BERT_WARP;
     const int64_t row = blockIdx.x * warps + threadIdx.x / BERT_WARP;
     if (row >= a.rows) return;
@@ -28,29 +42,41 @@ template <typename T> static __global__ void __launch_bounds__(128) warp_row_ker
     const bool first = threadIdx.x % BERT_WARP == 0;
     bert_row<T> values;
     values.clear();
-    values.add(a.x + at, a.width);
+    values.add_halves(a.x + at, row_of(a.x_lower, at), a.width);
     if (a.bias) values.add(a.bias, a.width);
-    if (a.residual) values.add(a.residual + at, a.width);
-    if (a.sum) values.store(a.sum + at, a.width);
+    if (a.residual) values.add_halves(a.residual + at, row_of(a.residual_lower, at), a.width);
+    if (a.sum) values.store(a.sum + at, row_of(a.sum_lower, at), a.width);
     float mean, deviation;
     values.statistics(a.width, a.epsilon, a.simplified, &mean, &deviation);
     values.normalize(a.width, mean, deviation, a.gamma, a.beta);
-    values.store(a.y + at, a.width);
+    values.store(a.y + at, row_of(a.y_lower, at), a.width);
     if (a.mean && first) a.mean[row] = mean;
     if (a.deviation && first) a.deviation[row] = deviation;
-    if (a.ranges) values.range(a.width, a.ranges + row);
+    if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + row);
 }
 
-template <typename T> static __device__ float summed(const layer_norm_rows<T> &a, int64_t row, int column) {
+/* Element `at` of a tensor that may be in halves. */
+template <typename T> static __device__ float element(const T *x, const uint16_t *lower, int64_t at) {
+    return bert_halves<T>::exist && lower ? join_halves(x[at], lower[at]) : to_float(x[at]);
+}
+
+template <typename T> static __device__ void store_element(T *y, uint16_t *lower, int64_t at, float value) {
+    y[at] = stored_element<T>(value, lower != nullptr);
+    if (bert_halves<T>::exist && lower) lower[at] = lower_half(value);
+}
+
+template <typename T, typename P>
+static __device__ float summed(const layer_norm_rows<T, P> &a, int64_t row, int column) {
     const int64_t at = row * a.width + column;
-    float value = to_float(a.x[at]);
+    float value = element(a.x, a.x_lower, at);
     if (a.bias) value += to_float(a.bias[column]);
-    if (a.residual) value += to_float(a.residual[at]);
+    if (a.residual) value += element(a.residual, a.residual_lower, at);
     return value;
 }
 
 /* A block a row. Each thread writes, in its last pass, only elements that it alone has read: y and sum may be x. */
-template <typename T> static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T> a) {
+template <typename T, typename P>
+static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T, P> a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
@@ -66,11 +92,12 @@ template <typename T> static __global__ void __launch_bounds__(256) block_row_ke
         for (int i = from; i < a.width; i += step) {
             const float value = summed(a, row, i);
             const float shift = a.beta ? to_float(a.beta[i]) : 0.0F;
-            const T rounded = from_float<T>((value - mean) * deviation * to_float(a.gamma[i]) + shift);
-            if (a.sum) a.sum[row * a.width + i] = from_float<T>(value);
-            a.y[row * a.width + i] = rounded;
-            least = fminf(least, to_float(rounded));
-            most = fmaxf(most, to_float(rounded));
+            const float y = (value - mean) * deviation * to_float(a.gamma[i]) + shift;
+            if (a.sum) store_element(a.sum, a.sum_lower, row * a.width + i, value);
+            store_element(a.y, a.y_lower, row * a.width + i, y);
+            const float rounded = to_float(stored_element<T>(y, a.y_lower != nullptr));
+            least = fminf(least, rounded);
+            most = fmaxf(most, rounded);
         }
         if (a.ranges) {
             least = -block_max(-least, scratch);
@@ -86,15 +113,20 @@ template <typename T> static __global__ void __launch_bounds__(256) block_row_ke
     }
 }
 
-template <typename T> static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
-    layer_norm_rows<T> a = {};
+template <typename T, typename P>
+static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
+    layer_norm_rows<T, P> a = {};
     a.x = static_cast<const T *>(args->x);
     a.residual = static_cast<const T *>(args->residual);
-    a.bias = static_cast<const T *>(args->bias);
-    a.gamma = static_cast<const T *>(args->gamma);
-    a.beta = static_cast<const T *>(args->beta);
+    a.bias = static_cast<const P *>(args->bias);
+    a.gamma = static_cast<const P *>(args->gamma);
+    a.beta = static_cast<const P *>(args->beta);
     a.sum = static_cast<T *>(args->sum);
     a.y = static_cast<T *>(args->y);
+    a.x_lower = args->x_lower;
+    a.residual_lower = args->residual_lower;
+    a.sum_lower = args->sum_lower;
+    a.y_lower = args->y_lower;
     a.mean = args->mean;
     a.deviation = args->deviation;
     a.ranges = args->ranges;
@@ -106,23 +138,31 @@ template <typename T> static cudaError_t launch(const bert_cuda_layer_norm_args 
     const bool vectors = a.width <= BERT_ROW_MOST && bert_vectors_fit<N>(a.width, a.x) &&
                          bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.bias) &&
                          bert_vectors_fit<N>(a.width, a.gamma) && bert_vectors_fit<N>(a.width, a.beta) &&
-                         bert_vectors_fit<N>(a.width, a.sum) && bert_vectors_fit<N>(a.width, a.y);
-    if (!vectors) return BERT_LAUNCH((block_row_kernel<T>), dim3(bert_blocks(a.rows, 1)), dim3(256), 0, stream, a);
+                         bert_vectors_fit<N>(a.width, a.sum) && bert_vectors_fit<N>(a.width, a.y) &&
+                         bert_vectors_fit<N>(a.width, a.x_lower) && bert_vectors_fit<N>(a.width, a.residual_lower) &&
+                         bert_vectors_fit<N>(a.width, a.sum_lower) && bert_vectors_fit<N>(a.width, a.y_lower);
+    if (!vectors) return BERT_LAUNCH((block_row_kernel<T, P>), dim3(bert_blocks(a.rows, 1)), dim3(256), 0, stream, a);
     const int warps = bert_row_warps(a.rows);
-    return BERT_LAUNCH((warp_row_kernel<T>), dim3(bert_blocks(a.rows, warps, INT32_MAX)), dim3(warps * BERT_WARP), 0,
+    return BERT_LAUNCH((warp_row_kernel<T, P>), dim3(bert_blocks(a.rows, warps, INT32_MAX)), dim3(warps * BERT_WARP), 0,
                        stream, a);
 }
 
+template <typename T> static cudaError_t launch_as(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
+    return args->float_parameters ? launch<T, float>(args, stream) : launch<T, T>(args, stream);
+}
+
 cudaError_t bert_cuda_layer_norm(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
+    const bool halves = args->x_lower || args->residual_lower || args->sum_lower || args->y_lower;
     if (args->rows < 0 || args->width < 0 || args->width > INT32_MAX) return cudaErrorInvalidValue;
+    if (halves && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:
-        return launch<float>(args, stream);
+        return launch<float, float>(args, stream);
     case BERT_FLOAT16:
-        return launch<__half>(args, stream);
+        return launch_as<__half>(args, stream);
     case BERT_BFLOAT16:
-        return launch<__nv_bfloat16>(args, stream);
+        return launch_as<__nv_bfloat16>(args, stream);
     default:
         return cudaErrorInvalidValue;
     }

@@ -10,18 +10,22 @@ extern "C" {
 #endif
 
 typedef struct bert_cuda_layer_norm_args {
-    bert_dtype dtype; /**< Of every float tensor here. */
+    bert_dtype dtype;      /**< Of every float tensor here. */
+    bool float_parameters; /**< bias, gamma and beta are float32 instead. */
     int64_t rows, width;
-    const void *x;           /**< [rows, width] */
-    const void *residual;    /**< [rows, width], or NULL */
-    const void *bias;        /**< [width], or NULL */
-    const void *gamma;       /**< [width] */
-    const void *beta;        /**< [width], or NULL */
-    void *sum;               /**< [rows, width]: x + bias + residual; or NULL. May be `x` or `residual`. */
-    void *y;                 /**< [rows, width]; may be `x` or `residual`. */
-    float *mean;             /**< [rows], or NULL */
-    float *deviation;        /**< [rows]: 1 / sqrt(variance + epsilon); or NULL */
-    bert_cuda_range *ranges; /**< [rows], of y; or NULL */
+    const void *x;        /**< [rows, width] */
+    const void *residual; /**< [rows, width], or NULL */
+    const void *bias;     /**< [width], or NULL */
+    const void *gamma;    /**< [width] */
+    const void *beta;     /**< [width], or NULL */
+    void *sum;            /**< [rows, width]: x + bias + residual; or NULL. May be `x` or `residual`. */
+    void *y;              /**< [rows, width]; may be `x` or `residual`. */
+    /** BERT_BFLOAT16 alone: the lower halves (halves.h) of tensors that are held in float32; NULL: they are not. */
+    const uint16_t *x_lower, *residual_lower;
+    uint16_t *sum_lower, *y_lower; /**< Of `sum` or `y` that is an input: its own where that has some. */
+    float *mean;                   /**< [rows], or NULL */
+    float *deviation;              /**< [rows]: 1 / sqrt(variance + epsilon); or NULL */
+    bert_cuda_range *ranges;       /**< [rows], of y; or NULL */
     float epsilon;
     bool simplified; /**< No mean is subtracted. */
 } bert_cuda_layer_norm_args;

@@ -5,6 +5,7 @@
 #ifndef BERT_CUDA_OPS_ROW_REGISTERS_H
 #define BERT_CUDA_OPS_ROW_REGISTERS_H
 
+#include "cuda/ops/halves.h"
 #include "cuda/ops/op.h"
 #include "cuda/platform.h"
 
@@ -15,6 +16,7 @@ template <typename T> struct bert_row {
     static constexpr int N = 16 / static_cast<int>(sizeof(T));
     static constexpr int vectors = BERT_ROW_MOST / (N * BERT_WARP);
     using vector = bert_vector<T, N>;
+    using halves = bert_vector<uint16_t, N>;
     float at[vectors][N];
 
     /** First column of vector i of this lane. */
@@ -30,25 +32,44 @@ template <typename T> struct bert_row {
         }
     }
 
-    /** Adds a row of `width` elements, a multiple of N, aligned to 16 bytes. */
-    __device__ void add(const T *row, int width) {
+    /** Adds a row of `width` elements, a multiple of N, aligned to N of them. */
+    template <typename P> __device__ void add(const P *row, int width) {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
-            const vector loaded = *reinterpret_cast<const vector *>(row + column(i));
+            const bert_vector<P, N> loaded = *reinterpret_cast<const bert_vector<P, N> *>(row + column(i));
             BERT_UNROLL
             for (int j = 0; j < N; j++) at[i][j] += to_float(loaded.at[j]);
         }
     }
 
-    __device__ void store(T *row, int width) const {
+    /** The same of a row in halves (halves.h), or without lower ones where `lower` is NULL. */
+    __device__ void add_halves(const T *row, const uint16_t *lower, int width) {
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            const vector loaded = *reinterpret_cast<const vector *>(row + column(i));
+            halves rest = {};
+            if (bert_halves<T>::exist && lower) rest = *reinterpret_cast<const halves *>(lower + column(i));
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) at[i][j] += join_halves(loaded.at[j], rest.at[j]);
+        }
+    }
+
+    /** Rounded; in halves where `lower` is not NULL. */
+    __device__ void store(T *row, uint16_t *lower, int width) const {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
             vector rounded;
+            halves rest = {};
             BERT_UNROLL
-            for (int j = 0; j < N; j++) rounded.at[j] = from_float<T>(at[i][j]);
+            for (int j = 0; j < N; j++) {
+                rounded.at[j] = stored_element<T>(at[i][j], lower != nullptr);
+                rest.at[j] = lower_half(at[i][j]);
+            }
             *reinterpret_cast<vector *>(row + column(i)) = rounded;
+            if (bert_halves<T>::exist && lower) *reinterpret_cast<halves *>(lower + column(i)) = rest;
         }
     }
 
@@ -72,13 +93,15 @@ template <typename T> struct bert_row {
     }
 
     /** (x - mean) deviation gamma + beta, in place; beta may be NULL. */
-    __device__ void normalize(int width, float mean, float deviation, const T *gamma, const T *beta) {
+    template <typename P>
+    __device__ void normalize(int width, float mean, float deviation, const P *gamma, const P *beta) {
+        using parameters = bert_vector<P, N>;
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
-            const vector scale = *reinterpret_cast<const vector *>(gamma + column(i));
-            vector shift = {};
-            if (beta) shift = *reinterpret_cast<const vector *>(beta + column(i));
+            const parameters scale = *reinterpret_cast<const parameters *>(gamma + column(i));
+            parameters shift = {};
+            if (beta) shift = *reinterpret_cast<const parameters *>(beta + column(i));
             BERT_UNROLL
             for (int j = 0; j < N; j++)
                 at[i][j] =
@@ -86,15 +109,15 @@ template <typename T> struct bert_row {
         }
     }
 
-    /** Range of the row as it is stored; lane 0 writes it. */
-    __device__ void range(int width, bert_cuda_range *out) const {
+    /** Range of the row as `store` has it, with lower halves or without; lane 0 writes it. */
+    __device__ void range(int width, bool in_halves, bert_cuda_range *out) const {
         float least = 0, most = 0;
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
             BERT_UNROLL
             for (int j = 0; j < N; j++) {
-                const float value = to_float(from_float<T>(at[i][j]));
+                const float value = to_float(stored_element<T>(at[i][j], in_halves));
                 least = fminf(least, value);
                 most = fmaxf(most, value);
             }

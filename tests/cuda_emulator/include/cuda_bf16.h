@@ -17,5 +17,8 @@ static inline __nv_bfloat16 __float2bfloat16_rn(float x) {
 static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 x) {
     return x.bits;
 }
+static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) {
+    return {bits};
+}
 
 #endif

@@ -1,0 +1,293 @@
+/* Tensors that are held in halves, cuda/ops/halves.h: kernels that read and write them are as exact as in float32. */
+#include "core/graph/canonical.h"
+#include "cuda/ops/bias_activation.h"
+#include "cuda/ops/elementwise.h"
+#include "cuda/ops/embedding.h"
+#include "cuda/ops/layer_norm.h"
+#include "tests/cuda/kernel_case.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The float32 as cuda/ops/halves.h has it, by other means: the nearest bfloat16, and how far off that is. */
+static void split(float x, uint16_t *upper, uint16_t *lower) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t rest = bits & 0xffff;
+    *upper = (uint16_t)((bits >> 16) + (rest >= 0x8000));
+    *lower = (uint16_t)rest;
+}
+
+static float join(uint16_t upper, uint16_t lower) {
+    const uint32_t bits = ((uint32_t)upper << 16) + lower - (lower >= 0x8000 ? 0x10000U : 0U);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Of a float32 tensor: puts its numbers on the device in halves; or all of it, with what is nobody's in lower ones. */
+static void to_halves(case_tensor *tensor, bool with_lower) {
+    const int64_t count = bert_tensor_elements(&tensor->host);
+    uint16_t *halves = malloc((size_t)count * 4 + 1);
+    float *floats = tensor->host.data;
+    for (int64_t i = 0; i < count; i++) {
+        split(floats[i], &halves[i], &halves[count + i]);
+        if (with_lower) continue;
+        floats[i] = join(halves[i], 0);
+        halves[count + i] = 0x5a5a;
+    }
+    if (count) assert_int_equal(cudaMemcpy(tensor->device, halves, (size_t)count * 4, cudaMemcpyDefault), cudaSuccess);
+    free(halves);
+}
+
+/* The other way round, for case_compare to look at. */
+static void from_halves(const case_tensor *tensor) {
+    const int64_t count = bert_tensor_elements(&tensor->host);
+    uint16_t *halves = malloc((size_t)count * 4 + 1);
+    float *floats = malloc((size_t)count * 4 + 1);
+    if (count) assert_int_equal(cudaMemcpy(halves, tensor->device, (size_t)count * 4, cudaMemcpyDefault), cudaSuccess);
+    for (int64_t i = 0; i < count; i++) floats[i] = join(halves[i], halves[count + i]);
+    if (count) assert_int_equal(cudaMemcpy(tensor->device, floats, (size_t)count * 4, cudaMemcpyDefault), cudaSuccess);
+    free(floats);
+    free(halves);
+}
+
+static uint16_t *lower_of(const case_tensor *tensor) {
+    return (uint16_t *)tensor->device + bert_tensor_elements(&tensor->host);
+}
+
+/* As exact as float32: `variant`: bit 0 bias, 1 beta, 2 simplified, 3 x has lower halves too, 4 in place. */
+static void skip_case_in_halves(int64_t rows, int64_t width, int variant) {
+    case_begin(BERT_OP_BERTC_SkipLayerNormalization);
+    case_float("epsilon", 1e-5F);
+    case_int("simplified", variant >> 2 & 1);
+    case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(rows, width), 2.0F);
+    case_tensor *residual = case_input(BERT_FLOAT, 2, DIMS(rows, width), 2.0F);
+    to_halves(x, variant & 8);
+    to_halves(residual, true);
+    const case_tensor *gamma = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F), *beta = NULL, *bias = NULL;
+    if (variant & 2)
+        beta = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
+    else
+        case_absent();
+    if (variant & 1) bias = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
+    case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(rows, width));
+    case_tensor *sum = case_output(BERT_FLOAT, 2, DIMS(rows, width));
+    void *own_y = y->device, *own_sum = sum->device;
+    y->tolerance *= 3;
+    if (variant & 16) {
+        y->device = x->device;
+        sum->device = residual->device;
+    }
+    const bert_cuda_layer_norm_args args = {.dtype = BERT_BFLOAT16,
+                                            .float_parameters = true,
+                                            .rows = rows,
+                                            .width = width,
+                                            .x = x->device,
+                                            .residual = residual->device,
+                                            .bias = bias ? bias->device : NULL,
+                                            .gamma = gamma->device,
+                                            .beta = beta ? beta->device : NULL,
+                                            .sum = sum->device,
+                                            .y = y->device,
+                                            .x_lower = variant & 8 ? lower_of(x) : NULL,
+                                            .residual_lower = lower_of(residual),
+                                            .sum_lower = lower_of(sum),
+                                            .y_lower = lower_of(y),
+                                            .epsilon = 1e-5F,
+                                            .simplified = variant >> 2 & 1};
+    case_good(bert_cuda_layer_norm(&args, NULL));
+    from_halves(y);
+    from_halves(sum);
+    case_compare(cudaSuccess);
+    y->device = own_y;
+    sum->device = own_sum;
+}
+
+static void layer_norm_keeps_to_float32_in_halves(void **state) {
+    static const int64_t widths[] = {1, 8, 31, 64, 1024, 1032};
+    int variant = 0;
+    for (int64_t rows = 1; rows < 6; rows++)
+        for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
+            skip_case_in_halves(rows, widths[k], variant % 32);
+    for (variant = 0; variant < 32; variant++) skip_case_in_halves(3, 48, variant);
+}
+
+/* Gamma and beta in float32 beside rows of 16 bits, which are rounded as ever. */
+static void parameters_may_be_float32(void **state) {
+    static const bert_dtype types[] = {BERT_FLOAT16, BERT_BFLOAT16};
+    for (int i = 0; i < 2; i++) {
+        for (int64_t width = 40; width <= 41; width++) {
+            case_begin(BERT_OP_LayerNormalization);
+            const case_tensor *x = case_input(types[i], 2, DIMS(3, width), 3.0F);
+            case_tensor *vectors[2];
+            for (int v = 0; v < 2; v++) vectors[v] = case_input(types[i], 1, DIMS(width), 1.0F);
+            case_tensor *y = case_output(types[i], 2, DIMS(3, width));
+            float floats[2][41];
+            void *memory[2];
+            for (int v = 0; v < 2; v++) {
+                for (int64_t at = 0; at < width; at++) floats[v][at] = (float)case_at(vectors[v], at);
+                assert_int_equal(cudaMalloc(&memory[v], (size_t)width * 4), cudaSuccess);
+                assert_int_equal(cudaMemcpy(memory[v], floats[v], (size_t)width * 4, cudaMemcpyDefault), cudaSuccess);
+            }
+            const bert_cuda_layer_norm_args args = {.dtype = types[i],
+                                                    .float_parameters = true,
+                                                    .rows = 3,
+                                                    .width = width,
+                                                    .x = x->device,
+                                                    .gamma = memory[0],
+                                                    .beta = memory[1],
+                                                    .y = y->device,
+                                                    .epsilon = 1e-5F};
+            y->tolerance *= 3;
+            case_compare(bert_cuda_layer_norm(&args, NULL));
+            for (int v = 0; v < 2; v++) cudaFree(memory[v]);
+        }
+    }
+}
+
+/* What is added to nothing comes out as it went in, and its upper half is the nearest bfloat16. */
+static void halves_hold_every_number(void **state) {
+    const uint32_t numbers[] = {0,          0x80000000, 1,          0x3f800000, 0x3f808000, 0x3f818000, 0x3f807fff,
+                                0x3f808001, 0xbf808000, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x007fffff,
+                                0x00008000, 0x7fffffff, 0x7f800001, 0xffc00000, 0x7fc12345, 0x42f6e979, 0xc2f6e979};
+    enum { COUNT = sizeof numbers / sizeof *numbers };
+    for (int64_t room = COUNT; room <= COUNT + 3; room += 3) { /* element by element, and in vectors */
+        case_begin(BERT_OP_Identity);
+        case_tensor *x = case_input(BERT_FLOAT, 1, DIMS(room), 0.0F);
+        case_tensor *residual = case_input(BERT_FLOAT, 1, DIMS(room), 0.0F);
+        case_tensor *y = case_extra(BERT_FLOAT, 1, DIMS(room)), *ranges = case_extra(BERT_FLOAT, 1, DIMS(2));
+        float *floats = residual->host.data;
+        for (int64_t i = 0; i < room; i++) memcpy(&floats[i], &numbers[i % COUNT], 4);
+        memset(x->host.data, 0, (size_t)room * 4); /* and no -0 */
+        to_halves(x, false);
+        to_halves(residual, true);
+        const bert_cuda_bias_activation_args args = {.dtype = BERT_BFLOAT16,
+                                                     .rows = 1,
+                                                     .width = room,
+                                                     .x = x->device,
+                                                     .residual = residual->device,
+                                                     .y = y->device,
+                                                     .residual_lower = lower_of(residual),
+                                                     .y_lower = lower_of(y),
+                                                     .ranges = ranges->device};
+        case_good(bert_cuda_bias_activation(&args, NULL));
+        const uint16_t *halves = case_fetch(y);
+        for (int64_t i = 0; i < room; i++) {
+            uint16_t upper, lower;
+            split(floats[i], &upper, &lower);
+            const float back = join(halves[i], halves[room + i]);
+            if (isnan(join(upper, 0)) || isnan(floats[i]))
+                assert_true(isnan(join(halves[i], 0)) && isnan(back));
+            else
+                assert_true(back == floats[i] && halves[i] == (floats[i] == 0.0F ? 0 : upper));
+        }
+        const float *range = case_fetch(ranges);
+        assert_true(range[0] == -INFINITY && range[1] == INFINITY);
+    }
+}
+
+static void embedding_keeps_to_float32_in_halves(void **state) {
+    for (int64_t width = 31; width <= 32; width++) {
+        for (int norm = 0; norm < 2; norm++) {
+            case_begin(BERT_OP_BERTC_Embedding);
+            case_float("epsilon", 1e-5F);
+            const case_tensor *ids = case_input(BERT_INT64, 2, DIMS(2, 3), 11);
+            const case_tensor *words = case_input(BERT_FLOAT, 2, DIMS(11, width), 1.0F);
+            case_absent();
+            case_absent();
+            const case_tensor *type_ids = case_input(BERT_INT64, 2, DIMS(2, 3), 2);
+            const case_tensor *types = case_input(BERT_FLOAT, 2, DIMS(2, width), 1.0F);
+            const case_tensor *gamma = norm ? case_input(BERT_FLOAT, 1, DIMS(width), 1.0F) : NULL;
+            const case_tensor *beta = norm ? case_input(BERT_FLOAT, 1, DIMS(width), 1.0F) : NULL;
+            case_tensor *y = case_output(BERT_FLOAT, 3, DIMS(2, 3, width));
+            y->tolerance *= 3;
+            const bert_cuda_embedding_args args = {
+                .dtype = BERT_BFLOAT16,
+                .float_parameters = true,
+                .batch = 2,
+                .length = 3,
+                .width = width,
+                .word = {ids->device, BERT_INT64, 3, 1, words->device, 11},
+                .type = {type_ids->device, BERT_INT64, 3, 1, types->device, 2},
+                .gamma = norm ? gamma->device : NULL,
+                .beta = norm ? beta->device : NULL,
+                .epsilon = 1e-5F,
+                .y = y->device,
+                .y_lower = lower_of(y),
+            };
+            case_good(bert_cuda_embedding(&args, NULL));
+            from_halves(y);
+            case_compare(cudaSuccess);
+        }
+    }
+}
+
+/* Operands with lower halves and without, broadcast or not; y has some too. */
+static void elementwise_operators_keep_to_float32(void **state) {
+    static const struct {
+        bert_op_id id;
+        bert_cuda_elementwise_op op;
+        int inputs;
+    } cases[] = {{BERT_OP_Neg, BERT_CUDA_NEG, 1},
+                 {BERT_OP_Mul, BERT_CUDA_MUL, 2},
+                 {BERT_OP_Sub, BERT_CUDA_SUB, 2},
+                 {BERT_OP_Clip, BERT_CUDA_CLIP, 3}};
+    for (int i = 0; i < 16; i++) {
+        const bool broadcast = i & 4, second = i & 8;
+        bert_cuda_elementwise_args args = {.op = cases[i % 4].op, .rank = 2, .dims = {3, 37}, .dtype = BERT_BFLOAT16};
+        case_begin(cases[i % 4].id);
+        for (int input = 0; input < cases[i % 4].inputs; input++) {
+            const bool scalar = cases[i % 4].inputs == 3 && input > 0;
+            const bool halves = input == 0 || second;
+            case_tensor *x = scalar               ? case_input(BERT_FLOAT, 0, NULL, 0.5F)
+                             : input && broadcast ? case_input(BERT_FLOAT, 2, DIMS(3, 1), 2.0F)
+                                                  : case_input(BERT_FLOAT, 2, DIMS(3, 37), 2.0F);
+            to_halves(x, halves);
+            args.inputs[input] =
+                (bert_cuda_operand){.data = x->device, .dtype = BERT_BFLOAT16, .lower = halves ? lower_of(x) : NULL};
+            bert_cuda_broadcast_strides(2, &x->host, args.inputs[input].strides);
+        }
+        case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(3, 37));
+        args.y = y->device;
+        args.y_lower = lower_of(y);
+        case_good(bert_cuda_elementwise(&args, NULL));
+        from_halves(y);
+        case_compare(cudaSuccess);
+    }
+}
+
+static void halves_of_other_types_are_refused(void **state) {
+    uint16_t lower = 0;
+    assert_int_equal(bert_cuda_layer_norm(&(bert_cuda_layer_norm_args){.dtype = BERT_FLOAT16, .y_lower = &lower}, NULL),
+                     cudaErrorInvalidValue);
+    assert_int_equal(
+        bert_cuda_bias_activation(&(bert_cuda_bias_activation_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
+        cudaErrorInvalidValue);
+    assert_int_equal(bert_cuda_embedding(&(bert_cuda_embedding_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
+                     cudaErrorInvalidValue);
+    float x = 0;
+    bert_cuda_elementwise_args args = {.op = BERT_CUDA_NEG,
+                                       .rank = 1,
+                                       .dims = {1},
+                                       .inputs = {{.data = &x, .dtype = BERT_FLOAT, .lower = &lower}},
+                                       .dtype = BERT_FLOAT,
+                                       .y = &x};
+    assert_int_equal(bert_cuda_elementwise(&args, NULL), cudaErrorInvalidValue);
+    args.inputs[0].lower = NULL;
+    args.y_lower = &lower;
+    assert_int_equal(bert_cuda_elementwise(&args, NULL), cudaErrorInvalidValue);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(halves_hold_every_number),
+        cmocka_unit_test(layer_norm_keeps_to_float32_in_halves),
+        cmocka_unit_test(parameters_may_be_float32),
+        cmocka_unit_test(embedding_keeps_to_float32_in_halves),
+        cmocka_unit_test(elementwise_operators_keep_to_float32),
+        cmocka_unit_test(halves_of_other_types_are_refused),
+    };
+    return cmocka_run_group_tests(tests, case_open, case_close);
+}
