@@ -12,13 +12,20 @@ static bert_cuda_elementwise_args args_for(const bert_cuda_call *call, bert_cuda
     const bert_tensor *y = &call->outputs[0];
     bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
     memcpy(args.dims, y->dims, sizeof args.dims);
+    args.y_lower = bert_cuda_output_lower_halves(call, 0);
     return args;
 }
 
-static void set_input(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor) {
-    if (!tensor) return;
+static void set_tensor(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor) {
     args->inputs[place] = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
     bert_cuda_broadcast_strides(args->rank, tensor, args->inputs[place].strides);
+}
+
+static void set_input(const bert_cuda_call *call, bert_cuda_elementwise_args *args, int place, int32_t input) {
+    const bert_tensor *tensor = bert_cuda_input(call, input);
+    if (!tensor) return;
+    set_tensor(args, place, tensor);
+    args->inputs[place].lower = bert_cuda_lower_halves(call, input);
 }
 
 static bert_status launch(const bert_cuda_call *call, const bert_cuda_elementwise_args *args) {
@@ -36,7 +43,7 @@ static bert_cuda_elementwise_op op_of(const bert_cuda_call *call) {
 bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     bert_cuda_elementwise_args args = args_for(call, op_of(call));
-    for (int32_t i = 0; i < node->input_count && i < 3; i++) set_input(&args, i, bert_cuda_input(call, i));
+    for (int32_t i = 0; i < node->input_count && i < 3; i++) set_input(call, &args, i, i);
     switch (args.op) {
     case BERT_CUDA_QUICK_GELU_OF:
         args.parameter[0] = bert_cuda_float(node, "alpha", 1.702F);
@@ -55,10 +62,18 @@ bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
     return launch(call, &args);
 }
 
+/* What is computed from float32 stays in it. Where moves elements of 16 bits. */
+bert_status bert_cuda_plan_elementwise(const bert_cuda_planner *planner) {
+    const bert_cuda_node *state = planner->state;
+    if (state->wide_inputs && state->op->code != BERT_CUDA_WHERE) bert_cuda_give_wide(planner, 0);
+    return BERT_OK;
+}
+
 bert_status bert_cuda_plan_divide(const bert_cuda_planner *planner) {
     const bert_dtype dtype = planner->node->inputs[0].dtype;
     const bool whole = dtype != BERT_DOUBLE && !bert_cuda_is_float(planner->node, 0);
-    return whole ? bert_cuda_want_reports(planner) : BERT_OK;
+    if (whole) BERT_CUDA_TRY(bert_cuda_want_reports(planner));
+    return bert_cuda_plan_elementwise(planner);
 }
 
 /* Cast and CastLike, whose second input says nothing but its type. */
@@ -70,11 +85,12 @@ bert_status bert_cuda_run_cast(const bert_cuda_call *call) {
 bert_status bert_cuda_run_variadic(const bert_cuda_call *call) {
     bert_cuda_elementwise_args args = args_for(call, op_of(call));
     if (call->node->node.input_count == 1) return bert_cuda_run_cast(call);
-    set_input(&args, 0, &call->inputs[0]);
+    set_input(call, &args, 0, 0);
     for (int32_t i = 1; i < call->node->node.input_count; i++) {
-        set_input(&args, 1, &call->inputs[i]);
+        set_input(call, &args, 1, i);
         BERT_CUDA_TRY(launch(call, &args));
-        set_input(&args, 0, &call->outputs[0]);
+        set_tensor(&args, 0, &call->outputs[0]);
+        args.inputs[0].lower = args.y_lower;
     }
     return BERT_OK;
 }
@@ -82,6 +98,7 @@ bert_status bert_cuda_run_variadic(const bert_cuda_call *call) {
 /* To opset 10 the bounds are attributes: one element each, of the type that the device holds. */
 bert_status bert_cuda_plan_clip(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
+    BERT_CUDA_TRY(bert_cuda_plan_elementwise(planner));
     if (node->opset >= 11 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_dtype dtype = bert_cuda_stored(planner->prepared, node->inputs[0].dtype);
     const float bounds[2] = {bert_cuda_float(node, "min", -INFINITY), bert_cuda_float(node, "max", INFINITY)};
@@ -95,7 +112,7 @@ bert_status bert_cuda_plan_clip(const bert_cuda_planner *planner) {
 
 bert_status bert_cuda_run_clip(const bert_cuda_call *call) {
     bert_cuda_elementwise_args args = args_for(call, BERT_CUDA_CLIP);
-    for (int32_t i = 0; i < 3; i++) set_input(&args, i, bert_cuda_input(call, i));
+    for (int32_t i = 0; i < 3; i++) set_input(call, &args, i, i);
     for (int i = 0; call->node->own && i < 2; i++) {
         args.inputs[1 + i] = (bert_cuda_operand){.data = (const char *)call->node->own + i * BERT_CUDA_ALIGNMENT,
                                                  .dtype = call->inputs[0].dtype};
@@ -237,7 +254,7 @@ bert_status bert_cuda_run_softmax(const bert_cuda_call *call) {
 bert_status bert_cuda_run_bias_softmax(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
     bert_cuda_elementwise_args sum = args_for(call, BERT_CUDA_ADD);
-    for (int i = 0; i < 2; i++) set_input(&sum, i, &call->inputs[i]);
+    for (int i = 0; i < 2; i++) set_input(call, &sum, i, i);
     BERT_CUDA_TRY(launch(call, &sum));
     const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 1), x->rank);
     const bert_cuda_softmax_args args = {.dtype = x->dtype,

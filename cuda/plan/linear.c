@@ -25,6 +25,8 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
                                                  .column_scales = epilogue->column_scales,
                                                  .scale = epilogue->scale,
                                                  .y = y->data,
+                                                 .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
+                                                 .y_lower = bert_cuda_output_lower_halves(call, 0),
                                                  .ranges = call->y_ranges};
     return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
 }
@@ -107,6 +109,7 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     /* A product finds no ranges; what follows it does. */
     planner->out->y_ranges =
         bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL);
+    if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
     if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";
     if (parts.count == 1 && !planner->state->flag) return BERT_OK;

@@ -69,6 +69,7 @@ static bert_cuda_node fresh_node(const bert_cuda_op *op, bert_prepared *prepared
     fresh.node.inputs = fresh.node.outputs = NULL;
     for (int32_t i = 0; i < node->input_count && i < BERT_CUDA_KNOWN_INPUTS; i++)
         fresh.known[i] = bert_cuda_known(node, i);
+    for (int32_t i = 0; i < node->input_count && i < 64; i++) fresh.wide_inputs |= (uint64_t)node->inputs[i].wide << i;
     return fresh;
 }
 

@@ -19,13 +19,14 @@ typedef struct bert_cuda_node {
     bert_prepared *prepared;
     bert_op_node node; /**< Without descriptions of tensors: those are good while it is planned alone. */
     const bert_constant *known[BERT_CUDA_KNOWN_INPUTS]; /**< By input; NULL: not known. */
-    void *packed[4]; /**< Device memory of the prepared model; what each is, the operator says. */
+    void *packed[6]; /**< Device memory of the prepared model; what each is, the operator says. */
     void *own;       /**< Device memory of this plan. */
     size_t own_bytes;
     int64_t n, k; /**< Of a product with packed weights. */
     int64_t padded_n, padded_k;
-    int32_t reporter; /**< Number of the node where its kernels report; -1: they don't. */
-    bool flag;        /**< The operator says of what. */
+    int32_t reporter;                   /**< Number of the node where its kernels report; -1: they don't. */
+    bool flag;                          /**< The operator says of what. */
+    uint64_t wide_inputs, wide_outputs; /**< Those whose lower halves are there: bert_cuda_lower_halves. */
 } bert_cuda_node;
 
 /** One call of a node's kernels. */
@@ -71,10 +72,10 @@ bert_status bert_cuda_leave(const bert_cuda_planner *planner, const char *why);
 /* ---- Of nodes that are planned ----------------------------------------------------------------------------------- */
 
 static inline bool bert_cuda_node_has(const bert_op_node *node, int32_t input) {
-    return input < node->input_count && node->inputs[input].dtype != BERT_DTYPE_UNDEFINED;
+    return input >= 0 && input < node->input_count && node->inputs[input].dtype != BERT_DTYPE_UNDEFINED;
 }
 static inline bool bert_cuda_node_gives(const bert_op_node *node, int32_t output) {
-    return output < node->output_count && node->outputs[output].dtype != BERT_DTYPE_UNDEFINED;
+    return output >= 0 && output < node->output_count && node->outputs[output].dtype != BERT_DTYPE_UNDEFINED;
 }
 static inline int64_t bert_cuda_int(const bert_op_node *node, const char *name, int64_t missing) {
     return BERT_NODE_INT(node, name, missing);
@@ -97,6 +98,8 @@ const bert_constant *bert_cuda_known(const bert_op_node *node, int32_t input);
 bool bert_cuda_is_float(const bert_op_node *node, int32_t input);
 /** Where kernels of the node report, from here on. */
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
+/** The output will be held in float32 where the precision is bf16: bert_cuda_output_lower_halves. */
+void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output);
 /** Copies `bytes` to device memory that the plan owns. BERT_PLAN_BIND alone. */
 bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes);
 /** A constant of float32 stays so in sessions of 16 bits: a copy in packed[slot], which is NULL where nothing is to be
@@ -131,6 +134,12 @@ static inline void *bert_cuda_output_data(const bert_cuda_call *call, int32_t ou
                ? call->outputs[output].data
                : NULL;
 }
+/**
+ * A float32 tensor that is held in bfloat16 takes half of its memory. In the other half it may have the lower halves
+ * of its elements (cuda/ops/halves.h), where its producer wrote them; NULL: it has none.
+ */
+const uint16_t *bert_cuda_lower_halves(const bert_cuda_call *call, int32_t input);
+uint16_t *bert_cuda_output_lower_halves(const bert_cuda_call *call, int32_t output);
 static inline int64_t bert_cuda_elements(const bert_tensor *tensor) {
     return bert_cuda_count(tensor->dims, 0, tensor->rank);
 }
@@ -186,11 +195,11 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     RUN(restore_padding) RUN(rotary_embedding) RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice)   \
     RUN(softmax) RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
-    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)                 \
+    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize) PLAN(elementwise) \
     PLAN(embed_layer_norm) PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul)         \
     PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention)         \
     PLAN(packed_attention) PLAN(pad) PLAN(quantize) PLAN(quantized_linear) PLAN(remove_padding) PLAN(restore_padding)  \
-    PLAN(rotary_embedding) PLAN(skip_layer_norm)
+    PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(split)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

@@ -8,13 +8,44 @@
 #include <stdio.h>
 #include <string.h>
 
+/* ---- Parameters of LayerNorm ------------------------------------------------------------------------------------- */
+
+/* What is packed: tables from 0 on, and these. */
+enum { GAMMA = 3, BETA, BIAS };
+
+/*
+ * With bf16 the vectors of a LayerNorm and the tables of an Embedding stay in float32: they are read once a row, beside
+ * all that is, and what rounding takes from them every later layer lacks. False where one of `inputs` that are there is
+ * no constant: then all of them are as the device has other tensors.
+ */
+static bool stay_floats(const bert_cuda_planner *planner, const int32_t *inputs, int count) {
+    if (planner->prepared->precision != BERT_PRECISION_BF16) return false;
+    for (int i = 0; i < count; i++) {
+        const bert_constant *constant = bert_cuda_known(planner->node, inputs[i]);
+        if (!bert_cuda_node_has(planner->node, inputs[i])) continue;
+        if (!constant || constant->id == 0 || constant->dtype != BERT_FLOAT) return false;
+    }
+    return true;
+}
+
+/* Packs gamma, beta and bias, as far as they are there, where the planner has set `flag`: they are float32. */
+static bert_status pack_parameters(const bert_cuda_planner *planner, const int32_t inputs[3]) {
+    for (int i = 0; planner->state->flag && i < 3; i++)
+        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, inputs[i], GAMMA + i));
+    return BERT_OK;
+}
+
+static const void *parameter(const bert_cuda_call *call, int32_t input, int slot) {
+    return call->node->flag ? call->node->packed[slot] : bert_cuda_input_data(call, input);
+}
+
 /* ---- Embedding --------------------------------------------------------------------------------------------------- */
 
 static const int32_t tables[] = {BERT_EMBEDDING_WORD_TABLE, BERT_EMBEDDING_POSITION_TABLE, BERT_EMBEDDING_TYPE_TABLE};
 
 /* A table of bytes, its scale and its zero point. */
 typedef struct byte_table {
-    const bert_prepared *prepared;
+    bert_dtype stored; /* what the device holds the table's numbers as */
     const bert_constant *table, *scale, *zero_point;
 } byte_table;
 
@@ -23,11 +54,10 @@ static int64_t spread_at(const bert_constant *constant, int64_t row, int64_t col
     return (constant->dims[0] == 1 ? 0 : row) * constant->dims[1] + (constant->dims[1] == 1 ? 0 : column);
 }
 
-/* (table - zero point) x scale, as floats of the device. */
+/* (table - zero point) x scale */
 static bert_status write_table(const void *argument, void *out, bert_error *error) {
     const byte_table *source = argument;
-    const bert_dtype stored = bert_cuda_stored(source->prepared, BERT_FLOAT);
-    const size_t size = bert_cuda_dtype_size(stored);
+    const size_t size = bert_cuda_dtype_size(source->stored);
     for (int64_t row = 0; row < source->table->dims[0]; row++) {
         for (int64_t column = 0; column < source->table->dims[1]; column++) {
             const int64_t at = row * source->table->dims[1] + column;
@@ -37,7 +67,7 @@ static bert_status write_table(const void *argument, void *out, bert_error *erro
             float scale;
             memcpy(&scale, source->scale->data + 4 * spread_at(source->scale, row, column), sizeof scale);
             const float value = (float)(bert_cuda_constant_int(source->table, at) - zero) * scale;
-            bert_cuda_encode(stored, BERT_FLOAT, (char *)out + (size_t)at * size, &value, 1);
+            bert_cuda_encode(source->stored, BERT_FLOAT, (char *)out + (size_t)at * size, &value, 1);
         }
     }
     return BERT_OK;
@@ -46,8 +76,8 @@ static bert_status write_table(const void *argument, void *out, bert_error *erro
 static bert_status pack_table(const bert_cuda_planner *planner, int which) {
     const int32_t table = tables[which];
     const bert_op_node *node = planner->node;
-    const byte_table source = {planner->prepared, bert_cuda_known(node, table),
-                               bert_cuda_known(node, BERT_EMBEDDING_SCALE(table)),
+    const bert_dtype stored = planner->state->flag ? BERT_FLOAT : bert_cuda_stored(planner->prepared, BERT_FLOAT);
+    const byte_table source = {stored, bert_cuda_known(node, table), bert_cuda_known(node, BERT_EMBEDDING_SCALE(table)),
                                bert_cuda_known(node, BERT_EMBEDDING_ZERO_POINT(table))};
     if (!source.table || !source.table->id || !source.scale || !source.scale->id || source.scale->dtype != BERT_FLOAT ||
         (source.zero_point && !source.zero_point->id))
@@ -55,16 +85,22 @@ static bert_status pack_table(const bert_cuda_planner *planner, int which) {
     planner->out->unread_inputs |= UINT64_C(1) << table | UINT64_C(3) << BERT_EMBEDDING_SCALE(table);
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     char key[96];
-    const int length = snprintf(key, sizeof key, "table %llu %llu %llu", (unsigned long long)source.table->id,
-                                (unsigned long long)source.scale->id,
+    const int length = snprintf(key, sizeof key, "table %d %llu %llu %llu", (int)stored,
+                                (unsigned long long)source.table->id, (unsigned long long)source.scale->id,
                                 (unsigned long long)(source.zero_point ? source.zero_point->id : 0));
-    const size_t bytes = source.table->bytes * bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, BERT_FLOAT));
+    const size_t bytes = source.table->bytes * bert_cuda_dtype_size(stored);
     return bert_cuda_pack(planner->prepared, key, (size_t)length, bytes, write_table, &source,
                           &planner->state->packed[which], planner->error);
 }
 
 bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
+    const int32_t parameters[] = {BERT_EMBEDDING_GAMMA, BERT_EMBEDDING_BETA, -1};
+    bool floats = stay_floats(planner, parameters, 3); /* tables of bytes become whatever the others are */
+    for (int i = 0; i < 3; i++)
+        floats = floats &&
+                 (bert_cuda_node_has(node, BERT_EMBEDDING_SCALE(tables[i])) || stay_floats(planner, &tables[i], 1));
+    planner->state->flag = floats;
     for (int i = 0; i < 3; i++) {
         if (!bert_cuda_node_has(node, tables[i])) continue;
         const bert_dtype ids = node->inputs[tables[i] - 1].dtype;
@@ -73,7 +109,11 @@ bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
             BERT_CUDA_TRY(pack_table(planner, i));
         else if (!bert_cuda_is_float(node, tables[i]))
             return bert_cuda_leave(planner, "has no kernel for tables of this type");
+        else if (floats)
+            BERT_CUDA_TRY(bert_cuda_keep_floats(planner, tables[i], i));
     }
+    BERT_CUDA_TRY(pack_parameters(planner, parameters));
+    bert_cuda_give_wide(planner, 0);
     planner->out->y_ranges = 1;
     return bert_cuda_want_reports(planner);
 }
@@ -94,16 +134,18 @@ static bert_cuda_embedding_table table_of(const bert_cuda_call *call, int which)
 bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
     const bert_tensor *y = &call->outputs[0];
     const bert_cuda_embedding_args args = {.dtype = y->dtype,
+                                           .float_parameters = call->node->flag,
                                            .batch = y->dims[0],
                                            .length = y->dims[1],
                                            .width = y->dims[2],
                                            .word = table_of(call, 0),
                                            .type = table_of(call, 2),
                                            .position = table_of(call, 1),
-                                           .gamma = bert_cuda_input_data(call, BERT_EMBEDDING_GAMMA),
-                                           .beta = bert_cuda_input_data(call, BERT_EMBEDDING_BETA),
+                                           .gamma = parameter(call, BERT_EMBEDDING_GAMMA, GAMMA),
+                                           .beta = parameter(call, BERT_EMBEDDING_BETA, BETA),
                                            .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-12F),
                                            .y = y->data,
+                                           .y_lower = bert_cuda_output_lower_halves(call, 0),
                                            .ranges = call->y_ranges,
                                            .check = bert_cuda_check_of(call)};
     return bert_cuda_launched(call, bert_cuda_embedding(&args, call->context->stream), "embedding");
@@ -141,6 +183,10 @@ static bool suits_layer_norm(const bert_cuda_planner *planner) {
 bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!suits_layer_norm(planner)) return bert_cuda_plan_composed_norm(planner, false);
+    const int32_t parameters[] = {1, 2, -1};
+    planner->state->flag = stay_floats(planner, parameters, 3);
+    BERT_CUDA_TRY(pack_parameters(planner, parameters));
+    bert_cuda_give_wide(planner, 0);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const int32_t rank = node->inputs[0].rank;
     planner->out->y_ranges = bert_cuda_axis(bert_cuda_int(node, "axis", -1), rank) == rank - 1;
@@ -152,12 +198,15 @@ bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
     const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", -1), x->rank);
     const bool simplified = call->node->op->code != 0;
     bert_cuda_layer_norm_args args = {.dtype = x->dtype,
+                                      .float_parameters = call->node->flag,
                                       .rows = bert_cuda_count(x->dims, 0, axis),
                                       .width = bert_cuda_count(x->dims, axis, x->rank),
                                       .x = x->data,
-                                      .gamma = call->inputs[1].data,
-                                      .beta = bert_cuda_input_data(call, 2),
+                                      .gamma = parameter(call, 1, GAMMA),
+                                      .beta = parameter(call, 2, BETA),
                                       .y = call->outputs[0].data,
+                                      .x_lower = bert_cuda_lower_halves(call, 0),
+                                      .y_lower = bert_cuda_output_lower_halves(call, 0),
                                       .ranges = call->y_ranges,
                                       .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-5F),
                                       .simplified = simplified};
@@ -175,7 +224,14 @@ static bool suits_skip_layer_norm(const bert_op_node *node) {
 }
 
 bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
-    if (!suits_skip_layer_norm(planner->node)) return bert_cuda_plan_composed_norm(planner, true);
+    const bert_op_node *node = planner->node;
+    if (!suits_skip_layer_norm(node)) return bert_cuda_plan_composed_norm(planner, true);
+    const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, planner->state->op->code);
+    const int32_t parameters[] = {BERT_SKIP_GAMMA, form.beta, form.bias};
+    planner->state->flag = stay_floats(planner, parameters, 3);
+    BERT_CUDA_TRY(pack_parameters(planner, parameters));
+    bert_cuda_give_wide(planner, 0);
+    bert_cuda_give_wide(planner, form.sum);
     if (planner->mode == BERT_PLAN_BIND) planner->out->y_ranges = 1;
     return BERT_OK;
 }
@@ -186,15 +242,20 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
     const int32_t code = call->node->op->code;
     const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, code);
     const bert_cuda_layer_norm_args args = {.dtype = x->dtype,
+                                            .float_parameters = call->node->flag,
                                             .rows = bert_cuda_count(x->dims, 0, x->rank - 1),
                                             .width = x->dims[x->rank - 1],
                                             .x = x->data,
                                             .residual = call->inputs[1].data,
-                                            .bias = bert_cuda_input_data(call, form.bias),
-                                            .gamma = call->inputs[2].data,
-                                            .beta = bert_cuda_input_data(call, form.beta),
+                                            .bias = parameter(call, form.bias, BIAS),
+                                            .gamma = parameter(call, BERT_SKIP_GAMMA, GAMMA),
+                                            .beta = parameter(call, form.beta, BETA),
                                             .sum = bert_cuda_output_data(call, form.sum),
                                             .y = call->outputs[0].data,
+                                            .x_lower = bert_cuda_lower_halves(call, BERT_SKIP_X),
+                                            .residual_lower = bert_cuda_lower_halves(call, BERT_SKIP_SKIP),
+                                            .sum_lower = bert_cuda_output_lower_halves(call, form.sum),
+                                            .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges,
                                             .epsilon = bert_cuda_float(node, "epsilon", 1e-12F),
                                             .simplified = form.simplified};

@@ -79,6 +79,13 @@ bert_status bert_cuda_want_reports(const bert_cuda_planner *planner) {
     return bert_cuda_no_memory(planner->prepared->device->host, sizeof(char *), planner->error);
 }
 
+void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output) {
+    if (planner->prepared->precision != BERT_PRECISION_BF16 || !bert_cuda_node_gives(planner->node, output)) return;
+    if (planner->node->outputs[output].dtype != BERT_FLOAT) return;
+    planner->out->wide_outputs |= UINT64_C(1) << output;
+    planner->state->wide_outputs |= UINT64_C(1) << output;
+}
+
 bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes) {
     bert_cuda_node *state = planner->state;
     BERT_CUDA_TRY(bert_cuda_memory_allocate(planner->prepared->device, bytes, &state->own, planner->error));
@@ -140,6 +147,20 @@ bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node) {
 }
 
 /* ---- Calls ------------------------------------------------------------------------------------------------------- */
+
+static uint16_t *lower_halves(const bert_tensor *tensor) {
+    return (uint16_t *)tensor->data + bert_cuda_elements(tensor);
+}
+
+const uint16_t *bert_cuda_lower_halves(const bert_cuda_call *call, int32_t input) {
+    const bert_tensor *tensor = bert_cuda_input(call, input);
+    return tensor && call->node->wide_inputs >> input & 1 ? lower_halves(tensor) : NULL;
+}
+
+uint16_t *bert_cuda_output_lower_halves(const bert_cuda_call *call, int32_t output) {
+    if (!bert_cuda_output_data(call, output) || !(call->node->wide_outputs >> output & 1)) return NULL;
+    return lower_halves(&call->outputs[output]);
+}
 
 void bert_cuda_dense_strides(int32_t rank, const int64_t *dims, int64_t strides[BERT_MAX_RANK]) {
     int64_t stride = 1;

@@ -1,0 +1,150 @@
+/*
+ * Exports of every family (tests/data/exports) on the CUDA provider, which runs on the emulator here, with 16 bits,
+ * beside float32 on the CPU. Errors are parts of what bertc verify allows at 1e-2, |y - e| <= 1e-2 + 1e-2 |e|.
+ */
+#include "core/runtime/composition.h"
+#include "core/runtime/model.h"
+#include "cuda/backend.h"
+#include "tests/cuda_emulator/emulator.h"
+#include "tests/support/test.h"
+
+#include <bert/bert.h>
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORTS BERT_SOURCE_DIR "/tests/data/exports"
+
+enum { BATCH = 2, SEQUENCE = 7, TOKENS = BATCH * SEQUENCE, MOST_TENSORS = 8, EXPORT_COUNT = 88 };
+
+static const bert_backend *backends[8];
+static bert_composition composition;
+
+/* The parts of every build, and the provider linked into this test. */
+static void compose(void) {
+    composition = bert_default_composition;
+    backends[0] = bert_cuda_backend(BERT_BACKEND_ABI_VERSION);
+    for (size_t i = 0; i < composition.backend_count; i++) backends[1 + i] = composition.backends[i];
+    composition.backends = backends;
+    composition.backend_count++;
+    composition.plugin_count = 0;
+}
+
+/* The last sequence is padded. Ids lie in the tables of every export: 100 words, 2 types. */
+static void make_input(bert_named_tensor *input, int64_t *data) {
+    const bool mask = strstr(input->name, "mask"), types = strstr(input->name, "type");
+    for (int64_t i = 0; i < TOKENS; i++) {
+        const bool real = i < TOKENS - 2;
+        const int64_t number = mask ? real : types ? i % SEQUENCE > 3 : real ? 5 + (i * 7919 + 13) % 90 : 1;
+        if (input->tensor.dtype == BERT_INT32)
+            ((int32_t *)data)[i] = (int32_t)number;
+        else
+            data[i] = number;
+    }
+    input->tensor.data = data;
+}
+
+/* A session and its outputs. */
+typedef struct export_run {
+    bert_session *session;
+    int64_t data[MOST_TENSORS][TOKENS];
+    bert_named_tensor inputs[MOST_TENSORS], outputs[MOST_TENSORS];
+} export_run;
+
+static void run(export_run *r, bert_model *model, const char *path, const char *provider, bert_precision precision) {
+    const bert_session_options options = {.struct_size = sizeof options, .providers = provider, .precision = precision};
+    const size_t inputs = bert_model_input_count(model), outputs = bert_model_output_count(model);
+    bert_model_tensor declared;
+    bert_error error;
+    assert_true(inputs <= MOST_TENSORS && outputs <= MOST_TENSORS);
+    for (size_t i = 0; i < inputs; i++) {
+        assert_int_equal(bert_model_input(model, i, &declared), BERT_OK);
+        r->inputs[i] = (bert_named_tensor){declared.name, {declared.dtype, 2, {BATCH, SEQUENCE}, NULL}, 0};
+        make_input(&r->inputs[i], r->data[i]);
+    }
+    for (size_t i = 0; i < outputs; i++) {
+        assert_int_equal(bert_model_output(model, i, &declared), BERT_OK);
+        r->outputs[i] = (bert_named_tensor){.name = declared.name};
+    }
+    if (bert_session_create(model, &options, &r->session, &error) != BERT_OK ||
+        bert_session_run(r->session, NULL, r->inputs, inputs, r->outputs, outputs, &error) != BERT_OK)
+        fail_msg("%s: %s", path, error.message);
+}
+
+/* The greatest part of what is allowed. */
+static double compare(const bert_named_tensor *expected, const bert_named_tensor *actual, const char *path) {
+    const float *e = expected->tensor.data, *a = actual->tensor.data;
+    double worst = 0;
+    if (expected->tensor.dtype != BERT_FLOAT || actual->tensor.dtype != BERT_FLOAT)
+        fail_msg("%s: output %s is not float", path, expected->name);
+    for (int64_t i = 0; i < bert_tensor_elements(&expected->tensor); i++) {
+        const double part = fabs((double)a[i] - (double)e[i]) / (1e-2 + 1e-2 * fabs((double)e[i]));
+        if (!(part <= worst)) worst = part; /* NaN, too */
+    }
+    return worst;
+}
+
+/*
+ * What is well met now. Weights are 2.5 times those of the exporters here, so what their rounding to bfloat16 takes
+ * weighs more: alone, all else exact, 0.6 of what is allowed in albert and electra, whose first residual is a product
+ * besides, and 0.8 in deberta2, which normalizes products without a residual where tokens are masked. Residuals in
+ * bfloat16 would give 0.9 for bert.
+ */
+static double allowed(const char *name, bert_precision precision) {
+    const bool products = strstr(name, "albert") || strstr(name, "electra") || strstr(name, "deberta2");
+    return precision == BERT_PRECISION_FP16 ? 0.5 : products ? 2 : 0.7;
+}
+
+static void expect_near(const char *name) {
+    static const bert_precision precisions[] = {BERT_PRECISION_FP16, BERT_PRECISION_BF16};
+    static export_run exact, narrow;
+    char path[512];
+    bert_model *model = NULL;
+    bert_error error;
+    snprintf(path, sizeof path, EXPORTS "/%s", name);
+    const bert_model_source source = {.path = path};
+    if (bert_model_load_composed(&composition, &source, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
+    run(&exact, model, path, "cpu", BERT_PRECISION_FP32);
+    for (int p = 0; p < 2; p++) {
+        run(&narrow, model, path, "cuda", precisions[p]);
+        for (size_t i = 0; i < bert_model_output_count(model); i++) {
+            const double worst = compare(&exact.outputs[i], &narrow.outputs[i], path);
+            if (!(worst <= allowed(name, precisions[p])))
+                fail_msg("%s, %s: %.3g of what is allowed at 1e-2", path, p ? "bf16" : "fp16", worst);
+        }
+        bert_session_free(narrow.session);
+    }
+    bert_session_free(exact.session);
+    bert_model_free(model);
+    if (bert_emulator_fault_count() == 0) return;
+    bert_emulator_print();
+    fail_msg("%s: %zu faults", path, bert_emulator_fault_count());
+}
+
+static void every_export_is_near_with_16_bits(void **state) {
+    DIR *folder = opendir(EXPORTS);
+    if (!folder) {
+        fail_msg("%s can't be read", EXPORTS);
+        return;
+    }
+    int count = 0;
+    for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        const char *end = strrchr(entry->d_name, '.');
+        if (!end || strcmp(end, ".onnx") != 0) continue;
+        expect_near(entry->d_name);
+        count++;
+    }
+    closedir(folder);
+    assert_int_equal(count, EXPORT_COUNT);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_export_is_near_with_16_bits),
+    };
+    compose();
+    setenv("BERT_CUDA_GEMM_CACHE", "off", 1); /* nothing is written beside the models */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
