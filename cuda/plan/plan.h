@@ -100,6 +100,11 @@ bool bert_cuda_is_float(const bert_op_node *node, int32_t input);
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
 /** The output will be held in float32 where the precision is bf16: bert_cuda_output_lower_halves. */
 void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output);
+/**
+ * Output 0 may take the memory of the first of inputs 0 to `inputs` - 1 that has its shape, and elements of its size:
+ * each thread reads of them what it writes, and the other inputs no later than that one. BERT_PLAN_BIND alone.
+ */
+void bert_cuda_offer_place(const bert_cuda_planner *planner, int32_t inputs);
 /** Copies `bytes` to device memory that the plan owns. BERT_PLAN_BIND alone. */
 bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes);
 /** A constant of float32 stays so in sessions of 16 bits: a copy in packed[slot], which is NULL where nothing is to be
@@ -195,11 +200,12 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     RUN(restore_padding) RUN(rotary_embedding) RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice)   \
     RUN(softmax) RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
-    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize) PLAN(elementwise) \
-    PLAN(embed_layer_norm) PLAN(embedding) PLAN(gemm) PLAN(indexed) PLAN(layer_norm) PLAN(linear) PLAN(matmul)         \
-    PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention)         \
-    PLAN(packed_attention) PLAN(pad) PLAN(quantize) PLAN(quantized_linear) PLAN(remove_padding) PLAN(restore_padding)  \
-    PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(split)
+    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)                 \
+    PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gemm) PLAN(in_place) PLAN(indexed)                   \
+    PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention)              \
+    PLAN(multi_head_attention) PLAN(onnx_attention) PLAN(packed_attention) PLAN(pad) PLAN(quantize)                    \
+    PLAN(quantized_linear) PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding) PLAN(skip_layer_norm)     \
+    PLAN(split) PLAN(variadic)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

@@ -187,6 +187,7 @@ bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
     planner->state->flag = stay_floats(planner, parameters, 3);
     BERT_CUDA_TRY(pack_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
+    bert_cuda_offer_place(planner, 1);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const int32_t rank = node->inputs[0].rank;
     planner->out->y_ranges = bert_cuda_axis(bert_cuda_int(node, "axis", -1), rank) == rank - 1;
@@ -232,6 +233,7 @@ bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(pack_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
     bert_cuda_give_wide(planner, form.sum);
+    bert_cuda_offer_place(planner, 2);
     if (planner->mode == BERT_PLAN_BIND) planner->out->y_ranges = 1;
     return BERT_OK;
 }

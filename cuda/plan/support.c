@@ -86,6 +86,30 @@ void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output) {
     planner->state->wide_outputs |= UINT64_C(1) << output;
 }
 
+static bool is_alike(const bert_cuda_planner *planner, const bert_tensor_desc *x, const bert_tensor_desc *y) {
+    const bert_prepared *prepared = planner->prepared;
+    bool alike = x->rank == y->rank && bert_cuda_dtype_size(bert_cuda_stored(prepared, x->dtype)) ==
+                                           bert_cuda_dtype_size(bert_cuda_stored(prepared, y->dtype));
+    for (int32_t i = 0; alike && i < x->rank; i++) alike = x->dims[i] == y->dims[i];
+    return alike;
+}
+
+void bert_cuda_offer_place(const bert_cuda_planner *planner, int32_t inputs) {
+    const bert_op_node *node = planner->node;
+    if (planner->mode != BERT_PLAN_BIND || !bert_cuda_node_gives(node, 0)) return;
+    for (int32_t i = 0; i < inputs; i++) {
+        if (!bert_cuda_node_has(node, i) || node->inputs[i].constant) continue;
+        if (!is_alike(planner, &node->inputs[i], &node->outputs[0])) continue;
+        planner->out->in_place = 1 + i;
+        return;
+    }
+}
+
+bert_status bert_cuda_plan_in_place(const bert_cuda_planner *planner) {
+    bert_cuda_offer_place(planner, 1);
+    return BERT_OK;
+}
+
 bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes) {
     bert_cuda_node *state = planner->state;
     BERT_CUDA_TRY(bert_cuda_memory_allocate(planner->prepared->device, bytes, &state->own, planner->error));

@@ -300,6 +300,42 @@ static void softmax_agrees_with_the_reference(void **state) {
     case_compare(bert_cuda_softmax(&args, NULL));
 }
 
+/* y in the memory of one of the inputs, of the same type or of another of its size; the others broadcast. */
+static void operators_work_in_place(void **state) {
+    static const struct {
+        bert_op_id id;
+        bert_cuda_elementwise_op op;
+        bert_dtype types[3], y;
+        int place;
+    } cases[] = {{BERT_OP_Tanh, BERT_CUDA_TANH_OF, {BERT_FLOAT16}, BERT_FLOAT16, 0},
+                 {BERT_OP_Cast, BERT_CUDA_CAST, {BERT_INT32}, BERT_FLOAT, 0},
+                 {BERT_OP_Sub, BERT_CUDA_SUB, {BERT_FLOAT, BERT_FLOAT}, BERT_FLOAT, 0},
+                 {BERT_OP_Sub, BERT_CUDA_SUB, {BERT_INT64, BERT_INT64}, BERT_INT64, 1},
+                 {BERT_OP_Where, BERT_CUDA_WHERE, {BERT_BOOL, BERT_BFLOAT16, BERT_BFLOAT16}, BERT_BFLOAT16, 2},
+                 {BERT_OP_And, BERT_CUDA_AND, {BERT_BOOL, BERT_BOOL}, BERT_BOOL, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        case_begin(cases[i].id);
+        case_tensor *inputs[3] = {NULL};
+        for (int input = 0; input < 3 && cases[i].types[input] != BERT_DTYPE_UNDEFINED; input++)
+            inputs[input] = case_input(cases[i].types[input], 2, DIMS(5, input == cases[i].place ? 67 : 1), 2.0F);
+        case_tensor *y = case_output(cases[i].y, 2, DIMS(5, 67));
+        void *own = y->device;
+        y->device = inputs[cases[i].place]->device;
+        if (cases[i].id == BERT_OP_Cast) case_int("to", BERT_FLOAT);
+        run(cases[i].op, (const case_tensor *const[3]){inputs[0], inputs[1], inputs[2]}, y, NULL);
+        y->device = own;
+    }
+    case_begin(BERT_OP_Softmax);
+    const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(3, 70), 2.0F);
+    case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(3, 70));
+    void *own = y->device;
+    y->device = x->device;
+    const bert_cuda_softmax_args args = {
+        .dtype = BERT_FLOAT, .outer = 3, .count = 70, .inner = 1, .x = x->device, .y = x->device};
+    case_compare(bert_cuda_softmax(&args, NULL));
+    y->device = own;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unary_operators_agree_with_the_reference),
@@ -311,6 +347,7 @@ int main(void) {
         cmocka_unit_test(choices_agree_with_the_reference),
         cmocka_unit_test(wrong_types_are_refused),
         cmocka_unit_test(softmax_agrees_with_the_reference),
+        cmocka_unit_test(operators_work_in_place),
     };
     return cmocka_run_group_tests(tests, case_open, case_close);
 }

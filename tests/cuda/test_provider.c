@@ -355,6 +355,27 @@ static void sessions_share_weights(void **state) {
     bert_model_free(model);
 }
 
+/* A LayerNorm gives its sum's memory back, and no model is computed wrongly for it. */
+static void kernels_take_the_memory_that_nobody_reads_later(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open(model, "cuda");
+    batch b = make_batch(BATCH, SEQUENCE, false, 1);
+    float logits[BATCH * LABELS];
+    run(session, &b, logits);
+    const bert_plan *plan = bert_session_plan(session);
+    int norms = 0;
+    for (size_t s = 0; s < plan->step_count; s++) {
+        const bert_plan_step *step = &plan->steps[s];
+        if (step->node->op->id != BERT_OP_BERTC_SkipLayerNormalization) continue;
+        assert_true(step->plan.in_place == 1 && step->outputs[0].data == step->inputs[0].data);
+        norms++;
+    }
+    assert_true(norms > 1);
+    bert_session_free(session);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
 static void lack_of_memory_leaves_the_session_usable(void **state) {
     bert_model *model = load(ZH "model.onnx");
     bert_session *session = open(model, "cuda");
@@ -510,6 +531,7 @@ int main(void) {
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
         cmocka_unit_test(deterministic_sessions_measure_nothing),
         cmocka_unit_test(sessions_share_weights),
+        cmocka_unit_test(kernels_take_the_memory_that_nobody_reads_later),
         cmocka_unit_test(lack_of_memory_leaves_the_session_usable),
         cmocka_unit_test(a_model_that_does_not_fit_is_an_error),
         cmocka_unit_test(every_host_allocation_may_fail),
