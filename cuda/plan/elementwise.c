@@ -134,6 +134,15 @@ bert_status bert_cuda_run_clip(const bert_cuda_call *call) {
 
 /* ---- Quantization by a given scale ------------------------------------------------------------------------------- */
 
+/* The input that is the scale, and where a copy of it is packed. */
+enum { SCALE = 1, KEPT_SCALE = 0 };
+
+/* An input of the two operators; one that is absent has no type. */
+static bert_tensor quantization_input(const bert_cuda_call *call, int32_t input) {
+    if (!bert_cuda_input(call, input)) return (bert_tensor){.dtype = BERT_DTYPE_UNDEFINED};
+    return input == SCALE ? bert_cuda_kept_floats(call, SCALE, KEPT_SCALE) : call->inputs[input];
+}
+
 /* Whether blocks of the axis are two axes of it: where they fill it, and there is room for one more. */
 static bool blocks_fill(int64_t length, int64_t block, int32_t rank) {
     return rank < BERT_MAX_RANK && (length <= block || length % block == 0);
@@ -160,6 +169,7 @@ static bert_status plan_repeated(const bert_cuda_planner *planner, int64_t lengt
 bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int64_t block = bert_cuda_int(node, "block_size", 0);
+    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALE, KEPT_SCALE));
     if (block == 0 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_tensor_desc *x = &node->inputs[0];
     const int64_t length = x->dims[bert_cuda_axis(bert_cuda_int(node, "axis", 1), x->rank)];
@@ -187,12 +197,14 @@ static bert_status run_repeated(const bert_cuda_call *call, bert_cuda_elementwis
     void *workspace = call->workspace;
     if (bert_cuda_elements(x) == 0) return BERT_OK;
     for (int32_t i = 0; i < 3; i++) {
-        const bert_tensor *tensor = bert_cuda_input(call, i);
-        const size_t size = tensor ? bert_cuda_dtype_size(tensor->dtype) : 0;
-        void *piece = i ? bert_cuda_take(&workspace, bert_cuda_elements(x), size) : x->data;
-        if (!tensor) continue;
-        if (i) BERT_CUDA_TRY(repeat(call, x, tensor, axis, piece));
-        args->inputs[i] = (bert_cuda_operand){.data = piece, .dtype = tensor->dtype};
+        const bert_tensor tensor = quantization_input(call, i);
+        if (tensor.dtype == BERT_DTYPE_UNDEFINED) continue;
+        void *piece = x->data;
+        if (i > 0) {
+            piece = bert_cuda_take(&workspace, bert_cuda_elements(x), bert_cuda_dtype_size(tensor.dtype));
+            BERT_CUDA_TRY(repeat(call, x, &tensor, axis, piece));
+        }
+        args->inputs[i] = (bert_cuda_operand){.data = piece, .dtype = tensor.dtype};
         bert_cuda_dense_strides(x->rank, x->dims, args->inputs[i].strides);
     }
     return launch(call, args);
@@ -201,7 +213,7 @@ static bert_status run_repeated(const bert_cuda_call *call, bert_cuda_elementwis
 /* A scale, or zero point, for each place along the axis, for each block of it, or one for all. */
 static void set_scale(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor, int32_t axis,
                       bool blocks) {
-    if (!tensor) return;
+    if (tensor->dtype == BERT_DTYPE_UNDEFINED) return;
     int64_t strides[BERT_MAX_RANK];
     bert_cuda_operand *operand = &args->inputs[place];
     *operand = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
@@ -228,7 +240,10 @@ static bert_status run_by_scale(const bert_cuda_call *call, bert_cuda_elementwis
     }
     args.inputs[0] = (bert_cuda_operand){.data = call->inputs[0].data, .dtype = call->inputs[0].dtype};
     bert_cuda_dense_strides(args.rank, args.dims, args.inputs[0].strides);
-    for (int i = 1; i < 3; i++) set_scale(&args, i, bert_cuda_input(call, i), axis, block != 0);
+    for (int i = 1; i < 3; i++) {
+        const bert_tensor tensor = quantization_input(call, i);
+        set_scale(&args, i, &tensor, axis, block != 0);
+    }
     return launch(call, &args);
 }
 

@@ -48,6 +48,8 @@ bert_status bert_cuda_plan_embed_layer_norm(const bert_cuda_planner *planner) {
     const bool quantized = is_quantized(planner->state->op);
     if (!bert_cuda_is_float(node, quantized ? FIRST_SCALE : FIRST_PARAMETER))
         return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    for (int i = WORD; quantized && i < PARAMETERS; i++)
+        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, FIRST_SCALE + i, i));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_cuda_operands operands = bert_cuda_planned_operands(planner);
     const sizes s = sizes_of(&operands);
@@ -121,13 +123,14 @@ static bert_status position_rows(const bert_cuda_call *call, const sizes *s, voi
 
 /* Bytes of a parameter as floats. */
 static bert_status dequantize(const bert_cuda_call *call, int which, const void *x, int64_t count, void *out) {
-    const bert_tensor *table = &call->inputs[FIRST_PARAMETER + which], *scale = &call->inputs[FIRST_SCALE + which];
+    const bert_tensor *table = &call->inputs[FIRST_PARAMETER + which];
+    const bert_tensor scale = bert_cuda_kept_floats(call, FIRST_SCALE + which, which);
     const bert_cuda_elementwise_args args = {
         .op = BERT_CUDA_DEQUANTIZE,
         .rank = 1,
         .dims = {count},
         .inputs = {{x, table->dtype, {1}},
-                   {scale->data, scale->dtype, {0}},
+                   {scale.data, scale.dtype, {0}},
                    {call->inputs[FIRST_ZERO_POINT + which].data, table->dtype, {0}}},
         .dtype = call->outputs[Y].dtype,
         .y = out};

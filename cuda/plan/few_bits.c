@@ -4,10 +4,14 @@
 #include "cuda/plan/plan.h"
 
 enum { A, B, SCALES, ZERO_POINTS, BIAS = 5 };
+/* What is packed. */
+enum { KEPT_SCALES, KEPT_ZERO_POINTS };
 
 bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!bert_cuda_is_float(node, A)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALES, KEPT_SCALES));
+    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, ZERO_POINTS, KEPT_ZERO_POINTS));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     int64_t elements;
     if (__builtin_mul_overflow(bert_cuda_int(node, "N", 0), bert_cuda_int(node, "K", 0), &elements))
@@ -18,18 +22,19 @@ bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
 
 bert_status bert_cuda_run_matmul_nbits(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
-    const bert_tensor *a = &call->inputs[A], *scales = &call->inputs[SCALES];
-    const bert_tensor *zero_points = bert_cuda_input(call, ZERO_POINTS);
+    const bert_tensor *a = &call->inputs[A], scales = bert_cuda_kept_floats(call, SCALES, KEPT_SCALES);
+    bert_tensor zero_points = {.dtype = BERT_DTYPE_UNDEFINED};
+    if (bert_cuda_input(call, ZERO_POINTS)) zero_points = bert_cuda_kept_floats(call, ZERO_POINTS, KEPT_ZERO_POINTS);
     const bert_cuda_few_bits_args weight = {.dtype = a->dtype,
                                             .bits = (int32_t)bert_cuda_int(node, "bits", 4),
                                             .columns = bert_cuda_int(node, "N", 0),
                                             .depth = bert_cuda_int(node, "K", 0),
                                             .block = bert_cuda_int(node, "block_size", 0),
                                             .x = call->inputs[B].data,
-                                            .scales = scales->data,
-                                            .scale_type = scales->dtype,
-                                            .zero_points = zero_points ? zero_points->data : NULL,
-                                            .zero_type = zero_points ? zero_points->dtype : BERT_DTYPE_UNDEFINED,
+                                            .scales = scales.data,
+                                            .scale_type = scales.dtype,
+                                            .zero_points = zero_points.data,
+                                            .zero_type = zero_points.dtype,
                                             .y = call->workspace};
     bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(call->node->prepared, a->dtype),
                                    .transpose_b = true,

@@ -134,6 +134,14 @@ static inline const void *bert_cuda_input_data(const bert_cuda_call *call, int32
     const bert_tensor *tensor = bert_cuda_input(call, input);
     return tensor ? tensor->data : NULL;
 }
+/** An input, with the copy that bert_cuda_keep_floats made of it where there is one. */
+static inline bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int32_t input, int slot) {
+    bert_tensor tensor = call->inputs[input];
+    if (!call->node->packed[slot]) return tensor;
+    tensor.dtype = BERT_FLOAT;
+    tensor.data = call->node->packed[slot];
+    return tensor;
+}
 static inline void *bert_cuda_output_data(const bert_cuda_call *call, int32_t output) {
     return output < call->node->node.output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED
                ? call->outputs[output].data

@@ -537,46 +537,99 @@ static void products_that_are_scaled_agree_with_the_reference(void **state) {
 }
 
 /* Scales below what float16 has digits for: as constants they stay float32. */
-static void scales_that_are_constant_stay_float32(void **state) {
-    const float scale = 0.02F, small = 3e-7F;
-    for (int i = 0; i < 6; i++) {
-        const bert_precision precision = i & 1 ? BERT_PRECISION_BF16 : BERT_PRECISION_FP16;
-        const float allowed = i & 1 ? 8e-3F : 1e-3F;
-        if (i < 2) {
-            case_begin(BERT_OP_QLinearMatMul);
-            case_input(BERT_UINT8, 2, DIMS(3, 20), 255);
-            case_input_floats(BERT_FLOAT, 0, NULL, &scale);
-            case_known();
-            case_input(BERT_UINT8, 0, NULL, 255);
-            case_input(BERT_INT8, 2, DIMS(20, 4), 127);
-            case_input_floats(BERT_FLOAT, 0, NULL, &small);
-            case_known();
-            case_input(BERT_INT8, 0, NULL, 127);
-            case_input_floats(BERT_FLOAT, 0, NULL, &small);
-            case_known();
-            case_input(BERT_INT8, 0, NULL, 127);
-            case_output(BERT_INT8, 2, DIMS(3, 4));
-        } else if (i < 4) {
-            case_begin(BERT_OP_MS_MatMulIntegerToFloat);
-            case_input(BERT_UINT8, 2, DIMS(3, 2000), 255);
-            case_input(BERT_INT8, 2, DIMS(2000, 4), 127);
-            case_input_floats(BERT_FLOAT, 0, NULL, &scale); /* of a run: as all tensors are */
-            case_input_floats(BERT_FLOAT, 0, NULL, &small);
-            case_known();
-            case_output(BERT_FLOAT, 2, DIMS(3, 4))->tolerance = allowed;
-        } else {
-            case_begin(BERT_OP_MS_QAttention);
-            case_int("num_heads", 2);
-            case_input(BERT_UINT8, 3, DIMS(2, 3, 50), 127);
-            case_input(BERT_UINT8, 2, DIMS(50, 24), 127);
-            case_input(BERT_FLOAT, 1, DIMS(24), 0.5F);
-            case_known();
-            case_input_floats(BERT_FLOAT, 0, NULL, &scale);
-            case_input_floats(BERT_FLOAT, 0, NULL, &small);
-            case_known();
-            case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = 3 * allowed;
+enum { KEPT_CASES = 6 };
+
+static void kept_scales_case(int which, float allowed) {
+    const float scale = 0.0002F, small = 3.28e-7F, smaller = 2.09e-7F;
+    switch (which) {
+    case 0:
+        case_begin(BERT_OP_QLinearMatMul);
+        case_input(BERT_UINT8, 2, DIMS(3, 20), 255);
+        case_input_floats(BERT_FLOAT, 0, NULL, &scale);
+        case_known();
+        case_input(BERT_UINT8, 0, NULL, 255);
+        case_input(BERT_INT8, 2, DIMS(20, 4), 127);
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_input(BERT_INT8, 0, NULL, 127);
+        case_input_floats(BERT_FLOAT, 0, NULL, &smaller);
+        case_known();
+        case_input(BERT_INT8, 0, NULL, 127);
+        case_output(BERT_INT8, 2, DIMS(3, 4));
+        break;
+    case 1:
+        case_begin(BERT_OP_MS_MatMulIntegerToFloat);
+        case_input(BERT_UINT8, 2, DIMS(3, 2000), 255);
+        case_input(BERT_INT8, 2, DIMS(2000, 4), 127);
+        case_input(BERT_FLOAT, 0, NULL, 0.1F); /* of a run: as all tensors are */
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, 4))->tolerance = allowed;
+        break;
+    case 2:
+        case_begin(BERT_OP_MS_QAttention);
+        case_int("num_heads", 2);
+        case_input(BERT_UINT8, 3, DIMS(2, 3, 500), 127);
+        case_input(BERT_UINT8, 2, DIMS(500, 24), 127);
+        case_input(BERT_FLOAT, 1, DIMS(24), 0.5F);
+        case_known();
+        case_input(BERT_FLOAT, 0, NULL, 1.5F);
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = 3 * allowed;
+        break;
+    case 3:
+        case_begin(BERT_OP_DequantizeLinear);
+        case_input(BERT_INT32, 2, DIMS(3, 4), 1e7F);
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, 4))->tolerance = allowed;
+        break;
+    case 4:
+        case_begin(BERT_OP_MS_MatMulNBits);
+        case_int("N", 1);
+        case_int("K", 16);
+        case_int("bits", 8);
+        case_int("block_size", 16);
+        case_input(BERT_FLOAT, 2, DIMS(3, 16), 3e3F);
+        case_input(BERT_UINT8, 3, DIMS(1, 1, 16), 255);
+        case_input_floats(BERT_FLOAT, 1, DIMS(1), &small);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, 1))->tolerance = 4 * allowed;
+        break;
+    default:
+        case_begin(BERT_OP_MS_QEmbedLayerNormalization);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 4);
+        case_absent();
+        case_input(BERT_UINT8, 2, DIMS(4, 8), 255);
+        case_input(BERT_UINT8, 2, DIMS(3, 8), 255);
+        case_absent();
+        for (int i = 0; i < 2; i++) case_input(BERT_UINT8, 1, DIMS(8), 255);
+        case_absent();
+        for (int i = 0; i < 5; i++) { /* how much of which table a row has follows from the scales */
+            const float of[5] = {small, smaller, 0, 1.0F / 255, 1.0F / 255};
+            if (i == 2)
+                case_absent();
+            else
+                case_input_floats(BERT_FLOAT, 0, NULL, &of[i]);
+            if (i != 2) case_known();
         }
-        node_case_compare_in(precision);
+        for (int i = 0; i < 5; i++) {
+            if (i == 2)
+                case_absent();
+            else
+                case_input(BERT_UINT8, 0, NULL, 127);
+        }
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = 4 * allowed;
+    }
+}
+
+static void scales_that_are_constant_stay_float32(void **state) {
+    for (int which = 0; which < KEPT_CASES; which++) {
+        for (int i = 0; i < 2; i++) {
+            kept_scales_case(which, i ? 8e-3F : 1e-3F);
+            node_case_compare_in(i ? BERT_PRECISION_BF16 : BERT_PRECISION_FP16);
+        }
     }
 }
 
