@@ -82,7 +82,7 @@ bert_status bert_cuda_constant(bert_prepared *prepared, void *destination, const
     if (stored == source->dtype) {
         return bert_cuda_copy_to_device(prepared->device, destination, source->data, source->bytes, error);
     }
-    const size_t count = source->bytes / bert_cuda_dtype_size(source->dtype);
+    const size_t count = source->bytes / sizeof(float); /* no other type is held as another */
     const size_t bytes = count * bert_cuda_dtype_size(stored);
     if (bytes == 0) return BERT_OK;
     void *narrow = bert_cuda_new(host, bytes);

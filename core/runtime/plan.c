@@ -148,9 +148,10 @@ static int64_t width_of(const planner *p, const bert_value *value) {
 
 /* The value whose rows the node quantizes; NULL: it quantizes none, or not as they are in memory. */
 static const bert_value *quantized_rows(const planner *p, const bert_node *node) {
-    if (!bert_is_dynamic_linear(node) || info_of(p, node->inputs[0])->constant) return NULL;
-    const bert_value *root = p->binding.roots[node->inputs[0]->id];
-    return width_of(p, root) > 0 && width_of(p, root) == width_of(p, node->inputs[0]) ? root : NULL;
+    const bert_value *x = bert_is_dynamic_linear(node) ? node->inputs[0] : NULL;
+    if (!x || info_of(p, x)->constant) return NULL;
+    const bert_value *root = p->binding.roots[x->id];
+    return width_of(p, root) > 0 && width_of(p, root) == width_of(p, x) ? root : NULL;
 }
 
 static void find_wanted_ranges(const planner *p) {
