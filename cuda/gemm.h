@@ -62,7 +62,7 @@ typedef struct bert_cuda_gemm_provider {
      * multiples of 16 bytes: pack weights so. Others are right, and slow.
      */
     int64_t s8_multiple;
-    /** Whether library and device have this kind (of F8: with scales or without). */
+    /** Whether library and device have this kind (of F8: with scales and a bias, or with neither). */
     bool (*supports)(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales);
     /** Puts a product on the stream; may be captured. cudaSuccess, or an error with a sentence in `why`. */
     cudaError_t (*run)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,

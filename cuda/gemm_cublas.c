@@ -420,6 +420,7 @@ static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales
                                    .ldc = 256,
                                    .row_scales = scales ? aligned : NULL,
                                    .column_scales = scales ? aligned : NULL,
+                                   .bias = scales ? aligned : NULL,
                                    .workspace = aligned};
     cublasLtMatmulHeuristicResult_t guess;
     problem p = {0};
