@@ -12,10 +12,12 @@
  *               6 gamma [K]                       7 beta [K]                 (both absent: no LayerNorm)
  *               8 word_scale [1 or V, 1 or K] float    9 word_zero_point, of its shape and the table's type, or absent (0)
  *               10 position_scale    11 position_zero_point    12 type_scale    13 type_zero_point
- *   outputs     0 y [B, S, K]
+ *               14 tokens int32 [R], ascending, or absent: every token is a row
+ *   outputs     0 y [B, S, K], or with `tokens` [1, R, K] ([R, 1, K] where S is 1)
  *   attributes  epsilon float
  *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
  *   table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale.
+ *   With `tokens` row r is token s of sequence b, tokens[r] = b S + s; ids of other tokens are not looked at.
  *   A negative id counts from the end of the table, as ONNX's Gather has it; outside it is BERT_INVALID_INPUT with the
  *   place.
  *
@@ -140,6 +142,7 @@ enum {
     BERT_EMBEDDING_POSITION_ZERO_POINT,
     BERT_EMBEDDING_TYPE_SCALE,
     BERT_EMBEDDING_TYPE_ZERO_POINT,
+    BERT_EMBEDDING_TOKENS,
     BERT_EMBEDDING_INPUTS
 };
 /** Where the scale and zero point of the table at input `table` stand. */

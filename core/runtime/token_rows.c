@@ -262,12 +262,22 @@ static bert_status add_rows_to_attention(packer *p, bert_node *node) {
     return add_attribute(p->memory, node, &sequence) ? BERT_OK : no_memory(p);
 }
 
+/* Embedding finds the ids of its tokens by itself, unless some are rows already. */
+static bool takes_tokens(const packer *p, const bert_node *node) {
+    return node->op->id == BERT_OP_BERTC_Embedding && !reads_packed(p, node);
+}
+
+static int32_t inputs_on_rows(const packer *p, const bert_node *node) {
+    if (takes_tokens(p, node)) return BERT_EMBEDDING_TOKENS + 1;
+    return node->op->id == BERT_OP_BERTC_Attention ? BERT_ATTENTION_TOKENS + 1 : node->input_count;
+}
+
 static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op *op, int32_t output_axes) {
-    const bool attention = node->op->id == BERT_OP_BERTC_Attention;
-    bert_node *copy =
-        copy_node(p->memory, node, attention ? BERT_ATTENTION_TOKENS + 1 : node->input_count, node->output_count);
+    const bool embedding = takes_tokens(p, node);
+    bert_node *copy = copy_node(p->memory, node, inputs_on_rows(p, node), node->output_count);
     if (!copy) return no_memory(p);
-    for (int32_t i = 0; i < node->input_count; i++) {
+    if (embedding) copy->inputs[BERT_EMBEDDING_TOKENS] = p->tokens;
+    for (int32_t i = 0; i < node->input_count && !embedding; i++) {
         int32_t axes;
         if (!node->inputs[i] || input_role_of(p, node, op, i, output_axes, &axes) != READ_ROWS) continue;
         BERT_TRY(take_rows(p, node, node->inputs[i], axes, &copy->inputs[i]));
@@ -280,7 +290,7 @@ static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op
         p->rows[output->id] = copy->outputs[i];
         p->as_rows[output->id] = p->is_tokens[output->id] = true;
     }
-    if (attention) BERT_TRY(add_rows_to_attention(p, copy));
+    if (node->op->id == BERT_OP_BERTC_Attention) BERT_TRY(add_rows_to_attention(p, copy));
     const bert_node *scoped = bert_node_in_scope(p->memory, copy, p->request->scope, p->starts, NULL);
     return scoped ? add_step(p, scoped) : no_memory(p);
 }

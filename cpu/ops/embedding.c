@@ -20,13 +20,14 @@ typedef struct embedding_run {
     const bert_kernel_call *call;
     const bert_cpu_kernels *kernels;
     lookup tables[TABLES]; /* words, positions, types */
+    const int32_t *tokens; /* [rows]: where they lie among those that ids describe; NULL: all of them, in order */
     float *scratch;        /* [threads][TABLES][width]: rows of bytes as floats, and aligned rows */
-    int64_t tokens, width;
+    int64_t rows, width;
     float epsilon;
 } embedding_run;
 
-/* Tokens of a task, and how many tokens before its turn a row is fetched. */
-enum { TASK_TOKENS = 8, AHEAD = 2 };
+/* Rows of a task, and how many rows before its turn what a token chooses is fetched. */
+enum { TASK_ROWS = 8, AHEAD = 2 };
 
 static int64_t id_at(const bert_tensor *ids, int64_t index) {
     return ids->dtype == BERT_INT32 ? ((const int32_t *)ids->data)[index] : ((const int64_t *)ids->data)[index];
@@ -119,11 +120,11 @@ static const float *row_of(const lookup *from, int64_t token, int64_t width, flo
     return memcpy(scratch, row, (size_t)width * sizeof(float));
 }
 
-static bert_status check_ids(const lookup *from, const char *what, bert_error *error) {
+static bert_status check_ids(const embedding_run *run, const lookup *from, const char *what, bert_error *error) {
     if (!from->ids) return BERT_OK;
     const int64_t length = from->ids->dims[1], count = from->ids->dims[0] * length;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t id = id_at(from->ids, i);
+    for (int64_t row = 0; row < (run->tokens ? run->rows : count); row++) {
+        const int64_t i = run->tokens ? run->tokens[row] % count : row, id = id_at(from->ids, i);
         if (id >= -from->rows && id < from->rows) continue;
         return bert_fail(error, BERT_INVALID_INPUT,
                          "%s id %lld at position %lld of sequence %lld is outside the table of %lld rows", what,
@@ -137,14 +138,19 @@ static void add(const embedding_run *run, float *y, const float *a, const float 
         .y = y, .a = a, .b = b, .a_stride = 1, .b_stride = 1, .n = run->width, .op = BERT_BINARY_ADD});
 }
 
-static void run_tokens(void *argument, int64_t task, int thread) {
+static int64_t token_of(const embedding_run *run, int64_t row) {
+    return run->tokens ? run->tokens[row] : row;
+}
+
+static void run_rows(void *argument, int64_t task, int thread) {
     const embedding_run *run = argument;
     const bert_tensor *gamma = given(run->call, BERT_EMBEDDING_GAMMA);
-    const int64_t last = (task + 1) * TASK_TOKENS, end = last < run->tokens ? last : run->tokens;
-    for (int64_t token = task * TASK_TOKENS; token < end; token++) {
-        float *y = (float *)run->call->outputs[0].data + token * run->width;
+    const int64_t last = (task + 1) * TASK_ROWS, end = last < run->rows ? last : run->rows;
+    for (int64_t row = task * TASK_ROWS; row < end; row++) {
+        const int64_t token = token_of(run, row);
+        float *y = (float *)run->call->outputs[0].data + row * run->width;
         const float *rows[TABLES];
-        if (token + AHEAD < run->tokens) fetch_row(&run->tables[0], token + AHEAD, run->width);
+        if (row + AHEAD < run->rows) fetch_row(&run->tables[0], token_of(run, row + AHEAD), run->width);
         for (int i = 0; i < TABLES; i++) {
             float *scratch = run->scratch ? run->scratch + (thread * TABLES + i) * run->width : NULL;
             rows[i] = row_of(&run->tables[i], token, run->width, scratch);
@@ -169,21 +175,22 @@ static void run_tokens(void *argument, int64_t task, int thread) {
 }
 
 static bert_status run_embedding(const bert_kernel_call *call, bert_error *error) {
-    const bert_tensor *y = &call->outputs[0];
+    const bert_tensor *y = &call->outputs[0], *tokens = given(call, BERT_EMBEDDING_TOKENS);
     embedding_run run = {.call = call,
                          .kernels = bert_cpu_kernels_for(call),
                          .tables = {lookup_of(call, BERT_EMBEDDING_WORD_IDS),
                                     lookup_of(call, BERT_EMBEDDING_POSITION_IDS),
                                     lookup_of(call, BERT_EMBEDDING_TYPE_IDS)},
+                         .tokens = tokens ? tokens->data : NULL,
                          .scratch = call->workspace,
-                         .tokens = y->dims[0] * y->dims[1],
+                         .rows = y->dims[0] * y->dims[1],
                          .width = y->dims[2],
                          .epsilon = ((const embedding_state *)call->plan->state)->epsilon};
-    BERT_TRY(check_ids(&run.tables[0], "token", error));
-    BERT_TRY(check_ids(&run.tables[1], "position", error));
-    BERT_TRY(check_ids(&run.tables[2], "token type", error));
+    BERT_TRY(check_ids(&run, &run.tables[0], "token", error));
+    BERT_TRY(check_ids(&run, &run.tables[1], "position", error));
+    BERT_TRY(check_ids(&run, &run.tables[2], "token type", error));
     if (run.width == 0) return BERT_OK;
-    bert_thread_pool_run(bert_cpu_threads_for(call), (run.tokens + TASK_TOKENS - 1) / TASK_TOKENS, run_tokens, &run);
+    bert_thread_pool_run(bert_cpu_threads_for(call), (run.rows + TASK_ROWS - 1) / TASK_ROWS, run_rows, &run);
     return BERT_OK;
 }
 

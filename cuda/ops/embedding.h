@@ -26,8 +26,8 @@ typedef struct bert_cuda_embedding_args {
     const void *gamma, *beta;                       /**< [width]; both NULL: no LayerNorm. */
     float epsilon;
     /**
-     * Padding-free: token i of the output is token sources[i] of the [batch, length] that ids describe; NULL: all of
-     * them, in order. Then `tokens` is their number.
+     * Padding-free: token i of the output is token sources[i] of the [batch, length] that ids describe, of `tokens`;
+     * NULL: all of them, in order.
      */
     const int32_t *sources;
     int64_t tokens;

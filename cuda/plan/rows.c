@@ -132,11 +132,11 @@ static bert_cuda_embedding_table table_of(const bert_cuda_call *call, int which)
 }
 
 bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
-    const bert_tensor *y = &call->outputs[0];
+    const bert_tensor *y = &call->outputs[0], *ids = &call->inputs[BERT_EMBEDDING_WORD_IDS];
     const bert_cuda_embedding_args args = {.dtype = y->dtype,
                                            .float_parameters = call->node->flag,
-                                           .batch = y->dims[0],
-                                           .length = y->dims[1],
+                                           .batch = ids->dims[0],
+                                           .length = ids->dims[1],
                                            .width = y->dims[2],
                                            .word = table_of(call, 0),
                                            .type = table_of(call, 2),
@@ -144,6 +144,8 @@ bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
                                            .gamma = parameter(call, BERT_EMBEDDING_GAMMA, GAMMA),
                                            .beta = parameter(call, BERT_EMBEDDING_BETA, BETA),
                                            .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-12F),
+                                           .sources = bert_cuda_input_data(call, BERT_EMBEDDING_TOKENS),
+                                           .tokens = y->dims[0] * y->dims[1],
                                            .y = y->data,
                                            .y_lower = bert_cuda_output_lower_halves(call, 0),
                                            .ranges = call->y_ranges,

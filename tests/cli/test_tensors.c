@@ -336,7 +336,7 @@ static void bench_skips_the_padding_of_different_lengths(void **state) {
         const bert_json *cell = bert_json_get(parse(result.out, &arena), "cells")->first;
         assert_true(number_of(cell, "sequence") == 9);
         assert_true(number_of(cell, "tokens") == 3 + 4 + 5 + 9);
-        assert_true((strstr(result.out, "PackTokens") != NULL) == skips);
+        assert_true((strstr(result.out, "UnpackTokens") != NULL) == skips);
         bert_arena_free(&arena);
         cli_free(&result);
     }

@@ -155,13 +155,17 @@ static void normalizations_agree_with_the_reference(void **state) {
     }
 }
 
+/* `variant`: bit 0 positions, 1 types, 2 a norm, 3 every third token is padding. */
 static void embedding_case(int variant, int64_t batch, int64_t length, int64_t width) {
+    static int32_t tokens[64];
+    int64_t rows = 0;
     static int64_t words[64], positions[64];
     static int32_t types[64];
     for (int64_t i = 0; i < 64; i++) {
         words[i] = i * 7 % 31 - (i % 5 == 0 ? 3 : 0); /* some count from the end */
         positions[i] = i % length;
         types[i] = (int32_t)(i % 2);
+        if (i < batch * length && i % 3 != 2) tokens[rows++] = (int32_t)i;
     }
     node_case_begin(BERT_OP_BERTC_Embedding);
     node_case_float("epsilon", 1e-5F);
@@ -184,12 +188,24 @@ static void embedding_case(int variant, int64_t batch, int64_t length, int64_t w
     if (variant & 4) {
         node_case_input(BERT_FLOAT, 1, DIMS(width), data(3, width, 1.0F));
         node_case_input(BERT_FLOAT, 1, DIMS(width), data(4, width, 1.0F));
+    } else if (variant & 8) {
+        node_case_absent();
+        node_case_absent();
     }
-    node_case_output(3, DIMS(batch, length, width));
+    if (!(variant & 8)) {
+        node_case_output(3, DIMS(batch, length, width));
+        return;
+    }
+    for (int32_t i = BERT_EMBEDDING_WORD_SCALE; i < BERT_EMBEDDING_TOKENS; i++) node_case_absent();
+    node_case_input(BERT_INT32, 1, DIMS(rows), tokens);
+    if (length == 1)
+        node_case_output(3, DIMS(rows, 1, width));
+    else
+        node_case_output(3, DIMS(1, rows, width));
 }
 
 static void embedding_agrees_with_the_reference(void **state) {
-    for (int variant = 0; variant < 8; variant++) {
+    for (int variant = 0; variant < 16; variant++) {
         node_backend_threads(variant % 4 + 1);
         embedding_case(variant, 2, 13, 48);
         node_case_compare(1e-5F);
@@ -255,6 +271,16 @@ static void an_id_outside_its_table_is_named(void **state) {
     node_case_input(BERT_FLOAT, 2, DIMS(2, 4), data(1, 8, 1.0F));
     node_case_output(3, DIMS(2, 3, 4));
     node_case_expect_fails(BERT_INVALID_INPUT, "token type id 2 at position 2 of sequence 0");
+    /* Where it stands with the padding, of which nobody looks at the ids. */
+    static const int64_t padded[] = {0, 99, 99, 3, 31, 99};
+    static const int32_t tokens[] = {0, 3, 4};
+    node_case_begin(BERT_OP_BERTC_Embedding);
+    node_case_input(BERT_INT64, 2, DIMS(2, 3), padded);
+    node_case_input(BERT_FLOAT, 2, DIMS(31, 4), data(0, 31 * 4, 1.0F));
+    for (int32_t i = BERT_EMBEDDING_POSITION_IDS; i < BERT_EMBEDDING_TOKENS; i++) node_case_absent();
+    node_case_input(BERT_INT32, 1, DIMS(3), tokens);
+    node_case_output(3, DIMS(1, 3, 4));
+    node_case_expect_fails(BERT_INVALID_INPUT, "token id 31 at position 1 of sequence 1 is outside");
 }
 
 /* `variant`: bit 0 packed, 1 bias, 2 mask, 3 zero, 4 a row that is masked out, 5.. how bias and mask broadcast. */

@@ -479,6 +479,25 @@ static void an_id_outside_its_table_is_named(void **state) {
     expect_no_faults();
 }
 
+/* Without padding it is at the place that it has with it. */
+static void its_place_is_that_among_the_padding(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
+    bert_session *session = open_with(model, &options);
+    batch b = make_batch(BATCH, SEQUENCE, true, 1);
+    float logits[BATCH * LABELS];
+    bert_error error;
+    b.ids[TOKENS - 1] = 1 << 20; /* padding: nobody looks */
+    run(session, &b, logits);
+    b.ids[SEQUENCE + 2] = 1 << 20;
+    assert_int_equal(try_run(session, &b, logits, &error), BERT_INVALID_INPUT);
+    assert_non_null(strstr(error.message, "index 1048576 at position 11 of input 0"));
+    bert_session_free(session);
+    bert_model_free(model);
+    expect_no_faults();
+}
+
 /* Each CUDA call of a session's life fails in turn: a sentence, and the next run is right. */
 static void every_cuda_call_may_fail(void **state) {
     bert_model *model = load(ZH "model.onnx");
@@ -536,6 +555,7 @@ int main(void) {
         cmocka_unit_test(a_model_that_does_not_fit_is_an_error),
         cmocka_unit_test(every_host_allocation_may_fail),
         cmocka_unit_test(an_id_outside_its_table_is_named),
+        cmocka_unit_test(its_place_is_that_among_the_padding),
         cmocka_unit_test(every_cuda_call_may_fail),
         cmocka_unit_test(another_version_of_the_interface_is_refused),
     };

@@ -1,4 +1,4 @@
-/* Rows without padding: PackTokens, UnpackTokens, Attention and QuantizedLinear over them, by their reference. */
+/* Rows without padding: PackTokens, UnpackTokens, Embedding, Attention and QuantizedLinear, by their reference. */
 #include "core/graph/canonical.h"
 #include "tests/graph/op_case.h"
 
@@ -59,6 +59,30 @@ static void rows_become_tokens_and_the_rest_is_zero(void **state) {
     }
 }
 
+/* x has 12 rows of a table each; ids of padding may be anything. */
+static void embedding_finds_the_ids_of_its_tokens(void **state) {
+    int64_t ids[BATCH * SEQUENCE];
+    for (int i = 0; i < BATCH * SEQUENCE; i++) ids[i] = 1000;
+    for (int row = 0; row < ROWS; row++) ids[tokens[row]] = 2 * row;
+    static const int32_t positions[SEQUENCE] = {3, 1, 0, 2};
+    for (int form = 0; form < 2; form++) { /* sequences, and tokens that are sequences of their own */
+        op_case_begin_in("bertc", "Embedding", 1);
+        op_case_tensor(BERT_INT64, form ? "12,1" : "3,4", ids);
+        op_case_tensor(BERT_FLOAT, "12,3", x);
+        if (!form) op_case_tensor(BERT_INT32, "1,4", positions);
+        if (!form) op_case_tensor(BERT_FLOAT, "4,3", x);
+        for (int i = form ? 2 : 4; i < BERT_EMBEDDING_TOKENS; i++) op_case_absent();
+        op_case_tensor(BERT_INT32, "6", tokens);
+        op_case_expect(0, BERT_FLOAT, form ? "6,1,3" : "1,6,3");
+        const float *y = op_case_run();
+        for (int i = 0; i < ROWS * 3; i++) {
+            const float word = x[2 * (i / 3) * 3 + i % 3];
+            const float position = form ? 0 : x[positions[tokens[i / 3] % SEQUENCE] * 3 + i % 3];
+            assert_true(y[i] == word + position);
+        }
+    }
+}
+
 static void what_does_not_fit_is_refused(void **state) {
     static const int32_t beyond[] = {0, 12}, negative[] = {-1, 3};
     op_case_begin_in("bertc", "UnpackTokens", 1);
@@ -82,6 +106,13 @@ static void what_does_not_fit_is_refused(void **state) {
     op_case_tensor(BERT_FLOAT, "3,4,2", x);
     op_case_tensor(BERT_INT32, "2", negative);
     op_case_expect_run_fails(BERT_INVALID_INPUT, "is negative");
+    static const int64_t ids[BATCH * SEQUENCE] = {0};
+    op_case_begin_in("bertc", "Embedding", 1);
+    op_case_tensor(BERT_INT64, "3,4", ids);
+    op_case_tensor(BERT_FLOAT, "12,3", x);
+    for (int i = 2; i < BERT_EMBEDDING_TOKENS; i++) op_case_absent();
+    op_case_tensor(BERT_INT32, "2", beyond);
+    op_case_expect_run_fails(BERT_INVALID_INPUT, "token 12 is not among the 12");
 }
 
 /* Over rows, and with padding whose keys a mask drops: the rows are the same. */
@@ -212,6 +243,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(tokens_become_rows, op_case_teardown),
         cmocka_unit_test_teardown(rows_become_tokens_and_the_rest_is_zero, op_case_teardown),
+        cmocka_unit_test_setup_teardown(embedding_finds_the_ids_of_its_tokens, fill, op_case_teardown),
         cmocka_unit_test_teardown(what_does_not_fit_is_refused, op_case_teardown),
         cmocka_unit_test_setup_teardown(attention_over_rows_is_attention_without_the_padding, fill, op_case_teardown),
         cmocka_unit_test_setup_teardown(a_scope_has_the_scale_of_its_rows_alone, fill, op_case_teardown),

@@ -72,6 +72,19 @@ static bert_status infer_table(const bert_inference *in, int32_t ids, int32_t ta
     return bert_infer_equal(in, *width, shape->dims[1], "the columns of two embedding tables", width);
 }
 
+/* Of y: with tokens, their number, as one sequence (or sequences of one token). */
+static bert_status infer_rows(const bert_inference *in, bert_shape *shape) {
+    if (!bert_infer_input(in, BERT_EMBEDDING_TOKENS)) return BERT_OK;
+    BERT_TRY(bert_infer_type(in, BERT_EMBEDDING_TOKENS, BERT_TYPE(BERT_INT32)));
+    BERT_TRY(bert_infer_rank(in, BERT_EMBEDDING_TOKENS, 1, 1));
+    const bert_shape *tokens = bert_infer_shape(in, BERT_EMBEDDING_TOKENS);
+    if (shape->rank != 2 || tokens->rank != 1) return BERT_OK;
+    const int32_t axis = shape->dims[1] == 1 ? 0 : 1;
+    shape->dims[1 - axis] = 1;
+    shape->dims[axis] = tokens->dims[0];
+    return BERT_OK;
+}
+
 bert_status bert_infer_embedding(const bert_inference *in) {
     bert_dim width = bert_dim_fresh(in->symbols);
     for (int32_t i = BERT_EMBEDDING_WORD_IDS; i < BERT_EMBEDDING_GAMMA; i += 2) {
@@ -88,6 +101,7 @@ bert_status bert_infer_embedding(const bert_inference *in) {
                                   "the columns of the tables and the elements of gamma or beta", &width));
     }
     bert_shape shape = *bert_infer_shape(in, BERT_EMBEDDING_WORD_IDS);
+    BERT_TRY(infer_rows(in, &shape));
     if (shape.rank == 2) BERT_TRY(bert_shape_append(in, &shape, width));
     bert_infer_give(in, 0, infer_float_type(in, BERT_EMBEDDING_WORD_TABLE), &shape);
     return BERT_OK;
@@ -134,15 +148,21 @@ static bert_status add_table_row(const bert_reference_call *call, int32_t input,
 bert_status bert_reference_embedding(const bert_reference_call *call) {
     static const int32_t order[] = {BERT_EMBEDDING_WORD_IDS, BERT_EMBEDDING_TYPE_IDS, BERT_EMBEDDING_POSITION_IDS};
     const bert_tensor *y = &call->outputs[0];
+    const bert_tensor *tokens = bert_call_input(call, BERT_EMBEDDING_TOKENS);
     const bert_tensor *gamma = bert_call_input(call, BERT_EMBEDDING_GAMMA);
     const bert_tensor *beta = bert_call_input(call, BERT_EMBEDDING_BETA);
-    int64_t width = y->dims[2];
+    const int64_t width = y->dims[2], *ids = call->inputs[BERT_EMBEDDING_WORD_IDS].dims;
     double *sum = call->workspace;
     for (int64_t row = 0; row < y->dims[0] * y->dims[1]; row++) {
+        const int64_t token = tokens ? (int64_t)bert_load_integer(tokens, row) : row;
+        if (token < 0 || token >= ids[0] * ids[1]) {
+            return bert_fail(call->error, BERT_INVALID_INPUT, "token %" PRId64 " is not among the %" PRId64, token,
+                             ids[0] * ids[1]);
+        }
         for (int64_t k = 0; k < width; k++) sum[k] = 0;
         for (int32_t i = 0; i < 3; i++) {
             if (!bert_call_has_input(call, order[i])) continue;
-            BERT_TRY(add_table_row(call, order[i], row / y->dims[1], row % y->dims[1], sum));
+            BERT_TRY(add_table_row(call, order[i], token / ids[1], token % ids[1], sum));
         }
         bert_row_statistics statistics = {.inverse_deviation = 1};
         if (gamma) {
