@@ -128,10 +128,6 @@ template <typename T, typename P> static cudaError_t launch(const bert_cuda_embe
                        dim3(warps * BERT_WARP), 0, stream, a);
 }
 
-template <typename T> static cudaError_t launch_as(const bert_cuda_embedding_args *args, cudaStream_t stream) {
-    return args->float_parameters ? launch<T, float>(args, stream) : launch<T, T>(args, stream);
-}
-
 static bool allowed(const bert_cuda_embedding_table *table) {
     if (!table->ids) return true;
     return table->table && table->rows > 0 && (table->id_type == BERT_INT32 || table->id_type == BERT_INT64);
@@ -142,14 +138,15 @@ cudaError_t bert_cuda_embedding(const bert_cuda_embedding_args *args, cudaStream
         return cudaErrorInvalidValue;
     if (!allowed(&args->word) || !allowed(&args->type) || !allowed(&args->position) || !args->gamma != !args->beta)
         return cudaErrorInvalidValue;
-    if (args->y_lower && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
+    if ((args->float_parameters || args->y_lower) && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     switch (args->dtype) {
     case BERT_FLOAT:
         return launch<float, float>(args, stream);
     case BERT_FLOAT16:
-        return launch_as<__half>(args, stream);
+        return launch<__half, __half>(args, stream);
     case BERT_BFLOAT16:
-        return launch_as<__nv_bfloat16>(args, stream);
+        return args->float_parameters ? launch<__nv_bfloat16, float>(args, stream)
+                                      : launch<__nv_bfloat16, __nv_bfloat16>(args, stream);
     default:
         return cudaErrorInvalidValue;
     }

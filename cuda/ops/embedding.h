@@ -20,7 +20,7 @@ typedef struct bert_cuda_embedding_table {
 
 typedef struct bert_cuda_embedding_args {
     bert_dtype dtype;      /**< Of every float tensor here. */
-    bool float_parameters; /**< Tables, gamma and beta are float32 instead. */
+    bool float_parameters; /**< BERT_BFLOAT16 alone: tables, gamma and beta are float32 instead. */
     int64_t batch, length, width;
     bert_cuda_embedding_table word, type, position; /**< Summed in this order. */
     const void *gamma, *beta;                       /**< [width]; both NULL: no LayerNorm. */

@@ -147,22 +147,20 @@ static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t st
                        stream, a);
 }
 
-template <typename T> static cudaError_t launch_as(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
-    return args->float_parameters ? launch<T, float>(args, stream) : launch<T, T>(args, stream);
-}
-
 cudaError_t bert_cuda_layer_norm(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {
-    const bool halves = args->x_lower || args->residual_lower || args->sum_lower || args->y_lower;
+    const bool mixed =
+        args->float_parameters || args->x_lower || args->residual_lower || args->sum_lower || args->y_lower;
     if (args->rows < 0 || args->width < 0 || args->width > INT32_MAX) return cudaErrorInvalidValue;
-    if (halves && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
+    if (mixed && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:
         return launch<float, float>(args, stream);
     case BERT_FLOAT16:
-        return launch_as<__half>(args, stream);
+        return launch<__half, __half>(args, stream);
     case BERT_BFLOAT16:
-        return launch_as<__nv_bfloat16>(args, stream);
+        return args->float_parameters ? launch<__nv_bfloat16, float>(args, stream)
+                                      : launch<__nv_bfloat16, __nv_bfloat16>(args, stream);
     default:
         return cudaErrorInvalidValue;
     }

@@ -11,7 +11,7 @@ extern "C" {
 
 typedef struct bert_cuda_layer_norm_args {
     bert_dtype dtype;      /**< Of every float tensor here. */
-    bool float_parameters; /**< bias, gamma and beta are float32 instead. */
+    bool float_parameters; /**< BERT_BFLOAT16 alone: bias, gamma and beta are float32 instead. */
     int64_t rows, width;
     const void *x;        /**< [rows, width] */
     const void *residual; /**< [rows, width], or NULL */
