@@ -43,9 +43,15 @@ static int64_t zero_point_at(const bert_cuda_parts *parts, int32_t part, int64_t
 
 static float scale_at(const bert_cuda_parts *parts, int32_t part, int64_t column) {
     const bert_constant *scales = parts->scales[part];
+    const size_t at = (size_t)(bert_cuda_constant_count(scales) == 1 ? 0 : column);
     float scale;
-    memcpy(&scale, scales->data + 4 * (bert_cuda_constant_count(scales) == 1 ? 0 : column), sizeof scale);
+    bert_cuda_decode(scales->dtype, BERT_FLOAT, &scale, scales->data + at * bert_cuda_dtype_size(scales->dtype), 1);
     return scale;
+}
+
+/* weight_only: as what the device holds the weight, which is of the type of x and of the scales. */
+static bert_dtype dequantized_type(const bert_cuda_parts *parts) {
+    return bert_cuda_stored(parts->prepared, parts->scales[0]->dtype);
 }
 
 static bert_status write_bytes(const void *argument, void *out, bert_error *error) {
@@ -83,7 +89,7 @@ static bert_status write_columns(const void *argument, void *out, bert_error *er
 /* weight_only: (weight - zero point) x scale as the device's floats, [K, N]. */
 static bert_status write_floats(const void *argument, void *out, bert_error *error) {
     const bert_cuda_parts *parts = argument;
-    const bert_dtype stored = bert_cuda_stored(parts->prepared, BERT_FLOAT);
+    const bert_dtype stored = dequantized_type(parts);
     const size_t size = bert_cuda_dtype_size(stored);
     int64_t first = 0;
     for (int32_t part = 0; part < parts->count; part++) {
@@ -114,7 +120,7 @@ static bert_status pack_all(const bert_cuda_planner *planner, const bert_cuda_pa
     state->k = bert_cuda_parts_depth(parts);
     state->padded_n = padded(state->n);
     state->padded_k = padded(state->k);
-    const size_t size = bert_cuda_dtype_size(bert_cuda_stored(parts->prepared, BERT_FLOAT));
+    const size_t size = bert_cuda_dtype_size(dequantized_type(parts));
     if (weight_only) {
         BERT_CUDA_TRY(pack(planner, parts, "dequantized", parts->scales, (size_t)(state->k * state->n) * size,
                            write_floats, PACKED_BYTES));
@@ -130,21 +136,22 @@ static bert_status pack_all(const bert_cuda_planner *planner, const bert_cuda_pa
 
 /* ---- Planning ---------------------------------------------------------------------------------------------------- */
 
-/* The parts; all biases float, or all int32. */
-static bert_status collect(const bert_cuda_planner *planner, bert_cuda_parts *parts) {
+/* The parts: scales of x's type; all biases of that, or all int32 where x is quantized too. */
+static bert_status collect(const bert_cuda_planner *planner, bool weight_only, bert_cuda_parts *parts) {
     const bert_op_node *node = planner->node;
+    const bert_dtype type = node->inputs[0].dtype;
     for (int32_t part = 0; part < parts->count; part++) {
         const int32_t weight = BERT_QUANTIZED_LINEAR_WEIGHT(part), zero = BERT_QUANTIZED_LINEAR_ZERO_POINT(part);
         BERT_CUDA_TRY(bert_cuda_add_part(planner, parts, part, weight, BERT_QUANTIZED_LINEAR_BIAS(part)));
         parts->scales[part] = bert_cuda_model_constant(node, BERT_QUANTIZED_LINEAR_SCALE(part));
         parts->zero_points[part] = bert_cuda_model_constant(node, zero);
-        if (!parts->scales[part] || parts->scales[part]->dtype != BERT_FLOAT || bert_cuda_varies(node, zero))
-            return bert_cuda_leave(planner, "wants constant float32 scales and constant zero points");
+        if (!parts->scales[part] || parts->scales[part]->dtype != type || bert_cuda_varies(node, zero))
+            return bert_cuda_leave(planner, "wants constant scales of the type of its input, and constant zero points");
         planner->out->unread_inputs |= UINT64_C(15) << weight;
     }
-    if (parts->any_bias && parts->bias_type != BERT_FLOAT && parts->bias_type != BERT_INT32)
-        return bert_cuda_leave(planner, "wants biases of float32 or int32");
-    return BERT_OK;
+    if (!parts->any_bias || parts->bias_type == (int32_t)type || (!weight_only && parts->bias_type == BERT_INT32))
+        return BERT_OK;
+    return bert_cuda_leave(planner, "wants biases of the type of its input, or int32 where that is quantized");
 }
 
 /* The scale and zero point of a static x: float32 and int32, on the device. */
@@ -180,13 +187,12 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     const bool has_scale = bert_cuda_node_has(node, BERT_QUANTIZED_LINEAR_X_SCALE);
     bert_cuda_parts parts;
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
-    if (node->inputs[0].dtype != BERT_FLOAT) return bert_cuda_leave(planner, "computes in float32 only");
+    if (node->inputs[0].dtype != BERT_FLOAT && !(weight_only && bert_cuda_is_float(node, 0)))
+        return bert_cuda_leave(planner, "computes in float32, and of 16 bits with weights alone");
     if (bert_cuda_varies(node, BERT_QUANTIZED_LINEAR_X_SCALE) ||
         bert_cuda_varies(node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT))
         return bert_cuda_leave(planner, "wants a constant scale and zero point of its input");
-    BERT_CUDA_TRY(collect(planner, &parts));
-    if (weight_only && parts.any_bias && parts.bias_type != BERT_FLOAT)
-        return bert_cuda_leave(planner, "wants float32 biases where weights alone are quantized");
+    BERT_CUDA_TRY(collect(planner, weight_only, &parts));
     planner->out->unread_inputs |= UINT64_C(3) << BERT_QUANTIZED_LINEAR_X_SCALE;
     planner->out->y_ranges = !weight_only;
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;

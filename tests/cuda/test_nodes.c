@@ -1,4 +1,5 @@
 /* Operators that several kernels make, or that a planner has forms of, as the provider plans and runs them. */
+#include "core/graph/canonical.h"
 #include "tests/cuda/node_case.h"
 
 #include <math.h>
@@ -536,6 +537,38 @@ static void products_that_are_scaled_agree_with_the_reference(void **state) {
     }
 }
 
+/* QuantizedLinear with weight_only: the model's floats may have 16 bits. */
+static void weights_alone_of_any_float_agree_with_the_reference(void **state) {
+    static const bert_dtype dtypes[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
+    for (int i = 0; i < 12; i++) {
+        const bert_dtype dtype = dtypes[i % 3];
+        const int64_t m = 3, k = 17, n = 5, parts = 1 + i % 2;
+        case_begin(BERT_OP_BERTC_QuantizedLinear);
+        case_int("weight_only", 1);
+        case_int("parts", parts);
+        case_int("transpose", i >> 1 & 1);
+        if (i & 4) case_string("activation", "gelu");
+        case_input(dtype, 3, DIMS(1, m, k), 1.0F);
+        for (int j = 1; j < BERT_QUANTIZED_LINEAR_WEIGHT(0); j++) case_absent();
+        for (int64_t part = 0; part < parts; part++) {
+            case_input(i & 2 ? BERT_UINT8 : BERT_INT8, 2, i & 2 ? DIMS(n, k) : DIMS(k, n), 127);
+            case_known();
+            case_input(dtype, 1, DIMS(part ? 1 : n), 0.02F);
+            case_known();
+            if (i & 1) {
+                case_input(i & 2 ? BERT_UINT8 : BERT_INT8, 1, DIMS(part ? 1 : n), 127);
+                case_known();
+            } else {
+                case_absent();
+            }
+            case_input(dtype, 1, DIMS(n), 1.0F);
+            case_known();
+        }
+        loosened(case_output(dtype, 3, DIMS(1, m, n * parts)), 6);
+        node_case_compare();
+    }
+}
+
 /* Scales below what float16 has digits for: as constants they stay float32. */
 enum { KEPT_CASES = 6 };
 
@@ -704,6 +737,7 @@ int main(void) {
         cmocka_unit_test(batches_that_are_transposed_agree_with_the_reference),
         cmocka_unit_test(quantized_products_agree_with_the_reference),
         cmocka_unit_test(products_that_are_scaled_agree_with_the_reference),
+        cmocka_unit_test(weights_alone_of_any_float_agree_with_the_reference),
         cmocka_unit_test(scales_that_are_constant_stay_float32),
         cmocka_unit_test(sessions_of_16_bits_agree_with_the_reference),
         cmocka_unit_test(what_has_no_kernel_is_left),
