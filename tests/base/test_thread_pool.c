@@ -62,6 +62,35 @@ static void every_task_runs_once_on_its_thread(void **state) {
     }
 }
 
+/* Each task waits until all have begun, so that none can be taken over: where threads are free they do their shares. */
+struct meeting {
+    struct record record;
+    atomic_int begun;
+    int tasks;
+};
+
+static void meet(void *argument, int64_t task, int thread) {
+    struct meeting *meeting = argument;
+    note(&meeting->record, task, thread);
+    atomic_fetch_add(&meeting->begun, 1);
+    for (int i = 0; i < 20000 && atomic_load(&meeting->begun) < meeting->tasks; i++) usleep(1000);
+}
+
+static void threads_do_their_shares_while_the_caller_is_busy(void **state) {
+    enum { THREADS = 4, REGIONS = 50 };
+    bert_thread_pool *pool = make_pool(THREADS);
+    for (int region = 0; region < REGIONS; region++) {
+        struct meeting meeting = {.tasks = 2 + region % (THREADS - 1)};
+        bert_thread_pool_run(pool, meeting.tasks, meet, &meeting);
+        assert_int_equal(atomic_load(&meeting.begun), meeting.tasks);
+        for (int task = 0; task < meeting.tasks; task++) {
+            assert_int_equal(meeting.record.runs[task], 1);
+            assert_int_equal(meeting.record.thread[task], task);
+        }
+    }
+    bert_thread_pool_free(pool);
+}
+
 /* More threads than cores, regions far shorter than waking a thread takes: shares are taken over, threads come late. */
 static void every_task_runs_once_where_threads_come_late(void **state) {
     enum { THREADS = 12, REGIONS = 20000 };
@@ -78,6 +107,7 @@ static void every_task_runs_once_where_threads_come_late(void **state) {
     int64_t runs = 0;
     for (int task = 0; task < TASKS; task++) runs += record.runs[task];
     assert_int_equal(runs, expected);
+    assert_true(taken_over > 0);
     print_message("%d regions: the caller took %lld of %lld tasks over\n", REGIONS, (long long)taken_over,
                   (long long)expected);
     bert_thread_pool_free(pool);
@@ -247,6 +277,7 @@ static void affinity_counts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_runs_once_on_its_thread),
+        cmocka_unit_test(threads_do_their_shares_while_the_caller_is_busy),
         cmocka_unit_test(every_task_runs_once_where_threads_come_late),
         cmocka_unit_test(no_pool_means_the_caller),
         cmocka_unit_test(calls_inside_a_task_stay_on_its_thread),
