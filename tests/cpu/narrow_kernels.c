@@ -1,4 +1,4 @@
-#include "tests/cpu/bf16_kernels.h"
+#include "tests/cpu/narrow_kernels.h"
 
 #include "core/base/float16.h"
 #include "tests/cpu/guarded.h"

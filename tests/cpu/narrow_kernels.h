@@ -1,6 +1,6 @@
 /* The tests of the kernels of 16-bit floats, for test_kernels.c: each holds one table's kernel to the scalar one. */
-#ifndef BERT_TESTS_CPU_BF16_KERNELS_H
-#define BERT_TESTS_CPU_BF16_KERNELS_H
+#ifndef BERT_TESTS_CPU_NARROW_KERNELS_H
+#define BERT_TESTS_CPU_NARROW_KERNELS_H
 
 #include "cpu/kernels/kernels.h"
 

@@ -2,9 +2,9 @@
  * Kernels whose instructions most machines lack, compiled over an emulation of these instructions and held to the
  * scalar kernels: the source that runs on such machines, its packing, tails and tiles, is tested on all.
  */
-#include "tests/cpu/bf16_kernels.h"
 #include "tests/cpu/emulated_kernels.h"
 #include "tests/cpu/guarded.h"
+#include "tests/cpu/narrow_kernels.h"
 #include "tests/cpu/quantized_kernels.h"
 
 static bool absent(bert_isa isa, const char *what) {

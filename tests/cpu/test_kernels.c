@@ -4,9 +4,9 @@
  */
 #include "cpu/kernels/kernels.h"
 #include "tests/cpu/attention_kernel.h"
-#include "tests/cpu/bf16_kernels.h"
 #include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
+#include "tests/cpu/narrow_kernels.h"
 #include "tests/cpu/quantized_kernels.h"
 
 #include <math.h>
