@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 5
+#define BERT_BACKEND_ABI_VERSION 6
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
