@@ -207,11 +207,10 @@ bert_status bert_graph_check(const bert_graph *graph, bert_error *error);
     for (bert_node *node = (block)->first, *node##_next = node ? node->next : NULL; node;                              \
          node = node##_next, node##_next = node ? node->next : NULL)
 
-/* ---- Attributes (how they are read: bert/backend.h)
- * ------------------------------------------------------------------
+/* ---- Attributes -----------------------------------------------------------------------------------------------------
  */
 
-/** Attributes for bert_node_spec. */
+/** For bert_node_spec. bert/backend.h has what reads them. */
 #define BERT_INT_ATTRIBUTE(attribute_name, number)                                                                     \
     ((bert_attribute){.name = (attribute_name), .kind = BERT_ATTRIBUTE_INT, .count = 1, .value = {.i = (number)}})
 #define BERT_FLOAT_ATTRIBUTE(attribute_name, number)                                                                   \

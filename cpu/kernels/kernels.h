@@ -296,8 +296,8 @@ typedef struct bert_cpu_kernels {
 #undef BERT_CPU_KERNEL_MEMBER
     /** Shape of sgemm's tile: panels of packed weights are this wide, and rows are best cut in multiples of it. */
     int32_t sgemm_columns, sgemm_rows;
-    /** What each thread does before and after the kernels of a parallel region (AMX sets the shape of its tiles once);
-     * NULL: nothing. Between them no other region starts on the thread. */
+    /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles once); NULL:
+     * nothing. Between them no other region starts on the thread. */
     void (*enter)(void);
     void (*leave)(void);
 } bert_cpu_kernels;
