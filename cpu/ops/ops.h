@@ -60,7 +60,9 @@ static inline bert_thread_pool *bert_cpu_planner_threads(const bert_cpu_planner 
 }
 
 /** BERT_UNSUPPORTED: the case is the fallback's. `why` completes "the cpu backend's <op> ...". */
-bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why);
+static inline bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why) {
+    return bert_fail(planner->error, BERT_UNSUPPORTED, "the cpu backend's %s %s", planner->node->op_type, why);
+}
 /** State of `bytes` for planner->out, zeroed, freed with the plan. */
 bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, void **out);
 

@@ -2,10 +2,6 @@
 
 #include <string.h>
 
-bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why) {
-    return bert_fail(planner->error, BERT_UNSUPPORTED, "the cpu backend's %s %s", planner->node->op_type, why);
-}
-
 /* What lies before a state: how to free it. */
 typedef struct state_header {
     const bert_allocator *allocator;
