@@ -11,7 +11,7 @@ bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!bert_cuda_is_float(node, BERT_ATTENTION_Q))
         return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
-    const int64_t heads = bert_cuda_int(node, "heads", 1);
+    const int64_t heads = BERT_NODE_INT(node, "heads", 1);
     if (planner->mode == BERT_PLAN_BIND && heads > 0)
         planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, node->outputs[0].dims[2] / heads);
     return BERT_OK;
@@ -41,8 +41,8 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
     const bert_tensor *bias = bert_cuda_input(call, BERT_ATTENTION_BIAS);
     const bert_tensor *mask = bert_cuda_input(call, BERT_ATTENTION_MASK);
     const bert_tensor *starts = bert_cuda_input(call, BERT_ATTENTION_STARTS);
-    const bool packed = bert_cuda_int(node, "packed", 0) != 0;
-    const int64_t heads = bert_cuda_int(node, "heads", 1), width = y->dims[2], depth = heads ? width / heads : 0;
+    const bool packed = BERT_NODE_INT(node, "packed", 0) != 0;
+    const int64_t heads = BERT_NODE_INT(node, "heads", 1), width = y->dims[2], depth = heads ? width / heads : 0;
     const bert_tensor *k = packed ? q : &call->inputs[BERT_ATTENTION_K];
     const bert_tensor *v = packed ? q : &call->inputs[BERT_ATTENTION_V];
     bert_cuda_attention_args args = {
@@ -60,15 +60,15 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
         .y_head = depth,
         .y_row = width,
         .ranges = call->y_ranges,
-        .scale = bert_cuda_float(node, "scale", 1.0F),
-        .mask_value = bert_cuda_float(node, "mask_value", -INFINITY),
-        .zero_rows = strcmp(bert_cuda_string(node, "masked_rows", "nan"), "zero") == 0,
+        .scale = BERT_NODE_FLOAT(node, "scale", 1.0F),
+        .mask_value = BERT_NODE_FLOAT(node, "mask_value", -INFINITY),
+        .zero_rows = strcmp(BERT_NODE_STRING(node, "masked_rows", "nan"), "zero") == 0,
     };
     if (starts) {
         args.batch = starts->dims[0] - 1;
         args.offsets = starts->data;
         args.tokens = bert_cuda_input_data(call, BERT_ATTENTION_TOKENS);
-        args.sequence = bert_cuda_int(node, "sequence", 0);
+        args.sequence = BERT_NODE_INT(node, "sequence", 0);
         args.queries = args.keys = args.sequence;
     }
     if (bias) {

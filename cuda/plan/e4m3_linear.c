@@ -114,7 +114,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
     const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
-    const float alpha = bert_cuda_float(&node->node, "alpha", 1.0F);
+    const float alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
     void *workspace = call->workspace;
     float *row_scales = bert_cuda_take(&workspace, rows, sizeof *row_scales);
     uint8_t *bytes = bert_cuda_take(&workspace, rows * node->k, 1);

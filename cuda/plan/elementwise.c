@@ -35,7 +35,7 @@ static bert_status launch(const bert_cuda_call *call, const bert_cuda_elementwis
 static bert_cuda_elementwise_op op_of(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     const int32_t code = call->node->op->code;
-    if (code == BERT_CUDA_GELU_OF && strcmp(bert_cuda_string(node, "approximate", "none"), "tanh") == 0)
+    if (code == BERT_CUDA_GELU_OF && strcmp(BERT_NODE_STRING(node, "approximate", "none"), "tanh") == 0)
         return BERT_CUDA_GELU_TANH_OF;
     return (bert_cuda_elementwise_op)code;
 }
@@ -46,14 +46,14 @@ bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
     for (int32_t i = 0; i < node->input_count && i < 3; i++) set_input(call, &args, i, i);
     switch (args.op) {
     case BERT_CUDA_QUICK_GELU_OF:
-        args.parameter[0] = bert_cuda_float(node, "alpha", 1.702F);
+        args.parameter[0] = BERT_NODE_FLOAT(node, "alpha", 1.702F);
         break;
     case BERT_CUDA_IS_INF:
-        args.parameter[0] = (float)bert_cuda_int(node, "detect_negative", 1);
-        args.parameter[1] = (float)bert_cuda_int(node, "detect_positive", 1);
+        args.parameter[0] = (float)BERT_NODE_INT(node, "detect_negative", 1);
+        args.parameter[1] = (float)BERT_NODE_INT(node, "detect_positive", 1);
         break;
     case BERT_CUDA_MOD:
-        args.parameter[0] = (float)bert_cuda_int(node, "fmod", 0);
+        args.parameter[0] = (float)BERT_NODE_INT(node, "fmod", 0);
         break;
     default:
         break;
@@ -113,7 +113,7 @@ bert_status bert_cuda_plan_clip(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(bert_cuda_plan_elementwise(planner));
     if (node->opset >= 11 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_dtype dtype = bert_cuda_stored(planner->prepared, node->inputs[0].dtype);
-    const float bounds[2] = {bert_cuda_float(node, "min", -INFINITY), bert_cuda_float(node, "max", INFINITY)};
+    const float bounds[2] = {BERT_NODE_FLOAT(node, "min", -INFINITY), BERT_NODE_FLOAT(node, "max", INFINITY)};
     unsigned char stored[2 * BERT_CUDA_ALIGNMENT] = {0};
     for (int i = 0; i < 2; i++) {
         if (!bert_cuda_encode_float(dtype, bounds[i], stored + i * BERT_CUDA_ALIGNMENT))
@@ -168,11 +168,11 @@ static bert_status plan_repeated(const bert_cuda_planner *planner, int64_t lengt
 
 bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    const int64_t block = bert_cuda_int(node, "block_size", 0);
+    const int64_t block = BERT_NODE_INT(node, "block_size", 0);
     BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALE, KEPT_SCALE));
     if (block == 0 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_tensor_desc *x = &node->inputs[0];
-    const int64_t length = x->dims[bert_cuda_axis(bert_cuda_int(node, "axis", 1), x->rank)];
+    const int64_t length = x->dims[bert_cuda_axis(BERT_NODE_INT(node, "axis", 1), x->rank)];
     return blocks_fill(length, block, x->rank) ? BERT_OK : plan_repeated(planner, length, block);
 }
 
@@ -228,8 +228,8 @@ static void set_scale(bert_cuda_elementwise_args *args, int place, const bert_te
 static bert_status run_by_scale(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
     bert_cuda_elementwise_args args = args_for(call, op);
     const bert_op_node *node = &call->node->node;
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", 1), args.rank);
-    const int64_t block = bert_cuda_int(node, "block_size", 0);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", 1), args.rank);
+    const int64_t block = BERT_NODE_INT(node, "block_size", 0);
     if (block && !blocks_fill(args.dims[axis], block, args.rank)) return run_repeated(call, &args, axis);
     if (block) {
         const int64_t length = args.dims[axis], inside = length < block ? length : block;
@@ -269,7 +269,7 @@ bert_status bert_cuda_run_softmax(const bert_cuda_call *call) {
                                    .y = call->outputs[0].data,
                                    .logarithm = call->node->op->code != 0};
     if (x->rank > 0) {
-        const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", flat ? 1 : -1), x->rank);
+        const int32_t axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", flat ? 1 : -1), x->rank);
         args.outer = bert_cuda_count(x->dims, 0, axis);
         args.count = flat ? bert_cuda_count(x->dims, axis, x->rank) : x->dims[axis];
         if (!flat) args.inner = bert_cuda_count(x->dims, axis + 1, x->rank);
@@ -283,7 +283,7 @@ bert_status bert_cuda_run_bias_softmax(const bert_cuda_call *call) {
     bert_cuda_elementwise_args sum = args_for(call, BERT_CUDA_ADD);
     for (int i = 0; i < 2; i++) set_input(call, &sum, i, i);
     BERT_CUDA_TRY(launch(call, &sum));
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 1), x->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 1), x->rank);
     const bert_cuda_softmax_args args = {.dtype = x->dtype,
                                          .outer = bert_cuda_count(x->dims, 0, axis),
                                          .count = bert_cuda_count(x->dims, axis, x->rank),

@@ -218,7 +218,7 @@ bert_status bert_cuda_run_embed_layer_norm(const bert_cuda_call *call) {
                                             .beta = parameters[BETA],
                                             .sum = bert_cuda_output_data(call, SUM),
                                             .y = y->data,
-                                            .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-12F)};
+                                            .epsilon = BERT_NODE_FLOAT(&call->node->node, "epsilon", 1e-12F)};
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_layer_norm(&norm, call->context->stream), "layer_norm"));
     return count_mask(call, &s, &workspace);
 }

@@ -14,7 +14,7 @@ bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(bert_cuda_keep_floats(planner, ZERO_POINTS, KEPT_ZERO_POINTS));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     int64_t elements;
-    if (__builtin_mul_overflow(bert_cuda_int(node, "N", 0), bert_cuda_int(node, "K", 0), &elements))
+    if (__builtin_mul_overflow(BERT_NODE_INT(node, "N", 0), BERT_NODE_INT(node, "K", 0), &elements))
         return bert_cuda_leave(planner, "can't hold an input of this size");
     return bert_cuda_reserve(planner, elements,
                              bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, node->inputs[A].dtype)));
@@ -26,10 +26,10 @@ bert_status bert_cuda_run_matmul_nbits(const bert_cuda_call *call) {
     bert_tensor zero_points = {.dtype = BERT_DTYPE_UNDEFINED};
     if (bert_cuda_input(call, ZERO_POINTS)) zero_points = bert_cuda_kept_floats(call, ZERO_POINTS, KEPT_ZERO_POINTS);
     const bert_cuda_few_bits_args weight = {.dtype = a->dtype,
-                                            .bits = (int32_t)bert_cuda_int(node, "bits", 4),
-                                            .columns = bert_cuda_int(node, "N", 0),
-                                            .depth = bert_cuda_int(node, "K", 0),
-                                            .block = bert_cuda_int(node, "block_size", 0),
+                                            .bits = (int32_t)BERT_NODE_INT(node, "bits", 4),
+                                            .columns = BERT_NODE_INT(node, "N", 0),
+                                            .depth = BERT_NODE_INT(node, "K", 0),
+                                            .block = BERT_NODE_INT(node, "block_size", 0),
                                             .x = call->inputs[B].data,
                                             .scales = scales.data,
                                             .scale_type = scales.dtype,

@@ -7,7 +7,7 @@
 
 /* The attribute, or 1 / sqrt(head size) where it is `unset` or absent. */
 static float scale_of(const bert_op_node *node, float unset, int64_t depth) {
-    const float scale = bert_cuda_float(node, "scale", unset);
+    const float scale = BERT_NODE_FLOAT(node, "scale", unset);
     return scale == unset || isnan(scale) ? (float)(1 / sqrt((double)depth)) : scale;
 }
 
@@ -45,7 +45,7 @@ static void show_present(bert_cuda_attend_part *part, const bert_tensor *present
 }
 
 static int64_t heads_of(const bert_op_node *node, const bert_tensor *tensor, const char *attribute) {
-    return tensor->rank == 4 ? tensor->dims[1] : bert_cuda_int(node, attribute, 1);
+    return tensor->rank == 4 ? tensor->dims[1] : BERT_NODE_INT(node, attribute, 1);
 }
 
 static bert_cuda_attend describe_attention(const bert_op_node *node, const bert_cuda_operands *o) {
@@ -58,10 +58,10 @@ static bert_cuda_attend describe_attention(const bert_op_node *node, const bert_
                           .shared = heads_of(node, k, "kv_num_heads"),
                           .queries = q->dims[q->rank - 2],
                           .past = past ? past->dims[2] : 0,
-                          .softcap = bert_cuda_float(node, "softcap", 0),
+                          .softcap = BERT_NODE_FLOAT(node, "softcap", 0),
                           .y = y->data,
                           .scores = scores ? scores->data : NULL,
-                          .form = (bert_cuda_scores)bert_cuda_int(node, "qk_matmul_output_mode", 0)};
+                          .form = (bert_cuda_scores)BERT_NODE_INT(node, "qk_matmul_output_mode", 0)};
     a.keys = a.past + k->dims[k->rank - 2];
     a.q = part_of(q, a.heads);
     a.k = part_of(k, a.shared);
@@ -76,7 +76,7 @@ static bert_cuda_attend describe_attention(const bert_op_node *node, const bert_
     a.y_head = out.head;
     a.y_row = out.row;
     bert_cuda_attend_bias(&a, bert_cuda_operand_at(o->inputs, ATTENTION_MASK));
-    if (bert_cuda_int(node, "is_causal", 0)) bert_cuda_attend_causal(&a, -INFINITY);
+    if (BERT_NODE_INT(node, "is_causal", 0)) bert_cuda_attend_causal(&a, -INFINITY);
     return a;
 }
 
@@ -127,7 +127,7 @@ static bert_cuda_attend describe_multi_head(const bert_op_node *node, const bert
     const bert_tensor *value = bert_cuda_operand_at(o->inputs, VALUE), *bias = bert_cuda_operand_at(o->inputs, BIAS);
     const bert_tensor *past = bert_cuda_operand_at(o->inputs, OLD_KEY);
     const bert_tensor *weights = bert_cuda_operand_at(o->outputs, WEIGHTS), *y = &o->outputs[OUTPUT];
-    const int64_t heads = bert_cuda_int(node, "num_heads", 1);
+    const int64_t heads = BERT_NODE_INT(node, "num_heads", 1);
     if (!key) key = query;
     if (!value) value = key;
     bert_cuda_attend a = {.dtype = query->dtype,
@@ -155,9 +155,9 @@ static bert_cuda_attend describe_multi_head(const bert_op_node *node, const bert
     a.y_head = a.v.depth;
     a.y_batch = a.queries * a.y_row;
     bert_cuda_attend_mask(&a, bert_cuda_operand_at(o->inputs, KEY_MASK),
-                          bert_cuda_float(node, "mask_filter_value", -10000.0F));
+                          BERT_NODE_FLOAT(node, "mask_filter_value", -10000.0F));
     bert_cuda_attend_bias(&a, bert_cuda_operand_at(o->inputs, SCORES_BIAS));
-    if (bert_cuda_int(node, "unidirectional", 0)) bert_cuda_attend_causal(&a, -FLT_MAX);
+    if (BERT_NODE_INT(node, "unidirectional", 0)) bert_cuda_attend_causal(&a, -FLT_MAX);
     return a;
 }
 

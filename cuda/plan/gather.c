@@ -26,7 +26,7 @@ static bert_status check_bound(const bert_cuda_call *call, int64_t bound, const 
 
 bert_status bert_cuda_run_gather(const bert_cuda_call *call) {
     const bert_tensor *data = &call->inputs[0], *indices = &call->inputs[1];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), data->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), data->rank);
     const bert_cuda_gather_args args = {.element_bytes = bytes_of(data),
                                         .before = bert_cuda_count(data->dims, 0, axis),
                                         .bound = data->dims[axis],
@@ -48,7 +48,7 @@ bert_status bert_cuda_run_gather_elements(const bert_cuda_call *call) {
     bert_cuda_gather_elements_args args = {.element_bytes = bytes_of(data),
                                            .rank = data->rank,
                                            .axis =
-                                               bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), data->rank),
+                                               bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), data->rank),
                                            .data = data->data,
                                            .indices = indices->data,
                                            .index_type = indices->dtype,
@@ -63,7 +63,7 @@ bert_status bert_cuda_run_gather_elements(const bert_cuda_call *call) {
 
 bert_status bert_cuda_run_gather_nd(const bert_cuda_call *call) {
     const bert_tensor *data = &call->inputs[0], *indices = &call->inputs[1];
-    const int32_t batch = (int32_t)bert_cuda_int(&call->node->node, "batch_dims", 0);
+    const int32_t batch = (int32_t)BERT_NODE_INT(&call->node->node, "batch_dims", 0);
     const int32_t depth = (int32_t)indices->dims[indices->rank - 1];
     bert_cuda_gather_nd_args args = {.element_bytes = bytes_of(data),
                                      .depth = depth,
@@ -89,7 +89,7 @@ static bert_cuda_scatter_mode mode_of(const bert_op_node *node) {
                                         [BERT_CUDA_SCATTER_MUL] = "mul",
                                         [BERT_CUDA_SCATTER_MAX] = "max",
                                         [BERT_CUDA_SCATTER_MIN] = "min"};
-    const char *name = bert_cuda_string(node, "reduction", "none");
+    const char *name = BERT_NODE_STRING(node, "reduction", "none");
     for (int i = 0; i < 5; i++)
         if (strcmp(names[i], name) == 0) return (bert_cuda_scatter_mode)i;
     return BERT_CUDA_SCATTER_NONE;
@@ -101,7 +101,7 @@ bert_status bert_cuda_run_scatter_elements(const bert_cuda_call *call) {
                                             .mode = mode_of(&call->node->node),
                                             .rank = data->rank,
                                             .axis =
-                                                bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), data->rank),
+                                                bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), data->rank),
                                             .indices = indices->data,
                                             .updates = call->inputs[2].data,
                                             .index_type = indices->dtype,
@@ -148,7 +148,7 @@ bert_status bert_cuda_plan_compress(const bert_cuda_planner *planner) {
     const bert_tensor_desc *x = &node->inputs[0];
     const bert_constant *condition = node->inputs[1].constant;
     const int64_t length = is_flat(node) ? bert_cuda_desc_count(x, 0, x->rank)
-                                         : x->dims[bert_cuda_axis(bert_cuda_int(node, "axis", 0), x->rank)];
+                                         : x->dims[bert_cuda_axis(BERT_NODE_INT(node, "axis", 0), x->rank)];
     const size_t room = (size_t)(condition->dims[0] + 1) * sizeof(int64_t);
     int64_t *places = bert_cuda_new(host, room), count = 0;
     if (!places) return bert_cuda_no_memory(host, room, planner->error);
@@ -163,7 +163,7 @@ bert_status bert_cuda_plan_compress(const bert_cuda_planner *planner) {
 bert_status bert_cuda_run_compress(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
     const bool flat = is_flat(&call->node->node);
-    const int32_t axis = flat ? 0 : bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), x->rank);
+    const int32_t axis = flat ? 0 : bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), x->rank);
     const bert_cuda_gather_args args = {.element_bytes = bytes_of(x),
                                         .before = flat ? 1 : bert_cuda_count(x->dims, 0, axis),
                                         .bound = flat ? bert_cuda_elements(x) : x->dims[axis],
@@ -181,7 +181,7 @@ bert_status bert_cuda_run_compress(const bert_cuda_call *call) {
 
 bert_status bert_cuda_run_one_hot(const bert_cuda_call *call) {
     const bert_tensor *indices = &call->inputs[0], *y = &call->outputs[0];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", -1), y->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", -1), y->rank);
     const bert_cuda_one_hot_args args = {.element_bytes = bytes_of(y),
                                          .before = bert_cuda_count(y->dims, 0, axis),
                                          .depth = y->dims[axis],
@@ -201,14 +201,14 @@ bert_status bert_cuda_run_trilu(const bert_cuda_call *call) {
                                        .columns = x->dims[x->rank - 1],
                                        .x = x->data,
                                        .diagonal = bert_cuda_input_data(call, 1),
-                                       .upper = bert_cuda_int(&call->node->node, "upper", 1) != 0,
+                                       .upper = BERT_NODE_INT(&call->node->node, "upper", 1) != 0,
                                        .y = call->outputs[0].data};
     return bert_cuda_launched(call, bert_cuda_trilu(&args, call->context->stream), "trilu");
 }
 
 bert_status bert_cuda_run_eye_like(const bert_cuda_call *call) {
     const bert_tensor *y = &call->outputs[0];
-    const int64_t above = bert_cuda_int(&call->node->node, "k", 0);
+    const int64_t above = BERT_NODE_INT(&call->node->node, "k", 0);
     return bert_cuda_launched(
         call, bert_cuda_eye_like(y->dtype, y->dims[0], y->dims[1], above, y->data, call->context->stream), "eye_like");
 }

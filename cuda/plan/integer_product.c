@@ -314,8 +314,8 @@ static bert_cuda_integer_product describe(const bert_op_node *node, int32_t code
     return (bert_cuda_integer_product){.a = o->inputs[f->a],
                                        .b = o->inputs[f->b],
                                        .y = o->outputs[0],
-                                       .transpose_a = is_gemm && bert_cuda_int(node, "transA", 0),
-                                       .transpose_b = is_gemm && bert_cuda_int(node, "transB", 0),
+                                       .transpose_a = is_gemm && BERT_NODE_INT(node, "transA", 0),
+                                       .transpose_b = is_gemm && BERT_NODE_INT(node, "transB", 0),
                                        .dynamic = f->dynamic,
                                        .a_zero = bert_cuda_operand_at(o->inputs, f->a_zero),
                                        .b_zero = bert_cuda_operand_at(o->inputs, f->b_zero),
@@ -325,7 +325,7 @@ static bert_cuda_integer_product describe(const bert_op_node *node, int32_t code
                                        .bias = is_gemm ? NULL : bias,
                                        .y_scale = bert_cuda_operand_at(o->inputs, f->y_scale),
                                        .y_zero = bert_cuda_operand_at(o->inputs, f->y_zero),
-                                       .alpha = is_gemm ? bert_cuda_float(node, "alpha", 1.0F) : 1.0F};
+                                       .alpha = is_gemm ? BERT_NODE_FLOAT(node, "alpha", 1.0F) : 1.0F};
 }
 
 static bert_cuda_product_floats floats_of(int32_t code) {

@@ -194,13 +194,13 @@ bert_status bert_cuda_run_matmul(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     const bert_tensor *y = &call->outputs[0];
     const bert_cuda_matrices a =
-        bert_cuda_matrices_of(&call->inputs[0], true, bert_cuda_int(node, "transBatchA", 0) != 0);
+        bert_cuda_matrices_of(&call->inputs[0], true, BERT_NODE_INT(node, "transBatchA", 0) != 0);
     const bert_cuda_matrices b =
-        bert_cuda_matrices_of(&call->inputs[1], false, bert_cuda_int(node, "transBatchB", 0) != 0);
+        bert_cuda_matrices_of(&call->inputs[1], false, BERT_NODE_INT(node, "transBatchB", 0) != 0);
     const bert_cuda_batches shape = bert_cuda_product_batches(&a, &b);
     bert_cuda_gemm_args args =
-        bert_cuda_product_sizes(&a, &b, bert_cuda_int(node, "transA", 0) != 0, bert_cuda_int(node, "transB", 0) != 0);
-    args.alpha = bert_cuda_float(node, "alpha", 1.0F);
+        bert_cuda_product_sizes(&a, &b, BERT_NODE_INT(node, "transA", 0) != 0, BERT_NODE_INT(node, "transB", 0) != 0);
+    args.alpha = BERT_NODE_FLOAT(node, "alpha", 1.0F);
     args.c = y->data;
     BERT_CUDA_TRY(multiply_typed(call, y->dtype, &shape, &args));
     if (call->node->op->code == 0) return BERT_OK;
@@ -216,7 +216,7 @@ static bool find_gemm_activation(const bert_op_node *node, bert_cuda_elementwise
         bert_cuda_elementwise_op op;
     } activations[] = {
         {"", BERT_CUDA_CAST}, {"Relu", BERT_CUDA_RELU_OF}, {"Tanh", BERT_CUDA_TANH_OF}, {"Sigmoid", BERT_CUDA_SIGMOID}};
-    const char *name = bert_cuda_string(node, "activation", "");
+    const char *name = BERT_NODE_STRING(node, "activation", "");
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
         if (strcmp(activations[i].name, name) != 0) continue;
         *out = activations[i].op;
@@ -240,9 +240,9 @@ bert_status bert_cuda_run_gemm(const bert_cuda_call *call) {
     const bert_cuda_matrices b = bert_cuda_matrices_of(&call->inputs[1], false, false);
     const bert_cuda_batches one = {0};
     bert_cuda_gemm_args args =
-        bert_cuda_product_sizes(&a, &b, bert_cuda_int(node, "transA", 0) != 0, bert_cuda_int(node, "transB", 0) != 0);
-    args.alpha = bert_cuda_float(node, "alpha", 1.0F);
-    args.beta = c ? bert_cuda_float(node, "beta", 1.0F) : 0;
+        bert_cuda_product_sizes(&a, &b, BERT_NODE_INT(node, "transA", 0) != 0, BERT_NODE_INT(node, "transB", 0) != 0);
+    args.alpha = BERT_NODE_FLOAT(node, "alpha", 1.0F);
+    args.beta = c ? BERT_NODE_FLOAT(node, "beta", 1.0F) : 0;
     args.c = y->data;
     if (args.beta != 0) BERT_CUDA_TRY(bert_cuda_spread(call, c, y));
     BERT_CUDA_TRY(multiply_typed(call, y->dtype, &one, &args));

@@ -34,7 +34,7 @@ bert_status bert_cuda_run_copy(const bert_cuda_call *call) {
 bert_status bert_cuda_run_transpose(const bert_cuda_call *call) {
     const bert_tensor *from = &call->inputs[0], *to = &call->outputs[0];
     size_t count;
-    const int64_t *permutation = bert_cuda_ints(&call->node->node, "perm", &count);
+    const int64_t *permutation = BERT_NODE_INTS(&call->node->node, "perm", &count);
     bert_cuda_move_args args = between(from, to, to);
     int64_t strides[BERT_MAX_RANK];
     bert_cuda_dense_strides(from->rank, from->dims, strides);
@@ -65,7 +65,7 @@ static int64_t slice_argument(const bert_cuda_call *call, int32_t input, const c
         return list ? bert_cuda_constant_int(list, i) : missing;
     }
     size_t count = 0;
-    const int64_t *values = attribute ? bert_cuda_ints(&call->node->node, attribute, &count) : NULL;
+    const int64_t *values = attribute ? BERT_NODE_INTS(&call->node->node, attribute, &count) : NULL;
     return values ? values[i] : missing;
 }
 
@@ -80,7 +80,7 @@ bert_status bert_cuda_run_slice(const bert_cuda_call *call) {
     const bert_tensor *from = &call->inputs[0], *to = &call->outputs[0];
     bert_cuda_move_args args = between(from, to, to);
     size_t listed = 0;
-    bert_cuda_ints(&call->node->node, "starts", &listed);
+    BERT_NODE_INTS(&call->node->node, "starts", &listed);
     const int64_t count =
         call->node->node.opset >= 10 ? bert_cuda_constant_count(call->node->known[1]) : (int64_t)listed;
     int64_t start = 0;
@@ -100,13 +100,13 @@ static int64_t part_size(const bert_cuda_call *call, int32_t part, int64_t lengt
     const bert_constant *list = call->node->known[1];
     if (list) return bert_cuda_constant_int(list, part);
     size_t count = 0;
-    const int64_t *sizes = bert_cuda_ints(&call->node->node, "split", &count), parts = call->node->node.output_count;
+    const int64_t *sizes = BERT_NODE_INTS(&call->node->node, "split", &count), parts = call->node->node.output_count;
     return sizes ? sizes[part] : (length + parts - 1) / parts;
 }
 
 bert_status bert_cuda_run_split(const bert_cuda_call *call) {
     const bert_tensor *from = &call->inputs[0];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), from->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), from->rank);
     int64_t first = 0;
     for (int32_t i = 0; i < call->node->node.output_count; i++) {
         const bert_tensor *to = &call->outputs[i];
@@ -122,7 +122,7 @@ bert_status bert_cuda_run_split(const bert_cuda_call *call) {
 
 bert_status bert_cuda_run_concat(const bert_cuda_call *call) {
     const bert_tensor *to = &call->outputs[0];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", 0), to->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), to->rank);
     int64_t first = 0;
     for (int32_t i = 0; i < call->node->node.input_count; i++) {
         const bert_tensor *from = &call->inputs[i];
@@ -159,7 +159,7 @@ static bert_cuda_pad_mode mode_of(const bert_op_node *node) {
                                         [BERT_CUDA_PAD_EDGE] = "edge",
                                         [BERT_CUDA_PAD_REFLECT] = "reflect",
                                         [BERT_CUDA_PAD_WRAP] = "wrap"};
-    const char *name = bert_cuda_string(node, "mode", "constant");
+    const char *name = BERT_NODE_STRING(node, "mode", "constant");
     for (int i = 0; i < 4; i++)
         if (strcmp(names[i], name) == 0) return (bert_cuda_pad_mode)i;
     return BERT_CUDA_PAD_CONSTANT;
@@ -168,7 +168,7 @@ static bert_cuda_pad_mode mode_of(const bert_op_node *node) {
 /* Amounts less than 0 take elements away. */
 static void set_amounts(const bert_cuda_call *call, bert_cuda_pad_args *args) {
     size_t listed = 0;
-    const int64_t *attribute = bert_cuda_ints(&call->node->node, "pads", &listed);
+    const int64_t *attribute = BERT_NODE_INTS(&call->node->node, "pads", &listed);
     const bert_constant *input = call->node->node.opset >= 11 ? call->node->known[1] : NULL;
     const bert_constant *axes = call->node->known[3];
     const int64_t count = (input ? bert_cuda_constant_count(input) : (int64_t)listed) / 2;
@@ -189,14 +189,14 @@ bert_status bert_cuda_run_pad(const bert_cuda_call *call) {
     set_amounts(call, &args);
     args.mode = mode_of(&call->node->node);
     args.fill = bert_cuda_input_data(call, 2);
-    const float value = call->node->node.opset < 11 ? bert_cuda_float(&call->node->node, "value", 0) : 0;
+    const float value = call->node->node.opset < 11 ? BERT_NODE_FLOAT(&call->node->node, "value", 0) : 0;
     if (!args.fill && value != 0) bert_cuda_encode_float(call->outputs[0].dtype, value, &args.fill_bits);
     return pad(call, &args);
 }
 
 bert_status bert_cuda_plan_pad(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    const bool value = node->opset < 11 && bert_cuda_float(node, "value", 0) != 0;
+    const bool value = node->opset < 11 && BERT_NODE_FLOAT(node, "value", 0) != 0;
     if (value && node->inputs[0].dtype != BERT_DOUBLE && !bert_cuda_is_float(node, 0))
         return bert_cuda_leave(planner, "fills with 0 or with floats");
     return BERT_OK;
@@ -218,7 +218,7 @@ bert_status bert_cuda_run_tile(const bert_cuda_call *call) {
 }
 
 bert_status bert_cuda_run_constant_of_shape(const bert_cuda_call *call) {
-    const bert_constant *value = bert_cuda_tensor(&call->node->node, "value");
+    const bert_constant *value = BERT_NODE_TENSOR(&call->node->node, "value");
     bert_cuda_pad_args args = pad_to(call);
     if (args.rank == 0) { /* one element: a row of one */
         args.rank = 1;

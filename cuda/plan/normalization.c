@@ -32,7 +32,7 @@ static int64_t rows_of(const normalization *n) {
 /* ---- Operators --------------------------------------------------------------------------------------------------- */
 
 bert_cuda_skip_form bert_cuda_skip_form_of(const bert_op_node *node, int32_t code) {
-    if (code == 0) return (bert_cuda_skip_form){3, 4, 1, bert_cuda_int(node, "simplified", 0) != 0};
+    if (code == 0) return (bert_cuda_skip_form){3, 4, 1, BERT_NODE_INT(node, "simplified", 0) != 0};
     return code == 1 ? (bert_cuda_skip_form){3, 4, 3, false} : (bert_cuda_skip_form){-1, 3, 3, true};
 }
 
@@ -52,9 +52,9 @@ static normalization describe_layer_norm(const bert_op_node *node, int32_t code,
                        .y = &o->outputs[0],
                        .mean = simplified ? NULL : bert_cuda_operand_at(o->outputs, 1),
                        .deviation = bert_cuda_operand_at(o->outputs, simplified ? 1 : 2),
-                       .axis = bert_cuda_axis(bert_cuda_int(node, "axis", -1), x->rank),
+                       .axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), x->rank),
                        .simplified = simplified,
-                       .epsilon = bert_cuda_float(node, "epsilon", 1e-5F)};
+                       .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-5F)};
     choose_type(&n);
     return n;
 }
@@ -71,7 +71,7 @@ static normalization describe_skip(const bert_op_node *node, int32_t code, const
                        .sum = bert_cuda_operand_at(o->outputs, form.sum),
                        .axis = x->rank - 1,
                        .simplified = form.simplified,
-                       .epsilon = bert_cuda_float(node, "epsilon", 1e-12F)};
+                       .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F)};
     choose_type(&n);
     return n;
 }

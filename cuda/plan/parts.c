@@ -7,10 +7,10 @@ bert_status bert_cuda_begin_parts(const bert_cuda_planner *planner, bert_cuda_pa
     const bert_op_node *node = planner->node;
     bert_cuda_activation activation;
     *out = (bert_cuda_parts){.prepared = planner->prepared,
-                             .count = (int32_t)bert_cuda_int(node, "parts", 1),
-                             .transposed = bert_cuda_int(node, "transpose", 0) != 0};
+                             .count = (int32_t)BERT_NODE_INT(node, "parts", 1),
+                             .transposed = BERT_NODE_INT(node, "transpose", 0) != 0};
     if (out->count < 1 || out->count > BERT_CUDA_MOST_PARTS) return bert_cuda_leave(planner, "takes 1 to 8 parts");
-    if (!bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation))
+    if (!bert_cuda_find_activation(BERT_NODE_STRING(node, "activation", "none"), &activation))
         return bert_cuda_leave(planner, "doesn't know this activation");
     return BERT_OK;
 }

@@ -77,21 +77,6 @@ static inline bool bert_cuda_node_has(const bert_op_node *node, int32_t input) {
 static inline bool bert_cuda_node_gives(const bert_op_node *node, int32_t output) {
     return output >= 0 && output < node->output_count && node->outputs[output].dtype != BERT_DTYPE_UNDEFINED;
 }
-static inline int64_t bert_cuda_int(const bert_op_node *node, const char *name, int64_t missing) {
-    return BERT_NODE_INT(node, name, missing);
-}
-static inline float bert_cuda_float(const bert_op_node *node, const char *name, float missing) {
-    return BERT_NODE_FLOAT(node, name, missing);
-}
-static inline const char *bert_cuda_string(const bert_op_node *node, const char *name, const char *missing) {
-    return BERT_NODE_STRING(node, name, missing);
-}
-static inline const int64_t *bert_cuda_ints(const bert_op_node *node, const char *name, size_t *count) {
-    return BERT_NODE_INTS(node, name, count);
-}
-static inline const bert_constant *bert_cuda_tensor(const bert_op_node *node, const char *name) {
-    return BERT_NODE_TENSOR(node, name);
-}
 /** The content of an input; NULL where it is absent or not known. */
 const bert_constant *bert_cuda_known(const bert_op_node *node, int32_t input);
 /** An input is float32, float16 or bfloat16, as kernels that compute in float32 want it. */

@@ -15,19 +15,19 @@ typedef struct widths {
 
 static widths widths_of(const bert_op_node *node, int64_t columns) {
     size_t count = 0;
-    const int64_t *listed = bert_cuda_ints(node, "qkv_hidden_sizes", &count);
+    const int64_t *listed = BERT_NODE_INTS(node, "qkv_hidden_sizes", &count);
     if (count == 3) return (widths){listed[0], listed[2], columns};
     return (widths){columns / 3, columns / 3, columns};
 }
 
 static float scale_of(const bert_op_node *node, int64_t depth) {
-    const float scale = bert_cuda_float(node, "scale", 0);
+    const float scale = BERT_NODE_FLOAT(node, "scale", 0);
     return scale != 0 ? scale : (float)(1 / sqrt((double)depth));
 }
 
 /* Q, K and V side by side in `projected` [batch, queries, all]. */
 static bert_cuda_attend describe_projected(const bert_op_node *node, const bert_tensor *projected) {
-    const int64_t rows = projected->dims[1], heads = bert_cuda_int(node, "num_heads", 1);
+    const int64_t rows = projected->dims[1], heads = BERT_NODE_INT(node, "num_heads", 1);
     const widths w = widths_of(node, projected->dims[2]);
     const int64_t depth = w.q / heads, value_depth = w.v / heads;
     return (bert_cuda_attend){
@@ -86,9 +86,9 @@ static bert_cuda_attend describe_attention(const bert_op_node *node, int32_t cod
             a.v.present = (char *)present->data + (size_t)(a.batch * a.heads * a.keys * a.k.depth) * size;
     }
     bert_cuda_attend_mask(&a, bert_cuda_operand_at(o->inputs, at->mask),
-                          bert_cuda_float(node, "mask_filter_value", -10000.0F));
+                          BERT_NODE_FLOAT(node, "mask_filter_value", -10000.0F));
     bert_cuda_attend_bias(&a, bert_cuda_operand_at(o->inputs, at->scores_bias));
-    if (bert_cuda_int(node, "unidirectional", 0)) bert_cuda_attend_causal(&a, -FLT_MAX);
+    if (BERT_NODE_INT(node, "unidirectional", 0)) bert_cuda_attend_causal(&a, -FLT_MAX);
     return a;
 }
 

@@ -183,7 +183,7 @@ static bert_status reserve(const bert_cuda_planner *planner) {
 
 bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    const bool weight_only = bert_cuda_int(node, "weight_only", 0) != 0;
+    const bool weight_only = BERT_NODE_INT(node, "weight_only", 0) != 0;
     const bool has_scale = bert_cuda_node_has(node, BERT_QUANTIZED_LINEAR_X_SCALE);
     bert_cuda_parts parts;
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
@@ -214,7 +214,7 @@ typedef struct byte_rows {
 } byte_rows;
 
 static bool scope_is(const bert_op_node *node, const char *scope) {
-    return strcmp(bert_cuda_string(node, "scope", "tensor"), scope) == 0;
+    return strcmp(BERT_NODE_STRING(node, "scope", "tensor"), scope) == 0;
 }
 
 static int64_t ranges_per_row(const bert_cuda_call *call) {
@@ -237,7 +237,7 @@ static bert_status find_ranges(const bert_cuda_call *call, const bert_tensor *x,
 static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const bert_cuda_range *ranges,
                                const byte_rows *out) {
     const bert_op_node *node = &call->node->node;
-    const int32_t parts = (int32_t)bert_cuda_int(node, "parts", 1);
+    const int32_t parts = (int32_t)BERT_NODE_INT(node, "parts", 1);
     bert_cuda_quantization_args args = {.ranges = ranges,
                                         .rows = rows,
                                         .ranges_per_row = ranges_per_row(call),
@@ -309,7 +309,7 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
     const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
-    if (bert_cuda_int(&node->node, "weight_only", 0)) return run_floats(call, x, rows);
+    if (BERT_NODE_INT(&node->node, "weight_only", 0)) return run_floats(call, x, rows);
     if (rows == 0 || node->n == 0) return BERT_OK;
     byte_rows work;
     BERT_CUDA_TRY(quantize(call, x, rows, &work));

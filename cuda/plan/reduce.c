@@ -9,7 +9,7 @@
 /* Bit i: axis i is reduced; from the attribute, or from input 1. 0: none is named. */
 static uint32_t axes_of(const bert_cuda_call *call, int32_t rank) {
     size_t count = 0;
-    const int64_t *listed = bert_cuda_ints(&call->node->node, "axes", &count);
+    const int64_t *listed = BERT_NODE_INTS(&call->node->node, "axes", &count);
     const bert_constant *input = call->node->known[1];
     if (input) count = (size_t)bert_cuda_constant_count(input);
     uint32_t axes = 0;
@@ -29,7 +29,7 @@ bert_status bert_cuda_run_reduce(const bert_cuda_call *call) {
                                   .x = x->data,
                                   .y = call->outputs[0].data};
     memcpy(args.dims, x->dims, sizeof args.dims);
-    if (args.axes == 0 && bert_cuda_int(&call->node->node, "noop_with_empty_axes", 0)) return bert_cuda_run_copy(call);
+    if (args.axes == 0 && BERT_NODE_INT(&call->node->node, "noop_with_empty_axes", 0)) return bert_cuda_run_copy(call);
     if (args.axes == 0) args.axes = (UINT32_C(1) << x->rank) - 1;
     return bert_cuda_launched(call, bert_cuda_reduce(&args, call->context->stream), "reduce");
 }
@@ -45,8 +45,8 @@ static bert_cuda_line_args line_of(const bert_tensor *x, int32_t axis) {
 bert_status bert_cuda_run_arg_extreme(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     const bert_tensor *x = &call->inputs[0];
-    const bert_cuda_line_args line = line_of(x, bert_cuda_axis(bert_cuda_int(node, "axis", 0), x->rank));
-    const bool last = bert_cuda_int(node, "select_last_index", 0) != 0;
+    const bert_cuda_line_args line = line_of(x, bert_cuda_axis(BERT_NODE_INT(node, "axis", 0), x->rank));
+    const bool last = BERT_NODE_INT(node, "select_last_index", 0) != 0;
     if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
     return bert_cuda_launched(
         call,
@@ -60,8 +60,8 @@ bert_status bert_cuda_run_cumulative_sum(const bert_cuda_call *call) {
     const bert_cuda_line_args line =
         line_of(x, bert_cuda_axis(bert_cuda_constant_int(call->node->known[1], 0), x->rank));
     return bert_cuda_launched(call,
-                              bert_cuda_cumulative_sum(&line, bert_cuda_int(node, "exclusive", 0) != 0,
-                                                       bert_cuda_int(node, "reverse", 0) != 0, call->outputs[0].data,
+                              bert_cuda_cumulative_sum(&line, BERT_NODE_INT(node, "exclusive", 0) != 0,
+                                                       BERT_NODE_INT(node, "reverse", 0) != 0, call->outputs[0].data,
                                                        call->context->stream),
                               "cumulative_sum");
 }
@@ -79,9 +79,9 @@ bert_status bert_cuda_plan_cumulative_sum(const bert_cuda_planner *planner) {
 bert_status bert_cuda_run_top_k(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     const bert_tensor *x = &call->inputs[0];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(node, "axis", -1), x->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), x->rank);
     const bert_cuda_line_args line = line_of(x, axis);
-    const bool largest = node->opset < 11 || bert_cuda_int(node, "largest", 1) != 0;
+    const bool largest = node->opset < 11 || BERT_NODE_INT(node, "largest", 1) != 0;
     const bool values = call->outputs[0].dtype != BERT_DTYPE_UNDEFINED;
     return bert_cuda_launched(call,
                               bert_cuda_top_k(&line, call->outputs[values ? 0 : 1].dims[axis], largest,

@@ -25,10 +25,10 @@ bert_status bert_cuda_run_rotary_embedding(const bert_cuda_call *call) {
     const bool apart = x->rank == 4; /* [batch, heads, rows, depth], else [batch, rows, heads x depth] */
     bert_cuda_rotary_args args = {.dtype = x->dtype,
                                   .batch = x->dims[0],
-                                  .heads = apart ? x->dims[1] : bert_cuda_int(node, "num_heads", 0),
+                                  .heads = apart ? x->dims[1] : BERT_NODE_INT(node, "num_heads", 0),
                                   .rows = x->dims[apart ? 2 : 1],
                                   .half = cosines->dims[cosines->rank - 1],
-                                  .interleaved = bert_cuda_int(node, "interleaved", 0) != 0,
+                                  .interleaved = BERT_NODE_INT(node, "interleaved", 0) != 0,
                                   .x = x->data,
                                   .cosines = cosines->data,
                                   .sines = call->inputs[at->sines].data,

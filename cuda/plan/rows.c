@@ -143,7 +143,7 @@ bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
                                            .position = table_of(call, 1),
                                            .gamma = parameter(call, BERT_EMBEDDING_GAMMA, GAMMA),
                                            .beta = parameter(call, BERT_EMBEDDING_BETA, BETA),
-                                           .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-12F),
+                                           .epsilon = BERT_NODE_FLOAT(&call->node->node, "epsilon", 1e-12F),
                                            .sources = bert_cuda_input_data(call, BERT_EMBEDDING_TOKENS),
                                            .tokens = y->dims[0] * y->dims[1],
                                            .y = y->data,
@@ -168,7 +168,7 @@ static bool suits_layer_norm(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const bert_tensor_desc *x = &node->inputs[0];
     if (!bert_cuda_is_float(node, 0)) return false;
-    const int64_t axis = bert_cuda_int(node, "axis", -1);
+    const int64_t axis = BERT_NODE_INT(node, "axis", -1);
     const int64_t width = x->rank < 0 ? -1 : known_count(x, bert_cuda_axis(axis, x->rank));
     for (int32_t i = 1; i < node->input_count; i++) {
         if (!bert_cuda_node_has(node, i)) continue;
@@ -192,13 +192,13 @@ bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
     bert_cuda_offer_place(planner, 1);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const int32_t rank = node->inputs[0].rank;
-    planner->out->y_ranges = bert_cuda_axis(bert_cuda_int(node, "axis", -1), rank) == rank - 1;
+    planner->out->y_ranges = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), rank) == rank - 1;
     return BERT_OK;
 }
 
 bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
-    const int32_t axis = bert_cuda_axis(bert_cuda_int(&call->node->node, "axis", -1), x->rank);
+    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", -1), x->rank);
     const bool simplified = call->node->op->code != 0;
     bert_cuda_layer_norm_args args = {.dtype = x->dtype,
                                       .float_parameters = call->node->flag,
@@ -211,7 +211,7 @@ bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
                                       .x_lower = bert_cuda_lower_halves(call, 0),
                                       .y_lower = bert_cuda_output_lower_halves(call, 0),
                                       .ranges = call->y_ranges,
-                                      .epsilon = bert_cuda_float(&call->node->node, "epsilon", 1e-5F),
+                                      .epsilon = BERT_NODE_FLOAT(&call->node->node, "epsilon", 1e-5F),
                                       .simplified = simplified};
     args.mean = simplified ? NULL : bert_cuda_output_data(call, 1);
     args.deviation = bert_cuda_output_data(call, simplified ? 1 : 2);
@@ -261,7 +261,7 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
                                             .sum_lower = bert_cuda_output_lower_halves(call, form.sum),
                                             .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges,
-                                            .epsilon = bert_cuda_float(node, "epsilon", 1e-12F),
+                                            .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F),
                                             .simplified = form.simplified};
     return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");
 }
@@ -269,7 +269,7 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
 /* ---- Tokens ------------------------------------------------------------------------------------------------------ */
 
 static bert_cuda_tokens_args tokens_of(const bert_cuda_call *call, const bert_tensor *padded, const bert_tensor *rows) {
-    const int32_t axes = (int32_t)bert_cuda_int(&call->node->node, "axes", 2);
+    const int32_t axes = (int32_t)BERT_NODE_INT(&call->node->node, "axes", 2);
     const bert_tensor *tokens = &call->inputs[BERT_PACK_TOKENS];
     return (bert_cuda_tokens_args){.element_bytes = (int32_t)bert_cuda_dtype_size(rows->dtype),
                                    .width = bert_cuda_count(padded->dims, axes, padded->rank),

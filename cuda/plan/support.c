@@ -166,7 +166,7 @@ bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out) {
 
 bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node) {
     bert_cuda_activation activation = BERT_CUDA_NONE;
-    bert_cuda_find_activation(bert_cuda_string(node, "activation", "none"), &activation);
+    bert_cuda_find_activation(BERT_NODE_STRING(node, "activation", "none"), &activation);
     return activation;
 }
 
