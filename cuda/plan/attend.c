@@ -4,9 +4,9 @@
  */
 #include "cuda/plan/attend.h"
 
-#include "cuda/ops/elementwise.h"
 #include "cuda/ops/move.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- Heads ------------------------------------------------------------------------------------------------------- */
@@ -22,6 +22,19 @@ bert_cuda_heads bert_cuda_heads_apart(const bert_tensor *tensor) {
     const int64_t head = tensor->dims[2] * tensor->dims[3];
     return (bert_cuda_heads){
         .data = tensor->data, .batch = tensor->dims[1] * head, .head = head, .row = tensor->dims[3]};
+}
+
+/* ---- Scores ------------------------------------------------------------------------------------------------------ */
+
+void bert_cuda_attend_strides(const bert_tensor *tensor, int64_t strides[4]) {
+    int64_t all[BERT_MAX_RANK];
+    bert_cuda_broadcast_strides(4, tensor, all);
+    memcpy(strides, all, 4 * sizeof *strides);
+}
+
+float bert_cuda_attend_scale(const bert_op_node *node, float unset, int64_t depth) {
+    const float scale = BERT_NODE_FLOAT(node, "scale", unset);
+    return scale == unset || isnan(scale) ? (float)(1 / sqrt((double)depth)) : scale;
 }
 
 /* ---- Masks ------------------------------------------------------------------------------------------------------- */
@@ -45,12 +58,9 @@ void bert_cuda_attend_bias(bert_cuda_attend *attend, const bert_tensor *bias) {
     begin_masks(attend);
     const int64_t full[4] = {attend->batch, attend->heads, attend->queries, attend->keys};
     int64_t *const dims[4] = {&masks->batch, &masks->heads, &masks->queries, &masks->keys};
-    int64_t stride = 1;
-    for (int32_t i = 3; i >= 4 - bias->rank; i--) {
-        const int64_t dim = bias->dims[i - (4 - bias->rank)];
-        masks->bias_at[i] = dim == 1 ? 0 : stride;
-        stride *= dim;
-        if (dim != 1) widen(dims[i], full[i]);
+    bert_cuda_attend_strides(bias, masks->bias_at);
+    for (int32_t i = 4 - bias->rank; i < 4; i++) {
+        if (bias->dims[i - (4 - bias->rank)] != 1) widen(dims[i], full[i]);
     }
     const int64_t last = bias->dims[bias->rank - 1];
     if (last != 1) masks->bias_keys = last;
@@ -188,15 +198,11 @@ static bert_status mask_scores(const bert_cuda_call *call, const bert_cuda_atten
         memcpy(args->bias_at, masks.bias_at, sizeof args->bias_at);
         return BERT_OK;
     }
-    const int64_t dims[4] = {masks.batch, masks.heads, masks.queries, masks.keys};
+    const bert_tensor made = {.rank = 4, .dims = {masks.batch, masks.heads, masks.queries, masks.keys}};
     masks.y = workspace;
     args->bias = workspace;
     args->wide_bias = true;
-    int64_t stride = 1;
-    for (int i = 3; i >= 0; i--) {
-        args->bias_at[i] = dims[i] == 1 ? 0 : stride;
-        stride *= dims[i];
-    }
+    bert_cuda_attend_strides(&made, args->bias_at);
     return bert_cuda_launched(call, bert_cuda_attention_masks(&masks, call->context->stream), "attention_masks");
 }
 

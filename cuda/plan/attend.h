@@ -42,6 +42,11 @@ bert_cuda_heads bert_cuda_heads_in_rows(const bert_tensor *tensor, int64_t rows,
 /** [batch, heads, rows, depth] */
 bert_cuda_heads bert_cuda_heads_apart(const bert_tensor *tensor);
 
+/** Strides of a bias or mask that broadcasts to the scores [sequence, head, query, key]; 0 where it is broadcast. */
+void bert_cuda_attend_strides(const bert_tensor *tensor, int64_t strides[4]);
+/** The node's scale, or 1 / sqrt(head size) where it is `unset`, NaN or absent. */
+float bert_cuda_attend_scale(const bert_op_node *node, float unset, int64_t depth);
+
 /** A bias, or a mask of bool, of rank 1 to 4 that broadcasts to the scores; its last dimension may be shorter. */
 void bert_cuda_attend_bias(bert_cuda_attend *attend, const bert_tensor *bias);
 /** com.microsoft's mask in its forms (core/graph/ops/attention_masks.h). */

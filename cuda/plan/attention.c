@@ -1,8 +1,6 @@
 /* Canonical Attention. */
-#include "cuda/ops/attention.h"
-
 #include "core/graph/canonical.h"
-#include "cuda/plan/plan.h"
+#include "cuda/plan/attend.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,24 +13,6 @@ bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     if (planner->mode == BERT_PLAN_BIND && heads > 0)
         planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, node->outputs[0].dims[2] / heads);
     return BERT_OK;
-}
-
-/* Strides of a bias or mask of rank 4, 0 where it is broadcast. */
-static void see_as_4d(const bert_tensor *tensor, int64_t strides[4]) {
-    int64_t stride = 1;
-    for (int i = 3; i >= 0; i--) {
-        strides[i] = tensor->dims[i] == 1 ? 0 : stride;
-        stride *= tensor->dims[i];
-    }
-}
-
-/* Heads side by side in rows of `row` elements, from element `first` on. */
-static bert_cuda_heads heads_of(const bert_tensor *tensor, int64_t depth, int64_t first) {
-    const int64_t row = tensor->dims[tensor->rank - 1];
-    return (bert_cuda_heads){.data = (const char *)tensor->data + (size_t)first * bert_cuda_dtype_size(tensor->dtype),
-                             .batch = tensor->dims[tensor->rank - 2] * row,
-                             .head = depth,
-                             .row = row};
 }
 
 bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
@@ -52,9 +32,9 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
         .depth = depth,
         .queries = q->dims[1],
         .keys = k->dims[1],
-        .q = heads_of(q, depth, 0),
-        .k = heads_of(k, depth, packed ? width : 0),
-        .v = heads_of(v, depth, packed ? 2 * width : 0),
+        .q = bert_cuda_heads_in_rows(q, q->dims[1], q->dims[2], depth, 0),
+        .k = bert_cuda_heads_in_rows(k, k->dims[1], k->dims[2], depth, packed ? width : 0),
+        .v = bert_cuda_heads_in_rows(v, v->dims[1], v->dims[2], depth, packed ? 2 * width : 0),
         .y = y->data,
         .y_batch = y->dims[1] * width,
         .y_head = depth,
@@ -73,11 +53,11 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
     }
     if (bias) {
         args.bias = bias->data;
-        see_as_4d(bias, args.bias_at);
+        bert_cuda_attend_strides(bias, args.bias_at);
     }
     if (mask) {
         args.mask = mask->data;
-        see_as_4d(mask, args.mask_at);
+        bert_cuda_attend_strides(mask, args.mask_at);
     }
     return bert_cuda_launched(call, bert_cuda_attention(&args, call->context->stream), "attention");
 }

@@ -3,7 +3,6 @@
  * sum is asked for, or without passes): rows of each table, made floats where they are bytes, their sum and its
  * LayerNorm.
  */
-#include "cuda/ops/elementwise.h"
 #include "cuda/ops/gather.h"
 #include "cuda/ops/layer_norm.h"
 #include "cuda/ops/move.h"

@@ -5,12 +5,6 @@
 #include <float.h>
 #include <math.h>
 
-/* The attribute, or 1 / sqrt(head size) where it is `unset` or absent. */
-static float scale_of(const bert_op_node *node, float unset, int64_t depth) {
-    const float scale = BERT_NODE_FLOAT(node, "scale", unset);
-    return scale == unset || isnan(scale) ? (float)(1 / sqrt((double)depth)) : scale;
-}
-
 static bert_status check_types(const bert_cuda_planner *planner, int32_t first, int32_t last) {
     const bert_op_node *node = planner->node;
     if (!bert_cuda_is_float(node, 0)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
@@ -70,7 +64,7 @@ static bert_cuda_attend describe_attention(const bert_op_node *node, const bert_
     a.v.past = past ? o->inputs[PAST_VALUE].data : NULL;
     show_present(&a.k, bert_cuda_operand_at(o->outputs, PRESENT_KEY));
     show_present(&a.v, bert_cuda_operand_at(o->outputs, PRESENT_VALUE));
-    a.scale = scale_of(node, NAN, a.q.depth);
+    a.scale = bert_cuda_attend_scale(node, NAN, a.q.depth);
     const bert_cuda_heads out = part_of(y, a.heads).heads;
     a.y_batch = out.batch;
     a.y_head = out.head;
@@ -150,7 +144,7 @@ static bert_cuda_attend describe_multi_head(const bert_op_node *node, const bert
     a.v.past = past ? o->inputs[OLD_VALUE].data : NULL;
     show_present(&a.k, bert_cuda_operand_at(o->outputs, NEW_KEY));
     show_present(&a.v, bert_cuda_operand_at(o->outputs, NEW_VALUE));
-    a.scale = scale_of(node, 0, a.q.depth);
+    a.scale = bert_cuda_attend_scale(node, 0, a.q.depth);
     a.y_row = heads * a.v.depth;
     a.y_head = a.v.depth;
     a.y_batch = a.queries * a.y_row;

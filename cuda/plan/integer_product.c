@@ -7,7 +7,6 @@
  */
 #include "cuda/plan/integer_product.h"
 
-#include "cuda/ops/elementwise.h"
 #include "cuda/ops/quantize.h"
 #include "cuda/plan/products.h"
 
@@ -19,10 +18,6 @@ enum { EXACT_DEPTH = 256 };
 typedef struct own_constants {
     float one, alpha;
 } own_constants;
-
-static int64_t elements_of(const bert_tensor *tensor) {
-    return bert_cuda_count(tensor->dims, 0, tensor->rank);
-}
 
 /* ---- Shapes ------------------------------------------------------------------------------------------------------ */
 
@@ -57,7 +52,7 @@ static bert_tensor result_of(const bert_cuda_integer_product *p) {
  */
 static void zero_point_strides(const bert_tensor *zero, const bert_tensor *x, int32_t axis,
                                int64_t strides[BERT_MAX_RANK]) {
-    const int64_t count = elements_of(zero);
+    const int64_t count = bert_cuda_elements(zero);
     int64_t stride = x->dims[axis];
     memset(strides, 0, BERT_MAX_RANK * sizeof *strides);
     if (count == 1) return;
@@ -70,7 +65,7 @@ static void zero_point_strides(const bert_tensor *zero, const bert_tensor *x, in
 
 /* A scale of x as a tensor that broadcasts to the products. */
 static bert_tensor spread_scale(const bert_tensor *scale, const bert_tensor *x, int32_t axis, bool rows) {
-    const int64_t count = elements_of(scale);
+    const int64_t count = bert_cuda_elements(scale);
     bert_tensor seen = {.dtype = scale->dtype, .rank = 2, .dims = {1, 1}, .data = scale->data};
     if (count != 1 && count != x->dims[axis]) {
         seen.rank = x->rank;
@@ -105,20 +100,20 @@ void bert_cuda_use_product_floats(const bert_cuda_node *node, bert_cuda_product_
 
 /* A scale or bias that is not float32 becomes it first. */
 static int64_t converted(const bert_tensor *x) {
-    return x && x->dtype != BERT_FLOAT ? elements_of(x) : 0;
+    return x && x->dtype != BERT_FLOAT ? bert_cuda_elements(x) : 0;
 }
 
 bert_status bert_cuda_integer_product_reserve(const bert_cuda_planner *planner, const bert_cuda_integer_product *p) {
     const own_constants constants = {1, p->alpha};
-    const int64_t products = elements_of(&p->y);
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, elements_of(&p->a), 4));
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, elements_of(&p->b), 4));
+    const int64_t products = bert_cuda_elements(&p->y);
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_elements(&p->a), 4));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_elements(&p->b), 4));
     for (int i = 0; i < 4; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, products, 4));
     const bert_tensor *floats[] = {p->a_scale, p->b_scale, p->y_scale, p->bias};
     for (int i = 0; i < 4; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, converted(floats[i]), 4));
     if (p->dynamic) {
         const int64_t rows = bert_cuda_count(p->a.dims, 0, p->a.rank - 1);
-        BERT_CUDA_TRY(bert_cuda_reserve(planner, elements_of(&p->a), 1));
+        BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_elements(&p->a), 1));
         BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
         for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, 4));
     }
@@ -132,19 +127,6 @@ typedef struct work {
     bert_tensor a, b;                      /* float */
     bert_tensor sums, part, whole, factor; /* float, int32, int32, float */
 } work;
-
-/* a op b, each broadcast to the shape of y. */
-static bert_status combine(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
-                           const bert_tensor *b, const bert_tensor *y) {
-    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
-    const bert_tensor *terms[2] = {a, b};
-    memcpy(args.dims, y->dims, sizeof args.dims);
-    for (int i = 0; i < 2; i++) {
-        args.inputs[i] = (bert_cuda_operand){.data = terms[i]->data, .dtype = terms[i]->dtype};
-        bert_cuda_broadcast_strides(y->rank, terms[i], args.inputs[i].strides);
-    }
-    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
-}
 
 static const own_constants *constants_of(const bert_cuda_call *call) {
     return call->node->own;
@@ -180,7 +162,7 @@ static bert_status multiply(const bert_cuda_call *call, const work *w, bool tran
         args.c = w->sums.data;
         BERT_CUDA_TRY(bert_cuda_multiply_all(call, &shape, &args, 4, 4));
         BERT_CUDA_TRY(bert_cuda_spread(call, &w->sums, from ? &w->part : &w->whole));
-        if (from) BERT_CUDA_TRY(combine(call, BERT_CUDA_ADD, &w->whole, &w->part, &w->whole));
+        if (from) BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_ADD, &w->whole, &w->part, &w->whole));
     }
     return BERT_OK;
 }
@@ -214,14 +196,14 @@ static bert_status scale_sums(const bert_cuda_call *call, const bert_cuda_intege
         const int64_t of_a = i <= a.rank ? a.dims[a.rank - i] : 1, of_b = i <= b.rank ? b.dims[b.rank - i] : 1;
         w->factor.dims[w->factor.rank - i] = of_a == 1 ? of_b : of_a;
     }
-    BERT_CUDA_TRY(combine(call, BERT_CUDA_MUL, &a, &b, &w->factor));
-    if (p->alpha != 1) BERT_CUDA_TRY(combine(call, BERT_CUDA_MUL, &w->factor, &alpha, &w->factor));
-    if (p->y_scale) BERT_CUDA_TRY(combine(call, BERT_CUDA_DIV, &w->factor, &f->y_scale, &w->factor));
+    BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, &a, &b, &w->factor));
+    if (p->alpha != 1) BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, &w->factor, &alpha, &w->factor));
+    if (p->y_scale) BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_DIV, &w->factor, &f->y_scale, &w->factor));
     const bool narrow = !p->y_scale && y->dtype != BERT_FLOAT;
     const bert_tensor *last = p->y_scale || narrow ? &w->sums : y, *product = p->bias ? &w->sums : last;
     BERT_CUDA_TRY(bert_cuda_spread(call, &w->whole, &w->sums));
-    BERT_CUDA_TRY(combine(call, BERT_CUDA_MUL, &w->sums, &w->factor, product));
-    if (p->bias) BERT_CUDA_TRY(combine(call, BERT_CUDA_ADD, &w->sums, &f->bias, last));
+    BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, &w->sums, &w->factor, product));
+    if (p->bias) BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_ADD, &w->sums, &f->bias, last));
     if (narrow) return bert_cuda_spread(call, &w->sums, y);
     if (!p->y_scale) return BERT_OK;
     bert_cuda_elementwise_args args = {.op = BERT_CUDA_QUANTIZE, .rank = y->rank, .dtype = y->dtype, .y = y->data};
@@ -241,7 +223,7 @@ static bert_status quantize_a(const bert_cuda_call *call, const bert_tensor *x, 
     *scale = (bert_tensor){.dtype = BERT_FLOAT};
     *zero = (bert_tensor){.dtype = BERT_UINT8};
     bytes->dtype = BERT_UINT8;
-    bytes->data = bert_cuda_take(rest, elements_of(x), 1);
+    bytes->data = bert_cuda_take(rest, bert_cuda_elements(x), 1);
     bert_cuda_range *ranges = bert_cuda_take(rest, rows, sizeof *ranges);
     scale->data = bert_cuda_take(rest, rows + 1, 4);
     int32_t *zero_points = bert_cuda_take(rest, rows + 1, 4);
@@ -250,11 +232,11 @@ static bert_status quantize_a(const bert_cuda_call *call, const bert_tensor *x, 
 }
 
 static work lay_out(const bert_tensor *a, const bert_tensor *b, const bert_tensor *y, void **workspace) {
-    const int64_t products = elements_of(y);
+    const int64_t products = bert_cuda_elements(y);
     work w = {.a = *a, .b = *b};
     w.sums = w.part = w.whole = w.factor = *y;
-    w.a.data = bert_cuda_take(workspace, elements_of(a), 4);
-    w.b.data = bert_cuda_take(workspace, elements_of(b), 4);
+    w.a.data = bert_cuda_take(workspace, bert_cuda_elements(a), 4);
+    w.b.data = bert_cuda_take(workspace, bert_cuda_elements(b), 4);
     w.sums.data = bert_cuda_take(workspace, products, 4);
     w.part.data = bert_cuda_take(workspace, products, 4);
     w.whole.data = bert_cuda_take(workspace, products, 4);
@@ -270,7 +252,7 @@ bert_status bert_cuda_integer_product_run(const bert_cuda_call *call, const bert
     const bert_tensor *a_zero = p->a_zero;
     floats f;
     memset(&f, 0, sizeof f);
-    if (elements_of(&y) == 0) return BERT_OK;
+    if (bert_cuda_elements(&y) == 0) return BERT_OK;
     work w = lay_out(&a, &b, &y, workspace);
     BERT_CUDA_TRY(as_float(call, p->a_scale, &f.a_scale, workspace));
     BERT_CUDA_TRY(as_float(call, p->b_scale, &f.b_scale, workspace));
@@ -286,7 +268,7 @@ bert_status bert_cuda_integer_product_run(const bert_cuda_call *call, const bert
     BERT_CUDA_TRY(subtract_zero_point(call, &a, a_zero, a.rank - (p->transpose_a ? 1 : 2), &w.a));
     BERT_CUDA_TRY(subtract_zero_point(call, &b, p->b_zero, b.rank - (p->transpose_b ? 2 : 1), &w.b));
     BERT_CUDA_TRY(multiply(call, &w, p->transpose_a, p->transpose_b));
-    if (p->sums_bias) BERT_CUDA_TRY(combine(call, BERT_CUDA_ADD, &w.whole, p->sums_bias, &w.whole));
+    if (p->sums_bias) BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_ADD, &w.whole, p->sums_bias, &w.whole));
     return scales ? scale_sums(call, p, &f, &y, &w) : BERT_OK;
 }
 

@@ -2,7 +2,6 @@
 #include "core/graph/canonical.h"
 #include "cuda/ops/bias_activation.h"
 #include "cuda/plan/parts.h"
-#include "cuda/plan/plan.h"
 
 /* What is packed: weights side by side, as E4M3 where the node's flag is set, and their biases. */
 enum { PACKED_WEIGHT, PACKED_BIAS };

@@ -1,6 +1,4 @@
 /* Products of two activations, and those that passes left as the file has them. */
-#include "cuda/ops/bias_activation.h"
-#include "cuda/ops/elementwise.h"
 #include "cuda/ops/product.h"
 #include "cuda/plan/products.h"
 
@@ -169,20 +167,6 @@ static bert_status check_types(const bert_cuda_planner *planner) {
     return BERT_OK;
 }
 
-/* y = op(x + bias), in place; the bias broadcasts. */
-static bert_status finish(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *bias) {
-    const bert_tensor *y = &call->outputs[0];
-    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
-    memcpy(args.dims, y->dims, sizeof args.dims);
-    args.inputs[0] = (bert_cuda_operand){.data = y->data, .dtype = y->dtype};
-    bert_cuda_dense_strides(y->rank, y->dims, args.inputs[0].strides);
-    if (bias) {
-        args.inputs[1] = (bert_cuda_operand){.data = bias->data, .dtype = bias->dtype};
-        bert_cuda_broadcast_strides(y->rank, bias, args.inputs[1].strides);
-    }
-    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
-}
-
 /* ---- MatMul ------------------------------------------------------------------------------------------------------ */
 
 bert_status bert_cuda_plan_matmul(const bert_cuda_planner *planner) {
@@ -204,7 +188,7 @@ bert_status bert_cuda_run_matmul(const bert_cuda_call *call) {
     args.c = y->data;
     BERT_CUDA_TRY(multiply_typed(call, y->dtype, &shape, &args));
     if (call->node->op->code == 0) return BERT_OK;
-    return finish(call, BERT_CUDA_BIAS_GELU_TANH, bert_cuda_input(call, 2));
+    return bert_cuda_combine(call, BERT_CUDA_BIAS_GELU_TANH, y, bert_cuda_input(call, 2), y);
 }
 
 /* ---- Gemm -------------------------------------------------------------------------------------------------------- */
@@ -248,5 +232,5 @@ bert_status bert_cuda_run_gemm(const bert_cuda_call *call) {
     BERT_CUDA_TRY(multiply_typed(call, y->dtype, &one, &args));
     bert_cuda_elementwise_op activation = BERT_CUDA_CAST;
     if (!find_gemm_activation(node, &activation) || activation == BERT_CUDA_CAST) return BERT_OK;
-    return finish(call, activation, NULL);
+    return bert_cuda_combine(call, activation, y, NULL, y);
 }

@@ -5,7 +5,6 @@
  */
 #include "cuda/plan/normalization.h"
 
-#include "cuda/ops/elementwise.h"
 #include "cuda/ops/reduce.h"
 
 #include <string.h>
@@ -95,20 +94,6 @@ static void count_pieces(const normalization *n, int64_t counts[PIECES]) {
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
-/* y = op(a, b), b broadcast to a; NULL: op(a). In place where y is a. */
-static bert_status compute(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
-                           const bert_tensor *b, const bert_tensor *y) {
-    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
-    memcpy(args.dims, y->dims, sizeof args.dims);
-    args.inputs[0] = (bert_cuda_operand){.data = a->data, .dtype = a->dtype};
-    bert_cuda_dense_strides(a->rank, a->dims, args.inputs[0].strides);
-    if (b) {
-        args.inputs[1] = (bert_cuda_operand){.data = b->data, .dtype = b->dtype};
-        bert_cuda_broadcast_strides(y->rank, b, args.inputs[1].strides);
-    }
-    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
-}
-
 /* values = op(values, operand), which is made of their type in `piece` where it isn't. */
 static bert_status apply(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *values,
                          const bert_tensor *operand, void *piece) {
@@ -119,7 +104,7 @@ static bert_status apply(const bert_cuda_call *call, bert_cuda_elementwise_op op
         own.data = piece;
         BERT_CUDA_TRY(bert_cuda_spread(call, operand, &own));
     }
-    return compute(call, op, values, &own, values);
+    return bert_cuda_combine(call, op, values, &own, values);
 }
 
 static bert_status reduce(const bert_cuda_call *call, bert_cuda_reduction reduction, const bert_tensor *x, int32_t axis,
@@ -137,10 +122,10 @@ static bert_status find_deviations(const bert_cuda_call *call, const bert_tensor
     const bert_tensor inverse = {.dtype = values->dtype, .data = (void *)&own->inverse};
     const bert_tensor epsilon = {.dtype = values->dtype, .data = (void *)&own->epsilon};
     BERT_CUDA_TRY(reduce(call, BERT_CUDA_REDUCE_SUM_SQUARE, values, axis, rows->data));
-    BERT_CUDA_TRY(compute(call, BERT_CUDA_MUL, rows, &inverse, rows));
-    BERT_CUDA_TRY(compute(call, BERT_CUDA_ADD, rows, &epsilon, rows));
-    BERT_CUDA_TRY(compute(call, BERT_CUDA_SQRT, rows, NULL, rows));
-    return compute(call, BERT_CUDA_RECIPROCAL, rows, NULL, rows);
+    BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, rows, &inverse, rows));
+    BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_ADD, rows, &epsilon, rows));
+    BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_SQRT, rows, NULL, rows));
+    return bert_cuda_combine(call, BERT_CUDA_RECIPROCAL, rows, NULL, rows);
 }
 
 static bert_status run(const bert_cuda_call *call, const normalization *n) {
@@ -161,12 +146,12 @@ static bert_status run(const bert_cuda_call *call, const normalization *n) {
         rows.data = pieces[MEANS];
         BERT_CUDA_TRY(reduce(call, BERT_CUDA_REDUCE_MEAN, &values, n->axis, rows.data));
         if (n->mean) BERT_CUDA_TRY(bert_cuda_spread(call, &rows, n->mean));
-        BERT_CUDA_TRY(compute(call, BERT_CUDA_SUB, &values, &rows, &values));
+        BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_SUB, &values, &rows, &values));
     }
     rows.data = pieces[DEVIATIONS];
     BERT_CUDA_TRY(find_deviations(call, &values, n->axis, &rows));
     if (n->deviation) BERT_CUDA_TRY(bert_cuda_spread(call, &rows, n->deviation));
-    BERT_CUDA_TRY(compute(call, BERT_CUDA_MUL, &values, &rows, &values));
+    BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, &values, &rows, &values));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_MUL, &values, n->gamma, pieces[GAMMA]));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->beta, pieces[BETA]));
     return bert_cuda_spread(call, &values, n->y);

@@ -7,6 +7,7 @@
 #define BERT_CUDA_PLAN_PLAN_H
 
 #include "cuda/device.h"
+#include "cuda/ops/elementwise.h"
 
 /** Inputs whose content a plan keeps. */
 enum { BERT_CUDA_KNOWN_INPUTS = 24 };
@@ -154,6 +155,9 @@ bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, c
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args);
 /** In what products of a type are computed. */
 bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_dtype stored);
+/** y = op(a, b), or op(a) where b is NULL; each is broadcast to y's shape. An operand of that shape may be y. */
+bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
+                              const bert_tensor *b, const bert_tensor *y);
 /** y = x as y's type and broadcast to its shape. */
 bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y);
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);

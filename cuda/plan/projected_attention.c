@@ -5,7 +5,6 @@
 #include "cuda/plan/integer_product.h"
 
 #include <float.h>
-#include <math.h>
 #include <string.h>
 
 /* Widths of Q, K and V in the projection. Q and K have the same. */
@@ -18,11 +17,6 @@ static widths widths_of(const bert_op_node *node, int64_t columns) {
     const int64_t *listed = BERT_NODE_INTS(node, "qkv_hidden_sizes", &count);
     if (count == 3) return (widths){listed[0], listed[2], columns};
     return (widths){columns / 3, columns / 3, columns};
-}
-
-static float scale_of(const bert_op_node *node, int64_t depth) {
-    const float scale = BERT_NODE_FLOAT(node, "scale", 0);
-    return scale != 0 ? scale : (float)(1 / sqrt((double)depth));
 }
 
 /* Q, K and V side by side in `projected` [batch, queries, all]. */
@@ -40,7 +34,7 @@ static bert_cuda_attend describe_projected(const bert_op_node *node, const bert_
         .q = {bert_cuda_heads_in_rows(projected, rows, w.all, depth, 0), .depth = depth},
         .k = {bert_cuda_heads_in_rows(projected, rows, w.all, depth, w.q), .depth = depth},
         .v = {bert_cuda_heads_in_rows(projected, rows, w.all, value_depth, 2 * w.q), .depth = value_depth},
-        .scale = scale_of(node, depth),
+        .scale = bert_cuda_attend_scale(node, 0, depth),
         .y_batch = rows * w.v,
         .y_head = value_depth,
         .y_row = w.v};
@@ -214,12 +208,8 @@ bert_status bert_cuda_run_packed_attention(const bert_cuda_call *call) {
                                      .offsets = checked,
                                      .scale = a.scale};
     if (bias) {
-        int64_t stride = 1;
         args.bias = bias->data;
-        for (int i = 3; i >= 0; i--) {
-            args.bias_at[i] = bias->dims[i] == 1 ? 0 : stride;
-            stride *= bias->dims[i];
-        }
+        bert_cuda_attend_strides(bias, args.bias_at);
     }
     return bert_cuda_launched(call, bert_cuda_attention(&args, call->context->stream), "attention");
 }

@@ -1,5 +1,4 @@
 /* What planners and runs are written with. */
-#include "cuda/ops/elementwise.h"
 #include "cuda/plan/plan.h"
 
 /* The function itself is defined here. */
@@ -235,12 +234,20 @@ bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *
                            provider->name, args->m, args->k, args->k, args->n, args->batch, why);
 }
 
-bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y) {
-    bert_cuda_elementwise_args args = {.op = BERT_CUDA_CAST, .rank = y->rank, .dtype = y->dtype, .y = y->data};
+bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
+                              const bert_tensor *b, const bert_tensor *y) {
+    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
+    const bert_tensor *terms[2] = {a, b};
     memcpy(args.dims, y->dims, sizeof args.dims);
-    args.inputs[0] = (bert_cuda_operand){.data = x->data, .dtype = x->dtype};
-    bert_cuda_broadcast_strides(y->rank, x, args.inputs[0].strides);
+    for (int i = 0; i < 2 && terms[i]; i++) {
+        args.inputs[i] = (bert_cuda_operand){.data = terms[i]->data, .dtype = terms[i]->dtype};
+        bert_cuda_broadcast_strides(y->rank, terms[i], args.inputs[i].strides);
+    }
     return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
+}
+
+bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y) {
+    return bert_cuda_combine(call, BERT_CUDA_CAST, x, NULL, y);
 }
 
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
