@@ -7,6 +7,7 @@
 #include "cuda/ops/quantize.h"
 
 #include "cuda/ops/activation.h"
+#include "cuda/ops/halves.h"
 
 enum { THREADS = 128, WARPS = THREADS / BERT_WARP };
 
@@ -216,6 +217,7 @@ static __device__ inline int corrected(const bert_cuda_dequantize_args &a, int64
 template <typename T> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(bert_cuda_dequantize_args a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const T *bias = static_cast<const T *>(a.bias), *residual = static_cast<const T *>(a.residual);
+    const bool exact = bert_halves<T>::exist && a.y_lower, exact_residual = bert_halves<T>::exist && a.residual_lower;
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         const float scale = a.scales ? a.scales[row * a.row_stride] : 1.0F; /* a factor of 1 changes no bit */
         float least = 0, most = 0;
@@ -224,9 +226,12 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) dequanti
             float value = __fmul_rn(static_cast<float>(corrected(a, row, i)), factor);
             if (bias) value = __fadd_rn(value, to_float(bias[i]));
             value = activate(value, a.activation);
-            if (residual) value += to_float(residual[row * a.width + i]);
-            const T rounded = from_float<T>(value);
-            static_cast<T *>(a.y)[row * a.width + i] = rounded;
+            const int64_t at = row * a.width + i;
+            if (residual)
+                value += exact_residual ? join_halves(residual[at], a.residual_lower[at]) : to_float(residual[at]);
+            const T rounded = stored_element<T>(value, exact);
+            static_cast<T *>(a.y)[at] = rounded;
+            if (exact) a.y_lower[at] = lower_half(value);
             least = fminf(least, to_float(rounded));
             most = fmaxf(most, to_float(rounded));
         }
@@ -242,6 +247,7 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) dequanti
 
 cudaError_t bert_cuda_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
     if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
+    if ((args->residual_lower || args->y_lower) && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     const dim3 grid(bert_blocks(args->rows, 1)), block(THREADS);
     switch (args->dtype) {

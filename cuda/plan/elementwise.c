@@ -93,13 +93,13 @@ bert_status bert_cuda_run_cast(const bert_cuda_call *call) {
     return bert_cuda_spread(call, &call->inputs[0], &call->outputs[0]);
 }
 
-/* Min and Max of any number of tensors: two, then the result and the next. */
+/* Min and Max of any number of tensors: two, then the result and the next. One is its own least and greatest. */
 bert_status bert_cuda_run_variadic(const bert_cuda_call *call) {
     bert_cuda_elementwise_args args = args_for(call, op_of(call));
-    if (call->node->node.input_count == 1) return bert_cuda_run_cast(call);
+    const int32_t count = call->node->node.input_count;
     set_input(call, &args, 0, 0);
-    for (int32_t i = 1; i < call->node->node.input_count; i++) {
-        set_input(call, &args, 1, i);
+    for (int32_t i = 1; i < count || i == 1; i++) {
+        set_input(call, &args, 1, i < count ? i : 0);
         BERT_CUDA_TRY(launch(call, &args));
         set_tensor(&args, 0, &call->outputs[0]);
         args.inputs[0].lower = args.y_lower;

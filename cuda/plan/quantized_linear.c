@@ -195,6 +195,7 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(collect(planner, weight_only, &parts));
     planner->out->unread_inputs |= UINT64_C(3) << BERT_QUANTIZED_LINEAR_X_SCALE;
     planner->out->y_ranges = !weight_only;
+    if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     BERT_CUDA_TRY(pack_all(planner, &parts, weight_only));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
@@ -349,6 +350,8 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .integer_bias = node->flag ? node->packed[PACKED_BIAS] : NULL,
                                             .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
                                             .y = y->data,
+                                            .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
+                                            .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges};
     return bert_cuda_launched(call, bert_cuda_dequantize(&args, call->context->stream), "dequantize");
 }

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "cuda/backend.h"
+#include "tests/cuda/halves_case.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@ static struct {
 } backend;
 
 static case_node current;
+/* Of the last plan that was run. */
+static uint64_t wide_outputs;
 
 static void close_session(void) {
     if (backend.context) backend.table->context_free(backend.context);
@@ -79,6 +82,7 @@ static bert_op_plan plan_all(void) {
 static bert_status run(const bert_tensor *given, const bert_tensor *outputs, bert_error *error) {
     bert_tensor inputs[CASE_MOST];
     const bert_op_plan plan = plan_all();
+    wide_outputs = plan.wide_outputs;
     void *workspace = NULL;
     memcpy(inputs, given, sizeof inputs);
     for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
@@ -144,6 +148,24 @@ void node_case_compare_in(bert_precision precision) {
         if (outputs[i].dtype != BERT_DTYPE_UNDEFINED)
             exchange(&current.outputs[i], &current.device_outputs[i], &outputs[i], true);
     for (int32_t i = 0; i < current.node.input_count; i++) cudaFree(inputs[i].data);
+    case_compare(cudaSuccess);
+}
+
+void node_case_compare_wide(unsigned wide) {
+    bert_error error = {0};
+    open_session(BERT_PRECISION_BF16);
+    case_describe(&current);
+    for (int32_t i = 0; i < current.node.input_count; i++) {
+        if (current.inputs[i].dtype != BERT_FLOAT) continue;
+        current.input_descs[i].wide = wide >> i & 1;
+        halves_put(&current.inputs[i], current.device_inputs[i].data, wide >> i & 1);
+    }
+    if (run(current.device_inputs, current.device_outputs, &error) != BERT_OK) fail_msg("%s", error.message);
+    for (int32_t i = 0; i < current.node.output_count; i++) {
+        if (current.outputs[i].dtype == BERT_DTYPE_UNDEFINED) continue;
+        assert_true(wide_outputs >> i & 1);
+        halves_join_all(&current.outputs[i], current.device_outputs[i].data);
+    }
     case_compare(cudaSuccess);
 }
 

@@ -4,53 +4,17 @@
 #include "cuda/ops/elementwise.h"
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
-#include "tests/cuda/kernel_case.h"
+#include "tests/cuda/halves_case.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* The float32 as cuda/ops/halves.h has it, by other means: the nearest bfloat16, and how far off that is. */
-static void split(float x, uint16_t *upper, uint16_t *lower) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t rest = bits & 0xffff;
-    *upper = (uint16_t)((bits >> 16) + (rest >= 0x8000));
-    *lower = (uint16_t)rest;
+static void to_halves(const case_tensor *tensor, bool with_lower) {
+    halves_put(&tensor->host, tensor->device, with_lower);
 }
 
-static float join(uint16_t upper, uint16_t lower) {
-    const uint32_t bits = ((uint32_t)upper << 16) + lower - (lower >= 0x8000 ? 0x10000U : 0U);
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* Of a float32 tensor: puts its numbers on the device in halves; or all of it, with what is nobody's in lower ones. */
-static void to_halves(case_tensor *tensor, bool with_lower) {
-    const int64_t count = bert_tensor_elements(&tensor->host);
-    uint16_t *halves = malloc((size_t)count * 4 + 1);
-    float *floats = tensor->host.data;
-    for (int64_t i = 0; i < count; i++) {
-        split(floats[i], &halves[i], &halves[count + i]);
-        if (with_lower) continue;
-        floats[i] = join(halves[i], 0);
-        halves[count + i] = 0x5a5a;
-    }
-    if (count) assert_int_equal(cudaMemcpy(tensor->device, halves, (size_t)count * 4, cudaMemcpyDefault), cudaSuccess);
-    free(halves);
-}
-
-/* The other way round, for case_compare to look at. */
 static void from_halves(const case_tensor *tensor) {
-    const int64_t count = bert_tensor_elements(&tensor->host);
-    uint16_t *halves = malloc((size_t)count * 4 + 1);
-    float *floats = malloc((size_t)count * 4 + 1);
-    if (count) assert_int_equal(cudaMemcpy(halves, tensor->device, (size_t)count * 4, cudaMemcpyDefault), cudaSuccess);
-    for (int64_t i = 0; i < count; i++) floats[i] = join(halves[i], halves[count + i]);
-    if (count) assert_int_equal(cudaMemcpy(tensor->device, floats, (size_t)count * 4, cudaMemcpyDefault), cudaSuccess);
-    free(floats);
-    free(halves);
+    halves_join_all(&tensor->host, tensor->device);
 }
 
 static uint16_t *lower_of(const case_tensor *tensor) {
@@ -164,10 +128,10 @@ static void halves_hold_every_number(void **state) {
         const uint16_t *halves = case_fetch(y);
         for (int64_t i = 0; i < room; i++) {
             uint16_t upper, lower;
-            split(floats[i], &upper, &lower);
-            const float back = join(halves[i], halves[room + i]);
-            if (isnan(join(upper, 0)) || isnan(floats[i]))
-                assert_true(isnan(join(halves[i], 0)) && isnan(back));
+            halves_split(floats[i], &upper, &lower);
+            const float back = halves_join(halves[i], halves[room + i]);
+            if (isnan(halves_join(upper, 0)) || isnan(floats[i]))
+                assert_true(isnan(halves_join(halves[i], 0)) && isnan(back));
             else
                 assert_true(back == floats[i] && halves[i] == (floats[i] == 0.0F ? 0 : upper));
         }

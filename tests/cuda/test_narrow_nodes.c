@@ -1,0 +1,210 @@
+/* Nodes of float32 in sessions that hold it in 16 bits: what is rounded, what stays float32, as the provider plans and
+ * runs them. */
+#include "tests/cuda/node_case.h"
+
+/* Scales below what float16 has digits for: as constants they stay float32. */
+enum { KEPT_CASES = 6 };
+
+static void kept_scales_case(int which, float allowed) {
+    const float scale = 0.0002F, small = 3.28e-7F, smaller = 2.09e-7F;
+    switch (which) {
+    case 0:
+        case_begin(BERT_OP_QLinearMatMul);
+        case_input(BERT_UINT8, 2, DIMS(3, 20), 255);
+        case_input_floats(BERT_FLOAT, 0, NULL, &scale);
+        case_known();
+        case_input(BERT_UINT8, 0, NULL, 255);
+        case_input(BERT_INT8, 2, DIMS(20, 4), 127);
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_input(BERT_INT8, 0, NULL, 127);
+        case_input_floats(BERT_FLOAT, 0, NULL, &smaller);
+        case_known();
+        case_input(BERT_INT8, 0, NULL, 127);
+        case_output(BERT_INT8, 2, DIMS(3, 4));
+        break;
+    case 1:
+        case_begin(BERT_OP_MS_MatMulIntegerToFloat);
+        case_input(BERT_UINT8, 2, DIMS(3, 2000), 255);
+        case_input(BERT_INT8, 2, DIMS(2000, 4), 127);
+        case_input(BERT_FLOAT, 0, NULL, 0.1F); /* of a run: as all tensors are */
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, 4))->tolerance = allowed;
+        break;
+    case 2:
+        case_begin(BERT_OP_MS_QAttention);
+        case_int("num_heads", 2);
+        case_input(BERT_UINT8, 3, DIMS(2, 3, 500), 127);
+        case_input(BERT_UINT8, 2, DIMS(500, 24), 127);
+        case_input(BERT_FLOAT, 1, DIMS(24), 0.5F);
+        case_known();
+        case_input(BERT_FLOAT, 0, NULL, 1.5F);
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = 3 * allowed;
+        break;
+    case 3:
+        case_begin(BERT_OP_DequantizeLinear);
+        case_input(BERT_INT32, 2, DIMS(3, 4), 1e7F);
+        case_input_floats(BERT_FLOAT, 0, NULL, &small);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, 4))->tolerance = allowed;
+        break;
+    case 4:
+        case_begin(BERT_OP_MS_MatMulNBits);
+        case_int("N", 1);
+        case_int("K", 16);
+        case_int("bits", 8);
+        case_int("block_size", 16);
+        case_input(BERT_FLOAT, 2, DIMS(3, 16), 3e3F);
+        case_input(BERT_UINT8, 3, DIMS(1, 1, 16), 255);
+        case_input_floats(BERT_FLOAT, 1, DIMS(1), &small);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, 1))->tolerance = 4 * allowed;
+        break;
+    default:
+        case_begin(BERT_OP_MS_QEmbedLayerNormalization);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 4);
+        case_absent();
+        case_input(BERT_UINT8, 2, DIMS(4, 8), 255);
+        case_input(BERT_UINT8, 2, DIMS(3, 8), 255);
+        case_absent();
+        for (int i = 0; i < 2; i++) case_input(BERT_UINT8, 1, DIMS(8), 255);
+        case_absent();
+        for (int i = 0; i < 5; i++) { /* how much of which table a row has follows from the scales */
+            const float of[5] = {small, smaller, 0, 1.0F / 255, 1.0F / 255};
+            if (i == 2)
+                case_absent();
+            else
+                case_input_floats(BERT_FLOAT, 0, NULL, &of[i]);
+            if (i != 2) case_known();
+        }
+        for (int i = 0; i < 5; i++) {
+            if (i == 2)
+                case_absent();
+            else
+                case_input(BERT_UINT8, 0, NULL, 127);
+        }
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = 4 * allowed;
+    }
+}
+
+static void scales_that_are_constant_stay_float32(void **state) {
+    for (int which = 0; which < KEPT_CASES; which++) {
+        for (int i = 0; i < 2; i++) {
+            kept_scales_case(which, i ? 8e-3F : 1e-3F);
+            node_case_compare_in(i ? BERT_PRECISION_BF16 : BERT_PRECISION_FP16);
+        }
+    }
+}
+
+/* Every other planner of this page, once in 16 bits. */
+static void sessions_of_16_bits_agree_with_the_reference(void **state) {
+    for (int i = 0; i < 2; i++) {
+        const bert_precision precision = i ? BERT_PRECISION_BF16 : BERT_PRECISION_FP16;
+        const float allowed = i ? 3e-2F : 4e-3F;
+        case_begin(BERT_OP_MS_MatMulNBits);
+        case_int("N", 5);
+        case_int("K", 40);
+        case_int("block_size", 16);
+        case_input(BERT_FLOAT, 2, DIMS(3, 40), 1.0F);
+        case_input(BERT_UINT8, 3, DIMS(5, 3, 8), 255);
+        case_input(BERT_FLOAT, 1, DIMS(15), 0.01F);
+        case_output(BERT_FLOAT, 2, DIMS(3, 5))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_LayerNormalization);
+        case_input(BERT_FLOAT, 2, DIMS(3, 8), 2.0F);
+        case_input(BERT_FLOAT, 1, DIMS(8), 1.0F);
+        for (int j = 0; j < 3; j++) case_output(BERT_FLOAT, 2, DIMS(3, j ? 1 : 8))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_MS_EmbedLayerNormalization);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 4);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 2);
+        for (int j = 0; j < 3; j++) case_input(BERT_FLOAT, 2, DIMS(5 - j, 8), 2.0F);
+        for (int j = 0; j < 2; j++) case_input(BERT_FLOAT, 1, DIMS(8), 1.0F);
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = allowed;
+        case_absent_output();
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_Attention);
+        for (int j = 0; j < 3; j++) case_input(BERT_FLOAT, 4, DIMS(1, 2, 5, 32), 1.0F);
+        case_input(BERT_FLOAT, 2, DIMS(5, 4), 1.0F);
+        case_output(BERT_FLOAT, 4, DIMS(1, 2, 5, 32))->tolerance = allowed;
+        node_case_compare_in(precision);
+        case_begin(BERT_OP_MS_PackedAttention);
+        const int32_t starts[] = {0, 4, 6};
+        case_int("num_heads", 2);
+        case_input(BERT_FLOAT, 2, DIMS(6, 6), 1.0F);
+        case_input(BERT_FLOAT, 2, DIMS(6, 24), 0.5F);
+        case_input(BERT_FLOAT, 1, DIMS(24), 0.5F);
+        case_input(BERT_INT32, 2, DIMS(2, 4), 1);
+        case_input_of(BERT_INT32, 1, DIMS(3), starts);
+        case_output(BERT_FLOAT, 2, DIMS(6, 8))->tolerance = allowed;
+        node_case_compare_in(precision);
+    }
+}
+
+/* ---- What bf16 holds in float32 ---------------------------------------------------------------------------------- */
+
+/* The residual's digits are kept: it is so great that bfloat16 would lose more than is allowed. */
+static void wide_residual_case(bert_op_id linear, bool weight_only, bool with_activation) {
+    case_begin(linear);
+    if (weight_only) case_int("weight_only", 1);
+    if (with_activation) case_string("activation", "relu");
+    case_input(BERT_FLOAT, 3, DIMS(1, 3, 24), 0.01F);
+    case_input(BERT_FLOAT, 3, DIMS(1, 3, 5), 100.0F);
+    if (linear == BERT_OP_BERTC_QuantizedLinear) {
+        for (int i = 0; i < 2; i++) case_absent();
+        case_input(BERT_INT8, 2, DIMS(24, 5), 127);
+        case_known();
+        case_input(BERT_FLOAT, 1, DIMS(5), 0.001F);
+    } else {
+        case_input(BERT_FLOAT, 2, DIMS(24, 5), 0.01F);
+    }
+    case_known();
+    case_output(BERT_FLOAT, 3, DIMS(1, 3, 5))->tolerance = 1e-4F;
+    node_case_compare_wide(2);
+}
+
+static void sums_with_a_wide_residual_are_wide(void **state) {
+    for (int i = 0; i < 6; i++)
+        wide_residual_case(i < 4 ? BERT_OP_BERTC_QuantizedLinear : BERT_OP_BERTC_Linear, i / 2 % 2, i % 2);
+}
+
+static void extremes_of_wide_tensors_are_wide(void **state) {
+    for (unsigned count = 1; count < 4; count++) {
+        for (unsigned wide = 1; wide < 1U << count; wide++) {
+            case_begin(count & 1 ? BERT_OP_Max : BERT_OP_Min);
+            for (unsigned i = 0; i < count; i++) case_input(BERT_FLOAT, 2, DIMS(3, i == 1 ? 1 : 37), 2.0F);
+            case_output(BERT_FLOAT, 2, DIMS(3, 37));
+            node_case_compare_wide(wide);
+        }
+    }
+}
+
+static void norms_of_wide_tensors_are_wide(void **state) {
+    for (unsigned wide = 1; wide < 4; wide++) {
+        for (int64_t width = 31; width <= 32; width++) {
+            case_begin(BERT_OP_BERTC_SkipLayerNormalization);
+            for (int i = 0; i < 2; i++) case_input(BERT_FLOAT, 3, DIMS(1, 3, width), 2.0F);
+            for (int i = 0; i < 2; i++) {
+                case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
+                case_known();
+            }
+            for (int i = 0; i < 2; i++) case_output(BERT_FLOAT, 3, DIMS(1, 3, width))->tolerance *= 3;
+            node_case_compare_wide(wide);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scales_that_are_constant_stay_float32),
+        cmocka_unit_test(sessions_of_16_bits_agree_with_the_reference),
+        cmocka_unit_test(sums_with_a_wide_residual_are_wide),
+        cmocka_unit_test(extremes_of_wide_tensors_are_wide),
+        cmocka_unit_test(norms_of_wide_tensors_are_wide),
+    };
+    return cmocka_run_group_tests(tests, node_case_open, node_case_close);
+}
