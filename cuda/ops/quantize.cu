@@ -104,8 +104,10 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
             a.scales[row] = scale;
             a.zero_points[row] = zero_point;
         }
-        if (group == 0 && threadIdx.x == 0 && a.first_zero_point)
+        if (group == 0 && threadIdx.x == 0 && a.first_zero_point) {
             *a.first_zero_point = static_cast<uint8_t>(zero_point);
+            if (a.rows == 0) a.scales[0] = scale;
+        }
     }
 }
 
@@ -114,7 +116,10 @@ cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cuda
     if (a.rows < 0 || a.ranges_per_row < 1 || (a.offsets ? a.groups < 0 : a.group_rows < 1))
         return cudaErrorInvalidValue;
     if (!a.offsets) a.groups = (a.rows + a.group_rows - 1) / a.group_rows;
-    if (a.rows == 0 || a.groups == 0) return cudaSuccess;
+    if (a.rows == 0 && a.first_zero_point)
+        a.groups = 1;
+    else if (a.rows == 0 || a.groups == 0)
+        return cudaSuccess;
     const int64_t ranges = (a.offsets ? a.rows / a.groups : a.group_rows) * a.ranges_per_row;
     const unsigned threads = ranges <= 32 ? 32 : ranges <= 256 ? 256 : 1024;
     return BERT_LAUNCH(quantization_kernel, dim3(bert_blocks(a.groups, 1)), dim3(threads), 0, stream, a);

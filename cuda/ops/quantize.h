@@ -34,8 +34,10 @@ typedef struct bert_cuda_quantization_args {
     const uint8_t
         *counted;  /**< [rows]: a group's scale is that of its rows that count; of all where none does. NULL: all. */
     float *scales; /**< [rows]: (most - least) / 255, or 1 where that is 0 */
-    int32_t *zero_points;      /**< [rows]: round(-least / scale), in [0, 255] */
-    uint8_t *first_zero_point; /**< The first group's as a byte, for DynamicQuantizeLinear; or NULL */
+    int32_t *zero_points; /**< [rows]: round(-least / scale), in [0, 255] */
+    /** The first group's as a byte, for DynamicQuantizeLinear, which gives a scale and zero point of no rows too:
+     * scales[0] is there. Or NULL. */
+    uint8_t *first_zero_point;
 } bert_cuda_quantization_args;
 
 cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cudaStream_t stream);

@@ -98,6 +98,8 @@ static int64_t rows_of(int32_t rank, const int64_t *dims) {
 
 bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
     const bert_tensor_desc *x = &planner->node->inputs[0];
+    if (!bert_cuda_is_float(planner->node, 0))
+        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const int64_t rows = rows_of(x->rank, x->dims);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
@@ -142,7 +144,8 @@ bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
     const bert_tensor scale = {.dtype = BERT_FLOAT, .data = scales};
     void *bytes = bert_cuda_output_data(call, 0); /* also where nobody reads them */
     if (!bytes) bytes = bert_cuda_take(&workspace, bert_cuda_elements(x), 1);
-    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rows, width, ranges, scales, zero_points,
-                                              bert_cuda_output_data(call, 2), bytes));
+    uint8_t *zero_point = bert_cuda_output_data(call, 2);
+    if (!zero_point) zero_point = (uint8_t *)(zero_points + rows);
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rows, width, ranges, scales, zero_points, zero_point, bytes));
     return bert_cuda_output_data(call, 1) ? bert_cuda_spread(call, &scale, &call->outputs[1]) : BERT_OK;
 }

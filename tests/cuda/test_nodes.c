@@ -569,11 +569,28 @@ static void weights_alone_of_any_float_agree_with_the_reference(void **state) {
     }
 }
 
+static void a_range_of_nothing_has_a_scale(void **state) {
+    for (int i = 0; i < 2; i++) {
+        case_begin(BERT_OP_DynamicQuantizeLinear);
+        case_input(BERT_FLOAT, 2, i ? DIMS(0, 4) : DIMS(3, 0), 1.0F);
+        case_output(BERT_UINT8, 2, i ? DIMS(0, 4) : DIMS(3, 0));
+        case_output(BERT_FLOAT, 0, NULL);
+        case_output(BERT_UINT8, 0, NULL);
+        node_case_compare();
+    }
+}
+
 static void what_has_no_kernel_is_left(void **state) {
     case_begin(BERT_OP_Attention);
     for (int i = 0; i < 3; i++) case_input(BERT_DOUBLE, 4, DIMS(1, 1, 2, 3), 1.0F);
     case_output(BERT_DOUBLE, 4, DIMS(1, 1, 2, 3));
     node_case_expect_left("the cuda provider's Attention computes in float32, float16 and bfloat16 only");
+    case_begin(BERT_OP_DynamicQuantizeLinear);
+    case_input(BERT_DOUBLE, 1, DIMS(3), 1.0F);
+    case_output(BERT_UINT8, 1, DIMS(3));
+    case_output(BERT_DOUBLE, 0, NULL);
+    case_output(BERT_UINT8, 0, NULL);
+    node_case_expect_left("computes in float32, float16 and bfloat16 only");
 }
 
 int main(void) {
@@ -595,6 +612,7 @@ int main(void) {
         cmocka_unit_test(quantized_products_agree_with_the_reference),
         cmocka_unit_test(products_that_are_scaled_agree_with_the_reference),
         cmocka_unit_test(weights_alone_of_any_float_agree_with_the_reference),
+        cmocka_unit_test(a_range_of_nothing_has_a_scale),
         cmocka_unit_test(what_has_no_kernel_is_left),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
