@@ -36,20 +36,9 @@ bert_status bert_cuda_run_matmul_nbits(const bert_cuda_call *call) {
                                             .zero_points = zero_points.data,
                                             .zero_type = zero_points.dtype,
                                             .y = call->workspace};
-    bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(call->node->prepared, a->dtype),
-                                   .transpose_b = true,
-                                   .m = bert_cuda_count(a->dims, 0, a->rank - 1),
-                                   .n = weight.columns,
-                                   .k = weight.depth,
-                                   .batch = 1,
-                                   .alpha = 1,
-                                   .a = a->data,
-                                   .b = weight.y,
-                                   .c = call->outputs[0].data,
-                                   .lda = weight.depth,
-                                   .ldb = weight.depth,
-                                   .ldc = weight.columns,
-                                   .bias = bert_cuda_input_data(call, BIAS)};
+    bert_cuda_gemm_args product =
+        bert_cuda_product_of_rows(call, a, weight.y, true, weight.columns, call->outputs[0].data);
+    product.bias = bert_cuda_input_data(call, BIAS);
     if (product.m == 0) return BERT_OK;
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_few_bits(&weight, call->context->stream), "few_bits"));
     return bert_cuda_multiply(call, &product);

@@ -33,30 +33,19 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
 bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
-    const bool transposed = BERT_NODE_INT(&node->node, "transpose", 0) != 0;
-    const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1), k = x->dims[x->rank - 1], n = y->dims[y->rank - 1];
     const void *packed = node->packed[PACKED_WEIGHT], *bias = node->packed[PACKED_BIAS];
     if (node->flag) return bert_cuda_run_e4m3_linear(call, packed, bias);
-    bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(node->prepared, x->dtype),
-                                   .transpose_b = transposed,
-                                   .m = rows,
-                                   .n = n,
-                                   .k = k,
-                                   .batch = 1,
-                                   .alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F),
-                                   .a = x->data,
-                                   .b = packed ? packed : call->inputs[BERT_LINEAR_WEIGHT(0)].data,
-                                   .c = y->data,
-                                   .lda = k,
-                                   .ldb = transposed ? k : n,
-                                   .ldc = n};
+    bert_cuda_gemm_args product =
+        bert_cuda_product_of_rows(call, x, packed ? packed : call->inputs[BERT_LINEAR_WEIGHT(0)].data,
+                                  BERT_NODE_INT(&node->node, "transpose", 0) != 0, y->dims[y->rank - 1], y->data);
+    product.alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
     if (!bias && BERT_NODE_INT(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
     if (!bert_cuda_epilogue_follows(call)) {
         product.bias = bias;
         return bert_cuda_multiply(call, &product);
     }
     BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = bias, .rows = rows, .width = n});
+    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = bias, .rows = product.m, .width = product.n});
 }
 
 /* Several weights side by side: their rows follow each other where they are transposed, else each row is joined. */

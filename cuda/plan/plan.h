@@ -155,6 +155,9 @@ bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, c
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args);
 /** In what products of a type are computed. */
 bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_dtype stored);
+/** y = x W, [rows, n], of the rows of x [..., k]: W is [k, n], or [n, k] where it is transposed. */
+bert_cuda_gemm_args bert_cuda_product_of_rows(const bert_cuda_call *call, const bert_tensor *x, const void *weight,
+                                              bool transposed, int64_t n, void *y);
 /** y = op(a, b), or op(a) where b is NULL; each is broadcast to y's shape. An operand of that shape may be y. */
 bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
                               const bert_tensor *b, const bert_tensor *y);

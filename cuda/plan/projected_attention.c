@@ -124,18 +124,9 @@ bert_status bert_cuda_plan_ms_attention(const bert_cuda_planner *planner) {
 /* x W + bias. */
 static bert_status project(const bert_cuda_call *call, const bert_tensor *projected) {
     const bert_tensor *x = &call->inputs[X], *weight = &call->inputs[WEIGHT];
-    bert_cuda_gemm_args args = {.kind = bert_cuda_product_kind(call->node->prepared, x->dtype),
-                                .m = bert_cuda_count(x->dims, 0, x->rank - 1),
-                                .n = weight->dims[1],
-                                .k = weight->dims[0],
-                                .batch = 1,
-                                .alpha = 1,
-                                .a = x->data,
-                                .b = weight->data,
-                                .c = projected->data,
-                                .bias = bert_cuda_input_data(call, BIAS)};
-    args.lda = args.k;
-    args.ldb = args.ldc = args.n;
+    bert_cuda_gemm_args args =
+        bert_cuda_product_of_rows(call, x, weight->data, false, weight->dims[1], projected->data);
+    args.bias = bert_cuda_input_data(call, BIAS);
     return bert_cuda_multiply(call, &args);
 }
 

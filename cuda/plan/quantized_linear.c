@@ -289,18 +289,8 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, in
 
 static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x, int64_t rows) {
     const bert_cuda_node *node = call->node;
-    bert_cuda_gemm_args product = {.kind = bert_cuda_product_kind(node->prepared, x->dtype),
-                                   .m = rows,
-                                   .n = node->n,
-                                   .k = node->k,
-                                   .batch = 1,
-                                   .alpha = 1,
-                                   .a = x->data,
-                                   .b = node->packed[PACKED_BYTES],
-                                   .c = call->outputs[0].data,
-                                   .lda = node->k,
-                                   .ldb = node->n,
-                                   .ldc = node->n};
+    bert_cuda_gemm_args product =
+        bert_cuda_product_of_rows(call, x, node->packed[PACKED_BYTES], false, node->n, call->outputs[0].data);
     BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
     const bert_cuda_epilogue epilogue = {.bias = node->packed[PACKED_BIAS], .rows = rows, .width = node->n};
     return bert_cuda_run_epilogue(call, &epilogue);

@@ -216,6 +216,24 @@ bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_d
     return prepared->precision == BERT_PRECISION_TF32 ? BERT_CUDA_GEMM_TF32 : BERT_CUDA_GEMM_F32;
 }
 
+bert_cuda_gemm_args bert_cuda_product_of_rows(const bert_cuda_call *call, const bert_tensor *x, const void *weight,
+                                              bool transposed, int64_t n, void *y) {
+    const int64_t k = x->dims[x->rank - 1];
+    return (bert_cuda_gemm_args){.kind = bert_cuda_product_kind(call->node->prepared, x->dtype),
+                                 .transpose_b = transposed,
+                                 .m = bert_cuda_count(x->dims, 0, x->rank - 1),
+                                 .n = n,
+                                 .k = k,
+                                 .batch = 1,
+                                 .alpha = 1,
+                                 .a = x->data,
+                                 .b = weight,
+                                 .c = y,
+                                 .lda = k,
+                                 .ldb = transposed ? k : n,
+                                 .ldc = n};
+}
+
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args) {
     const bert_cuda_gemm_provider *provider = &bert_cuda_gemm_provider_built;
     char why[256] = "";
