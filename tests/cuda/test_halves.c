@@ -4,6 +4,7 @@
 #include "cuda/ops/elementwise.h"
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
+#include "cuda/ops/quantize.h"
 #include "tests/cuda/halves_case.h"
 
 #include <math.h>
@@ -221,6 +222,8 @@ static void halves_of_other_types_are_refused(void **state) {
         bert_cuda_bias_activation(&(bert_cuda_bias_activation_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
         cudaErrorInvalidValue);
     assert_int_equal(bert_cuda_embedding(&(bert_cuda_embedding_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
+                     cudaErrorInvalidValue);
+    assert_int_equal(bert_cuda_dequantize(&(bert_cuda_dequantize_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
                      cudaErrorInvalidValue);
     float x = 0;
     bert_cuda_elementwise_args args = {.op = BERT_CUDA_NEG,
