@@ -229,6 +229,8 @@ bert_status bert_cpu_plan_weight_only_linear(const bert_cpu_planner *planner) {
 /* ---- MatMulNBits ------------------------------------------------------------------------------------------------- */
 
 enum { A, B, SCALES, ZERO_POINTS, GROUP_INDEX, BIAS };
+/* Of block_size; inference has refused a node without it. */
+enum { LEAST_BLOCK = 16 };
 
 /* Number `index` of those packed from `bytes` on, the first in the low bits. */
 static inline unsigned char unpack(const unsigned char *bytes, int64_t index, int64_t bits) {
@@ -280,7 +282,7 @@ bert_status bert_cpu_plan_matmul_nbits(const bert_cpu_planner *planner) {
                           .residual_input = -1,
                           .depth = BERT_NODE_INT(node, "K", 0),
                           .bits = BERT_NODE_INT(node, "bits", 4),
-                          .block = BERT_NODE_INT(node, "block_size", 0)};
+                          .block = BERT_NODE_INT(node, "block_size", LEAST_BLOCK)};
     const bool zero_is_given = bert_cpu_has(node, ZERO_POINTS);
     if (!bert_cpu_is_float(node, A) || !bert_cpu_is_float(node, SCALES) || !bert_cpu_float_or_absent(node, BIAS))
         return bert_cpu_leave(planner, "computes in float32 only");
