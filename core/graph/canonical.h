@@ -13,7 +13,7 @@
  *               8 word_scale [1 or V, 1 or K] float    9 word_zero_point, of its shape and the table's type, or absent (0)
  *               10 position_scale    11 position_zero_point    12 type_scale    13 type_zero_point
  *               14 tokens int32 [R], ascending, or absent: every token is a row
- *   outputs     0 y [B, S, K], or with `tokens` [1, R, K] ([R, 1, K] where S is 1)
+ *   outputs     0 y [B, S, K], or with `tokens` [1, R, K] (or [R, 1, K] where S is 1)
  *   attributes  epsilon float
  *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
  *   table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale.
