@@ -226,7 +226,7 @@ void bert_emulator_copy_wait(int groups_left) {
         }
         if (copy.valid && !emu_access(thread, copy.from, copy.valid, false, false, copy.code)) return;
         if (!emu_access(thread, copy.to, copy.bytes, true, false, copy.code)) return;
-        memcpy(copy.to, copy.from, copy.valid);
+        if (copy.valid) memcpy(copy.to, copy.from, copy.valid); /* else it may come from nowhere */
         memset((char *)copy.to + copy.valid, 0, copy.bytes - copy.valid);
     }
     thread->copy_count = kept;
