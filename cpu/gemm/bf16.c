@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { SUM_ROWS = 64, BLOCK_BYTES = 512 * 1024, MOST_COLUMNS = 64, CHUNK = 512 };
+enum { SUM_ROWS = 64, BLOCK_STEP = 32, BLOCK_BYTES = 512 * 1024, MOST_COLUMNS = 64, CHUNK = 512 };
 
 /* ---- Packing ----------------------------------------------------------------------------------------------------- */
 
@@ -194,8 +194,7 @@ static void run(const bert_gemm_call *call) {
     const int64_t width = all.depth > 0 ? all.depth : 1;
     all.task_rows = 16384 / width + 1;
     bert_thread_pool_run(call->threads, (call->rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
-    all.block_rows = BLOCK_BYTES / (width * (int64_t)sizeof *all.x) / SUM_ROWS * SUM_ROWS;
-    if (all.block_rows < SUM_ROWS) all.block_rows = SUM_ROWS;
+    all.block_rows = bert_gemm_block_rows(call->rows, BLOCK_BYTES / (width * (int64_t)sizeof *all.x), BLOCK_STEP);
     all.blocks = (call->rows + all.block_rows - 1) / all.block_rows;
     all.panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS;
     const int64_t threads = bert_thread_pool_threads(call->threads), tiles = all.blocks * all.panels;

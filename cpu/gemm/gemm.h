@@ -113,6 +113,16 @@ void bert_openblas_sgemm(const bert_sgemm_args *args);
 void bert_openblas_attention(const bert_attention_args *args);
 
 /**
+ * Rows of the blocks that x [rows > 0] is cut into: a multiple of `step`, about `most` at most, and all of about the
+ * same size, since threads share blocks by their number.
+ */
+static inline int64_t bert_gemm_block_rows(int64_t rows, int64_t most, int64_t step) {
+    const int64_t whole = most < step ? step : most / step * step;
+    const int64_t blocks = (rows + whole - 1) / whole;
+    return ((rows + blocks - 1) / blocks + step - 1) / step * step;
+}
+
+/**
  * The share `part` of `parts` of a product that is cut into blocks of rows times panels: a contiguous range of these
  * tiles, block by block, handed to `run` as panels [first, end) of a block.
  */

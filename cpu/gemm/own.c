@@ -193,11 +193,8 @@ static void run_all(const bert_gemm_call *call, bool bf16) {
     const int64_t columns = call->kernels->sgemm_columns, tile_rows = call->kernels->sgemm_rows;
     const int64_t k = call->weight->k > 0 ? call->weight->k : 1;
     if (call->rows == 0 || call->weight->n == 0) return;
-    int64_t rows = BLOCK_BYTES / (bert_smaller(k, DEPTH) * (int64_t)sizeof(float)) / tile_rows * tile_rows;
-    if (rows < tile_rows) rows = tile_rows;
-    /* Blocks of about the same size: the last one is not much smaller than the others. */
-    const int64_t blocks = (call->rows + rows - 1) / rows;
-    rows = ((call->rows + blocks - 1) / blocks + tile_rows - 1) / tile_rows * tile_rows;
+    const int64_t most = BLOCK_BYTES / (bert_smaller(k, DEPTH) * (int64_t)sizeof(float));
+    const int64_t rows = bert_gemm_block_rows(call->rows, most, tile_rows);
     own_run all = {.call = call,
                    .block_rows = rows,
                    .blocks = (call->rows + rows - 1) / rows,
