@@ -63,10 +63,14 @@ static void fill(const bert_model *model, mask_form form, sample *out, int64_t m
     }
 }
 
+/* Deterministic, since OpenBLAS, where it multiplies, would change its sums with the number of rows. */
 static bert_session *open_session(bert_model *model, const char *provider, bert_padded_rows rows,
                                   bert_quant_scope scope, bert_error *error) {
-    const bert_session_options options = {
-        .struct_size = sizeof options, .providers = provider, .padded_rows = rows, .quant_scope = scope};
+    const bert_session_options options = {.struct_size = sizeof options,
+                                          .providers = provider,
+                                          .padded_rows = rows,
+                                          .quant_scope = scope,
+                                          .deterministic = true};
     bert_session *session = NULL;
     return bert_session_create(model, &options, &session, error) == BERT_OK ? session : NULL;
 }
