@@ -4,7 +4,7 @@
     pip install -r tests/tools/requirements.txt
     python tests/tools/judge.py build/release/cli/bertc                # BERTs of 12 x 256 and 2 x 768, the bundled model
     python tests/tools/judge.py build/release/cli/bertc --quick        # the same, few and short inputs
-    python tests/tools/judge.py build/release/cli/bertc --full         # BERT-base, all 12 layers of 768: half an hour
+    python tests/tools/judge.py build/release/cli/bertc --full         # BERT-base, all 12 layers of 768: a minute or more
     python tests/tools/judge.py build/release/cli/bertc MODEL.onnx ... # float32 models of your own
 
 Every model gets --inputs (32) seeded random batches, every other one padded, and every output element counts, those of padded
