@@ -88,8 +88,8 @@ static void quantize(const bert_quantize_args *args) {
  * a piece of k, so that a step of one is a broadcast load, and a step of b for six rows at a time: 12 sums, 2 of b, 1
  * of a and a product are the 16 registers that there are.
  */
-enum { WORD_ROWS = 6, WORD_VECTORS = 2, WORD_COLUMNS = 4, WORD_STEPS = 128 };
-_Static_assert((int)BERT_QGEMM_COLUMNS % (WORD_VECTORS * WORD_COLUMNS) == 0, "a panel is whole tiles");
+#define BERT_WORD_ROWS 6
+enum { WORD_ROWS = BERT_WORD_ROWS, WORD_VECTORS = 2, WORD_COLUMNS = 4, WORD_STEPS = 128 };
 _Static_assert(WORD_VECTORS == 2, "hadd joins two vectors of sums");
 
 static inline __attribute__((always_inline)) void words_tile(const int rows, const int16_t *words, const int8_t *b,
@@ -122,51 +122,6 @@ static inline __attribute__((always_inline)) void words_tile(const int rows, con
     }
 }
 
-/* `steps` steps of up to WORD_ROWS rows from `from` on. */
-static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, int64_t from, int64_t steps) {
-    _Alignas(32) int16_t words[WORD_ROWS * WORD_STEPS * BERT_QGEMM_STEP];
-    for (int64_t i = 0; i < rows; i++) {
-        const uint8_t *a = args->a + (row + i) * args->lda + from * BERT_QGEMM_STEP;
-        int16_t *out = words + i * WORD_STEPS * BERT_QGEMM_STEP;
-        for (int64_t p = 0; p < steps * BERT_QGEMM_STEP; p++) out[p] = a[p];
-    }
-    for (int64_t first = 0; first < BERT_QGEMM_COLUMNS; first += WORD_VECTORS * WORD_COLUMNS) {
-        const int8_t *b = args->b + (from * BERT_QGEMM_COLUMNS + first) * BERT_QGEMM_STEP;
-        int32_t *c = args->c + row * BERT_QGEMM_COLUMNS + first;
-        switch (rows) {
-        case 1:
-            words_tile(1, words, b, steps, c, from > 0);
-            break;
-        case 2:
-            words_tile(2, words, b, steps, c, from > 0);
-            break;
-        case 3:
-            words_tile(3, words, b, steps, c, from > 0);
-            break;
-        case 4:
-            words_tile(4, words, b, steps, c, from > 0);
-            break;
-        case 5:
-            words_tile(5, words, b, steps, c, from > 0);
-            break;
-        default:
-            words_tile(WORD_ROWS, words, b, steps, c, from > 0);
-            break;
-        }
-    }
-}
-
-static void qgemm(const bert_qgemm_args *args) {
-    const char *prefetch = args->prefetch;
-    for (int64_t line = 0; line < args->prefetch_lines; line++) _mm_prefetch(prefetch + line * 64, _MM_HINT_T1);
-    /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
-    int64_t from = 0;
-    do { /* once even where there are no steps: zeros */
-        const int64_t steps = args->steps - from < WORD_STEPS ? args->steps - from : WORD_STEPS;
-        for (int64_t row = 0; row < args->rows; row += WORD_ROWS)
-            words_piece(args, row, args->rows - row < WORD_ROWS ? args->rows - row : WORD_ROWS, from, steps);
-        from += WORD_STEPS;
-    } while (from < args->steps);
-}
+#include "cpu/kernels/quantized_words.h"
 
 #endif

@@ -58,8 +58,8 @@ static void quantize(const bert_quantize_args *args) {
  * bits. A vector of sums holds two for each of eight columns, which are added at the end. Rows of a are widened once
  * for a piece of k, so that a step of one is a broadcast load; a step of b is widened for four rows at a time.
  */
-enum { WORD_ROWS = 4, WORD_VECTORS = 6, WORD_COLUMNS = 8, WORD_STEPS = 128 };
-_Static_assert(WORD_VECTORS *WORD_COLUMNS == (int)BERT_QGEMM_COLUMNS, "a panel is as wide as the tile");
+#define BERT_WORD_ROWS 4
+enum { WORD_ROWS = BERT_WORD_ROWS, WORD_VECTORS = 6, WORD_COLUMNS = 8, WORD_STEPS = 128 };
 
 static inline __attribute__((always_inline)) void words_tile(const int rows, const int16_t *words, const int8_t *b,
                                                              int64_t steps, int32_t *c, bool accumulate) {
@@ -76,7 +76,11 @@ static inline __attribute__((always_inline)) void words_tile(const int rows, con
         for (int j = 0; j < WORD_VECTORS; j++) {
             const __m512i right = _mm512_cvtepi8_epi16(
                 _mm256_loadu_si256((const __m256i *)(const void *)(b + j * WORD_COLUMNS * BERT_QGEMM_STEP)));
-            for (int i = 0; i < rows; i++) sums[i][j] = _mm512_add_epi32(sums[i][j], _mm512_madd_epi16(left[i], right));
+            for (int i = 0; i < rows; i++) {
+                sums[i][j] = _mm512_add_epi32(sums[i][j], _mm512_madd_epi16(left[i], right));
+                /* One vector of b after the other, or sums are spilled: see quantized_avx2.h. */
+                __asm__ volatile("" : "+v"(sums[i][j]) : : "memory");
+            }
         }
         b += BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP;
     }
@@ -93,44 +97,6 @@ static inline __attribute__((always_inline)) void words_tile(const int rows, con
     }
 }
 
-/* `steps` steps of up to WORD_ROWS rows from `from` on. */
-static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, int64_t from, int64_t steps) {
-    _Alignas(64) int16_t words[WORD_ROWS * WORD_STEPS * BERT_QGEMM_STEP];
-    for (int64_t i = 0; i < rows; i++) {
-        const uint8_t *a = args->a + (row + i) * args->lda + from * BERT_QGEMM_STEP;
-        int16_t *out = words + i * WORD_STEPS * BERT_QGEMM_STEP;
-        for (int64_t p = 0; p < steps * BERT_QGEMM_STEP; p++) out[p] = a[p];
-    }
-    const int8_t *b = args->b + from * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
-    int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
-    switch (rows) {
-    case 1:
-        words_tile(1, words, b, steps, c, from > 0);
-        break;
-    case 2:
-        words_tile(2, words, b, steps, c, from > 0);
-        break;
-    case 3:
-        words_tile(3, words, b, steps, c, from > 0);
-        break;
-    default:
-        words_tile(WORD_ROWS, words, b, steps, c, from > 0);
-        break;
-    }
-}
-
-static void qgemm(const bert_qgemm_args *args) {
-    const char *prefetch = args->prefetch;
-    for (int64_t line = 0; prefetch && line < args->prefetch_lines; line++)
-        _mm_prefetch(prefetch + line * 64, _MM_HINT_T1);
-    /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
-    int64_t from = 0;
-    do { /* once even where there are no steps: zeros */
-        const int64_t steps = args->steps - from < WORD_STEPS ? args->steps - from : WORD_STEPS;
-        for (int64_t row = 0; row < args->rows; row += WORD_ROWS)
-            words_piece(args, row, args->rows - row < WORD_ROWS ? args->rows - row : WORD_ROWS, from, steps);
-        from += WORD_STEPS;
-    } while (from < args->steps);
-}
+#include "cpu/kernels/quantized_words.h"
 
 #endif

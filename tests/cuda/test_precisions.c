@@ -2,9 +2,8 @@
  * Exports of every family (tests/data/exports) on the CUDA provider, which runs on the emulator here, with 16 bits,
  * beside float32 on the CPU. Errors are parts of what bertc verify allows at 1e-2, |y - e| <= 1e-2 + 1e-2 |e|.
  */
-#include "core/runtime/composition.h"
 #include "core/runtime/model.h"
-#include "cuda/backend.h"
+#include "tests/cuda/provider_composition.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/support/test.h"
 
@@ -19,18 +18,7 @@
 
 enum { BATCH = 2, SEQUENCE = 7, TOKENS = BATCH * SEQUENCE, MOST_TENSORS = 8, EXPORT_COUNT = 88 };
 
-static const bert_backend *backends[8];
 static bert_composition composition;
-
-/* The parts of every build, and the provider linked into this test. */
-static void compose(void) {
-    composition = bert_default_composition;
-    backends[0] = bert_cuda_backend(BERT_BACKEND_ABI_VERSION);
-    for (size_t i = 0; i < composition.backend_count; i++) backends[1 + i] = composition.backends[i];
-    composition.backends = backends;
-    composition.backend_count++;
-    composition.plugin_count = 0;
-}
 
 /* The last sequence is padded. Ids lie in the tables of every export: 100 words, 2 types. */
 static void make_input(bert_named_tensor *input, int64_t *data) {
@@ -144,7 +132,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_export_is_near_with_16_bits),
     };
-    compose();
+    composition = provider_composition();
     setenv("BERT_CUDA_GEMM_CACHE", "off", 1); /* nothing is written beside the models */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* The CUDA provider as a whole, on the emulator: sessions, weights, recordings, memory and errors. */
-#include "core/runtime/composition.h"
 #include "core/runtime/model.h"
 #include "core/runtime/session.h"
-#include "cuda/backend.h"
+#include "tests/cuda/provider_composition.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/support/scarce_memory.h"
 #include "tests/support/test.h"
@@ -21,18 +20,7 @@
 enum { BATCH = 2, SEQUENCE = 9, TOKENS = BATCH * SEQUENCE, LABELS = 2 };
 #define UNLIMITED ((size_t)4 << 30)
 
-/* The parts of every build, and the provider linked into this test. */
-static const bert_backend *backends[8];
 static bert_composition composition;
-
-static void compose(void) {
-    composition = bert_default_composition;
-    backends[0] = bert_cuda_backend(BERT_BACKEND_ABI_VERSION);
-    for (size_t i = 0; i < composition.backend_count; i++) backends[1 + i] = composition.backends[i];
-    composition.backends = backends;
-    composition.backend_count++;
-    composition.plugin_count = 0;
-}
 
 static bert_model *load_with(const char *path, const bert_model_options *options) {
     bert_model *model = NULL;
@@ -559,7 +547,7 @@ int main(void) {
         cmocka_unit_test(every_cuda_call_may_fail),
         cmocka_unit_test(another_version_of_the_interface_is_refused),
     };
-    compose();
+    composition = provider_composition();
     setenv("BERT_CUDA_GEMM_CACHE", "off", 1); /* nothing is written beside the models */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
