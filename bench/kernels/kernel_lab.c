@@ -45,7 +45,7 @@ static double difference(const lab_kernel *kernel, const lab_buffers *buffers, c
         memcpy(&a, (const unsigned char *)buffers->out + at, sizeof a);
         memcpy(&b, expected + at, sizeof b);
         const double error = fabs((double)a - (double)b) / (1.0 + fabs((double)b));
-        if (!(error <= worst)) worst = error;
+        if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
     }
     return worst;
 }

@@ -192,7 +192,7 @@ double lab_product_error(lab_product *product, lab_provider provider, int64_t ro
     double worst = 0.0;
     for (int64_t i = 0; i < rows * product->shape.n; i++) {
         const double expected = product->expected[i], error = fabs(product->y[i] - expected) / (1.0 + fabs(expected));
-        if (!(error <= worst)) worst = error; /* NaN too */
+        if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
     }
     return worst;
 }

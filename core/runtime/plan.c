@@ -200,7 +200,6 @@ static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step
     BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
     const bert_value *rows = quantized_rows(p, node);
     shown.x_ranges = rows ? p->range_count[rows->id] : 0;
-    shown.ranges_wanted = node->output_count > 0 && node->outputs[0] && p->ranges_wanted[node->outputs[0]->id];
     show_wide(p, node, &shown);
     const bert_weights *weights = p->plan->weights;
     bert_status status =

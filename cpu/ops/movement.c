@@ -96,26 +96,20 @@ static bert_status run_transpose(const bert_kernel_call *call, bert_error *error
     return BERT_OK;
 }
 
-static const bert_attribute *find_perm(const bert_op_node *node) {
-    for (size_t i = 0; i < node->attribute_count; i++)
-        if (strcmp(node->attributes[i].name, "perm") == 0 && node->attributes[i].kind == BERT_ATTRIBUTE_INTS)
-            return &node->attributes[i];
-    return NULL;
-}
-
 bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!bert_cpu_is_float(node, 0)) return bert_cpu_leave(planner, "moves float32 only");
     planner->out->run = run_transpose;
     planner->out->kernel = "transpose/cpu";
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_attribute *perm = find_perm(node);
+    size_t count;
+    const int64_t *perm = BERT_NODE_INTS(node, "perm", &count);
     const int32_t rank = node->inputs[0].rank;
-    if (perm && (int32_t)perm->count != rank) return bert_cpu_leave(planner, "wants perm to have an entry a dimension");
+    if (perm && (int32_t)count != rank) return bert_cpu_leave(planner, "wants perm to have an entry a dimension");
     void *memory;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(transpose_state), &memory));
     transpose_state *state = memory;
-    for (int32_t i = 0; i < rank; i++) state->perm[i] = perm ? (int32_t)perm->value.ints[i] : rank - 1 - i;
+    for (int32_t i = 0; i < rank; i++) state->perm[i] = perm ? (int32_t)perm[i] : rank - 1 - i;
     return BERT_OK;
 }
 

@@ -46,6 +46,11 @@ static void compare(bert_dtype dtype, const char *kernel) {
 /* ---- Conversions ------------------------------------------------------------------------------------------------- */
 
 static void conversions_take_any_address_and_any_length(void **state) {
+    bert_isa isa;
+    bert_error error;
+    bert_cpu_kernels kernels;
+    assert_int_equal(bert_isa_select(&isa, &error), BERT_OK);
+    bert_cpu_kernels_select(isa, &kernels);
     static const int64_t counts[] = {0, 1, 1023, 1024, 1025, 32768, 32769, 100003};
     static float wide[100003], expected[100003];
     static uint16_t back[100003];
@@ -57,9 +62,9 @@ static void conversions_take_any_address_and_any_length(void **state) {
             const bert_constant constant = {.dtype = types[type], .data = bytes + 1};
             memcpy(bytes + 1, x, (size_t)n * sizeof *x);
             bert_cpu_read_floats(&constant, 0, n, expected);
-            bert_cpu_widen(&bert_cpu_kernels_scalar, NULL, wide, bytes + 1, types[type], n);
+            bert_cpu_widen(&kernels, NULL, wide, bytes + 1, types[type], n);
             if (n) assert_memory_equal(wide, expected, (size_t)n * sizeof *wide);
-            bert_cpu_narrow(&bert_cpu_kernels_scalar, NULL, back, wide, types[type], n);
+            bert_cpu_narrow(&kernels, NULL, back, wide, types[type], n);
             if (n) assert_memory_equal(back, x, (size_t)n * sizeof *x);
             if (n > 3) bert_cpu_read_floats(&constant, 3, 1, expected);
             if (n > 3) assert_true(expected[0] == wide[3]);

@@ -109,7 +109,7 @@ static double difference(const bert_tensor *exact, const bert_tensor *packed, co
             continue;
         }
         const double off = fabs(a - b) / (1 + fabs(a));
-        if (!(off <= worst)) worst = off;
+        if (!(off <= worst)) worst = isnan(off) ? (double)INFINITY : off;
     }
     return worst;
 }

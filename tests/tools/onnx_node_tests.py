@@ -117,6 +117,8 @@ def verify(bertc, provider, paths):
             alone = len(paths) == 1
             for path in paths:
                 verdicts.update({os.path.basename(path): ("crash", ending)} if alone else verify(bertc, provider, [path]))
+            if not any(verdicts[os.path.basename(path)][0] == "crash" for path in paths):
+                verdicts[os.path.basename(paths[-1])] = ("crash", f"with others alone: {ending}")
         paths = left[1:]
     return verdicts
 

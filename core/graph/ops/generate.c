@@ -121,14 +121,9 @@ bert_status bert_reference_tile(const bert_reference_call *call) {
 /* ---- ConstantOfShape ----------------------------------------------------------------------------------------------
  */
 
-/* The attribute `value`: one element of any type; NULL means a float 0. */
-static const bert_constant *fill_value(const bert_attribute *attributes, size_t count) {
-    const bert_attribute *value = bert_attribute_find(attributes, count, "value");
-    return value && value->kind == BERT_ATTRIBUTE_TENSOR ? value->value.tensor : NULL;
-}
-
 bert_status bert_infer_constant_of_shape(const bert_inference *in) {
-    const bert_constant *value = fill_value(in->attributes, in->attribute_count);
+    /* One element of any type; NULL means a float 0. */
+    const bert_constant *value = bert_attribute_tensor(in->attributes, in->attribute_count, "value");
     bert_shape to;
     BERT_TRY(shape_from_content(in, 0, &to));
     if (value && (bert_constant_elements(value) != 1 || !bert_dtype_size(value->dtype))) {
@@ -145,7 +140,7 @@ bert_status bert_infer_constant_of_shape(const bert_inference *in) {
 
 bert_status bert_reference_constant_of_shape(const bert_reference_call *call) {
     const bert_tensor *to = &call->outputs[0];
-    const bert_constant *value = fill_value(call->attributes, call->attribute_count);
+    const bert_constant *value = bert_attribute_tensor(call->attributes, call->attribute_count, "value");
     size_t size = bert_dtype_size(to->dtype);
     int64_t elements = bert_tensor_elements(to);
     static const unsigned char zero[sizeof(double)];

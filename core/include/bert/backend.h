@@ -160,8 +160,7 @@ typedef struct bert_op_node {
     int32_t output_count;
     const bert_tensor_desc *inputs;
     const bert_tensor_desc *outputs;
-    bool ranges_wanted; /**< A later node quantizes output 0: see `y_ranges` of bert_op_plan. BERT_PLAN_BIND only. */
-    int32_t x_ranges;   /**< Ranges a row of input 0 that calls bring; 0: none. BERT_PLAN_BIND only. */
+    int32_t x_ranges; /**< Ranges a row of input 0 that calls bring; 0: none. BERT_PLAN_BIND only. */
 } bert_op_node;
 
 /** What to do besides answering whether. */
