@@ -322,20 +322,19 @@ static void take_off(taken_off *taken, const bert_dequantize_args *args, int32_t
                     v_mul_int(v_set_int(x_zero), v_load_int_first(args->offsets + i, v_first(args->n - i))));
 }
 
-static bool all_zero(const int32_t *values, int64_t n) {
+static bool all_equal(const int32_t *values, int64_t n) {
     int32_t bits = 0;
-    for (int64_t i = 0; i < n; i++) bits |= values[i];
+    for (int64_t i = 1; i < n; i++) bits |= values[i] ^ values[0];
     return bits == 0;
 }
 
-V_ALWAYS_INLINE v_float dequantized(v_int c, v_int taken, v_int share, v_float scale, const bool zeros) {
-    v_int total = v_sub_int(c, taken);
-    if (zeros) total = v_sub_int(total, share);
-    return v_mul(v_to_float(total), scale);
+V_ALWAYS_INLINE v_float dequantized(v_int c, v_int taken, v_int share, v_float scale) {
+    return v_mul(v_to_float(v_sub_int(v_sub_int(c, taken), share)), scale);
 }
 
-/* `zeros`: whether weights have zero points; integer products are slow, and symmetric weights need half of them. */
-V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const bert_unary op, const bool zeros) {
+/* `one_zero`: the weight has one zero point, or none, so that a row has one product with it: integer products are slow.
+ */
+V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const bert_unary op, const bool one_zero) {
     const int64_t n = args->n;
     const bool biased = args->bias != NULL;
     taken_off taken;
@@ -343,15 +342,17 @@ V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const ber
         const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
         const float *residual = args->residual ? args->residual + row * args->residual_stride : NULL;
         float *y = args->y + row * args->stride;
-        const v_int sum = v_set_int(args->x_sums[row]);
+        const uint32_t sum = (uint32_t)args->x_sums[row];
+        const v_int sums = v_set_int((int32_t)sum);
+        const v_int same = v_set_int((int32_t)(sum * (uint32_t)(one_zero && n > 0 ? args->zeros[0] : 0)));
         const v_float scale = v_set(args->x_scales[row]);
         /* Rows of a tensor or a sequence have one zero point. */
         if (row == 0 || args->x_zeros[row] != args->x_zeros[row - 1]) take_off(&taken, args, args->x_zeros[row]);
         int64_t i = 0;
         for (; i + V_WIDTH <= n; i += V_WIDTH) {
-            const v_int share = zeros ? v_mul_int(sum, v_load_int(args->zeros + i)) : sum;
+            const v_int share = one_zero ? same : v_mul_int(sums, v_load_int(args->zeros + i));
             v_float value = dequantized(v_load_int(c + i), v_load_int(taken.columns + i), share,
-                                        v_mul(scale, v_load(args->scales + i)), zeros);
+                                        v_mul(scale, v_load(args->scales + i)));
             if (biased) value = v_add(value, v_load(args->bias + i));
             value = apply(op, value);
             if (residual) value = v_add(value, v_load(residual + i));
@@ -359,9 +360,9 @@ V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const ber
         }
         if (i < n) {
             const v_mask first = v_first(n - i);
-            const v_int share = zeros ? v_mul_int(sum, v_load_int_first(args->zeros + i, first)) : sum;
+            const v_int share = one_zero ? same : v_mul_int(sums, v_load_int_first(args->zeros + i, first));
             v_float value = dequantized(v_load_int_first(c + i, first), v_load_int(taken.columns + i), share,
-                                        v_mul(scale, v_load_first(args->scales + i, first)), zeros);
+                                        v_mul(scale, v_load_first(args->scales + i, first)));
             if (biased) value = v_add(value, v_load_first(args->bias + i, first));
             value = apply(op, value);
             if (residual) value = v_add(value, v_load_first(residual + i, first));
@@ -371,8 +372,8 @@ V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const ber
 }
 
 static void dequantize(const bert_dequantize_args *args) {
-    const bool zeros = !all_zero(args->zeros, args->n);
-#define CALL(op) zeros ? dequantize_loop(args, op, true) : dequantize_loop(args, op, false)
+    const bool one_zero = all_equal(args->zeros, args->n);
+#define CALL(op) one_zero ? dequantize_loop(args, op, true) : dequantize_loop(args, op, false)
     FOR_EACH_UNARY(args->activation, CALL)
 #undef CALL
 }

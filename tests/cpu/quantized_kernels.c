@@ -36,6 +36,32 @@ void test_range(const bert_cpu_kernels *table) {
     }
 }
 
+/* Quotients next to k + 1/2, where a unit in the last place decides between two integers: AVX-512 doesn't divide. */
+enum { HALVES = 255, AROUND = 7, MANTISSA_STEP = 4093 /* 1: every one, which takes minutes */ };
+
+static void quantize_next_to_halves(const bert_cpu_kernels *table) {
+    static float x[HALVES * AROUND];
+    static uint8_t y[HALVES * AROUND], expected[HALVES * AROUND];
+    for (uint32_t mantissa = 0; mantissa < 1U << 23; mantissa += MANTISSA_STEP) {
+        const float scale = ldexpf(1.0F + (float)mantissa * 0x1p-23F, (int)(mantissa % 161) - 80);
+        const int32_t zero_point = mantissa % 2 ? 255 : 0, sign = zero_point ? -1 : 1;
+        for (int k = 0; k < HALVES; k++) {
+            float value = (float)sign * ((float)k + 0.5F) * scale;
+            for (int i = 0; i < AROUND / 2; i++) value = nextafterf(value, -INFINITY);
+            for (int i = 0; i < AROUND; i++, value = nextafterf(value, INFINITY)) x[k * AROUND + i] = value;
+        }
+        int32_t sum, expected_sum;
+        bert_quantize_args args = {expected,        &expected_sum,  x, &scale, &zero_point, 1,
+                                   HALVES * AROUND, HALVES * AROUND};
+        bert_cpu_kernels_scalar.quantize(&args);
+        args.y = y;
+        args.sums = &sum;
+        table->quantize(&args);
+        assert_memory_equal(y, expected, sizeof y);
+        assert_int_equal(sum, expected_sum);
+    }
+}
+
 void test_quantize(const bert_cpu_kernels *table) {
     static const float scales[] = {0.02F, 0.5F, 1e-30F, 0.0F, INFINITY, 1.0F};
     for (int at = 0; at < LENGTHS * 6; at++) {
@@ -64,6 +90,7 @@ void test_quantize(const bert_cpu_kernels *table) {
         assert_memory_equal(sums, expected_sums, sizeof sums);
         for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
     }
+    quantize_next_to_halves(table);
 }
 
 void test_qgemm(const bert_cpu_kernels *table) {
@@ -132,7 +159,7 @@ void test_dequantize(const bert_cpu_kernels *table) {
         float *bias = guarded_floats(&memory[3], n), *residual = guarded_floats(&memory[4], ROWS * n);
         fill_bytes(c, sizeof c, 1);
         fill_random(scales, n, 0.01F, 2);
-        for (int64_t i = 0; i < n; i++) zeros[i] = n % 4 == 0 ? 0 : (int32_t)(i * 37 % 256) - 128;
+        for (int64_t i = 0; i < n; i++) zeros[i] = n % 4 < 2 ? (int32_t)(n % 4) * -5 : (int32_t)(i * 37 % 256) - 128;
         fill_bytes(offsets, n * (int64_t)sizeof *offsets, 3);
         fill_random(bias, n, 1.0F, 4);
         fill_random(residual, ROWS * n, 1.0F, 5);
