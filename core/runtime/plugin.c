@@ -12,7 +12,7 @@ enum { MOST_PATH = 4096 };
 
 /* From the folder of a program or library to where libraries are: the same, that of a build, that of an installation.
  */
-static const char *const nearby[] = {".", "..", "../" BERT_INSTALL_LIBDIR};
+static const char *const nearby[] = {".", "..", ("../" BERT_INSTALL_LIBDIR)};
 
 /* The folder of the file that this code was loaded from; false where the system doesn't say. */
 static bool find_own_folder(char out[MOST_PATH]) {

@@ -262,9 +262,9 @@ uint3 bert_emulator_thread_index(void) {
 uint3 bert_emulator_block_index(void) {
     return (uint3){emu.block.x, emu.block.y, emu.block.z};
 }
-dim3 bert_emulator_block_size(void) {
-    return (dim3){emu.block_size.x, emu.block_size.y, emu.block_size.z};
+uint3 bert_emulator_block_size(void) {
+    return (uint3){emu.block_size.x, emu.block_size.y, emu.block_size.z};
 }
-dim3 bert_emulator_grid_size(void) {
-    return (dim3){emu.grid.x, emu.grid.y, emu.grid.z};
+uint3 bert_emulator_grid_size(void) {
+    return (uint3){emu.grid.x, emu.grid.y, emu.grid.z};
 }

@@ -12,6 +12,7 @@ typedef struct dim3 {
     unsigned x, y, z;
 #ifdef __cplusplus
     constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+    constexpr dim3(uint3 of) : x(of.x), y(of.y), z(of.z) {}
 #endif
 } dim3;
 
@@ -21,8 +22,8 @@ extern "C" {
 
 __attribute__((const)) uint3 bert_emulator_thread_index(void);
 __attribute__((const)) uint3 bert_emulator_block_index(void);
-__attribute__((const)) dim3 bert_emulator_block_size(void);
-__attribute__((const)) dim3 bert_emulator_grid_size(void);
+__attribute__((const)) uint3 bert_emulator_block_size(void);
+__attribute__((const)) uint3 bert_emulator_grid_size(void);
 
 enum { BERT_BARRIER_PLAIN, BERT_BARRIER_OR, BERT_BARRIER_AND, BERT_BARRIER_COUNT };
 /** Waits for all threads of the block. The count of those whose predicate holds, or whether any or all did. */

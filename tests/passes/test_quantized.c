@@ -95,7 +95,7 @@ static void make_product(builder *b, const void *spec) {
     const product_spec *s = spec;
     bert_value *x = input(b, "x", BERT_FLOAT, s->how >= GEMM ? "n 8" : "1 n 8");
     bert_value *w = bytes(b, s->w, 2, s->transposed ? DIMS(COLUMNS, DEPTH) : DIMS(DEPTH, COLUMNS)), *y;
-    quantized q = {NULL};
+    quantized q = {.values = NULL};
     if (s->how != DYNAMIC) q = quantize(b, x, s->fixed, s->x);
     if (s->how == INTEGER) {
         y = integer_product(b, s, &q, w);

@@ -263,8 +263,8 @@ static void spellings_of_the_vocabulary_make_no_difference(void **state) {
     static const char *const models[] = {
         /* Plain ones. */
         "{\"vocab\": {\"[UNK]\": 0, \"a\": 1}}",
-        "{\"type\": \"WordPiece\", \"vocab\":{\"[UNK]\":0,\"\\\"\":1,\"\\\\\":2,\"\\/\":3,\"/\":4,"
-        "\"\\u00e9\":5,\"\\u4ECA\":6}}",
+        ("{\"type\": \"WordPiece\", \"vocab\":{\"[UNK]\":0,\"\\\"\":1,\"\\\\\":2,\"\\/\":3,\"/\":4,"
+         "\"\\u00e9\":5,\"\\u4ECA\":6}}"),
         " { \"vocab\" :\n{\t\"[UNK]\" : 7 ,\r\n \"b\":0 } , \"unk_token\" : \"[UNK]\" } ",
         "{\"vocab\": {\"[UNK]\": 3, \"a\": 1, \"b\": 2, \"a\": 0}}",
         "{\"vocab\": {\"[UNK]\": 0, \"\": 1, \"\": 2}}",
