@@ -47,6 +47,7 @@ static void prepared_free(bert_prepared *prepared) {
     if (prepared->fallback) device->host->fallback->prepared_free(prepared->fallback);
     bert_cpu_free_weights(prepared);
     bert_cpu_free_quantized(prepared);
+    bert_weight_memory_free(&prepared->weight_memory, device->host->allocator);
     bert_cpu_free_wide(prepared);
     pthread_mutex_destroy(&prepared->mutex);
     bert_deallocate(device->host->allocator, prepared, sizeof *prepared, _Alignof(bert_prepared));

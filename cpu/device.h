@@ -7,6 +7,7 @@
 #include "cpu/gemm/quantized.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/narrow.h"
+#include "cpu/weight_memory.h"
 
 #include <bert/backend.h>
 #include <pthread.h>
@@ -47,6 +48,7 @@ struct bert_prepared {
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
     struct bert_quantized_weight *quantized;
+    bert_weight_memory weight_memory; /**< Of both. */
     bert_wide_constant *wide;
     bert_narrow_name *names;
     size_t bytes;
@@ -67,8 +69,6 @@ struct bert_context {
 bert_status bert_cpu_pack_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                                  const bert_packed_weight **out, bert_error *error);
 void bert_cpu_free_weights(bert_prepared *prepared);
-/** Memory for a packed weight, in large pages where that is worth it; NULL when there is none. */
-void *bert_cpu_allocate_weight(const bert_prepared *prepared, size_t bytes, size_t *alignment);
 /** The same as the two above for a quantized weight. */
 bert_status bert_cpu_pack_quantized(bert_prepared *prepared, bert_thread_pool *threads,
                                     const bert_quantized_source *source, const bert_quantized_weight **out,

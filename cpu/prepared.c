@@ -4,32 +4,12 @@
 #include "cpu/device.h"
 
 #include <stdio.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
-/* Pages of 2 MiB: a thread that streams weights from memory misses in the TLB 500 times less. */
-enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 static bool same_source(const bert_packed_weight *weight, const bert_weight_source *source) {
     if (weight->count != source->count || weight->transposed != source->transposed) return false;
     for (int32_t i = 0; i < source->count; i++)
         if (weight->ids[i] != source->parts[i]->id) return false;
     return true;
-}
-
-static void ask_for_huge_pages(void *memory, size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    /* Whole ones only: what the last one would take beyond the weight would be memory for nothing. */
-    if (bytes >= HUGE_PAGE) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-#endif
-}
-
-void *bert_cpu_allocate_weight(const bert_prepared *prepared, size_t bytes, size_t *alignment) {
-    *alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : BERT_ALIGNMENT;
-    void *memory = bert_allocate(prepared->device->host->allocator, bytes, *alignment);
-    if (memory) ask_for_huge_pages(memory, bytes);
-    return memory;
 }
 
 /* Fills k and n; false where the parts don't go together or sizes overflow. */
@@ -70,15 +50,14 @@ static bert_status widen_part(const bert_prepared *prepared, bert_thread_pool *t
     return BERT_OK;
 }
 
-static bert_status pack_part(const bert_prepared *prepared, bert_thread_pool *threads, bert_packed_weight *weight,
-                             int64_t *first, const bert_constant *part, bert_error *error) {
+static bert_status pack_part(const bert_prepared *prepared, bert_thread_pool *threads, const bert_packed_weight *weight,
+                             void *packed, int64_t *first, const bert_constant *part, bert_error *error) {
     bert_constant wide;
     float *owned;
     int64_t k, n;
     BERT_TRY(widen_part(prepared, threads, part, &wide, &owned, error));
     bert_gemm_part_shape(part, weight->transposed, &k, &n);
-    prepared->gemm->pack(&prepared->device->kernels, threads, weight->owned, weight->n, *first, &wide,
-                         weight->transposed);
+    prepared->gemm->pack(&prepared->device->kernels, threads, packed, weight->n, *first, &wide, weight->transposed);
     *first += n;
     if (owned) bert_deallocate(prepared->device->host->allocator, owned, wide.bytes, BERT_ALIGNMENT);
     return BERT_OK;
@@ -100,12 +79,12 @@ static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, cons
     name_layout(prepared, source, layout);
     if (store) weight->data = store->find(store, layout, source->parts, source->count, weight->bytes);
     if (weight->data) return BERT_OK;
-    weight->owned = bert_cpu_allocate_weight(prepared, weight->bytes, &weight->alignment);
-    if (!weight->owned) return bert_fail_memory(error, weight->bytes, "a packed weight");
-    weight->data = weight->owned;
+    void *packed = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, weight->bytes);
+    if (!packed) return bert_fail_memory(error, weight->bytes, "a packed weight");
     int64_t first = 0;
     for (int32_t i = 0; i < source->count; i++)
-        BERT_TRY(pack_part(prepared, threads, weight, &first, source->parts[i], error));
+        BERT_TRY(pack_part(prepared, threads, weight, packed, &first, source->parts[i], error));
+    weight->data = packed;
     if (store) store->packed(store, layout, source->parts, source->count, weight->data, weight->bytes);
     return BERT_OK;
 }
@@ -119,7 +98,6 @@ static bert_status add_weight(bert_prepared *prepared, bert_thread_pool *threads
     for (int32_t i = 0; i < source->count; i++) weight->ids[i] = source->parts[i]->id;
     bert_status status = pack(prepared, threads, source, weight, error);
     if (status != BERT_OK) {
-        if (weight->owned) bert_deallocate(allocator, weight->owned, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
         return status;
     }
@@ -149,7 +127,6 @@ void bert_cpu_free_weights(bert_prepared *prepared) {
     while (prepared->weights) {
         bert_packed_weight *weight = prepared->weights;
         prepared->weights = weight->next;
-        if (weight->owned) bert_deallocate(allocator, weight->owned, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
     }
 }

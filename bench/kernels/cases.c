@@ -1,6 +1,7 @@
 #include "bench/kernels/cases.h"
 
 #include "core/base/float16.h"
+#include "core/base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,11 @@
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 void *lab_allocate(size_t bytes) {
-    const size_t whole = (bytes + 63) / 64 * 64;
-    void *memory = aligned_alloc(64, whole ? whole : 64);
+    /* As weights and activations lie. */
+    const size_t alignment = bytes < BERT_LARGE_PAGE ? BERT_ALIGNMENT : BERT_LARGE_PAGE;
+    const size_t whole = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc(alignment, whole ? whole : alignment);
+    if (memory) bert_ask_for_large_pages(memory, whole);
     if (memory) memset(memory, 0, whole);
     return memory;
 }

@@ -1,8 +1,9 @@
 #include "bench/kernels/peaks.h"
 
+#include "core/base/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 /* CPUs clock up and down, and share: the best of this many counts. */
@@ -176,7 +177,7 @@ static double copy_in_cache(void) {
 }
 
 /* Large pages, as packed weights have them, and a few streams at a time: what the hardware fetches ahead is by page. */
-enum { STREAMS = 4, LARGE_PAGE = 2 * 1024 * 1024 };
+enum { STREAMS = 4 };
 
 static uint64_t read_streams(const uint64_t *memory, size_t count) {
     uint64_t sums[STREAMS * 8] = {0};
@@ -189,12 +190,10 @@ static uint64_t read_streams(const uint64_t *memory, size_t count) {
 }
 
 static double read_memory(void) {
-    uint64_t *memory = aligned_alloc(LARGE_PAGE, memory_bytes);
+    uint64_t *memory = aligned_alloc(BERT_LARGE_PAGE, memory_bytes);
     double best = 0.0;
     if (!memory) return 0.0;
-#if defined(MADV_HUGEPAGE)
-    madvise(memory, memory_bytes, MADV_HUGEPAGE);
-#endif
+    bert_ask_for_large_pages(memory, memory_bytes);
     memset(memory, 1, memory_bytes);
     for (int i = 0; i < ROUNDS / 2; i++) {
         const double start = lab_seconds();

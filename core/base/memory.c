@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 static void *default_allocate(void *user, size_t bytes, size_t alignment) {
     void *memory = NULL;
@@ -28,6 +31,13 @@ void bert_deallocate(const bert_allocator *allocator, void *memory, size_t bytes
     if (!memory) return;
     if (!allocator) allocator = &bert_default_allocator;
     allocator->deallocate(allocator->user, memory, bytes, alignment);
+}
+
+void bert_ask_for_large_pages(void *memory, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const size_t whole = bytes - bytes % BERT_LARGE_PAGE;
+    if (whole > 0 && (uintptr_t)memory % BERT_LARGE_PAGE == 0) madvise(memory, whole, MADV_HUGEPAGE);
+#endif
 }
 
 bool bert_size_multiply(size_t a, size_t b, size_t *out) {

@@ -16,6 +16,14 @@ void *bert_allocate(const bert_allocator *allocator, size_t bytes, size_t alignm
 /** Takes the size and alignment given to bert_allocate; `memory` may be NULL. */
 void bert_deallocate(const bert_allocator *allocator, void *memory, size_t bytes, size_t alignment);
 
+/** What a page of memory is where it is asked to be large: 2 MiB. */
+#define BERT_LARGE_PAGE ((size_t)2 << 20)
+/**
+ * Asks for large pages for whole ones of them, where the system has such; nothing but speed changes: a thread that
+ * streams through the memory misses in the TLB 500 times less. `memory` is aligned to a large page, or nothing is done.
+ */
+void bert_ask_for_large_pages(void *memory, size_t bytes);
+
 /** a * b and a + b into *out; false (and *out untouched) on overflow. */
 bool bert_size_multiply(size_t a, size_t b, size_t *out);
 bool bert_size_add(size_t a, size_t b, size_t *out);

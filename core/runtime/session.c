@@ -171,10 +171,15 @@ bert_status bert_model_pack(bert_model *model, const bert_session_options *optio
     return choose_backend(model, own.providers, pack_for, &p, error);
 }
 
+/* Activations too large for a second-level cache lie on large pages. */
+static size_t arena_alignment(size_t bytes) {
+    return bytes < BERT_LARGE_PAGE ? BERT_ALIGNMENT : BERT_LARGE_PAGE;
+}
+
 static void free_device_memory(bert_session *session, void *memory, size_t bytes) {
     const bert_opened_device *device = session->weights->device;
     if (device->properties.host_memory) {
-        bert_deallocate(&session->model->allocator, memory, bytes, BERT_ALIGNMENT);
+        bert_deallocate(&session->model->allocator, memory, bytes, arena_alignment(bytes));
     } else if (memory) {
         device->backend->memory_free(device->device, memory, bytes);
     }
@@ -208,8 +213,10 @@ static bert_status allocate_device_memory(bert_session *session, size_t bytes, v
     if (!device->properties.host_memory) {
         return device->backend->memory_allocate(device->device, bytes, out, error);
     }
-    *out = bert_allocate(&session->model->allocator, bytes, BERT_ALIGNMENT);
-    return *out ? BERT_OK : bert_fail_memory(error, bytes, "activations");
+    *out = bert_allocate(&session->model->allocator, bytes, arena_alignment(bytes));
+    if (!*out) return bert_fail_memory(error, bytes, "activations");
+    if (bytes >= BERT_LARGE_PAGE) bert_ask_for_large_pages(*out, bytes);
+    return BERT_OK;
 }
 
 /* One arena serves all plans: only one runs at a time. It is never empty, so that an empty tensor has an address. */

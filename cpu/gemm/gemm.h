@@ -32,8 +32,7 @@ typedef struct bert_packed_weight {
     bool transposed;                   /**< and which way round. */
     int64_t k, n;                      /**< n over all parts. */
     const void *data;                  /**< In the provider's layout. */
-    void *owned;                       /**< data, where it was allocated; NULL: in place, or mapped from a file. */
-    size_t bytes, alignment;           /**< Of the packed form; 0 where the constant is used in place. */
+    size_t bytes;                      /**< Of the packed form; 0 where the constant is used in place. */
 } bert_packed_weight;
 
 /** One product. */

@@ -178,15 +178,13 @@ static void place(bert_quantized_weight *weight, const void *memory, size_t pane
     weight->offsets = weight->zeros + weight->n;
 }
 
-static bert_status pack(const bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
-                        bert_quantized_weight *weight, size_t panel_bytes, bert_error *error) {
-    weight->memory = bert_cpu_allocate_weight(prepared, weight->bytes, &weight->alignment);
-    if (!weight->memory) return bert_fail_memory(error, weight->bytes, "a packed weight");
-    memset(weight->memory, 0, weight->bytes); /* beyond k and n there are zeros */
-    place(weight, weight->memory, panel_bytes);
+static void pack(bert_thread_pool *threads, const bert_quantized_source *source, bert_quantized_weight *weight,
+                 void *memory, size_t panel_bytes) {
+    memset(memory, 0, weight->bytes); /* beyond k and n there are zeros */
+    place(weight, memory, panel_bytes);
     packing all = {.source = source,
                    .weight = weight,
-                   .panels = weight->memory,
+                   .panels = memory,
                    .scales = (float *)weight->scales,
                    .zeros = (int32_t *)weight->zeros,
                    .offsets = (int32_t *)weight->offsets};
@@ -197,11 +195,10 @@ static bert_status pack(const bert_prepared *prepared, bert_thread_pool *threads
         bert_thread_pool_run(threads, (last - all.first / BERT_QGEMM_COLUMNS) / GROUP + 1, pack_group, &all);
         all.first += all.columns;
     }
-    return BERT_OK;
 }
 
 /* Found in the store, or packed. */
-static bert_status make(const bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
+static bert_status make(bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
                         bert_quantized_weight *weight, bert_error *error) {
     size_t panel_bytes;
     if (!measure(source, weight, &panel_bytes))
@@ -220,8 +217,10 @@ static bert_status make(const bert_prepared *prepared, bert_thread_pool *threads
         place(weight, found, panel_bytes);
         return BERT_OK;
     }
-    BERT_TRY(pack(prepared, threads, source, weight, panel_bytes, error));
-    if (store) store->packed(store, layout, constants, 3 * source->count, weight->memory, weight->bytes);
+    void *memory = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, weight->bytes);
+    if (!memory) return bert_fail_memory(error, weight->bytes, "a packed weight");
+    pack(threads, source, weight, memory, panel_bytes);
+    if (store) store->packed(store, layout, constants, 3 * source->count, memory, weight->bytes);
     return BERT_OK;
 }
 
@@ -268,7 +267,6 @@ void bert_cpu_free_quantized(bert_prepared *prepared) {
     while (prepared->quantized) {
         bert_quantized_weight *weight = prepared->quantized;
         prepared->quantized = weight->next;
-        if (weight->memory) bert_deallocate(allocator, weight->memory, weight->bytes, weight->alignment);
         bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_quantized_weight));
     }
 }

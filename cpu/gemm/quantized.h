@@ -32,8 +32,7 @@ typedef struct bert_quantized_weight {
     const float *scales;    /**< [n] */
     const int32_t *zeros;   /**< [n]: zero points. */
     const int32_t *offsets; /**< [n]: see bert_dequantize_args. */
-    void *memory;           /**< Holds them all, where it was allocated; NULL: they are mapped from a file. */
-    size_t bytes, alignment;
+    size_t bytes;           /**< Of all of them. */
 } bert_quantized_weight;
 
 /** Rows of quantized activations, each with its scale, zero point and sum. */
