@@ -127,6 +127,7 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
             scratch rest;                                                                                              \
             fill_scratch(p, &rest, places, 2, TILE_ROWS, step, p->steps - step, 0, 2);                                 \
             name##_step_2x2(rest.a[0], rest.a[1], TILE_BYTES, rest.b[0], rest.b[1], TILE_BYTES);                       \
+            fetch_ahead(p);                                                                                            \
         }                                                                                                              \
         _tile_stored(0, p->c + places[0] * p->ldc, p->ldc);                                                            \
         _tile_stored(1, p->c + places[0] * p->ldc + TILE_BYTES, p->ldc);                                               \
@@ -165,6 +166,7 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
             fill_scratch(p, &rest, places, 4, TILE_ROWS, step, p->steps - step, 2, 1);                                 \
             const char *const rows[4] = {rest.a[0], rest.a[1], rest.a[2], rest.a[3]};                                  \
             name##_step_4x1(rows, TILE_BYTES, rest.b[0], TILE_BYTES);                                                  \
+            fetch_ahead(p);                                                                                            \
         }                                                                                                              \
         _tile_stored(0, p->c + places[0] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
         _tile_stored(1, p->c + places[1] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
@@ -202,6 +204,7 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
         if (step < p->steps) {                                                                                         \
             fill_scratch(p, &rest, &place, 1, rows, step, p->steps - step, 0, COLUMN_TILES);                           \
             name##_step_1x3(rest.a[0], TILE_BYTES, rest.b[0], rest.b[1], rest.b[2], TILE_BYTES);                       \
+            fetch_ahead(p);                                                                                            \
         }                                                                                                              \
         if (rows == TILE_ROWS) {                                                                                       \
             _tile_stored(0, c, p->ldc);                                                                                \
@@ -237,13 +240,15 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
 DEFINE_PASSES(bytes, _tile_dpbusd)
 DEFINE_PASSES(halves, _tile_dpbf16ps)
 
-/* What is fetched meanwhile, spread over the passes: three for each 64 rows. */
+/* What is fetched meanwhile, spread over all passes: three for each 64 rows, one for each 16 of the rest. */
 static void spread_prefetch(product *p, const void *prefetch, int64_t lines) {
-    if (!prefetch) return;
-    const int64_t passes = p->rows / (4 * TILE_ROWS) * 3 + 1, steps = p->steps / TILE_STEPS + 1;
+    if (!prefetch || p->rows <= 0 || p->steps <= 0) return;
+    const int64_t groups = (p->rows + TILE_ROWS - 1) / (4 * TILE_ROWS), rest = p->rows - groups * 4 * TILE_ROWS;
+    const int64_t passes = 3 * groups + (rest > 0 ? (rest + TILE_ROWS - 1) / TILE_ROWS : 0);
+    const int64_t fetches = passes * ((p->steps + TILE_STEPS - 1) / TILE_STEPS);
     p->prefetch = prefetch;
     p->prefetch_end = p->prefetch + lines * TILE_BYTES;
-    p->prefetch_bytes = (lines + passes * steps - 1) / (passes * steps) * TILE_BYTES;
+    p->prefetch_bytes = (lines + fetches - 1) / fetches * TILE_BYTES;
 }
 
 static void qgemm(const bert_qgemm_args *args) {

@@ -11,6 +11,7 @@
 #define BERT_TESTS_CPU_EMULATED_INSTRUCTIONS_H
 
 #include "core/base/float16.h"
+#include "tests/cpu/emulated_kernels.h"
 #include "tests/support/test.h"
 
 #include <immintrin.h>
@@ -140,6 +141,13 @@ static inline void emulated_dpbf16ps(int sum_number, int a_number, int b_number)
 #define _tile_stored emulated_store
 #define _tile_dpbusd emulated_dpbusd
 #define _tile_dpbf16ps emulated_dpbf16ps
+
+static inline void emulated_prefetch(const void *line) {
+    if (bert_emulated_prefetch) bert_emulated_prefetch(line);
+}
+
+#undef _mm_prefetch
+#define _mm_prefetch(line, hint) emulated_prefetch(line)
 
 /* ---- AVX-VNNI and AVX-512 BF16 ----------------------------------------------------------------------------------- */
 

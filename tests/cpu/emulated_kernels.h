@@ -9,4 +9,7 @@ extern const bert_cpu_kernels bert_emulated_amx;
 extern const bert_cpu_kernels bert_emulated_avx_vnni;    /**< Wants AVX2. */
 extern const bert_cpu_kernels bert_emulated_avx512_bf16; /**< Wants AVX-512. */
 
+/** Called, where a program has it, with each cache line that emulated kernels prefetch. */
+__attribute__((weak)) void bert_emulated_prefetch(const void *line);
+
 #endif

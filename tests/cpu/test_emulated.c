@@ -19,6 +19,41 @@ static void amx_multiplies_as_scalar_code_does(void **state) {
     test_bgemm(&bert_emulated_amx);
 }
 
+/* Lines of a panel, and how often each was prefetched. */
+enum { MOST_LINES = 600, LINE_BYTES = 64 };
+static char panel_memory[MOST_LINES * LINE_BYTES];
+static int fetched[MOST_LINES];
+
+void bert_emulated_prefetch(const void *line) {
+    const ptrdiff_t at = (const char *)line - panel_memory;
+    if (at >= 0 && at < (ptrdiff_t)sizeof panel_memory) fetched[at / LINE_BYTES]++;
+}
+
+/* The panel that comes next is fetched once, whole, whatever rows and steps its lines are spread over. */
+static void amx_fetches_what_comes_next(void **state) {
+    static const int64_t rows[] = {1, 15, 16, 17, 48, 49, 64, 65, 81, 113, 128, 130}, steps[] = {1, 15, 16, 17, 40, 96};
+    static uint8_t a[130 * 4 * 96];
+    static int8_t b[4 * 96 * BERT_QGEMM_COLUMNS];
+    static int32_t c[130 * BERT_QGEMM_COLUMNS];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
+            const int64_t lines = j % 2 ? MOST_LINES - 23 : 3 * steps[j];
+            memset(fetched, 0, sizeof fetched);
+            bert_cpu_enter(&bert_emulated_amx);
+            bert_emulated_amx.qgemm(&(bert_qgemm_args){.c = c,
+                                                       .a = a,
+                                                       .b = b,
+                                                       .lda = 4 * steps[j],
+                                                       .rows = rows[i],
+                                                       .steps = steps[j],
+                                                       .prefetch = panel_memory,
+                                                       .prefetch_lines = lines});
+            bert_cpu_exit(&bert_emulated_amx);
+            for (int64_t line = 0; line < MOST_LINES; line++) assert_int_equal(fetched[line], line < lines);
+        }
+    }
+}
+
 static void avx_vnni_multiplies_as_scalar_code_does(void **state) {
     if (absent(BERT_ISA_AVX2, "avx_vnni")) return;
     test_qgemm(&bert_emulated_avx_vnni);
@@ -32,6 +67,7 @@ static void avx512_bf16_multiplies_as_scalar_code_does(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(amx_multiplies_as_scalar_code_does),
+        cmocka_unit_test(amx_fetches_what_comes_next),
         cmocka_unit_test(avx_vnni_multiplies_as_scalar_code_does),
         cmocka_unit_test(avx512_bf16_multiplies_as_scalar_code_does),
     };
