@@ -21,13 +21,14 @@
 #include <string.h>
 
 /* Rows of a tile, bytes of its rows, and the steps of four bytes that a row or its rows hold. */
-enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_STEPS = 16, GROUP_BYTES = 4, TILES = 8, COLUMN_TILES = 3 };
+enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_STEPS = 16, GROUP_BYTES = 4, TILES = 8, COLUMN_TILES = 3, A_TILES = 4 };
 _Static_assert(COLUMN_TILES *TILE_ROWS == (int)BERT_QGEMM_COLUMNS, "a panel is three tiles wide");
 _Static_assert(COLUMN_TILES *TILE_ROWS == (int)BERT_BGEMM_COLUMNS, "a panel is three tiles wide");
 _Static_assert((int)BERT_QGEMM_STEP == GROUP_BYTES, "a step is a group of a tile");
 _Static_assert(BERT_BGEMM_STEP * 2 == (int)GROUP_BYTES, "a step is a group of a tile");
 
-/* Compilers are not told that the instructions read memory: what was written to `memory` is there after this. */
+/* Compilers are not told that tile loads read memory: what was written to `memory` is there after this, and what will
+ * be written there waits until after it. */
 static inline void publish(const void *memory) {
     __asm__ volatile("" : : "r"(memory) : "memory");
 }
@@ -72,15 +73,28 @@ static inline void fetch_ahead(product *p) {
 
 /* Scratch of a pass: up to four tiles of a and three of b, where what is there doesn't fill a tile. */
 typedef struct scratch {
-    _Alignas(TILE_BYTES) char a[4][TILE_ROWS * TILE_BYTES];
+    _Alignas(TILE_BYTES) char a[A_TILES][TILE_ROWS * TILE_BYTES];
     _Alignas(TILE_BYTES) char b[COLUMN_TILES][TILE_ROWS * TILE_BYTES];
 } scratch;
 
-/* `rows` rows of `steps` groups, the rest zeros. */
-static void fill_tile(char *out, const char *from, int64_t stride, int64_t rows, int64_t bytes) {
-    memset(out, 0, TILE_ROWS * TILE_BYTES);
+static void copy_rows(char *out, const char *from, int64_t stride, int64_t rows, int64_t bytes) {
+    publish(out);
     for (int64_t row = 0; row < rows; row++) memcpy(out + row * TILE_BYTES, from + row * stride, (size_t)bytes);
     publish(out);
+}
+
+/* `rows` rows of `bytes` bytes, the rest zeros. */
+static void fill_tile(char *out, const char *from, int64_t stride, int64_t rows, int64_t bytes) {
+    publish(out);
+    memset(out, 0, TILE_ROWS * TILE_BYTES);
+    copy_rows(out, from, stride, rows, bytes);
+}
+
+/* Fewer rows than a tile has, as many tiles of steps from `step` on as there is scratch: a tile load waits until what
+ * was written is in the cache, and then waits once for all. Rows beyond stay as they are. */
+static void copy_few(const product *p, scratch *out, int64_t place, int64_t rows, int64_t step) {
+    for (int i = 0; i < A_TILES && step + TILE_STEPS <= p->steps; i++, step += TILE_STEPS)
+        copy_rows(out->a[i], p->a + place * p->lda + step * GROUP_BYTES, p->lda, rows, TILE_BYTES);
 }
 
 /* Tiles of a from `step` on for the rows at each of `count` places; those of b from a column of tiles on. */
@@ -188,15 +202,18 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
     static void name##_1x3(product *p, int64_t place, int64_t rows) {                                                  \
         const char *a = p->a + place * p->lda, *b = p->b;                                                              \
         char *c = p->c + place * p->ldc;                                                                               \
+        const bool few = rows < TILE_ROWS;                                                                             \
         scratch rest;                                                                                                  \
         int64_t step = 0;                                                                                              \
+        if (few) memset(rest.a, 0, sizeof rest.a);                                                                     \
         _tile_zero(0);                                                                                                 \
         _tile_zero(1);                                                                                                 \
         _tile_zero(2);                                                                                                 \
         for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
-            if (rows < TILE_ROWS) fill_tile(rest.a[0], a, p->lda, rows, TILE_BYTES);                                   \
-            name##_step_1x3(rows < TILE_ROWS ? rest.a[0] : a, rows < TILE_ROWS ? TILE_BYTES : p->lda, b,               \
-                            b + TILE_BYTES, b + 2 * TILE_BYTES, LDB);                                                  \
+            const int64_t at = step / TILE_STEPS % A_TILES;                                                            \
+            if (few && at == 0) copy_few(p, &rest, place, rows, step);                                                 \
+            name##_step_1x3(few ? rest.a[at] : a, few ? TILE_BYTES : p->lda, b, b + TILE_BYTES, b + 2 * TILE_BYTES,    \
+                            LDB);                                                                                      \
             fetch_ahead(p);                                                                                            \
             a += TILE_BYTES;                                                                                           \
             b += TILE_STEPS * LDB;                                                                                     \
