@@ -91,6 +91,11 @@ static bool pack_bytes(lab_product *product, int index) {
     return true;
 }
 
+/* Of x in 8 bits. */
+static int64_t byte_stride(int64_t k) {
+    return bert_gemm_row_bytes((k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP * BERT_QGEMM_STEP);
+}
+
 static bool allocate(lab_product *product, int64_t rows) {
     const int64_t k = product->shape.k, n = product->shape.n;
     product->source = lab_allocate((size_t)(k * n) * sizeof(float));
@@ -98,8 +103,9 @@ static bool allocate(lab_product *product, int64_t rows) {
     product->y = lab_allocate((size_t)(rows * n) * sizeof(float));
     product->expected = lab_allocate((size_t)(rows * n) * sizeof(float));
     product->bias = lab_allocate((size_t)n * sizeof(float));
-    product->bytes = lab_allocate((size_t)(rows * (k + BERT_QGEMM_STEP)));
-    product->workspace = lab_allocate((size_t)(rows * (k + BERT_BGEMM_STEP)) * sizeof(uint16_t));
+    product->bytes = lab_allocate((size_t)(rows * byte_stride(k)));
+    product->workspace =
+        lab_allocate(bert_gemm_bf16.workspace_bytes(&(bert_packed_weight){.k = k, .n = n}, (size_t)rows));
     product->x_scales = lab_allocate((size_t)rows * sizeof(float));
     product->x_zeros = lab_allocate((size_t)rows * sizeof(int32_t));
     product->scales = lab_allocate((size_t)n * sizeof(float));
@@ -118,7 +124,7 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
         lab_fill(product->source, shape.k * shape.n, 0.05F, 1);
         lab_fill(product->x, max_rows * shape.k, 1.0F, 2);
         lab_fill(product->bias, shape.n, 1.0F, 3);
-        for (int64_t i = 0; i < max_rows * shape.k; i++) product->bytes[i] = (uint8_t)(i * 31);
+        for (int64_t i = 0; i < max_rows * byte_stride(shape.k); i++) product->bytes[i] = (uint8_t)(i * 31);
         for (int64_t i = 0; i < max_rows; i++) product->x_scales[i] = 0.02F;
         for (int64_t i = 0; i < shape.n; i++) product->scales[i] = 0.001F;
     }
@@ -152,12 +158,12 @@ static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab
     const bert_epilogue_args epilogue = {
         .y = y, .bias = product->bias, .stride = product->shape.n, .alpha = 1.0F, .activation = BERT_UNARY_IDENTITY};
     if (provider == LAB_PROVIDER_QUANTIZED) {
-        bert_gemm_quantized(
-            &(bert_quantized_call){.kernels = kernels,
-                                   .weight = &product->quantized[index],
-                                   .x = {product->bytes, product->x_scales, product->x_zeros, product->x_zeros},
-                                   .rows = rows,
-                                   .epilogue = epilogue});
+        bert_gemm_quantized(&(bert_quantized_call){
+            .kernels = kernels,
+            .weight = &product->quantized[index],
+            .x = {product->bytes, byte_stride(product->shape.k), product->x_scales, product->x_zeros, product->x_zeros},
+            .rows = rows,
+            .epilogue = epilogue});
         return;
     }
     provider_at((int)provider)

@@ -116,30 +116,31 @@ static int64_t depth_of(const bert_packed_weight *weight) {
     return (weight->k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP;
 }
 
+static int64_t row_bytes(const bert_packed_weight *weight) {
+    return bert_gemm_row_bytes(depth_of(weight) * (int64_t)sizeof(uint16_t));
+}
+
 /* x in bfloat16. */
 static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows) {
-    size_t count, bytes;
-    if (!bert_size_multiply(rows, (size_t)depth_of(weight), &count) ||
-        !bert_size_multiply(count, sizeof(uint16_t), &bytes))
-        return SIZE_MAX;
-    return bytes;
+    size_t bytes;
+    return bert_size_multiply(rows, (size_t)row_bytes(weight), &bytes) ? bytes : SIZE_MAX;
 }
 
 typedef struct bf16_run {
     const bert_gemm_call *call;
-    uint16_t *x; /* [rows, depth] */
-    int64_t depth, task_rows;
+    uint16_t *x; /* [rows, depth], rows `stride` apart */
+    int64_t depth, stride, task_rows;
     int64_t block_rows, blocks, panels, parts;
 } bf16_run;
 
 static void round_rows(void *argument, int64_t task, int thread) {
     const bf16_run *run = argument;
     const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->call->rows - row;
-    run->call->kernels->to_bf16(&(bert_to_bf16_args){.y = run->x + row * run->depth,
+    run->call->kernels->to_bf16(&(bert_to_bf16_args){.y = run->x + row * run->stride,
                                                      .x = run->call->x + row * k,
                                                      .rows = left < run->task_rows ? left : run->task_rows,
                                                      .n = k,
-                                                     .stride = run->depth});
+                                                     .stride = run->stride});
 }
 
 /* One panel for at most SUM_ROWS rows: into y, or by way of scratch where the panel is wider than what is left of y. */
@@ -152,10 +153,10 @@ static void run_tile(const bf16_run *run, int64_t row, int64_t rows, int64_t pan
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const bool whole = width == BERT_BGEMM_COLUMNS;
     call->kernels->bgemm(&(bert_bgemm_args){.c = whole ? epilogue.y : sums,
-                                            .a = run->x + row * run->depth,
+                                            .a = run->x + row * run->stride,
                                             .b = (const uint16_t *)call->weight->data + first * run->depth,
                                             .ldc = whole ? epilogue.stride : BERT_BGEMM_COLUMNS,
-                                            .lda = run->depth,
+                                            .lda = run->stride,
                                             .rows = rows,
                                             .steps = run->depth / BERT_BGEMM_STEP,
                                             .prefetch = next,
@@ -189,7 +190,10 @@ static void run_part(void *argument, int64_t part, int thread) {
 }
 
 static void run(const bert_gemm_call *call) {
-    bf16_run all = {.call = call, .x = call->workspace, .depth = depth_of(call->weight)};
+    bf16_run all = {.call = call,
+                    .x = call->workspace,
+                    .depth = depth_of(call->weight),
+                    .stride = row_bytes(call->weight) / (int64_t)sizeof(uint16_t)};
     if (call->rows == 0 || call->weight->n == 0) return;
     const int64_t width = all.depth > 0 ? all.depth : 1;
     all.task_rows = 16384 / width + 1;

@@ -9,6 +9,7 @@
 #ifndef BERT_CPU_GEMM_GEMM_H
 #define BERT_CPU_GEMM_GEMM_H
 
+#include "core/base/memory.h"
 #include "core/base/thread_pool.h"
 #include "cpu/kernels/kernels.h"
 
@@ -110,6 +111,16 @@ void bert_openblas_multiply(const bert_sgemm_args *args, bool transposed);
 void bert_openblas_sgemm(const bert_sgemm_args *args);
 /** Likewise the attention kernel. */
 void bert_openblas_attention(const bert_attention_args *args);
+
+/**
+ * Bytes from one row of x to the next for `bytes` of them, where a product loads columns of rows at a time: whole cache
+ * lines, and an odd number of them. Rows of 3,072 bytes would share 4 of the first-level cache's 64 sets, those of
+ * 3,136 lie in all.
+ */
+static inline int64_t bert_gemm_row_bytes(int64_t bytes) {
+    const int64_t lines = (bytes + BERT_ALIGNMENT - 1) / BERT_ALIGNMENT;
+    return (lines | 1) * BERT_ALIGNMENT;
+}
 
 /**
  * Rows of the blocks that x [rows > 0] is cut into: a multiple of `step`, about `most` at most, and all of about the

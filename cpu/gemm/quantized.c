@@ -299,9 +299,9 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
     _Alignas(BERT_ALIGNMENT) int32_t sums[SUM_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
-                                            .a = call->x.values + row * depth,
+                                            .a = call->x.values + row * call->x.stride,
                                             .b = weight->panels + first * depth,
-                                            .lda = depth,
+                                            .lda = call->x.stride,
                                             .rows = rows,
                                             .steps = weight->steps,
                                             .prefetch = next,

@@ -37,7 +37,8 @@ typedef struct bert_quantized_weight {
 
 /** Rows of quantized activations, each with its scale, zero point and sum. */
 typedef struct bert_quantized_rows {
-    const uint8_t *values; /**< [rows, 4 steps], zeros from k on. */
+    const uint8_t *values; /**< [rows, 4 steps], zeros from k on; rows `stride` apart. */
+    int64_t stride;        /**< bert_gemm_row_bytes(4 steps). */
     const float *scales;
     const int32_t *zero_points, *sums;
 } bert_quantized_rows;

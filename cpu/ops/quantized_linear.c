@@ -33,14 +33,13 @@ typedef struct workspace {
 
 enum { ROW_VECTORS = 5 };
 
-static size_t value_bytes(const bert_quantized_weight *weight, int64_t rows) {
-    const size_t bytes = (size_t)rows * (size_t)weight->steps * BERT_QGEMM_STEP;
-    return (bytes + BERT_ALIGNMENT - 1) / BERT_ALIGNMENT * BERT_ALIGNMENT;
+static int64_t row_bytes(const bert_quantized_weight *weight) {
+    return bert_gemm_row_bytes(weight->steps * BERT_QGEMM_STEP);
 }
 
 static workspace lay_out(void *memory, const bert_quantized_weight *weight, int64_t rows) {
     workspace w = {.values = memory};
-    w.least = (float *)(void *)(w.values + value_bytes(weight, rows));
+    w.least = (float *)(void *)(w.values + rows * row_bytes(weight));
     w.most = w.least + rows;
     w.scales = w.most + rows;
     w.zero_points = (int32_t *)(void *)(w.scales + rows);
@@ -54,7 +53,7 @@ typedef struct row_run {
     const bert_cpu_kernels *kernels;
     workspace work;
     const float *x;
-    int64_t rows, k, depth, task_rows;
+    int64_t rows, k, stride, task_rows;
 } row_run;
 
 static int64_t rows_of_task(const row_run *run, int64_t row) {
@@ -74,14 +73,14 @@ static void find_ranges(void *argument, int64_t task, int thread) {
 static void quantize_rows(void *argument, int64_t task, int thread) {
     const row_run *run = argument;
     const int64_t row = task * run->task_rows;
-    run->kernels->quantize(&(bert_quantize_args){.y = run->work.values + row * run->depth,
+    run->kernels->quantize(&(bert_quantize_args){.y = run->work.values + row * run->stride,
                                                  .sums = run->work.sums + row,
                                                  .x = run->x + row * run->k,
                                                  .scales = run->work.scales + row,
                                                  .zero_points = run->work.zero_points + row,
                                                  .rows = rows_of_task(run, row),
                                                  .n = run->k,
-                                                 .stride = run->depth});
+                                                 .stride = run->stride});
 }
 
 /* Whether a row is in its group's range; `counted` NULL: every one is. */
@@ -137,7 +136,7 @@ static void quantize(const bert_kernel_call *call, const quantized_state *state,
                    .x = call->inputs[BERT_LINEAR_X].data,
                    .rows = rows,
                    .k = weight->k,
-                   .depth = weight->steps * BERT_QGEMM_STEP,
+                   .stride = row_bytes(weight),
                    .task_rows = TASK_FLOATS / (weight->k + 1) + 1};
     const int64_t tasks = (rows + run.task_rows - 1) / run.task_rows;
     if (state->has_scale) {
@@ -165,7 +164,7 @@ static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error
         .kernels = bert_cpu_kernels_for(call),
         .threads = bert_cpu_threads_for(call),
         .weight = state->weight,
-        .x = {work.values, work.scales, work.zero_points, work.sums},
+        .x = {work.values, row_bytes(state->weight), work.scales, work.zero_points, work.sums},
         .start = starts ? bias : NULL,
         .rows = rows,
         .epilogue = {.y = call->outputs[0].data,
@@ -227,9 +226,8 @@ static bool workspace_bytes(const bert_quantized_weight *weight, const bert_tens
     size_t rows = 1, values, vectors;
     for (int32_t i = 0; i + 1 < x->rank; i++)
         if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return false;
-    if (!bert_size_multiply(rows, (size_t)weight->steps * BERT_QGEMM_STEP, &values) ||
-        !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors) ||
-        !bert_size_add(values, BERT_ALIGNMENT, &values))
+    if (!bert_size_multiply(rows, (size_t)row_bytes(weight), &values) ||
+        !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors))
         return false;
     return bert_size_add(values, vectors, bytes);
 }
