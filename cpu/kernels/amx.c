@@ -4,8 +4,13 @@
  * they are; the two products differ in one instruction.
  *
  * Of the eight tiles four are sums: an instruction takes 16 cycles and its result 52, so four independent ones keep the
- * unit busy. The columns of a panel are three tiles wide. For each 64 rows: two products of 2 x 2 tiles (32 rows, 32
- * columns), which use each tile that is loaded twice, then one of 4 x 1 for the third column of tiles.
+ * unit busy. The columns of a panel are three tiles wide. For each 64 rows: one product of 4 x 1 tiles for the third
+ * column of tiles, then two of 2 x 2 (32 rows, 32 columns), which use each tile that is loaded twice. `dequantize`
+ * begins with rows that were stored a while ago: those of the last pass may still be on their way to the cache.
+ *
+ * The three passes load 13 tiles for 12 products: more than the second-level cache gives (16 cycles a product, 1 KB a
+ * tile, some 48 bytes a cycle). So they take a piece of k at a time that stays in the first-level one, and sums wait in
+ * memory from piece to piece.
  *
  * Tiles have one shape, which `enter` sets and `leave` gives up, once for each thread and parallel region. Rows that
  * don't fill tiles are done by tiles that overlap: a row's result doesn't depend on who computes it. Fewer than 16
@@ -58,11 +63,16 @@ typedef struct product {
     const char *a, *b;
     int64_t ldc, lda; /* bytes */
     int64_t rows, steps;
+    int64_t first, end; /* steps of a piece */
+    char *sums;         /* of the 64 rows from sums_row on, from one piece to the next */
+    int64_t sums_row;
     const char *prefetch, *prefetch_end;
     int64_t prefetch_bytes; /* with each 16 steps of a pass */
 } product;
 
-enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES };
+/* Bytes of a step of a panel, and of a row of sums. Steps of a piece: its 64 rows of a (16 KB) and its share of the
+ * panel (12 KB) stay in the first-level cache of 48 KB while three passes read them, beside the sums (12 KB). */
+enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES, PIECE_STEPS = 64 };
 
 static inline void fetch_ahead(product *p) {
     for (int64_t at = 0; at < p->prefetch_bytes && p->prefetch < p->prefetch_end; at += TILE_BYTES) {
@@ -106,6 +116,45 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
         fill_tile(out->b[i], p->b + step * LDB + (first_column + i) * TILE_BYTES, LDB, steps, TILE_BYTES);
 }
 
+static int64_t piece_end(const product *p) {
+    return p->steps - p->first < PIECE_STEPS + PIECE_STEPS / 2 ? p->steps : p->first + PIECE_STEPS;
+}
+
+/* Where each of a pass's four sums stands: a place among rows, a column of tiles. */
+static const int columns_2x2[4] = {0, 1, 0, 1}, columns_4x1[4] = {2, 2, 2, 2};
+
+static inline char *sums_at(const product *p, int64_t place, int column) {
+    return p->sums + (place - p->sums_row) * LDB + column * TILE_BYTES;
+}
+
+/* Sums of a piece begin as zeros, or as what the one before left. */
+static inline void begin_sums(const product *p, const int64_t places[4], const int columns[4]) {
+    if (p->first == 0) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        return;
+    }
+    _tile_loadd(0, sums_at(p, places[0], columns[0]), LDB);
+    _tile_loadd(1, sums_at(p, places[1], columns[1]), LDB);
+    _tile_loadd(2, sums_at(p, places[2], columns[2]), LDB);
+    _tile_loadd(3, sums_at(p, places[3], columns[3]), LDB);
+}
+
+/* Those of the last piece are c. */
+static inline char *result_at(const product *p, int64_t place, int column) {
+    return p->end < p->steps ? sums_at(p, place, column) : p->c + place * p->ldc + column * TILE_BYTES;
+}
+
+static inline void end_sums(const product *p, const int64_t places[4], const int columns[4]) {
+    const int64_t stride = p->end < p->steps ? LDB : p->ldc;
+    _tile_stored(0, result_at(p, places[0], columns[0]), stride);
+    _tile_stored(1, result_at(p, places[1], columns[1]), stride);
+    _tile_stored(2, result_at(p, places[2], columns[2]), stride);
+    _tile_stored(3, result_at(p, places[3], columns[3]), stride);
+}
+
 /*
  * The passes, for one instruction each: MULTIPLY(sum, a, b). Numbers of tiles are part of the instructions: 0 to 3 are
  * sums, 4, 5 and 7 hold a where four rows of tiles need it, else 6 and 7 hold b.
@@ -124,29 +173,25 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
         MULTIPLY(3, 5, 7);                                                                                             \
     }                                                                                                                  \
     static void name##_2x2(product *p, const int64_t *places) {                                                        \
-        const char *a0 = p->a + places[0] * p->lda, *a1 = p->a + places[1] * p->lda, *b = p->b;                        \
-        int64_t step = 0;                                                                                              \
-        _tile_zero(0);                                                                                                 \
-        _tile_zero(1);                                                                                                 \
-        _tile_zero(2);                                                                                                 \
-        _tile_zero(3);                                                                                                 \
-        for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
+        int64_t step = p->first;                                                                                       \
+        const char *a0 = p->a + places[0] * p->lda + step * GROUP_BYTES;                                               \
+        const char *a1 = p->a + places[1] * p->lda + step * GROUP_BYTES, *b = p->b + step * LDB;                       \
+        const int64_t rows[4] = {places[0], places[0], places[1], places[1]};                                          \
+        begin_sums(p, rows, columns_2x2);                                                                              \
+        for (; step + TILE_STEPS <= p->end; step += TILE_STEPS) {                                                      \
             name##_step_2x2(a0, a1, p->lda, b, b + TILE_BYTES, LDB);                                                   \
             fetch_ahead(p);                                                                                            \
             a0 += TILE_BYTES;                                                                                          \
             a1 += TILE_BYTES;                                                                                          \
             b += TILE_STEPS * LDB;                                                                                     \
         }                                                                                                              \
-        if (step < p->steps) {                                                                                         \
+        if (step < p->end) {                                                                                           \
             scratch rest;                                                                                              \
             fill_scratch(p, &rest, places, 2, TILE_ROWS, step, p->steps - step, 0, 2);                                 \
             name##_step_2x2(rest.a[0], rest.a[1], TILE_BYTES, rest.b[0], rest.b[1], TILE_BYTES);                       \
             fetch_ahead(p);                                                                                            \
         }                                                                                                              \
-        _tile_stored(0, p->c + places[0] * p->ldc, p->ldc);                                                            \
-        _tile_stored(1, p->c + places[0] * p->ldc + TILE_BYTES, p->ldc);                                               \
-        _tile_stored(2, p->c + places[1] * p->ldc, p->ldc);                                                            \
-        _tile_stored(3, p->c + places[1] * p->ldc + TILE_BYTES, p->ldc);                                               \
+        end_sums(p, rows, columns_2x2);                                                                                \
     }                                                                                                                  \
                                                                                                                        \
     /* 4 x 1 tiles: the third column of tiles. */                                                                      \
@@ -162,30 +207,24 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
         MULTIPLY(3, 4, 6);                                                                                             \
     }                                                                                                                  \
     static void name##_4x1(product *p, const int64_t *places) {                                                        \
-        const char *a[4], *b = p->b + 2 * TILE_BYTES;                                                                  \
-        int64_t step = 0;                                                                                              \
-        for (int i = 0; i < 4; i++) a[i] = p->a + places[i] * p->lda;                                                  \
-        _tile_zero(0);                                                                                                 \
-        _tile_zero(1);                                                                                                 \
-        _tile_zero(2);                                                                                                 \
-        _tile_zero(3);                                                                                                 \
-        for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
+        int64_t step = p->first;                                                                                       \
+        const char *a[4], *b = p->b + step * LDB + 2 * TILE_BYTES;                                                     \
+        for (int i = 0; i < 4; i++) a[i] = p->a + places[i] * p->lda + step * GROUP_BYTES;                             \
+        begin_sums(p, places, columns_4x1);                                                                            \
+        for (; step + TILE_STEPS <= p->end; step += TILE_STEPS) {                                                      \
             name##_step_4x1(a, p->lda, b, LDB);                                                                        \
             fetch_ahead(p);                                                                                            \
             for (int i = 0; i < 4; i++) a[i] += TILE_BYTES;                                                            \
             b += TILE_STEPS * LDB;                                                                                     \
         }                                                                                                              \
-        if (step < p->steps) {                                                                                         \
+        if (step < p->end) {                                                                                           \
             scratch rest;                                                                                              \
             fill_scratch(p, &rest, places, 4, TILE_ROWS, step, p->steps - step, 2, 1);                                 \
-            const char *const rows[4] = {rest.a[0], rest.a[1], rest.a[2], rest.a[3]};                                  \
-            name##_step_4x1(rows, TILE_BYTES, rest.b[0], TILE_BYTES);                                                  \
+            const char *const left[4] = {rest.a[0], rest.a[1], rest.a[2], rest.a[3]};                                  \
+            name##_step_4x1(left, TILE_BYTES, rest.b[0], TILE_BYTES);                                                  \
             fetch_ahead(p);                                                                                            \
         }                                                                                                              \
-        _tile_stored(0, p->c + places[0] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
-        _tile_stored(1, p->c + places[1] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
-        _tile_stored(2, p->c + places[2] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
-        _tile_stored(3, p->c + places[3] * p->ldc + 2 * TILE_BYTES, p->ldc);                                           \
+        end_sums(p, places, columns_4x1);                                                                              \
     }                                                                                                                  \
                                                                                                                        \
     /* 1 x 3 tiles: 16 rows or fewer, all columns. */                                                                  \
@@ -246,9 +285,13 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
         for (; p->rows - row > 3 * TILE_ROWS; row += 4 * TILE_ROWS) {                                                  \
             const int64_t last = p->rows - TILE_ROWS, fourth = row + 3 * TILE_ROWS;                                    \
             const int64_t places[4] = {row, row + TILE_ROWS, row + 2 * TILE_ROWS, fourth < last ? fourth : last};      \
-            name##_2x2(p, places);                                                                                     \
-            name##_2x2(p, places + 2);                                                                                 \
-            name##_4x1(p, places);                                                                                     \
+            p->sums_row = p->sums == p->c ? 0 : row;                                                                   \
+            for (p->first = 0; p->first == 0 || p->first < p->steps; p->first = p->end) {                              \
+                p->end = piece_end(p);                                                                                 \
+                name##_4x1(p, places);                                                                                 \
+                name##_2x2(p, places);                                                                                 \
+                name##_2x2(p, places + 2);                                                                             \
+            }                                                                                                          \
         }                                                                                                              \
         for (; row < p->rows; row += TILE_ROWS)                                                                        \
             name##_1x3(p, row < p->rows - TILE_ROWS ? row : p->rows - TILE_ROWS, TILE_ROWS);                           \
@@ -270,6 +313,7 @@ static void spread_prefetch(product *p, const void *prefetch, int64_t lines) {
 
 static void qgemm(const bert_qgemm_args *args) {
     product p = {.c = (char *)args->c,
+                 .sums = (char *)args->c,
                  .a = (const char *)args->a,
                  .b = (const char *)args->b,
                  .ldc = BERT_QGEMM_COLUMNS * (int64_t)sizeof(int32_t),
@@ -280,8 +324,11 @@ static void qgemm(const bert_qgemm_args *args) {
     bytes_all(&p);
 }
 
+/* Sums stay in scratch meanwhile: rows of c may all lie in a few of the cache's sets. */
 static void bgemm(const bert_bgemm_args *args) {
+    _Alignas(TILE_BYTES) char sums[4 * TILE_ROWS * LDB];
     product p = {.c = (char *)args->c,
+                 .sums = sums,
                  .a = (const char *)args->a,
                  .b = (const char *)args->b,
                  .ldc = args->ldc * (int64_t)sizeof(float),
