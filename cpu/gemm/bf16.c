@@ -198,10 +198,12 @@ static void run(const bert_gemm_call *call) {
     const int64_t width = all.depth > 0 ? all.depth : 1;
     all.task_rows = 16384 / width + 1;
     bert_thread_pool_run(call->threads, (call->rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
-    all.block_rows = bert_gemm_block_rows(call->rows, BLOCK_BYTES / (width * (int64_t)sizeof *all.x), BLOCK_STEP);
-    all.blocks = (call->rows + all.block_rows - 1) / all.block_rows;
+    const int64_t threads = bert_thread_pool_threads(call->threads);
     all.panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS;
-    const int64_t threads = bert_thread_pool_threads(call->threads), tiles = all.blocks * all.panels;
+    all.block_rows = bert_gemm_panel_block_rows(call->kernels, call->rows, width * (int64_t)sizeof *all.x, BLOCK_BYTES,
+                                                all.panels, threads, BLOCK_STEP);
+    all.blocks = (call->rows + all.block_rows - 1) / all.block_rows;
+    const int64_t tiles = all.blocks * all.panels;
     all.parts = threads < tiles ? threads : tiles;
     bert_thread_pool_run(call->threads, all.parts, run_part, &all);
 }

@@ -273,8 +273,9 @@ void bert_cpu_free_quantized(bert_prepared *prepared) {
 
 /* ---- The product ------------------------------------------------------------------------------------------------- */
 
-/* Rows whose sums are kept at a time: in the first-level cache. Bytes of x that a block of rows may take: it stays in
- * the second level while panels stream by; blocks are multiples of a step, of which tiles of rows are whole. */
+/* Rows whose sums are kept at a time: in the first-level cache. Bytes of x that a block of rows may take, unless
+ * kernels want more: it stays in the second level while panels stream by; blocks are multiples of a step, of which
+ * tiles of rows are whole. */
 enum { SUM_ROWS = 64, BLOCK_STEP = 32, BLOCK_BYTES = 256 * 1024, LINE_BYTES = 64 };
 
 typedef struct quantized_run {
@@ -353,10 +354,11 @@ void bert_gemm_quantized(const bert_quantized_call *call) {
     const bert_quantized_weight *weight = call->weight;
     if (call->rows == 0 || weight->n == 0) return;
     const int64_t depth = weight->steps > 0 ? weight->steps * BERT_QGEMM_STEP : 1;
-    const int64_t rows = bert_gemm_block_rows(call->rows, BLOCK_BYTES / depth, BLOCK_STEP);
-    quantized_run all = {
-        .call = call, .block_rows = rows, .blocks = (call->rows + rows - 1) / rows, .panels = panels_of(weight->n)};
-    const int64_t threads = bert_thread_pool_threads(call->threads), tiles = all.blocks * all.panels;
+    const int64_t threads = bert_thread_pool_threads(call->threads), panels = panels_of(weight->n);
+    const int64_t rows =
+        bert_gemm_panel_block_rows(call->kernels, call->rows, depth, BLOCK_BYTES, panels, threads, BLOCK_STEP);
+    quantized_run all = {.call = call, .block_rows = rows, .blocks = (call->rows + rows - 1) / rows, .panels = panels};
+    const int64_t tiles = all.blocks * all.panels;
     all.parts = threads < tiles ? threads : tiles;
     bert_thread_pool_run(call->threads, all.parts, run_part, &all);
 }

@@ -296,6 +296,9 @@ typedef struct bert_cpu_kernels {
 #undef BERT_CPU_KERNEL_MEMBER
     /** Shape of sgemm's tile: panels of packed weights are this wide, and rows are best cut in multiples of it. */
     int32_t sgemm_columns, sgemm_rows;
+    /** Bytes of x that a block of rows may take in products of bytes and of bfloat16: for each block weights are read
+     * from memory once more. 0: what is best for vectors. */
+    int32_t block_bytes;
     /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles once); NULL:
      * nothing. Between them no other region starts on the thread. */
     void (*enter)(void);

@@ -29,6 +29,7 @@ void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out) {
             out->enter = table->enter;
             out->leave = table->leave;
         }
+        if (table->block_bytes) out->block_bytes = table->block_bytes;
         if (table->sgemm) {
             out->sgemm_columns = table->sgemm_columns;
             out->sgemm_rows = table->sgemm_rows;

@@ -231,6 +231,7 @@ static void both_sides_in_bfloat16_give_the_products_of_what_they_round_to(void 
     kernels.bgemm = bert_emulated_amx.bgemm;
     kernels.enter = bert_emulated_amx.enter;
     kernels.leave = bert_emulated_amx.leave;
+    kernels.block_bytes = bert_emulated_amx.block_bytes;
     hold(&bert_gemm_bf16, &kernels, "emulated amx");
 #endif
 }

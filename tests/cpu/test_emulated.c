@@ -2,6 +2,7 @@
  * Kernels whose instructions most machines lack, compiled over an emulation of these instructions and held to the
  * scalar kernels: the source that runs on such machines, its packing, tails and tiles, is tested on all.
  */
+#include "cpu/gemm/gemm.h"
 #include "tests/cpu/emulated_kernels.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
@@ -54,6 +55,24 @@ static void amx_fetches_what_comes_next(void **state) {
     }
 }
 
+/* Weights are read once for a block: tiles want larger ones, where threads don't go without. */
+static void blocks_grow_with_amx_as_far_as_threads_share_them(void **state) {
+    static const struct {
+        const bert_cpu_kernels *kernels;
+        int64_t rows, row_bytes, panels, threads, expected;
+    } cases[] = {
+        {&bert_cpu_kernels_scalar, 1024, 768, 16, 1, 256}, {&bert_cpu_kernels_scalar, 1024, 3072, 16, 1, 64},
+        {&bert_emulated_amx, 1024, 768, 16, 1, 1024},      {&bert_emulated_amx, 1024, 3072, 16, 1, 256},
+        {&bert_emulated_amx, 1024, 768, 16, 4, 512},       {&bert_emulated_amx, 1024, 768, 16, 8, 256},
+        {&bert_emulated_amx, 1024, 768, 64, 8, 1024},      {&bert_emulated_amx, 1024, 768, 16, 64, 256},
+        {&bert_emulated_amx, 16, 768, 16, 64, 32},         {&bert_emulated_amx, 128, 4194304, 1, 1, 32},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(bert_gemm_panel_block_rows(cases[i].kernels, cases[i].rows, cases[i].row_bytes, 256 * 1024,
+                                                    cases[i].panels, cases[i].threads, 32),
+                         cases[i].expected);
+}
+
 static void avx_vnni_multiplies_as_scalar_code_does(void **state) {
     if (absent(BERT_ISA_AVX2, "avx_vnni")) return;
     test_qgemm(&bert_emulated_avx_vnni);
@@ -68,6 +87,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(amx_multiplies_as_scalar_code_does),
         cmocka_unit_test(amx_fetches_what_comes_next),
+        cmocka_unit_test(blocks_grow_with_amx_as_far_as_threads_share_them),
         cmocka_unit_test(avx_vnni_multiplies_as_scalar_code_does),
         cmocka_unit_test(avx512_bf16_multiplies_as_scalar_code_does),
     };
