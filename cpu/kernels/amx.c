@@ -117,7 +117,7 @@ static void fill_scratch(const product *p, scratch *out, const int64_t *places, 
 }
 
 static int64_t piece_end(const product *p) {
-    return p->steps - p->first < PIECE_STEPS + PIECE_STEPS / 2 ? p->steps : p->first + PIECE_STEPS;
+    return p->steps - p->first <= PIECE_STEPS + PIECE_STEPS / 2 ? p->steps : p->first + PIECE_STEPS;
 }
 
 /* Where each of a pass's four sums stands: a place among rows, a column of tiles. */
