@@ -40,8 +40,9 @@ static const unsigned admitted[BERT_ISA_COUNT] = {
                      ISA_BIT(BERT_ISA_AVX512_VNNI) | ISA_BIT(BERT_ISA_AVX512_BF16) | ISA_BIT(BERT_ISA_AMX),
 };
 
-static pthread_once_t detected_once = PTHREAD_ONCE_INIT;
+static pthread_once_t detected_once = PTHREAD_ONCE_INIT, tiles_once = PTHREAD_ONCE_INIT;
 static unsigned detected; /* ISA_BITs; written once. */
+static bool tiles_granted;
 
 #if defined(__x86_64__)
 
@@ -52,12 +53,13 @@ static uint64_t read_xcr0(void) {
     return (uint64_t)high << 32 | low;
 }
 
-/* Linux hands the 8 KiB of tile data out on request only (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). */
-static bool request_tile_data(void) {
+/*
+ * Linux hands the 8 KiB of tile data out on request only (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). The permission is
+ * the process's, and makes its signal frames larger: so it is asked for where AMX is to be used, and not before.
+ */
+static void request_tile_data(void) {
 #if defined(__linux__) && defined(SYS_arch_prctl)
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-#else
-    return false;
+    tiles_granted = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 #endif
 }
 
@@ -86,7 +88,7 @@ static unsigned detect_x86(void) {
     found |= ISA_BIT(BERT_ISA_AVX512_VNNI);
     if (has_all(leaf7_1[A], 1U << 5)) found |= ISA_BIT(BERT_ISA_AVX512_BF16);
     const uint32_t bf16_tile_int8 = 1U << 22 | 1U << 24 | 1U << 25;
-    if ((xcr0 & tiles) == tiles && has_all(leaf7[D], bf16_tile_int8) && request_tile_data())
+    if ((xcr0 & tiles) == tiles && has_all(leaf7[D], bf16_tile_int8)) /* request_tile_data has the last word */
         found |= ISA_BIT(BERT_ISA_AMX);
     return found;
 }
@@ -101,6 +103,8 @@ static void detect(void) {
     detected = ISA_BIT(BERT_ISA_SCALAR);
 }
 
+static void request_tile_data(void) {}
+
 #endif
 
 const char *bert_isa_name(bert_isa isa) {
@@ -110,12 +114,15 @@ const char *bert_isa_name(bert_isa isa) {
 bool bert_isa_present(bert_isa isa) {
     if ((unsigned)isa >= BERT_ISA_COUNT) return false;
     pthread_once(&detected_once, detect);
-    return (detected & ISA_BIT(isa)) != 0;
+    if (!(detected & ISA_BIT(isa))) return false;
+    if (isa != BERT_ISA_AMX) return true;
+    pthread_once(&tiles_once, request_tile_data);
+    return tiles_granted;
 }
 
 bool bert_isa_usable(bert_isa isa, bert_isa limit) {
-    if ((unsigned)limit >= BERT_ISA_COUNT || !bert_isa_present(isa)) return false;
-    return (admitted[limit] & ISA_BIT(isa)) != 0;
+    if ((unsigned)isa >= BERT_ISA_COUNT || (unsigned)limit >= BERT_ISA_COUNT) return false;
+    return (admitted[limit] & ISA_BIT(isa)) != 0 && bert_isa_present(isa);
 }
 
 bert_status bert_isa_select(bert_isa *out, bert_error *error) {

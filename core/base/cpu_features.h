@@ -18,7 +18,7 @@ typedef enum bert_isa {
 
 /** The name that BERT_CPU_ISA and `bertc --version` use ("avx512_vnni"). */
 const char *bert_isa_name(bert_isa isa);
-/** Whether this machine can run it, whatever BERT_CPU_ISA says. Asks the kernel for AMX once. Any thread. */
+/** Whether this machine can run it, whatever BERT_CPU_ISA says. Of AMX it asks the kernel, once. Any thread. */
 bool bert_isa_present(bert_isa isa);
 /**
  * Whether kernels of `isa` may be used: it is present, and `limit` is at or above it and built on it.
