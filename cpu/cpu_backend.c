@@ -82,11 +82,11 @@ static bert_status choose_gemm(const bert_device *device, const bert_prepare_opt
 
 static bert_status prepared_create(bert_device *device, const bert_prepare_options *options, bert_prepared **out,
                                    bert_error *error) {
-    const bert_gemm_provider *gemm = NULL;
+    const bert_gemm_provider *gemm = NULL, *openblas;
     BERT_TRY(choose_gemm(device, options, &gemm, error));
     /* OpenBLAS changes the order of its sums with the number of rows and threads. */
     const bool own = options->deterministic || device->kernels.sgemm != bert_cpu_kernels_scalar.sgemm;
-    if (!own) BERT_TRY(bert_openblas_open(error));
+    if (!own) BERT_TRY(bert_openblas_open(&openblas, error));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));
     if (!prepared) return bert_fail_memory(error, sizeof *prepared, "a prepared model");
     *prepared = (bert_prepared){.device = device,

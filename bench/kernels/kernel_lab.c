@@ -17,7 +17,8 @@ typedef struct lab_options {
     const char *kernel; /* NULL: all */
     const char *isa;
     bool json, kernels, products;
-    double seconds; /* for one figure */
+    lab_product_shape shape; /* k 0: those of BERT models */
+    double seconds;          /* for one figure */
 } lab_options;
 
 typedef struct lab {
@@ -28,10 +29,12 @@ typedef struct lab {
 } lab;
 
 static const char usage[] =
-    "usage: kernel_lab [--isa NAME] [--kernel NAME] [--kernels | --products] [--time SECONDS] [--format text|json]\n"
+    "usage: kernel_lab [--isa NAME] [--kernels [--kernel NAME] | --products [--shape KxN]] [--time SECONDS]\n"
+    "                  [--format text|json]\n"
     "  --isa       one instruction set (avx2, avx512_vnni ...) instead of all that this machine has\n"
-    "  --kernel    one kernel (sgemm, softmax ...)\n"
     "  --kernels   single kernels alone; --products: whole products with weights alone\n"
+    "  --kernel    one kernel (sgemm, softmax ...)\n"
+    "  --shape     products with weights of this shape (768x3072 ...) instead of those of BERT models\n"
     "  --time      for each figure; default 0.05\n";
 
 /* ---- Single kernels ---------------------------------------------------------------------------------------------- */
@@ -110,6 +113,8 @@ static bool run_kernel(lab *run, bert_isa isa, const lab_kernel *kernel) {
 
 /* ---- Whole products ---------------------------------------------------------------------------------------------- */
 
+enum { MOST_SIDE = 32768 };
+
 /* BERT-base, and what has a hidden size of 384. */
 static const lab_product_shape product_shapes[] = {{768, 768}, {768, 2304}, {768, 3072}, {3072, 768},
                                                    {384, 384}, {384, 1536}, {1536, 384}};
@@ -120,10 +125,10 @@ static bool run_products(lab *run, bert_isa isa, const bert_cpu_kernels *kernels
     lab_product *product = lab_product_create(kernels, shape, MOST_ROWS);
     if (!product) return false;
     double errors[LAB_PROVIDER_COUNT];
-    bool present[LAB_PROVIDER_COUNT];
+    const char *names[LAB_PROVIDER_COUNT]; /* NULL: not here */
     for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++) {
-        present[provider] = lab_provider_present((lab_provider)provider, kernels);
-        errors[provider] = lab_product_error(product, (lab_provider)provider, CHECKED_ROWS);
+        names[provider] = lab_product_provider(product, (lab_provider)provider);
+        if (names[provider]) errors[provider] = lab_product_error(product, (lab_provider)provider, CHECKED_ROWS);
     }
     for (int i = 0; i < PRODUCT_ROWS; i++) {
         const int64_t rows = product_rows[i];
@@ -132,16 +137,16 @@ static bool run_products(lab *run, bert_isa isa, const bert_cpu_kernels *kernels
         /* They take turns, so that what disturbs one disturbs the others. */
         for (double spent = 0.0; spent < run->options.seconds * LAB_PROVIDER_COUNT;) {
             for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++) {
-                if (!present[provider]) continue;
+                if (!names[provider]) continue;
                 const double taken = lab_product_time(product, (lab_provider)provider, rows);
                 if (taken < best[provider]) best[provider] = taken;
                 spent += taken;
             }
         }
         for (int provider = 0; provider < LAB_PROVIDER_COUNT; provider++) {
-            if (!present[provider]) continue;
+            if (!names[provider]) continue;
             char name[64], text[64];
-            snprintf(name, sizeof name, "product/%s", lab_provider_name((lab_provider)provider));
+            snprintf(name, sizeof name, "product/%s", names[provider]);
             snprintf(text, sizeof text, "%lld x %lld x %lld", (long long)rows, (long long)shape.n, (long long)shape.k);
             const double work = 2.0 * (double)rows * (double)shape.n * (double)shape.k;
             report(run, isa, name, text, lab_provider_peak((lab_provider)provider), work / best[provider] * 1e-9,
@@ -176,7 +181,9 @@ static bool run_isa(lab *run, bert_isa isa) {
     bert_cpu_exit(bert_cpu_kernels_of(isa));
     bert_cpu_kernels chosen;
     bert_cpu_kernels_select(isa, &chosen);
-    for (size_t i = 0; run->options.products && i < sizeof product_shapes / sizeof *product_shapes; i++)
+    if (!run->options.products) return true;
+    if (run->options.shape.k > 0) return run_products(run, isa, &chosen, run->options.shape);
+    for (size_t i = 0; i < sizeof product_shapes / sizeof *product_shapes; i++)
         if (!run_products(run, isa, &chosen, product_shapes[i])) return false;
     return true;
 }
@@ -188,6 +195,16 @@ static bool find_isa(const char *name, bert_isa *out) {
         return true;
     }
     return false;
+}
+
+/* "768x3072" */
+static bool read_shape(const char *text, lab_product_shape *out) {
+    char *end;
+    const long k = strtol(text, &end, 10);
+    if (*end != 'x') return false;
+    const long n = strtol(end + 1, &end, 10);
+    *out = (lab_product_shape){k, n};
+    return *end == '\0' && k > 0 && k <= MOST_SIDE && n > 0 && n <= MOST_SIDE;
 }
 
 static bool read_options(int count, char **arguments, lab_options *options) {
@@ -203,6 +220,9 @@ static bool read_options(int count, char **arguments, lab_options *options) {
         } else if (value && strcmp(arguments[i], "--kernel") == 0) {
             options->kernel = arguments[++i];
             options->products = false;
+        } else if (value && strcmp(arguments[i], "--shape") == 0) {
+            if (!read_shape(arguments[++i], &options->shape)) return false;
+            options->kernels = false;
         } else if (value && strcmp(arguments[i], "--time") == 0) {
             options->seconds = strtod(arguments[++i], NULL);
         } else if (value && strcmp(arguments[i], "--format") == 0) {
@@ -224,6 +244,10 @@ int main(int count, char **arguments) {
         fputs(usage, stderr);
         return 2;
     }
+    const bert_gemm_provider *openblas;
+    bert_error error;
+    if (all.options.products && bert_openblas_open(&openblas, &error) != BERT_OK)
+        fprintf(stderr, "skipped: product/openblas: %s\n", error.message);
     all.peaks[LAB_PEAK_MEMORY] = lab_measure_peak(LAB_PEAK_MEMORY, BERT_ISA_SCALAR);
     if (all.options.json) fputs("{\"results\": [\n", all.out);
     for (int isa = BERT_ISA_SCALAR + 1; isa < BERT_ISA_COUNT; isa++) {

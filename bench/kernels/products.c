@@ -12,6 +12,7 @@ enum { WEIGHTS_BYTES = 96 * 1024 * 1024, MOST_WEIGHTS = 64, FLOAT_PROVIDERS = LA
 struct lab_product {
     const bert_cpu_kernels *kernels;
     lab_product_shape shape;
+    const bert_gemm_provider *providers[FLOAT_PROVIDERS]; /* NULL: not here */
     int count, next;
     float *source; /* one weight, [k, n] */
     float *x, *y, *expected, *bias;
@@ -27,19 +28,17 @@ struct lab_product {
     int32_t *zeros;
 };
 
-static const bert_gemm_provider *provider_at(int provider) {
-    static const bert_gemm_provider *const providers[FLOAT_PROVIDERS] = {&bert_gemm_own, NULL, &bert_gemm_bf16_weights,
-                                                                         &bert_gemm_bf16};
-    return provider == LAB_PROVIDER_OPENBLAS ? bert_openblas_provider() : providers[provider];
+static void find_providers(lab_product *product) {
+    product->providers[LAB_PROVIDER_OWN] = &bert_gemm_own;
+    bert_openblas_open(&product->providers[LAB_PROVIDER_OPENBLAS], NULL);
+    product->providers[LAB_PROVIDER_BF16_WEIGHTS] = &bert_gemm_bf16_weights;
+    if (product->kernels->bgemm != bert_cpu_kernels_scalar.bgemm)
+        product->providers[LAB_PROVIDER_BF16] = &bert_gemm_bf16;
 }
 
-const char *lab_provider_name(lab_provider provider) {
-    return provider == LAB_PROVIDER_QUANTIZED ? "quantized" : provider_at((int)provider)->name;
-}
-
-bool lab_provider_present(lab_provider provider, const bert_cpu_kernels *kernels) {
-    if (provider == LAB_PROVIDER_OPENBLAS) return bert_openblas_open(NULL) == BERT_OK;
-    return provider != LAB_PROVIDER_BF16 || kernels->bgemm != bert_cpu_kernels_scalar.bgemm;
+const char *lab_product_provider(const lab_product *product, lab_provider provider) {
+    if (provider == LAB_PROVIDER_QUANTIZED) return "quantized";
+    return product->providers[provider] ? product->providers[provider]->name : NULL;
 }
 
 lab_peak lab_provider_peak(lab_provider provider) {
@@ -52,7 +51,7 @@ double lab_provider_tolerance(lab_provider provider) {
 }
 
 static bool pack_floats(lab_product *product, int provider, int index) {
-    const bert_gemm_provider *how = provider_at(provider);
+    const bert_gemm_provider *how = product->providers[provider];
     const int64_t k = product->shape.k, n = product->shape.n;
     const bert_constant constant = {.id = 1,
                                     .dtype = BERT_FLOAT,
@@ -111,7 +110,7 @@ static bool allocate(lab_product *product, int64_t rows) {
     product->scales = lab_allocate((size_t)n * sizeof(float));
     product->zeros = lab_allocate((size_t)n * sizeof(int32_t));
     return product->source && product->x && product->y && product->expected && product->bias && product->bytes &&
-           product->x_scales && product->x_zeros && product->scales && product->zeros;
+           product->workspace && product->x_scales && product->x_zeros && product->scales && product->zeros;
 }
 
 lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_shape shape, int64_t max_rows) {
@@ -119,6 +118,7 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
     if (!product) return NULL;
     product->kernels = kernels;
     product->shape = shape;
+    find_providers(product);
     bool done = allocate(product, max_rows);
     if (done) {
         lab_fill(product->source, shape.k * shape.n, 0.05F, 1);
@@ -132,7 +132,7 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
     const int count = wanted < MOST_WEIGHTS ? (int)wanted : MOST_WEIGHTS;
     for (; done && product->count < count; product->count++) {
         for (int provider = 0; done && provider < FLOAT_PROVIDERS; provider++)
-            done = pack_floats(product, provider, product->count);
+            if (product->providers[provider]) done = pack_floats(product, provider, product->count);
         done = done && pack_bytes(product, product->count);
     }
     if (done) return product;
@@ -166,13 +166,12 @@ static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab
             .epilogue = epilogue});
         return;
     }
-    provider_at((int)provider)
-        ->run(&(bert_gemm_call){.kernels = kernels,
-                                .weight = &product->weights[provider][index],
-                                .x = product->x,
-                                .rows = rows,
-                                .workspace = product->workspace,
-                                .epilogue = epilogue});
+    product->providers[provider]->run(&(bert_gemm_call){.kernels = kernels,
+                                                        .weight = &product->weights[provider][index],
+                                                        .x = product->x,
+                                                        .rows = rows,
+                                                        .workspace = product->workspace,
+                                                        .epilogue = epilogue});
 }
 
 /* y = x W + bias by the scalar kernel, from the weight as it was before packing. */

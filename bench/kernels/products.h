@@ -19,22 +19,22 @@ typedef struct lab_product_shape {
     int64_t k, n;
 } lab_product_shape;
 
-/** Weights of one shape, packed by every provider. */
+/** Weights of one shape, packed by every provider that is there. */
 typedef struct lab_product lab_product;
 
-const char *lab_provider_name(lab_provider provider);
-/** Whether these kernels have more than scalar code for it. */
-bool lab_provider_present(lab_provider provider, const bert_cpu_kernels *kernels);
 /** What its figures are a share of, and the error that is its rounding's own. */
 lab_peak lab_provider_peak(lab_provider provider);
 double lab_provider_tolerance(lab_provider provider);
 
 /**
- * Packs for `max_rows` rows at most: so many distinct weights of each provider that no cache holds them, as in a model.
- * NULL: out of memory. lab_product_free frees it.
+ * Packs for `max_rows` rows at most: so many distinct weights of each provider that no cache holds them, as in a model
+ * (64 at most: small ones may stay in cache). NULL: out of memory. lab_product_free frees it.
  */
 lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_shape shape, int64_t max_rows);
 void lab_product_free(lab_product *product);
+
+/** The provider's name; NULL: these kernels or this machine lack it, and nothing below may be asked of it. */
+const char *lab_product_provider(const lab_product *product, lab_provider provider);
 
 /** Worst difference from the scalar kernels' result, relative to 1 + |expected|, over the first `rows` rows. */
 double lab_product_error(lab_product *product, lab_provider provider, int64_t rows);

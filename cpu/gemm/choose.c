@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bert_status choose_openblas(const bert_gemm_provider **out, bert_error *error) {
-    BERT_TRY(bert_openblas_open(error));
-    *out = bert_openblas_provider();
-    return BERT_OK;
-}
-
 bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error) {
     const char *wanted = getenv("BERT_CPU_GEMM");
     /* Own kernels measured faster at every number of rows wherever there are vector ones; see docs/kernels.md. */
@@ -18,6 +12,6 @@ bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_
     const char *name = wanted && *wanted ? wanted : fastest;
     *out = &bert_gemm_own;
     if (strcmp(name, "own") == 0) return BERT_OK;
-    if (strcmp(name, "openblas") == 0) return choose_openblas(out, error);
+    if (strcmp(name, "openblas") == 0) return bert_openblas_open(out, error);
     return bert_fail(error, BERT_UNSUPPORTED, "BERT_CPU_GEMM is \"%.40s\"; it may be own or openblas", name);
 }

@@ -68,7 +68,7 @@ static inline bool bert_gemm_in_place(const bert_gemm_provider *provider, const 
 }
 
 extern const bert_gemm_provider bert_gemm_own;
-/** OpenBLAS over whole matrices, and over panels of 64 columns: see bert_openblas_provider. */
+/** OpenBLAS over whole matrices, and over panels of 64 columns: bert_openblas_open says which. */
 extern const bert_gemm_provider bert_gemm_openblas;
 extern const bert_gemm_provider bert_gemm_openblas_panels;
 extern const bert_gemm_provider bert_gemm_bf16;
@@ -96,13 +96,11 @@ void bert_gemm_own_run_bf16(const bert_gemm_call *call);
 bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error);
 
 /**
- * Opens the library, once in a process; before it succeeded nothing that is named openblas may run. BERT_UNSUPPORTED
- * with the reason where it isn't there. Any thread.
+ * Opens the library, once in a process, and gives the one of its two providers that suits its kernels for this CPU.
+ * Before it succeeded nothing that is named openblas may run. BERT_UNSUPPORTED with the reason where the library isn't
+ * there; *out is NULL then. Any thread.
  */
-bert_status bert_openblas_open(bert_error *error);
-
-/** The one of the two that suits the library's kernels for this CPU. After bert_openblas_open. */
-const bert_gemm_provider *bert_openblas_provider(void);
+bert_status bert_openblas_open(const bert_gemm_provider **out, bert_error *error);
 
 /** OpenBLAS's own function, row-major: c[m, n] = a b, b transposed or not, or c + a b. After bert_openblas_open. */
 void bert_openblas_multiply(const bert_sgemm_args *args, bool transposed);

@@ -61,15 +61,14 @@ static void open_library(void) {
     memcpy(&library.sgemm, &sgemm, sizeof sgemm);
 }
 
-bert_status bert_openblas_open(bert_error *error) {
+bert_status bert_openblas_open(const bert_gemm_provider **out, bert_error *error) {
+    *out = NULL;
     pthread_once(&library_once, open_library);
-    if (library.sgemm) return BERT_OK;
-    return bert_fail(error, BERT_UNSUPPORTED,
-                     "OpenBLAS (Debian: libopenblas0) is to multiply here and can't be opened: %s", library.why);
-}
-
-const bert_gemm_provider *bert_openblas_provider(void) {
-    return library.small_products ? &bert_gemm_openblas_panels : &bert_gemm_openblas;
+    if (!library.sgemm)
+        return bert_fail(error, BERT_UNSUPPORTED,
+                         "OpenBLAS (Debian: libopenblas0) is to multiply here and can't be opened: %s", library.why);
+    *out = library.small_products ? &bert_gemm_openblas_panels : &bert_gemm_openblas;
+    return BERT_OK;
 }
 
 void bert_openblas_multiply(const bert_sgemm_args *args, bool transposed) {
