@@ -7,6 +7,7 @@
 #include "bench/kernels/products.h"
 
 #include "core/base/error.h"
+#include "tests/support/worst.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -40,17 +41,9 @@ static const char usage[] =
 /* ---- Single kernels ---------------------------------------------------------------------------------------------- */
 
 /* The worst difference; with a tolerance of 0 the first differing byte counts as infinite. */
-static double difference(const lab_kernel *kernel, const lab_buffers *buffers, const unsigned char *expected) {
+static double difference(const lab_kernel *kernel, const lab_buffers *buffers, const void *expected) {
     if (kernel->tolerance == 0.0F) return memcmp(buffers->out, expected, buffers->out_bytes) == 0 ? 0.0 : INFINITY;
-    double worst = 0.0;
-    for (size_t at = 0; at < buffers->out_bytes; at += sizeof(float)) {
-        float a, b;
-        memcpy(&a, (const unsigned char *)buffers->out + at, sizeof a);
-        memcpy(&b, expected + at, sizeof b);
-        const double error = fabs((double)a - (double)b) / (1.0 + fabs((double)b));
-        if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
-    }
-    return worst;
+    return worst_error(buffers->out, expected, (int64_t)(buffers->out_bytes / sizeof(float)));
 }
 
 /* Seconds of the fastest call. */
@@ -89,7 +82,7 @@ static bool run_kernel(lab *run, bert_isa isa, const lab_kernel *kernel) {
     const bert_cpu_kernels *table = bert_cpu_kernels_of(isa);
     for (const lab_shape *shape = kernel->shapes; shape < kernel->shapes + LAB_MAX_SHAPES && shape->m > 0; shape++) {
         lab_buffers buffers = {0};
-        unsigned char *expected = NULL;
+        void *expected = NULL;
         if (!kernel->prepare(shape, &buffers) || !(expected = lab_allocate(buffers.out_bytes))) {
             lab_free(&buffers);
             return false;

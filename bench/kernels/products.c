@@ -1,8 +1,8 @@
 #include "bench/kernels/products.h"
 
 #include "bench/kernels/cases.h"
+#include "tests/support/worst.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,12 +194,7 @@ double lab_product_error(lab_product *product, lab_provider provider, int64_t ro
         run(product, &bert_cpu_kernels_scalar, provider, 0, rows, product->expected);
     else
         expect_floats(product, rows);
-    double worst = 0.0;
-    for (int64_t i = 0; i < rows * product->shape.n; i++) {
-        const double expected = product->expected[i], error = fabs(product->y[i] - expected) / (1.0 + fabs(expected));
-        if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
-    }
-    return worst;
+    return worst_error(product->y, product->expected, rows * product->shape.n);
 }
 
 double lab_product_time(lab_product *product, lab_provider provider, int64_t rows) {

@@ -6,10 +6,10 @@
 #include "tests/cuda/provider_composition.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/support/test.h"
+#include "tests/support/worst.h"
 
 #include <bert/bert.h>
 #include <dirent.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,15 +63,11 @@ static void run(export_run *r, bert_model *model, const char *path, const char *
 
 /* The greatest part of what is allowed. */
 static double compare(const bert_named_tensor *expected, const bert_named_tensor *actual, const char *path) {
-    const float *e = expected->tensor.data, *a = actual->tensor.data;
-    double worst = 0;
+    const int64_t count = bert_tensor_elements(&expected->tensor);
     if (expected->tensor.dtype != BERT_FLOAT || actual->tensor.dtype != BERT_FLOAT)
         fail_msg("%s: output %s is not float", path, expected->name);
-    for (int64_t i = 0; i < bert_tensor_elements(&expected->tensor); i++) {
-        const double part = fabs((double)a[i] - (double)e[i]) / (1e-2 + 1e-2 * fabs((double)e[i]));
-        if (!(part <= worst)) worst = isnan(part) ? INFINITY : part;
-    }
-    return worst;
+    assert_int_equal(bert_tensor_elements(&actual->tensor), count);
+    return worst_error(actual->tensor.data, expected->tensor.data, count) / 1e-2;
 }
 
 /*
