@@ -23,7 +23,6 @@ TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 # Tolerances of each precision; none: those of the cases. int8 lies in the cases themselves.
 PRECISIONS = {"fp32": [], "fp16": ["--rtol", "1e-2", "--atol", "1e-2"], "bf16": ["--rtol", "1e-2", "--atol", "1e-2"],
               "fp8": ["--rtol", "0.2", "--atol", "0.2"]}
-NO_FP8 = "compute capability 8.9"  # of what bertc says where the GPU has none
 
 
 def note_of(text, most=300):
@@ -58,7 +57,7 @@ def conformance(a):
         done = subprocess.run([bertc, "verify", "--quiet", *words, cases], capture_output=True, text=True)
         found = {m[2]: (m[1], m[3].strip()) for line in done.stdout.splitlines()
                  if (m := re.match(r"(pass|fail|skip) +(\S+)(.*)", line))}
-        if not found and NO_FP8 in done.stderr + done.stdout:
+        if not found and gpu_report.says_no_fp8(done.stderr + done.stdout):
             return None
         if not found:
             raise SystemExit(f"bertc verify {cases}: {note_of(done.stderr or done.stdout)}")
@@ -69,7 +68,7 @@ def conformance(a):
         for precision, tolerance in PRECISIONS.items():
             on_gpu = verify(cases, "--provider", "cuda", "--precision", precision, *tolerance, "--allow-skipped")
             if on_gpu is None:
-                yield {"check": f"{os.path.basename(cases.rstrip('/'))}, {precision}", "outcome": "skipped", "note": "the GPU has no FP8"}
+                yield {"check": f"{os.path.basename(cases.rstrip('/'))}, {precision}", "outcome": "skipped", "note": gpu_report.NO_FP8}
                 continue
             for name, (verdict, why) in on_gpu.items():
                 outcome = "passed" if verdict == "pass" else "failed" if on_cpu.get(name, ("fail",))[0] == "pass" else "skipped"

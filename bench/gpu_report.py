@@ -28,6 +28,12 @@ FIGURES = [
     ("load to first answer, BERT-base float16", ("base", "fp16", "1x128", "load"), "ms", 1000, 400),
 ]
 OUTCOMES = ("passed", "failed", "skipped", "not run")
+NO_FP8 = "the GPU has no FP8"  # why a check is skipped
+
+
+def says_no_fp8(text):
+    """Whether bertc refuses FP8 for the sake of the GPU."""
+    return "compute capability 8.9" in text
 
 
 def append(path, row):

@@ -16,6 +16,8 @@ BERTC = """#!/bin/sh
 case "$*" in
   *"--provider cpu"*) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
   *"--precision fp8"*) echo 'bertc: fp8 takes a GPU with products of FP8 (compute capability 8.9 and later ...' >&2; exit 1 ;;
+  bench*) echo '{"provider": "cuda", "cells": [{"batch": 1, "sequence": 128, "tokens": 128,
+    "median_ms": 2, "min_ms": 1, "p99_ms": 3, "runs": 9}]}' ;;
   *"--precision bf16"*) echo 'pass  one  worst error 1e-3'; echo 'skip  two  no kernel'; echo 'skip  three  why' ;;
   *) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
 esac
@@ -79,6 +81,22 @@ class Suite(unittest.TestCase):
         self.assertEqual(outcomes["graphs/two, bf16"], "failed")  # it passes on the CPU, so a skip is no excuse
         self.assertEqual(outcomes["graphs/three, fp32"], "skipped")
         self.assertEqual(outcomes["graphs, fp8"], "skipped")  # not every GPU has it
+
+    def test_8bit_benchmarks(self):
+        self.write("build/cli/bertc", BERTC)
+        models = os.path.join(self.folder.name, "models")
+        for name in ("base", "large", "base-int8", "large-int8"):
+            self.write(f"models/bert-{name}.onnx", "")
+        self.assertEqual(self.suite("--models", models, "bench-8bit").returncode, 0)
+        self.assertEqual(self.stage("bench-8bit")["status"], "passed")
+        checks = [row for row in self.stage("bench-8bit")["rows"] if "check" in row]
+        times = [row["precision"] for row in self.stage("bench-8bit")["rows"] if "median_ms" in row]
+        self.assertEqual([row["outcome"] for row in checks], ["skipped", "skipped"])
+        self.assertEqual({row["note"] for row in checks}, {"the GPU has no FP8"})
+        self.assertEqual(times, ["int8", "int8"])
+        self.write("build/cli/bertc", "#!/bin/sh\necho 'bertc: fp8 went wrong' >&2; exit 1\n")  # any other failure is one
+        self.assertEqual(self.suite("--models", models, "bench-8bit").returncode, 1)
+        self.assertEqual(set(self.outcomes("bench-8bit").values()), {"failed"})
 
     def test_sanitizers(self):
         self.write("bin/compute-sanitizer", SANITIZER)
