@@ -205,7 +205,8 @@ static bert_status plan_fallback(const bert_cpu_planner *planner) {
 static bert_status plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
                         bert_op_plan *out, bert_error *error) {
     bert_error reason = {0};
-    const bert_cpu_planner planner = {prepared, context, node, mode, out, &reason};
+    const bert_cpu_planner planner = {
+        .prepared = prepared, .context = context, .node = node, .mode = mode, .out = out, .error = &reason};
     const bert_cpu_plan_fn own = bert_cpu_find_planner(node->op_id);
     bert_status status = own ? own(&planner) : bert_cpu_leave(&planner, "has no kernel");
     if (own && status == BERT_UNSUPPORTED) {

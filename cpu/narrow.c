@@ -62,6 +62,15 @@ void bert_cpu_narrow(const bert_cpu_kernels *kernels, bert_thread_pool *threads,
     bert_thread_pool_run(threads, (count + TASK - 1) / TASK, narrow_task, &c);
 }
 
+void bert_cpu_round(const bert_cpu_kernels *kernels, float *x, bert_dtype dtype, int64_t count) {
+    uint16_t narrow[CHUNK];
+    for (int64_t i = 0; i < count; i += CHUNK) {
+        const int64_t n = count - i < CHUNK ? count - i : CHUNK;
+        bert_cpu_narrow(kernels, NULL, narrow, x + i, dtype, n);
+        bert_cpu_widen(kernels, NULL, x + i, narrow, dtype, n);
+    }
+}
+
 void bert_cpu_read_floats(const bert_constant *constant, int64_t first, int64_t count, float *out) {
     const int64_t size = bert_cpu_is_narrow(constant->dtype) ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
     const unsigned char *from = constant->data + first * size;

@@ -18,6 +18,9 @@ void bert_cpu_widen(const bert_cpu_kernels *kernels, bert_thread_pool *threads, 
 void bert_cpu_narrow(const bert_cpu_kernels *kernels, bert_thread_pool *threads, uint16_t *y, const float *x,
                      bert_dtype dtype, int64_t count);
 
+/** x[count], as `dtype`, which is narrow, holds it: to the nearest, half to even. On the calling thread. */
+void bert_cpu_round(const bert_cpu_kernels *kernels, float *x, bert_dtype dtype, int64_t count);
+
 /** Elements [first, first + count) of a constant of float32 or narrow, which may lie at any address. */
 void bert_cpu_read_floats(const bert_constant *constant, int64_t first, int64_t count, float *out);
 

@@ -16,7 +16,8 @@
  *   outputs     0 y [B, S, K], or with `tokens` [1, R, K] (or [R, 1, K] where S is 1)
  *   attributes  epsilon float
  *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
- *   table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale.
+ *   table of int8 or uint8 has a scale, and stands for (table - zero point) x scale, rounded to the type of the scale
+ *   as DequantizeLinear does it, before rows are summed.
  *   With `tokens` row r is token s of sequence b, tokens[r] = b S + s; ids of other tokens are not looked at.
  *   A negative id counts from the end of the table, as ONNX's Gather has it; outside it is BERT_INVALID_INPUT with the
  *   place.

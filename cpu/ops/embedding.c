@@ -24,6 +24,7 @@ typedef struct embedding_run {
     float *scratch;        /* [threads][TABLES][width]: rows of bytes as floats, and aligned rows */
     int64_t rows, width;
     float epsilon;
+    bert_dtype narrow; /* what rows of bytes are rounded to; undefined: float32 */
 } embedding_run;
 
 /* Rows of a task, and how many rows before its turn what a token chooses is fetched. */
@@ -37,6 +38,7 @@ static int64_t id_at(const bert_tensor *ids, int64_t index) {
 typedef struct embedding_state {
     uint32_t inputs; /* bit i: input i */
     float epsilon;
+    bert_dtype narrow; /* planner.narrow */
 } embedding_state;
 
 static const bert_tensor *given(const bert_kernel_call *call, int32_t input) {
@@ -65,30 +67,29 @@ static int64_t broadcast_row(const bert_tensor *tensor, int64_t id, int64_t *ste
 }
 
 /* Where one scale and zero point serve the row: plain enough for compilers to make vectors of. */
-static const float *dequantize_plain(const bert_tensor *table, int64_t first, int64_t width, float scale, int32_t zero,
-                                     float *restrict out) {
+static void dequantize_plain(const bert_tensor *table, int64_t first, int64_t width, float scale, int32_t zero,
+                             float *restrict out) {
     const uint8_t *bytes = (const uint8_t *)table->data + first;
     if (table->dtype == BERT_UINT8) {
         for (int64_t i = 0; i < width; i++) out[i] = (float)(bytes[i] - zero) * scale;
     } else {
         for (int64_t i = 0; i < width; i++) out[i] = (float)((int8_t)bytes[i] - zero) * scale;
     }
-    return out;
 }
 
-static const float *dequantize_row(const lookup *from, int64_t id, int64_t width, float *out) {
+static void dequantize_row(const lookup *from, int64_t id, int64_t width, float *out) {
     int64_t scale_step, zero_step = 0, zero = 0;
     const float *scale = (const float *)from->scale->data + broadcast_row(from->scale, id, &scale_step);
     if (from->zero_point) zero = broadcast_row(from->zero_point, id, &zero_step);
     if (scale_step == 0 && zero_step == 0) {
         const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero) : 0;
-        return dequantize_plain(from->table, id * width, width, *scale, shift, out);
+        dequantize_plain(from->table, id * width, width, *scale, shift, out);
+        return;
     }
     for (int64_t i = 0; i < width; i++) {
         const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero + i * zero_step) : 0;
         out[i] = (float)(byte_at(from->table, id * width + i) - shift) * scale[i * scale_step];
     }
-    return out;
 }
 
 /* The row that token `token` of [B, S] chooses: ids may be [1, S]. */
@@ -111,10 +112,15 @@ static void fetch_row(const lookup *from, int64_t token, int64_t width) {
 }
 
 /* The row of a token. There is scratch where a table is of bytes or not aligned. */
-static const float *row_of(const lookup *from, int64_t token, int64_t width, float *scratch) {
+static const float *row_of(const embedding_run *run, const lookup *from, int64_t token, float *scratch) {
+    const int64_t width = run->width;
     if (!from->ids) return NULL;
     const int64_t id = row_number(from, token);
-    if (scratch && from->scale) return dequantize_row(from, id, width, scratch);
+    if (scratch && from->scale) {
+        dequantize_row(from, id, width, scratch);
+        if (run->narrow) bert_cpu_round(run->kernels, scratch, run->narrow, width);
+        return scratch;
+    }
     const unsigned char *row = row_bytes(from, id, width);
     if (!scratch || (uintptr_t)row % _Alignof(float) == 0) return (const float *)(const void *)row;
     return memcpy(scratch, row, (size_t)width * sizeof(float));
@@ -153,7 +159,7 @@ static void run_rows(void *argument, int64_t task, int thread) {
         if (row + AHEAD < run->rows) fetch_row(&run->tables[0], token_of(run, row + AHEAD), run->width);
         for (int i = 0; i < TABLES; i++) {
             float *scratch = run->scratch ? run->scratch + (thread * TABLES + i) * run->width : NULL;
-            rows[i] = row_of(&run->tables[i], token, run->width, scratch);
+            rows[i] = row_of(run, &run->tables[i], token, scratch);
         }
         const float *word = rows[0], *position = rows[1], *type = rows[2];
         if (gamma) {
@@ -175,6 +181,7 @@ static void run_rows(void *argument, int64_t task, int thread) {
 }
 
 static bert_status run_embedding(const bert_kernel_call *call, bert_error *error) {
+    const embedding_state *state = call->plan->state;
     const bert_tensor *y = &call->outputs[0], *tokens = given(call, BERT_EMBEDDING_TOKENS);
     embedding_run run = {.call = call,
                          .kernels = bert_cpu_kernels_for(call),
@@ -185,7 +192,8 @@ static bert_status run_embedding(const bert_kernel_call *call, bert_error *error
                          .scratch = call->workspace,
                          .rows = y->dims[0] * y->dims[1],
                          .width = y->dims[2],
-                         .epsilon = ((const embedding_state *)call->plan->state)->epsilon};
+                         .epsilon = state->epsilon,
+                         .narrow = state->narrow};
     BERT_TRY(check_ids(&run, &run.tables[0], "token", error));
     BERT_TRY(check_ids(&run, &run.tables[1], "position", error));
     BERT_TRY(check_ids(&run, &run.tables[2], "token type", error));
@@ -249,6 +257,7 @@ bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
     BERT_TRY(bert_cpu_new_state(planner, sizeof(embedding_state), &memory));
     embedding_state *state = memory;
     state->epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F);
+    state->narrow = planner->narrow;
     for (int32_t i = 0; i < BERT_EMBEDDING_INPUTS; i++) state->inputs |= (uint32_t)bert_cpu_has(node, i) << i;
     return BERT_OK;
 }

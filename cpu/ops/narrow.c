@@ -179,6 +179,7 @@ static bert_status plan(const bert_cpu_planner *planner, bert_cpu_plan_fn own, n
     bert_cpu_planner inner = *planner;
     inner.node = &wide.node;
     inner.out = &state->inner;
+    inner.narrow = wide.dtype;
     BERT_TRY(own(&inner));
     return wrap(planner, wide.dtype, state);
 }

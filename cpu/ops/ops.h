@@ -18,6 +18,9 @@ typedef struct bert_cpu_planner {
     bert_plan_mode mode;
     bert_op_plan *out;
     bert_error *error;
+    /** What the floats of `node`, shown as float32, are in the graph: BERT_FLOAT16 or BERT_BFLOAT16; undefined: that.
+     */
+    bert_dtype narrow;
 } bert_cpu_planner;
 
 typedef bert_status (*bert_cpu_plan_fn)(const bert_cpu_planner *planner);

@@ -211,6 +211,31 @@ static void embedding_agrees_with_the_reference(void **state) {
     }
 }
 
+/* Rows of bytes are rounded as DequantizeLinear does it, before they are summed: no bit is off, as two are. */
+static void rows_of_bytes_are_rounded_before_they_are_summed(void **state) {
+    enum { ROWS = 9, WIDTH = 1100 };
+    static const int64_t scale_dims[][2] = {{1, 1}, {ROWS, 1}, {1, WIDTH}};
+    static const int64_t words[] = {0, 5, -1, 7}, positions[] = {8, 1, 3, 2};
+    for (int type = 0; type < 2; type++) {
+        const bert_dtype dtype = types[type];
+        for (int i = 0; i < 3; i++) {
+            const int64_t *dims = scale_dims[i], scales = dims[0] * dims[1];
+            node_case_begin(BERT_OP_BERTC_Embedding);
+            for (int table = 0; table < 2; table++) {
+                node_case_input(BERT_INT64, 2, DIMS(1, 4), table ? positions : words);
+                node_case_constant_of(BERT_INT8, 2, DIMS(ROWS, WIDTH), data(dtype, table, ROWS * WIDTH / 2, 1.0F));
+            }
+            for (int input = BERT_EMBEDDING_TYPE_IDS; input <= BERT_EMBEDDING_BETA; input++) node_case_absent();
+            for (int table = 0; table < 2; table++) {
+                node_case_constant_of(dtype, 2, dims, data(dtype, 2 + table, scales, 0.1F));
+                node_case_absent();
+            }
+            node_case_output_of(dtype, 3, DIMS(1, 4, WIDTH));
+            node_case_compare(0.0F);
+        }
+    }
+}
+
 static void attention_agrees_with_the_reference(void **state) {
     enum { HEADS = 2, WIDTH = 16, LENGTH = 21, HIDDEN = HEADS * WIDTH };
     static unsigned char mask[2 * LENGTH];
@@ -299,6 +324,7 @@ int main(void) {
         cmocka_unit_test(a_weight_is_packed_once),
         cmocka_unit_test(norms_agree_with_the_reference),
         cmocka_unit_test(embedding_agrees_with_the_reference),
+        cmocka_unit_test(rows_of_bytes_are_rounded_before_they_are_summed),
         cmocka_unit_test(attention_agrees_with_the_reference),
         cmocka_unit_test(elements_agree_with_the_reference),
         cmocka_unit_test(quantizing_is_left_to_the_fallback),

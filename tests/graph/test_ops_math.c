@@ -1,4 +1,5 @@
 /* Plain arithmetic ops: inference over symbolic shapes and followed elements, values, types and refusals. */
+#include "core/base/float16.h"
 #include "tests/graph/op_case.h"
 
 #include <math.h>
@@ -232,6 +233,26 @@ static void ids_outside_a_table_are_invalid_input(void **state) {
     op_case_expect_run_fails(BERT_INVALID_INPUT, "word id 3 of sequence 0, position 1, is outside a table of 3 rows");
 }
 
+/* 173 and -172 scales: 17.296875 and -17.203125 as float16, of which the sum is less than one scale, 0.09997559. */
+static void rows_of_bytes_have_the_type_of_their_scale(void **state) {
+    static const int32_t ids[] = {0};
+    static const uint8_t words[] = {173}, positions[] = {0}, zero_point[] = {172};
+    const uint16_t scale = bert_float_to_half(0.1F), expected = bert_float_to_half(0.09375F);
+    op_case_begin_in("bertc", "Embedding", 1);
+    op_case_tensor(BERT_INT32, "1,1", ids);
+    op_case_tensor(BERT_UINT8, "1,1", words);
+    op_case_tensor(BERT_INT32, "1,1", ids);
+    op_case_tensor(BERT_UINT8, "1,1", positions);
+    for (int i = 0; i < 4; i++) op_case_absent(); /* types, gamma, beta */
+    op_case_tensor(BERT_FLOAT16, "1,1", &scale);
+    op_case_absent();
+    op_case_tensor(BERT_FLOAT16, "1,1", &scale);
+    op_case_tensor(BERT_UINT8, "1,1", zero_point);
+    op_case_expect(0, BERT_FLOAT16, "1,1,1");
+    op_case_run();
+    assert_int_equal(((const uint16_t *)op_case_output(0)->data)[0], expected);
+}
+
 static void wrong_canonical_operators_are_refused(void **state) {
     op_case_begin_in("bertc", "Linear", 1);
     op_case_input(BERT_FLOAT, "batch,4");
@@ -277,6 +298,7 @@ int main(void) {
         TEST(reductions_take_axes_where_their_opset_has_them),
         TEST(layer_normalization_is_accepted_at_any_opset),
         TEST(ids_outside_a_table_are_invalid_input),
+        TEST(rows_of_bytes_have_the_type_of_their_scale),
         TEST(wrong_canonical_operators_are_refused),
         TEST(a_variadic_input_is_never_absent),
     };

@@ -121,8 +121,7 @@ static double element_of(const bert_reference_call *call, int32_t input, int64_t
     if (!scale) return bert_load(table, at);
     const bert_integer shift = zero ? bert_load_integer(zero, broadcast_at(zero, row, column)) : 0;
     const double difference = (double)(int64_t)(bert_load_integer(table, at) - shift);
-    const double product = difference * bert_load(scale, broadcast_at(scale, row, column));
-    return scale->dtype == BERT_DOUBLE ? product : (double)(float)product;
+    return bert_rounded(scale->dtype, difference * bert_load(scale, broadcast_at(scale, row, column)));
 }
 
 /* Adds the row that the id for position (i, j) names. */

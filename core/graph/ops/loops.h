@@ -101,6 +101,20 @@ static inline void bert_store(const bert_tensor *tensor, int64_t index, double v
     }
 }
 
+/** A number as a float type holds it. */
+static inline double bert_rounded(bert_dtype dtype, double value) {
+    switch (dtype) {
+    case BERT_FLOAT:
+        return (double)(float)value;
+    case BERT_FLOAT16:
+        return bert_half_to_float(bert_float_to_half((float)value));
+    case BERT_BFLOAT16:
+        return bert_bfloat16_to_float(bert_float_to_bfloat16((float)value));
+    default:
+        return value;
+    }
+}
+
 /** Copies elements [from, from + count) of a tensor of any type into `out`. */
 void bert_load_row(const bert_tensor *tensor, int64_t from, int64_t count, double *out);
 /** Writes `count` elements of a float tensor from `from` on. */
