@@ -1,6 +1,6 @@
-/* Embedding: rows of up to three tables added, then normalized, one token at a time. Rows of bytes become floats first;
- * rows of floats that lie in a file at any address are brought to an aligned place, since an aligned copy of a whole
- * table would be memory and time for rows that nobody looks at. */
+/* Embedding: rows of up to three tables added, then normalized, one token at a time. Rows of bytes and of 16-bit floats
+ * become float32 first; rows of float32 that lie in a file at any address are brought to an aligned place, since
+ * another copy of a whole table would be memory and time for rows that nobody looks at. */
 #include "cpu/ops/ops.h"
 
 #include "core/graph/canonical.h"
@@ -21,7 +21,7 @@ typedef struct embedding_run {
     const bert_cpu_kernels *kernels;
     lookup tables[TABLES]; /* words, positions, types */
     const int32_t *tokens; /* [rows]: where they lie among those that ids describe; NULL: all of them, in order */
-    float *scratch;        /* [threads][TABLES][width]: rows of bytes as floats, and aligned rows */
+    float *scratch;        /* [threads][TABLES][width]: rows as float32, aligned */
     int64_t rows, width;
     float epsilon;
     bert_dtype narrow; /* what rows of bytes are rounded to; undefined: float32 */
@@ -99,19 +99,22 @@ static int64_t row_number(const lookup *from, int64_t token) {
     return id < 0 ? id + from->rows : id;
 }
 
+static int64_t bytes_of(const lookup *from, int64_t elements) {
+    return elements * (int64_t)bert_dtype_size(from->table->dtype);
+}
+
 static const unsigned char *row_bytes(const lookup *from, int64_t id, int64_t width) {
-    return (const unsigned char *)from->table->data + id * width * (int64_t)(from->scale ? 1 : sizeof(float));
+    return (const unsigned char *)from->table->data + bytes_of(from, id * width);
 }
 
 /* Rows of a large table are nowhere near: those of a token to come are on their way while others are added. */
 static void fetch_row(const lookup *from, int64_t token, int64_t width) {
     enum { LINE_BYTES = 64 };
     const unsigned char *row = row_bytes(from, row_number(from, token), width);
-    const int64_t bytes = width * (int64_t)(from->scale ? 1 : sizeof(float));
-    for (int64_t at = 0; at < bytes; at += LINE_BYTES) __builtin_prefetch(row + at);
+    for (int64_t at = 0, bytes = bytes_of(from, width); at < bytes; at += LINE_BYTES) __builtin_prefetch(row + at);
 }
 
-/* The row of a token. There is scratch where a table is of bytes or not aligned. */
+/* The row of a token. There is scratch where a table is of bytes or 16-bit floats, or not aligned. */
 static const float *row_of(const embedding_run *run, const lookup *from, int64_t token, float *scratch) {
     const int64_t width = run->width;
     if (!from->ids) return NULL;
@@ -122,6 +125,10 @@ static const float *row_of(const embedding_run *run, const lookup *from, int64_t
         return scratch;
     }
     const unsigned char *row = row_bytes(from, id, width);
+    if (scratch && bert_cpu_is_narrow(from->table->dtype)) {
+        bert_cpu_widen(run->kernels, NULL, scratch, row, from->table->dtype, width);
+        return scratch;
+    }
     if (!scratch || (uintptr_t)row % _Alignof(float) == 0) return (const float *)(const void *)row;
     return memcpy(scratch, row, (size_t)width * sizeof(float));
 }
@@ -214,9 +221,11 @@ static bool is_table(const bert_op_node *node, int32_t table) {
     return bert_cpu_float_or_absent(node, table);
 }
 
-static bool needs_scratch(const bert_op_node *node) {
+static bool needs_scratch(const bert_cpu_planner *planner) {
+    const bert_op_node *node = planner->node;
     static const int32_t tables[] = {BERT_EMBEDDING_WORD_TABLE, BERT_EMBEDDING_POSITION_TABLE,
                                      BERT_EMBEDDING_TYPE_TABLE};
+    if (planner->narrow) return true;
     for (int i = 0; i < TABLES; i++) {
         const bert_constant *table = bert_cpu_has(node, tables[i]) ? node->inputs[tables[i]].constant : NULL;
         if (bert_cpu_has(node, BERT_EMBEDDING_SCALE(tables[i])) || (table && table->alignment < _Alignof(float)))
@@ -227,11 +236,10 @@ static bool needs_scratch(const bert_op_node *node) {
 
 /* Three rows a thread, where rows are not used as they lie. */
 static bert_status plan_scratch(const bert_cpu_planner *planner) {
-    const bert_op_node *node = planner->node;
     const size_t threads = (size_t)bert_thread_pool_threads(planner->context->threads);
     size_t bytes;
-    if (!needs_scratch(node)) return BERT_OK;
-    if (!bert_size_multiply((size_t)node->outputs[0].dims[2], TABLES * sizeof(float), &bytes) ||
+    if (!needs_scratch(planner)) return BERT_OK;
+    if (!bert_size_multiply((size_t)planner->node->outputs[0].dims[2], TABLES * sizeof(float), &bytes) ||
         !bert_size_multiply(bytes, threads, &planner->out->workspace_bytes))
         return bert_cpu_leave(planner, "can't hold rows of this size");
     return BERT_OK;
@@ -251,6 +259,7 @@ bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
     planner->out->unaligned_inputs = UINT64_C(1) << BERT_EMBEDDING_WORD_TABLE |
                                      UINT64_C(1) << BERT_EMBEDDING_POSITION_TABLE |
                                      UINT64_C(1) << BERT_EMBEDDING_TYPE_TABLE;
+    if (planner->narrow) *planner->narrow_inputs = planner->out->unaligned_inputs;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     BERT_TRY(plan_scratch(planner));
     void *memory;

@@ -1,7 +1,8 @@
 /*
  * Nodes of float16 and bfloat16, by the kernels of float32. What a run gives is widened into the workspace, and what
  * the kernel computed is rounded from there: once a node, as the graph's types say. Constants that a kernel reads are
- * widened once for the prepared model; those that it packs, when they are packed.
+ * widened once for the prepared model; those that it packs, when they are packed; and rows of tables that it looks up,
+ * when it does.
  *
  * Converting costs a pass over the activations, little beside a product. If they were kept as float32 throughout a
  * graph, what is beyond the range of float16 would not become the infinity that the graph makes of it.
@@ -31,6 +32,7 @@ typedef struct narrow_state {
     bert_op_plan inner; /* the kernel of float32, whose workspace is the first part of the whole */
     const bert_allocator *allocator;
     int32_t input_count, output_count;
+    uint64_t narrow_inputs; /* bit i: the kernel reads input i as it is */
     wide_tensor inputs[MOST_INPUTS], outputs[MOST_OUTPUTS];
 } narrow_state;
 
@@ -123,14 +125,18 @@ static bert_status reserve(const bert_cpu_planner *planner, const bert_tensor_de
     return bert_cpu_leave(planner, "can't hold a tensor of this size");
 }
 
+/* Whether the kernel reads the input as float32. */
+static bool is_widened(const bert_cpu_planner *planner, const narrow_state *state, int32_t i) {
+    return bert_cpu_is_narrow(planner->node->inputs[i].dtype) &&
+           !((planner->out->unread_inputs | state->narrow_inputs) >> i & 1);
+}
+
 /* Widens constants that runs read; so the plan no longer reads them. */
 static bert_status place_constants(const bert_cpu_planner *planner, narrow_state *state) {
     const bert_op_node *node = planner->node;
     for (int32_t i = 0; i < node->input_count; i++) {
         const bert_constant *constant = node->inputs[i].constant;
-        if (!bert_cpu_is_narrow(node->inputs[i].dtype) || !constant || constant->id == 0 ||
-            planner->out->unread_inputs >> i & 1)
-            continue;
+        if (!constant || constant->id == 0 || !is_widened(planner, state, i)) continue;
         planner->out->unread_inputs |= UINT64_C(1) << i;
         if (planner->mode == BERT_PLAN_QUERY) continue;
         BERT_TRY(bert_cpu_widen_constant(planner->prepared, bert_cpu_planner_threads(planner), constant,
@@ -146,8 +152,7 @@ static bert_status place_activations(const bert_cpu_planner *planner, narrow_sta
     if (!bert_size_add(*bytes, BERT_ALIGNMENT - 1, bytes)) return bert_cpu_leave(planner, "wants too much scratch");
     *bytes = *bytes / BERT_ALIGNMENT * BERT_ALIGNMENT;
     for (int32_t i = 0; i < node->input_count; i++)
-        if (bert_cpu_is_narrow(node->inputs[i].dtype) && !(planner->out->unread_inputs >> i & 1))
-            BERT_TRY(reserve(planner, &node->inputs[i], &state->inputs[i]));
+        if (is_widened(planner, state, i)) BERT_TRY(reserve(planner, &node->inputs[i], &state->inputs[i]));
     for (int32_t i = 0; i < node->output_count; i++)
         if (bert_cpu_is_narrow(node->outputs[i].dtype))
             BERT_TRY(reserve(planner, &node->outputs[i], &state->outputs[i]));
@@ -164,7 +169,7 @@ static bert_status wrap(const bert_cpu_planner *planner, bert_dtype dtype, narro
                           .unaligned_inputs = state->inner.unaligned_inputs};
     BERT_TRY(bert_cpu_narrow_name(planner->prepared, state->inner.kernel, dtype, &out->kernel, planner->error));
     for (int32_t i = 0; i < node->input_count; i++)
-        if (bert_cpu_is_narrow(node->inputs[i].dtype)) out->unaligned_inputs &= ~(UINT64_C(1) << i);
+        if (is_widened(planner, state, i)) out->unaligned_inputs &= ~(UINT64_C(1) << i);
     const int32_t shared = state->inner.in_place - 1;
     if (shared >= 0 && node->inputs[shared].dtype == node->outputs[0].dtype) out->in_place = state->inner.in_place;
     BERT_TRY(place_constants(planner, state));
@@ -180,6 +185,7 @@ static bert_status plan(const bert_cpu_planner *planner, bert_cpu_plan_fn own, n
     inner.node = &wide.node;
     inner.out = &state->inner;
     inner.narrow = wide.dtype;
+    inner.narrow_inputs = &state->narrow_inputs;
     BERT_TRY(own(&inner));
     return wrap(planner, wide.dtype, state);
 }

@@ -18,9 +18,11 @@ typedef struct bert_cpu_planner {
     bert_plan_mode mode;
     bert_op_plan *out;
     bert_error *error;
-    /** What the floats of `node`, shown as float32, are in the graph: BERT_FLOAT16 or BERT_BFLOAT16; undefined: that.
+    /** The graph's type of floats that `node` has as float32: BERT_FLOAT16, BERT_BFLOAT16; undefined: float32 itself.
      */
     bert_dtype narrow;
+    /** With `narrow`: the planner sets bit i where `run` reads input i as the graph has it, at any address. */
+    uint64_t *narrow_inputs;
 } bert_cpu_planner;
 
 typedef bert_status (*bert_cpu_plan_fn)(const bert_cpu_planner *planner);

@@ -211,6 +211,25 @@ static void embedding_agrees_with_the_reference(void **state) {
     }
 }
 
+/* What memory holds beside the file's own table is gamma and beta. */
+static void a_table_is_not_widened(void **state) {
+    enum { ROWS = 3000, WIDTH = 64 };
+    static const int32_t words[] = {2999, 0, 1700, -1};
+    for (int type = 0; type < 2; type++) {
+        const bert_dtype dtype = types[type];
+        const size_t before = node_backend_bytes();
+        node_case_begin(BERT_OP_BERTC_Embedding);
+        node_case_input(BERT_INT32, 2, DIMS(1, 4), words);
+        node_case_unaligned(dtype, 2, DIMS(ROWS, WIDTH), data(dtype, 0, ROWS * WIDTH, 1.0F), 0);
+        for (int input = BERT_EMBEDDING_POSITION_IDS; input < BERT_EMBEDDING_GAMMA; input++) node_case_absent();
+        node_case_constant_of(dtype, 1, DIMS(WIDTH), data(dtype, 1, WIDTH, 1.0F));
+        node_case_constant_of(dtype, 1, DIMS(WIDTH), data(dtype, 2, WIDTH, 1.0F));
+        node_case_output_of(dtype, 3, DIMS(1, 4, WIDTH));
+        compare(dtype, "embedding/cpu");
+        assert_int_equal(node_backend_bytes() - before, 2 * WIDTH * sizeof(float));
+    }
+}
+
 /* Rows of bytes are rounded as DequantizeLinear does it, before they are summed: no bit is off, as two are. */
 static void rows_of_bytes_are_rounded_before_they_are_summed(void **state) {
     enum { ROWS = 9, WIDTH = 1100 };
@@ -324,6 +343,7 @@ int main(void) {
         cmocka_unit_test(a_weight_is_packed_once),
         cmocka_unit_test(norms_agree_with_the_reference),
         cmocka_unit_test(embedding_agrees_with_the_reference),
+        cmocka_unit_test(a_table_is_not_widened),
         cmocka_unit_test(rows_of_bytes_are_rounded_before_they_are_summed),
         cmocka_unit_test(attention_agrees_with_the_reference),
         cmocka_unit_test(elements_agree_with_the_reference),
