@@ -54,10 +54,10 @@ static int64_t spread_at(const bert_constant *constant, int64_t row, int64_t col
     return (constant->dims[0] == 1 ? 0 : row) * constant->dims[1] + (constant->dims[1] == 1 ? 0 : column);
 }
 
-/* (table - zero point) x scale */
+/* (table - zero point) x scale, which has the type of the scale: what is stored has no more digits. */
 static bert_status write_table(const void *argument, void *out, bert_error *error) {
     const byte_table *source = argument;
-    const size_t size = bert_cuda_dtype_size(source->stored);
+    const size_t size = bert_cuda_dtype_size(source->stored), scale_size = bert_cuda_dtype_size(source->scale->dtype);
     for (int64_t row = 0; row < source->table->dims[0]; row++) {
         for (int64_t column = 0; column < source->table->dims[1]; column++) {
             const int64_t at = row * source->table->dims[1] + column;
@@ -65,7 +65,8 @@ static bert_status write_table(const void *argument, void *out, bert_error *erro
                                                                              spread_at(source->zero_point, row, column))
                                                     : 0;
             float scale;
-            memcpy(&scale, source->scale->data + 4 * spread_at(source->scale, row, column), sizeof scale);
+            bert_cuda_decode(source->scale->dtype, BERT_FLOAT, &scale,
+                             source->scale->data + scale_size * (size_t)spread_at(source->scale, row, column), 1);
             const float value = (float)(bert_cuda_constant_int(source->table, at) - zero) * scale;
             bert_cuda_encode(source->stored, BERT_FLOAT, (char *)out + (size_t)at * size, &value, 1);
         }
@@ -76,12 +77,13 @@ static bert_status write_table(const void *argument, void *out, bert_error *erro
 static bert_status pack_table(const bert_cuda_planner *planner, int which) {
     const int32_t table = tables[which];
     const bert_op_node *node = planner->node;
-    const bert_dtype stored = planner->state->flag ? BERT_FLOAT : bert_cuda_stored(planner->prepared, BERT_FLOAT);
+    const bert_dtype type = node->inputs[BERT_EMBEDDING_SCALE(table)].dtype;
+    const bert_dtype stored = planner->state->flag ? BERT_FLOAT : bert_cuda_stored(planner->prepared, type);
     const byte_table source = {stored, bert_cuda_known(node, table), bert_cuda_known(node, BERT_EMBEDDING_SCALE(table)),
                                bert_cuda_known(node, BERT_EMBEDDING_ZERO_POINT(table))};
-    if (!source.table || !source.table->id || !source.scale || !source.scale->id || source.scale->dtype != BERT_FLOAT ||
+    if (!source.table || !source.table->id || !source.scale || !source.scale->id || type == BERT_DOUBLE ||
         (source.zero_point && !source.zero_point->id))
-        return bert_cuda_leave(planner, "wants constant tables of bytes, with constant float32 scales");
+        return bert_cuda_leave(planner, "wants constant tables of bytes, with constant scales that are no double");
     planner->out->unread_inputs |= UINT64_C(1) << table | UINT64_C(3) << BERT_EMBEDDING_SCALE(table);
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     char key[96];
@@ -97,9 +99,10 @@ bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int32_t parameters[] = {BERT_EMBEDDING_GAMMA, BERT_EMBEDDING_BETA, -1};
     bool floats = stay_floats(planner, parameters, 3); /* tables of bytes become whatever the others are */
-    for (int i = 0; i < 3; i++)
-        floats = floats &&
-                 (bert_cuda_node_has(node, BERT_EMBEDDING_SCALE(tables[i])) || stay_floats(planner, &tables[i], 1));
+    for (int i = 0; i < 3; i++) {
+        const int32_t scale = BERT_EMBEDDING_SCALE(tables[i]);
+        floats = floats && stay_floats(planner, bert_cuda_node_has(node, scale) ? &scale : &tables[i], 1);
+    }
     planner->state->flag = floats;
     for (int i = 0; i < 3; i++) {
         if (!bert_cuda_node_has(node, tables[i])) continue;

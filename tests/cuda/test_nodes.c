@@ -181,6 +181,29 @@ static void embed_layer_normalization_agrees_with_the_reference(void **state) {
         q_embed_case(i & 1 ? BERT_INT8 : BERT_UINT8, i == 6 ? BERT_FLOAT16 : BERT_FLOAT, widths[i % 4], i & 2, i & 4);
 }
 
+/* Two rows of 16-bit numbers have an exact sum, so that no bit is off. */
+static void tables_of_bytes_have_the_type_of_their_scale(void **state) {
+    static const bert_dtype types[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
+    enum { ROWS = 9, WIDTH = 40 };
+    for (int i = 0; i < 12; i++) {
+        const bert_dtype type = types[i % 3];
+        case_begin(BERT_OP_BERTC_Embedding);
+        for (int table = 0; table < 2; table++) {
+            case_input(BERT_INT64, 2, DIMS(2, 5), ROWS);
+            case_input(i & 1 ? BERT_INT8 : BERT_UINT8, 2, DIMS(ROWS, WIDTH), 127);
+            case_known();
+        }
+        for (int input = BERT_EMBEDDING_TYPE_IDS; input <= BERT_EMBEDDING_BETA; input++) case_absent();
+        for (int table = 0; table < 2; table++) {
+            case_input(type, 2, DIMS(i & 2 ? ROWS : 1, i & 4 ? WIDTH : 1), 0.1F);
+            case_known();
+            case_absent();
+        }
+        case_output(type, 3, DIMS(2, 5, WIDTH))->tolerance = type == BERT_FLOAT ? 1e-6F : 0;
+        node_case_compare();
+    }
+}
+
 static void ids_outside_their_table_are_reported(void **state) {
     const int32_t ids[] = {1, 4}, positions[] = {0, 7};
     for (int i = 0; i < 3; i++) {
@@ -599,6 +622,7 @@ int main(void) {
         cmocka_unit_test(positions_outside_the_cache_are_reported),
         cmocka_unit_test(products_with_weights_of_few_bits_agree_with_the_reference),
         cmocka_unit_test(embed_layer_normalization_agrees_with_the_reference),
+        cmocka_unit_test(tables_of_bytes_have_the_type_of_their_scale),
         cmocka_unit_test(ids_outside_their_table_are_reported),
         cmocka_unit_test(padding_goes_and_comes_as_in_the_reference),
         cmocka_unit_test(layer_norm_of_any_type_and_shape_agrees_with_the_reference),
