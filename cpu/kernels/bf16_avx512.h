@@ -1,9 +1,12 @@
 /* Conversions to and from bfloat16 for AVX-512, which round as the scalar ones do: AVX-512 BF16's own instruction takes
- * subnormal numbers for zeros. Included by avx512.c alone, after quantized_avx512.h. */
+ * subnormal numbers for zeros. Included by avx512.c alone. */
 #ifndef BERT_CPU_KERNELS_BF16_AVX512_H
 #define BERT_CPU_KERNELS_BF16_AVX512_H
 
-#include "cpu/kernels/quantized_avx512.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/lanes_avx512.h"
+
+#include <immintrin.h>
 
 /* 0x7fff and the last bit that stays are added; a NaN is cut and made quiet. */
 static inline __m256i round_to_bf16(__m512 x) {

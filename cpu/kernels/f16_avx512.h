@@ -1,8 +1,11 @@
-/* Conversions to and from float16 for AVX-512. Included by avx512.c alone, after quantized_avx512.h. */
+/* Conversions to and from float16 for AVX-512. Included by avx512.c alone. */
 #ifndef BERT_CPU_KERNELS_F16_AVX512_H
 #define BERT_CPU_KERNELS_F16_AVX512_H
 
-#include "cpu/kernels/quantized_avx512.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/lanes_avx512.h"
+
+#include <immintrin.h>
 
 static void to_f16(const bert_to_f16_args *args) {
     for (int64_t i = 0; i < args->n; i += 16) {

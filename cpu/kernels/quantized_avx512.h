@@ -3,14 +3,10 @@
 #define BERT_CPU_KERNELS_QUANTIZED_AVX512_H
 
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/lanes_avx512.h"
 
 #include <immintrin.h>
 #include <string.h>
-
-/* Lanes of 16 that `left` elements fill. */
-static inline __mmask16 lanes_of(int64_t left) {
-    return (__mmask16)(left >= 16 ? 0xffffU : (1U << left) - 1U);
-}
 
 /* ---- Range and quantization -------------------------------------------------------------------------------------- */
 
