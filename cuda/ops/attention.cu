@@ -16,6 +16,7 @@
  */
 #include "cuda/ops/attention.h"
 
+#include "cuda/ops/row_range.h"
 #include "cuda/tensor_core.h"
 
 /* Rows of sequence b, and where they begin in q, k, v and y. */
@@ -103,27 +104,6 @@ static __device__ inline float row_factor(float sum, bool no_keys, bool zero_row
     if (no_keys || (zero_rows && !(sum > 0.0F))) return 0.0F;
     return sum == 0.0F ? NAN : 1.0F / sum;
 }
-
-/* Least and greatest of the elements that a thread has of a row of the result, as they are stored. */
-struct row_range {
-    float least = 0, most = 0;
-
-    __device__ void add(float x) {
-        least = fminf(least, x);
-        most = fmaxf(most, x);
-    }
-    /* Over neighbouring lanes, `lanes` of them, for all of these. The whole warp calls it. */
-    __device__ void join(int lanes) {
-        for (int step = lanes / 2; step > 0; step /= 2) {
-            add(__shfl_xor_sync(BERT_ALL_LANES, least, step));
-            add(__shfl_xor_sync(BERT_ALL_LANES, most, step));
-        }
-    }
-    __device__ void store(bert_cuda_range *to) const {
-        to->least = least;
-        to->most = most;
-    }
-};
 
 /* ---- Tensor cores --------------------------------------------------------------------------------------------------
  */
@@ -270,7 +250,7 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
             if (there) *reinterpret_cast<bert_vector<T, 2> *>(y + c * 8 + 2 * t) = pair;
         }
         if (!a.ranges) continue;
-        range.join(4);
+        range.join_lanes(4);
         if (there && t == 0) range.store(a.ranges + (s.row + row[half]) * a.heads + h);
     }
 }
@@ -427,7 +407,7 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
             range.add(to_float(rounded));
         }
         if (!a.ranges) continue;
-        range.join(BERT_WARP);
+        range.join_lanes(BERT_WARP);
         if (lane == 0) range.store(a.ranges + ((s.row + row) * a.heads + h) * chunks + chunk);
     }
     if (RARE && a.form == BERT_CUDA_SCORES_WEIGHTS && a.scores && chunk == 0)

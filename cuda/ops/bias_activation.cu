@@ -7,6 +7,7 @@
 
 #include "cuda/ops/activation.h"
 #include "cuda/ops/halves.h"
+#include "cuda/ops/row_range.h"
 
 enum { THREADS = 128 };
 
@@ -22,9 +23,9 @@ template <typename T> struct epilogue {
     bert_cuda_activation activation;
 };
 
-/* N elements of a row from `column` on; its least and greatest join what is there. */
+/* N elements of a row from `column` on; they are added to its range. */
 template <typename T, int N>
-static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, float *least, float *most) {
+static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, row_range *range) {
     using vector = bert_vector<T, N>;
     using halves = bert_vector<uint16_t, N>;
     const int64_t at = row * a.width + column;
@@ -45,32 +46,27 @@ static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column
         if (a.residual) value += exact_residual ? join_halves(residual.at[i], rest.at[i]) : to_float(residual.at[i]);
         y.at[i] = stored_element<T>(value, exact);
         if (exact) rest.at[i] = lower_half(value);
-        *least = fminf(*least, to_float(y.at[i]));
-        *most = fmaxf(*most, to_float(y.at[i]));
+        range->add(to_float(y.at[i]));
     }
     *reinterpret_cast<vector *>(a.y + at) = y;
     if (exact) *reinterpret_cast<halves *>(a.y_lower + at) = rest;
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(epilogue<T> a) {
-    float least = 0, most = 0;
+    row_range unused;
     const int64_t column = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * N;
     if (column >= a.width) return;
-    for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) compute<T, N>(a, row, column, &least, &most);
+    for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) compute<T, N>(a, row, column, &unused);
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) row_kernel(epilogue<T> a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-        float least = 0, most = 0;
+        row_range range;
         for (int64_t column = threadIdx.x * N; column < a.width; column += THREADS * N)
-            compute<T, N>(a, row, column, &least, &most);
-        least = -block_max(-least, scratch);
-        most = block_max(most, scratch);
-        if (threadIdx.x == 0) {
-            a.ranges[row].least = least;
-            a.ranges[row].most = most;
-        }
+            compute<T, N>(a, row, column, &range);
+        range.join_block(scratch);
+        if (threadIdx.x == 0) range.store(a.ranges + row);
     }
 }
 

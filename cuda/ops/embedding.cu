@@ -68,7 +68,8 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
                 if (rows[which]) value += to_float(rows[which][column]);
             return value;
         };
-        float mean = 0, deviation = 1, sum = 0, squares = 0, least = 0, most = 0;
+        float mean = 0, deviation = 1, sum = 0, squares = 0;
+        row_range range;
         if (a.gamma) {
             for (int i = from; i < a.width; i += step) sum += summed(i);
             mean = block_sum(sum, scratch) / static_cast<float>(a.width);
@@ -81,16 +82,11 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
             const T rounded = stored_element<T>(value, a.y_lower != nullptr);
             a.y[token * a.width + i] = rounded;
             if (bert_halves<T>::exist && a.y_lower) a.y_lower[token * a.width + i] = lower_half(value);
-            least = fminf(least, to_float(rounded));
-            most = fmaxf(most, to_float(rounded));
+            range.add(to_float(rounded));
         }
         if (!a.ranges) continue;
-        least = -block_max(-least, scratch);
-        most = block_max(most, scratch);
-        if (from == 0) {
-            a.ranges[token].least = least;
-            a.ranges[token].most = most;
-        }
+        range.join_block(scratch);
+        if (from == 0) range.store(a.ranges + token);
     }
 }
 

@@ -80,7 +80,8 @@ static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-        float sum = 0, squares = 0, least = 0, most = 0;
+        float sum = 0, squares = 0;
+        row_range range;
         for (int i = from; i < a.width && !a.simplified; i += step) sum += summed(a, row, i);
         const float mean = a.simplified ? 0.0F : block_sum(sum, scratch) / static_cast<float>(a.width);
         for (int i = from; i < a.width; i += step) {
@@ -95,21 +96,13 @@ static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T
             const float y = (value - mean) * deviation * to_float(a.gamma[i]) + shift;
             if (a.sum) store_element(a.sum, a.sum_lower, row * a.width + i, value);
             store_element(a.y, a.y_lower, row * a.width + i, y);
-            const float rounded = to_float(stored_element<T>(y, a.y_lower != nullptr));
-            least = fminf(least, rounded);
-            most = fmaxf(most, rounded);
+            range.add(to_float(stored_element<T>(y, a.y_lower != nullptr)));
         }
-        if (a.ranges) {
-            least = -block_max(-least, scratch);
-            most = block_max(most, scratch);
-        }
+        if (a.ranges) range.join_block(scratch);
         if (from != 0) continue;
         if (a.mean) a.mean[row] = mean;
         if (a.deviation) a.deviation[row] = deviation;
-        if (a.ranges) {
-            a.ranges[row].least = least;
-            a.ranges[row].most = most;
-        }
+        if (a.ranges) range.store(a.ranges + row);
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "cuda/ops/activation.h"
 #include "cuda/ops/halves.h"
+#include "cuda/ops/row_range.h"
 
 enum { THREADS = 128, WARPS = THREADS / BERT_WARP };
 
@@ -24,18 +25,10 @@ static __global__ void __launch_bounds__(THREADS)
     ranges_kernel(const T *x, int64_t rows, int64_t width, bert_cuda_range *ranges) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-        float least = 0, most = 0;
-        for (int64_t i = threadIdx.x; i < width; i += THREADS) {
-            const float value = to_float(x[row * width + i]);
-            least = fminf(least, value);
-            most = fmaxf(most, value);
-        }
-        least = -block_max(-least, scratch);
-        most = block_max(most, scratch);
-        if (threadIdx.x == 0) {
-            ranges[row].least = least;
-            ranges[row].most = most;
-        }
+        row_range range;
+        for (int64_t i = threadIdx.x; i < width; i += THREADS) range.add(to_float(x[row * width + i]));
+        range.join_block(scratch);
+        if (threadIdx.x == 0) range.store(ranges + row);
     }
 }
 
@@ -68,12 +61,12 @@ static __device__ inline int quantized(float value, int zero_point) {
 }
 
 /* What DynamicQuantizeLinear makes of the range of what it quantizes. */
-static __device__ inline float scale_of(float least, float most) {
-    const float range = __fsub_rn(most, least);
-    return range == 0.0F ? 1.0F : __fdiv_rn(range, 255.0F);
+static __device__ inline float scale_of(const row_range &range) {
+    const float width = __fsub_rn(range.most, range.least);
+    return width == 0.0F ? 1.0F : __fdiv_rn(width, 255.0F);
 }
-static __device__ inline int zero_point_of(float least, float scale) {
-    return quantized(__fdiv_rn(-least, scale), 0);
+static __device__ inline int zero_point_of(const row_range &range, float scale) {
+    return quantized(__fdiv_rn(-range.least, scale), 0);
 }
 
 static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a) {
@@ -90,16 +83,14 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
             for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) some = some || a.counted[row];
             some = __syncthreads_or(some) != 0;
         }
-        float least = 0, most = 0;
+        row_range range;
         for (int64_t i = first * a.ranges_per_row + threadIdx.x; i < end * a.ranges_per_row; i += blockDim.x) {
             if (some && !a.counted[i / a.ranges_per_row]) continue;
-            least = fminf(least, a.ranges[i].least);
-            most = fmaxf(most, a.ranges[i].most);
+            range.add(a.ranges[i]);
         }
-        least = -block_max(-least, scratch);
-        most = block_max(most, scratch);
-        const float scale = scale_of(least, most);
-        const int zero_point = zero_point_of(least, scale);
+        range.join_block(scratch);
+        const float scale = scale_of(range);
+        const int zero_point = zero_point_of(range, scale);
         for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
             a.scales[row] = scale;
             a.zero_points[row] = zero_point;
@@ -136,15 +127,11 @@ static __device__ inline void row_quantization(const bert_cuda_quantize_args &a,
         *zero_point = a.zero_points[row * a.scale_stride];
         return;
     }
-    float least = 0, most = 0;
-    for (int64_t i = lane; i < a.ranges_per_row; i += BERT_WARP) {
-        least = fminf(least, a.ranges[row * a.ranges_per_row + i].least);
-        most = fmaxf(most, a.ranges[row * a.ranges_per_row + i].most);
-    }
-    least = -warp_max(-least);
-    most = warp_max(most);
-    *scale = scale_of(least, most);
-    *zero_point = zero_point_of(least, *scale);
+    row_range range;
+    for (int64_t i = lane; i < a.ranges_per_row; i += BERT_WARP) range.add(a.ranges[row * a.ranges_per_row + i]);
+    range.join_lanes(BERT_WARP);
+    *scale = scale_of(range);
+    *zero_point = zero_point_of(range, *scale);
     if (lane != 0) return;
     a.scales[row] = *scale;
     a.zero_points[row] = *zero_point;
@@ -225,7 +212,7 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) dequanti
     const bool exact = bert_halves<T>::exist && a.y_lower, exact_residual = bert_halves<T>::exist && a.residual_lower;
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         const float scale = a.scales ? a.scales[row * a.row_stride] : 1.0F; /* a factor of 1 changes no bit */
-        float least = 0, most = 0;
+        row_range range;
         for (int64_t i = threadIdx.x; i < a.width; i += THREADS) {
             const float factor = __fmul_rn(scale, a.weight_scales[i * a.weight_scale_stride]);
             float value = __fmul_rn(static_cast<float>(corrected(a, row, i)), factor);
@@ -237,16 +224,11 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) dequanti
             const T rounded = stored_element<T>(value, exact);
             static_cast<T *>(a.y)[at] = rounded;
             if (exact) a.y_lower[at] = lower_half(value);
-            least = fminf(least, to_float(rounded));
-            most = fmaxf(most, to_float(rounded));
+            range.add(to_float(rounded));
         }
         if (!a.ranges) continue;
-        least = -block_max(-least, scratch);
-        most = block_max(most, scratch);
-        if (threadIdx.x == 0) {
-            a.ranges[row].least = least;
-            a.ranges[row].most = most;
-        }
+        range.join_block(scratch);
+        if (threadIdx.x == 0) range.store(a.ranges + row);
     }
 }
 

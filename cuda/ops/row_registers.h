@@ -6,8 +6,7 @@
 #define BERT_CUDA_OPS_ROW_REGISTERS_H
 
 #include "cuda/ops/halves.h"
-#include "cuda/ops/op.h"
-#include "cuda/platform.h"
+#include "cuda/ops/row_range.h"
 
 enum { BERT_ROW_MOST = 1024 };
 
@@ -111,23 +110,15 @@ template <typename T> struct bert_row {
 
     /** Range of the row as `store` has it, with lower halves or without; lane 0 writes it. */
     __device__ void range(int width, bool in_halves, bert_cuda_range *out) const {
-        float least = 0, most = 0;
+        row_range range;
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
             BERT_UNROLL
-            for (int j = 0; j < N; j++) {
-                const float value = to_float(stored_element<T>(at[i][j], in_halves));
-                least = fminf(least, value);
-                most = fmaxf(most, value);
-            }
+            for (int j = 0; j < N; j++) range.add(to_float(stored_element<T>(at[i][j], in_halves)));
         }
-        least = -warp_max(-least);
-        most = warp_max(most);
-        if (threadIdx.x % BERT_WARP == 0) {
-            out->least = least;
-            out->most = most;
-        }
+        range.join_lanes(BERT_WARP);
+        if (threadIdx.x % BERT_WARP == 0) range.store(out);
     }
 };
 
