@@ -26,30 +26,22 @@ template <typename T> struct epilogue {
 /* N elements of a row from `column` on; they are added to its range. */
 template <typename T, int N>
 static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, row_range *range) {
-    using vector = bert_vector<T, N>;
-    using halves = bert_vector<uint16_t, N>;
     const int64_t at = row * a.width + column;
-    const vector x = *reinterpret_cast<const vector *>(a.x + at);
-    vector bias = {}, residual = {}, y;
-    if (a.bias) bias = *reinterpret_cast<const vector *>(a.bias + column);
-    if (a.residual) residual = *reinterpret_cast<const vector *>(a.residual + at);
+    bert_elements<T, N> x, bias = {}, residual = {}, y;
+    x.load(a.x, nullptr, at);
+    if (a.bias) bias.load(a.bias, nullptr, column);
+    if (a.residual) residual.load(a.residual, a.residual_lower, at);
     const float scale = a.row_scales ? a.scale * a.row_scales[row] : 1.0F;
-    halves rest = {}; /* of the residual, then of y */
-    const bool exact_residual = bert_halves<T>::exist && a.residual_lower, exact = bert_halves<T>::exist && a.y_lower;
-    if (exact_residual) rest = *reinterpret_cast<const halves *>(a.residual_lower + at);
     BERT_UNROLL
     for (int i = 0; i < N; i++) {
-        float value = to_float(x.at[i]);
+        float value = x.get(i);
         if (a.row_scales) value *= scale * a.column_scales[column + i];
-        if (a.bias) value += to_float(bias.at[i]);
+        if (a.bias) value += bias.get(i);
         value = activate(value, a.activation);
-        if (a.residual) value += exact_residual ? join_halves(residual.at[i], rest.at[i]) : to_float(residual.at[i]);
-        y.at[i] = stored_element<T>(value, exact);
-        if (exact) rest.at[i] = lower_half(value);
-        range->add(to_float(y.at[i]));
+        if (a.residual) value += residual.get(i);
+        range->add(y.set(i, value, a.y_lower != nullptr));
     }
-    *reinterpret_cast<vector *>(a.y + at) = y;
-    if (exact) *reinterpret_cast<halves *>(a.y_lower + at) = rest;
+    y.store(a.y, a.y_lower, at);
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(epilogue<T> a) {

@@ -264,7 +264,7 @@ static __device__ void dequantize(const bert_cuda_elementwise_args &a, int64_t a
 /* Halves are of floats that are computed as float. */
 template <typename F> static __device__ F load_operand(const bert_cuda_operand &x, int64_t at) {
     if (sizeof(F) == sizeof(float) && x.lower)
-        return F(join_halves(static_cast<const __nv_bfloat16 *>(x.data)[at], x.lower[at]));
+        return F(load_element(static_cast<const __nv_bfloat16 *>(x.data), x.lower, at));
     return load_as<F>(x.data, x.dtype, at);
 }
 
@@ -284,8 +284,7 @@ static __device__ void compute_floats(const bert_cuda_elementwise_args &a, int64
         value = of_two<F>(a.op, value, load_operand<F>(y, from[1]), parameter);
     }
     if (sizeof(F) == sizeof(float) && a.y_lower) {
-        static_cast<__nv_bfloat16 *>(a.y)[at] = upper_half<__nv_bfloat16>(static_cast<float>(value));
-        a.y_lower[at] = lower_half(static_cast<float>(value));
+        store_element(static_cast<__nv_bfloat16 *>(a.y), a.y_lower, at, static_cast<float>(value));
         return;
     }
     store_as<F>(a.y, a.dtype, at, value);

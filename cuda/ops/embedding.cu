@@ -52,7 +52,7 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
         values.normalize(a.width, mean, deviation, a.gamma, a.beta);
     }
     const int64_t at = token * a.width;
-    values.store(a.y + at, a.y_lower ? a.y_lower + at : nullptr, a.width);
+    values.store(a.y, a.y_lower, at, a.width);
     if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + token);
 }
 
@@ -79,10 +79,7 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
         for (int i = from; i < a.width; i += step) {
             float value = summed(i);
             if (a.gamma) value = (value - mean) * deviation * to_float(a.gamma[i]) + to_float(a.beta[i]);
-            const T rounded = stored_element<T>(value, a.y_lower != nullptr);
-            a.y[token * a.width + i] = rounded;
-            if (bert_halves<T>::exist && a.y_lower) a.y_lower[token * a.width + i] = lower_half(value);
-            range.add(to_float(rounded));
+            range.add(store_element(a.y, a.y_lower, token * a.width + i, value));
         }
         if (!a.ranges) continue;
         range.join_block(scratch);

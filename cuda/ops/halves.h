@@ -46,4 +46,45 @@ template <typename T> static __device__ inline T stored_element(float x, bool ha
     return halves ? upper_half<T>(x) : from_float<T>(x);
 }
 
+/* Elements of a tensor that may be in halves: `lower` NULL, or of a type that has none, means that it isn't. */
+
+template <typename T> static __device__ inline float load_element(const T *x, const uint16_t *lower, int64_t at) {
+    return bert_halves<T>::exist && lower ? join_halves(x[at], lower[at]) : to_float(x[at]);
+}
+
+/** Gives what is found in y alone. */
+template <typename T> static __device__ inline float store_element(T *y, uint16_t *lower, int64_t at, float value) {
+    const T stored = stored_element<T>(value, lower != nullptr);
+    y[at] = stored;
+    if (bert_halves<T>::exist && lower) lower[at] = lower_half(value);
+    return to_float(stored);
+}
+
+/** N such elements, loaded and stored in one go: `from` is a multiple of N, and so are addresses (bert_vectors_fit). */
+template <typename T, int N> struct bert_elements {
+    bert_vector<T, N> upper;
+    bert_vector<uint16_t, N> lower;
+
+    __device__ void load(const T *x, const uint16_t *x_lower, int64_t from) {
+        upper = *reinterpret_cast<const bert_vector<T, N> *>(x + from);
+        lower = {};
+        if (bert_halves<T>::exist && x_lower)
+            lower = *reinterpret_cast<const bert_vector<uint16_t, N> *>(x_lower + from);
+    }
+    __device__ float get(int i) const {
+        return join_halves(upper.at[i], lower.at[i]);
+    }
+    /** Gives what is found in the upper half alone. */
+    __device__ float set(int i, float value, bool halves) {
+        upper.at[i] = stored_element<T>(value, halves);
+        lower.at[i] = lower_half(value);
+        return to_float(upper.at[i]);
+    }
+    /** Of those that were set with `halves` if `y_lower` is not NULL. */
+    __device__ void store(T *y, uint16_t *y_lower, int64_t from) const {
+        *reinterpret_cast<bert_vector<T, N> *>(y + from) = upper;
+        if (bert_halves<T>::exist && y_lower) *reinterpret_cast<bert_vector<uint16_t, N> *>(y_lower + from) = lower;
+    }
+};
+
 #endif

@@ -28,11 +28,6 @@ template <typename T, typename P> struct layer_norm_rows {
     bool simplified;
 };
 
-/* The lower halves of the row that begins at element `at`; NULL where there are none. */
-template <typename H> static __device__ H *row_of(H *lower, int64_t at) {
-    return lower ? lower + at : nullptr;
-}
-
 template <typename T, typename P>
 static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T, P> a) {
     const int64_t warps = blockDim.x / BERT_WARP;
@@ -42,35 +37,25 @@ static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T,
     const bool first = threadIdx.x % BERT_WARP == 0;
     bert_row<T> values;
     values.clear();
-    values.add_halves(a.x + at, row_of(a.x_lower, at), a.width);
+    values.add(a.x, a.x_lower, at, a.width);
     if (a.bias) values.add(a.bias, a.width);
-    if (a.residual) values.add_halves(a.residual + at, row_of(a.residual_lower, at), a.width);
-    if (a.sum) values.store(a.sum + at, row_of(a.sum_lower, at), a.width);
+    if (a.residual) values.add(a.residual, a.residual_lower, at, a.width);
+    if (a.sum) values.store(a.sum, a.sum_lower, at, a.width);
     float mean, deviation;
     values.statistics(a.width, a.epsilon, a.simplified, &mean, &deviation);
     values.normalize(a.width, mean, deviation, a.gamma, a.beta);
-    values.store(a.y + at, row_of(a.y_lower, at), a.width);
+    values.store(a.y, a.y_lower, at, a.width);
     if (a.mean && first) a.mean[row] = mean;
     if (a.deviation && first) a.deviation[row] = deviation;
     if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + row);
 }
 
-/* Element `at` of a tensor that may be in halves. */
-template <typename T> static __device__ float element(const T *x, const uint16_t *lower, int64_t at) {
-    return bert_halves<T>::exist && lower ? join_halves(x[at], lower[at]) : to_float(x[at]);
-}
-
-template <typename T> static __device__ void store_element(T *y, uint16_t *lower, int64_t at, float value) {
-    y[at] = stored_element<T>(value, lower != nullptr);
-    if (bert_halves<T>::exist && lower) lower[at] = lower_half(value);
-}
-
 template <typename T, typename P>
 static __device__ float summed(const layer_norm_rows<T, P> &a, int64_t row, int column) {
     const int64_t at = row * a.width + column;
-    float value = element(a.x, a.x_lower, at);
+    float value = load_element(a.x, a.x_lower, at);
     if (a.bias) value += to_float(a.bias[column]);
-    if (a.residual) value += element(a.residual, a.residual_lower, at);
+    if (a.residual) value += load_element(a.residual, a.residual_lower, at);
     return value;
 }
 
@@ -95,8 +80,7 @@ static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T
             const float shift = a.beta ? to_float(a.beta[i]) : 0.0F;
             const float y = (value - mean) * deviation * to_float(a.gamma[i]) + shift;
             if (a.sum) store_element(a.sum, a.sum_lower, row * a.width + i, value);
-            store_element(a.y, a.y_lower, row * a.width + i, y);
-            range.add(to_float(stored_element<T>(y, a.y_lower != nullptr)));
+            range.add(store_element(a.y, a.y_lower, row * a.width + i, y));
         }
         if (a.ranges) range.join_block(scratch);
         if (from != 0) continue;

@@ -209,7 +209,7 @@ static __device__ inline int corrected(const bert_cuda_dequantize_args &a, int64
 template <typename T> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(bert_cuda_dequantize_args a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const T *bias = static_cast<const T *>(a.bias), *residual = static_cast<const T *>(a.residual);
-    const bool exact = bert_halves<T>::exist && a.y_lower, exact_residual = bert_halves<T>::exist && a.residual_lower;
+    T *y = static_cast<T *>(a.y);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         const float scale = a.scales ? a.scales[row * a.row_stride] : 1.0F; /* a factor of 1 changes no bit */
         row_range range;
@@ -219,12 +219,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) dequanti
             if (bias) value = __fadd_rn(value, to_float(bias[i]));
             value = activate(value, a.activation);
             const int64_t at = row * a.width + i;
-            if (residual)
-                value += exact_residual ? join_halves(residual[at], a.residual_lower[at]) : to_float(residual[at]);
-            const T rounded = stored_element<T>(value, exact);
-            static_cast<T *>(a.y)[at] = rounded;
-            if (exact) a.y_lower[at] = lower_half(value);
-            range.add(to_float(rounded));
+            if (residual) value += load_element(residual, a.residual_lower, at);
+            range.add(store_element(y, a.y_lower, at, value));
         }
         if (!a.ranges) continue;
         range.join_block(scratch);

@@ -14,8 +14,6 @@ enum { BERT_ROW_MOST = 1024 };
 template <typename T> struct bert_row {
     static constexpr int N = 16 / static_cast<int>(sizeof(T));
     static constexpr int vectors = BERT_ROW_MOST / (N * BERT_WARP);
-    using vector = bert_vector<T, N>;
-    using halves = bert_vector<uint16_t, N>;
     float at[vectors][N];
 
     /** First column of vector i of this lane. */
@@ -31,44 +29,31 @@ template <typename T> struct bert_row {
         }
     }
 
-    /** Adds a row of `width` elements, a multiple of N, aligned to N of them. */
+    /** Adds the `width` elements of x from `from` on: a multiple of N, aligned to N of them. In halves (halves.h) where
+     * `lower` is not NULL. */
+    template <typename P> __device__ void add(const P *x, const uint16_t *lower, int64_t from, int width) {
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            bert_elements<P, N> loaded;
+            loaded.load(x, lower, from + column(i));
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) at[i][j] += loaded.get(j);
+        }
+    }
     template <typename P> __device__ void add(const P *row, int width) {
-        BERT_UNROLL
-        for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
-            const bert_vector<P, N> loaded = *reinterpret_cast<const bert_vector<P, N> *>(row + column(i));
-            BERT_UNROLL
-            for (int j = 0; j < N; j++) at[i][j] += to_float(loaded.at[j]);
-        }
+        add(row, nullptr, 0, width);
     }
 
-    /** The same of a row in halves (halves.h), or without lower ones where `lower` is NULL. */
-    __device__ void add_halves(const T *row, const uint16_t *lower, int width) {
+    /** Rounded, or in halves, into such elements of y. */
+    __device__ void store(T *y, uint16_t *lower, int64_t from, int width) const {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
-            const vector loaded = *reinterpret_cast<const vector *>(row + column(i));
-            halves rest = {};
-            if (bert_halves<T>::exist && lower) rest = *reinterpret_cast<const halves *>(lower + column(i));
+            bert_elements<T, N> stored;
             BERT_UNROLL
-            for (int j = 0; j < N; j++) at[i][j] += join_halves(loaded.at[j], rest.at[j]);
-        }
-    }
-
-    /** Rounded; in halves where `lower` is not NULL. */
-    __device__ void store(T *row, uint16_t *lower, int width) const {
-        BERT_UNROLL
-        for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
-            vector rounded;
-            halves rest = {};
-            BERT_UNROLL
-            for (int j = 0; j < N; j++) {
-                rounded.at[j] = stored_element<T>(at[i][j], lower != nullptr);
-                rest.at[j] = lower_half(at[i][j]);
-            }
-            *reinterpret_cast<vector *>(row + column(i)) = rounded;
-            if (bert_halves<T>::exist && lower) *reinterpret_cast<halves *>(lower + column(i)) = rest;
+            for (int j = 0; j < N; j++) stored.set(j, at[i][j], lower != nullptr);
+            stored.store(y, lower, from + column(i));
         }
     }
 
