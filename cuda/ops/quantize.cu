@@ -72,12 +72,11 @@ static __device__ inline int zero_point_of(const row_range &range, float scale) 
 static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t group = blockIdx.x; group < a.groups; group += gridDim.x) {
-        int64_t first = group * a.group_rows, end = first + a.group_rows;
+        int64_t first = 0, end = a.rows;
         if (a.offsets) {
             first = a.offsets[group];
-            end = a.offsets[group + 1];
+            if (a.offsets[group + 1] < end) end = a.offsets[group + 1];
         }
-        if (end > a.rows) end = a.rows;
         bool some = false;
         if (a.counted) {
             for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) some = some || a.counted[row];
@@ -104,14 +103,10 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
 
 cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cudaStream_t stream) {
     bert_cuda_quantization_args a = *args;
-    if (a.rows < 0 || a.ranges_per_row < 1 || (a.offsets ? a.groups < 0 : a.group_rows < 1))
-        return cudaErrorInvalidValue;
-    if (!a.offsets) a.groups = (a.rows + a.group_rows - 1) / a.group_rows;
-    if (a.rows == 0 && a.first_zero_point)
-        a.groups = 1;
-    else if (a.rows == 0 || a.groups == 0)
-        return cudaSuccess;
-    const int64_t ranges = (a.offsets ? a.rows / a.groups : a.group_rows) * a.ranges_per_row;
+    if (a.rows < 0 || a.ranges_per_row < 1 || a.groups < 0) return cudaErrorInvalidValue;
+    if (!a.offsets) a.groups = 1;
+    if (a.groups == 0 || (a.rows == 0 && !a.first_zero_point)) return cudaSuccess;
+    const int64_t ranges = a.rows / a.groups * a.ranges_per_row;
     const unsigned threads = ranges <= 32 ? 32 : ranges <= 256 ? 256 : 1024;
     return BERT_LAUNCH(quantization_kernel, dim3(bert_blocks(a.groups, 1)), dim3(threads), 0, stream, a);
 }
@@ -197,10 +192,8 @@ static __device__ inline int corrected(const bert_cuda_dequantize_args &a, int64
     uint32_t sum = static_cast<uint32_t>(a.products[row * a.pitch + column]);
     const uint32_t zero = static_cast<uint32_t>(a.zero_points[row * a.row_stride] - 128);
     sum -= zero * static_cast<uint32_t>(a.weight_sums[column]);
-    if (a.weight_zero_points) {
-        const uint32_t weight_zero = static_cast<uint32_t>(a.weight_zero_points[column * a.weight_zero_point_stride]);
-        sum -= weight_zero * (static_cast<uint32_t>(a.sums[row]) - static_cast<uint32_t>(a.depth) * zero);
-    }
+    const uint32_t weight_zero = static_cast<uint32_t>(a.weight_zero_points[column]);
+    sum -= weight_zero * (static_cast<uint32_t>(a.sums[row]) - static_cast<uint32_t>(a.depth) * zero);
     if (a.integer_bias) sum += static_cast<uint32_t>(a.integer_bias[column]);
     return static_cast<int>(sum);
 }
@@ -214,7 +207,7 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) dequanti
         const float scale = a.scales ? a.scales[row * a.row_stride] : 1.0F; /* a factor of 1 changes no bit */
         row_range range;
         for (int64_t i = threadIdx.x; i < a.width; i += THREADS) {
-            const float factor = __fmul_rn(scale, a.weight_scales[i * a.weight_scale_stride]);
+            const float factor = __fmul_rn(scale, a.weight_scales[i]);
             float value = __fmul_rn(static_cast<float>(corrected(a, row, i)), factor);
             if (bias) value = __fadd_rn(value, to_float(bias[i]));
             value = activate(value, a.activation);

@@ -27,9 +27,8 @@ cudaError_t bert_cuda_row_ranges(const bert_cuda_row_ranges_args *args, cudaStre
 typedef struct bert_cuda_quantization_args {
     const bert_cuda_range *ranges; /**< [rows, ranges_per_row] */
     int64_t rows, ranges_per_row;
-    int64_t group_rows; /**< Rows that share a scale: all (quant_scope tensor), a sequence's, or 1 (token). */
-    const int32_t
-        *offsets;   /**< Ragged groups instead: [groups + 1], group g has rows offsets[g] to offsets[g + 1] - 1. */
+    /** [groups + 1]: rows offsets[g] to offsets[g + 1] - 1 share a scale (quant_scope sequence); NULL: all rows do. */
+    const int32_t *offsets;
     int64_t groups; /**< With `offsets`. */
     const uint8_t
         *counted;  /**< [rows]: a group's scale is that of its rows that count; of all where none does. NULL: all. */
@@ -68,14 +67,12 @@ typedef struct bert_cuda_dequantize_args {
     int64_t rows, width, depth; /**< depth: K, over which the product summed. */
     const int32_t *products;    /**< [rows, pitch]: sums of (q - 128) (w - weight_shift) */
     int64_t pitch;
-    const float *scales;         /**< [rows] of x; NULL: weight_scales hold it already */
-    const int32_t *zero_points;  /**< [rows] of x */
-    int64_t row_stride;          /**< 1, or 0: the first scale and zero point for every row. */
-    const int32_t *sums;         /**< [rows], of the rows of q - 128; not read where weight_zero_points is NULL. */
-    const float *weight_scales;  /**< [width], or one */
-    int64_t weight_scale_stride; /**< 1 or 0 */
-    const int32_t *weight_zero_points; /**< [width], or one, less weight_shift; NULL: all 0 */
-    int64_t weight_zero_point_stride;  /**< 1 or 0 */
+    const float *scales;               /**< [rows] of x; NULL: weight_scales hold it already */
+    const int32_t *zero_points;        /**< [rows] of x */
+    int64_t row_stride;                /**< 1, or 0: the first scale and zero point for every row. */
+    const int32_t *sums;               /**< [rows], of the rows of q - 128 */
+    const float *weight_scales;        /**< [width] */
+    const int32_t *weight_zero_points; /**< [width], less weight_shift */
     const int32_t *weight_sums;        /**< [width]: sum over k of w - weight_shift */
     const void *bias;                  /**< [width], or NULL */
     const int32_t *integer_bias;       /**< [width], part of the integer sum; or NULL */

@@ -12,8 +12,7 @@ typedef struct bert_cuda_quantize_e4m3_args {
     bert_dtype dtype;
     int64_t rows, width;
     const void *x; /**< [rows, width] */
-    uint8_t *y;    /**< [rows, pitch] */
-    int64_t pitch; /**< At least width; what lies between is 0. */
+    uint8_t *y;    /**< [rows, width] */
     float *scales; /**< [rows]: greatest |x| of the row / 448, or 1 where that is 0 */
 } bert_cuda_quantize_e4m3_args;
 

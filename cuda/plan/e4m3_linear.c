@@ -118,13 +118,8 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
     void *workspace = call->workspace;
     float *row_scales = bert_cuda_take(&workspace, rows, sizeof *row_scales);
     uint8_t *bytes = bert_cuda_take(&workspace, rows * node->k, 1);
-    const bert_cuda_quantize_e4m3_args quantize = {.dtype = x->dtype,
-                                                   .rows = rows,
-                                                   .width = node->k,
-                                                   .x = x->data,
-                                                   .y = bytes,
-                                                   .pitch = node->k,
-                                                   .scales = row_scales};
+    const bert_cuda_quantize_e4m3_args quantize = {
+        .dtype = x->dtype, .rows = rows, .width = node->k, .x = x->data, .y = bytes, .scales = row_scales};
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantize_e4m3(&quantize, call->context->stream), "quantize_e4m3"));
     bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_F8,
                                    .transpose_b = true,

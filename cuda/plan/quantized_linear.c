@@ -242,7 +242,6 @@ static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const b
     bert_cuda_quantization_args args = {.ranges = ranges,
                                         .rows = rows,
                                         .ranges_per_row = ranges_per_row(call),
-                                        .group_rows = rows,
                                         .scales = out->scales,
                                         .zero_points = out->zero_points};
     if (scope_is(node, "sequence")) {
@@ -332,9 +331,7 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .row_stride = node->own ? 0 : 1,
                                             .sums = work.sums,
                                             .weight_scales = scales,
-                                            .weight_scale_stride = 1,
                                             .weight_zero_points = zero_points,
-                                            .weight_zero_point_stride = 1,
                                             .weight_sums = zero_points + node->padded_n,
                                             .bias = node->flag ? NULL : node->packed[PACKED_BIAS],
                                             .integer_bias = node->flag ? node->packed[PACKED_BIAS] : NULL,

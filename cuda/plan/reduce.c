@@ -117,7 +117,6 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
     const bert_cuda_quantization_args quantization = {.ranges = ranges,
                                                       .rows = rows,
                                                       .ranges_per_row = 1,
-                                                      .group_rows = rows > 0 ? rows : 1,
                                                       .scales = scales,
                                                       .zero_points = zero_points,
                                                       .first_zero_point = zero_point};

@@ -12,6 +12,19 @@ typedef struct quantized {
     int64_t pitch;
 } quantized;
 
+/* Groups of `group_rows` rows, of which the last may be short: where each begins. NULL where there is one. */
+static const case_tensor *groups_of(int64_t rows, int64_t group_rows, int64_t *groups) {
+    *groups = (rows + group_rows - 1) / group_rows;
+    if (*groups == 1) return NULL;
+    int32_t *offsets = malloc((size_t)(*groups + 1) * sizeof *offsets);
+    for (int64_t i = 0; i <= *groups; i++) offsets[i] = (int32_t)(i < *groups ? i * group_rows : rows);
+    const case_tensor *tensor = case_extra(BERT_INT32, 1, DIMS(*groups + 1));
+    const size_t bytes = (size_t)(*groups + 1) * sizeof *offsets;
+    assert_int_equal(cudaMemcpy(tensor->device, offsets, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    free(offsets);
+    return tensor;
+}
+
 /* From x [rows, width] to its bytes, one scale for `group_rows` rows. */
 static quantized quantize(const case_tensor *x, int64_t rows, int64_t width, int64_t group_rows, bool shifted,
                           int64_t pitch) {
@@ -23,10 +36,13 @@ static quantized quantize(const case_tensor *x, int64_t rows, int64_t width, int
                    .pitch = pitch};
     const bert_cuda_row_ranges_args ranges = {x->host.dtype, rows, width, x->device, q.ranges->device};
     case_good(bert_cuda_row_ranges(&ranges, NULL));
+    int64_t groups;
+    const case_tensor *offsets = groups_of(rows, group_rows, &groups);
     const bert_cuda_quantization_args scales = {.ranges = q.ranges->device,
                                                 .rows = rows,
                                                 .ranges_per_row = 1,
-                                                .group_rows = group_rows,
+                                                .offsets = offsets ? offsets->device : NULL,
+                                                .groups = groups,
                                                 .scales = q.scales->device,
                                                 .zero_points = q.zero_points->device};
     case_good(bert_cuda_quantization(&scales, NULL));
@@ -131,11 +147,14 @@ static void rows_that_do_not_count_are_left_out(void **state) {
     case_begin(BERT_OP_Identity);
     const case_tensor *r = case_input_of(BERT_FLOAT, 2, DIMS(4, 2), ranges);
     const case_tensor *which = case_input_of(BERT_BOOL, 1, DIMS(4), counted);
+    int64_t groups;
+    const case_tensor *at = groups_of(4, 2, &groups);
     case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(4)), *zero_points = case_extra(BERT_INT32, 1, DIMS(4));
     const bert_cuda_quantization_args args = {.ranges = r->device,
                                               .rows = 4,
                                               .ranges_per_row = 1,
-                                              .group_rows = 2,
+                                              .offsets = at->device,
+                                              .groups = groups,
                                               .counted = which->device,
                                               .scales = scales->device,
                                               .zero_points = zero_points->device};
@@ -168,7 +187,6 @@ static void ranges_may_be_of_parts_of_rows(void **state) {
         const bert_cuda_quantization_args groups = {.ranges = given->device,
                                                     .rows = ROWS,
                                                     .ranges_per_row = count,
-                                                    .group_rows = ROWS,
                                                     .scales = scales->device,
                                                     .zero_points = zeros->device};
         if (!by_row) case_good(bert_cuda_quantization(&groups, NULL));
@@ -197,7 +215,7 @@ static void ranges_may_be_of_parts_of_rows(void **state) {
 }
 
 static void counts_of_ranges_are_checked(void **state) {
-    const bert_cuda_quantization_args none = {.rows = 1, .group_rows = 1};
+    const bert_cuda_quantization_args none = {.rows = 1};
     assert_int_equal(bert_cuda_quantization(&none, NULL), cudaErrorInvalidValue);
     const bert_cuda_range range = {0, 1};
     const bert_cuda_quantize_args by_row = {.dtype = BERT_FLOAT, .rows = 1, .width = 1, .pitch = 1, .ranges = &range};
@@ -259,7 +277,8 @@ static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant)
     }
     /* What the host prepares once, and the product. */
     int32_t *products = calloc((size_t)(rows * width), sizeof *products), *sums = calloc((size_t)width, sizeof *sums);
-    int32_t *zero_points = calloc((size_t)columns, sizeof *zero_points);
+    int32_t *zero_points = calloc((size_t)width, sizeof *zero_points);
+    float *scales = calloc((size_t)width, sizeof *scales);
     for (int64_t k = 0; k < depth; k++)
         for (int64_t n = 0; n < width; n++) {
             const int32_t weight = (int32_t)case_at(w, k * width + n) - shift;
@@ -267,16 +286,22 @@ static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant)
             for (int64_t row = 0; row < rows; row++)
                 products[row * width + n] += (int32_t)case_at(q.values, row * depth + k) * weight;
         }
-    for (int64_t n = 0; n < columns; n++) zero_points[n] = (zeros ? (int32_t)case_at(zeros, n) : 0) - shift;
+    for (int64_t n = 0; n < width; n++) {
+        const int64_t column = columns > 1 ? n : 0;
+        zero_points[n] = (zeros ? (int32_t)case_at(zeros, column) : 0) - shift;
+        scales[n] = (float)case_at(w_scale, column);
+    }
     case_tensor *d_products = case_extra(BERT_INT32, 2, DIMS(rows, width)),
                 *d_sums = case_extra(BERT_INT32, 1, DIMS(width));
-    case_tensor *d_zeros = case_extra(BERT_INT32, 1, DIMS(columns));
+    case_tensor *d_zeros = case_extra(BERT_INT32, 1, DIMS(width)), *d_scales = case_extra(BERT_FLOAT, 1, DIMS(width));
     cudaMemcpy(d_products->device, products, (size_t)(rows * width) * sizeof *products, cudaMemcpyHostToDevice);
     cudaMemcpy(d_sums->device, sums, (size_t)width * sizeof *sums, cudaMemcpyHostToDevice);
-    cudaMemcpy(d_zeros->device, zero_points, (size_t)columns * sizeof *zero_points, cudaMemcpyHostToDevice);
+    cudaMemcpy(d_zeros->device, zero_points, (size_t)width * sizeof *zero_points, cudaMemcpyHostToDevice);
+    cudaMemcpy(d_scales->device, scales, (size_t)width * sizeof *scales, cudaMemcpyHostToDevice);
     free(products);
     free(sums);
     free(zero_points);
+    free(scales);
     const bert_cuda_dequantize_args args = {.dtype = BERT_FLOAT,
                                             .activation = (bert_cuda_activation)activation,
                                             .rows = rows,
@@ -288,10 +313,8 @@ static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant)
                                             .zero_points = q.zero_points->device,
                                             .row_stride = !is_static,
                                             .sums = q.sums->device,
-                                            .weight_scales = w_scale->device,
-                                            .weight_scale_stride = columns > 1,
-                                            .weight_zero_points = zeros || shift ? d_zeros->device : NULL,
-                                            .weight_zero_point_stride = columns > 1,
+                                            .weight_scales = d_scales->device,
+                                            .weight_zero_points = d_zeros->device,
                                             .weight_sums = d_sums->device,
                                             .bias = bias && !integer_bias ? bias->device : NULL,
                                             .integer_bias = integer_bias ? bias->device : NULL,

@@ -26,9 +26,9 @@ static void expect_nearest(float x, float scale, unsigned got) {
     }
 }
 
-static void check(const case_tensor *x, int64_t rows, int64_t width, int64_t pitch) {
-    case_tensor *y = case_extra(BERT_UINT8, 2, DIMS(rows, pitch)), *scales = case_extra(BERT_FLOAT, 1, DIMS(rows));
-    const bert_cuda_quantize_e4m3_args args = {x->host.dtype, rows, width, x->device, y->device, pitch, scales->device};
+static void check(const case_tensor *x, int64_t rows, int64_t width) {
+    case_tensor *y = case_extra(BERT_UINT8, 2, DIMS(rows, width)), *scales = case_extra(BERT_FLOAT, 1, DIMS(rows));
+    const bert_cuda_quantize_e4m3_args args = {x->host.dtype, rows, width, x->device, y->device, scales->device};
     case_good(bert_cuda_quantize_e4m3(&args, NULL));
     const unsigned char *bytes = case_fetch(y);
     case_fetch(scales);
@@ -37,24 +37,18 @@ static void check(const case_tensor *x, int64_t rows, int64_t width, int64_t pit
         for (int64_t i = 0; i < width; i++) most = fmaxf(most, fabsf((float)case_at(x, row * width + i)));
         const float scale = most / 448 > 0 ? most / 448 : 1;
         assert_true((float)case_at(scales, row) == scale);
-        for (int64_t i = 0; i < pitch; i++) {
-            if (i < width)
-                expect_nearest((float)case_at(x, row * width + i), scale, bytes[row * pitch + i]);
-            else
-                assert_int_equal(bytes[row * pitch + i], 0);
-        }
+        for (int64_t i = 0; i < width; i++)
+            expect_nearest((float)case_at(x, row * width + i), scale, bytes[row * width + i]);
     }
 }
 
 static void rows_of_every_type(void **state) {
     static const bert_dtype dtypes[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
-    static const int64_t shapes[][3] = {{1, 1, 16},  {3, 127, 128}, {2, 129, 144}, {5, 64, 64},
-                                        {0, 16, 16}, {2, 0, 16},    {3, 72, 96},   {2, 2056, 2064}};
+    static const int64_t shapes[][2] = {{1, 1}, {3, 127}, {2, 129}, {5, 64}, {0, 16}, {2, 0}, {3, 72}, {2, 2064}};
     for (int i = 0; i < 24; i++) {
         const int64_t *shape = shapes[i % 8];
         case_begin(BERT_OP_Identity);
-        check(case_input(dtypes[i / 8], 2, DIMS(shape[0], shape[1]), i % 2 ? 3.0F : 1e-3F), shape[0], shape[1],
-              shape[2]);
+        check(case_input(dtypes[i / 8], 2, DIMS(shape[0], shape[1]), i % 2 ? 3.0F : 1e-3F), shape[0], shape[1]);
     }
 }
 
@@ -68,20 +62,20 @@ static void every_number_and_every_tie(void **state) {
         values[count++] = nextafterf((float)((e4m3(bits) + e4m3(bits + 1)) / 2), bits & 2 ? 0 : 1000);
     }
     case_begin(BERT_OP_Identity);
-    check(case_input_floats(BERT_FLOAT, 2, DIMS(1, count), values), 1, count, count + 7);
+    check(case_input_floats(BERT_FLOAT, 2, DIMS(1, count), values), 1, count);
 }
 
 static void odd_rows(void **state) {
     const float values[] = {0, 0, -0.0F,  0,     NAN,    2, -2,  1,   1e-45F, 0,
                             0, 0, -3e38F, 3e38F, 1e-30F, 1, NAN, NAN, NAN,    NAN};
     case_begin(BERT_OP_Identity);
-    check(case_input_floats(BERT_FLOAT, 2, DIMS(5, 4), values), 5, 4, 16);
+    check(case_input_floats(BERT_FLOAT, 2, DIMS(5, 4), values), 5, 4);
 }
 
 static void wrong_arguments_are_refused(void **state) {
-    bert_cuda_quantize_e4m3_args args = {.dtype = BERT_FLOAT, .rows = 1, .width = 4, .pitch = 3};
+    bert_cuda_quantize_e4m3_args args = {.dtype = BERT_FLOAT, .rows = 1, .width = -1};
     assert_int_equal(bert_cuda_quantize_e4m3(&args, NULL), cudaErrorInvalidValue);
-    args.pitch = 4;
+    args.width = 4;
     args.dtype = BERT_INT8;
     assert_int_equal(bert_cuda_quantize_e4m3(&args, NULL), cudaErrorInvalidValue);
 }
