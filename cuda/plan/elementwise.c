@@ -1,7 +1,6 @@
 /* Operators of one element of each input: they differ by the code in their row. */
 #include "cuda/ops/elementwise.h"
 
-#include "cuda/ops/gather.h"
 #include "cuda/ops/softmax.h"
 #include "cuda/plan/plan.h"
 
@@ -9,9 +8,7 @@
 #include <string.h>
 
 static bert_cuda_elementwise_args args_for(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
-    const bert_tensor *y = &call->outputs[0];
-    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
-    memcpy(args.dims, y->dims, sizeof args.dims);
+    bert_cuda_elementwise_args args = bert_cuda_elementwise_to(op, &call->outputs[0]);
     args.y_lower = bert_cuda_output_lower_halves(call, 0);
     return args;
 }
@@ -26,10 +23,6 @@ static void set_input(const bert_cuda_call *call, bert_cuda_elementwise_args *ar
     if (!tensor) return;
     set_tensor(args, place, tensor);
     args->inputs[place].lower = bert_cuda_lower_halves(call, input);
-}
-
-static bert_status launch(const bert_cuda_call *call, const bert_cuda_elementwise_args *args) {
-    return bert_cuda_launched(call, bert_cuda_elementwise(args, call->context->stream), "elementwise");
 }
 
 static bert_cuda_elementwise_op op_of(const bert_cuda_call *call) {
@@ -59,7 +52,7 @@ bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
         break;
     }
     if (call->node->reporter >= 0) args.bad = &call->context->report->divided_by_zero;
-    return launch(call, &args);
+    return bert_cuda_launch_elementwise(call, &args);
 }
 
 /* What is computed from float32 stays in it. Where moves elements of 16 bits. */
@@ -100,7 +93,7 @@ bert_status bert_cuda_run_variadic(const bert_cuda_call *call) {
     set_input(call, &args, 0, 0);
     for (int32_t i = 1; i < count || i == 1; i++) {
         set_input(call, &args, 1, i < count ? i : 0);
-        BERT_CUDA_TRY(launch(call, &args));
+        BERT_CUDA_TRY(bert_cuda_launch_elementwise(call, &args));
         set_tensor(&args, 0, &call->outputs[0]);
         args.inputs[0].lower = args.y_lower;
     }
@@ -129,130 +122,7 @@ bert_status bert_cuda_run_clip(const bert_cuda_call *call) {
         args.inputs[1 + i] = (bert_cuda_operand){.data = (const char *)call->node->own + i * BERT_CUDA_ALIGNMENT,
                                                  .dtype = call->inputs[0].dtype};
     }
-    return launch(call, &args);
-}
-
-/* ---- Quantization by a given scale ------------------------------------------------------------------------------- */
-
-/* The input that is the scale, and where a copy of it is packed. */
-enum { SCALE = 1, KEPT_SCALE = 0 };
-
-/* An input of the two operators; one that is absent has no type. */
-static bert_tensor quantization_input(const bert_cuda_call *call, int32_t input) {
-    if (!bert_cuda_input(call, input)) return (bert_tensor){.dtype = BERT_DTYPE_UNDEFINED};
-    return input == SCALE ? bert_cuda_kept_floats(call, SCALE, KEPT_SCALE) : call->inputs[input];
-}
-
-/* Whether blocks of the axis are two axes of it: where they fill it, and there is room for one more. */
-static bool blocks_fill(int64_t length, int64_t block, int32_t rank) {
-    return rank < BERT_MAX_RANK && (length <= block || length % block == 0);
-}
-
-/* Blocks that don't fill the axis: scales and zero points are repeated, by the block of each place along it. */
-static bert_status plan_repeated(const bert_cuda_planner *planner, int64_t length, int64_t block) {
-    const bert_op_node *node = planner->node;
-    const bert_host *host = planner->prepared->device->host;
-    const int64_t elements = bert_cuda_desc_count(&node->inputs[0], 0, node->inputs[0].rank);
-    const size_t room = (size_t)length * sizeof(int64_t);
-    int64_t *blocks = bert_cuda_new(host, room);
-    if (!blocks) return bert_cuda_no_memory(host, room, planner->error);
-    for (int64_t i = 0; i < length; i++) blocks[i] = i / block;
-    bert_status status = bert_cuda_own(planner, blocks, room);
-    bert_cuda_delete(host, blocks, room);
-    for (int32_t i = 1; status == BERT_OK && i < 3; i++) {
-        const size_t size = bert_cuda_node_has(node, i) ? bert_cuda_dtype_size(node->inputs[i].dtype) : 0;
-        status = bert_cuda_reserve(planner, elements, size);
-    }
-    return status;
-}
-
-bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
-    const bert_op_node *node = planner->node;
-    const int64_t block = BERT_NODE_INT(node, "block_size", 0);
-    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALE, KEPT_SCALE));
-    if (block == 0 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_tensor_desc *x = &node->inputs[0];
-    const int64_t length = x->dims[bert_cuda_axis(BERT_NODE_INT(node, "axis", 1), x->rank)];
-    return blocks_fill(length, block, x->rank) ? BERT_OK : plan_repeated(planner, length, block);
-}
-
-/* A scale or zero point for each element of x, in `out`. */
-static bert_status repeat(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *of_blocks, int32_t axis,
-                          void *out) {
-    const bert_cuda_gather_args args = {.element_bytes = (int32_t)bert_cuda_dtype_size(of_blocks->dtype),
-                                        .before = bert_cuda_count(x->dims, 0, axis),
-                                        .bound = of_blocks->dims[axis],
-                                        .row = bert_cuda_count(x->dims, axis + 1, x->rank),
-                                        .data = of_blocks->data,
-                                        .indices = call->node->own,
-                                        .index_type = BERT_INT64,
-                                        .count = x->dims[axis],
-                                        .y = out};
-    return bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather");
-}
-
-/* The same for all places along an axis that blocks don't fill. */
-static bert_status run_repeated(const bert_cuda_call *call, bert_cuda_elementwise_args *args, int32_t axis) {
-    const bert_tensor *x = &call->inputs[0];
-    void *workspace = call->workspace;
-    if (bert_cuda_elements(x) == 0) return BERT_OK;
-    for (int32_t i = 0; i < 3; i++) {
-        const bert_tensor tensor = quantization_input(call, i);
-        if (tensor.dtype == BERT_DTYPE_UNDEFINED) continue;
-        void *piece = x->data;
-        if (i > 0) {
-            piece = bert_cuda_take(&workspace, bert_cuda_elements(x), bert_cuda_dtype_size(tensor.dtype));
-            BERT_CUDA_TRY(repeat(call, x, &tensor, axis, piece));
-        }
-        args->inputs[i] = (bert_cuda_operand){.data = piece, .dtype = tensor.dtype};
-        bert_cuda_dense_strides(x->rank, x->dims, args->inputs[i].strides);
-    }
-    return launch(call, args);
-}
-
-/* A scale, or zero point, for each place along the axis, for each block of it, or one for all. */
-static void set_scale(bert_cuda_elementwise_args *args, int place, const bert_tensor *tensor, int32_t axis,
-                      bool blocks) {
-    if (tensor->dtype == BERT_DTYPE_UNDEFINED) return;
-    int64_t strides[BERT_MAX_RANK];
-    bert_cuda_operand *operand = &args->inputs[place];
-    *operand = (bert_cuda_operand){.data = tensor->data, .dtype = tensor->dtype};
-    if (!blocks) {
-        if (bert_cuda_elements(tensor) != 1) operand->strides[axis] = 1;
-        return;
-    }
-    bert_cuda_dense_strides(tensor->rank, tensor->dims, strides);
-    for (int32_t i = 0; i < tensor->rank; i++) operand->strides[i <= axis ? i : i + 1] = strides[i];
-}
-
-static bert_status run_by_scale(const bert_cuda_call *call, bert_cuda_elementwise_op op) {
-    bert_cuda_elementwise_args args = args_for(call, op);
-    const bert_op_node *node = &call->node->node;
-    const int32_t axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", 1), args.rank);
-    const int64_t block = BERT_NODE_INT(node, "block_size", 0);
-    if (block && !blocks_fill(args.dims[axis], block, args.rank)) return run_repeated(call, &args, axis);
-    if (block) {
-        const int64_t length = args.dims[axis], inside = length < block ? length : block;
-        for (int32_t i = args.rank; i > axis; i--) args.dims[i] = args.dims[i - 1];
-        args.dims[axis] = inside ? length / inside : 0;
-        args.dims[axis + 1] = inside;
-        args.rank++;
-    }
-    args.inputs[0] = (bert_cuda_operand){.data = call->inputs[0].data, .dtype = call->inputs[0].dtype};
-    bert_cuda_dense_strides(args.rank, args.dims, args.inputs[0].strides);
-    for (int i = 1; i < 3; i++) {
-        const bert_tensor tensor = quantization_input(call, i);
-        set_scale(&args, i, &tensor, axis, block != 0);
-    }
-    return launch(call, &args);
-}
-
-bert_status bert_cuda_run_quantize(const bert_cuda_call *call) {
-    return run_by_scale(call, BERT_CUDA_QUANTIZE);
-}
-
-bert_status bert_cuda_run_dequantize(const bert_cuda_call *call) {
-    return run_by_scale(call, BERT_CUDA_DEQUANTIZE);
+    return bert_cuda_launch_elementwise(call, &args);
 }
 
 /* ---- Softmax ----------------------------------------------------------------------------------------------------- */
@@ -282,7 +152,7 @@ bert_status bert_cuda_run_bias_softmax(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
     bert_cuda_elementwise_args sum = args_for(call, BERT_CUDA_ADD);
     for (int i = 0; i < 2; i++) set_input(call, &sum, i, i);
-    BERT_CUDA_TRY(launch(call, &sum));
+    BERT_CUDA_TRY(bert_cuda_launch_elementwise(call, &sum));
     const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 1), x->rank);
     const bert_cuda_softmax_args args = {.dtype = x->dtype,
                                          .outer = bert_cuda_count(x->dims, 0, axis),

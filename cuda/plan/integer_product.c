@@ -135,8 +135,7 @@ static const own_constants *constants_of(const bert_cuda_call *call) {
 /* x less its zero point, which belongs to all, or to places along `axis`; y has the shape of x. */
 static bert_status subtract_zero_point(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *zero,
                                        int32_t axis, const bert_tensor *y) {
-    bert_cuda_elementwise_args args = {.op = BERT_CUDA_DEQUANTIZE, .rank = x->rank, .dtype = BERT_FLOAT, .y = y->data};
-    memcpy(args.dims, x->dims, sizeof args.dims);
+    bert_cuda_elementwise_args args = bert_cuda_elementwise_to(BERT_CUDA_DEQUANTIZE, y);
     args.inputs[0] = (bert_cuda_operand){.data = x->data, .dtype = x->dtype};
     bert_cuda_dense_strides(x->rank, x->dims, args.inputs[0].strides);
     args.inputs[1] = (bert_cuda_operand){.data = &constants_of(call)->one, .dtype = BERT_FLOAT};
@@ -144,7 +143,7 @@ static bert_status subtract_zero_point(const bert_cuda_call *call, const bert_te
         args.inputs[2] = (bert_cuda_operand){.data = zero->data, .dtype = zero->dtype};
         zero_point_strides(zero, x, axis, args.inputs[2].strides);
     }
-    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
+    return bert_cuda_launch_elementwise(call, &args);
 }
 
 /* The sums of 256 at a time, as int32 in w->whole. */
@@ -206,13 +205,12 @@ static bert_status scale_sums(const bert_cuda_call *call, const bert_cuda_intege
     if (p->bias) BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_ADD, &w->sums, &f->bias, last));
     if (narrow) return bert_cuda_spread(call, &w->sums, y);
     if (!p->y_scale) return BERT_OK;
-    bert_cuda_elementwise_args args = {.op = BERT_CUDA_QUANTIZE, .rank = y->rank, .dtype = y->dtype, .y = y->data};
-    memcpy(args.dims, y->dims, sizeof args.dims);
+    bert_cuda_elementwise_args args = bert_cuda_elementwise_to(BERT_CUDA_QUANTIZE, y);
     args.inputs[0] = (bert_cuda_operand){.data = w->sums.data, .dtype = BERT_FLOAT};
     bert_cuda_dense_strides(y->rank, y->dims, args.inputs[0].strides);
     args.inputs[1] = (bert_cuda_operand){.data = &constants->one, .dtype = BERT_FLOAT};
     args.inputs[2] = (bert_cuda_operand){.data = p->y_zero->data, .dtype = p->y_zero->dtype};
-    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
+    return bert_cuda_launch_elementwise(call, &args);
 }
 
 /* a in bytes, its scale and its zero point: DynamicQuantizeLinear. */
@@ -241,7 +239,7 @@ static work lay_out(const bert_tensor *a, const bert_tensor *b, const bert_tenso
     w.part.data = bert_cuda_take(workspace, products, 4);
     w.whole.data = bert_cuda_take(workspace, products, 4);
     w.factor.data = bert_cuda_take(workspace, products, 4);
-    w.sums.dtype = w.factor.dtype = BERT_FLOAT;
+    w.a.dtype = w.b.dtype = w.sums.dtype = w.factor.dtype = BERT_FLOAT;
     w.part.dtype = w.whole.dtype = BERT_INT32;
     return w;
 }

@@ -158,6 +158,9 @@ bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_d
 /** y = x W, [rows, n], of the rows of x [..., k]: W is [k, n], or [n, k] where it is transposed. */
 bert_cuda_gemm_args bert_cuda_product_of_rows(const bert_cuda_call *call, const bert_tensor *x, const void *weight,
                                               bool transposed, int64_t n, void *y);
+/** y = op(...), whose inputs are still to be filled in. */
+bert_cuda_elementwise_args bert_cuda_elementwise_to(bert_cuda_elementwise_op op, const bert_tensor *y);
+bert_status bert_cuda_launch_elementwise(const bert_cuda_call *call, const bert_cuda_elementwise_args *args);
 /** y = op(a, b), or op(a) where b is NULL; each is broadcast to y's shape. An operand of that shape may be y. */
 bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
                               const bert_tensor *b, const bert_tensor *y);

@@ -252,16 +252,25 @@ bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *
                            provider->name, args->m, args->k, args->k, args->n, args->batch, why);
 }
 
+bert_cuda_elementwise_args bert_cuda_elementwise_to(bert_cuda_elementwise_op op, const bert_tensor *y) {
+    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
+    memcpy(args.dims, y->dims, sizeof args.dims);
+    return args;
+}
+
+bert_status bert_cuda_launch_elementwise(const bert_cuda_call *call, const bert_cuda_elementwise_args *args) {
+    return bert_cuda_launched(call, bert_cuda_elementwise(args, call->context->stream), "elementwise");
+}
+
 bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *a,
                               const bert_tensor *b, const bert_tensor *y) {
-    bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
+    bert_cuda_elementwise_args args = bert_cuda_elementwise_to(op, y);
     const bert_tensor *terms[2] = {a, b};
-    memcpy(args.dims, y->dims, sizeof args.dims);
     for (int i = 0; i < 2 && terms[i]; i++) {
         args.inputs[i] = (bert_cuda_operand){.data = terms[i]->data, .dtype = terms[i]->dtype};
         bert_cuda_broadcast_strides(y->rank, terms[i], args.inputs[i].strides);
     }
-    return bert_cuda_launched(call, bert_cuda_elementwise(&args, call->context->stream), "elementwise");
+    return bert_cuda_launch_elementwise(call, &args);
 }
 
 bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y) {
