@@ -110,13 +110,8 @@ void bert_cuda_attend_causal(bert_cuda_attend *attend, float after) {
 /* Pieces of it: Q, K and V with their bias, K and V with their past, the bias that masks make. */
 enum { Q_SUM, K_SUM, V_SUM, K_JOINED, V_JOINED, MASKS, PIECES };
 
-/* A product of sizes; one that no workspace has where it overflows. */
 static int64_t count_of(int64_t a, int64_t b, int64_t c, int64_t d) {
-    const int64_t factors[] = {b, c, d};
-    for (int i = 0; i < 3; i++) {
-        if (__builtin_mul_overflow(a, factors[i], &a)) return INT64_MAX;
-    }
-    return a;
+    return bert_cuda_times(bert_cuda_times(a, b), bert_cuda_times(c, d));
 }
 
 static void count_pieces(const bert_cuda_attend *a, int64_t counts[PIECES]) {

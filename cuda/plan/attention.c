@@ -7,8 +7,7 @@
 
 bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cuda_is_float(node, BERT_ATTENTION_Q))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_ATTENTION_Q));
     const int64_t heads = BERT_NODE_INT(node, "heads", 1);
     if (planner->mode == BERT_PLAN_BIND && heads > 0)
         planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, node->outputs[0].dims[2] / heads);

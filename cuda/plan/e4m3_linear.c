@@ -98,7 +98,7 @@ bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cud
     const bert_tensor_desc *x = &planner->node->inputs[BERT_LINEAR_X];
     const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(float)));
-    return bert_cuda_reserve(planner, rows * state->k, 1);
+    return bert_cuda_reserve(planner, bert_cuda_times(rows, state->k), 1);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
@@ -134,7 +134,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .lda = node->k,
                                    .ldb = node->k,
                                    .ldc = node->n};
-    bert_cuda_epilogue epilogue = {.bias = bias, .rows = rows, .width = node->n};
+    bert_cuda_epilogue epilogue = {.bias = bias};
     if (node->prepared->e4m3_scales) {
         product.row_scales = row_scales;
         product.column_scales = packed;

@@ -9,14 +9,11 @@ enum { KEPT_SCALES, KEPT_ZERO_POINTS };
 
 bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cuda_is_float(node, A)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, A));
     BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALES, KEPT_SCALES));
     BERT_CUDA_TRY(bert_cuda_keep_floats(planner, ZERO_POINTS, KEPT_ZERO_POINTS));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    int64_t elements;
-    if (__builtin_mul_overflow(BERT_NODE_INT(node, "N", 0), BERT_NODE_INT(node, "K", 0), &elements))
-        return bert_cuda_leave(planner, "can't hold an input of this size");
-    return bert_cuda_reserve(planner, elements,
+    return bert_cuda_reserve(planner, bert_cuda_times(BERT_NODE_INT(node, "N", 0), BERT_NODE_INT(node, "K", 0)),
                              bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, node->inputs[A].dtype)));
 }
 

@@ -7,7 +7,7 @@
 
 static bert_status check_types(const bert_cuda_planner *planner, int32_t first, int32_t last) {
     const bert_op_node *node = planner->node;
-    if (!bert_cuda_is_float(node, 0)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, 0));
     for (int32_t i = first; i <= last; i++) {
         if (bert_cuda_node_has(node, i) && node->inputs[i].dtype != node->inputs[0].dtype)
             return bert_cuda_leave(planner, "computes in one type");

@@ -82,8 +82,7 @@ bert_status bert_cuda_plan_product_floats(const bert_cuda_planner *planner, bert
     for (int i = 0; i < 4; i++) {
         const int32_t input = floats.inputs[i];
         if (input < 0 || !bert_cuda_node_has(planner->node, input)) continue;
-        if (!bert_cuda_is_float(planner->node, input))
-            return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+        BERT_CUDA_TRY(bert_cuda_want_float(planner, input));
         BERT_CUDA_TRY(bert_cuda_keep_floats(planner, input, i));
     }
     return BERT_OK;
@@ -317,8 +316,7 @@ bert_status bert_cuda_plan_matmul_integer(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int32_t code = planner->state->op->code;
     const form *f = &forms[code];
-    if (f->dynamic && !bert_cuda_is_float(node, f->a))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    if (f->dynamic) BERT_CUDA_TRY(bert_cuda_want_float(planner, f->a));
     BERT_CUDA_TRY(bert_cuda_plan_product_floats(planner, floats_of(code)));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     bert_cuda_operands operands = bert_cuda_planned_operands(planner);

@@ -15,8 +15,8 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
     if (!epilogue->bias && !epilogue->row_scales && !bert_cuda_epilogue_follows(call)) return BERT_OK;
     const bert_cuda_bias_activation_args args = {.dtype = y->dtype,
                                                  .activation = bert_cuda_activation_of(&call->node->node),
-                                                 .rows = epilogue->rows,
-                                                 .width = epilogue->width,
+                                                 .rows = bert_cuda_count(y->dims, 0, y->rank - 1),
+                                                 .width = y->dims[y->rank - 1],
                                                  .x = y->data,
                                                  .bias = epilogue->bias,
                                                  .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
@@ -45,7 +45,7 @@ bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
         return bert_cuda_multiply(call, &product);
     }
     BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = bias, .rows = product.m, .width = product.n});
+    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = bias});
 }
 
 /* Several weights side by side: their rows follow each other where they are transposed, else each row is joined. */
@@ -82,7 +82,7 @@ static bert_status pack_parts(const bert_cuda_planner *planner, const bert_cuda_
     else
         BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, (size_t)(depth * parts->columns) * size,
                                      write_weights, parts, weights, planner->error));
-    if (!parts->any_bias) return BERT_OK;
+    if (!bert_cuda_parts_bias(parts)) return BERT_OK;
     key = bert_cuda_parts_key(parts, "biases", parts->biases, &id);
     return bert_cuda_pack(planner->prepared, &id, key, (size_t)parts->columns * size, bert_cuda_write_biases, parts,
                           &planner->state->packed[PACKED_BIAS], planner->error);
@@ -92,8 +92,7 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     bert_cuda_parts parts;
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
-    if (!bert_cuda_is_float(node, BERT_LINEAR_X))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_LINEAR_X));
     /* A product finds no ranges; what follows it does. */
     planner->out->y_ranges =
         bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL);

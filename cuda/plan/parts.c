@@ -30,15 +30,18 @@ bert_status bert_cuda_add_part(const bert_cuda_planner *planner, bert_cuda_parts
     const bert_constant *matrix = bert_cuda_model_constant(node, weight), *row = bert_cuda_model_constant(node, bias);
     if (!matrix || matrix->rank != 2 || bert_cuda_varies(node, bias))
         return bert_cuda_leave(planner, "wants constant weights and biases");
-    if (row && parts->any_bias && (int32_t)row->dtype != parts->bias_type)
-        return bert_cuda_leave(planner, "wants biases all of one type");
+    const bert_constant *other = bert_cuda_parts_bias(parts);
+    if (row && other && row->dtype != other->dtype) return bert_cuda_leave(planner, "wants biases all of one type");
     parts->constants[part] = matrix;
     parts->biases[part] = row;
     parts->columns += bert_cuda_part_columns(parts, part);
-    if (!row) return BERT_OK;
-    parts->any_bias = true;
-    parts->bias_type = (int32_t)row->dtype;
     return BERT_OK;
+}
+
+const bert_constant *bert_cuda_parts_bias(const bert_cuda_parts *parts) {
+    for (int32_t part = 0; part < parts->count; part++)
+        if (parts->biases[part]) return parts->biases[part];
+    return NULL;
 }
 
 bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *error) {

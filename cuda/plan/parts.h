@@ -9,9 +9,7 @@ enum { BERT_CUDA_MOST_PARTS = 8 };
 typedef struct bert_cuda_parts {
     const bert_prepared *prepared;
     int32_t count;
-    bool transposed; /**< Weights are [N, K]. */
-    bool any_bias;
-    int32_t bias_type;                                    /**< Of any_bias. */
+    bool transposed;                                      /**< Weights are [N, K]. */
     int64_t columns;                                      /**< Of all parts. */
     const bert_constant *constants[BERT_CUDA_MOST_PARTS]; /**< The weights. */
     const bert_constant *biases[BERT_CUDA_MOST_PARTS];    /**< NULL: none. */
@@ -42,16 +40,17 @@ static inline int64_t bert_cuda_part_columns(const bert_cuda_parts *parts, int32
 static inline int64_t bert_cuda_parts_depth(const bert_cuda_parts *parts) {
     return parts->constants[0]->dims[parts->transposed ? 1 : 0];
 }
+/** The first bias that a part has, which says the type of all; NULL: no part has one. */
+const bert_constant *bert_cuda_parts_bias(const bert_cuda_parts *parts);
 /** Fills the key of `constants`, which belong to the parts' weights; gives its size. */
 size_t bert_cuda_parts_key(const bert_cuda_parts *parts, const char *what, const bert_constant *const *constants,
                            bert_cuda_parts_id *out);
 /** Packs the biases of bert_cuda_parts side by side; zeros where there is none. */
 bert_status bert_cuda_write_biases(const void *argument, void *out, bert_error *error);
 
-/** What follows a product that lies in the call's output, [rows, width]. */
+/** What follows a product that lies in the call's output, rows of which are its last dimension. */
 typedef struct bert_cuda_epilogue {
-    const void *bias; /**< [width], or NULL */
-    int64_t rows, width;
+    const void *bias;                        /**< For each element of a row; or NULL */
     const float *row_scales, *column_scales; /**< See bert_cuda_bias_activation_args; NULL: none. */
     float scale;
 } bert_cuda_epilogue;

@@ -82,6 +82,8 @@ static inline bool bert_cuda_node_gives(const bert_op_node *node, int32_t output
 const bert_constant *bert_cuda_known(const bert_op_node *node, int32_t input);
 /** An input is float32, float16 or bfloat16, as kernels that compute in float32 want it. */
 bool bert_cuda_is_float(const bert_op_node *node, int32_t input);
+/** BERT_UNSUPPORTED unless it is. */
+bert_status bert_cuda_want_float(const bert_cuda_planner *planner, int32_t input);
 /** Where kernels of the node report, from here on. */
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
 /** The output will be held in float32 where the precision is bf16: bert_cuda_output_lower_halves. */
@@ -99,6 +101,11 @@ bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t inpu
 /** The named activation; false for an unknown one. */
 bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out);
 bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node);
+/** a b; INT64_MAX, which no workspace has, where that is too large. Sizes. */
+static inline int64_t bert_cuda_times(int64_t a, int64_t b) {
+    int64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
 /** Adds to the workspace of the plan, in pieces that are aligned; an overflow is BERT_UNSUPPORTED. */
 bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, size_t element_bytes);
 /** Elements of a constant as int64. */

@@ -105,8 +105,7 @@ static const bert_cuda_product_floats product_floats = {{3, 4, BIAS, -1}};
 bert_status bert_cuda_plan_ms_attention(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int32_t code = planner->state->op->code;
-    if (!bert_cuda_is_float(node, code ? BIAS : X))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, code ? BIAS : X));
     if (code) BERT_CUDA_TRY(bert_cuda_plan_product_floats(planner, product_floats));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     bert_cuda_operands operands = bert_cuda_planned_operands(planner);
@@ -153,14 +152,11 @@ enum { OFFSETS = 3, STARTS, PACKED_BIAS };
 
 bert_status bert_cuda_plan_packed_attention(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cuda_is_float(node, X)) return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, X));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_tensor_desc *x = &node->inputs[X];
     const size_t size = bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, x->dtype));
-    int64_t elements;
-    if (__builtin_mul_overflow(x->dims[0], node->inputs[WEIGHT].dims[1], &elements))
-        return bert_cuda_leave(planner, "can't hold an input of this size");
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, elements, size));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_times(x->dims[0], node->inputs[WEIGHT].dims[1]), size));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, node->inputs[STARTS].dims[0], sizeof(int32_t)));
     return bert_cuda_want_reports(planner);
 }

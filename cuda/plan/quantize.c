@@ -135,8 +135,7 @@ static int64_t rows_of(int32_t rank, const int64_t *dims) {
 
 bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
     const bert_tensor_desc *x = &planner->node->inputs[0];
-    if (!bert_cuda_is_float(planner->node, 0))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, 0));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const int64_t rows = rows_of(x->rank, x->dims);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));

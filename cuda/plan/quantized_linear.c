@@ -130,7 +130,7 @@ static bert_status pack_all(const bert_cuda_planner *planner, const bert_cuda_pa
         BERT_CUDA_TRY(pack(planner, parts, "columns", parts->scales, (size_t)state->padded_n * 12, write_columns,
                            PACKED_COLUMNS));
     }
-    if (!parts->any_bias) return BERT_OK;
+    if (!bert_cuda_parts_bias(parts)) return BERT_OK;
     return pack(planner, parts, "biases", parts->biases, (size_t)state->n * 4, bert_cuda_write_biases, PACKED_BIAS);
 }
 
@@ -149,8 +149,8 @@ static bert_status collect(const bert_cuda_planner *planner, bool weight_only, b
             return bert_cuda_leave(planner, "wants constant scales of the type of its input, and constant zero points");
         planner->out->unread_inputs |= UINT64_C(15) << weight;
     }
-    if (!parts->any_bias || parts->bias_type == (int32_t)type || (!weight_only && parts->bias_type == BERT_INT32))
-        return BERT_OK;
+    const bert_constant *bias = bert_cuda_parts_bias(parts);
+    if (!bias || bias->dtype == type || (!weight_only && bias->dtype == BERT_INT32)) return BERT_OK;
     return bert_cuda_leave(planner, "wants biases of the type of its input, or int32 where that is quantized");
 }
 
@@ -171,14 +171,10 @@ static bert_status reserve(const bert_cuda_planner *planner) {
     const bert_cuda_node *state = planner->state;
     const bert_tensor_desc *x = &planner->node->inputs[0];
     const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
-    int64_t bytes, products;
-    if (__builtin_mul_overflow(rows, state->padded_k, &bytes) ||
-        __builtin_mul_overflow(rows, state->padded_n, &products))
-        return bert_cuda_leave(planner, "can't hold an input of this size");
     BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : rows, sizeof(bert_cuda_range)));
     for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, bytes, 1));
-    return bert_cuda_reserve(planner, products, 4);
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_k), 1));
+    return bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_n), 4);
 }
 
 bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
@@ -199,7 +195,8 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     BERT_CUDA_TRY(pack_all(planner, &parts, weight_only));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    planner->state->flag = parts.any_bias && parts.bias_type == BERT_INT32;
+    const bert_constant *bias = bert_cuda_parts_bias(&parts);
+    planner->state->flag = bias && bias->dtype == BERT_INT32;
     if (has_scale) BERT_CUDA_TRY(keep_scale(planner));
     return weight_only ? BERT_OK : reserve(planner);
 }
@@ -286,20 +283,19 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, in
     return bert_cuda_launched(call, bert_cuda_quantize(&args, call->context->stream), "quantize");
 }
 
-static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x, int64_t rows) {
+static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x) {
     const bert_cuda_node *node = call->node;
     bert_cuda_gemm_args product =
         bert_cuda_product_of_rows(call, x, node->packed[PACKED_BYTES], false, node->n, call->outputs[0].data);
     BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    const bert_cuda_epilogue epilogue = {.bias = node->packed[PACKED_BIAS], .rows = rows, .width = node->n};
-    return bert_cuda_run_epilogue(call, &epilogue);
+    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = node->packed[PACKED_BIAS]});
 }
 
 bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
     const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
-    if (BERT_NODE_INT(&node->node, "weight_only", 0)) return run_floats(call, x, rows);
+    if (BERT_NODE_INT(&node->node, "weight_only", 0)) return run_floats(call, x);
     if (rows == 0 || node->n == 0) return BERT_OK;
     byte_rows work;
     BERT_CUDA_TRY(quantize(call, x, rows, &work));

@@ -25,6 +25,11 @@ bool bert_cuda_is_float(const bert_op_node *node, int32_t input) {
     return dtype == BERT_FLOAT || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
 }
 
+bert_status bert_cuda_want_float(const bert_cuda_planner *planner, int32_t input) {
+    if (bert_cuda_is_float(planner->node, input)) return BERT_OK;
+    return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+}
+
 int64_t bert_cuda_constant_count(const bert_constant *constant) {
     return bert_cuda_count(constant->dims, 0, constant->rank);
 }
@@ -138,7 +143,8 @@ bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, s
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, element_bytes, &bytes) ||
         __builtin_add_overflow(bytes, (size_t)BERT_CUDA_ALIGNMENT, &bytes) ||
-        __builtin_add_overflow(bytes & ~(size_t)(BERT_CUDA_ALIGNMENT - 1), planner->out->workspace_bytes, &bytes))
+        __builtin_add_overflow(bytes & ~(size_t)(BERT_CUDA_ALIGNMENT - 1), planner->out->workspace_bytes, &bytes) ||
+        bytes > PTRDIFF_MAX)
         return bert_cuda_leave(planner, "can't hold an input of this size");
     planner->out->workspace_bytes = bytes;
     return BERT_OK;
