@@ -20,7 +20,7 @@ void bert_cuda_context_free(bert_context *context) {
     if (context->read_report) cudaFreeHost(context->read_report);
     if (context->staging.memory) cudaFreeHost(context->staging.memory);
     if (context->stream) cudaStreamDestroy(context->stream);
-    bert_cuda_delete(host, context->names, (size_t)context->name_capacity * sizeof *context->names);
+    bert_cuda_delete(host, context->reporters, (size_t)context->reporter_capacity * sizeof *context->reporters);
     bert_cuda_delete(host, context->deliveries, context->delivery_capacity * sizeof *context->deliveries);
     bert_cuda_delete(host, context, sizeof *context);
 }
@@ -82,20 +82,20 @@ static bool grow(const bert_host *host, void **array, size_t element, size_t cap
     return true;
 }
 
-int32_t bert_cuda_reporter(bert_context *context, const char *name) {
-    for (int32_t i = 0; i < context->name_count; i++) {
-        if (context->names[i] == name) return i;
+int32_t bert_cuda_number_reporter(bert_context *context, const bert_cuda_reporter *reporter) {
+    for (int32_t i = 0; i < context->reporter_count; i++) {
+        if (context->reporters[i].name == reporter->name && context->reporters[i].op == reporter->op) return i;
     }
-    if (context->name_count == context->name_capacity) {
+    if (context->reporter_count == context->reporter_capacity) {
         size_t capacity;
-        void *names = (void *)context->names;
-        if (!grow(host_of(context), &names, sizeof *context->names, (size_t)context->name_capacity, &capacity))
+        void *reporters = context->reporters;
+        if (!grow(host_of(context), &reporters, sizeof *reporter, (size_t)context->reporter_capacity, &capacity))
             return -1;
-        context->names = names;
-        context->name_capacity = (int32_t)capacity;
+        context->reporters = reporters;
+        context->reporter_capacity = (int32_t)capacity;
     }
-    context->names[context->name_count] = name;
-    return context->name_count++;
+    context->reporters[context->reporter_count] = *reporter;
+    return context->reporter_count++;
 }
 
 /* ---- Copies ------------------------------------------------------------------------------------------------------ */
@@ -181,7 +181,7 @@ bert_status bert_cuda_run_begin(bert_context *context, bert_error *error) {
     context->ran = false;
     context->delivery_count = 0;
     context->staging.used = 0;
-    if (context->name_count == 0) return BERT_OK;
+    if (context->reporter_count == 0) return BERT_OK;
     return bert_cuda_check(host, cudaMemsetAsync(context->report, 0, sizeof *context->report, context->stream), error,
                            "cudaMemsetAsync of the report of indices");
 }
@@ -190,11 +190,12 @@ static bert_status describe_report(const bert_context *context, bert_error *erro
     const bert_host *host = host_of(context);
     const bert_cuda_bad_index *bad = &context->read_report->index;
     if (bad->found) {
-        const bool known = bad->node >= 0 && bad->node < context->name_count;
+        const bert_cuda_reporter *reporter = &context->reporters[bad->node];
+        const bert_cuda_index_words *words = reporter->indices;
         return host->fail(error, BERT_INVALID_INPUT,
-                          "node %s: index %" PRId64 " at position %" PRId64 " of input %" PRId32
-                          " is outside a table of %" PRId64 " rows",
-                          known ? context->names[bad->node] : "?", bad->value, bad->position, bad->input, bad->bound);
+                          "node %s (%s): %s %" PRId64 " at position %" PRId64 " of input %" PRId32 " %s %" PRId64 " %s",
+                          reporter->name, reporter->op, words->what, bad->value, bad->position, bad->input,
+                          words->fault, bad->bound, words->of);
     }
     if (context->read_report->divided_by_zero)
         return host->fail(error, BERT_INVALID_INPUT, "Div or Mod of integers by zero");
@@ -202,7 +203,7 @@ static bert_status describe_report(const bert_context *context, bert_error *erro
 }
 
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error) {
-    const bool reports = context->name_count > 0;
+    const bool reports = context->reporter_count > 0;
     bert_status status = BERT_OK;
     if (reports) {
         status = bert_cuda_check(host_of(context),

@@ -89,6 +89,20 @@ typedef enum bert_cuda_phase {
     BERT_CUDA_CAPTURING /**< They are recorded. */
 } bert_cuda_phase;
 
+/** What indices are to an operator: "index 31 at position 2 of input 1 is outside the 30 rows of the table". */
+typedef struct bert_cuda_index_words {
+    const char *what;  /**< "index" */
+    const char *fault; /**< "is outside the" */
+    const char *of;    /**< "rows of the table" */
+    bool from_start;   /**< None counts from the end. */
+} bert_cuda_index_words;
+
+/** A node whose kernels report. */
+typedef struct bert_cuda_reporter {
+    const char *name, *op;
+    const bert_cuda_index_words *indices;
+} bert_cuda_reporter;
+
 struct bert_context {
     bert_prepared *prepared;
     cudaStream_t stream;
@@ -96,9 +110,8 @@ struct bert_context {
     void *gemm_workspace;
     bert_cuda_report *report;      /**< On the device. */
     bert_cuda_report *read_report; /**< Pinned. */
-    /* Nodes that report, by the number that their kernels know. */
-    const char **names;
-    int32_t name_count, name_capacity;
+    bert_cuda_reporter *reporters; /**< By the number that their kernels know. */
+    int32_t reporter_count, reporter_capacity;
     /* The run that goes on. */
     bert_cuda_staging staging;
     bert_cuda_delivery *deliveries;
@@ -181,8 +194,8 @@ bert_status bert_cuda_run_begin(bert_context *context, bert_error *error);
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error);
 bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
 bert_status bert_cuda_download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
-/** The number under which a node reports; -1 where there is no memory. `name` lives as long as the context. */
-int32_t bert_cuda_reporter(bert_context *context, const char *name);
+/** The number under which a node reports; -1 where there is no memory. Strings live as long as the context. */
+int32_t bert_cuda_number_reporter(bert_context *context, const bert_cuda_reporter *reporter);
 
 bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *steps, bool *replayed,
                                   bert_error *error);

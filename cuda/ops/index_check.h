@@ -5,7 +5,7 @@
 #include "cuda/ops/op.h"
 #include "cuda/platform.h"
 
-/** The first index outside [-bound, bound) of a run. */
+/** Reports an index if it is the first of a run; `bound` is what it was held against. */
 static __device__ inline void report_index(int64_t value, int64_t bound, int64_t position, int32_t input,
                                            const bert_cuda_index_check &check) {
     if (!check.report || atomicCAS(&check.report->found, 0, 1) != 0) return;
@@ -16,10 +16,11 @@ static __device__ inline void report_index(int64_t value, int64_t bound, int64_t
     check.report->bound = bound;
 }
 
-/** The index as one in [0, bound): a negative one counts from the end; one outside is reported, and 0 instead. */
+/** The index as one in [0, bound): a negative one counts from the end where `check` lets it; one outside is reported,
+ * and 0 instead. */
 static __device__ inline int64_t checked_index(int64_t value, int64_t bound, int64_t position, int32_t input,
                                                const bert_cuda_index_check &check) {
-    const int64_t index = value < 0 ? value + bound : value;
+    const int64_t index = value < 0 && !check.from_start ? value + bound : value;
     if (index >= 0 && index < bound) return index;
     report_index(value, bound, position, input, check);
     return 0;

@@ -66,8 +66,9 @@ typedef enum bert_cuda_activation {
 } bert_cuda_activation;
 
 /**
- * The first index outside its table that kernels of a run met; in device memory, zeroed by the host before a run and
- * read after it. Kernels take a row of the table that is there instead, and go on.
+ * The first index of a run with which its kernel can do nothing, mostly one outside its table; in device memory, zeroed
+ * by the host before a run and read after it. Kernels take one that is allowed instead, and go on. What the numbers are
+ * to the operator, the host knows.
  */
 typedef struct bert_cuda_bad_index {
     int32_t found; /**< 0: none. */
@@ -76,13 +77,14 @@ typedef struct bert_cuda_bad_index {
     int32_t reserved;
     int64_t position; /**< In the tensor of indices. */
     int64_t value;
-    int64_t bound; /**< It had to lie in [-bound, bound). */
+    int64_t bound; /**< What the index was held against: rows of the table, mostly. */
 } bert_cuda_bad_index;
 
 /** Where a kernel reports a bad index; `report` NULL: nowhere. */
 typedef struct bert_cuda_index_check {
     bert_cuda_bad_index *report;
     int32_t node;
+    bool from_start; /**< An index below 0 is bad too; else it counts from the end. */
 } bert_cuda_index_check;
 
 #endif

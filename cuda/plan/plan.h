@@ -59,9 +59,10 @@ struct bert_cuda_op {
     const char *domain, *name;
     bert_cuda_plan_fn plan; /**< NULL: nothing to check. */
     bert_cuda_run_fn run;
-    const char *kernel;   /**< For profiles. */
-    uint32_t host_inputs; /**< Bit i: the content of input i must be known, and no kernel reads it. */
-    int32_t code;         /**< The operator says of what. */
+    const char *kernel;                   /**< For profiles. */
+    uint32_t host_inputs;                 /**< Bit i: the content of input i must be known, and no kernel reads it. */
+    int32_t code;                         /**< The operator says of what. */
+    const bert_cuda_index_words *indices; /**< Of an operator whose kernels report them; NULL: they don't. */
 };
 
 /** BERT_UNSUPPORTED; `why` completes "the cuda provider's <op> ...". */
@@ -173,6 +174,7 @@ bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_
                               const bert_tensor *b, const bert_tensor *y);
 /** y = x as y's type and broadcast to its shape. */
 bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y);
+/** Of an operator that has `indices`. */
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
 /** x [rows, width] in bytes by one scale, the first of `scales`: DynamicQuantizeLinear. Arrays of `rows` elements. */
 bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,

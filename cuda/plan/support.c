@@ -78,9 +78,11 @@ bool bert_cuda_encode_float(bert_dtype stored, float value, void *to) {
 
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner) {
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    planner->state->reporter = bert_cuda_reporter(planner->context, planner->node->name);
+    const bert_cuda_op *op = planner->state->op;
+    const bert_cuda_reporter reporter = {planner->node->name, op->name, op->indices};
+    planner->state->reporter = bert_cuda_number_reporter(planner->context, &reporter);
     if (planner->state->reporter >= 0) return BERT_OK;
-    return bert_cuda_no_memory(planner->prepared->device->host, sizeof(char *), planner->error);
+    return bert_cuda_no_memory(planner->prepared->device->host, sizeof reporter, planner->error);
 }
 
 void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output) {
@@ -284,7 +286,9 @@ bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, c
 }
 
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
-    return (bert_cuda_index_check){.report = &call->context->report->index, .node = call->node->reporter};
+    return (bert_cuda_index_check){.report = &call->context->report->index,
+                                   .node = call->node->reporter,
+                                   .from_start = call->node->op->indices->from_start};
 }
 
 /* ---- Operands ---------------------------------------------------------------------------------------------------- */

@@ -6,8 +6,19 @@
 #include <string.h>
 
 #define ROW(domain, name, plan, run, host_inputs, code)                                                                \
-    { domain, name, plan, bert_cuda_run_##run, #run "/cuda", host_inputs, code }
+    { domain, name, plan, bert_cuda_run_##run, #run "/cuda", host_inputs, code, NULL }
+#define INDEXED(domain, name, plan, run, code, words)                                                                  \
+    { domain, name, plan, bert_cuda_run_##run, #run "/cuda", 0, code, &(words) }
 #define PLAN(name) bert_cuda_plan_##name
+
+/* What indices are to those that report them. */
+static const bert_cuda_index_words table_rows = {"index", "is outside the", "rows of the table", false};
+static const bert_cuda_index_words elements = {"index", "is outside the", "elements of its axis", false};
+static const bert_cuda_index_words ids = {"id", "is outside the", "rows of the table", true};
+static const bert_cuda_index_words rotary_rows = {"position id", "is outside the", "rows of the rotary caches", true};
+static const bert_cuda_index_words places = {"offset", "is outside the", "places", true};
+static const bert_cuda_index_words sequences = {"cumulative length", "doesn't divide the", "tokens into sequences",
+                                                true};
 
 static const bert_cuda_op ops[] = {
     ROW("", "Abs", PLAN(elementwise), elementwise, 0, BERT_CUDA_ABS),
@@ -81,7 +92,7 @@ static const bert_cuda_op ops[] = {
     ROW("bertc", "SkipLayerNormalization", PLAN(skip_layer_norm), skip_layer_norm, 0, 0),
     ROW("com.microsoft", "SkipLayerNormalization", PLAN(skip_layer_norm), skip_layer_norm, 0, 1),
     ROW("com.microsoft", "SkipSimplifiedLayerNormalization", PLAN(skip_layer_norm), skip_layer_norm, 0, 2),
-    ROW("bertc", "Embedding", PLAN(embedding), embedding, 0, 0),
+    INDEXED("bertc", "Embedding", PLAN(embedding), embedding, 0, table_rows),
     ROW("bertc", "Linear", PLAN(linear), linear, 0, 0),
     ROW("bertc", "QuantizedLinear", PLAN(quantized_linear), quantized_linear, 0, 0),
     ROW("bertc", "Attention", PLAN(attention), attention, 0, 0),
@@ -89,14 +100,14 @@ static const bert_cuda_op ops[] = {
     ROW("com.microsoft", "MultiHeadAttention", PLAN(multi_head_attention), multi_head_attention, 0, 0),
     ROW("com.microsoft", "Attention", PLAN(ms_attention), ms_attention, 0, 0),
     ROW("com.microsoft", "QAttention", PLAN(ms_attention), ms_attention, 0, 1),
-    ROW("com.microsoft", "PackedAttention", PLAN(packed_attention), packed_attention, 0, 0),
-    ROW("", "RotaryEmbedding", PLAN(rotary_embedding), rotary_embedding, 0, 0),
-    ROW("com.microsoft", "RotaryEmbedding", PLAN(rotary_embedding), rotary_embedding, 0, 1),
+    INDEXED("com.microsoft", "PackedAttention", PLAN(packed_attention), packed_attention, 0, sequences),
+    INDEXED("", "RotaryEmbedding", PLAN(rotary_embedding), rotary_embedding, 0, rotary_rows),
+    INDEXED("com.microsoft", "RotaryEmbedding", PLAN(rotary_embedding), rotary_embedding, 1, rotary_rows),
     ROW("com.microsoft", "MatMulNBits", PLAN(matmul_nbits), matmul_nbits, 0, 0),
-    ROW("com.microsoft", "EmbedLayerNormalization", PLAN(embed_layer_norm), embed_layer_norm, 0, 0),
-    ROW("com.microsoft", "QEmbedLayerNormalization", PLAN(embed_layer_norm), embed_layer_norm, 0, 1),
+    INDEXED("com.microsoft", "EmbedLayerNormalization", PLAN(embed_layer_norm), embed_layer_norm, 0, ids),
+    INDEXED("com.microsoft", "QEmbedLayerNormalization", PLAN(embed_layer_norm), embed_layer_norm, 1, ids),
     ROW("com.microsoft", "RemovePadding", PLAN(remove_padding), remove_padding, 0x2, 0),
-    ROW("com.microsoft", "RestorePadding", PLAN(restore_padding), restore_padding, 0, 0),
+    INDEXED("com.microsoft", "RestorePadding", PLAN(restore_padding), restore_padding, 0, places),
     ROW("bertc", "PackTokens", NULL, pack_tokens, 0, 0),
     ROW("bertc", "UnpackTokens", NULL, unpack_tokens, 0, 0),
     ROW("", "ReduceL1", NULL, reduce, 0x2, BERT_CUDA_REDUCE_L1),
@@ -121,12 +132,12 @@ static const bert_cuda_op ops[] = {
     ROW("", "Tile", NULL, tile, 0x2, 0),
     ROW("", "Pad", PLAN(pad), pad, 0xa, 0),
     ROW("", "ConstantOfShape", NULL, constant_of_shape, 0x1, 0),
-    ROW("", "Gather", PLAN(indexed), gather, 0, 0),
-    ROW("", "GatherElements", PLAN(indexed), gather_elements, 0, 0),
-    ROW("", "GatherND", PLAN(indexed), gather_nd, 0, 0),
-    ROW("", "Scatter", PLAN(indexed), scatter_elements, 0, 0),
-    ROW("", "ScatterElements", PLAN(indexed), scatter_elements, 0, 0),
-    ROW("", "ScatterND", PLAN(indexed), scatter_nd, 0, 0),
+    INDEXED("", "Gather", PLAN(indexed), gather, 0, table_rows),
+    INDEXED("", "GatherElements", PLAN(indexed), gather_elements, 0, elements),
+    INDEXED("", "GatherND", PLAN(indexed), gather_nd, 0, elements),
+    INDEXED("", "Scatter", PLAN(indexed), scatter_elements, 0, elements),
+    INDEXED("", "ScatterElements", PLAN(indexed), scatter_elements, 0, elements),
+    INDEXED("", "ScatterND", PLAN(indexed), scatter_nd, 0, elements),
     ROW("", "Compress", PLAN(compress), compress, 0x2, 0),
     ROW("", "OneHot", NULL, one_hot, 0x2, 0),
     ROW("", "Trilu", NULL, trilu, 0, 0),

@@ -3,6 +3,7 @@
 #include "tests/cuda/node_case.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static bool has(unsigned variant, int at) {
     return variant >> at & 1;
@@ -55,16 +56,29 @@ static void rotary_embedding_agrees_with_the_reference(void **state) {
 }
 
 static void positions_outside_the_cache_are_reported(void **state) {
-    for (int64_t i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         const int64_t wrong[2] = {0, i == 0 ? 3 : i == 1 ? -1 : INT64_MAX};
+        char says[160];
         case_begin(BERT_OP_RotaryEmbedding);
         case_int("num_heads", 1);
         case_input(BERT_FLOAT, 3, DIMS(1, 2, 4), 1.0F);
         for (int j = 0; j < 2; j++) case_input(BERT_FLOAT, 2, DIMS(3, 2), 1.0F);
         case_input_of(BERT_INT64, 2, DIMS(1, 2), wrong);
         case_output(BERT_FLOAT, 3, DIMS(1, 2, 4));
-        node_case_expect_invalid(i == 0 ? "index 3 at position 1 of input 3" : "at position 1 of input 3");
+        snprintf(says, sizeof says,
+                 "node node (RotaryEmbedding): position id %lld at position 1 of input 3 is outside the 3 rows of the "
+                 "rotary caches",
+                 (long long)wrong[1]);
+        node_case_expect_invalid(says);
     }
+    const int64_t first = 2; /* and the next is 3 */
+    case_begin(BERT_OP_MS_RotaryEmbedding);
+    case_int("num_heads", 1);
+    case_input(BERT_FLOAT, 3, DIMS(1, 2, 4), 1.0F);
+    case_input_of(BERT_INT64, 1, DIMS(1), &first);
+    for (int j = 0; j < 2; j++) case_input(BERT_FLOAT, 2, DIMS(3, 2), 1.0F);
+    case_output(BERT_FLOAT, 3, DIMS(1, 2, 4));
+    node_case_expect_invalid("position id 3 at position 0 of input 1 is outside the 3 rows");
 }
 
 /* ---- MatMulNBits ------------------------------------------------------------------------------------------------- */
@@ -205,11 +219,17 @@ static void tables_of_bytes_have_the_type_of_their_scale(void **state) {
 }
 
 static void ids_outside_their_table_are_reported(void **state) {
-    const int32_t ids[] = {1, 4}, positions[] = {0, 7};
-    for (int i = 0; i < 3; i++) {
+    static const int32_t ids[] = {1, 4, 1, -1}, positions[] = {0, 7}; /* none counts from the end */
+    static const char *const says[] = {
+        "(EmbedLayerNormalization): id 4 at position 1 of input 0 is outside the 4 rows of the table",
+        "(EmbedLayerNormalization): id 7 at position 1 of input 8 is outside the 2 rows of the table",
+        "2 tokens, and a table of 1 positions",
+        "(EmbedLayerNormalization): id -1 at position 1 of input 0 is outside the 4 rows of the table",
+    };
+    for (int i = 0; i < 4; i++) {
         case_begin(BERT_OP_MS_EmbedLayerNormalization);
-        if (i == 0)
-            case_input_of(BERT_INT32, 2, DIMS(1, 2), ids);
+        if (i % 3 == 0)
+            case_input_of(BERT_INT32, 2, DIMS(1, 2), i ? ids + 2 : ids);
         else
             case_input(BERT_INT32, 2, DIMS(1, 2), 1);
         case_absent();
@@ -220,9 +240,7 @@ static void ids_outside_their_table_are_reported(void **state) {
         case_absent();
         if (i == 1) case_input_of(BERT_INT32, 2, DIMS(1, 2), positions);
         case_output(BERT_FLOAT, 3, DIMS(1, 2, 3));
-        node_case_expect_invalid(i == 0   ? "index 4 at position 1 of input 0"
-                                 : i == 1 ? "index 7 at position 1 of input 8"
-                                          : "2 tokens, and a table of 1 positions");
+        node_case_expect_invalid(says[i]);
     }
 }
 
@@ -257,11 +275,15 @@ static void padding_goes_and_comes_as_in_the_reference(void **state) {
         case_output(dtype, 3, DIMS(2, 5, i + 1));
         node_case_compare();
     }
-    case_begin(BERT_OP_MS_RestorePadding);
-    case_input(BERT_FLOAT, 2, DIMS(3, 2), 2.0F);
-    case_input_of(BERT_INT32, 2, DIMS(1, 4), offsets); /* 4 is outside 4 places */
-    case_output(BERT_FLOAT, 3, DIMS(1, 4, 2));
-    node_case_expect_invalid("index 4 at position 0 of input 1");
+    static const int32_t below[] = {0, 2, -1, 3};
+    for (int i = 0; i < 2; i++) {
+        case_begin(BERT_OP_MS_RestorePadding);
+        case_input(BERT_FLOAT, 2, DIMS(3, 2), 2.0F);
+        case_input_of(BERT_INT32, 2, DIMS(1, 4), i ? below : offsets);
+        case_output(BERT_FLOAT, 3, DIMS(1, 4, 2));
+        node_case_expect_invalid(i ? "(RestorePadding): offset -1 at position 2 of input 1 is outside the 4 places"
+                                   : "(RestorePadding): offset 4 at position 0 of input 1 is outside the 4 places");
+    }
 }
 
 /* ---- LayerNormalization that the kernel hasn't ------------------------------------------------------------------- */
