@@ -2,15 +2,12 @@
 
 #include "core/base/memory.h"
 #include "core/graph/ops/loops.h"
+#include "tests/cuda/faults.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifdef BERT_CUDA_EMULATED
-#include "tests/cuda_emulator/emulator.h"
-#endif
 
 enum { MOST = CASE_MOST, PATTERN = 0xa5 };
 
@@ -38,19 +35,6 @@ int case_open(void **state) {
 int case_close(void **state) {
     case_end();
     return 0;
-}
-
-/* ---- Faults that the emulator found --------------------------------------------------------------------------------
- */
-
-static void expect_no_faults(void) {
-#ifdef BERT_CUDA_EMULATED
-    if (bert_emulator_fault_count() == 0) return;
-    bert_emulator_print();
-    bert_emulator_clear();
-    cudaGetLastError();
-    fail_msg("the emulator found faults");
-#endif
 }
 
 static void change_order(uint32_t order) {
@@ -284,6 +268,21 @@ double case_at(const case_tensor *tensor, int64_t index) {
     return bert_load(&tensor->host, index);
 }
 
+void case_expect_ranges(case_tensor *y, case_tensor *ranges, int64_t rows, int64_t width, int64_t piece) {
+    case_fetch(y);
+    const float *found = case_fetch(ranges);
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t first = 0; first < width; first += piece, found += 2) {
+            double least = 0, most = 0;
+            for (int64_t i = first; i < width && i < first + piece; i++) {
+                least = fmin(least, case_at(y, row * width + i));
+                most = fmax(most, case_at(y, row * width + i));
+            }
+            assert_true((double)found[0] == least && (double)found[1] == most);
+        }
+    }
+}
+
 static void compare(const case_tensor *expected, int32_t output) {
     bert_tensor got = expected->host;
     got.data = malloc(bytes_of(&got) + 1);
@@ -303,7 +302,7 @@ static void compare(const case_tensor *expected, int32_t output) {
 
 void case_good(cudaError_t status) {
     const cudaError_t later = cudaDeviceSynchronize();
-    expect_no_faults();
+    expect_no_faults(bert_op_get(current.op)->name);
     if (status != cudaSuccess) fail_msg("%s", cudaGetErrorString(status));
     if (later != cudaSuccess) fail_msg("%s", cudaGetErrorString(later));
 }

@@ -77,6 +77,11 @@ void case_compare(cudaError_t status);
 void case_good(cudaError_t status);
 /** Copies a tensor's device memory to the host's: for what case_compare does not look at. */
 const void *case_fetch(case_tensor *tensor);
+/**
+ * Each range is that of `piece` elements of a row of y [rows, width], or of what is left of it, as they are stored,
+ * widened to 0.
+ */
+void case_expect_ranges(case_tensor *y, case_tensor *ranges, int64_t rows, int64_t width, int64_t piece);
 /** Element of a fetched tensor as a double. */
 double case_at(const case_tensor *tensor, int64_t index);
 

@@ -179,10 +179,12 @@ void node_case_expect_invalid(const char *text) {
 }
 
 void node_case_expect_left(const char *text) {
-    bert_error error = {0};
-    bert_op_plan plan;
     case_describe(&current);
-    assert_int_equal(plan_as(BERT_PLAN_BIND, &plan, &error), BERT_UNSUPPORTED);
-    if (!strstr(error.message, text)) fail_msg("\"%s\" doesn't say \"%s\"", error.message, text);
-    assert_null(plan.state);
+    for (int mode = BERT_PLAN_QUERY; mode <= BERT_PLAN_BIND; mode++) {
+        bert_error error = {0};
+        bert_op_plan plan;
+        assert_int_equal(plan_as((bert_plan_mode)mode, &plan, &error), BERT_UNSUPPORTED);
+        if (!strstr(error.message, text)) fail_msg("\"%s\" doesn't say \"%s\"", error.message, text);
+        assert_null(plan.state);
+    }
 }

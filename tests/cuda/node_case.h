@@ -24,7 +24,7 @@ void node_case_compare_in(bert_precision precision);
 void node_case_compare_wide(unsigned wide);
 /** The run fails with BERT_INVALID_INPUT and a sentence that holds `text`. */
 void node_case_expect_invalid(const char *text);
-/** The planner leaves the node, with a sentence that holds `text`. */
+/** The planner leaves the node whatever it is asked, with a sentence that holds `text`. */
 void node_case_expect_left(const char *text);
 
 #endif

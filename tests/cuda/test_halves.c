@@ -6,6 +6,7 @@
 #include "cuda/ops/layer_norm.h"
 #include "cuda/ops/quantize.h"
 #include "tests/cuda/halves_case.h"
+#include "tests/cuda/skip_case.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,47 +23,26 @@ static uint16_t *lower_of(const case_tensor *tensor) {
     return (uint16_t *)tensor->device + bert_tensor_elements(&tensor->host);
 }
 
-/* As exact as float32: `variant`: bit 0 bias, 1 beta, 2 simplified, 3 x has lower halves too, 4 in place. */
+/* As exact as float32: `variant`: bits of skip_case_begin, 3 x has lower halves too, 4 in place. */
 static void skip_case_in_halves(int64_t rows, int64_t width, int variant) {
-    case_begin(BERT_OP_BERTC_SkipLayerNormalization);
-    case_float("epsilon", 1e-5F);
-    case_int("simplified", variant >> 2 & 1);
-    case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(rows, width), 2.0F);
-    case_tensor *residual = case_input(BERT_FLOAT, 2, DIMS(rows, width), 2.0F);
+    skip_case c = skip_case_begin(BERT_FLOAT, rows, width, variant, true);
+    case_tensor *x = c.x, *residual = c.residual, *y = c.y, *sum = c.sum;
+    void *own_y = y->device, *own_sum = sum->device;
     to_halves(x, variant & 8);
     to_halves(residual, true);
-    const case_tensor *gamma = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F), *beta = NULL, *bias = NULL;
-    if (variant & 2)
-        beta = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
-    else
-        case_absent();
-    if (variant & 1) bias = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
-    case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(rows, width));
-    case_tensor *sum = case_output(BERT_FLOAT, 2, DIMS(rows, width));
-    void *own_y = y->device, *own_sum = sum->device;
-    y->tolerance *= 3;
     if (variant & 16) {
         y->device = x->device;
         sum->device = residual->device;
     }
-    const bert_cuda_layer_norm_args args = {.dtype = BERT_BFLOAT16,
-                                            .float_parameters = true,
-                                            .rows = rows,
-                                            .width = width,
-                                            .x = x->device,
-                                            .residual = residual->device,
-                                            .bias = bias ? bias->device : NULL,
-                                            .gamma = gamma->device,
-                                            .beta = beta ? beta->device : NULL,
-                                            .sum = sum->device,
-                                            .y = y->device,
-                                            .x_lower = variant & 8 ? lower_of(x) : NULL,
-                                            .residual_lower = lower_of(residual),
-                                            .sum_lower = lower_of(sum),
-                                            .y_lower = lower_of(y),
-                                            .epsilon = 1e-5F,
-                                            .simplified = variant >> 2 & 1};
-    case_good(bert_cuda_layer_norm(&args, NULL));
+    c.args.dtype = BERT_BFLOAT16;
+    c.args.float_parameters = true;
+    c.args.y = y->device;
+    c.args.sum = sum->device;
+    c.args.x_lower = variant & 8 ? lower_of(x) : NULL;
+    c.args.residual_lower = lower_of(residual);
+    c.args.sum_lower = lower_of(sum);
+    c.args.y_lower = lower_of(y);
+    case_good(bert_cuda_layer_norm(&c.args, NULL));
     from_halves(y);
     from_halves(sum);
     case_compare(cudaSuccess);

@@ -4,6 +4,7 @@
 #include "core/graph/canonical.h"
 #include "cuda/backend.h"
 #include "cuda/ops/e4m3.h"
+#include "tests/cuda/faults.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/runtime/build.h"
 #include "tests/support/test.h"
@@ -169,10 +170,7 @@ static void run_case(bool in_e4m3) {
     assert_string_equal(entries[0].kernel, in_e4m3 ? "linear_e4m3/cuda" : "linear/cuda");
     bert_session_free(session);
     bert_model_free(model);
-    if (bert_emulator_fault_count()) {
-        bert_emulator_print();
-        fail_msg("%zu faults", bert_emulator_fault_count());
-    }
+    expect_no_faults("Linear");
 }
 
 static void ask(int variant, int32_t parts, int64_t width) {

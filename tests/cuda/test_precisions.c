@@ -3,8 +3,8 @@
  * beside float32 on the CPU. Errors are parts of what bertc verify allows at 1e-2, |y - e| <= 1e-2 + 1e-2 |e|.
  */
 #include "core/runtime/model.h"
+#include "tests/cuda/faults.h"
 #include "tests/cuda/provider_composition.h"
-#include "tests/cuda_emulator/emulator.h"
 #include "tests/support/test.h"
 #include "tests/support/worst.h"
 
@@ -102,9 +102,7 @@ static void expect_near(const char *name) {
     }
     bert_session_free(exact.session);
     bert_model_free(model);
-    if (bert_emulator_fault_count() == 0) return;
-    bert_emulator_print();
-    fail_msg("%s: %zu faults", path, bert_emulator_fault_count());
+    expect_no_faults(path);
 }
 
 static void every_export_is_near_with_16_bits(void **state) {

@@ -1,6 +1,7 @@
 /* The CUDA provider as a whole, on the emulator: sessions, weights, recordings, memory and errors. */
 #include "core/runtime/model.h"
 #include "core/runtime/session.h"
+#include "tests/cuda/faults.h"
 #include "tests/cuda/provider_composition.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/support/scarce_memory.h"
@@ -87,12 +88,6 @@ static void expect_near(const float *expected, const float *actual, int64_t coun
     }
 }
 
-static void expect_no_faults(void) {
-    if (bert_emulator_fault_count() == 0) return;
-    bert_emulator_print();
-    fail_msg("%zu faults", bert_emulator_fault_count());
-}
-
 /* Runs the same batches on cuda and cpu; twice each, so that recordings are replayed. */
 static void expect_same_as_cpu(const char *path, const bert_session_options *options, double allowed) {
     bert_model *model = load(path);
@@ -110,7 +105,7 @@ static void expect_same_as_cpu(const char *path, const bert_session_options *opt
     }
     for (int i = 0; i < 2; i++) bert_session_free(sessions[i]);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void cuda_agrees_with_cpu(void **state) {
@@ -156,7 +151,7 @@ static void ranges_come_from_who_wrote_the_rows(void **state) {
     }
     bert_emulator_count(NULL);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void precisions_stay_near(void **state) {
@@ -212,7 +207,7 @@ static void fp8_multiplies_in_e4m3(void **state) {
     }
     assert_true(kernels[0] == 0 && kernels[1] > 12 && kernels[2] == kernels[1]);
     expect_near(logits[1], logits[2], BATCH * LABELS, 2e-2); /* of the same bytes */
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void fp8_is_refused_with_the_reason(void **state) {
@@ -263,7 +258,7 @@ static void a_plan_is_recorded_in_its_first_run_and_replayed(void **state) {
     for (size_t i = 0; i < count; i++) assert_true(entries[i].runs == 3 && entries[i].nanoseconds > 0);
     bert_session_free(session);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void rows_without_padding_are_recorded_when_they_come_again(void **state) {
@@ -361,7 +356,7 @@ static void kernels_take_the_memory_that_nobody_reads_later(void **state) {
     assert_true(norms > 1);
     bert_session_free(session);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void lack_of_memory_leaves_the_session_usable(void **state) {
@@ -380,7 +375,7 @@ static void lack_of_memory_leaves_the_session_usable(void **state) {
     run(session, &large, logits);
     bert_session_free(session);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void a_model_that_does_not_fit_is_an_error(void **state) {
@@ -464,7 +459,7 @@ static void an_id_outside_its_table_is_named(void **state) {
     }
     bert_session_free(session);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 /* Without padding it is at the place that it has with it. */
@@ -483,7 +478,7 @@ static void its_place_is_that_among_the_padding(void **state) {
     assert_non_null(strstr(error.message, "index 1048576 at position 11 of input 0"));
     bert_session_free(session);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 /* Each CUDA call of a session's life fails in turn: a sentence, and the next run is right. */
@@ -518,7 +513,7 @@ static void every_cuda_call_may_fail(void **state) {
     }
     assert_true(failures > 20);
     bert_model_free(model);
-    expect_no_faults();
+    expect_no_faults(__func__);
 }
 
 static void another_version_of_the_interface_is_refused(void **state) {

@@ -5,60 +5,20 @@
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
 #include "cuda/ops/pool.h"
-#include "tests/cuda/kernel_case.h"
+#include "tests/cuda/skip_case.h"
 
 #include <math.h>
 #include <string.h>
 
 static const bert_dtype float_types[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
 
-/* Each range is that of the row of y as it is stored, widened to 0. */
-static void check_ranges(case_tensor *y, case_tensor *ranges, int64_t rows, int64_t width) {
-    case_fetch(y);
-    const float *r = case_fetch(ranges);
-    for (int64_t row = 0; row < rows; row++) {
-        double least = 0, most = 0;
-        for (int64_t i = 0; i < width; i++) {
-            least = fmin(least, case_at(y, row * width + i));
-            most = fmax(most, case_at(y, row * width + i));
-        }
-        assert_true((double)r[2 * row] == least && (double)r[2 * row + 1] == most);
-    }
-}
-
-/* `variant`: bit 0 bias, 1 beta, 2 simplified, 3 the sum as well, 4 ranges. */
-static void skip_case(bert_dtype dtype, int64_t rows, int64_t width, int variant) {
-    case_begin(BERT_OP_BERTC_SkipLayerNormalization);
-    case_float("epsilon", 1e-5F);
-    case_int("simplified", variant >> 2 & 1);
-    const case_tensor *x = case_input(dtype, 2, DIMS(rows, width), 2.0F);
-    const case_tensor *residual = case_input(dtype, 2, DIMS(rows, width), 2.0F);
-    const case_tensor *gamma = case_input(dtype, 1, DIMS(width), 1.0F);
-    const case_tensor *beta = NULL, *bias = NULL;
-    if (variant & 2)
-        beta = case_input(dtype, 1, DIMS(width), 1.0F);
-    else
-        case_absent();
-    if (variant & 1) bias = case_input(dtype, 1, DIMS(width), 1.0F);
-    case_tensor *y = case_output(dtype, 2, DIMS(rows, width));
-    case_tensor *sum = variant & 8 ? case_output(dtype, 2, DIMS(rows, width)) : NULL;
+/* `variant`: bits of skip_case_begin, 3 the sum as well, 4 ranges. */
+static void run_skip_case(bert_dtype dtype, int64_t rows, int64_t width, int variant) {
+    skip_case c = skip_case_begin(dtype, rows, width, variant, variant & 8);
     case_tensor *ranges = variant & 16 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2)) : NULL;
-    y->tolerance *= 3;
-    const bert_cuda_layer_norm_args args = {.dtype = dtype,
-                                            .rows = rows,
-                                            .width = width,
-                                            .x = x->device,
-                                            .residual = residual->device,
-                                            .bias = bias ? bias->device : NULL,
-                                            .gamma = gamma->device,
-                                            .beta = beta ? beta->device : NULL,
-                                            .sum = sum ? sum->device : NULL,
-                                            .y = y->device,
-                                            .ranges = ranges ? ranges->device : NULL,
-                                            .epsilon = 1e-5F,
-                                            .simplified = variant >> 2 & 1};
-    case_compare(bert_cuda_layer_norm(&args, NULL));
-    if (ranges) check_ranges(y, ranges, rows, width);
+    c.args.ranges = ranges ? ranges->device : NULL;
+    case_compare(bert_cuda_layer_norm(&c.args, NULL));
+    if (ranges) case_expect_ranges(c.y, ranges, rows, width, width);
 }
 
 static void layer_norm_agrees_with_the_reference(void **state) {
@@ -68,8 +28,8 @@ static void layer_norm_agrees_with_the_reference(void **state) {
     for (size_t i = 0; i < 3; i++)
         for (size_t j = 0; j < sizeof rows / sizeof *rows; j++)
             for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
-                skip_case(float_types[i], rows[j], widths[k], variant % 32);
-    skip_case(BERT_FLOAT16, 1030, 8, 31); /* several warps a block, the last with less */
+                run_skip_case(float_types[i], rows[j], widths[k], variant % 32);
+    run_skip_case(BERT_FLOAT16, 1030, 8, 31); /* several warps a block, the last with less */
 }
 
 static void layer_norm_gives_its_statistics(void **state) {
@@ -155,7 +115,7 @@ static void epilogue_case(bert_dtype dtype, int64_t rows, int64_t width, int var
                                                  .y = y->device,
                                                  .ranges = ranges ? ranges->device : NULL};
     case_compare(bert_cuda_bias_activation(&args, NULL));
-    if (ranges) check_ranges(y, ranges, rows, width);
+    if (ranges) case_expect_ranges(y, ranges, rows, width, width);
 }
 
 /* Rows and columns of x have scales, powers of two, which the reference's x and weight hold already. */
@@ -230,7 +190,7 @@ static void a_wide_row_takes_several_turns(void **state) {
                                            .y = y->device,
                                            .ranges = ranges->device};
     case_compare(bert_cuda_bias_activation(&args, NULL));
-    check_ranges(y, ranges, 2, 1300);
+    case_expect_ranges(y, ranges, 2, 1300, 1300);
 }
 
 /* ---- Embedding -----------------------------------------------------------------------------------------------------
@@ -284,7 +244,7 @@ static void embedding_case(bert_dtype dtype, int64_t batch, int64_t length, int6
     args.y = y->device;
     args.ranges = ranges->device;
     case_compare(bert_cuda_embedding(&args, NULL));
-    if (width) check_ranges(y, ranges, batch * length, width);
+    if (width) case_expect_ranges(y, ranges, batch * length, width, width);
 }
 
 static void embedding_agrees_with_the_reference(void **state) {
