@@ -1,6 +1,7 @@
 /* Errors, device memory and elements. */
 #include "cuda/device.h"
 
+#include "core/base/dtypes.h"
 #include "core/base/float16.h"
 
 /* The function itself is defined here. */
@@ -79,13 +80,12 @@ bert_status bert_cuda_copy_to_device(bert_device *device, void *destination, con
 /* ---- Elements ---------------------------------------------------------------------------------------------------- */
 
 const char *bert_cuda_dtype_name(bert_dtype dtype) {
-    static const char *const names[BERT_BFLOAT16 + 1] = {
-        [BERT_FLOAT] = "float",   [BERT_UINT8] = "uint8",      [BERT_INT8] = "int8",     [BERT_UINT16] = "uint16",
-        [BERT_INT16] = "int16",   [BERT_INT32] = "int32",      [BERT_INT64] = "int64",   [BERT_STRING] = "string",
-        [BERT_BOOL] = "bool",     [BERT_FLOAT16] = "float16",  [BERT_DOUBLE] = "double", [BERT_UINT32] = "uint32",
-        [BERT_UINT64] = "uint64", [BERT_BFLOAT16] = "bfloat16"};
-    const char *name = (unsigned)dtype <= BERT_BFLOAT16 ? names[dtype] : NULL;
-    return name ? name : "undefined";
+#define NAME(dtype, name, bytes)                                                                                       \
+    case dtype:                                                                                                        \
+        return name;
+    switch (dtype) { BERT_DTYPES(NAME) }
+#undef NAME
+    return "undefined";
 }
 
 bert_dtype bert_cuda_stored(const bert_prepared *prepared, bert_dtype dtype) {

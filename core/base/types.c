@@ -1,25 +1,11 @@
-#include <bert/types.h>
+#include "core/base/dtypes.h"
 
+#define DTYPE(dtype, text, bytes) [dtype] = {.name = (text), .size = (bytes)},
 static const struct {
     const char *name;
     size_t size;
-} dtypes[] = {
-    [BERT_DTYPE_UNDEFINED] = {"undefined", 0},
-    [BERT_FLOAT] = {"float", 4},
-    [BERT_UINT8] = {"uint8", 1},
-    [BERT_INT8] = {"int8", 1},
-    [BERT_UINT16] = {"uint16", 2},
-    [BERT_INT16] = {"int16", 2},
-    [BERT_INT32] = {"int32", 4},
-    [BERT_INT64] = {"int64", 8},
-    [BERT_STRING] = {"string", 0},
-    [BERT_BOOL] = {"bool", 1},
-    [BERT_FLOAT16] = {"float16", 2},
-    [BERT_DOUBLE] = {"double", 8},
-    [BERT_UINT32] = {"uint32", 4},
-    [BERT_UINT64] = {"uint64", 8},
-    [BERT_BFLOAT16] = {"bfloat16", 2},
-};
+} dtypes[] = {BERT_DTYPES(DTYPE)};
+#undef DTYPE
 
 static bool dtype_is_known(bert_dtype dtype) {
     return (size_t)dtype < sizeof dtypes / sizeof dtypes[0] && dtypes[dtype].name;

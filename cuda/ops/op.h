@@ -17,6 +17,8 @@
 #ifndef BERT_CUDA_OPS_OP_H
 #define BERT_CUDA_OPS_OP_H
 
+#include "core/base/dtypes.h"
+
 #include <bert/backend.h>
 #include <cuda_runtime_api.h>
 
@@ -29,27 +31,12 @@
 
 /** Bytes of an element; 0 for a type that no kernel takes. */
 static inline BERT_CUDA_BOTH_SIDES int bert_element_bytes(bert_dtype dtype) {
-    switch (dtype) {
-    case BERT_BOOL:
-    case BERT_UINT8:
-    case BERT_INT8:
-        return 1;
-    case BERT_UINT16:
-    case BERT_INT16:
-    case BERT_FLOAT16:
-    case BERT_BFLOAT16:
-        return 2;
-    case BERT_FLOAT:
-    case BERT_INT32:
-    case BERT_UINT32:
-        return 4;
-    case BERT_DOUBLE:
-    case BERT_INT64:
-    case BERT_UINT64:
-        return 8;
-    default:
-        return 0;
-    }
+#define BERT_CUDA_BYTES(dtype, name, bytes)                                                                            \
+    case dtype:                                                                                                        \
+        return bytes;
+    switch (dtype) { BERT_DTYPES(BERT_CUDA_BYTES) }
+#undef BERT_CUDA_BYTES
+    return 0;
 }
 
 /** Least and greatest element of a row as it is stored, or of a part of it. */
