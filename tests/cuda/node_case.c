@@ -178,13 +178,20 @@ void node_case_expect_invalid(const char *text) {
     case_good(cudaSuccess);
 }
 
+static void expect_left(bert_plan_mode mode, const char *text) {
+    bert_error error = {0};
+    bert_op_plan plan;
+    assert_int_equal(plan_as(mode, &plan, &error), BERT_UNSUPPORTED);
+    if (!strstr(error.message, text)) fail_msg("\"%s\" doesn't say \"%s\"", error.message, text);
+    assert_null(plan.state);
+}
+
 void node_case_expect_left(const char *text) {
     case_describe(&current);
-    for (int mode = BERT_PLAN_QUERY; mode <= BERT_PLAN_BIND; mode++) {
-        bert_error error = {0};
-        bert_op_plan plan;
-        assert_int_equal(plan_as((bert_plan_mode)mode, &plan, &error), BERT_UNSUPPORTED);
-        if (!strstr(error.message, text)) fail_msg("\"%s\" doesn't say \"%s\"", error.message, text);
-        assert_null(plan.state);
-    }
+    for (int mode = BERT_PLAN_QUERY; mode <= BERT_PLAN_BIND; mode++) expect_left((bert_plan_mode)mode, text);
+}
+
+void node_case_expect_too_large(void) {
+    case_describe(&current);
+    expect_left(BERT_PLAN_BIND, "can't hold an input of this size");
 }

@@ -26,5 +26,7 @@ void node_case_compare_wide(unsigned wide);
 void node_case_expect_invalid(const char *text);
 /** The planner leaves the node whatever it is asked, with a sentence that holds `text`. */
 void node_case_expect_left(const char *text);
+/** The planner leaves it when its sizes are known: no workspace is so large. */
+void node_case_expect_too_large(void);
 
 #endif

@@ -340,6 +340,20 @@ static void offsets_that_are_wrong_are_reported(void **state) {
     }
 }
 
+static void a_projection_that_no_memory_holds_is_left(void **state) {
+    for (int i = 0; i < 2; i++) { /* more elements than int64 counts; more bytes */
+        case_begin(BERT_OP_MS_PackedAttention);
+        case_int("num_heads", 1);
+        case_input(BERT_FLOAT16, 2, DIMS(INT64_C(1) << (i ? 59 : 62), 0), 1.0F);
+        case_input(BERT_FLOAT16, 2, DIMS(0, 12), 1.0F);
+        case_input(BERT_FLOAT16, 1, DIMS(12), 1.0F);
+        case_input(BERT_INT32, 2, DIMS(1, 2), 1);
+        case_input(BERT_INT32, 1, DIMS(2), 1);
+        case_absent_output();
+        node_case_expect_too_large();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(onnx_attention_agrees_with_the_reference),
@@ -348,6 +362,7 @@ int main(void) {
         cmocka_unit_test(ms_attention_agrees_with_the_reference),
         cmocka_unit_test(packed_attention_agrees_with_the_reference),
         cmocka_unit_test(offsets_that_are_wrong_are_reported),
+        cmocka_unit_test(a_projection_that_no_memory_holds_is_left),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
 }
