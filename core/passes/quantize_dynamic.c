@@ -76,8 +76,9 @@ static void quantize_columns(const matrix *m, bert_dtype dtype, int64_t first, i
     for (int64_t row = 0; row < m->k; row++) {
         for (int64_t column = first; column < end; column++) {
             const double value = element(m->weight, row * m->row_stride + column * m->column_stride);
-            least = fmin(least, value);
-            most = fmax(most, value);
+            /* NaN is passed over, as by fmin and fmax, with which GCC 12 for ARM fails on this loop. */
+            least = value < least ? value : least;
+            most = value > most ? value : most;
         }
     }
     *found = measure(dtype, least, most);
