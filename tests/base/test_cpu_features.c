@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+
 /* Words of the first "flags" line of /proc/cpuinfo with a space on both sides; false where there is none. */
 static bool read_flags(char *flags, size_t bytes) {
     FILE *file = fopen("/proc/cpuinfo", "r");
@@ -54,6 +56,16 @@ static void the_kernel_agrees(void **state) {
         assert_int_equal(bert_isa_present((bert_isa)isa), has_words(flags, needs[isa]));
     }
 }
+
+#else
+
+/* There are no kernels for other processors yet. (What an emulator shows as /proc/cpuinfo may be its host's.) */
+static void the_kernel_agrees(void **state) {
+    assert_true(bert_isa_present(BERT_ISA_SCALAR));
+    for (int isa = BERT_ISA_SCALAR + 1; isa < BERT_ISA_COUNT; isa++) assert_false(bert_isa_present((bert_isa)isa));
+}
+
+#endif
 
 static void a_limit_admits_what_it_is_built_on(void **state) {
     for (int limit = 0; limit < BERT_ISA_COUNT; limit++) {

@@ -92,9 +92,11 @@ static void hold(const struct promise *promise, const bert_cpu_kernels *table, c
 }
 
 static void functions_are_as_close_as_promised(void **state) {
+    bool any = false;
     for (int isa = BERT_ISA_SCALAR + 1; isa < BERT_ISA_COUNT; isa++) {
         const bert_cpu_kernels *table = bert_cpu_kernels_of((bert_isa)isa);
         if (!table || !table->unary) continue;
+        any = true;
         if (!bert_isa_present((bert_isa)isa)) {
             print_message("skipped: %s: this machine doesn't have it\n", bert_isa_name((bert_isa)isa));
             continue;
@@ -102,6 +104,9 @@ static void functions_are_as_close_as_promised(void **state) {
         for (size_t i = 0; i < sizeof promises / sizeof *promises; i++)
             hold(&promises[i], table, bert_isa_name((bert_isa)isa));
     }
+    if (any) return;
+    print_message("skipped: there are no vector kernels for this processor\n");
+    skip();
 }
 
 int main(void) {
