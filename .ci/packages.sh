@@ -1,6 +1,6 @@
 # Sourced by demo.sh, test.sh and .ci/run: installs what a build needs and this machine lacks, on Debian and Ubuntu.
 
-# Prints the Debian packages of what is missing among: build, test, python, lint.
+# Prints the Debian packages of what is missing among: build, test, python, lint, arm.
 missing_packages() {
   local group module
   for group in "$@"; do
@@ -24,6 +24,11 @@ missing_packages() {
       lint)
         command -v clang-format-14 >/dev/null || command -v clang-format >/dev/null || echo clang-format
         command -v clang-tidy-14 >/dev/null || command -v clang-tidy >/dev/null || echo clang-tidy
+        ;;
+      arm)
+        command -v aarch64-linux-gnu-gcc >/dev/null || echo gcc-aarch64-linux-gnu
+        command -v aarch64-linux-gnu-g++ >/dev/null || echo g++-aarch64-linux-gnu
+        command -v qemu-aarch64 >/dev/null || echo qemu-user
         ;;
     esac
   done
