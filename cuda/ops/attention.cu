@@ -8,6 +8,9 @@
  * B by ldmatrix.trans. The next tile of K and V is copied in the background meanwhile. Shared rows are 16 bytes longer
  * than a head, so that the eight rows of an ldmatrix lie in different banks. Blocks have 4 warps where there is work
  * for all multiprocessors, and one where a short batch would leave most of them idle.
+ * Masks and biases that are the same for all queries, as padding is, are made one term a key, in shared memory: looking
+ * them up for each score would take five times the instructions of all the rest. Those that differ by query are looked
+ * up so, by instances of their own.
  *
  * plain_kernel, for everything else: float32, whose products must be true, any head size, scores that are capped or
  * asked for. A warp has 8 queries, a lane one key of a tile of 32 for the scores, and two columns of the result. Heads
@@ -62,6 +65,9 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
     return s;
 }
 
+/* A NaN that signals: no arithmetic gives it. */
+static constexpr uint32_t MASKED = 0xffa5a5a5U;
+
 /* Bias and mask of one row of scores. Strides of a broadcast dimension are 0. */
 template <typename T> struct row_masks {
     const void *bias;
@@ -84,19 +90,24 @@ template <typename T> struct row_masks {
         mask_step = a.mask_at[3];
         mask_value = a.mask_value;
     }
+    __device__ float bias_of(int64_t key) const {
+        if (!bias) return 0;
+        return wide_bias ? static_cast<const float *>(bias)[key * bias_step]
+                         : to_float(static_cast<const T *>(bias)[key * bias_step]);
+    }
     __device__ float apply(float score, int64_t key) const {
-        if (bias && wide_bias)
-            score += static_cast<const float *>(bias)[key * bias_step];
-        else if (bias)
-            score += to_float(static_cast<const T *>(bias)[key * bias_step]);
-        if (mask && !mask[key * mask_step]) score = mask_value;
-        return score;
+        score += bias_of(key);
+        return mask && !mask[key * mask_step] ? mask_value : score;
+    }
+    /* What is added to all scores of the key, as bits; MASKED where they are the mask's value. */
+    __device__ uint32_t term(int64_t key) const {
+        return mask && !mask[key * mask_step] ? MASKED : __float_as_uint(bias_of(key));
     }
 };
 
 /* exp(score - greatest); where all scores so far are -infinity, 0. */
 static __device__ inline float weight(float score, float greatest) {
-    return exp2f((score - (greatest == -INFINITY ? 0.0F : greatest)) * 1.44269504088896341F);
+    return exp2_near((score - (greatest == -INFINITY ? 0.0F : greatest)) * 1.44269504088896341F);
 }
 
 /* What a sum of weights makes of a row of the result. */
@@ -110,25 +121,78 @@ static __device__ inline float row_factor(float sum, bool no_keys, bool zero_row
 
 enum { KEYS = 64, WARP_QUERIES = 16 };
 
-/* Rows [first, first + rows) of a head into shared memory, in the background; rows from `end` on are zeros. */
-template <typename T, int DEPTH>
-static __device__ void load_tile(T *tile, const T *head, int64_t row_stride, int first, int rows, int end,
-                                 int threads) {
-    constexpr int pieces = DEPTH / 8, pitch = DEPTH + 8;
-    for (int i = static_cast<int>(threadIdx.x); i < rows * pieces; i += threads) {
-        const int row = i / pieces, column = i % pieces * 8;
-        const bool there = first + row < end;
-        const T *from = head + (there ? (first + row) * row_stride + column : 0);
-        copy_async_16(tile + row * pitch + column, from, there ? 16 : 0);
+/* Rows [first, first + ROWS) of a head into shared memory, in the background; rows from `end` on are zeros. */
+template <typename T, int DEPTH, int ROWS, int THREADS>
+static __device__ inline void load_tile(T *tile, const T *head, int64_t row_stride, int first, int end) {
+    constexpr int pieces = DEPTH / 8, pitch = DEPTH + 8,
+                  step = THREADS / pieces; /* rows that all threads take at once */
+    static_assert(THREADS % pieces == 0 && ROWS % step == 0, "every thread has as many pieces");
+    const int row = static_cast<int>(threadIdx.x) / pieces, column = static_cast<int>(threadIdx.x) % pieces * 8;
+    const int64_t from = (first + row) * row_stride + column, jump = step * row_stride;
+    BERT_UNROLL
+    for (int i = 0; i < ROWS / step; i++) {
+        const bool there = first + row + i * step < end;
+        copy_async_16(tile + (row + i * step) * pitch + column, head + (there ? from + i * jump : 0), there ? 16 : 0);
     }
 }
 
-template <typename T, int DEPTH, int WARPS>
+/* The scores of a warp's 16 queries with 8 tiles of 8 keys. Register j of tile n: row g + 8 (j >> 1), key
+ * 8 n + 2 t + (j & 1). */
+using tile_of_scores = float[KEYS / 8][4];
+
+/* Scaled and masked, by what `terms` have of the keys; NULL: scaled. */
+static __device__ inline void mask_by_keys(tile_of_scores &scores, float scale, float mask_value,
+                                           const uint32_t *terms) {
+    const int t = static_cast<int>(threadIdx.x) % 4;
+    BERT_UNROLL
+    for (int n = 0; n < KEYS / 8; n++) {
+        bert_vector<uint32_t, 2> pair = {};
+        if (terms) pair = *reinterpret_cast<const bert_vector<uint32_t, 2> *>(terms + n * 8 + 2 * t);
+        BERT_UNROLL
+        for (int j = 0; j < 4; j++) {
+            const uint32_t term = pair.at[j & 1];
+            const float score = scores[n][j] * scale + __uint_as_float(term);
+            scores[n][j] = term == MASKED ? mask_value : score;
+        }
+    }
+}
+
+/* The same by masks of each row. */
+template <typename T>
+static __device__ inline void mask_by_rows(tile_of_scores &scores, float scale, const row_masks<T> (&masks)[2],
+                                           const sequence &s, int key) {
+    const int t = static_cast<int>(threadIdx.x) % 4;
+    BERT_UNROLL
+    for (int n = 0; n < KEYS / 8; n++) {
+        BERT_UNROLL
+        for (int j = 0; j < 4; j++) {
+            const int at = key + n * 8 + 2 * t + (j & 1);
+            if (at < s.keys) scores[n][j] = masks[j >> 1].apply(scores[n][j] * scale, s.place(at));
+        }
+    }
+}
+
+/* Keys from `end` on, in the last tile, have no part in the softmax. */
+static __device__ inline void end_keys(tile_of_scores &scores, int key, int end) {
+    const int t = static_cast<int>(threadIdx.x) % 4;
+    BERT_UNROLL
+    for (int n = 0; n < KEYS / 8; n++) {
+        BERT_UNROLL
+        for (int j = 0; j < 4; j++) {
+            if (key + n * 8 + 2 * t + (j & 1) >= end) scores[n][j] = -INFINITY;
+        }
+    }
+}
+
+/* BY_ROWS: bias or mask differ by query. */
+template <typename T, int DEPTH, int WARPS, bool BY_ROWS>
 static __global__ void __launch_bounds__(WARPS *BERT_WARP)
     tensor_kernel(bert_cuda_attention_args a, int first_sequence) {
     constexpr int pitch = DEPTH + 8, threads = WARPS * BERT_WARP, queries = WARPS * WARP_QUERIES;
     constexpr int steps = DEPTH / 16, columns = DEPTH / 8; /* of 16 elements of a head, of 8 */
+    constexpr int own_terms = threads < KEYS ? KEYS / threads : 1;
     BERT_SHARED(T, tiles, (queries + 4 * KEYS) * pitch);
+    BERT_SHARED(uint32_t, terms, 2 * KEYS);
     const int64_t b = blockIdx.z, h = blockIdx.y;
     const sequence s = sequence_of(a, b, h, first_sequence);
     const int first = static_cast<int>(blockIdx.x) * queries;
@@ -138,10 +202,33 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
     const int g = lane / 4, t = lane % 4;
 
-    load_tile<T, DEPTH>(q_tile, static_cast<const T *>(a.q.data) + s.q, a.q.row, first, queries, s.queries, threads);
-    load_tile<T, DEPTH>(k_tiles, k, a.k.row, 0, KEYS, s.keys, threads);
-    load_tile<T, DEPTH>(v_tiles, v, a.v.row, 0, KEYS, s.keys, threads);
+    load_tile<T, DEPTH, queries, threads>(q_tile, static_cast<const T *>(a.q.data) + s.q, a.q.row, first, s.queries);
+    load_tile<T, DEPTH, KEYS, threads>(k_tiles, k, a.k.row, 0, s.keys);
+    load_tile<T, DEPTH, KEYS, threads>(v_tiles, v, a.v.row, 0, s.keys);
     copy_async_commit();
+
+    /* Terms of the keys of a tile: a thread has one of them, or two; read a tile ahead, as K and V are. */
+    const bool by_keys = !BY_ROWS && (a.bias || a.mask);
+    const row_masks<T> key_masks(a, b, h, 0);
+    uint32_t next_terms[own_terms] = {};
+    const auto read_terms = [&](int key) {
+        BERT_UNROLL
+        for (int i = 0; i < own_terms; i++) {
+            const int place = static_cast<int>(threadIdx.x) + i * threads;
+            if (place < KEYS && key + place < s.keys) next_terms[i] = key_masks.term(s.place(key + place));
+        }
+    };
+    const auto write_terms = [&](uint32_t *to) {
+        BERT_UNROLL
+        for (int i = 0; i < own_terms; i++) {
+            const int place = static_cast<int>(threadIdx.x) + i * threads;
+            if (place < KEYS) to[place] = next_terms[i];
+        }
+    };
+    if (by_keys) {
+        read_terms(0);
+        write_terms(terms);
+    }
     copy_async_wait<0>();
     __syncthreads();
     uint32_t q[steps][4];
@@ -158,14 +245,15 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
 
     for (int key = 0, turn = 0; key < s.keys; key += KEYS, turn ^= 1) {
         const T *k_tile = k_tiles + turn * KEYS * pitch, *v_tile = v_tiles + turn * KEYS * pitch;
-        if (key + KEYS < s.keys) {
-            load_tile<T, DEPTH>(k_tiles + (turn ^ 1) * KEYS * pitch, k, a.k.row, key + KEYS, KEYS, s.keys, threads);
-            load_tile<T, DEPTH>(v_tiles + (turn ^ 1) * KEYS * pitch, v, a.v.row, key + KEYS, KEYS, s.keys, threads);
+        const bool more = key + KEYS < s.keys;
+        if (more) {
+            load_tile<T, DEPTH, KEYS, threads>(k_tiles + (turn ^ 1) * KEYS * pitch, k, a.k.row, key + KEYS, s.keys);
+            load_tile<T, DEPTH, KEYS, threads>(v_tiles + (turn ^ 1) * KEYS * pitch, v, a.v.row, key + KEYS, s.keys);
+            if (by_keys) read_terms(key + KEYS);
         }
         copy_async_commit();
 
-        /* Scores: 8 tiles of 8 keys. Register j of a tile: row g + 8 (j >> 1), key 8 n + 2 t + (j & 1). */
-        float scores[KEYS / 8][4] = {};
+        tile_of_scores scores = {};
         BERT_UNROLL
         for (int n = 0; n < KEYS / 8; n++) {
             BERT_UNROLL
@@ -176,17 +264,18 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
                 mma_m16n8k16<T>(scores[n], q[i + 1], {pair[2], pair[3]});
             }
         }
+        if (BY_ROWS)
+            mask_by_rows(scores, a.scale, masks, s, key);
+        else if (by_keys)
+            mask_by_keys(scores, a.scale, a.mask_value, terms + turn * KEYS);
+        else
+            mask_by_keys(scores, a.scale, 0, nullptr);
+        if (key + KEYS > s.keys) end_keys(scores, key, s.keys);
         float tile_greatest[2] = {-INFINITY, -INFINITY};
         BERT_UNROLL
         for (int n = 0; n < KEYS / 8; n++) {
             BERT_UNROLL
-            for (int j = 0; j < 4; j++) {
-                const int at = key + n * 8 + 2 * t + (j & 1);
-                float score = -INFINITY;
-                if (at < s.keys) score = masks[j >> 1].apply(scores[n][j] * a.scale, s.place(at));
-                scores[n][j] = score;
-                tile_greatest[j >> 1] = fmaxf(tile_greatest[j >> 1], score);
-            }
+            for (int j = 0; j < 4; j++) tile_greatest[j >> 1] = fmaxf(tile_greatest[j >> 1], scores[n][j]);
         }
         float rescale[2];
         BERT_UNROLL
@@ -226,6 +315,7 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
                 mma_m16n8k16<T>(result[c + 1], p, {pair[2], pair[3]});
             }
         }
+        if (by_keys && more) write_terms(terms + (turn ^ 1) * KEYS);
         copy_async_wait<0>();
         __syncthreads(); /* the next tile is there for all, and this one is free */
     }
@@ -429,16 +519,23 @@ static bool suits_tensor_cores(const bert_cuda_attention_args *a) {
            (a->offsets || a->y_batch % 2 == 0);
 }
 
-template <typename T, int DEPTH>
+template <typename T, int DEPTH, bool BY_ROWS>
 static cudaError_t launch_tensor(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
     const unsigned heads = static_cast<unsigned>(a->heads), batch = static_cast<unsigned>(a->batch);
     const unsigned wide = bert_blocks(a->queries, 4 * WARP_QUERIES, INT32_MAX);
     if (static_cast<int64_t>(wide) * heads * batch >= 128)
-        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4>), dim3(wide, heads, batch), dim3(4 * BERT_WARP), 0, stream, *a,
-                           first_sequence);
-    return BERT_LAUNCH((tensor_kernel<T, DEPTH, 1>),
+        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4, BY_ROWS>), dim3(wide, heads, batch), dim3(4 * BERT_WARP), 0,
+                           stream, *a, first_sequence);
+    return BERT_LAUNCH((tensor_kernel<T, DEPTH, 1, BY_ROWS>),
                        dim3(bert_blocks(a->queries, WARP_QUERIES, INT32_MAX), heads, batch), dim3(BERT_WARP), 0, stream,
                        *a, first_sequence);
+}
+
+template <typename T, int DEPTH>
+static cudaError_t launch_masked(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
+    const bool by_rows = (a->bias && a->bias_at[2] != 0) || (a->mask && a->mask_at[2] != 0);
+    return by_rows ? launch_tensor<T, DEPTH, true>(a, first_sequence, stream)
+                   : launch_tensor<T, DEPTH, false>(a, first_sequence, stream);
 }
 
 template <typename T>
@@ -455,8 +552,8 @@ static cudaError_t launch_plain(const bert_cuda_attention_args *a, int first_seq
 
 template <typename T>
 static cudaError_t launch_narrow(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
-    if (a->depth == 64 && suits_tensor_cores(a)) return launch_tensor<T, 64>(a, first_sequence, stream);
-    if (a->depth == 32 && suits_tensor_cores(a)) return launch_tensor<T, 32>(a, first_sequence, stream);
+    if (a->depth == 64 && suits_tensor_cores(a)) return launch_masked<T, 64>(a, first_sequence, stream);
+    if (a->depth == 32 && suits_tensor_cores(a)) return launch_masked<T, 32>(a, first_sequence, stream);
     return launch_plain<T>(a, first_sequence, stream);
 }
 

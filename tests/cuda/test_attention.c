@@ -133,6 +133,19 @@ static void tensor_core_attention_agrees_with_the_reference(void **state) {
     attention_case(BERT_FLOAT16, (shape){2, 64, 32, 70, 1}, 2 | 15 << 5);
 }
 
+/* One term a key, or a look-up a score: over several tiles of keys, with blocks of one warp and of four. */
+static void tensor_cores_mask_by_keys_and_by_rows(void **state) {
+    enum { BY_KEYS = 1 << 5 | 1 << 8, BY_ROWS = BY_KEYS | 1 << 7 };
+    for (int masks = 2; masks <= 6; masks += 2) {
+        for (int rest = 1; rest <= 2; rest++) { /* a finite mask value, zero rows */
+            const int variant = masks | rest << 3;
+            attention_case(BERT_FLOAT16, (shape){2, 2, 64, 17, 131}, variant | BY_KEYS);
+            attention_case(BERT_BFLOAT16, (shape){2, 64, 32, 3, 131}, variant | BY_KEYS);
+            attention_case(BERT_FLOAT16, (shape){2, 64, 32, 3, 67}, variant | BY_ROWS);
+        }
+    }
+}
+
 /* The sequences of a ragged batch, packed, against each alone. */
 static void ragged_case(bert_dtype dtype, int64_t depth) {
     const int32_t offsets[] = {0, 5, 5, 22, 23};
@@ -198,8 +211,8 @@ static void ragged_batches_agree_with_sequences_alone(void **state) {
 }
 
 /* A batch of which the mask drops keys, in the middle and at both ends: packed without them, with the bias that the
- * padded tokens have, each row is what the padded batch has for its token. */
-static void packed_case(bert_dtype dtype, int64_t depth) {
+ * padded tokens have, each row is what the padded batch has for its token. `by_keys`: the bias is one of keys. */
+static void packed_case(bert_dtype dtype, int64_t depth, bool by_keys) {
     enum { BATCH = 3, LENGTH = 7, HEADS = 2 };
     static const uint8_t kept[BATCH * LENGTH] = {0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0};
     const int64_t width = HEADS * depth;
@@ -216,7 +229,8 @@ static void packed_case(bert_dtype dtype, int64_t depth) {
     case_tensor *qkv = case_input(dtype, 3, DIMS(BATCH, LENGTH, 3 * width), 1.0F);
     case_absent();
     case_absent();
-    const case_tensor *bias = case_input(dtype, 4, DIMS(1, HEADS, LENGTH, LENGTH), 2.0F);
+    const case_tensor *bias = by_keys ? case_input(dtype, 4, DIMS(BATCH, 1, 1, LENGTH), 2.0F)
+                                      : case_input(dtype, 4, DIMS(1, HEADS, LENGTH, LENGTH), 2.0F);
     case_input_of(BERT_BOOL, 4, DIMS(BATCH, 1, 1, LENGTH), kept);
     case_tensor *y = case_output(dtype, 3, DIMS(BATCH, LENGTH, width));
     case_tensor *rows = case_extra(dtype, 2, DIMS(count, 3 * width)),
@@ -229,25 +243,29 @@ static void packed_case(bert_dtype dtype, int64_t depth) {
     case_good(bert_cuda_pack_tokens(&pack, NULL));
     char *data = rows->device;
     case_tensor *ranges = room_for_ranges(count, HEADS, depth);
-    const bert_cuda_attention_args args = {.dtype = dtype,
-                                           .batch = BATCH,
-                                           .heads = HEADS,
-                                           .depth = depth,
-                                           .queries = LENGTH,
-                                           .keys = LENGTH,
-                                           .q = {data, 0, depth, 3 * width},
-                                           .k = {data + (size_t)width * size, 0, depth, 3 * width},
-                                           .v = {data + 2 * (size_t)width * size, 0, depth, 3 * width},
-                                           .y = rows_y->device,
-                                           .y_head = depth,
-                                           .y_row = width,
-                                           .offsets = from->device,
-                                           .tokens = at->device,
-                                           .sequence = LENGTH,
-                                           .ranges = ranges->device,
-                                           .bias = bias->device,
-                                           .bias_at = {0, LENGTH * LENGTH, LENGTH, 1},
-                                           .scale = 0.5F};
+    bert_cuda_attention_args args = {.dtype = dtype,
+                                     .batch = BATCH,
+                                     .heads = HEADS,
+                                     .depth = depth,
+                                     .queries = LENGTH,
+                                     .keys = LENGTH,
+                                     .q = {data, 0, depth, 3 * width},
+                                     .k = {data + (size_t)width * size, 0, depth, 3 * width},
+                                     .v = {data + 2 * (size_t)width * size, 0, depth, 3 * width},
+                                     .y = rows_y->device,
+                                     .y_head = depth,
+                                     .y_row = width,
+                                     .offsets = from->device,
+                                     .tokens = at->device,
+                                     .sequence = LENGTH,
+                                     .ranges = ranges->device,
+                                     .bias = bias->device,
+                                     .bias_at = {0, LENGTH * LENGTH, LENGTH, 1},
+                                     .scale = 0.5F};
+    if (by_keys) {
+        args.bias_at[0] = LENGTH;
+        args.bias_at[1] = args.bias_at[2] = 0;
+    }
     case_good(bert_cuda_attention(&args, NULL));
     check_ranges(rows_y, ranges, count, HEADS, depth);
     const bert_cuda_tokens_args unpack = {(int32_t)size,  width,          count,    at->device,
@@ -270,10 +288,11 @@ static void packed_case(bert_dtype dtype, int64_t depth) {
 }
 
 static void packed_tokens_agree_with_the_padded_batch(void **state) {
-    packed_case(BERT_FLOAT, 3);
-    packed_case(BERT_FLOAT, 8);
-    packed_case(BERT_FLOAT16, 64);
-    packed_case(BERT_BFLOAT16, 32);
+    packed_case(BERT_FLOAT, 3, false);
+    packed_case(BERT_FLOAT, 8, true);
+    packed_case(BERT_FLOAT16, 64, false);
+    packed_case(BERT_BFLOAT16, 32, false);
+    packed_case(BERT_FLOAT16, 32, true);
 }
 
 static void what_holds_for_one_sequence_is_packed_for_all(void **state) {
@@ -320,6 +339,7 @@ int main(void) {
         cmocka_unit_test(plain_attention_agrees_with_the_reference),
         cmocka_unit_test(every_form_of_mask_agrees_with_the_reference),
         cmocka_unit_test(tensor_core_attention_agrees_with_the_reference),
+        cmocka_unit_test(tensor_cores_mask_by_keys_and_by_rows),
         cmocka_unit_test(ragged_batches_agree_with_sequences_alone),
         cmocka_unit_test(packed_tokens_agree_with_the_padded_batch),
         cmocka_unit_test(what_holds_for_one_sequence_is_packed_for_all),
