@@ -17,6 +17,7 @@
 #include <bert/types.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* ---- Shared memory and launches ------------------------------------------------------------------------------------
  */
@@ -89,6 +90,21 @@ template <> __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
 
 /** N elements that are loaded and stored in one go: their address is a multiple of their size. */
 template <typename T, int N> struct alignas(sizeof(T) * N) bert_vector { T at[N]; };
+
+/** Stores a vector in one go, which nvcc may not do: of one that is assigned it can make a store for each element. */
+template <typename T, int N> static __device__ inline void store_vector(T *to, const bert_vector<T, N> &vector) {
+#ifndef BERT_CUDA_EMULATED
+    if constexpr (sizeof vector == 16) {
+        uint32_t w[4];
+        memcpy(w, &vector, sizeof w);
+        asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(w[0]),
+                     "r"(w[1]), "r"(w[2]), "r"(w[3])
+                     : "memory");
+        return;
+    }
+#endif
+    *reinterpret_cast<bert_vector<T, N> *>(to) = vector;
+}
 
 /** Whether each pointer (NULL too) and each row of `width` elements begins at a multiple of N elements. */
 template <int N, typename T> static inline bool bert_vectors_fit(int64_t width, const T *pointer) {

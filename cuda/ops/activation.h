@@ -22,4 +22,27 @@ static __device__ inline float activate(float x, bert_cuda_activation activation
     }
 }
 
+template <bert_cuda_activation ACTIVATION, int N> static __device__ inline void activate_each(float (&x)[N]) {
+    BERT_UNROLL
+    for (int i = 0; i < N; i++) x[i] = activate(x[i], ACTIVATION);
+}
+
+/** Elements of one thread. The activation is looked at once: a jump for each element costs as much as a GELU. */
+template <int N> static __device__ inline void activate_all(float (&x)[N], bert_cuda_activation activation) {
+    switch (activation) {
+    case BERT_CUDA_GELU:
+        return activate_each<BERT_CUDA_GELU>(x);
+    case BERT_CUDA_GELU_TANH:
+        return activate_each<BERT_CUDA_GELU_TANH>(x);
+    case BERT_CUDA_QUICK_GELU:
+        return activate_each<BERT_CUDA_QUICK_GELU>(x);
+    case BERT_CUDA_TANH:
+        return activate_each<BERT_CUDA_TANH>(x);
+    case BERT_CUDA_RELU:
+        return activate_each<BERT_CUDA_RELU>(x);
+    default:
+        return;
+    }
+}
+
 #endif

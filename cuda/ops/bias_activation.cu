@@ -28,17 +28,25 @@ template <typename T, int N>
 static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, row_range *range) {
     const int64_t at = row * a.width + column;
     bert_elements<T, N> x, bias = {}, residual = {}, y;
+    float values[N];
     x.load(a.x, nullptr, at);
     if (a.bias) bias.load(a.bias, nullptr, column);
     if (a.residual) residual.load(a.residual, a.residual_lower, at);
-    const float scale = a.row_scales ? a.scale * a.row_scales[row] : 1.0F;
+    BERT_UNROLL
+    for (int i = 0; i < N; i++) values[i] = x.get(i);
+    if (a.row_scales) {
+        const float scale = a.scale * a.row_scales[row];
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) values[i] *= scale * a.column_scales[column + i];
+    }
+    if (a.bias) {
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) values[i] += bias.get(i);
+    }
+    activate_all(values, a.activation);
     BERT_UNROLL
     for (int i = 0; i < N; i++) {
-        float value = x.get(i);
-        if (a.row_scales) value *= scale * a.column_scales[column + i];
-        if (a.bias) value += bias.get(i);
-        value = activate(value, a.activation);
-        if (a.residual) value += residual.get(i);
+        const float value = a.residual ? values[i] + residual.get(i) : values[i];
         range->add(y.set(i, value, a.y_lower != nullptr));
     }
     y.store(a.y, a.y_lower, at);

@@ -82,8 +82,8 @@ template <typename T, int N> struct bert_elements {
     }
     /** Of those that were set with `halves` if `y_lower` is not NULL. */
     __device__ void store(T *y, uint16_t *y_lower, int64_t from) const {
-        *reinterpret_cast<bert_vector<T, N> *>(y + from) = upper;
-        if (bert_halves<T>::exist && y_lower) *reinterpret_cast<bert_vector<uint16_t, N> *>(y_lower + from) = lower;
+        store_vector(y + from, upper);
+        if (bert_halves<T>::exist && y_lower) store_vector(y_lower + from, lower);
     }
 };
 
