@@ -258,6 +258,8 @@ static cudaError_t run_library(bert_cuda_gemm *gemm, const problem *p, const ber
         algorithm = guess.algo;
     }
     const cublasStatus_t status = multiply(gemm, p, g, &algorithm, stream);
+    /* It may find only now that it has no kernel for the bytes of few rows. */
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED && g->kind == BERT_CUDA_GEMM_S8) return run_bytes(g, stream, why, size);
     return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : fail_library(g, "cublasLtMatmul", status, why, size);
 }
 
@@ -299,27 +301,62 @@ typedef struct stopwatch {
     cudaStream_t stream;
 } stopwatch;
 
-/* Milliseconds of one run, the mean of `repeats` that follow each other; negative when the algorithm fails. */
+static bool call_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                      const cublasLtMatmulAlgo_t *algorithm, int repeats, cudaStream_t stream) {
+    bool good = true;
+    for (int i = 0; i < repeats && good; i++) good = multiply(gemm, p, g, algorithm, stream) == CUBLAS_STATUS_SUCCESS;
+    return good;
+}
+
+/* The runs as a graph; NULL where they can't be recorded (on the default stream, say). */
+static cudaGraphExec_t record_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                                   const cublasLtMatmulAlgo_t *algorithm, int repeats, cudaStream_t stream) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess) {
+        bool good = call_runs(gemm, p, g, algorithm, repeats, stream);
+        good = cudaStreamEndCapture(stream, &graph) == cudaSuccess && good;
+        if (good && cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) exec = NULL;
+        if (graph) cudaGraphDestroy(graph);
+    }
+    if (!exec) cudaGetLastError(); /* seen: the next call is not to find it */
+    return exec;
+}
+
+/* Milliseconds of one run, the mean of `repeats` that follow each other: a launch of `exec`, or called where that is
+ * NULL. Negative when the algorithm fails. */
 static float time_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                       const cublasLtMatmulAlgo_t *algorithm, int repeats, const stopwatch *watch) {
+                       const cublasLtMatmulAlgo_t *algorithm, int repeats, cudaGraphExec_t exec,
+                       const stopwatch *watch) {
     float milliseconds = -1;
+    /* The clock starts when the GPU comes from a launch before, so that the way to it doesn't count. */
+    if (exec && cudaGraphLaunch(exec, watch->stream) != cudaSuccess) return -1;
     if (cudaEventRecord(watch->begin, watch->stream) != cudaSuccess) return -1;
-    for (int i = 0; i < repeats; i++)
-        if (multiply(gemm, p, g, algorithm, watch->stream) != CUBLAS_STATUS_SUCCESS) return -1;
+    if (exec ? cudaGraphLaunch(exec, watch->stream) != cudaSuccess
+             : !call_runs(gemm, p, g, algorithm, repeats, watch->stream))
+        return -1;
     if (cudaEventRecord(watch->end, watch->stream) != cudaSuccess || cudaEventSynchronize(watch->end) != cudaSuccess ||
         cudaEventElapsedTime(&milliseconds, watch->begin, watch->end) != cudaSuccess)
         return -1;
     return milliseconds / (float)repeats;
 }
 
-/* The first run loads the kernel and is not counted; the second says how many more tell the time. */
+/*
+ * The first run loads the kernel and is not counted; the second says how many more tell the time. Those of a small
+ * product are recorded, as they will be in a plan: called one by one they take as long as the host needs to call them,
+ * and all algorithms look alike.
+ */
 static float time_algorithm(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
                             const cublasLtMatmulAlgo_t *algorithm, const stopwatch *watch) {
-    if (time_runs(gemm, p, g, algorithm, 1, watch) < 0) return -1;
-    const float once = time_runs(gemm, p, g, algorithm, 1, watch);
+    if (time_runs(gemm, p, g, algorithm, 1, NULL, watch) < 0) return -1;
+    const float once = time_runs(gemm, p, g, algorithm, 1, NULL, watch);
     if (once < 0 || once >= long_enough_ms) return once;
-    const float repeats = long_enough_ms / (once > 0.001F ? once : 0.001F);
-    return time_runs(gemm, p, g, algorithm, repeats < MOST_REPEATS ? (int)repeats + 1 : MOST_REPEATS, watch);
+    const float wanted = long_enough_ms / (once > 0.001F ? once : 0.001F);
+    const int repeats = wanted < MOST_REPEATS ? (int)wanted + 1 : MOST_REPEATS;
+    cudaGraphExec_t exec = record_runs(gemm, p, g, algorithm, repeats, watch->stream);
+    const float time = time_runs(gemm, p, g, algorithm, repeats, exec, watch);
+    if (exec) cudaGraphExecDestroy(exec);
+    return time;
 }
 
 static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, const stopwatch *watch) {

@@ -424,6 +424,27 @@ static void products_are_captured_and_measuring_is_not(void **state) {
     free(x.c_before);
 }
 
+/* What takes little time is measured by way of a graph, which leaves the stream as it was. */
+static void small_products_are_measured_on_a_stream(void **state) {
+    char why[512] = "";
+    const product p = {
+        .kind = BERT_CUDA_GEMM_F16, .transpose_b = true, .m = 3, .n = 16, .k = 16, .batch = 1, .alpha = 1};
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+    made x = make(&p);
+    cudaStream_t stream;
+    assert_int_equal(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    provider->use_cache(gemm, cache);
+    expect_success(provider->tune(gemm, &x.args, stream, why, sizeof why), why);
+    assert_int_equal(bert_cuda_gemm_cache_count(cache), 1);
+    expect_success(provider->run(gemm, &x.args, stream, why, sizeof why), why);
+    assert_int_equal(cudaStreamSynchronize(stream), cudaSuccess);
+    compare(&p, &x);
+    cudaStreamDestroy(stream);
+    provider->use_cache(gemm, NULL);
+    bert_cuda_gemm_cache_free(cache);
+    free(x.c_before);
+}
+
 static int open_all(void **state) {
     char why[512] = "";
     case_open(state);
@@ -455,6 +476,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(choices_are_kept_and_used),
         cmocka_unit_test(choices_that_make_no_sense_are_not_used),
         cmocka_unit_test(products_are_captured_and_measuring_is_not),
+        cmocka_unit_test(small_products_are_measured_on_a_stream),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

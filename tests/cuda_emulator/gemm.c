@@ -6,9 +6,9 @@
 
 #include "core/base/float16.h"
 #include "cuda/gemm_key.h"
+#include "tests/cuda_emulator/e4m3.h"
 #include "tests/cuda_emulator/emulator.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,14 +37,6 @@ static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales
     return kind != BERT_CUDA_GEMM_F8 || e4m3 == BERT_EMULATOR_E4M3_SCALED || (e4m3 == BERT_EMULATOR_E4M3 && !scales);
 }
 
-/* The OCP's FP8 E4M3: no infinities, all ones is NaN. A float32 with the same fields is 2^120 times too small. */
-static float e4m3_to_float(uint8_t bits) {
-    const uint32_t fields = (uint32_t)(bits & 0x7f) << 20 | (uint32_t)(bits & 0x80) << 24;
-    float value;
-    memcpy(&value, &fields, sizeof value);
-    return (bits & 0x7f) == 0x7f ? NAN : value * 0x1p120F;
-}
-
 static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
     switch (g->kind) {
     case BERT_CUDA_GEMM_F16:
@@ -52,7 +44,7 @@ static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
     case BERT_CUDA_GEMM_BF16:
         return bert_bfloat16_to_float(((const uint16_t *)data)[at]);
     case BERT_CUDA_GEMM_F8:
-        return e4m3_to_float(((const uint8_t *)data)[at]);
+        return bert_emulated_e4m3_to_float(((const uint8_t *)data)[at]);
     default:
         return ((const float *)data)[at];
     }
