@@ -14,6 +14,13 @@ static bert_status check_device(const bert_host *host, bert_error *error) {
         cudaGetLastError(); /* not to be found by the next call */
         if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
             return host->fail(error, BERT_UNSUPPORTED, "no GPU is here: there is no NVIDIA driver");
+        if (result == cudaErrorInsufficientDriver) {
+            return host->fail(error, BERT_UNSUPPORTED,
+                              "the NVIDIA driver is too old: it has CUDA %d.%d, and this plug-in was built with CUDA "
+                              "%d.%d: it takes a later driver, or a plug-in that is built with CUDA %d",
+                              driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10,
+                              driver / 1000);
+        }
         return host->fail(error, BERT_UNSUPPORTED, "no GPU can be used here: %s", cudaGetErrorString(result));
     }
     if (count == 0) return host->fail(error, BERT_UNSUPPORTED, "no GPU is here");

@@ -226,6 +226,24 @@ static void fp8_is_refused_with_the_reason(void **state) {
     bert_model_free(model);
 }
 
+static void a_driver_that_is_missing_or_too_old_is_told(void **state) {
+    static const struct {
+        int version;
+        const char *reason;
+    } drivers[] = {{0, "there is no NVIDIA driver"}, {12080, "the NVIDIA driver is too old: it has CUDA 12.8"}};
+    bert_model *model = load(ZH "model.onnx");
+    bert_session_options options = {.struct_size = sizeof options, .providers = "cuda"};
+    for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
+        bert_session *session = NULL;
+        bert_error error;
+        bert_emulator_have_driver(drivers[i].version);
+        assert_int_equal(bert_session_create(model, &options, &session, &error), BERT_UNSUPPORTED);
+        bert_emulator_have_driver(CUDART_VERSION);
+        if (!strstr(error.message, drivers[i].reason)) fail_msg("%s", error.message);
+    }
+    bert_model_free(model);
+}
+
 /* ---- Recordings -------------------------------------------------------------------------------------------------- */
 
 static uint64_t graph_launches_of_run(bert_session *session, batch *b) {
@@ -528,6 +546,7 @@ int main(void) {
         cmocka_unit_test(precisions_stay_near),
         cmocka_unit_test(fp8_multiplies_in_e4m3),
         cmocka_unit_test(fp8_is_refused_with_the_reason),
+        cmocka_unit_test(a_driver_that_is_missing_or_too_old_is_told),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),

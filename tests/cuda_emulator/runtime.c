@@ -28,6 +28,12 @@ void bert_emulator_refuse_graphs(bool refuse) {
     graphs_refused = refuse;
 }
 
+static int driver_version = CUDART_VERSION;
+
+void bert_emulator_have_driver(int version) {
+    driver_version = version;
+}
+
 uint64_t bert_emulator_graph_launches(void) {
     return graph_launches;
 }
@@ -396,8 +402,8 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
  */
 
 cudaError_t cudaGetDeviceCount(int *count) {
-    *count = 1;
-    return cudaSuccess;
+    *count = driver_version / 1000 < CUDART_VERSION / 1000 ? 0 : 1;
+    return emu_set_error(*count ? cudaSuccess : cudaErrorInsufficientDriver);
 }
 cudaError_t cudaSetDevice(int device) {
     return emu_set_error(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
@@ -456,7 +462,7 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
     return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int *version) {
-    *version = CUDART_VERSION;
+    *version = driver_version;
     return cudaSuccess;
 }
 
