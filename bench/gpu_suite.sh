@@ -139,13 +139,35 @@ use_bundle() {
 
 # ---- Stages
 
+# Prints the cuBLASLt of a Python package, beside PyTorch's, say; nothing where the toolkit has its own.
+cublas_of_python() {
+  local toolkit folder
+  toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
+  for folder in "$toolkit"/{lib64,lib,targets/*/lib}; do [[ ! -e $folder/libcublasLt.so ]] || return 0; done
+  "$python" - <<'END'
+import glob, importlib.util, os
+package = importlib.util.find_spec("nvidia")
+found = [library for folder in (package.submodule_search_locations if package else [])
+         for library in glob.glob(folder + "/cu*/lib/libcublasLt.so*")
+         if os.path.exists(os.path.dirname(library) + "/../include/cublasLt.h")]
+print(max(found, default=""))
+END
+}
+
 stage_build() {
-  local architectures=() generator=()
+  local architectures=() generator=() cublas=() file
+  file=$(cublas_of_python)
+  if [[ -n $file ]]; then
+    echo "the toolkit has no cuBLASLt; Python's packages have $file"
+    export C_INCLUDE_PATH=${file%/lib/*}/include${C_INCLUDE_PATH:+:$C_INCLUDE_PATH}
+    cublas=("-DCUDA_cublasLt_LIBRARY=$file")
+  fi
   if has_gpu; then
     architectures=("-DCMAKE_CUDA_ARCHITECTURES=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)-real")
   fi
   [[ ! -f $build/CMakeCache.txt ]] && command -v ninja >/dev/null && generator=(-G Ninja)
-  cmake -S . -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DBERT_BUILD_TESTS=ON -DBERT_CUDA=ON "${architectures[@]}"
+  cmake -S . -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DBERT_BUILD_TESTS=ON -DBERT_CUDA=ON "${architectures[@]}" \
+    "${cublas[@]}"
   cmake --build "$build" -j "$(nproc)" --target bertc libbertc_cuda gpu_tests
 }
 

@@ -47,8 +47,9 @@ class Suite(unittest.TestCase):
         os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
         return path
 
-    def suite(self, *words):
-        environment = {**os.environ, "PATH": os.path.join(self.folder.name, "bin") + ":" + os.environ["PATH"], "PYTHON": sys.executable}
+    def suite(self, *words, **more):
+        environment = {**os.environ, "PATH": os.path.join(self.folder.name, "bin") + ":" + os.environ["PATH"], "PYTHON": sys.executable,
+                       **more}
         return subprocess.run([os.path.join(HERE, "gpu_suite.sh"), "--out", self.out, "--build", self.build, *words],
                               capture_output=True, text=True, env=environment)
 
@@ -70,6 +71,18 @@ class Suite(unittest.TestCase):
         self.assertEqual(done.returncode, 77)
         self.assertEqual(done.stdout.count("no GPU is here"), 2)
         self.assertFalse(os.path.exists(self.out))
+
+    def test_cublas_of_a_python_package(self):
+        self.write("bin/nvcc", "#!/bin/sh\n")
+        self.write("bin/cmake", "#!/bin/sh\necho \"cmake $* finds headers in $C_INCLUDE_PATH\"\n")
+        library = self.write("python/nvidia/cu13/lib/libcublasLt.so.13", "")
+        header = self.write("python/nvidia/cu13/include/cublasLt.h", "")
+        told = self.suite("build", PYTHONPATH=os.path.join(self.folder.name, "python"), C_INCLUDE_PATH="").stdout
+        self.assertIn(f"-DCUDA_cublasLt_LIBRARY={library} finds headers in {os.path.dirname(header)}\n", told)
+        self.write("lib64/libcublasLt.so", "")
+        told = self.suite("build", PYTHONPATH=os.path.join(self.folder.name, "python"), C_INCLUDE_PATH="").stdout
+        self.assertIn("cmake -S .", told)
+        self.assertNotIn("cublasLt", told)
 
     def test_conformance(self):
         self.write("build/cli/bertc", BERTC)
