@@ -137,13 +137,11 @@ static void tensor_core_attention_agrees_with_the_reference(void **state) {
 static void tensor_cores_mask_by_keys_and_by_rows(void **state) {
     enum { BY_KEYS = 1 << 5 | 1 << 8, BY_ROWS = BY_KEYS | 1 << 7 };
     for (int masks = 2; masks <= 6; masks += 2) {
-        for (int rest = 1; rest <= 2; rest++) { /* a finite mask value, zero rows */
-            const int variant = masks | rest << 3;
-            attention_case(BERT_FLOAT16, (shape){2, 2, 64, 17, 131}, variant | BY_KEYS);
-            attention_case(BERT_BFLOAT16, (shape){2, 64, 32, 3, 131}, variant | BY_KEYS);
-            attention_case(BERT_FLOAT16, (shape){2, 64, 32, 3, 67}, variant | BY_ROWS);
-        }
+        for (int rest = 1; rest <= 2; rest++) /* a finite mask value, zero rows */
+            attention_case(BERT_FLOAT16, (shape){2, 2, 64, 17, 131}, masks | rest << 3 | BY_KEYS);
+        attention_case(BERT_BFLOAT16, (shape){2, 64, 32, 3, 67}, masks | 8 | BY_KEYS);
     }
+    attention_case(BERT_FLOAT16, (shape){2, 64, 32, 3, 67}, 6 | 8 | BY_ROWS);
 }
 
 /* The sequences of a ragged batch, packed, against each alone. */
