@@ -21,5 +21,6 @@ bert_status bert_pass_qkv(bert_pass_context *context);
 bert_status bert_pass_skip_layer_norm(bert_pass_context *context);
 bert_status bert_pass_residual(bert_pass_context *context);
 bert_status bert_pass_mask(bert_pass_context *context);
+bert_status bert_pass_early_gather(bert_pass_context *context);
 
 #endif

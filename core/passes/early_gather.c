@@ -1,0 +1,176 @@
+/*
+ * A Gather of one place of each sequence, as classifiers take [CLS]'s row from the last hidden states, moves up over
+ * what works row by row: then the last layer is computed for that row alone, where all others were computed for
+ * nothing. It stops below Attention, which needs every row, and where the rows are read by anything else.
+ *
+ * Products quantized dynamically stay where they are: every row has a share in their scale.
+ */
+#include "core/base/error.h"
+#include "core/graph/canonical.h"
+#include "core/passes/list.h"
+#include "core/passes/match.h"
+
+enum { MOST_OUTPUTS = 2 };
+
+/* Of a tensor [B, S, K]: one place along S, the same for all sequences. */
+static bool takes_one_place(const bert_node *gather) {
+    const bert_value *data = bert_node_in(gather, 0), *place = bert_node_in(gather, 1);
+    return bert_node_is(gather, BERT_OP_Gather) && data && place && bert_value_rank(data) == 3 &&
+           bert_axis_from_front(BERT_NODE_INT(gather, "axis", 0), 3) == 1 && place->info.constant && !place->producer &&
+           place->info.constant->rank <= 1 && bert_constant_elements(place->info.constant) == 1;
+}
+
+static bool is_dynamic(const bert_node *linear) {
+    return linear->op->id == BERT_OP_BERTC_QuantizedLinear && !BERT_NODE_INT(linear, "weight_only", 0) &&
+           !bert_node_in(linear, BERT_QUANTIZED_LINEAR_X_SCALE);
+}
+
+/* Which inputs have the rows of the output, as bits; 0: it isn't a node that works row by row. */
+static uint32_t inputs_with_rows(const bert_node *node) {
+    switch (node->op->id) {
+    case BERT_OP_BERTC_Linear:
+    case BERT_OP_BERTC_QuantizedLinear:
+        return is_dynamic(node) ? 0 : 1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL;
+    case BERT_OP_BERTC_SkipLayerNormalization:
+        return 1U << BERT_SKIP_X | 1U << BERT_SKIP_SKIP;
+    case BERT_OP_LayerNormalization: /* counted from the end: the rank may change */
+        return BERT_NODE_INT(node, "axis", -1) == -1 ? 1 : 0;
+    case BERT_OP_Add:
+    case BERT_OP_Sub:
+    case BERT_OP_Mul:
+        return 3;
+    case BERT_OP_Cast:
+    case BERT_OP_Gelu:
+    case BERT_OP_Relu:
+    case BERT_OP_Sigmoid:
+    case BERT_OP_Tanh:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Whether an input may stay as it is: absent, or the same for all rows. */
+static bool serves_all_rows(const bert_value *input) {
+    return !input || (input->info.constant && input->info.constant->rank <= 1);
+}
+
+/* The inputs that have a row for each of the output's; 0 where one of them has another shape. */
+static uint32_t rows_of(const bert_node *node, const bert_value *output) {
+    uint32_t found = 0;
+    const uint32_t inputs = inputs_with_rows(node);
+    for (int32_t i = 0; i < node->input_count; i++) {
+        const bert_value *input = node->inputs[i];
+        if (!(inputs >> i & 1) || serves_all_rows(input)) continue;
+        if (bert_value_rank(input) != 3) return 0;
+        for (int32_t axis = 0; axis < 2; axis++) {
+            if (bert_value_dim(input, axis) != bert_value_dim(output, axis)) return 0;
+        }
+        found |= 1U << i;
+    }
+    return found;
+}
+
+static bool takes_same_place(const bert_node *node, const bert_value *value, const bert_node *gather) {
+    return node->block == gather->block && takes_one_place(node) && node->inputs[0] == value &&
+           node->inputs[1] == gather->inputs[1];
+}
+
+/* A Gather beside `gather` that takes the same place of the value; NULL: none. */
+static bert_node *another_gather(const bert_value *value, const bert_node *gather) {
+    for (uint32_t i = 0; i < value->use_count; i++) {
+        bert_node *other = value->uses[i].node;
+        if (other != gather && takes_same_place(other, value, gather)) return other;
+    }
+    return NULL;
+}
+
+/* The same place of `value`. One Gather, right after what writes the value, serves all that take this place of it. */
+static bert_status gather_early(bert_pass_context *context, const bert_node *gather, bert_node *reader,
+                                bert_value *value, bert_value **out) {
+    bert_node *producer = value->producer;
+    bert_node *before = producer && producer->block == reader->block ? producer->next : reader;
+    const bert_node_spec spec = {.op = gather->op,
+                                 .opset = gather->opset,
+                                 .inputs = (bert_value *[]){value, gather->inputs[1]},
+                                 .input_count = 2,
+                                 .attributes = gather->attributes,
+                                 .attribute_count = gather->attribute_count};
+    BERT_TRY(bert_build(context, before, &spec, gather, out));
+    for (bert_node *other; (other = another_gather(value, (*out)->producer));) {
+        BERT_TRY(bert_graph_replace_value(context->graph, other->outputs[0], *out, context->error));
+        bert_graph_remove_node(other);
+    }
+    return BERT_OK;
+}
+
+/* What alone reads the value, if it takes the same place as `gather`. */
+static bert_node *gather_of(const bert_value *value, const bert_node *gather) {
+    bert_node *reader = bert_value_sole_reader(value);
+    return reader && takes_same_place(reader, value, gather) ? reader : NULL;
+}
+
+static bool is_read(const bert_value *output) {
+    return output && (output->use_count > 0 || bert_value_leaves(output));
+}
+
+/*
+ * Of every output that is read, the node that reads it (a sum beside its normalization may be, too); false where one of
+ * them is read for more than the place.
+ */
+static bool collect_readers(const bert_node *node, const bert_node *gather, bert_node *readers[MOST_OUTPUTS]) {
+    if (node->output_count > MOST_OUTPUTS) return false;
+    for (int32_t i = 0; i < node->output_count; i++) {
+        readers[i] = is_read(node->outputs[i]) ? gather_of(node->outputs[i], gather) : NULL;
+        if (is_read(node->outputs[i]) && !readers[i]) return false;
+    }
+    return true;
+}
+
+static bert_status visit(bert_pass_context *context, bert_node *gather) {
+    if (!takes_one_place(gather)) return BERT_OK;
+    bert_value *data = gather->inputs[0];
+    bert_node *node = data->producer;
+    bert_node *readers[MOST_OUTPUTS];
+    if (!node || node->block != gather->block || !collect_readers(node, gather, readers)) return BERT_OK;
+    const uint32_t rows = rows_of(node, data);
+    if (rows == 0) return BERT_OK;
+    bert_value *outputs[MOST_OUTPUTS] = {NULL};
+    bert_node *made = NULL;
+    BERT_TRY(bert_graph_add_node(node->block, node,
+                                 &(bert_node_spec){.op = node->op,
+                                                   .opset = node->opset,
+                                                   .name = node->name,
+                                                   .inputs = node->inputs,
+                                                   .input_count = node->input_count,
+                                                   .outputs = outputs,
+                                                   .output_count = node->output_count,
+                                                   .attributes = node->attributes,
+                                                   .attribute_count = node->attribute_count},
+                                 &made, context->error));
+    BERT_TRY(bert_node_add_origins(made, node, context->error));
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (!(rows >> i & 1)) continue;
+        bert_value *taken = NULL;
+        BERT_TRY(gather_early(context, gather, made, node->inputs[i], &taken));
+        BERT_TRY(bert_node_set_input(made, i, taken, context->error));
+    }
+    for (int32_t i = 0; i < node->output_count; i++) {
+        if (!readers[i]) continue;
+        bert_node_take_output(made, i, readers[i], 0);
+        bert_graph_remove_node(readers[i]);
+    }
+    bert_graph_remove_node(node);
+    bert_pass_rewrote(context, made);
+    return BERT_OK;
+}
+
+/* Again for the Gathers that a round made, until they are as far up as they go. */
+bert_status bert_pass_early_gather(bert_pass_context *context) {
+    uint32_t before;
+    do {
+        before = context->changes;
+        BERT_TRY(bert_pass_each(context, visit));
+    } while (context->changes != before);
+    return BERT_OK;
+}

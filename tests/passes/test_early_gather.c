@@ -1,0 +1,146 @@
+/* A Gather of one place of each sequence goes up to where rows meet, and no further. */
+#include "core/graph/canonical.h"
+#include "tests/passes/twice.h"
+
+enum { BATCH = 3, SEQUENCE = 5, WIDTH = 8 };
+
+static float attended[BATCH * SEQUENCE * WIDTH], inputs[BATCH * SEQUENCE * WIDTH];
+
+typedef enum place { FIRST, LAST, KEPT_AXIS, TWO_PLACES, ANOTHER_AXIS, NOT_CONSTANT, PLACES } place;
+
+/* What is wrong with a graph: nothing, or why rows are needed. */
+typedef enum obstacle { NONE, LEAVES, READ, BROADCAST, LOOKED_AT_TWICE, NORM_FROM_FRONT, OBSTACLES } obstacle;
+
+typedef struct spec {
+    place place;
+    obstacle obstacle;
+    bool quantized; /* products, dynamically */
+    bool pre_norm;  /* LayerNorms before products, sums after: as ViT and GPT have it */
+} spec;
+
+static bert_value *linear(builder *b, const spec *s, bert_value *x, int64_t n) {
+    if (s->quantized)
+        return OP(b, MS_DynamicQuantizeMatMul, x, bytes(b, BERT_INT8, 2, (const int64_t[]){WIDTH, n}), scalar(b, 0.01F),
+                  bytes(b, BERT_INT8, 0, NULL), weight(b, n, 0));
+    return OP(b, Add, OP(b, MatMul, x, weight(b, WIDTH, n)), weight(b, n, 0));
+}
+
+static bert_value *norm(builder *b, bert_value *x, int64_t axis) {
+    bert_attribute attribute = BERT_INT_ATTRIBUTE("axis", axis);
+    return OP_WITH(b, LayerNormalization, attribute, x, weight(b, WIDTH, 0), weight(b, WIDTH, 0));
+}
+
+static bert_value *take(builder *b, bert_value *x, const spec *s) {
+    bert_attribute axis = BERT_INT_ATTRIBUTE("axis", s->place == ANOTHER_AXIS ? 2 : 1);
+    bert_value *which = NULL;
+    switch (s->place) {
+    case LAST:
+        which = INT(b, -1);
+        break;
+    case KEPT_AXIS:
+        which = INTS(b, 1);
+        break;
+    case TWO_PLACES:
+        which = INTS(b, 0, 2);
+        break;
+    case NOT_CONSTANT:
+        which = input(b, "which", BERT_INT64, "");
+        break;
+    default:
+        which = INT(b, 0);
+    }
+    return OP_WITH(b, Gather, axis, x, which);
+}
+
+/* What follows attention in a layer, then a classifier. */
+static void make(builder *b, const void *of) {
+    const spec *s = of;
+    bert_value *x = input(b, "x", BERT_FLOAT, "batch sequence 8");
+    bert_value *a = input(b, "attended", BERT_FLOAT, "batch sequence 8");
+    bert_value *y = OP(b, Add, linear(b, s, a, WIDTH), x), *z;
+    if (s->pre_norm) {
+        z = OP(b, Add, linear(b, s, OP(b, Tanh, linear(b, s, norm(b, y, -1), WIDTH)), WIDTH), y);
+        z = norm(b, z, -1);
+    } else {
+        y = norm(b, y, -1);
+        z = norm(b, OP(b, Add, linear(b, s, OP(b, Relu, linear(b, s, y, WIDTH)), WIDTH), y), -1);
+    }
+    if (s->obstacle == NORM_FROM_FRONT) z = norm(b, z, 2); /* the axis may have another number after the Gather */
+    if (s->obstacle == BROADCAST) z = OP(b, Add, z, input(b, "places", BERT_FLOAT, "1 sequence 8"));
+    bert_value *taken = take(b, z, s);
+    bert_value *outputs[3] = {OP(b, Tanh, s->place == ANOTHER_AXIS ? taken : linear(b, s, taken, 4))};
+    int32_t count = 1;
+    if (s->obstacle == LEAVES) outputs[count++] = z;
+    if (s->obstacle == READ) outputs[count++] = OP(b, Sigmoid, z);
+    if (s->obstacle == LOOKED_AT_TWICE) outputs[count++] = take(b, z, &(spec){.place = LAST});
+    declare(b, outputs, count);
+}
+
+/* Whether every Linear but the classifier reads all rows (-1), or one of each sequence (1). */
+static int rows_computed(const bert_model *model) {
+    int all = 0, one = 0;
+    BERT_FOR_EACH_NODE (node, &model->graph->body) {
+        if (node->op->id != BERT_OP_BERTC_Linear && node->op->id != BERT_OP_BERTC_QuantizedLinear) continue;
+        const bert_shape *shape = &node->outputs[0]->info.shape;
+        const bool whole = shape->rank == 3 && bert_dim_name(model->graph->symbols, shape->dims[1]) != NULL;
+        if (whole)
+            all++;
+        else
+            one++;
+    }
+    assert_true(all == 0 || all == 3);
+    return all == 0 ? 1 : -1;
+}
+
+static int rows_of(const spec *s) {
+    static int64_t which = 3;
+    static float places[SEQUENCE * WIDTH];
+    for (size_t i = 0; i < SEQUENCE * WIDTH; i++) places[i] = (float)(i % 7) * 0.1F;
+    bert_named_tensor given[3] = {
+        twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH}),
+        twice_input("attended", BERT_FLOAT, attended, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH})};
+    size_t count = 2;
+    if (s->place == NOT_CONSTANT) given[count++] = twice_input("which", BERT_INT64, &which, 0, NULL);
+    if (s->obstacle == BROADCAST)
+        given[count++] = twice_input("places", BERT_FLOAT, places, 3, (const int64_t[]){1, SEQUENCE, WIDTH});
+    bert_model *model = twice(make, s, given, count, 1e-6);
+    const int found = rows_computed(model);
+    bert_model_free(model);
+    return found;
+}
+
+static int fill(void **state) {
+    for (int i = 0; i < BATCH * SEQUENCE * WIDTH; i++) {
+        inputs[i] = (float)(i * 7919 % 211) / 100 - 1.05F;
+        attended[i] = (float)(i * 104729 % 199) / 100 - 0.95F;
+    }
+    return 0;
+}
+
+static void one_place_is_taken_before_the_layer_is_computed(void **state) {
+    for (int at = FIRST; at <= KEPT_AXIS; at++)
+        for (int pre_norm = 0; pre_norm < 2; pre_norm++)
+            assert_int_equal(rows_of(&(spec){.place = (place)at, .pre_norm = pre_norm}), 1);
+}
+
+static void other_gathers_stay(void **state) {
+    for (int at = TWO_PLACES; at < PLACES; at++) assert_int_equal(rows_of(&(spec){.place = (place)at}), -1);
+}
+
+static void rows_that_are_read_elsewhere_are_computed(void **state) {
+    for (int why = LEAVES; why < OBSTACLES; why++) assert_int_equal(rows_of(&(spec){.obstacle = (obstacle)why}), -1);
+}
+
+/* Every row has a share in the scale: what is computed of one alone would be something else. */
+static void dynamic_quantization_needs_all_rows(void **state) {
+    for (int pre_norm = 0; pre_norm < 2; pre_norm++)
+        assert_int_equal(rows_of(&(spec){.quantized = true, .pre_norm = pre_norm}), -1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(one_place_is_taken_before_the_layer_is_computed),
+                                       cmocka_unit_test(other_gathers_stay),
+                                       cmocka_unit_test(rows_that_are_read_elsewhere_are_computed),
+                                       cmocka_unit_test(dynamic_quantization_needs_all_rows)};
+    return cmocka_run_group_tests(tests, fill, NULL);
+}
