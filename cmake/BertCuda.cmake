@@ -14,8 +14,8 @@ include(CheckLanguage)
 set(BERT_CUDA_HOST backend context device prepared recording plan/attend plan/attention plan/e4m3_linear
                    plan/elementwise plan/embed_layer_norm plan/few_bits plan/fused_attention plan/gather
                    plan/integer_product plan/linear plan/matmul plan/movement plan/normalization plan/padding plan/parts
-                   plan/plan plan/projected_attention plan/quantize plan/quantized_linear plan/reduce plan/rotary
-                   plan/rows plan/support plan/table)
+                   plan/plan plan/pool plan/projected_attention plan/quantize plan/quantized_linear plan/reduce
+                   plan/rotary plan/rows plan/support plan/table)
 
 # The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
 set(BERT_CUDA_OPS attention attention_masks bias_activation byte_product elementwise embedding few_bits gather generate

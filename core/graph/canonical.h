@@ -84,6 +84,20 @@
  *               simplified int (0; 1: no mean is subtracted, RMS normalization)
  *   y = LayerNorm(x + bias + skip) over the last dimension; variance in two passes
  *
+ * Pool
+ *   inputs      0 x [B, S, K] float
+ *               1 mask [B, S] bool, int8, uint8, int32, int64 or the type of x, or absent (1 everywhere)
+ *               2 starts int32 [B + 1], in the place of a mask, or absent
+ *   outputs     0 y [B, K]
+ *   attributes  pooling string ("mean", "max", "first")
+ *               epsilon float (1e-9)
+ *               normalize int (0; 1: y is brought to length 1)
+ *   One vector for each sequence from those of its tokens whose mask isn't 0; others are not looked at.
+ *   mean: y = (sum over S of mask x) / max(sum over S of mask, epsilon). max: the greatest element, a NaN where there is
+ *   one; first: the first token's; both zeros for a sequence without tokens. normalize: y / max(|y|, 1e-12), with the
+ *   root of the sum of squares over K for |y|.
+ *   With `starts` x is [1, R, K]: rows starts[b] to starts[b + 1] are all that there is of sequence b, each counting 1.
+ *
  * PackTokens and UnpackTokens, which binding puts around what runs without padding
  *   inputs      0 x                              1 tokens int32 [R], ascending
  *   outputs     0 y
@@ -123,6 +137,9 @@ enum {
     BERT_ATTENTION_STARTS,
     BERT_ATTENTION_TOKENS
 };
+
+/** Inputs of Pool. */
+enum { BERT_POOL_X, BERT_POOL_MASK, BERT_POOL_STARTS };
 
 /** Inputs of PackTokens and UnpackTokens. */
 enum { BERT_PACK_X, BERT_PACK_TOKENS };

@@ -108,6 +108,7 @@ static const bert_cuda_op ops[] = {
     INDEXED("com.microsoft", "QEmbedLayerNormalization", PLAN(embed_layer_norm), embed_layer_norm, 1, ids),
     ROW("com.microsoft", "RemovePadding", PLAN(remove_padding), remove_padding, 0x2, 0),
     INDEXED("com.microsoft", "RestorePadding", PLAN(restore_padding), restore_padding, 0, places),
+    ROW("bertc", "Pool", PLAN(pool), pool, 0, 0),
     ROW("bertc", "PackTokens", NULL, pack_tokens, 0, 0),
     ROW("bertc", "UnpackTokens", NULL, unpack_tokens, 0, 0),
     ROW("", "ReduceL1", NULL, reduce, 0x2, BERT_CUDA_REDUCE_L1),

@@ -1,6 +1,6 @@
 /*
- * Rows without padding on the CPU backend: Attention over them, and how they are packed and unpacked, against the
- * reference implementations, for each instruction set that this machine has.
+ * Rows without padding on the CPU backend: Attention and Pool over them, and how they are packed and unpacked, against
+ * the reference implementations, for each instruction set that this machine has.
  */
 #include "core/graph/canonical.h"
 #include "tests/cpu/node_case.h"
@@ -124,6 +124,73 @@ static void tokens_are_packed_and_unpacked(void **state) {
     }
 }
 
+static const char *const poolings[] = {"mean", "max", "first"};
+
+/* A mask of SEQUENCE tokens for each sequence; nothing counts in the second, and more or less than once in the last. */
+static const void *fill_mask(bert_dtype dtype) {
+    static int64_t wide[TOKENS];
+    choose_tokens(true);
+    memset(wide, 0, sizeof wide);
+    for (int32_t row = 0; row < starts[BATCH]; row++) wide[tokens[row]] = 1;
+    for (int i = TOKENS - SEQUENCE; i < TOKENS && dtype != BERT_BOOL; i++) wide[i] = i % 3;
+    for (int i = 0; i < TOKENS && dtype != BERT_INT64; i++) {
+        if (dtype == BERT_INT32) ((int32_t *)(void *)mask)[i] = (int32_t)wide[i];
+        if (dtype == BERT_FLOAT) ((float *)(void *)mask)[i] = (float)wide[i] / 2;
+        if (bert_dtype_size(dtype) == 1) mask[i] = (unsigned char)wide[i];
+    }
+    return dtype == BERT_INT64 ? (const void *)wide : mask;
+}
+
+static void pooling_agrees_with_the_reference(void **state) {
+    static const bert_dtype masks[] = {BERT_BOOL, BERT_INT8, BERT_UINT8, BERT_INT32, BERT_INT64, BERT_FLOAT};
+    for (int variant = 0; variant < 36; variant++) {
+        const int64_t width = variant % 5 * 16 + 3;
+        const bert_dtype dtype = masks[variant % 6];
+        node_backend_threads(variant % 3 + 1);
+        node_case_begin(BERT_OP_BERTC_Pool);
+        node_case_string("pooling", poolings[variant / 6 % 3]);
+        node_case_int("normalize", variant / 18);
+        node_case_input(BERT_FLOAT, 3, DIMS(BATCH, SEQUENCE, width), values[variant % 4]);
+        if (variant % 7) node_case_input(dtype, 2, DIMS(BATCH, SEQUENCE), fill_mask(dtype));
+        node_case_output(2, DIMS(BATCH, width));
+        node_case_compare(1e-6F);
+        const int64_t rows = choose_tokens(variant & 1);
+        node_case_begin(BERT_OP_BERTC_Pool);
+        node_case_string("pooling", poolings[variant / 6 % 3]);
+        node_case_int("normalize", variant / 18);
+        node_case_input(BERT_FLOAT, 3, DIMS(1, rows, width), values[variant % 4]);
+        node_case_absent();
+        node_case_input(BERT_INT32, 1, DIMS(BATCH + 1), starts);
+        node_case_output(2, DIMS(BATCH, width));
+        node_case_compare(1e-6F);
+    }
+}
+
+/* Neither what is padded nor other sequences change a bit of a sequence's mean. */
+static void padding_changes_no_bit_of_a_mean(void **state) {
+    enum { WIDTH = 37 };
+    float padded[BATCH * WIDTH];
+    node_case_begin(BERT_OP_BERTC_Pool);
+    node_case_string("pooling", "mean");
+    node_case_input(BERT_FLOAT, 3, DIMS(BATCH, SEQUENCE, WIDTH), values[0]);
+    node_case_input(BERT_BOOL, 2, DIMS(BATCH, SEQUENCE), fill_mask(BERT_BOOL));
+    node_case_output(2, DIMS(BATCH, WIDTH));
+    memcpy(padded, node_case_run(), sizeof padded);
+    for (int32_t row = 0; row < starts[BATCH]; row++) {
+        memcpy(values[1] + (size_t)row * WIDTH, values[0] + (size_t)tokens[row] * WIDTH, WIDTH * sizeof(float));
+    }
+    for (int b = 0; b < BATCH; b++) {
+        const int32_t alone[] = {0, starts[b + 1] - starts[b]};
+        node_case_begin(BERT_OP_BERTC_Pool);
+        node_case_string("pooling", "mean");
+        node_case_input(BERT_FLOAT, 3, DIMS(1, alone[1], WIDTH), values[1] + (size_t)starts[b] * WIDTH);
+        node_case_absent();
+        node_case_input(BERT_INT32, 1, DIMS(2), alone);
+        node_case_output(2, DIMS(1, WIDTH));
+        assert_memory_equal(node_case_run(), padded + b * WIDTH, WIDTH * sizeof(float));
+    }
+}
+
 static int open_backend(void **state) {
     node_open(state);
     for (int i = 0; i < 4; i++) fill_random(values[i], MOST, 2.0F, (uint32_t)i + 1);
@@ -135,6 +202,8 @@ int main(void) {
         cmocka_unit_test(attention_over_rows_agrees_with_the_reference),
         cmocka_unit_test(rows_of_others_change_no_bit),
         cmocka_unit_test(tokens_are_packed_and_unpacked),
+        cmocka_unit_test(pooling_agrees_with_the_reference),
+        cmocka_unit_test(padding_changes_no_bit_of_a_mean),
     };
     return node_run_tests(tests, sizeof tests / sizeof *tests, open_backend, false);
 }

@@ -198,6 +198,18 @@ static void norms_of_wide_tensors_are_wide(void **state) {
     }
 }
 
+static void pools_of_wide_tensors_are_wide(void **state) {
+    for (unsigned variant = 0; variant < 8; variant++) {
+        case_begin(BERT_OP_BERTC_Pool);
+        case_string("pooling", variant & 2 ? "mean" : "max");
+        case_int("normalize", variant >> 2);
+        case_input(BERT_FLOAT, 3, DIMS(2, 5, 9), 2.0F);
+        case_input(BERT_INT64, 2, DIMS(2, 5), 2.0F);
+        case_output(BERT_FLOAT, 2, DIMS(2, 9));
+        node_case_compare_wide(variant & 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scales_that_are_constant_stay_float32),
@@ -205,6 +217,7 @@ int main(void) {
         cmocka_unit_test(sums_with_a_wide_residual_are_wide),
         cmocka_unit_test(extremes_of_wide_tensors_are_wide),
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
+        cmocka_unit_test(pools_of_wide_tensors_are_wide),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
 }

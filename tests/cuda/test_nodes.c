@@ -625,6 +625,30 @@ static void a_range_of_nothing_has_a_scale(void **state) {
     }
 }
 
+/* Sequences of tokens that a mask counts, and rows that are all that there is. */
+static void pooling_agrees_with_the_reference(void **state) {
+    static const char *const poolings[] = {"mean", "max", "first"};
+    static const bert_dtype floats[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
+    static const bert_dtype masks[] = {BERT_INT64, BERT_INT32, BERT_BOOL};
+    static const int32_t starts[] = {0, 4, 4, 15};
+    for (int i = 0; i < 24; i++) {
+        const bert_dtype dtype = floats[i % 3], mask = i % 5 ? masks[i / 3 % 3] : dtype;
+        case_begin(BERT_OP_BERTC_Pool);
+        case_string("pooling", poolings[i / 2 % 3]);
+        if (i % 2) case_int("normalize", 1);
+        if (i % 4 == 3) case_float("epsilon", 2.5F);
+        case_input(dtype, 3, i < 18 ? DIMS(3, 5, 33) : DIMS(1, 15, 33), 2.0F);
+        if (i < 18) {
+            case_input(mask, 2, DIMS(3, 5), 2.0F);
+        } else {
+            case_absent();
+            case_input_of(BERT_INT32, 1, DIMS(4), starts);
+        }
+        case_output(dtype, 2, DIMS(3, 33));
+        node_case_compare();
+    }
+}
+
 static void what_has_no_kernel_is_left(void **state) {
     case_begin(BERT_OP_Attention);
     for (int i = 0; i < 3; i++) case_input(BERT_DOUBLE, 4, DIMS(1, 1, 2, 3), 1.0F);
@@ -636,6 +660,11 @@ static void what_has_no_kernel_is_left(void **state) {
     case_output(BERT_DOUBLE, 0, NULL);
     case_output(BERT_UINT8, 0, NULL);
     node_case_expect_left("computes in float32, float16 and bfloat16 only");
+    case_begin(BERT_OP_BERTC_Pool);
+    case_string("pooling", "mean");
+    case_input(BERT_DOUBLE, 3, DIMS(1, 2, 3), 1.0F);
+    case_output(BERT_DOUBLE, 2, DIMS(1, 3));
+    node_case_expect_left("the cuda provider's Pool computes in float32, float16 and bfloat16 only");
 }
 
 int main(void) {
@@ -659,6 +688,7 @@ int main(void) {
         cmocka_unit_test(products_that_are_scaled_agree_with_the_reference),
         cmocka_unit_test(weights_alone_of_any_float_agree_with_the_reference),
         cmocka_unit_test(a_range_of_nothing_has_a_scale),
+        cmocka_unit_test(pooling_agrees_with_the_reference),
         cmocka_unit_test(what_has_no_kernel_is_left),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);

@@ -316,61 +316,53 @@ static void an_id_outside_its_table_is_reported(void **state) {
 /* ---- Pooling -------------------------------------------------------------------------------------------------------
  */
 
-/* Sequences of 3, 0 and 4 tokens, of which some count. */
-static void pool_case(bert_dtype dtype, int64_t width, int variant) {
+static const char *const poolings[] = {"first", "mean", "max"};
+
+static const bert_dtype mask_types[] = {BERT_BOOL,  BERT_INT8,    BERT_UINT8,    BERT_INT32,
+                                        BERT_INT64, BERT_FLOAT16, BERT_BFLOAT16, BERT_FLOAT};
+
+/* Sequences of 3, 0 and 4 rows (`packed`), or four of 3 tokens, of which some count, and some twice. */
+static void pool_case(bert_dtype dtype, int64_t width, int pooling, bool packed, const bert_dtype *mask_type,
+                      bool normalize) {
     static const int32_t offsets[] = {0, 3, 3, 7};
-    static const uint8_t counted[] = {0, 1, 1, 0, 1, 0, 1};
-    const bert_cuda_pooling pooling = (bert_cuda_pooling)(variant % 3);
-    const bool masked = variant & 4, normalize = variant & 8;
-    case_begin(BERT_OP_Identity);
-    case_tensor *x = case_input(dtype, 2, DIMS(7, width), 2.0F);
-    const case_tensor *at = case_input_of(BERT_INT32, 1, DIMS(4), offsets);
-    const case_tensor *which = case_input_of(BERT_BOOL, 1, DIMS(7), counted);
-    case_tensor *y = case_extra(BERT_FLOAT, 2, DIMS(3, width));
+    const int64_t batch = packed ? 3 : 4, sequence = packed ? 7 : 3;
+    case_begin(BERT_OP_BERTC_Pool);
+    case_string("pooling", poolings[pooling]);
+    case_int("normalize", normalize);
+    case_float("epsilon", 0.5F);
+    const case_tensor *x = case_input(dtype, 3, DIMS(packed ? 1 : batch, sequence, width), 2.0F);
+    const case_tensor *mask = NULL, *at = NULL;
+    if (mask_type)
+        mask = case_input(*mask_type, 2, DIMS(batch, sequence), 3.0F);
+    else
+        case_absent();
+    if (packed) at = case_input_of(BERT_INT32, 1, DIMS(4), offsets);
+    case_tensor *y = case_output(dtype, 2, DIMS(batch, width));
     const bert_cuda_pool_args args = {.dtype = dtype,
-                                      .pooling = pooling,
-                                      .batch = 3,
+                                      .pooling = (bert_cuda_pooling)pooling,
+                                      .batch = batch,
                                       .width = width,
-                                      .offsets = at->device,
-                                      .counted = masked ? which->device : NULL,
+                                      .offsets = at ? at->device : NULL,
+                                      .sequence = sequence,
+                                      .mask = mask ? mask->device : NULL,
+                                      .mask_dtype = mask_type ? *mask_type : BERT_DTYPE_UNDEFINED,
                                       .x = x->device,
                                       .y = y->device,
-                                      .normalize = normalize};
-    case_good(bert_cuda_pool(&args, NULL));
-    case_fetch(y);
-    for (int b = 0; b < 3; b++) {
-        double expected[600], length = 0;
-        assert_true(width <= 600);
-        for (int64_t i = 0; i < width; i++) {
-            double value = 0;
-            int count = 0;
-            for (int32_t row = offsets[b]; row < offsets[b + 1]; row++) {
-                const double token = case_at(x, row * width + i);
-                if (masked && !counted[row]) continue;
-                if (count == 0 || (pooling == BERT_CUDA_POOL_MAX && token > value)) value = token;
-                if (count > 0 && pooling == BERT_CUDA_POOL_MEAN) value += token;
-                count++;
-            }
-            expected[i] = pooling == BERT_CUDA_POOL_MEAN && count ? value / count : value;
-            length += expected[i] * expected[i];
-        }
-        for (int64_t i = 0; i < width; i++) {
-            if (normalize) expected[i] /= fmax(sqrt(length), 1e-12);
-            assert_true(fabs(case_at(y, b * width + i) - expected[i]) < 1e-5);
-        }
-    }
+                                      .values =
+                                          normalize ? case_extra(BERT_FLOAT, 2, DIMS(batch, width))->device : NULL,
+                                      .epsilon = 0.5F};
+    case_compare(bert_cuda_pool(&args, NULL));
 }
 
-static void pooling_agrees_with_plain_loops(void **state) {
-    for (int variant = 0; variant < 16; variant++) pool_case(float_types[variant % 3], variant % 5 * 3 + 1, variant);
-    pool_case(BERT_FLOAT, 300, 13); /* several columns a thread */
-    case_begin(BERT_OP_Identity);
-    case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(6, 2), 2.0F), *y = case_extra(BERT_FLOAT, 2, DIMS(2, 2));
-    const bert_cuda_pool_args args = {
-        .dtype = BERT_FLOAT, .batch = 2, .width = 2, .sequence = 3, .x = x->device, .y = y->device};
-    case_good(bert_cuda_pool(&args, NULL));
-    case_fetch(y);
-    for (int i = 0; i < 4; i++) assert_true(case_at(y, i) == case_at(x, i / 2 * 6 + i % 2));
+static void pooling_agrees_with_the_reference(void **state) {
+    for (int variant = 0; variant < 36; variant++) {
+        const bert_dtype dtype = float_types[variant % 3], mask = mask_types[variant % 5];
+        const int64_t width = variant % 7 * 3 + 1;
+        pool_case(dtype, width, variant / 3 % 3, true, NULL, variant / 9 % 2);
+        pool_case(dtype, width, variant / 3 % 3, false, NULL, variant / 9 % 2);
+        pool_case(dtype, width, variant / 3 % 3, false, variant % 6 ? &mask : &dtype, variant / 9 % 2);
+    }
+    pool_case(BERT_FLOAT, 300, 1, true, NULL, true); /* several columns a thread */
 }
 
 static void wrong_arguments_are_refused(void **state) {
@@ -383,6 +375,13 @@ static void wrong_arguments_are_refused(void **state) {
     const int32_t gamma = 0;
     assert_int_equal(bert_cuda_embedding(&(bert_cuda_embedding_args){.dtype = BERT_FLOAT, .gamma = &gamma}, NULL),
                      cudaErrorInvalidValue);
+    const bert_cuda_pool_args pools[] = {{.dtype = BERT_DOUBLE, .batch = 1, .width = 1},
+                                         {.dtype = BERT_FLOAT, .batch = -1, .width = 1},
+                                         {.dtype = BERT_FLOAT, .mask = &gamma, .mask_dtype = BERT_INT16},
+                                         {.dtype = BERT_FLOAT16, .x_lower = (const uint16_t *)&gamma}};
+    for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
+        assert_int_equal(bert_cuda_pool(&pools[i], NULL), cudaErrorInvalidValue);
+    }
 }
 
 int main(void) {
@@ -396,7 +395,7 @@ int main(void) {
         cmocka_unit_test(embedding_agrees_with_the_reference),
         cmocka_unit_test(embedding_packs_the_tokens_that_it_is_told),
         cmocka_unit_test(an_id_outside_its_table_is_reported),
-        cmocka_unit_test(pooling_agrees_with_plain_loops),
+        cmocka_unit_test(pooling_agrees_with_the_reference),
         cmocka_unit_test(wrong_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, case_open, case_close);

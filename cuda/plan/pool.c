@@ -1,0 +1,44 @@
+/* Canonical Pool. */
+#include "cuda/ops/pool.h"
+
+#include "core/graph/canonical.h"
+#include "cuda/plan/plan.h"
+
+#include <string.h>
+
+static bool normalizes(const bert_op_node *node) {
+    return BERT_NODE_INT(node, "normalize", 0) != 0;
+}
+
+bert_status bert_cuda_plan_pool(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (!bert_cuda_is_float(node, BERT_POOL_X))
+        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    bert_cuda_give_wide(planner, 0);
+    if (planner->mode != BERT_PLAN_BIND || !normalizes(node)) return BERT_OK;
+    return bert_cuda_reserve(planner, bert_cuda_desc_count(&node->outputs[0], 0, 2), sizeof(float));
+}
+
+bert_status bert_cuda_run_pool(const bert_cuda_call *call) {
+    const bert_op_node *node = &call->node->node;
+    const bert_tensor *x = &call->inputs[BERT_POOL_X], *y = &call->outputs[0];
+    const bert_tensor *mask = bert_cuda_input(call, BERT_POOL_MASK);
+    const char *how = BERT_NODE_STRING(node, "pooling", "");
+    const bert_cuda_pool_args args = {.dtype = x->dtype,
+                                      .pooling = strcmp(how, "mean") == 0  ? BERT_CUDA_POOL_MEAN
+                                                 : strcmp(how, "max") == 0 ? BERT_CUDA_POOL_MAX
+                                                                           : BERT_CUDA_POOL_FIRST,
+                                      .batch = y->dims[0],
+                                      .width = y->dims[1],
+                                      .offsets = bert_cuda_input_data(call, BERT_POOL_STARTS),
+                                      .sequence = x->dims[1],
+                                      .mask = mask ? mask->data : NULL,
+                                      .mask_dtype = mask ? mask->dtype : BERT_DTYPE_UNDEFINED,
+                                      .x = x->data,
+                                      .x_lower = bert_cuda_lower_halves(call, BERT_POOL_X),
+                                      .y = y->data,
+                                      .y_lower = bert_cuda_output_lower_halves(call, 0),
+                                      .values = normalizes(node) ? call->workspace : NULL,
+                                      .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-9F)};
+    return bert_cuda_launched(call, bert_cuda_pool(&args, call->context->stream), "pool");
+}
