@@ -657,6 +657,52 @@ static bert_status save_skip_layer_normalization(bert_onnx_saver *saver, const b
     return finish(&c, nodes, skip_layer_normalization_body, error);
 }
 
+/* ---- Pool ------------------------------------------------------------------------------------------------------- */
+
+/* A reduction of x [.., ..] over dimension 1. */
+static const char *reduce(call *c, const char *op, const char *output, const char *x, bool by_input, bool keep) {
+    static const int64_t one[] = {1};
+    step(c, op, output, x, by_input ? "axis" : NULL);
+    if (!by_input) bert_onnx_save_ints(c->saver, last(c), "axes", one, 1);
+    bert_onnx_save_int(c->saver, last(c), "keepdims", keep);
+    return output;
+}
+
+static bert_status pool_body(call *c, bert_error *error) {
+    ints(c, "axis", (int64_t[]){1}, 1);
+    ints(c, "last", (int64_t[]){2}, 1);
+    const char *weights = step(c, "Unsqueeze", "rows", "mask", "last");
+    if (input_of(c->node, BERT_POOL_MASK)->info.dtype != c->dtype) weights = cast_to(c, c->dtype, "weights", weights);
+    const char *sum = reduce(c, "ReduceSum", "sum", step(c, "Mul", "counted", "x", weights), true, false);
+    const char *count = reduce(c, "ReduceSum", "count", weights, true, false);
+    const char *divisor = step(c, "Max", "divisor", count, given_number(c, "epsilon"));
+    c->inner_outputs[0] = step(c, "Div", "mean", sum, divisor);
+    if (!BERT_NODE_INT(c->node, "normalize", 0)) return BERT_OK;
+    const char *length = reduce(c, "ReduceL2", "length", "mean", c->saver->opset >= 18, true);
+    c->inner_outputs[0] = step(c, "Div", "y", "mean", step(c, "Max", "bounded", length, number(c, "least", 1e-12)));
+    return BERT_OK;
+}
+
+/* The mean of the tokens that a mask counts: passes make no other. */
+static bert_status save_pool(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes, bert_error *error) {
+    static const char *const known[] = {"pooling", "epsilon", "normalize", NULL};
+    call c;
+    begin(&c, saver, node, "Pool", BERT_POOL_X);
+    BERT_TRY(check_attributes(node, known, error));
+    const bert_value *mask = input_of(node, BERT_POOL_MASK);
+    if (strcmp(BERT_NODE_STRING(node, "pooling", ""), "mean") != 0 || !mask) {
+        return bert_fail(error, BERT_UNSUPPORTED, "only the mean by a mask has a spelling in ONNX's operators");
+    }
+    give(&c, "x", BERT_POOL_X);
+    give(&c, "mask", BERT_POOL_MASK);
+    extend_name(&c, "_mean_%s", mask->info.dtype == c.dtype ? "weights" : "mask");
+    give_number(&c, "epsilon", BERT_NODE_FLOAT(node, "epsilon", 1e-9F));
+    if (BERT_NODE_INT(node, "normalize", 0)) extend_name(&c, "_normalized");
+    name_type(&c);
+    give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));
+    return finish(&c, nodes, pool_body, error);
+}
+
 /* ---- All -------------------------------------------------------------------------------------------------------- */
 
 bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
@@ -670,6 +716,8 @@ bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *no
         return save_attention(saver, node, nodes, error);
     case BERT_OP_BERTC_Embedding:
         return save_embedding(saver, node, nodes, error);
+    case BERT_OP_BERTC_Pool:
+        return save_pool(saver, node, nodes, error);
     case BERT_OP_BERTC_SkipLayerNormalization:
         return save_skip_layer_normalization(saver, node, nodes, error);
     default:

@@ -20,6 +20,7 @@ bert_status bert_pass_attention(bert_pass_context *context);
 bert_status bert_pass_qkv(bert_pass_context *context);
 bert_status bert_pass_skip_layer_norm(bert_pass_context *context);
 bert_status bert_pass_residual(bert_pass_context *context);
+bert_status bert_pass_pool(bert_pass_context *context);
 bert_status bert_pass_mask(bert_pass_context *context);
 bert_status bert_pass_early_gather(bert_pass_context *context);
 

@@ -33,6 +33,7 @@ const bert_pass bert_passes[] = {
     {"qkv", "one Linear for query, key and value", bert_pass_qkv},
     {"skip_layer_norm", "SkipLayerNormalization from a sum and its LayerNormalization", bert_pass_skip_layer_norm},
     {"residual", "a sum with what a Linear computes, computed by the Linear", bert_pass_residual},
+    {"pool", "Pool from masked means over tokens, and what brings them to length 1", bert_pass_pool},
     {"mask", "masks no larger than what they say", bert_pass_mask},
     {"common", "compute equal things once", bert_pass_common},
     {"early_gather", "what is taken of a sequence taken before all of it is computed", bert_pass_early_gather},

@@ -517,3 +517,16 @@ bert_status bert_mask_at_padding(bert_mask_prober *prober, const bert_value *val
     *one = true;
     return BERT_OK;
 }
+
+bert_status bert_mask_is_tokens(bert_mask_prober *prober, const bert_value *value, bool *out) {
+    const bert_mask_probe *probe;
+    *out = false;
+    BERT_TRY(bert_mask_probe_value(prober, value, &probe));
+    if (!probe || probe->elements != prober->batch * prober->sequence) return BERT_OK;
+    for (int64_t i = 0; i < probe->elements; i++) {
+        if (probe->depends[i] != i || number_at(&probe->zeros, i) != 0 || number_at(&probe->ones, i) != 1)
+            return BERT_OK;
+    }
+    *out = true;
+    return BERT_OK;
+}

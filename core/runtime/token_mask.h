@@ -61,5 +61,9 @@ bert_status bert_mask_drops_keys(bert_mask_prober *prober, const bert_node *atte
  */
 bert_status bert_mask_at_padding(bert_mask_prober *prober, const bert_value *value, int32_t rank, bool *one,
                                  double *number);
+/**
+ * Whether `value`, of [batch, sequence], has 0 where the attention mask has 0 and 1 where it has 1. BERT_OUT_OF_MEMORY.
+ */
+bert_status bert_mask_is_tokens(bert_mask_prober *prober, const bert_value *value, bool *out);
 
 #endif

@@ -295,6 +295,20 @@ static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op
     return scoped ? add_step(p, scoped) : no_memory(p);
 }
 
+/* Pool over the rows of each sequence, which are the tokens that its mask counts. */
+static bert_status pool_rows(packer *p, const bert_node *node) {
+    const bert_value *mask = BERT_POOL_MASK < node->input_count ? node->inputs[BERT_POOL_MASK] : NULL;
+    bool same = false;
+    if (mask) BERT_TRY(bert_mask_is_tokens(&p->prober, mask, &same));
+    if (!same) return refuse(p, node, "it isn't certain to count just the tokens whose attention_mask is 1");
+    bert_node *copy = copy_node(p->memory, node, BERT_POOL_STARTS + 1, 1);
+    if (!copy) return no_memory(p);
+    BERT_TRY(take_rows(p, node, node->inputs[BERT_POOL_X], 2, &copy->inputs[BERT_POOL_X]));
+    copy->inputs[BERT_POOL_MASK] = NULL;
+    copy->inputs[BERT_POOL_STARTS] = p->starts;
+    return add_step(p, copy);
+}
+
 /* ---- Nodes that see padding -------------------------------------------------------------------------------------- */
 
 static bool need_token(packer *p, int64_t position) {
@@ -381,6 +395,7 @@ static bert_status visit(packer *p, const bert_node *node) {
     if (!node->outputs[0]) {
         return reads_packed(p, node) ? refuse(p, node, "its first output is absent") : scope_node(p, node);
     }
+    if (node->op->id == BERT_OP_BERTC_Pool && is_packed(p, node->inputs[BERT_POOL_X])) return pool_rows(p, node);
     const int32_t axes = token_axes(p, node->outputs[0]);
     const bert_row_op op = axes ? bert_row_op_of(node, p->binding->infos, axes) : (bert_row_op){0};
     const bool wanted = reads_packed(p, node) || (op.starts && reads_tokens(p, node, &op));

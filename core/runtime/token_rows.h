@@ -2,8 +2,8 @@
  * A binding over the real tokens of a batch alone, and the scope of its quantization.
  *
  * From the ids (or the first costly node) on, what works row by row runs on packed rows, Attention on the rows of one
- * sequence at a time; rows begin at an Embedding that is given the tokens, else at a PackTokens, and end at
- * UnpackTokens. That is possible where every Attention drops just the tokens that the attention mask does, and where
+ * sequence at a time; rows begin at an Embedding that is given the tokens, else at a PackTokens, and end at a Pool or
+ * at UnpackTokens. That is possible where every Attention drops just the tokens that the attention mask does, and where
  * nothing else looks at the rows of padding.
  */
 #ifndef BERT_RUNTIME_TOKEN_ROWS_H

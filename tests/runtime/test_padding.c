@@ -163,9 +163,9 @@ static bert_model *load(const char *path) {
 /* ---- Models of every exporter ------------------------------------------------------------------------------------ */
 
 static void exporters_masks_are_understood(void **state) {
-    static const char *const names[] = {"new_bert_17", "new_bert_cls_17",      "new_roberta_17_off",
-                                        "old_bert_11", "old_bert_11_off_fp16", "old_bert_11_off_idx",
-                                        "old_bert_17", "old_bert_cls_11"};
+    static const char *const names[] = {
+        "new_bert_17",         "new_bert_cls_17", "new_roberta_17_off", "old_bert_11",        "old_bert_11_off_fp16",
+        "old_bert_11_off_idx", "old_bert_17",     "old_bert_cls_11",    "new_pooled_bert_17", "new_pooled_bert_18_dyn"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[512];
         snprintf(path, sizeof path, BERT_SOURCE_DIR "/tests/data/graphs/%s/model.onnx", names[i]);
@@ -177,13 +177,44 @@ static void exporters_masks_are_understood(void **state) {
                 const char *why =
                     compare(model, provider ? "cpu" : "reference", BERT_QUANT_SCOPE_TENSOR, (mask_form)form, &worst);
                 /* [CLS] is padding on the left; a length says nothing of holes. */
-                const bool packs = form == RIGHT || (form == HOLES && !by_length);
+                const bool packs = form == RIGHT || (form == HOLES && !by_length) || strstr(names[i], "pooled");
                 if (packs != !why) fail_msg("%s, form %d: %s", names[i], form, why ? why : "padding was skipped");
                 if (!(worst <= 2e-6)) fail_msg("%s, form %d: off by %g", names[i], form, worst);
             }
         }
         bert_model_free(model);
     }
+}
+
+static int count_steps(const bert_plan *plan, bert_op_id op) {
+    int count = 0;
+    for (size_t i = 0; i < plan->step_count; i++) count += plan->steps[i].node->op->id == op;
+    return count;
+}
+
+/* Where pooled states are all that is asked for, no row is put back. */
+static void pooled_rows_need_no_padding(void **state) {
+    static sample in;
+    static int64_t memory[MOST_INPUTS][TOKENS];
+    bert_model *model = load(BERT_SOURCE_DIR "/tests/data/graphs/new_pooled_bert_17/model.onnx");
+    for (int provider = 0; provider < 2; provider++) {
+        bert_named_tensor output = {.name = "sentence_embedding"};
+        bert_error error;
+        bert_session *session = open_session(model, provider ? "cpu" : "reference", BERT_PADDED_ROWS_UNDEFINED,
+                                             BERT_QUANT_SCOPE_TENSOR, &error);
+        assert_non_null(session);
+        fill(model, HOLES, &in, memory);
+        if (bert_session_run(session, NULL, in.inputs, in.count, &output, 1, &error) != BERT_OK) {
+            fail_msg("%s", error.message);
+        }
+        const bert_plan *plan = bert_session_plan(session);
+        assert_true(plan->request.rows > 0);
+        assert_int_equal(count_steps(plan, BERT_OP_BERTC_Pool), 1);
+        assert_int_equal(count_steps(plan, BERT_OP_BERTC_UnpackTokens), 0);
+        assert_int_equal(count_steps(plan, BERT_OP_BERTC_PackTokens), 0);
+        bert_session_free(session);
+    }
+    bert_model_free(model);
 }
 
 static void quantized_models_skip_padding_where_scales_are_not_shared(void **state) {
@@ -282,6 +313,10 @@ typedef enum graph_form {
     MASKED_SUM,      /* the sum over those that are real */
     FILLED_GREATEST, /* the greatest over those that are real */
     FIRST_TOKEN,     /* an output that is the first token's */
+    POOLED,          /* the mean of those that are real */
+    POOLED_OTHERS,   /* the mean of the tokens before them */
+    POOLED_TWICE,    /* the mean, in which they count twice */
+    POOLED_ALL,      /* the mean of all */
     TURNED           /* an output with tokens in another place */
 } graph_form;
 
@@ -304,14 +339,26 @@ static bert_value *attention_node(bert_graph *graph, bert_value *x, bert_value *
     return bert_graph_add_node(&graph->body, NULL, &spec, &node, NULL) == BERT_OK ? y : NULL;
 }
 
+static bert_value *turned_mask(bert_graph *graph, bert_value *mask) {
+    const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
+    bert_value *order = build_int64s(graph, SEQUENCE, DIMS(8, 0, 1, 2, 3, 4, 5, 6, 7));
+    return build_node(&graph->body, "Gather", "turned", &axis, 1, mask, order, BUILD_END);
+}
+
+static bert_value *pool_node(bert_graph *graph, bert_value *y, bert_value *mask) {
+    const bert_attribute mean = {
+        .name = "pooling", .kind = BERT_ATTRIBUTE_STRING, .count = strlen("mean"), .value = {.s = "mean"}};
+    if (building == POOLED_OTHERS) mask = turned_mask(graph, mask);
+    if (building == POOLED_TWICE) mask = build_node(&graph->body, "Add", "doubled", NULL, 0, mask, mask, BUILD_END);
+    bert_value *inputs[] = {y, mask};
+    return build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_Pool), 1, "pool", &mean, 1, inputs,
+                         building == POOLED_ALL ? 1 : 2);
+}
+
 /* (1 - mask) x number, as [batch, 1, 1, sequence]. */
 static bert_value *mask_bias(bert_graph *graph, bert_value *mask, float number) {
     const bert_attribute to_float = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
-    const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
-    if (building == ANOTHER_TOKEN) {
-        bert_value *order = build_int64s(graph, SEQUENCE, DIMS(8, 0, 1, 2, 3, 4, 5, 6, 7));
-        mask = build_node(&graph->body, "Gather", "turned", &axis, 1, mask, order, BUILD_END);
-    }
+    if (building == ANOTHER_TOKEN) mask = turned_mask(graph, mask);
     bert_value *as_float = build_node(&graph->body, "Cast", "as_float", &to_float, 1, mask, BUILD_END);
     bert_value *rest = build_node(&graph->body, "Sub", "rest", NULL, 0, build_float(graph, 1), as_float, BUILD_END);
     bert_value *bias = build_node(&graph->body, "Mul", "bias", NULL, 0, rest, build_float(graph, number), BUILD_END);
@@ -348,6 +395,11 @@ static bert_value *build_output(bert_graph *graph, bert_value *y, bert_value *ma
         return build_node(body, "ReduceMax", "greatest", axes, 1, y, BUILD_END);
     case FIRST_TOKEN:
         return build_node(body, "Gather", "first", &axis, 1, y, build_int64(graph, 0), BUILD_END);
+    case POOLED:
+    case POOLED_OTHERS:
+    case POOLED_TWICE:
+    case POOLED_ALL:
+        return pool_node(graph, y, mask);
     case TURNED:
         return build_node(body, "Transpose", "turned_output", &perm, 1, y, BUILD_END);
     default:
@@ -397,10 +449,14 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(MASKED_SUM, NULL);
     expect_form(FILLED_GREATEST, NULL);
     expect_form(FIRST_TOKEN, NULL);
+    expect_form(POOLED, NULL);
     expect_form(SMALL_NUMBER, "node attention (Attention): its mask isn't certain");
     expect_form(NO_MASK, "node attention (Attention): it masks no keys");
     expect_form(ANOTHER_TOKEN, "node attention (Attention): its mask isn't certain");
     expect_form(MEAN, "node mean (ReduceMean)");
+    expect_form(POOLED_OTHERS, "node pool (Pool): it isn't certain to count just the tokens");
+    expect_form(POOLED_TWICE, "node pool (Pool): it isn't certain to count just the tokens");
+    expect_form(POOLED_ALL, "node pool (Pool): it isn't certain to count just the tokens");
     expect_form(TURNED, "node turned_output (Transpose)");
 }
 
@@ -443,6 +499,7 @@ static void masks_that_are_no_masks_run_as_they_are(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exporters_masks_are_understood),
+        cmocka_unit_test(pooled_rows_need_no_padding),
         cmocka_unit_test(quantized_models_skip_padding_where_scales_are_not_shared),
         cmocka_unit_test(a_sequence_is_quantized_as_if_it_were_alone),
         cmocka_unit_test(a_scope_of_plain_operators_is_refused),
