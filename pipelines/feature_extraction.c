@@ -1,8 +1,20 @@
 /* Feature extraction: a vector a token, or one a text by pooling, as sentence-transformers pools. */
 #include "core/base/error.h"
+#include "core/runtime/pooled_output.h"
 #include "pipelines/pipeline.h"
 
 #include <math.h>
+
+/* The graph pools: one vector a text is all that a run gives. */
+static bert_status end_in_pool(bert_pipeline *pipeline, bert_error *error) {
+    static const char *const names[] = {
+        [BERT_POOLING_CLS] = "first", [BERT_POOLING_MEAN] = "mean", [BERT_POOLING_MAX] = "max"};
+    const bert_pooled_output wanted = {.hidden_states = pipeline->head.outputs[0],
+                                       .mask = "attention_mask",
+                                       .pooling = names[pipeline->pooling],
+                                       .normalize = pipeline->normalize};
+    return bert_model_add_pooled_output(pipeline->model, &wanted, &pipeline->head.outputs[0], error);
+}
 
 static bert_status prepare(bert_pipeline *pipeline, const bert_pipeline_options *options, bert_error *error) {
     const bert_model_config *config = &pipeline->config;
@@ -19,33 +31,22 @@ static bert_status prepare(bert_pipeline *pipeline, const bert_pipeline_options 
     /* Without pooling the vectors are the model's own. */
     pipeline->normalize = config->normalize && pipeline->pooling != BERT_POOLING_NONE;
     if (options->normalize != BERT_AS_THE_MODEL_SAYS) pipeline->normalize = options->normalize == BERT_ON;
-    return BERT_OK;
+    return pipeline->pooling == BERT_POOLING_NONE ? BERT_OK : end_in_pool(pipeline, error);
 }
 
 static bert_status check(const bert_pipeline *pipeline, const bert_tensor *outputs, bert_error *error) {
-    return bert_check_output(pipeline, outputs, 0, 3, "float hidden states of [batch, sequence, hidden]", error);
+    if (pipeline->pooling == BERT_POOLING_NONE) {
+        return bert_check_output(pipeline, outputs, 0, 3, "float hidden states of [batch, sequence, hidden]", error);
+    }
+    return bert_check_output(pipeline, outputs, 0, 2, "float vectors of [batch, hidden]", error);
 }
 
-/* To length 1; a vector of nothing but zeros stays so. As torch.nn.functional.normalize, epsilon 1e-12. */
+/* To length 1, as Pool does it where there is one; a vector of nothing but zeros stays so. */
 static void normalize(float *vector, size_t width) {
     double sum = 0;
     for (size_t i = 0; i < width; i++) sum += (double)vector[i] * vector[i];
     double length = fmax(sqrt(sum), 1e-12);
     for (size_t i = 0; i < width; i++) vector[i] = (float)(vector[i] / length);
-}
-
-/* The mean or the greatest element over the row's tokens, in `sum` first: double. */
-static void pool(const bert_row_reading *reading, bool mean, double *sum, double *token, float *out) {
-    const bert_tensor *states = reading->outputs;
-    size_t width = (size_t)states->dims[2], length = reading->row->length;
-    for (size_t t = 0; t < length; t++) {
-        int64_t at = (reading->at * states->dims[1] + reading->first + (int64_t)t) * states->dims[2];
-        bert_output_values(states, at, width, token);
-        for (size_t i = 0; i < width; i++) {
-            sum[i] = t == 0 ? token[i] : mean ? sum[i] + token[i] : token[i] > sum[i] ? token[i] : sum[i];
-        }
-    }
-    for (size_t i = 0; i < width; i++) out[i] = (float)(mean ? sum[i] / (double)length : sum[i]);
 }
 
 static bert_status copy_tokens(const bert_row_reading *reading, bert_error *error) {
@@ -58,21 +59,19 @@ static bert_status copy_tokens(const bert_row_reading *reading, bert_error *erro
 
 static bert_status read(const bert_row_reading *reading, bert_error *error) {
     const bert_pipeline *pipeline = reading->pipeline;
-    const bert_tensor *states = reading->outputs;
-    size_t width = (size_t)states->dims[2];
-    size_t rows = pipeline->pooling == BERT_POOLING_NONE ? reading->row->length : 1, elements = 0;
+    const bert_tensor *vectors = reading->outputs;
+    const bool pooled = pipeline->pooling != BERT_POOLING_NONE;
+    const size_t width = (size_t)vectors->dims[vectors->rank - 1], rows = pooled ? 1 : reading->row->length;
+    const int64_t first = pooled ? reading->at : reading->at * vectors->dims[1] + reading->first;
+    size_t elements = 0;
     if (!bert_size_multiply(rows, width, &elements)) return bert_fail_memory(error, SIZE_MAX, "an embedding");
     float *out = BERT_ARENA_NEW_ARRAY(reading->arena, float, elements);
-    double *work = BERT_ARENA_NEW_ARRAY(reading->scratch, double, 2 * width);
-    if (!out || !work) return bert_fail_memory(error, elements * sizeof *out, "an embedding");
-    if (pipeline->pooling == BERT_POOLING_NONE) BERT_TRY(copy_tokens(reading, error));
-    if (pipeline->pooling == BERT_POOLING_MEAN || pipeline->pooling == BERT_POOLING_MAX) {
-        pool(reading, pipeline->pooling == BERT_POOLING_MEAN, work, work + width, out);
-    } else {
-        int64_t at = (reading->at * states->dims[1] + reading->first) * states->dims[2];
-        for (size_t i = 0; i < elements; i++) out[i] = (float)bert_output_value(states, at + (int64_t)i);
+    if (!out) return bert_fail_memory(error, elements * sizeof *out, "an embedding");
+    if (!pooled) BERT_TRY(copy_tokens(reading, error));
+    for (size_t i = 0; i < elements; i++) {
+        out[i] = (float)bert_output_value(vectors, first * (int64_t)width + (int64_t)i);
     }
-    for (size_t r = 0; pipeline->normalize && r < rows; r++) normalize(out + r * width, width);
+    for (size_t r = 0; pipeline->normalize && !pooled && r < rows; r++) normalize(out + r * width, width);
     reading->answer->embedding = out;
     reading->answer->rows = rows;
     reading->answer->width = width;

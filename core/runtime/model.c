@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static void describe(const bert_model *model, const char *name, const bert_value *value, bert_model_tensor *out) {
+void bert_model_describe(const bert_model *model, const char *name, const bert_value *value, bert_model_tensor *out) {
     const bert_value_info *info = &value->info;
     *out = (bert_model_tensor){
         .name = name, .dtype = info->dtype, .rank = info->shape.rank, .optional = value->input_default != NULL};
@@ -27,10 +27,10 @@ static bert_status describe_inputs_and_outputs(bert_model *model, const bert_mod
         return bert_fail_memory(error, sizeof(bert_model_tensor), "the model's inputs and outputs");
     }
     for (int32_t i = 0; i < graph->input_count; i++) {
-        describe(model, graph->inputs[i]->name, graph->inputs[i], &model->inputs[i]);
+        bert_model_describe(model, graph->inputs[i]->name, graph->inputs[i], &model->inputs[i]);
     }
     for (int32_t i = 0; i < graph->output_count; i++) {
-        describe(model, graph->output_names[i], graph->outputs[i], &model->outputs[i]);
+        bert_model_describe(model, graph->output_names[i], graph->outputs[i], &model->outputs[i]);
     }
     return BERT_OK;
 }
@@ -40,7 +40,7 @@ static void complete_outputs(bert_model *model) {
     for (int32_t i = 0; i < model->graph->output_count; i++) {
         bert_model_tensor *output = &model->outputs[i];
         if (output->dtype != BERT_DTYPE_UNDEFINED && output->rank >= 0) continue;
-        describe(model, output->name, model->graph->outputs[i], output);
+        bert_model_describe(model, output->name, model->graph->outputs[i], output);
     }
 }
 
@@ -131,7 +131,7 @@ static bert_status build(bert_model *model, const bert_model_source *source, con
         int32_t first = model->graph->output_count;
         BERT_TRY(add_extra_outputs(model, options, error));
         for (int32_t i = first; i < model->graph->output_count; i++) {
-            describe(model, model->graph->output_names[i], model->graph->outputs[i], &model->outputs[i]);
+            bert_model_describe(model, model->graph->output_names[i], model->graph->outputs[i], &model->outputs[i]);
         }
     }
     BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));

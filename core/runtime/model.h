@@ -36,6 +36,9 @@ struct bert_model {
 bert_status bert_model_load_composed(const bert_composition *composition, const bert_model_source *source,
                                      const bert_model_options *options, bert_model **out, bert_error *error);
 
+/** What the caller is told of a value of the graph that it calls `name`. */
+void bert_model_describe(const bert_model *model, const char *name, const bert_value *value, bert_model_tensor *out);
+
 /** One more hold, for a session. */
 void bert_model_hold(bert_model *model);
 

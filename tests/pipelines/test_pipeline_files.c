@@ -1,5 +1,6 @@
 /* What the files beside a model make of a pipeline: config.json, tokenizer_config.json, sentence-transformers' files.
  */
+#include "tests/support/onnx_writer.h"
 #include "tests/support/test.h"
 
 #include <bert/bert.h>
@@ -191,6 +192,62 @@ static void sentence_transformers_files_say_how_to_pool(void **state) {
     drop_folder();
 }
 
+/* A model without an attention_mask, whose hidden states are rows of a table, with a tensor of that name inside. */
+static void write_model_without_mask(void) {
+    static const int64_t table[] = {600, 2}, two[] = {-1, -1};
+    message g = {0}, rows = tensor_head("table", 1, 2, table), pick = node("Gather", "table attention_mask", "rows");
+    float numbers[2 * 600];
+    for (int i = 0; i < 2 * 600; i++) numbers[i] = (float)((i * 37) % 101) / 50 - 1;
+    put_blob(&rows, TENSOR_RAW, numbers, sizeof numbers);
+    put_message(&pick, NODE_ATTRIBUTE, int_attribute("axis", 0));
+    put_message(&g, GRAPH_INPUT, value_info("input_ids", 7, 2, two));
+    put_message(&g, GRAPH_INITIALIZER, rows);
+    put_message(&g, GRAPH_NODE, node("Abs", "input_ids", "attention_mask"));
+    put_message(&g, GRAPH_NODE, pick);
+    put_message(&g, GRAPH_NODE, node("Neg", "rows", "last_hidden_state"));
+    put_message(&g, GRAPH_OUTPUT, value_info("last_hidden_state", 1, -1, NULL));
+    message m = model(8, 17, g);
+    char path[256];
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(m.data, 1, m.size, file), m.size);
+    assert_int_equal(fclose(file), 0);
+    free_message(&m);
+}
+
+/* Texts are pooled over their own tokens, whatever padding the model sees. */
+static void models_without_a_mask_are_pooled_too(void **state) {
+    const bert_text texts[] = {{"good", 4, NULL, 0}, {"john lives in paris and works in berlin", 39, NULL, 0}};
+    make_folder(SMALL "/embed", NULL);
+    drop_file("model.onnx");
+    write_model_without_mask();
+    double expected[2][2] = {{0}};
+    for (int pooled = 0; pooled < 2; pooled++) {
+        const bert_pipeline_options options = {.struct_size = sizeof options,
+                                               .pooling = pooled ? BERT_POOLING_MEAN : BERT_POOLING_NONE};
+        bert_pipeline *pipeline;
+        bert_answers *answers;
+        bert_error error;
+        if (bert_pipeline_load(BERT_TASK_FEATURE_EXTRACTION, folder, &options, &pipeline, &error) != BERT_OK ||
+            bert_pipeline_run(pipeline, texts, 2, NULL, &answers, &error) != BERT_OK)
+            fail_msg("%s", error.message);
+        for (int i = 0; i < 2; i++) {
+            const bert_answer *answer = bert_answers_get(answers, (size_t)i);
+            assert_int_equal(answer->width, 2);
+            assert_true(pooled ? answer->rows == 1 : answer->rows > 2);
+            for (size_t e = 0; e < 2 * answer->rows; e++) {
+                const double number = (double)answer->embedding[e];
+                if (!pooled) expected[i][e % 2] += number / (double)answer->rows;
+                if (pooled) assert_true(fabs(number - expected[i][e]) < 1e-6);
+            }
+        }
+        bert_answers_free(answers);
+        bert_pipeline_free(pipeline);
+    }
+    drop_folder();
+}
+
 static void modules_that_cant_be_followed_are_refused(void **state) {
     static const char mean[] = "{\"pooling_mode_mean_tokens\": true}";
     const bert_pipeline_options named = {.struct_size = sizeof named, .pooling = BERT_POOLING_MEAN};
@@ -250,6 +307,7 @@ int main(void) {
         cmocka_unit_test(bad_configurations_are_refused),
         cmocka_unit_test(heads_are_found_without_config_json),
         cmocka_unit_test(sentence_transformers_files_say_how_to_pool),
+        cmocka_unit_test(models_without_a_mask_are_pooled_too),
         cmocka_unit_test(modules_that_cant_be_followed_are_refused),
         cmocka_unit_test(sentence_length_limits_embeddings),
         cmocka_unit_test(cross_encoders_may_say_what_scores_are),

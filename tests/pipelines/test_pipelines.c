@@ -192,6 +192,53 @@ static void many_threads_share_a_pipeline(void **state) {
     bert_pipeline_free(pipeline);
 }
 
+/* ---- Pooling ----------------------------------------------------------------------------------------------------- */
+
+/* One vector from those of all tokens, as bert_pooling says, in double. */
+static void pool_by_hand(const bert_answer *tokens, bert_pooling pooling, bool normalize, double out[WIDTH]) {
+    double squares = 0;
+    for (int i = 0; i < WIDTH; i++) {
+        out[i] = (double)tokens->embedding[i];
+        for (size_t t = 1; t < tokens->rows && pooling != BERT_POOLING_CLS; t++) {
+            const double token = (double)tokens->embedding[t * WIDTH + (size_t)i];
+            out[i] = pooling == BERT_POOLING_MEAN ? out[i] + token : fmax(out[i], token);
+        }
+        if (pooling == BERT_POOLING_MEAN) out[i] /= (double)tokens->rows;
+        squares += out[i] * out[i];
+    }
+    for (int i = 0; i < WIDTH && normalize; i++) out[i] /= sqrt(squares);
+}
+
+/* Texts of all lengths, in batches and alone, with rows of padding as the graph has them and without. */
+static void pooled_vectors_are_made_of_those_of_tokens(void **state) {
+    bert_text texts[SENTENCES];
+    for (size_t i = 0; i < SENTENCES; i++) texts[i] = text_of(sentences[i], NULL);
+    const bert_pipeline_options none = {.struct_size = sizeof none, .pooling = BERT_POOLING_NONE};
+    bert_pipeline *pipeline = load(BERT_TASK_FEATURE_EXTRACTION, SMALL "/embed", &none);
+    bert_answers *tokens = run(pipeline, texts, SENTENCES);
+    bert_pipeline_free(pipeline);
+    for (int variant = 0; variant < 24; variant++) {
+        const bert_session_options exact = {.struct_size = sizeof exact};
+        const bert_pipeline_options options = {.struct_size = sizeof options,
+                                               .pooling = (bert_pooling)(BERT_POOLING_CLS + variant % 3),
+                                               .normalize = variant / 3 % 2 ? BERT_ON : BERT_OFF,
+                                               .batch_size = variant / 6 % 2 ? 1 : 4,
+                                               .session = variant / 12 ? &exact : NULL};
+        pipeline = load(BERT_TASK_FEATURE_EXTRACTION, SMALL "/embed", &options);
+        bert_answers *pooled = run(pipeline, texts, SENTENCES);
+        for (size_t i = 0; i < SENTENCES; i++) {
+            double expected[WIDTH];
+            const bert_answer *got = bert_answers_get(pooled, i);
+            pool_by_hand(bert_answers_get(tokens, i), options.pooling, options.normalize == BERT_ON, expected);
+            assert_true(got->rows == 1 && got->width == WIDTH && !got->tokens);
+            for (int e = 0; e < WIDTH; e++) assert_true(fabs((double)got->embedding[e] - expected[e]) < 1e-6);
+        }
+        bert_answers_free(pooled);
+        bert_pipeline_free(pipeline);
+    }
+    bert_answers_free(tokens);
+}
+
 /* ---- Memory that runs out ---------------------------------------------------------------------------------------- */
 
 typedef struct memory_case {
@@ -247,6 +294,10 @@ static void running_out_of_memory_anywhere_is_a_status(void **state) {
          SMALL "/embed",
          {.pooling = BERT_POOLING_NONE},
          {text_of("good", NULL), text_of("", NULL)}},
+        {BERT_TASK_FEATURE_EXTRACTION,
+         SMALL "/embed",
+         {.pooling = BERT_POOLING_MEAN, .normalize = BERT_ON},
+         {text_of("good", NULL), text_of("a good film", NULL)}},
         {BERT_TASK_TOKEN_CLASSIFICATION,
          SMALL "/ner",
          {.aggregation = BERT_AGGREGATION_AVERAGE, .long_text = BERT_LONG_TEXT_WINDOWS, .max_length = 6, .stride = 1},
@@ -292,6 +343,7 @@ int main(void) {
         cmocka_unit_test(a_ranking_has_the_best_first),
         cmocka_unit_test(a_run_can_be_cancelled),
         cmocka_unit_test(many_threads_share_a_pipeline),
+        cmocka_unit_test(pooled_vectors_are_made_of_those_of_tokens),
         cmocka_unit_test(running_out_of_memory_anywhere_is_a_status),
         cmocka_unit_test(texts_are_compared_as_python_lowers_them),
     };

@@ -1,0 +1,121 @@
+#include "core/runtime/pooled_output.h"
+
+#include "core/base/error.h"
+#include "core/graph/canonical.h"
+#include "core/graph/op.h"
+#include "core/runtime/token_mask.h"
+
+#include <string.h>
+
+static bool is_float(bert_dtype dtype) {
+    return dtype == BERT_FLOAT || dtype == BERT_DOUBLE || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
+}
+
+static bert_status find_hidden_states(const bert_model *model, const char *name, bert_value **out, bert_error *error) {
+    const bert_graph *graph = model->graph;
+    int32_t i = 0;
+    while (i < graph->output_count && strcmp(model->outputs[i].name, name) != 0) i++;
+    if (i == graph->output_count) return bert_fail(error, BERT_INVALID_ARGUMENT, "the model has no output '%s'", name);
+    *out = graph->outputs[i];
+    const bert_value_info *info = &(*out)->info;
+    if ((info->dtype == BERT_DTYPE_UNDEFINED || is_float(info->dtype)) &&
+        (info->shape.rank < 0 || info->shape.rank == 3))
+        return BERT_OK;
+    return bert_fail(error, BERT_UNSUPPORTED,
+                     "output '%s' is %s of rank %d, but what is pooled are float hidden states of [batch, sequence, "
+                     "hidden]",
+                     name, bert_dtype_name(info->dtype), (int)info->shape.rank);
+}
+
+/* *out NULL: there is none. */
+static bert_status find_mask(const bert_model *model, const char *name, bert_value **out, bert_error *error) {
+    const bert_graph *graph = model->graph;
+    *out = NULL;
+    for (int32_t i = 0; i < graph->input_count && !*out; i++) {
+        if (strcmp(model->inputs[i].name, name) == 0) *out = graph->inputs[i];
+    }
+    if (!*out) return BERT_OK;
+    const bert_value_info *info = &(*out)->info;
+    if ((info->dtype == BERT_INT32 || info->dtype == BERT_INT64) && (info->shape.rank == 2 || info->shape.rank < 0))
+        return BERT_OK;
+    return bert_fail(error, BERT_UNSUPPORTED,
+                     "input '%s' is %s of rank %d, but tokens are pooled by int32 or int64 of [batch, sequence]", name,
+                     bert_dtype_name(info->dtype), (int)info->shape.rank);
+}
+
+/* An input for the tokens of `states`, behind those that a run has to give. The graph may have another use for the
+ * name. */
+static bert_status add_mask(bert_model *model, const char *name, const bert_value *states, bert_value **out,
+                            bert_error *error) {
+    bert_graph *graph = model->graph;
+    const size_t count = (size_t)graph->input_count + 1;
+    bert_value **values = BERT_ARENA_NEW_ARRAY(&model->arena, bert_value *, count);
+    bert_model_tensor *inputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, count);
+    const char *own_name = bert_arena_string(&model->arena, name, strlen(name));
+    if (!values || !inputs || !own_name) return bert_fail_memory(error, count * sizeof *inputs, "the model's inputs");
+    BERT_TRY(bert_graph_add_value(graph, NULL, out, error));
+    (*out)->info = (bert_value_info){.dtype = BERT_INT64, .shape = {.rank = 2}};
+    for (int i = 0; i < 2; i++) {
+        (*out)->info.shape.dims[i] =
+            states->info.shape.rank == 3 ? states->info.shape.dims[i] : bert_dim_fresh(graph->symbols);
+    }
+    size_t at = 0;
+    while (at + 1 < count && !model->inputs[at].optional) at++;
+    for (size_t i = 0; i < count; i++) {
+        const size_t from = i < at ? i : i - 1;
+        if (i != at) values[i] = graph->inputs[from];
+        if (i != at) inputs[i] = model->inputs[from];
+    }
+    values[at] = *out;
+    bert_model_describe(model, own_name, *out, &inputs[at]);
+    model->inputs = inputs;
+    return bert_graph_set_inputs(graph, values, (int32_t)count, error);
+}
+
+static bert_status add_node(bert_graph *graph, const bert_pooled_output *wanted, bert_value *states, bert_value *mask,
+                            bert_value **out, bert_error *error) {
+    const char *pooling = bert_arena_string(&graph->arena, wanted->pooling, strlen(wanted->pooling));
+    if (!pooling) return bert_fail_memory(error, strlen(wanted->pooling), "an attribute");
+    const bert_attribute attributes[] = {
+        {.name = "pooling", .kind = BERT_ATTRIBUTE_STRING, .count = strlen(pooling), .value = {.s = pooling}},
+        BERT_INT_ATTRIBUTE("normalize", wanted->normalize)};
+    bert_value *inputs[] = {[BERT_POOL_X] = states, [BERT_POOL_MASK] = mask};
+    bert_node *node;
+    BERT_TRY(bert_graph_add_value(graph, NULL, out, error));
+    BERT_TRY(bert_graph_add_node(&graph->body, NULL,
+                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Pool),
+                                                   .opset = 1,
+                                                   .name = "pooling",
+                                                   .inputs = inputs,
+                                                   .input_count = 2,
+                                                   .outputs = out,
+                                                   .output_count = 1,
+                                                   .attributes = attributes,
+                                                   .attribute_count = 2},
+                                 &node, error));
+    return bert_infer_node(graph, node, error);
+}
+
+static bert_status add_output(bert_model *model, bert_value *value, bert_error *error) {
+    const size_t before = (size_t)model->graph->output_count;
+    bert_model_tensor *outputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, before + 1);
+    if (!outputs) return bert_fail_memory(error, (before + 1) * sizeof *outputs, "the model's outputs");
+    memcpy(outputs, model->outputs, before * sizeof *outputs);
+    bert_model_describe(model, value->name, value, &outputs[before]);
+    model->outputs = outputs;
+    return bert_graph_add_outputs(model->graph, &value, 1, error);
+}
+
+bert_status bert_model_add_pooled_output(bert_model *model, const bert_pooled_output *wanted, const char **name_out,
+                                         bert_error *error) {
+    bert_value *states = NULL, *pooled = NULL, *mask = NULL;
+    BERT_TRY(find_hidden_states(model, wanted->hidden_states, &states, error));
+    BERT_TRY(find_mask(model, wanted->mask, &mask, error));
+    if (!mask) BERT_TRY(add_mask(model, wanted->mask, states, &mask, error));
+    BERT_TRY(add_node(model->graph, wanted, states, mask, &pooled, error));
+    BERT_TRY(add_output(model, pooled, error));
+    BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));
+    BERT_TRY(bert_token_mask_find(model->graph, &model->token_mask, error));
+    *name_out = pooled->name;
+    return BERT_OK;
+}

@@ -1,0 +1,161 @@
+/* A model that is given an output of pooled hidden states: bert_model_add_pooled_output. */
+#include "core/runtime/pooled_output.h"
+#include "tests/runtime/build.h"
+#include "tests/support/test.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BATCH = 2, SEQUENCE = 3, WIDTH = 2 };
+
+static float states[BATCH * SEQUENCE * WIDTH] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static int64_t mask[BATCH * SEQUENCE] = {1, 1, 0, 0, 0, 1};
+
+/* Inputs "x" and, unless left out, "mask", of these types and shapes; x is an output twice, and a sum is one. */
+static struct {
+    bert_dtype x_type, mask_type;
+    const char *x_dims, *mask_dims;
+    bool optional; /* an input with a default, which comes last */
+    bool taken;    /* a tensor inside has the mask's name */
+} built;
+
+static bert_status build(bert_graph *graph, bert_error *error) {
+    bert_value *x = build_input(graph, "x", built.x_type, built.x_dims), *given = NULL, *added = NULL;
+    if (built.mask_dims) given = build_input(graph, "mask", built.mask_type, built.mask_dims);
+    if (built.optional) {
+        added = build_input(graph, "added", BERT_FLOAT, "");
+        const bert_value *number = build_float(graph, 0.5F);
+        if (!added || !number) return bert_fail_memory(error, 0, "a graph");
+        added->input_default = number->info.constant;
+    }
+    bert_value *twice = build_node(&graph->body, "Add", built.taken ? "mask" : "twice", NULL, 0, x, x, BUILD_END);
+    bert_value *last = twice;
+    if (added) last = build_node(&graph->body, "Add", "sum", NULL, 0, twice, added, BUILD_END);
+    if (given && added) BERT_TRY(build_inputs(graph, error, x, given, added, BUILD_END));
+    if (given && !added) BERT_TRY(build_inputs(graph, error, x, given, BUILD_END));
+    if (!given && added) BERT_TRY(build_inputs(graph, error, x, added, BUILD_END));
+    if (!given && !added) BERT_TRY(build_inputs(graph, error, x, BUILD_END));
+    return build_outputs(graph, error, last, twice, BUILD_END);
+}
+
+static bert_model *load(void) {
+    bert_model *model = NULL;
+    bert_error error;
+    if (build_load(build, NULL, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
+    return model;
+}
+
+static void reset(void) {
+    built.x_type = BERT_FLOAT;
+    built.mask_type = BERT_INT64;
+    built.x_dims = "batch,sequence,2";
+    built.mask_dims = "batch,sequence";
+    built.optional = built.taken = false;
+}
+
+static const char *twice_name(void) {
+    return built.taken ? "mask" : "twice";
+}
+
+static const char *add(bert_model *model, const char *pooling, bool normalize) {
+    const char *name = NULL;
+    bert_error error;
+    const bert_pooled_output wanted = {twice_name(), "mask", pooling, normalize};
+    if (bert_model_add_pooled_output(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
+    return name;
+}
+
+/* Runs the model; *out is the named output. The session goes with the next call. */
+static bert_tensor run(bert_model *model, const char *name) {
+    static bert_session *session;
+    bert_error error;
+    bert_session_free(session);
+    session = NULL;
+    if (!model) return (bert_tensor){.rank = 0};
+    const bert_named_tensor inputs[] = {named("x", BERT_FLOAT, 3, DIMS(BATCH, SEQUENCE, WIDTH), states),
+                                        named("mask", BERT_INT64, 2, DIMS(BATCH, SEQUENCE), mask)};
+    bert_named_tensor output = {.name = name};
+    if (bert_session_create(model, NULL, &session, &error) != BERT_OK ||
+        bert_session_run(session, NULL, inputs, 2, &output, 1, &error) != BERT_OK)
+        fail_msg("%s", error.message);
+    return output.tensor;
+}
+
+static void expect_pooled(bert_model *model, const char *name, const float expected[BATCH * WIDTH]) {
+    const bert_tensor y = run(model, name);
+    assert_true(y.dtype == BERT_FLOAT && y.rank == 2 && y.dims[0] == BATCH && y.dims[1] == WIDTH);
+    for (int i = 0; i < BATCH * WIDTH; i++) assert_true(fabsf(((const float *)y.data)[i] - expected[i]) < 1e-6F);
+}
+
+/* Whatever inputs the model has: the mask is its own, or it gets one. */
+static void an_output_is_pooled(void **state) {
+    static const float mean[] = {4, 6, 22, 24}, max[] = {6, 8, 22, 24}, first[] = {2, 4, 22, 24};
+    static const float unit[] = {0.554700196F, 0.832050294F, 0.675724506F, 0.737154007F};
+    for (int form = 0; form < 6; form++) {
+        reset();
+        if (form % 3) built.mask_dims = NULL;
+        built.taken = form % 3 == 2;
+        built.optional = form / 3;
+        bert_model *model = load();
+        const size_t inputs = bert_model_input_count(model), outputs = bert_model_output_count(model);
+        const char *names[] = {add(model, "mean", false), add(model, "max", false), add(model, "first", false),
+                               add(model, "mean", true)};
+        bert_model_tensor described = {0};
+        assert_int_equal(bert_model_input_count(model), inputs + (form % 3 != 0));
+        assert_int_equal(bert_model_input(model, 1, &described), BERT_OK);
+        assert_string_equal(described.name, "mask");
+        assert_true(described.dtype == BERT_INT64 && described.rank == 2 && !described.optional);
+        assert_string_equal(described.dim_names[1], "sequence");
+        assert_int_equal(bert_model_output_count(model), outputs + 4);
+        assert_int_equal(bert_model_output(model, outputs + 3, &described), BERT_OK);
+        assert_string_equal(described.name, names[3]);
+        assert_true(described.rank == 2 && described.dims[1] == 2);
+        expect_pooled(model, names[0], mean);
+        expect_pooled(model, names[1], max);
+        expect_pooled(model, names[2], first);
+        expect_pooled(model, names[3], unit);
+        const bert_tensor all = run(model, twice_name());
+        assert_true(all.rank == 3 && ((const float *)all.data)[11] == 24);
+        run(NULL, NULL);
+        bert_model_free(model);
+    }
+}
+
+static void expect_refused(const char *output, const char *pooling, bert_status status, const char *words) {
+    bert_model *model = load();
+    const char *name = NULL;
+    bert_error error = {.message = ""};
+    const bert_pooled_output wanted = {output, "mask", pooling, false};
+    assert_int_equal(bert_model_add_pooled_output(model, &wanted, &name, &error), status);
+    if (!strstr(error.message, words)) fail_msg("'%s' was expected in '%s'", words, error.message);
+    bert_model_free(model);
+}
+
+static void what_cant_be_pooled_is_refused(void **state) {
+    reset();
+    expect_refused("nothing", "mean", BERT_INVALID_ARGUMENT, "the model has no output 'nothing'");
+    expect_refused("twice", "median", BERT_INVALID_MODEL, "(Pool): Pool has no pooling \"median\"");
+    built.x_type = BERT_INT64;
+    expect_refused("twice", "mean", BERT_UNSUPPORTED, "output 'twice' is int64 of rank 3");
+    reset();
+    built.x_dims = "batch,2";
+    expect_refused("twice", "mean", BERT_UNSUPPORTED, "output 'twice' is float of rank 2");
+    reset();
+    built.mask_type = BERT_FLOAT;
+    expect_refused("twice", "mean", BERT_UNSUPPORTED, "input 'mask' is float of rank 2");
+    reset();
+    built.mask_dims = "batch,1,1,sequence";
+    expect_refused("twice", "mean", BERT_UNSUPPORTED, "input 'mask' is int64 of rank 4");
+    reset();
+    built.x_dims = "batch,4,2";
+    built.mask_dims = "batch,3";
+    expect_refused("twice", "mean", BERT_INVALID_MODEL, "the dimensions of x and of the mask");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_output_is_pooled),
+        cmocka_unit_test(what_cant_be_pooled_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
