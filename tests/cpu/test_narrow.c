@@ -183,6 +183,15 @@ static void norms_agree_with_the_reference(void **state) {
         node_case_input(dtype, 2, DIMS(ROWS, N), data(dtype, 0, ROWS * N, 8.0F));
         node_case_output_of(dtype, 2, DIMS(ROWS, N));
         compare(dtype, "softmax/cpu");
+
+        node_case_begin(BERT_OP_BERTC_Pool);
+        node_case_string("pooling", "mean");
+        node_case_int("normalize", type);
+        node_case_input(dtype, 3, DIMS(2, ROWS, N), data(dtype, 0, 2 * ROWS * N, 3.0F));
+        node_case_input(dtype, 2, DIMS(2, ROWS), data(dtype, 1, 2 * ROWS, 1.0F));
+        node_case_float("epsilon", 1.0F);
+        node_case_output_of(dtype, 2, DIMS(2, N));
+        compare(dtype, "pool/cpu");
     }
 }
 
