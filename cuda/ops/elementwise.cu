@@ -315,6 +315,7 @@ static __device__ void compute_others(const bert_cuda_elementwise_args &a, int64
     case BERT_CUDA_WHERE: {
         const int chosen = static_cast<const uint8_t *>(x.data)[from[0]] ? 1 : 2;
         copy_element(a.y, at, a.inputs[chosen].data, from[chosen], bert_element_bytes(a.dtype));
+        if (a.y_lower) a.y_lower[at] = a.inputs[chosen].lower ? a.inputs[chosen].lower[from[chosen]] : 0;
         break;
     }
     case BERT_CUDA_CAST:
@@ -419,7 +420,7 @@ static bool has_integers(bert_cuda_elementwise_op op) {
 static bool halves_allowed(const bert_cuda_elementwise_args *a) {
     for (const bert_cuda_operand &input : a->inputs)
         if (input.lower && input.dtype != BERT_BFLOAT16) return false;
-    return !a->y_lower || (a->dtype == BERT_BFLOAT16 && !takes_others(a->op));
+    return !a->y_lower || (a->dtype == BERT_BFLOAT16 && (!takes_others(a->op) || a->op == BERT_CUDA_WHERE));
 }
 
 cudaError_t bert_cuda_elementwise(const bert_cuda_elementwise_args *args, cudaStream_t stream) {

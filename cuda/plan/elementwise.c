@@ -55,21 +55,15 @@ bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
     return bert_cuda_launch_elementwise(call, &args);
 }
 
-/* What is computed from float32 stays in it. Where moves elements of 16 bits. */
-static void keep_wide(const bert_cuda_planner *planner) {
-    const bert_cuda_node *state = planner->state;
-    if (state->wide_inputs && state->op->code != BERT_CUDA_WHERE) bert_cuda_give_wide(planner, 0);
-}
-
 bert_status bert_cuda_plan_elementwise(const bert_cuda_planner *planner) {
-    keep_wide(planner);
+    bert_cuda_keep_wide(planner);
     bert_cuda_offer_place(planner, 3);
     return BERT_OK;
 }
 
 /* The third input and those behind it are read after the first two were replaced by what they gave. */
 bert_status bert_cuda_plan_variadic(const bert_cuda_planner *planner) {
-    keep_wide(planner);
+    bert_cuda_keep_wide(planner);
     bert_cuda_offer_place(planner, 2);
     return BERT_OK;
 }

@@ -89,6 +89,8 @@ bert_status bert_cuda_want_float(const bert_cuda_planner *planner, int32_t input
 bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
 /** The output will be held in float32 where the precision is bf16: bert_cuda_output_lower_halves. */
 void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output);
+/** The same of output 0, where an input is: what is computed from float32, or moved, stays in it. */
+void bert_cuda_keep_wide(const bert_cuda_planner *planner);
 /**
  * Output 0 may take the memory of the first of inputs 0 to `inputs` - 1 that has its shape, and elements of its size:
  * each thread reads of them what it writes, and the other inputs no later than that one. BERT_PLAN_BIND alone.

@@ -92,6 +92,10 @@ void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output) {
     planner->state->wide_outputs |= UINT64_C(1) << output;
 }
 
+void bert_cuda_keep_wide(const bert_cuda_planner *planner) {
+    if (planner->state->wide_inputs) bert_cuda_give_wide(planner, 0);
+}
+
 static bool is_alike(const bert_cuda_planner *planner, const bert_tensor_desc *x, const bert_tensor_desc *y) {
     const bert_prepared *prepared = planner->prepared;
     bool alike = x->rank == y->rank && bert_cuda_dtype_size(bert_cuda_stored(prepared, x->dtype)) ==

@@ -183,6 +183,20 @@ static void extremes_of_wide_tensors_are_wide(void **state) {
     }
 }
 
+/* Broadcast or not; to the last bit. */
+static void what_is_chosen_from_wide_tensors_is_wide(void **state) {
+    for (unsigned wide = 1; wide < 4; wide++) {
+        for (int shape = 0; shape < 3; shape++) {
+            case_begin(BERT_OP_Where);
+            case_input(BERT_BOOL, 2, DIMS(shape ? 3 : 1, 37), 2);
+            case_input(BERT_FLOAT, 2, DIMS(3, shape == 1 ? 1 : 37), 2.0F);
+            case_input(BERT_FLOAT, 2, DIMS(shape == 2 ? 1 : 3, 37), 2.0F);
+            case_output(BERT_FLOAT, 2, DIMS(3, 37))->tolerance = 0;
+            node_case_compare_wide(wide << 1);
+        }
+    }
+}
+
 static void norms_of_wide_tensors_are_wide(void **state) {
     for (unsigned wide = 1; wide < 4; wide++) {
         for (int64_t width = 31; width <= 32; width++) {
@@ -216,6 +230,7 @@ int main(void) {
         cmocka_unit_test(sessions_of_16_bits_agree_with_the_reference),
         cmocka_unit_test(sums_with_a_wide_residual_are_wide),
         cmocka_unit_test(extremes_of_wide_tensors_are_wide),
+        cmocka_unit_test(what_is_chosen_from_wide_tensors_is_wide),
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
         cmocka_unit_test(pools_of_wide_tensors_are_wide),
     };
