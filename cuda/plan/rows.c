@@ -1,8 +1,7 @@
-/* Embedding, LayerNorm in its spellings, and tokens without padding. */
+/* Embedding, and LayerNorm in its spellings. */
 #include "core/graph/canonical.h"
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
-#include "cuda/ops/tokens.h"
 #include "cuda/plan/normalization.h"
 
 #include <stdio.h>
@@ -267,28 +266,4 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
                                             .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F),
                                             .simplified = form.simplified};
     return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");
-}
-
-/* ---- Tokens ------------------------------------------------------------------------------------------------------ */
-
-static bert_cuda_tokens_args tokens_of(const bert_cuda_call *call, const bert_tensor *padded, const bert_tensor *rows) {
-    const int32_t axes = (int32_t)BERT_NODE_INT(&call->node->node, "axes", 2);
-    const bert_tensor *tokens = &call->inputs[BERT_PACK_TOKENS];
-    return (bert_cuda_tokens_args){.element_bytes = (int32_t)bert_cuda_dtype_size(rows->dtype),
-                                   .width = bert_cuda_count(padded->dims, axes, padded->rank),
-                                   .count = tokens->dims[0],
-                                   .tokens = tokens->data,
-                                   .padded = bert_cuda_count(padded->dims, 0, axes),
-                                   .x = call->inputs[BERT_PACK_X].data,
-                                   .y = call->outputs[0].data};
-}
-
-bert_status bert_cuda_run_pack_tokens(const bert_cuda_call *call) {
-    const bert_cuda_tokens_args args = tokens_of(call, &call->inputs[BERT_PACK_X], &call->outputs[0]);
-    return bert_cuda_launched(call, bert_cuda_pack_tokens(&args, call->context->stream), "pack_tokens");
-}
-
-bert_status bert_cuda_run_unpack_tokens(const bert_cuda_call *call) {
-    const bert_cuda_tokens_args args = tokens_of(call, &call->outputs[0], &call->inputs[BERT_PACK_X]);
-    return bert_cuda_launched(call, bert_cuda_unpack_tokens(&args, call->context->stream), "unpack_tokens");
 }

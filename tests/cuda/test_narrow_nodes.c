@@ -197,6 +197,33 @@ static void what_is_chosen_from_wide_tensors_is_wide(void **state) {
     }
 }
 
+/* Rows of 16 bytes in each half, and of single elements; to the last bit. */
+static void wide_tokens_stay_wide_without_padding(void **state) {
+    static const int32_t tokens[] = {0, 1, 4}, counts[] = {2, 1}, offsets[] = {4, 0, 5, 1, 2, 3};
+    for (int64_t width = 5; width <= 8; width += 3) {
+        for (int packs = 0; packs < 2; packs++) {
+            case_begin(packs ? BERT_OP_BERTC_PackTokens : BERT_OP_BERTC_UnpackTokens);
+            if (!packs) case_int("batch", 2);
+            if (!packs) case_int("sequence", 3);
+            case_input(BERT_FLOAT, 3, packs ? DIMS(2, 3, width) : DIMS(1, 3, width), 2.0F);
+            case_input_of(BERT_INT32, 1, DIMS(3), tokens);
+            case_output(BERT_FLOAT, 3, packs ? DIMS(1, 3, width) : DIMS(2, 3, width))->tolerance = 0;
+            node_case_compare_wide(1);
+        }
+        case_begin(BERT_OP_MS_RemovePadding);
+        case_input(BERT_FLOAT, 3, DIMS(2, 3, width), 2.0F);
+        case_input_of(BERT_INT32, 1, DIMS(2), counts);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, width))->tolerance = 0;
+        node_case_compare_wide(1);
+        case_begin(BERT_OP_MS_RestorePadding);
+        case_input(BERT_FLOAT, 2, DIMS(3, width), 2.0F);
+        case_input_of(BERT_INT32, 2, DIMS(2, 3), offsets);
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, width))->tolerance = 0;
+        node_case_compare_wide(1);
+    }
+}
+
 static void norms_of_wide_tensors_are_wide(void **state) {
     for (unsigned wide = 1; wide < 4; wide++) {
         for (int64_t width = 31; width <= 32; width++) {
@@ -231,6 +258,7 @@ int main(void) {
         cmocka_unit_test(sums_with_a_wide_residual_are_wide),
         cmocka_unit_test(extremes_of_wide_tensors_are_wide),
         cmocka_unit_test(what_is_chosen_from_wide_tensors_is_wide),
+        cmocka_unit_test(wide_tokens_stay_wide_without_padding),
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
         cmocka_unit_test(pools_of_wide_tensors_are_wide),
     };
