@@ -376,9 +376,16 @@ static void join_dimensions(elementwise *e) {
     walk->rank = kept;
 }
 
-static bool takes_others(bert_cuda_elementwise_op op) {
-    return op == BERT_CUDA_WHERE || op == BERT_CUDA_CAST || op == BERT_CUDA_QUANTIZE || op == BERT_CUDA_DEQUANTIZE ||
-           op == BERT_CUDA_IS_NAN || op == BERT_CUDA_IS_INF || (op >= BERT_CUDA_EQUAL && op <= BERT_CUDA_XOR);
+static bool is_single(bert_dtype dtype) {
+    return bert_is_float(dtype) && dtype != BERT_DOUBLE;
+}
+
+/* Of floats that are computed as float, a cast is one more operator that computes them. */
+static bool takes_others(const bert_cuda_elementwise_args *a) {
+    const bert_cuda_elementwise_op op = a->op;
+    if (op == BERT_CUDA_CAST) return !is_single(a->dtype) || !is_single(a->inputs[0].dtype);
+    return op == BERT_CUDA_WHERE || op == BERT_CUDA_QUANTIZE || op == BERT_CUDA_DEQUANTIZE || op == BERT_CUDA_IS_NAN ||
+           op == BERT_CUDA_IS_INF || (op >= BERT_CUDA_EQUAL && op <= BERT_CUDA_XOR);
 }
 
 /* Which inputs there are, and of which types. */
@@ -420,7 +427,7 @@ static bool has_integers(bert_cuda_elementwise_op op) {
 static bool halves_allowed(const bert_cuda_elementwise_args *a) {
     for (const bert_cuda_operand &input : a->inputs)
         if (input.lower && input.dtype != BERT_BFLOAT16) return false;
-    return !a->y_lower || (a->dtype == BERT_BFLOAT16 && (!takes_others(a->op) || a->op == BERT_CUDA_WHERE));
+    return !a->y_lower || (a->dtype == BERT_BFLOAT16 && (!takes_others(a) || a->op == BERT_CUDA_WHERE));
 }
 
 cudaError_t bert_cuda_elementwise(const bert_cuda_elementwise_args *args, cudaStream_t stream) {
@@ -431,7 +438,7 @@ cudaError_t bert_cuda_elementwise(const bert_cuda_elementwise_args *args, cudaSt
     if (!is_allowed(args) || !halves_allowed(args)) return cudaErrorInvalidValue;
     join_dimensions(&e);
     const dim3 grid(bert_blocks(e.walk.count, THREADS, 1 << 14)), block(THREADS);
-    if (takes_others(args->op)) return BERT_LAUNCH((elementwise_kernel<OTHERS>), grid, block, 0, stream, e);
+    if (takes_others(args)) return BERT_LAUNCH((elementwise_kernel<OTHERS>), grid, block, 0, stream, e);
     if (args->dtype == BERT_DOUBLE) return BERT_LAUNCH((elementwise_kernel<DOUBLES>), grid, block, 0, stream, e);
     if (bert_is_float(args->dtype)) return BERT_LAUNCH((elementwise_kernel<FLOATS>), grid, block, 0, stream, e);
     if (!has_integers(args->op)) return cudaErrorInvalidValue;

@@ -68,7 +68,8 @@ typedef struct bert_cuda_operand {
     bert_dtype dtype;
     int64_t strides[BERT_MAX_RANK];
     /** BERT_BFLOAT16 alone: the lower halves (halves.h) of a tensor that is held in float32; NULL: it is not. Operators
-     * whose y is bool, Pow's power, and those that cast or quantize, take the upper ones. */
+     * whose y is bool, Pow's power, those that quantize, and casts to other than floats of 16 and 32 bits, take the
+     * upper ones. */
     const uint16_t *lower;
 } bert_cuda_operand;
 

@@ -176,6 +176,9 @@ bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_
                               const bert_tensor *b, const bert_tensor *y);
 /** y = x as y's type and broadcast to its shape. */
 bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y);
+/** The same of tensors that may have lower halves; NULL: one has none. */
+bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tensor *x, const uint16_t *x_lower,
+                                    const bert_tensor *y, uint16_t *y_lower);
 /** Of an operator that has `indices`. */
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
 /** x [rows, width] in bytes by one scale, the first of `scales`: DynamicQuantizeLinear. Arrays of `rows` elements. */

@@ -2,7 +2,7 @@
 #include "core/graph/canonical.h"
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
-#include "cuda/plan/normalization.h"
+#include "cuda/plan/composed_norm.h"
 
 #include <stdio.h>
 #include <string.h>

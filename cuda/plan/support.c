@@ -286,7 +286,16 @@ bert_status bert_cuda_combine(const bert_cuda_call *call, bert_cuda_elementwise_
 }
 
 bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, const bert_tensor *y) {
-    return bert_cuda_combine(call, BERT_CUDA_CAST, x, NULL, y);
+    return bert_cuda_spread_halves(call, x, NULL, y, NULL);
+}
+
+bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tensor *x, const uint16_t *x_lower,
+                                    const bert_tensor *y, uint16_t *y_lower) {
+    bert_cuda_elementwise_args args = bert_cuda_elementwise_to(BERT_CUDA_CAST, y);
+    args.inputs[0] = (bert_cuda_operand){.data = x->data, .dtype = x->dtype, .lower = x_lower};
+    args.y_lower = y_lower;
+    bert_cuda_broadcast_strides(y->rank, x, args.inputs[0].strides);
+    return bert_cuda_launch_elementwise(call, &args);
 }
 
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {

@@ -157,7 +157,7 @@ void node_case_compare_wide(unsigned wide) {
     case_describe(&current);
     for (int32_t i = 0; i < current.node.input_count; i++) {
         if (current.inputs[i].dtype != BERT_FLOAT) continue;
-        current.input_descs[i].wide = wide >> i & 1;
+        current.input_descs[i].wide = wide >> i & 1 && !current.input_descs[i].constant;
         halves_put(&current.inputs[i], current.device_inputs[i].data, wide >> i & 1);
     }
     if (run(current.device_inputs, current.device_outputs, &error) != BERT_OK) fail_msg("%s", error.message);

@@ -20,7 +20,8 @@ void node_case_compare(void);
 /** The same in a session of this precision, in which the device may hold float32 in 16 bits. */
 void node_case_compare_in(bert_precision precision);
 /** In a session of bf16: inputs whose bit is set in `wide` are held in float32 (cuda/ops/halves.h), all other floats
- * are rounded to bfloat16, for the reference too. Every output is float32, and held in it. */
+ * are rounded to bfloat16, for the reference too. What is known is rounded on the device alone where its bit is set:
+ * planners have it in float32. Every output is float32, and held in it. */
 void node_case_compare_wide(unsigned wide);
 /** The run fails with BERT_INVALID_INPUT and a sentence that holds `text`. */
 void node_case_expect_invalid(const char *text);

@@ -251,6 +251,28 @@ static void pools_of_wide_tensors_are_wide(void **state) {
     }
 }
 
+/* What no kernel has: a skip that sequences share, a gamma for each of them. Constants are not rounded either. */
+static void composed_norms_of_wide_tensors_are_wide(void **state) {
+    for (unsigned wide = 0; wide < 4; wide++) {
+        case_begin(BERT_OP_BERTC_SkipLayerNormalization);
+        case_input(BERT_FLOAT, 3, DIMS(2, 3, 31), 2.0F);
+        case_input(BERT_FLOAT, 2, DIMS(3, 31), 2.0F);
+        for (int i = 0; i < 3; i++) {
+            case_input(BERT_FLOAT, 1, DIMS(31), 1.0F);
+            case_known();
+        }
+        for (int i = 0; i < 2; i++) case_output(BERT_FLOAT, 3, DIMS(2, 3, 31))->tolerance *= 3;
+        node_case_compare_wide(wide | 7U << 2);
+        case_begin(BERT_OP_LayerNormalization);
+        case_input(BERT_FLOAT, 3, DIMS(2, 3, 31), 2.0F);
+        case_input(BERT_FLOAT, 3, DIMS(2, 1, 31), 1.0F);
+        case_input(BERT_FLOAT, 1, DIMS(31), 1.0F);
+        case_known();
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 31))->tolerance *= 3;
+        node_case_compare_wide(wide | 1U << 2);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scales_that_are_constant_stay_float32),
@@ -261,6 +283,7 @@ int main(void) {
         cmocka_unit_test(wide_tokens_stay_wide_without_padding),
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
         cmocka_unit_test(pools_of_wide_tensors_are_wide),
+        cmocka_unit_test(composed_norms_of_wide_tensors_are_wide),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
 }

@@ -1,18 +1,25 @@
 /*
  * LayerNorm step by step: sum, mean, difference, deviation, scale. Each step is a pass over the tensor, where the
  * kernel has one for all; what comes here is rare (a model in double, float32 parameters of a 16-bit tensor, a skip
- * that all sequences share), and is computed as the reference implementation has it, in double or float32.
+ * that all sequences share), and is computed as the reference implementation has it, in double or float32. Inputs that
+ * are constants of float32 stay so in sessions of 16 bits; with bf16, y and the sum are given in halves.
  */
-#include "cuda/plan/normalization.h"
+#include "cuda/plan/composed_norm.h"
 
 #include "cuda/ops/reduce.h"
 
 #include <string.h>
 
-/* What is normalized, from dimensions alone; the tensors of an absent operand are NULL. */
+/* An input or output of the node, and its place among these. */
+typedef struct operand {
+    const bert_tensor *tensor; /* NULL: absent */
+    int32_t place;
+} operand;
+
+/* What is normalized, from dimensions alone. */
 typedef struct normalization {
-    const bert_tensor *x, *skip, *bias, *gamma, *beta;
-    const bert_tensor *y, *sum, *mean, *deviation;
+    operand x, skip, bias, gamma, beta;
+    operand y, sum, mean, deviation;
     int32_t axis;
     bool simplified;
     float epsilon;
@@ -25,7 +32,7 @@ typedef struct own_constants {
 } own_constants;
 
 static int64_t rows_of(const normalization *n) {
-    return bert_cuda_count(n->x->dims, 0, n->axis);
+    return bert_cuda_count(n->x.tensor->dims, 0, n->axis);
 }
 
 /* ---- Operators --------------------------------------------------------------------------------------------------- */
@@ -35,8 +42,12 @@ bert_cuda_skip_form bert_cuda_skip_form_of(const bert_op_node *node, int32_t cod
     return code == 1 ? (bert_cuda_skip_form){3, 4, 3, false} : (bert_cuda_skip_form){-1, 3, 3, true};
 }
 
+static operand operand_at(const bert_tensor *tensors, int32_t place) {
+    return (operand){bert_cuda_operand_at(tensors, place), place};
+}
+
 static void choose_type(normalization *n) {
-    const bert_tensor *inputs[] = {n->x, n->skip, n->bias, n->gamma, n->beta};
+    const bert_tensor *inputs[] = {n->x.tensor, n->skip.tensor, n->bias.tensor, n->gamma.tensor, n->beta.tensor};
     n->type = BERT_FLOAT;
     for (int i = 0; i < 5; i++)
         if (inputs[i] && inputs[i]->dtype == BERT_DOUBLE) n->type = BERT_DOUBLE;
@@ -44,14 +55,13 @@ static void choose_type(normalization *n) {
 
 static normalization describe_layer_norm(const bert_op_node *node, int32_t code, const bert_cuda_operands *o) {
     const bool simplified = code != 0;
-    const bert_tensor *x = &o->inputs[0];
-    normalization n = {.x = x,
-                       .gamma = &o->inputs[1],
-                       .beta = bert_cuda_operand_at(o->inputs, 2),
-                       .y = &o->outputs[0],
-                       .mean = simplified ? NULL : bert_cuda_operand_at(o->outputs, 1),
-                       .deviation = bert_cuda_operand_at(o->outputs, simplified ? 1 : 2),
-                       .axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), x->rank),
+    normalization n = {.x = operand_at(o->inputs, 0),
+                       .gamma = operand_at(o->inputs, 1),
+                       .beta = operand_at(o->inputs, 2),
+                       .y = operand_at(o->outputs, 0),
+                       .mean = operand_at(o->outputs, simplified ? -1 : 1),
+                       .deviation = operand_at(o->outputs, simplified ? 1 : 2),
+                       .axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), o->inputs[0].rank),
                        .simplified = simplified,
                        .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-5F)};
     choose_type(&n);
@@ -60,15 +70,14 @@ static normalization describe_layer_norm(const bert_op_node *node, int32_t code,
 
 static normalization describe_skip(const bert_op_node *node, int32_t code, const bert_cuda_operands *o) {
     const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, code);
-    const bert_tensor *x = &o->inputs[0];
-    normalization n = {.x = x,
-                       .skip = &o->inputs[1],
-                       .bias = bert_cuda_operand_at(o->inputs, form.bias),
-                       .gamma = &o->inputs[2],
-                       .beta = bert_cuda_operand_at(o->inputs, form.beta),
-                       .y = &o->outputs[0],
-                       .sum = bert_cuda_operand_at(o->outputs, form.sum),
-                       .axis = x->rank - 1,
+    normalization n = {.x = operand_at(o->inputs, 0),
+                       .skip = operand_at(o->inputs, 1),
+                       .bias = operand_at(o->inputs, form.bias),
+                       .gamma = operand_at(o->inputs, 2),
+                       .beta = operand_at(o->inputs, form.beta),
+                       .y = operand_at(o->outputs, 0),
+                       .sum = operand_at(o->outputs, form.sum),
+                       .axis = o->inputs[0].rank - 1,
                        .simplified = form.simplified,
                        .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F)};
     choose_type(&n);
@@ -78,31 +87,44 @@ static normalization describe_skip(const bert_op_node *node, int32_t code, const
 /* ---- Workspace --------------------------------------------------------------------------------------------------- */
 
 /* An operand that is not of the type becomes it first. */
-static int64_t converted(const normalization *n, const bert_tensor *operand) {
-    return operand && operand->dtype != n->type ? bert_cuda_elements(operand) : 0;
+static int64_t converted(const normalization *n, const bert_tensor *tensor) {
+    return tensor && tensor->dtype != n->type ? bert_cuda_elements(tensor) : 0;
 }
 
 enum { VALUES, MEANS, DEVIATIONS, SKIP, BIAS, GAMMA, BETA, PIECES };
 
 static void count_pieces(const normalization *n, int64_t counts[PIECES]) {
-    const int64_t all[PIECES] = {
-        [VALUES] = bert_cuda_elements(n->x), [MEANS] = rows_of(n),           [DEVIATIONS] = rows_of(n),
-        [SKIP] = converted(n, n->skip),      [BIAS] = converted(n, n->bias), [GAMMA] = converted(n, n->gamma),
-        [BETA] = converted(n, n->beta)};
+    const int64_t all[PIECES] = {[VALUES] = bert_cuda_elements(n->x.tensor),
+                                 [MEANS] = rows_of(n),
+                                 [DEVIATIONS] = rows_of(n),
+                                 [SKIP] = converted(n, n->skip.tensor),
+                                 [BIAS] = converted(n, n->bias.tensor),
+                                 [GAMMA] = converted(n, n->gamma.tensor),
+                                 [BETA] = converted(n, n->beta.tensor)};
     memcpy(counts, all, sizeof all);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
+static bert_status take(const bert_cuda_call *call, operand from, const bert_tensor *to) {
+    return bert_cuda_spread_halves(call, from.tensor, bert_cuda_lower_halves(call, from.place), to, NULL);
+}
+
+/* No copy where nobody asks for the output. */
+static bert_status give(const bert_cuda_call *call, const bert_tensor *from, operand to) {
+    if (!to.tensor) return BERT_OK;
+    return bert_cuda_spread_halves(call, from, NULL, to.tensor, bert_cuda_output_lower_halves(call, to.place));
+}
+
 /* values = op(values, operand), which is made of their type in `piece` where it isn't. */
-static bert_status apply(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *values,
-                         const bert_tensor *operand, void *piece) {
-    if (!operand) return BERT_OK;
-    bert_tensor own = *operand;
-    if (operand->dtype != values->dtype) {
+static bert_status apply(const bert_cuda_call *call, bert_cuda_elementwise_op op, const bert_tensor *values, operand of,
+                         void *piece) {
+    if (!of.tensor) return BERT_OK;
+    bert_tensor own = *of.tensor;
+    if (own.dtype != values->dtype) {
         own.dtype = values->dtype;
         own.data = piece;
-        BERT_CUDA_TRY(bert_cuda_spread(call, operand, &own));
+        BERT_CUDA_TRY(take(call, of, &own));
     }
     return bert_cuda_combine(call, op, values, &own, values);
 }
@@ -134,37 +156,44 @@ static bert_status run(const bert_cuda_call *call, const normalization *n) {
     count_pieces(n, counts);
     for (int i = 0; i < PIECES; i++) pieces[i] = bert_cuda_take(&workspace, counts[i], bert_cuda_dtype_size(n->type));
     if (counts[VALUES] == 0) return BERT_OK;
-    bert_tensor values = *n->x, rows = *n->x;
+    bert_tensor values = *n->x.tensor, rows = *n->x.tensor;
     values.dtype = rows.dtype = n->type;
     values.data = pieces[VALUES];
     for (int32_t i = n->axis; i < rows.rank; i++) rows.dims[i] = 1;
-    BERT_CUDA_TRY(bert_cuda_spread(call, n->x, &values));
+    BERT_CUDA_TRY(take(call, n->x, &values));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->skip, pieces[SKIP]));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->bias, pieces[BIAS]));
-    if (n->sum) BERT_CUDA_TRY(bert_cuda_spread(call, &values, n->sum));
+    BERT_CUDA_TRY(give(call, &values, n->sum));
     if (!n->simplified) {
         rows.data = pieces[MEANS];
         BERT_CUDA_TRY(reduce(call, BERT_CUDA_REDUCE_MEAN, &values, n->axis, rows.data));
-        if (n->mean) BERT_CUDA_TRY(bert_cuda_spread(call, &rows, n->mean));
+        BERT_CUDA_TRY(give(call, &rows, n->mean));
         BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_SUB, &values, &rows, &values));
     }
     rows.data = pieces[DEVIATIONS];
     BERT_CUDA_TRY(find_deviations(call, &values, n->axis, &rows));
-    if (n->deviation) BERT_CUDA_TRY(bert_cuda_spread(call, &rows, n->deviation));
+    BERT_CUDA_TRY(give(call, &rows, n->deviation));
     BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, &values, &rows, &values));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_MUL, &values, n->gamma, pieces[GAMMA]));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->beta, pieces[BETA]));
-    return bert_cuda_spread(call, &values, n->y);
+    return give(call, &values, n->y);
+}
+
+/* The operands of a call, with the copies of its constants. */
+static bert_cuda_operands kept_operands(const bert_cuda_call *call) {
+    bert_cuda_operands operands = bert_cuda_called_operands(call);
+    for (int32_t i = 0; i < call->node->node.input_count; i++) operands.inputs[i] = bert_cuda_kept_floats(call, i, i);
+    return operands;
 }
 
 static bert_status run_layer_norm(const bert_cuda_call *call) {
-    const bert_cuda_operands operands = bert_cuda_called_operands(call);
+    const bert_cuda_operands operands = kept_operands(call);
     const normalization n = describe_layer_norm(&call->node->node, call->node->op->code, &operands);
     return run(call, &n);
 }
 
 static bert_status run_skip(const bert_cuda_call *call) {
-    const bert_cuda_operands operands = bert_cuda_called_operands(call);
+    const bert_cuda_operands operands = kept_operands(call);
     const normalization n = describe_skip(&call->node->node, call->node->op->code, &operands);
     return run(call, &n);
 }
@@ -181,7 +210,7 @@ static const bert_cuda_op skips_of[] = {{.run = run_skip, .kernel = "composed_no
 static bert_status reserve(const bert_cuda_planner *planner, const normalization *n) {
     int64_t counts[PIECES];
     own_constants own = {0};
-    const int64_t width = bert_cuda_count(n->x->dims, n->axis, n->x->rank);
+    const int64_t width = bert_cuda_count(n->x.tensor->dims, n->axis, n->x.tensor->rank);
     count_pieces(n, counts);
     for (int i = 0; i < PIECES; i++)
         BERT_CUDA_TRY(bert_cuda_reserve(planner, counts[i], bert_cuda_dtype_size(n->type)));
@@ -201,11 +230,16 @@ bert_status bert_cuda_plan_composed_norm(const bert_cuda_planner *planner, bool 
     for (int32_t i = 0; i < node->input_count; i++) {
         if (bert_cuda_node_has(node, i) && !bert_cuda_is_float(node, i) && node->inputs[i].dtype != BERT_DOUBLE)
             return bert_cuda_leave(planner, "has no kernel for this type");
+        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, i, i));
     }
+    bert_cuda_give_wide(planner, 0);
+    if (skips) bert_cuda_give_wide(planner, bert_cuda_skip_form_of(node, code).sum);
     planner->state->op = skips ? &skips_of[code] : &layer_norms[code];
     planner->out->kernel = planner->state->op->kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_cuda_operands operands = bert_cuda_planned_operands(planner);
+    bert_cuda_operands operands = bert_cuda_planned_operands(planner);
+    for (int32_t i = 0; i < node->input_count; i++)
+        if (planner->state->packed[i]) operands.inputs[i].dtype = BERT_FLOAT;
     const normalization n = skips ? describe_skip(node, code, &operands) : describe_layer_norm(node, code, &operands);
     return reserve(planner, &n);
 }

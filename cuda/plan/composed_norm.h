@@ -1,6 +1,7 @@
-/* LayerNormalization in its spellings, for all that cuda/ops/layer_norm.h has no kernel for. */
-#ifndef BERT_CUDA_PLAN_NORMALIZATION_H
-#define BERT_CUDA_PLAN_NORMALIZATION_H
+/* LayerNormalization in its spellings, composed of other operators: for all that cuda/ops/layer_norm.h has no kernel
+ * for. */
+#ifndef BERT_CUDA_PLAN_COMPOSED_NORM_H
+#define BERT_CUDA_PLAN_COMPOSED_NORM_H
 
 #include "cuda/plan/plan.h"
 
