@@ -101,6 +101,12 @@ bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, 
 /** A constant of float32 stays so in sessions of 16 bits: a copy in packed[slot], which is NULL where nothing is to be
  * kept. */
 bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input, int slot);
+/**
+ * Whether constants stay float32 with bf16: the vectors of a LayerNorm and the tables of an Embedding, which are read
+ * once a row, beside all that is, and what rounding takes from them every later layer lacks. False where one of
+ * `inputs` that are there is no constant of float32: then all of them are as the device has other tensors.
+ */
+bool bert_cuda_stay_floats(const bert_cuda_planner *planner, const int32_t *inputs, int count);
 /** The named activation; false for an unknown one. */
 bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out);
 bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node);

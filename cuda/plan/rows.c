@@ -12,21 +12,6 @@
 /* What is packed: tables from 0 on, and these. */
 enum { GAMMA = 3, BETA, BIAS };
 
-/*
- * With bf16 the vectors of a LayerNorm and the tables of an Embedding stay in float32: they are read once a row, beside
- * all that is, and what rounding takes from them every later layer lacks. False where one of `inputs` that are there is
- * no constant: then all of them are as the device has other tensors.
- */
-static bool stay_floats(const bert_cuda_planner *planner, const int32_t *inputs, int count) {
-    if (planner->prepared->precision != BERT_PRECISION_BF16) return false;
-    for (int i = 0; i < count; i++) {
-        const bert_constant *constant = bert_cuda_known(planner->node, inputs[i]);
-        if (!bert_cuda_node_has(planner->node, inputs[i])) continue;
-        if (!constant || constant->id == 0 || constant->dtype != BERT_FLOAT) return false;
-    }
-    return true;
-}
-
 /* Packs gamma, beta and bias, as far as they are there, where the planner has set `flag`: they are float32. */
 static bert_status pack_parameters(const bert_cuda_planner *planner, const int32_t inputs[3]) {
     for (int i = 0; planner->state->flag && i < 3; i++)
@@ -97,10 +82,10 @@ static bert_status pack_table(const bert_cuda_planner *planner, int which) {
 bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int32_t parameters[] = {BERT_EMBEDDING_GAMMA, BERT_EMBEDDING_BETA, -1};
-    bool floats = stay_floats(planner, parameters, 3); /* tables of bytes become whatever the others are */
+    bool floats = bert_cuda_stay_floats(planner, parameters, 3); /* tables of bytes become whatever the others are */
     for (int i = 0; i < 3; i++) {
         const int32_t scale = BERT_EMBEDDING_SCALE(tables[i]);
-        floats = floats && stay_floats(planner, bert_cuda_node_has(node, scale) ? &scale : &tables[i], 1);
+        floats = floats && bert_cuda_stay_floats(planner, bert_cuda_node_has(node, scale) ? &scale : &tables[i], 1);
     }
     planner->state->flag = floats;
     for (int i = 0; i < 3; i++) {
@@ -188,7 +173,7 @@ bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     if (!suits_layer_norm(planner)) return bert_cuda_plan_composed_norm(planner, false);
     const int32_t parameters[] = {1, 2, -1};
-    planner->state->flag = stay_floats(planner, parameters, 3);
+    planner->state->flag = bert_cuda_stay_floats(planner, parameters, 3);
     BERT_CUDA_TRY(pack_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
     bert_cuda_offer_place(planner, 1);
@@ -233,7 +218,7 @@ bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
     if (!suits_skip_layer_norm(node)) return bert_cuda_plan_composed_norm(planner, true);
     const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, planner->state->op->code);
     const int32_t parameters[] = {BERT_SKIP_GAMMA, form.beta, form.bias};
-    planner->state->flag = stay_floats(planner, parameters, 3);
+    planner->state->flag = bert_cuda_stay_floats(planner, parameters, 3);
     BERT_CUDA_TRY(pack_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
     bert_cuda_give_wide(planner, form.sum);

@@ -145,6 +145,16 @@ bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t inpu
                           &planner->state->packed[slot], planner->error);
 }
 
+bool bert_cuda_stay_floats(const bert_cuda_planner *planner, const int32_t *inputs, int count) {
+    if (planner->prepared->precision != BERT_PRECISION_BF16) return false;
+    for (int i = 0; i < count; i++) {
+        const bert_constant *constant = bert_cuda_known(planner->node, inputs[i]);
+        if (!bert_cuda_node_has(planner->node, inputs[i])) continue;
+        if (!constant || constant->id == 0 || constant->dtype != BERT_FLOAT) return false;
+    }
+    return true;
+}
+
 bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, size_t element_bytes) {
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, element_bytes, &bytes) ||

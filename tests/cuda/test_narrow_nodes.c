@@ -273,6 +273,46 @@ static void composed_norms_of_wide_tensors_are_wide(void **state) {
     }
 }
 
+/* Tables, gamma and beta, or their scales, are constants that nobody rounds. */
+static void embeddings_with_their_sum_are_wide(void **state) {
+    for (int i = 0; i < 8; i++) {
+        const bool segments = i & 1, positions = i & 2;
+        const int64_t width = i & 4 ? 8 : 9;
+        case_begin(BERT_OP_MS_EmbedLayerNormalization);
+        case_input(BERT_INT32, 2, DIMS(2, 3), 4);
+        if (segments)
+            case_input(BERT_INT32, 2, DIMS(2, 3), 2);
+        else
+            case_absent();
+        for (int j = 0; j < 5; j++) {
+            if (j == 2 && !segments) {
+                case_absent();
+                continue;
+            }
+            case_input(BERT_FLOAT, j < 3 ? 2 : 1, j < 3 ? DIMS(5 - j, width) : DIMS(width), 2.0F);
+            case_known();
+        }
+        case_absent();
+        if (positions) case_input(BERT_INT32, 2, DIMS(1, 3), 4);
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, width))->tolerance *= 3;
+        case_absent_output();
+        if (segments) case_output(BERT_FLOAT, 3, DIMS(2, 3, width));
+        node_case_compare_wide(31U << 2);
+    }
+    case_begin(BERT_OP_MS_QEmbedLayerNormalization);
+    case_input(BERT_INT32, 2, DIMS(2, 3), 4);
+    case_input(BERT_INT32, 2, DIMS(2, 3), 2);
+    for (int i = 0; i < 5; i++) case_input(BERT_UINT8, i < 3 ? 2 : 1, i < 3 ? DIMS(5 - i, 8) : DIMS(8), 255);
+    case_absent();
+    for (int i = 0; i < 5; i++) {
+        case_input(BERT_FLOAT, 0, NULL, 0.02F);
+        case_known();
+    }
+    for (int i = 0; i < 5; i++) case_input(BERT_UINT8, 0, NULL, 127);
+    case_output(BERT_FLOAT, 3, DIMS(2, 3, 8))->tolerance *= 3;
+    node_case_compare_wide(31U << 8);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scales_that_are_constant_stay_float32),
@@ -284,6 +324,7 @@ int main(void) {
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
         cmocka_unit_test(pools_of_wide_tensors_are_wide),
         cmocka_unit_test(composed_norms_of_wide_tensors_are_wide),
+        cmocka_unit_test(embeddings_with_their_sum_are_wide),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
 }
