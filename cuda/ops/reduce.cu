@@ -7,6 +7,7 @@
 #include "cuda/ops/reduce.h"
 
 #include "cuda/ops/element.h"
+#include "cuda/ops/halves.h"
 
 enum { THREADS = 128 };
 
@@ -116,6 +117,19 @@ static __device__ int64_t joined(bert_cuda_reduction reduction, int64_t a, int64
     }
 }
 
+/* Halves are of bfloat16. */
+static __device__ double load_member(const bert_cuda_reduce_args &a, int64_t at) {
+    if (!a.x_lower) return load_as<double>(a.x, a.dtype, at);
+    return static_cast<double>(load_element(static_cast<const __nv_bfloat16 *>(a.x), a.x_lower, at));
+}
+
+static __device__ void store_result(const bert_cuda_reduce_args &a, int64_t at, double value) {
+    if (a.y_lower)
+        store_element(static_cast<__nv_bfloat16 *>(a.y), a.y_lower, at, static_cast<float>(value));
+    else
+        store_as<double>(a.y, a.dtype, at, value);
+}
+
 /* Two kernels of one form: a state for each thread, then a tree over them in shared memory. */
 static __global__ void __launch_bounds__(THREADS) reduce_floats_kernel(reduce r) {
     BERT_SHARED(float_state, states, THREADS);
@@ -125,7 +139,7 @@ static __global__ void __launch_bounds__(THREADS) reduce_floats_kernel(reduce r)
         const int64_t from = offset_of(r.results, r.strides, result);
         float_state state = float_start(reduction);
         for (int64_t i = at; i < r.members.count; i += THREADS) {
-            const double x = load_as<double>(r.args.x, r.args.dtype, from + offset_of(r.members, r.strides, i));
+            const double x = load_member(r.args, from + offset_of(r.members, r.strides, i));
             state = joined(reduction, state, float_member(reduction, x));
         }
         states[at] = state;
@@ -134,7 +148,7 @@ static __global__ void __launch_bounds__(THREADS) reduce_floats_kernel(reduce r)
             if (at < half) states[at] = joined(reduction, states[at], states[at + half]);
             __syncthreads();
         }
-        if (at == 0) store_as<double>(r.args.y, r.args.dtype, result, finished(reduction, states[0], r.members.count));
+        if (at == 0) store_result(r.args, result, finished(reduction, states[0], r.members.count));
         __syncthreads();
     }
 }
@@ -172,6 +186,7 @@ cudaError_t bert_cuda_reduce(const bert_cuda_reduce_args *args, cudaStream_t str
     r.args = *args;
     int64_t kept[BERT_MAX_RANK], reduced[BERT_MAX_RANK], stride = 1;
     if (args->rank < 0 || args->rank > BERT_MAX_RANK || !bert_element_bytes(args->dtype)) return cudaErrorInvalidValue;
+    if ((args->x_lower || args->y_lower) && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     for (int32_t i = args->rank - 1; i >= 0; i--) {
         const bool gone = args->axes >> i & 1;
         kept[i] = gone ? 1 : args->dims[i];

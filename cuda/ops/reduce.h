@@ -29,6 +29,9 @@ typedef struct bert_cuda_reduce_args {
     uint32_t axes;               /**< Bit i: axis i is reduced. */
     const void *x;
     void *y; /**< The other axes, in order. */
+    /** BERT_BFLOAT16 alone: the lower halves (halves.h) of tensors that are held in float32; NULL: they are not. */
+    const uint16_t *x_lower;
+    uint16_t *y_lower;
 } bert_cuda_reduce_args;
 
 /** Nothing to reduce gives the value of the empty sum, product, greatest ... as the reference has it. */

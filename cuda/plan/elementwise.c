@@ -55,8 +55,20 @@ bert_status bert_cuda_run_elementwise(const bert_cuda_call *call) {
     return bert_cuda_launch_elementwise(call, &args);
 }
 
+/* Whether this is where a model that passes left as it is adds to its residual: neither is a constant, or broadcast. */
+static bool adds_residual(const bert_cuda_planner *planner) {
+    const bert_op_node *node = planner->node;
+    if (planner->mode != BERT_PLAN_BIND || planner->state->op->code != BERT_CUDA_ADD) return false;
+    for (int i = 0; i < 2; i++) {
+        const bert_tensor_desc *x = &node->inputs[i];
+        if (x->constant || !bert_cuda_is_alike(planner, x, &node->outputs[0])) return false;
+    }
+    return true;
+}
+
 bert_status bert_cuda_plan_elementwise(const bert_cuda_planner *planner) {
     bert_cuda_keep_wide(planner);
+    if (adds_residual(planner)) bert_cuda_give_wide(planner, 0);
     bert_cuda_offer_place(planner, 3);
     return BERT_OK;
 }

@@ -91,6 +91,8 @@ bert_status bert_cuda_want_reports(const bert_cuda_planner *planner);
 void bert_cuda_give_wide(const bert_cuda_planner *planner, int32_t output);
 /** The same of output 0, where an input is: what is computed from float32, or moved, stays in it. */
 void bert_cuda_keep_wide(const bert_cuda_planner *planner);
+/** Of one shape, and elements of one size. BERT_PLAN_BIND alone. */
+bool bert_cuda_is_alike(const bert_cuda_planner *planner, const bert_tensor_desc *x, const bert_tensor_desc *y);
 /**
  * Output 0 may take the memory of the first of inputs 0 to `inputs` - 1 that has its shape, and elements of its size:
  * each thread reads of them what it writes, and the other inputs no later than that one. BERT_PLAN_BIND alone.
@@ -228,8 +230,8 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gemm) PLAN(in_place) PLAN(indexed) PLAN(layer_norm)  \
     PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention)    \
     PLAN(onnx_attention) PLAN(packed_attention) PLAN(pad) PLAN(pool) PLAN(quantize) PLAN(quantized_linear)             \
-    PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(tokens)               \
-    PLAN(variadic)
+    PLAN(reduce) PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding) PLAN(skip_layer_norm)               \
+    PLAN(tokens) PLAN(variadic)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

@@ -19,6 +19,11 @@ static uint32_t axes_of(const bert_cuda_call *call, int32_t rank) {
     return axes;
 }
 
+bert_status bert_cuda_plan_reduce(const bert_cuda_planner *planner) {
+    bert_cuda_keep_wide(planner);
+    return BERT_OK;
+}
+
 bert_status bert_cuda_run_reduce(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
     bert_cuda_reduce_args args = {.reduction = (bert_cuda_reduction)call->node->op->code,
@@ -26,9 +31,12 @@ bert_status bert_cuda_run_reduce(const bert_cuda_call *call) {
                                   .rank = x->rank,
                                   .axes = axes_of(call, x->rank),
                                   .x = x->data,
-                                  .y = call->outputs[0].data};
+                                  .y = call->outputs[0].data,
+                                  .x_lower = bert_cuda_lower_halves(call, 0),
+                                  .y_lower = bert_cuda_output_lower_halves(call, 0)};
     memcpy(args.dims, x->dims, sizeof args.dims);
-    if (args.axes == 0 && BERT_NODE_INT(&call->node->node, "noop_with_empty_axes", 0)) return bert_cuda_run_copy(call);
+    if (args.axes == 0 && BERT_NODE_INT(&call->node->node, "noop_with_empty_axes", 0))
+        return bert_cuda_spread_halves(call, x, args.x_lower, &call->outputs[0], args.y_lower);
     if (args.axes == 0) args.axes = (UINT32_C(1) << x->rank) - 1;
     return bert_cuda_launched(call, bert_cuda_reduce(&args, call->context->stream), "reduce");
 }

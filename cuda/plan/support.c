@@ -96,7 +96,7 @@ void bert_cuda_keep_wide(const bert_cuda_planner *planner) {
     if (planner->state->wide_inputs) bert_cuda_give_wide(planner, 0);
 }
 
-static bool is_alike(const bert_cuda_planner *planner, const bert_tensor_desc *x, const bert_tensor_desc *y) {
+bool bert_cuda_is_alike(const bert_cuda_planner *planner, const bert_tensor_desc *x, const bert_tensor_desc *y) {
     const bert_prepared *prepared = planner->prepared;
     bool alike = x->rank == y->rank && bert_cuda_dtype_size(bert_cuda_stored(prepared, x->dtype)) ==
                                            bert_cuda_dtype_size(bert_cuda_stored(prepared, y->dtype));
@@ -109,7 +109,7 @@ void bert_cuda_offer_place(const bert_cuda_planner *planner, int32_t inputs) {
     if (planner->mode != BERT_PLAN_BIND || !bert_cuda_node_gives(node, 0)) return;
     for (int32_t i = 0; i < inputs; i++) {
         if (!bert_cuda_node_has(node, i) || node->inputs[i].constant) continue;
-        if (!is_alike(planner, &node->inputs[i], &node->outputs[0])) continue;
+        if (!bert_cuda_is_alike(planner, &node->inputs[i], &node->outputs[0])) continue;
         planner->out->in_place = 1 + i;
         return;
     }

@@ -5,6 +5,7 @@
 #include "cuda/ops/embedding.h"
 #include "cuda/ops/layer_norm.h"
 #include "cuda/ops/quantize.h"
+#include "cuda/ops/reduce.h"
 #include "tests/cuda/halves_case.h"
 #include "tests/cuda/skip_case.h"
 
@@ -204,6 +205,8 @@ static void halves_of_other_types_are_refused(void **state) {
     assert_int_equal(bert_cuda_embedding(&(bert_cuda_embedding_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
                      cudaErrorInvalidValue);
     assert_int_equal(bert_cuda_dequantize(&(bert_cuda_dequantize_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
+                     cudaErrorInvalidValue);
+    assert_int_equal(bert_cuda_reduce(&(bert_cuda_reduce_args){.dtype = BERT_FLOAT, .y_lower = &lower}, NULL),
                      cudaErrorInvalidValue);
     float x = 0;
     bert_cuda_elementwise_args args = {.op = BERT_CUDA_NEG,

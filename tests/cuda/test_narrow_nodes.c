@@ -172,6 +172,32 @@ static void sums_with_a_wide_residual_are_wide(void **state) {
         wide_residual_case(i < 4 ? BERT_OP_BERTC_QuantizedLinear : BERT_OP_BERTC_Linear, i / 2 % 2, i % 2);
 }
 
+/* As a graph without passes has a residual: of tensors that are wide, or not. */
+static void sums_of_two_tensors_are_wide(void **state) {
+    for (unsigned wide = 0; wide < 4; wide++) {
+        case_begin(BERT_OP_Add);
+        for (int i = 0; i < 2; i++) case_input(BERT_FLOAT, 3, DIMS(2, 3, 37), 2.0F);
+        case_output(BERT_FLOAT, 3, DIMS(2, 3, 37));
+        node_case_compare_wide(wide);
+    }
+}
+
+static void reductions_of_wide_tensors_are_wide(void **state) {
+    static const bert_op_id ops[] = {BERT_OP_ReduceMean, BERT_OP_ReduceSumSquare, BERT_OP_ReduceMax};
+    static const int64_t axis = -1;
+    for (int i = 0; i < 6; i++) {
+        const bool reduces = i < 3;
+        case_begin(ops[i % 3]);
+        case_opset(18);
+        case_int("noop_with_empty_axes", 1);
+        case_input(BERT_FLOAT, 2, DIMS(3, 131), 2.0F);
+        case_input_of(BERT_INT64, 1, DIMS(reduces), &axis);
+        case_known();
+        case_output(BERT_FLOAT, 2, DIMS(3, reduces ? 1 : 131));
+        node_case_compare_wide(1);
+    }
+}
+
 static void extremes_of_wide_tensors_are_wide(void **state) {
     for (unsigned count = 1; count < 4; count++) {
         for (unsigned wide = 1; wide < 1U << count; wide++) {
@@ -318,6 +344,8 @@ int main(void) {
         cmocka_unit_test(scales_that_are_constant_stay_float32),
         cmocka_unit_test(sessions_of_16_bits_agree_with_the_reference),
         cmocka_unit_test(sums_with_a_wide_residual_are_wide),
+        cmocka_unit_test(sums_of_two_tensors_are_wide),
+        cmocka_unit_test(reductions_of_wide_tensors_are_wide),
         cmocka_unit_test(extremes_of_wide_tensors_are_wide),
         cmocka_unit_test(what_is_chosen_from_wide_tensors_is_wide),
         cmocka_unit_test(wide_tokens_stay_wide_without_padding),
