@@ -105,7 +105,7 @@ bert_model *twice(twice_fn make, const void *spec, const bert_named_tensor *inpu
 
 bert_named_tensor twice_input(const char *name, bert_dtype dtype, void *data, int32_t rank, const int64_t *dims) {
     bert_named_tensor out = {.name = name, .tensor = {.dtype = dtype, .rank = rank, .data = data}};
-    memcpy(out.tensor.dims, dims, (size_t)rank * sizeof *dims);
+    if (rank) memcpy(out.tensor.dims, dims, (size_t)rank * sizeof *dims);
     return out;
 }
 
