@@ -82,8 +82,13 @@ static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, cons
     void *packed = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, weight->bytes);
     if (!packed) return bert_fail_memory(error, weight->bytes, "a packed weight");
     int64_t first = 0;
-    for (int32_t i = 0; i < source->count; i++)
-        BERT_TRY(pack_part(prepared, threads, weight, packed, &first, source->parts[i], error));
+    bert_status status = BERT_OK;
+    for (int32_t i = 0; i < source->count && status == BERT_OK; i++)
+        status = pack_part(prepared, threads, weight, packed, &first, source->parts[i], error);
+    if (status != BERT_OK) {
+        bert_weight_memory_give_back(&prepared->weight_memory, packed, weight->bytes);
+        return status;
+    }
     weight->data = packed;
     if (store) store->packed(store, layout, source->parts, source->count, weight->data, weight->bytes);
     return BERT_OK;

@@ -29,9 +29,14 @@ static bert_weight_block *add_block(bert_weight_memory *memory, const bert_alloc
     return block;
 }
 
+/* Of a piece, with what aligns the next one; 0 on overflow. */
+static size_t piece_bytes(size_t bytes) {
+    return bert_size_add(bytes, BERT_ALIGNMENT - 1, &bytes) ? bytes - bytes % BERT_ALIGNMENT : 0;
+}
+
 void *bert_weight_memory_take(bert_weight_memory *memory, const bert_allocator *allocator, size_t bytes) {
-    if (!bert_size_add(bytes, BERT_ALIGNMENT - 1, &bytes)) return NULL;
-    bytes -= bytes % BERT_ALIGNMENT;
+    bytes = piece_bytes(bytes);
+    if (bytes == 0) return NULL;
     bert_weight_block *block = memory->blocks;
     while (block && block->bytes - block->used < bytes) block = block->next;
     if (!block) block = add_block(memory, allocator, bytes);
@@ -39,6 +44,12 @@ void *bert_weight_memory_take(bert_weight_memory *memory, const bert_allocator *
     void *taken = block->data + block->used;
     block->used += bytes;
     return taken;
+}
+
+void bert_weight_memory_give_back(bert_weight_memory *memory, void *taken, size_t bytes) {
+    bytes = piece_bytes(bytes);
+    for (bert_weight_block *block = memory->blocks; block; block = block->next)
+        if (block->used >= bytes && block->data + block->used - bytes == (unsigned char *)taken) block->used -= bytes;
 }
 
 void bert_weight_memory_free(bert_weight_memory *memory, const bert_allocator *allocator) {

@@ -18,6 +18,8 @@ typedef struct bert_weight_memory {
 /** `bytes` (not 0), aligned to BERT_ALIGNMENT and not set to anything; NULL when there is no memory. It stays until
  * bert_weight_memory_free. */
 void *bert_weight_memory_take(bert_weight_memory *memory, const bert_allocator *allocator, size_t bytes);
+/** Gives back what was taken last, with the same `bytes`: what comes of a weight that can't be packed after all. */
+void bert_weight_memory_give_back(bert_weight_memory *memory, void *taken, size_t bytes);
 /** Of the same allocator. */
 void bert_weight_memory_free(bert_weight_memory *memory, const bert_allocator *allocator);
 

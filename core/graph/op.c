@@ -1,3 +1,4 @@
+#include "core/graph/canonical.h"
 #include "core/graph/ops/ops.h"
 
 #include <string.h>
@@ -42,4 +43,9 @@ const bert_op *bert_op_find(const char *domain, const char *name) {
 bool bert_op_quantizes(const bert_op *op) {
     return op->id == BERT_OP_DynamicQuantizeLinear || op->id == BERT_OP_MS_DynamicQuantizeMatMul ||
            op->id == BERT_OP_BERTC_QuantizedLinear;
+}
+
+bool bert_is_dynamic_linear(const bert_node *node) {
+    return node->op->id == BERT_OP_BERTC_QuantizedLinear && !BERT_NODE_INT(node, "weight_only", 0) &&
+           !(node->input_count > BERT_QUANTIZED_LINEAR_X_SCALE && node->inputs[BERT_QUANTIZED_LINEAR_X_SCALE]);
 }

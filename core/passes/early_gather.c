@@ -20,9 +20,14 @@ static bool takes_one_place(const bert_node *gather) {
            place->info.constant->rank <= 1 && bert_constant_elements(place->info.constant) == 1;
 }
 
-static bool is_dynamic(const bert_node *linear) {
-    return linear->op->id == BERT_OP_BERTC_QuantizedLinear && !BERT_NODE_INT(linear, "weight_only", 0) &&
-           !bert_node_in(linear, BERT_QUANTIZED_LINEAR_X_SCALE);
+static bool is_vector(const bert_value *value) {
+    return !value || bert_value_rank(value) == 0 || bert_value_rank(value) == 1;
+}
+
+/* With a scale and bias that all rows share, over the last dimension counted from the end: the rank may change. */
+static bool normalizes_rows(const bert_node *norm) {
+    return BERT_NODE_INT(norm, "axis", -1) == -1 && is_vector(bert_node_in(norm, 1)) &&
+           is_vector(bert_node_in(norm, 2));
 }
 
 /* Which inputs have the rows of the output, as bits; 0: it isn't a node that works row by row. */
@@ -30,11 +35,11 @@ static uint32_t inputs_with_rows(const bert_node *node) {
     switch (node->op->id) {
     case BERT_OP_BERTC_Linear:
     case BERT_OP_BERTC_QuantizedLinear:
-        return is_dynamic(node) ? 0 : 1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL;
+        return bert_is_dynamic_linear(node) ? 0 : 1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL;
     case BERT_OP_BERTC_SkipLayerNormalization:
         return 1U << BERT_SKIP_X | 1U << BERT_SKIP_SKIP;
-    case BERT_OP_LayerNormalization: /* counted from the end: the rank may change */
-        return BERT_NODE_INT(node, "axis", -1) == -1 ? 1 : 0;
+    case BERT_OP_LayerNormalization:
+        return normalizes_rows(node) ? 1 : 0;
     case BERT_OP_Add:
     case BERT_OP_Sub:
     case BERT_OP_Mul:
@@ -71,9 +76,11 @@ static uint32_t rows_of(const bert_node *node, const bert_value *output) {
     return found;
 }
 
+/* Whether a node takes of `value` what `gather` takes of its own input, in the same form. */
 static bool takes_same_place(const bert_node *node, const bert_value *value, const bert_node *gather) {
-    return node->block == gather->block && takes_one_place(node) && node->inputs[0] == value &&
-           node->inputs[1] == gather->inputs[1];
+    if (node->block != gather->block || !takes_one_place(node) || node->inputs[0] != value) return false;
+    const bert_constant *a = node->inputs[1]->info.constant, *b = gather->inputs[1]->info.constant;
+    return a->rank == b->rank && bert_constant_int(a, 0) == bert_constant_int(b, 0);
 }
 
 /* A Gather beside `gather` that takes the same place of the value; NULL: none. */
@@ -89,7 +96,8 @@ static bert_node *another_gather(const bert_value *value, const bert_node *gathe
 static bert_status gather_early(bert_pass_context *context, const bert_node *gather, bert_node *reader,
                                 bert_value *value, bert_value **out) {
     bert_node *producer = value->producer;
-    bert_node *before = producer && producer->block == reader->block ? producer->next : reader;
+    /* Before every reader of the value. Where nothing in the block writes it, that is the block's beginning. */
+    bert_node *before = producer && producer->block == reader->block ? producer->next : reader->block->first;
     const bert_node_spec spec = {.op = gather->op,
                                  .opset = gather->opset,
                                  .inputs = (bert_value *[]){value, gather->inputs[1]},
@@ -98,6 +106,7 @@ static bert_status gather_early(bert_pass_context *context, const bert_node *gat
                                  .attribute_count = gather->attribute_count};
     BERT_TRY(bert_build(context, before, &spec, gather, out));
     for (bert_node *other; (other = another_gather(value, (*out)->producer));) {
+        BERT_TRY(bert_node_add_origins((*out)->producer, other, context->error));
         BERT_TRY(bert_graph_replace_value(context->graph, other->outputs[0], *out, context->error));
         bert_graph_remove_node(other);
     }
@@ -157,11 +166,24 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
     }
     for (int32_t i = 0; i < node->output_count; i++) {
         if (!readers[i]) continue;
+        if (readers[i] != gather) BERT_TRY(bert_node_add_origins(made, readers[i], context->error));
         bert_node_take_output(made, i, readers[i], 0);
         bert_graph_remove_node(readers[i]);
     }
     bert_graph_remove_node(node);
     bert_pass_rewrote(context, made);
+    return BERT_OK;
+}
+
+/* Why a Gather stays where it is, if that is not in the nature of what it reads. */
+static bert_status note(bert_pass_context *context, bert_node *gather) {
+    bert_node *node = takes_one_place(gather) ? gather->inputs[0]->producer : NULL;
+    bert_node *readers[MOST_OUTPUTS];
+    if (!node || node->block != gather->block) return BERT_OK;
+    if (bert_is_dynamic_linear(node))
+        bert_pass_missed(context, node, "every row has a share in its dynamic scale");
+    else if (rows_of(node, gather->inputs[0]) != 0 && !collect_readers(node, gather, readers))
+        bert_pass_missed(context, node, "more of it is read than one place");
     return BERT_OK;
 }
 
@@ -172,5 +194,5 @@ bert_status bert_pass_early_gather(bert_pass_context *context) {
         before = context->changes;
         BERT_TRY(bert_pass_each(context, visit));
     } while (context->changes != before);
-    return BERT_OK;
+    return bert_pass_each(context, note);
 }

@@ -1,9 +1,9 @@
 #include "core/runtime/plan.h"
 
 #include "core/base/error.h"
+#include "core/graph/op.h"
 #include "core/runtime/memory_plan.h"
 #include "core/runtime/op_node.h"
-#include "core/runtime/row_ops.h"
 #include "core/runtime/token_rows.h"
 
 #include <stdatomic.h>

@@ -12,11 +12,6 @@ static int32_t rank_of(const bert_node *node, const bert_value_info *infos, int3
     return info ? info->shape.rank : 0;
 }
 
-bool bert_is_dynamic_linear(const bert_node *node) {
-    return node->op->id == BERT_OP_BERTC_QuantizedLinear && !BERT_NODE_INT(node, "weight_only", 0) &&
-           !(node->input_count > BERT_QUANTIZED_LINEAR_X_SCALE && node->inputs[BERT_QUANTIZED_LINEAR_X_SCALE]);
-}
-
 /* Whether an axis, which may count from the end, comes after the first `axes`. */
 static bool is_inside(int64_t axis, int32_t rank, int32_t axes) {
     return (axis < 0 ? axis + rank : axis) >= axes;

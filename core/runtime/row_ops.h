@@ -21,7 +21,4 @@ typedef struct bert_row_op {
 /** `infos` is what binding knows, by value id; output 0 has `axes` (1 or 2) leading dimensions that count tokens. */
 bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, int32_t axes);
 
-/** Whether it is a QuantizedLinear whose scale comes from its input. */
-bool bert_is_dynamic_linear(const bert_node *node);
-
 #endif

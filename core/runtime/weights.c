@@ -2,8 +2,8 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/graph/op.h"
 #include "core/runtime/op_node.h"
-#include "core/runtime/row_ops.h"
 #include "core/runtime/text.h"
 #include "core/runtime/token_rows.h"
 

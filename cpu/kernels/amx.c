@@ -286,12 +286,14 @@ static inline void end_sums(const product *p, const int64_t places[4], const int
             const int64_t last = p->rows - TILE_ROWS, fourth = row + 3 * TILE_ROWS;                                    \
             const int64_t places[4] = {row, row + TILE_ROWS, row + 2 * TILE_ROWS, fourth < last ? fourth : last};      \
             p->sums_row = p->sums == p->c ? 0 : row;                                                                   \
-            for (p->first = 0; p->first == 0 || p->first < p->steps; p->first = p->end) {                              \
+            p->first = 0;                                                                                              \
+            do { /* once even where k is 0: zeros */                                                                   \
                 p->end = piece_end(p);                                                                                 \
                 name##_4x1(p, places);                                                                                 \
                 name##_2x2(p, places);                                                                                 \
                 name##_2x2(p, places + 2);                                                                             \
-            }                                                                                                          \
+                p->first = p->end;                                                                                     \
+            } while (p->first < p->steps);                                                                             \
         }                                                                                                              \
         for (; row < p->rows; row += TILE_ROWS)                                                                        \
             name##_1x3(p, row < p->rows - TILE_ROWS ? row : p->rows - TILE_ROWS, TILE_ROWS);                           \

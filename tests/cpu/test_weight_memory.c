@@ -60,9 +60,23 @@ static void without_memory_there_is_none(void **state) {
     }
 }
 
+/* The next piece lies where the last one lay; one that others lie behind stays. */
+static void what_was_taken_last_can_be_given_back(void **state) {
+    scarce_memory count = {0};
+    const bert_allocator allocator = scarce_allocator(&count);
+    bert_weight_memory memory = {0};
+    void *first = bert_weight_memory_take(&memory, &allocator, 100), *last;
+    last = bert_weight_memory_take(&memory, &allocator, 1000);
+    bert_weight_memory_give_back(&memory, last, 1000);
+    assert_ptr_equal(bert_weight_memory_take(&memory, &allocator, 10), last);
+    bert_weight_memory_give_back(&memory, first, 100);
+    assert_ptr_not_equal(bert_weight_memory_take(&memory, &allocator, 10), first);
+    bert_weight_memory_free(&memory, &allocator);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(pieces_are_aligned_and_apart),
-                                       cmocka_unit_test(a_small_model_takes_one_page),
-                                       cmocka_unit_test(without_memory_there_is_none)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_are_aligned_and_apart), cmocka_unit_test(a_small_model_takes_one_page),
+        cmocka_unit_test(without_memory_there_is_none), cmocka_unit_test(what_was_taken_last_can_be_given_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,16 @@ static float attended[BATCH * SEQUENCE * WIDTH], inputs[BATCH * SEQUENCE * WIDTH
 typedef enum place { FIRST, LAST, KEPT_AXIS, TWO_PLACES, ANOTHER_AXIS, NOT_CONSTANT, PLACES } place;
 
 /* What is wrong with a graph: nothing, or why rows are needed. */
-typedef enum obstacle { NONE, LEAVES, READ, BROADCAST, LOOKED_AT_TWICE, NORM_FROM_FRONT, OBSTACLES } obstacle;
+typedef enum obstacle {
+    NONE,
+    LEAVES,
+    READ,
+    BROADCAST,
+    LOOKED_AT_TWICE,
+    NORM_FROM_FRONT,
+    NORM_OF_PLACES,
+    OBSTACLES
+} obstacle;
 
 typedef struct spec {
     place place;
@@ -28,6 +37,13 @@ static bert_value *linear(builder *b, const spec *s, bert_value *x, int64_t n) {
 static bert_value *norm(builder *b, bert_value *x, int64_t axis) {
     bert_attribute attribute = BERT_INT_ATTRIBUTE("axis", axis);
     return OP_WITH(b, LayerNormalization, attribute, x, weight(b, WIDTH, 0), weight(b, WIDTH, 0));
+}
+
+/* With a scale for each place. */
+static bert_value *norm_of_places(builder *b, bert_value *x) {
+    bert_attribute attribute = BERT_INT_ATTRIBUTE("axis", -1);
+    return OP_WITH(b, LayerNormalization, attribute, x, tensor(b, 2, (const int64_t[]){SEQUENCE, WIDTH}),
+                   weight(b, WIDTH, 0));
 }
 
 static bert_value *take(builder *b, bert_value *x, const spec *s) {
@@ -65,6 +81,7 @@ static void make(builder *b, const void *of) {
         y = norm(b, y, -1);
         z = norm(b, OP(b, Add, linear(b, s, OP(b, Relu, linear(b, s, y, WIDTH)), WIDTH), y), -1);
     }
+    if (s->obstacle == NORM_OF_PLACES) z = norm_of_places(b, z);
     if (s->obstacle == NORM_FROM_FRONT) z = norm(b, z, 2); /* the axis may have another number after the Gather */
     if (s->obstacle == BROADCAST) z = OP(b, Add, z, input(b, "places", BERT_FLOAT, "1 sequence 8"));
     bert_value *taken = take(b, z, s);
@@ -137,10 +154,45 @@ static void dynamic_quantization_needs_all_rows(void **state) {
         assert_int_equal(rows_of(&(spec){.quantized = true, .pre_norm = pre_norm}), -1);
 }
 
+/* Of an input that nothing in the graph writes, before and after the Gather that goes up. */
+static void make_inputs_own(builder *b, const void *of) {
+    const spec first = {.place = FIRST};
+    bert_value *h = input(b, "x", BERT_FLOAT, "batch sequence 8");
+    bert_value *outputs[] = {OP(b, Tanh, take(b, h, &first)), NULL};
+    outputs[1] = take(b, linear(b, &first, h, 4), &first);
+    declare(b, outputs, 2);
+}
+
+static void what_reads_an_inputs_place_already_comes_after_it(void **state) {
+    bert_named_tensor x = twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH});
+    bert_model *model = twice(make_inputs_own, NULL, &x, 1, 1e-6);
+    assert_int_equal(twice_count(model, BERT_OP_Gather), 1);
+    bert_model_free(model);
+}
+
+static void where_it_stays_is_said_why(void **state) {
+    static const spec specs[] = {{.quantized = true}, {.obstacle = READ}};
+    static const char *const reasons[] = {"dynamic scale", "more of it is read"};
+    for (int i = 0; i < 2; i++) {
+        builder b = start(17);
+        make(&b, &specs[i]);
+        bert_error error;
+        assert_int_equal(bert_passes_run(b.graph, NULL, &b.report, &error), BERT_OK);
+        int found = 0;
+        for (size_t miss = 0; miss < b.report.miss_count; miss++)
+            if (strcmp(b.report.misses[miss].pass, "early_gather") == 0)
+                found += strstr(b.report.misses[miss].reason, reasons[i]) != NULL;
+        assert_int_equal(found, 1);
+        finish(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(one_place_is_taken_before_the_layer_is_computed),
                                        cmocka_unit_test(other_gathers_stay),
                                        cmocka_unit_test(rows_that_are_read_elsewhere_are_computed),
-                                       cmocka_unit_test(dynamic_quantization_needs_all_rows)};
+                                       cmocka_unit_test(dynamic_quantization_needs_all_rows),
+                                       cmocka_unit_test(what_reads_an_inputs_place_already_comes_after_it),
+                                       cmocka_unit_test(where_it_stays_is_said_why)};
     return cmocka_run_group_tests(tests, fill, NULL);
 }
