@@ -2,7 +2,8 @@
  * LayerNorm step by step: sum, mean, difference, deviation, scale. Each step is a pass over the tensor, where the
  * kernel has one for all; what comes here is rare (a model in double, float32 parameters of a 16-bit tensor, a skip
  * that all sequences share), and is computed as the reference implementation has it, in double or float32. Inputs that
- * are constants of float32 stay so in sessions of 16 bits; with bf16, y and the sum are given in halves.
+ * are constants of float32 stay so in sessions of 16 bits; with bf16, y and the sum of what is computed in float32 are
+ * given in halves.
  */
 #include "cuda/plan/composed_norm.h"
 
@@ -227,13 +228,17 @@ static bert_status reserve(const bert_cuda_planner *planner, const normalization
 bert_status bert_cuda_plan_composed_norm(const bert_cuda_planner *planner, bool skips) {
     const bert_op_node *node = planner->node;
     const int32_t code = planner->state->op->code;
+    bool in_float = true;
     for (int32_t i = 0; i < node->input_count; i++) {
-        if (bert_cuda_node_has(node, i) && !bert_cuda_is_float(node, i) && node->inputs[i].dtype != BERT_DOUBLE)
+        const bool is_double = bert_cuda_node_has(node, i) && node->inputs[i].dtype == BERT_DOUBLE;
+        if (bert_cuda_node_has(node, i) && !bert_cuda_is_float(node, i) && !is_double)
             return bert_cuda_leave(planner, "has no kernel for this type");
+        in_float = in_float && !is_double;
         BERT_CUDA_TRY(bert_cuda_keep_floats(planner, i, i));
     }
-    bert_cuda_give_wide(planner, 0);
-    if (skips) bert_cuda_give_wide(planner, bert_cuda_skip_form_of(node, code).sum);
+    /* No kernel makes halves of doubles. */
+    if (in_float) bert_cuda_give_wide(planner, 0);
+    if (in_float && skips) bert_cuda_give_wide(planner, bert_cuda_skip_form_of(node, code).sum);
     planner->state->op = skips ? &skips_of[code] : &layer_norms[code];
     planner->out->kernel = planner->state->op->kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;

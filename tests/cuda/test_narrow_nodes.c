@@ -299,6 +299,17 @@ static void composed_norms_of_wide_tensors_are_wide(void **state) {
     }
 }
 
+/* What is computed in double is rounded: y is float32, x or gamma is double. */
+static void norms_in_double_give_bfloat16(void **state) {
+    for (int i = 0; i < 2; i++) {
+        case_begin(i ? BERT_OP_RMSNormalization : BERT_OP_LayerNormalization);
+        case_input(i ? BERT_DOUBLE : BERT_FLOAT, 2, DIMS(3, 31), 2.0F);
+        case_input(i ? BERT_FLOAT : BERT_DOUBLE, 1, DIMS(31), 1.0F);
+        case_output(BERT_FLOAT, 2, DIMS(3, 31))->tolerance = 1e-2F;
+        node_case_compare_in(BERT_PRECISION_BF16);
+    }
+}
+
 /* Tables, gamma and beta, or their scales, are constants that nobody rounds. */
 static void embeddings_with_their_sum_are_wide(void **state) {
     for (int i = 0; i < 8; i++) {
@@ -352,6 +363,7 @@ int main(void) {
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
         cmocka_unit_test(pools_of_wide_tensors_are_wide),
         cmocka_unit_test(composed_norms_of_wide_tensors_are_wide),
+        cmocka_unit_test(norms_in_double_give_bfloat16),
         cmocka_unit_test(embeddings_with_their_sum_are_wide),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
