@@ -24,23 +24,31 @@ static bert_status check_bound(const bert_cuda_call *call, int64_t bound, const 
                                                     "there is nothing to choose from, and indices are given");
 }
 
+bert_status bert_cuda_plan_gather(const bert_cuda_planner *planner) {
+    bert_cuda_keep_wide(planner);
+    return bert_cuda_plan_indexed(planner);
+}
+
 bert_status bert_cuda_run_gather(const bert_cuda_call *call) {
     const bert_tensor *data = &call->inputs[0], *indices = &call->inputs[1];
     const int32_t axis = bert_cuda_axis(BERT_NODE_INT(&call->node->node, "axis", 0), data->rank);
-    const bert_cuda_gather_args args = {.element_bytes = bytes_of(data),
-                                        .before = bert_cuda_count(data->dims, 0, axis),
-                                        .bound = data->dims[axis],
-                                        .row = bert_cuda_count(data->dims, axis + 1, data->rank),
-                                        .data = data->data,
-                                        .indices = indices->data,
-                                        .index_type = indices->dtype,
-                                        .count = bert_cuda_elements(indices),
-                                        .y = call->outputs[0].data,
-                                        .check = bert_cuda_check_of(call),
-                                        .input = 1};
+    bert_cuda_gather_args args = {.element_bytes = bytes_of(data),
+                                  .before = bert_cuda_count(data->dims, 0, axis),
+                                  .bound = data->dims[axis],
+                                  .row = bert_cuda_count(data->dims, axis + 1, data->rank),
+                                  .data = data->data,
+                                  .indices = indices->data,
+                                  .index_type = indices->dtype,
+                                  .count = bert_cuda_elements(indices),
+                                  .y = call->outputs[0].data,
+                                  .check = bert_cuda_check_of(call),
+                                  .input = 1};
     if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
     BERT_CUDA_TRY(check_bound(call, args.bound, indices));
-    return bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather");
+    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather"));
+    args.data = bert_cuda_lower_halves(call, 0);
+    args.y = bert_cuda_output_lower_halves(call, 0);
+    return args.y ? bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather") : BERT_OK;
 }
 
 bert_status bert_cuda_run_gather_elements(const bert_cuda_call *call) {

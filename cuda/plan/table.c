@@ -133,7 +133,7 @@ static const bert_cuda_op ops[] = {
     ROW("", "Tile", NULL, tile, 0x2, 0),
     ROW("", "Pad", PLAN(pad), pad, 0xa, 0),
     ROW("", "ConstantOfShape", NULL, constant_of_shape, 0x1, 0),
-    INDEXED("", "Gather", PLAN(indexed), gather, 0, table_rows),
+    INDEXED("", "Gather", PLAN(gather), gather, 0, table_rows),
     INDEXED("", "GatherElements", PLAN(indexed), gather_elements, 0, elements),
     INDEXED("", "GatherND", PLAN(indexed), gather_nd, 0, elements),
     INDEXED("", "Scatter", PLAN(indexed), scatter_elements, 0, elements),

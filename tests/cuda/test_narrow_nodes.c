@@ -250,6 +250,25 @@ static void wide_tokens_stay_wide_without_padding(void **state) {
     }
 }
 
+/* Rows of 16 bytes in each half, single elements, and [CLS] of each sequence; to the last bit. */
+static void rows_of_wide_tensors_are_wide(void **state) {
+    static const int64_t indices[] = {2, -3, 0, 2};
+    for (int64_t width = 5; width <= 8; width += 3) {
+        for (int axis = 0; axis < 3; axis++) {
+            const int64_t count = axis == 1 ? 1 : 4;
+            case_begin(BERT_OP_Gather);
+            case_int("axis", axis);
+            case_input(BERT_FLOAT, 3, DIMS(3, 5, width), 2.0F);
+            case_input_of(BERT_INT64, axis == 1 ? 0 : 1, DIMS(count), indices);
+            if (axis == 1)
+                case_output(BERT_FLOAT, 2, DIMS(3, width))->tolerance = 0;
+            else
+                case_output(BERT_FLOAT, 3, axis ? DIMS(3, 5, count) : DIMS(count, 5, width))->tolerance = 0;
+            node_case_compare_wide(1);
+        }
+    }
+}
+
 static void norms_of_wide_tensors_are_wide(void **state) {
     for (unsigned wide = 1; wide < 4; wide++) {
         for (int64_t width = 31; width <= 32; width++) {
@@ -360,6 +379,7 @@ int main(void) {
         cmocka_unit_test(extremes_of_wide_tensors_are_wide),
         cmocka_unit_test(what_is_chosen_from_wide_tensors_is_wide),
         cmocka_unit_test(wide_tokens_stay_wide_without_padding),
+        cmocka_unit_test(rows_of_wide_tensors_are_wide),
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
         cmocka_unit_test(pools_of_wide_tensors_are_wide),
         cmocka_unit_test(composed_norms_of_wide_tensors_are_wide),
