@@ -87,9 +87,17 @@ bert_status bert_cuda_plan_divide(const bert_cuda_planner *planner) {
     return bert_cuda_plan_elementwise(planner);
 }
 
-/* Cast and CastLike, whose second input says nothing but its type. */
+/* Cast and CastLike, whose second input says nothing but its type: it may be wide where the first is of a type that has
+ * no halves. */
+bert_status bert_cuda_plan_cast(const bert_cuda_planner *planner) {
+    if (planner->state->wide_inputs & 1) bert_cuda_give_wide(planner, 0);
+    bert_cuda_offer_place(planner, 1);
+    return BERT_OK;
+}
+
 bert_status bert_cuda_run_cast(const bert_cuda_call *call) {
-    return bert_cuda_spread(call, &call->inputs[0], &call->outputs[0]);
+    return bert_cuda_spread_halves(call, &call->inputs[0], bert_cuda_lower_halves(call, 0), &call->outputs[0],
+                                   bert_cuda_output_lower_halves(call, 0));
 }
 
 /* Min and Max of any number of tensors: two, then the result and the next. One is its own least and greatest. */

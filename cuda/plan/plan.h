@@ -226,7 +226,7 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     RUN(skip_layer_norm) RUN(slice) RUN(softmax) RUN(split) RUN(tile) RUN(top_k) RUN(transpose) RUN(trilu)             \
     RUN(unpack_tokens) RUN(variadic)
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
-    PLAN(attention) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)                 \
+    PLAN(attention) PLAN(cast) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)      \
     PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gather) PLAN(gemm) PLAN(in_place) PLAN(indexed)      \
     PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention)              \
     PLAN(multi_head_attention) PLAN(onnx_attention) PLAN(packed_attention) PLAN(pad) PLAN(pool) PLAN(quantize)         \

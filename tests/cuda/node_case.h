@@ -23,6 +23,8 @@ void node_case_compare_in(bert_precision precision);
  * are rounded to bfloat16, for the reference too. What is known is rounded on the device alone where its bit is set:
  * planners have it in float32. Every output is float32, and held in it. */
 void node_case_compare_wide(unsigned wide);
+/** The same, where outputs are of any type, and those are held in float32 whose bit is set in `expected_outputs`. */
+void node_case_compare_halves(unsigned wide, unsigned expected_outputs);
 /** The run fails with BERT_INVALID_INPUT and a sentence that holds `text`. */
 void node_case_expect_invalid(const char *text);
 /** The planner leaves the node whatever it is asked, with a sentence that holds `text`. */

@@ -223,6 +223,34 @@ static void what_is_chosen_from_wide_tensors_is_wide(void **state) {
     }
 }
 
+/* From float32 to float32, to the last bit: no other type has lower halves, and what the second input of CastLike has
+ * doesn't matter. A double is made of the upper halves. */
+static void casts_of_wide_tensors_are_wide(void **state) {
+    static const bert_dtype types[] = {BERT_FLOAT, BERT_DOUBLE, BERT_FLOAT16, BERT_BFLOAT16,
+                                       BERT_INT32, BERT_INT64,  BERT_UINT8,   BERT_BOOL};
+    static const float values[] = {1.3F, 0, 2.71828F, 100.7F, 3.14159F};
+    for (size_t i = 0; i < 2 * sizeof types / sizeof *types; i++) {
+        const bert_dtype type = types[i / 2];
+        case_begin(i % 2 ? BERT_OP_CastLike : BERT_OP_Cast);
+        case_input_floats(BERT_FLOAT, 1, DIMS(5), values);
+        if (i % 2)
+            case_input(type, 1, DIMS(3), 1.0F);
+        else
+            case_int("to", type);
+        case_tensor *y = case_output(type, 1, DIMS(5));
+        if (type == BERT_FLOAT) y->tolerance = 0;
+        if (type == BERT_DOUBLE) y->tolerance = 4e-3F;
+        node_case_compare_halves(1, type == BERT_FLOAT);
+    }
+    for (size_t i = 1; i < sizeof types / sizeof *types; i++) {
+        case_begin(BERT_OP_CastLike);
+        case_input(types[i], 1, DIMS(5), 2.0F);
+        case_input(BERT_FLOAT, 1, DIMS(3), 2.0F);
+        case_output(BERT_FLOAT, 1, DIMS(5))->tolerance = 4e-3F;
+        node_case_compare_halves(2, 0);
+    }
+}
+
 /* Rows of 16 bytes in each half, and of single elements; to the last bit. */
 static void wide_tokens_stay_wide_without_padding(void **state) {
     static const int32_t tokens[] = {0, 1, 4}, counts[] = {2, 1}, offsets[] = {4, 0, 5, 1, 2, 3};
@@ -378,6 +406,7 @@ int main(void) {
         cmocka_unit_test(reductions_of_wide_tensors_are_wide),
         cmocka_unit_test(extremes_of_wide_tensors_are_wide),
         cmocka_unit_test(what_is_chosen_from_wide_tensors_is_wide),
+        cmocka_unit_test(casts_of_wide_tensors_are_wide),
         cmocka_unit_test(wide_tokens_stay_wide_without_padding),
         cmocka_unit_test(rows_of_wide_tensors_are_wide),
         cmocka_unit_test(norms_of_wide_tensors_are_wide),
