@@ -5,6 +5,10 @@
 #include "cuda/ops/byte_product.h"
 #include "tests/cuda/kernel_case.h"
 
+#ifdef BERT_TESTS_CUBLASLT /* the plug-in's calls of the library, on the emulator */
+#include "tests/cuda_emulator/emulator.h"
+#endif
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -434,7 +438,13 @@ static void small_products_are_measured_on_a_stream(void **state) {
     cudaStream_t stream;
     assert_int_equal(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
     provider->use_cache(gemm, cache);
+#ifdef BERT_TESTS_CUBLASLT
+    const uint64_t launches = bert_emulator_graph_launches();
+#endif
     expect_success(provider->tune(gemm, &x.args, stream, why, sizeof why), why);
+#ifdef BERT_TESTS_CUBLASLT
+    assert_true(bert_emulator_graph_launches() > launches);
+#endif
     assert_int_equal(bert_cuda_gemm_cache_count(cache), 1);
     expect_success(provider->run(gemm, &x.args, stream, why, sizeof why), why);
     assert_int_equal(cudaStreamSynchronize(stream), cudaSuccess);
