@@ -26,7 +26,7 @@ static __device__ inline float pool_column(const bert_cuda_pool_args &a, int64_t
         const float weight = weight_of(a, row);
         if (weight == 0) continue; /* the same for all threads */
         const int64_t at = row * a.width + column;
-        const float x = join_halves(static_cast<const T *>(a.x)[at], a.x_lower ? a.x_lower[at] : 0);
+        const float x = load_element(static_cast<const T *>(a.x), a.x_lower, at);
         if (a.pooling == BERT_CUDA_POOL_FIRST) return x;
         if (a.pooling == BERT_CUDA_POOL_MEAN) value += weight * x;
         if (a.pooling == BERT_CUDA_POOL_MAX && (!any || x > value || isnan(x))) value = x;
@@ -34,11 +34,6 @@ static __device__ inline float pool_column(const bert_cuda_pool_args &a, int64_t
         any = true;
     }
     return a.pooling == BERT_CUDA_POOL_MEAN ? value / fmaxf(total, a.epsilon) : value;
-}
-
-template <typename T> static __device__ inline void store(const bert_cuda_pool_args &a, int64_t at, float value) {
-    static_cast<T *>(a.y)[at] = stored_element<T>(value, a.y_lower != nullptr);
-    if (a.y_lower) a.y_lower[at] = lower_half(value);
 }
 
 template <typename T> static __global__ void __launch_bounds__(THREADS) pool_kernel(bert_cuda_pool_args a) {
@@ -52,13 +47,13 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) pool_ker
             if (a.values)
                 a.values[at] = value;
             else
-                store<T>(a, at, value);
+                store_element(static_cast<T *>(a.y), a.y_lower, at, value);
         }
         if (!a.values) continue;
         const float length = fmaxf(sqrtf(block_sum(squares, scratch)), 1e-12F);
         for (int64_t column = threadIdx.x; column < a.width; column += THREADS) {
             const int64_t at = b * a.width + column;
-            store<T>(a, at, a.values[at] / length);
+            store_element(static_cast<T *>(a.y), a.y_lower, at, a.values[at] / length);
         }
     }
 }
