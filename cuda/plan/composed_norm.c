@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-/* An input or output of the node, and its place among these. */
+/* An input of the node, and its place among these. */
 typedef struct operand {
     const bert_tensor *tensor; /* NULL: absent */
     int32_t place;
@@ -20,7 +20,7 @@ typedef struct operand {
 /* What is normalized, from dimensions alone. */
 typedef struct normalization {
     operand x, skip, bias, gamma, beta;
-    operand y, sum, mean, deviation;
+    int32_t sum, mean, deviation; /* places of outputs beside y, which is 0; -1: the operator has none */
     int32_t axis;
     bool simplified;
     float epsilon;
@@ -43,8 +43,8 @@ bert_cuda_skip_form bert_cuda_skip_form_of(const bert_op_node *node, int32_t cod
     return code == 1 ? (bert_cuda_skip_form){3, 4, 3, false} : (bert_cuda_skip_form){-1, 3, 3, true};
 }
 
-static operand operand_at(const bert_tensor *tensors, int32_t place) {
-    return (operand){bert_cuda_operand_at(tensors, place), place};
+static operand input_at(const bert_cuda_operands *o, int32_t place) {
+    return (operand){bert_cuda_operand_at(o->inputs, place), place};
 }
 
 static void choose_type(normalization *n) {
@@ -56,12 +56,12 @@ static void choose_type(normalization *n) {
 
 static normalization describe_layer_norm(const bert_op_node *node, int32_t code, const bert_cuda_operands *o) {
     const bool simplified = code != 0;
-    normalization n = {.x = operand_at(o->inputs, 0),
-                       .gamma = operand_at(o->inputs, 1),
-                       .beta = operand_at(o->inputs, 2),
-                       .y = operand_at(o->outputs, 0),
-                       .mean = operand_at(o->outputs, simplified ? -1 : 1),
-                       .deviation = operand_at(o->outputs, simplified ? 1 : 2),
+    normalization n = {.x = input_at(o, 0),
+                       .gamma = input_at(o, 1),
+                       .beta = input_at(o, 2),
+                       .sum = -1,
+                       .mean = simplified ? -1 : 1,
+                       .deviation = simplified ? 1 : 2,
                        .axis = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), o->inputs[0].rank),
                        .simplified = simplified,
                        .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-5F)};
@@ -71,13 +71,14 @@ static normalization describe_layer_norm(const bert_op_node *node, int32_t code,
 
 static normalization describe_skip(const bert_op_node *node, int32_t code, const bert_cuda_operands *o) {
     const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, code);
-    normalization n = {.x = operand_at(o->inputs, 0),
-                       .skip = operand_at(o->inputs, 1),
-                       .bias = operand_at(o->inputs, form.bias),
-                       .gamma = operand_at(o->inputs, 2),
-                       .beta = operand_at(o->inputs, form.beta),
-                       .y = operand_at(o->outputs, 0),
-                       .sum = operand_at(o->outputs, form.sum),
+    normalization n = {.x = input_at(o, 0),
+                       .skip = input_at(o, 1),
+                       .bias = input_at(o, form.bias),
+                       .gamma = input_at(o, 2),
+                       .beta = input_at(o, form.beta),
+                       .sum = form.sum,
+                       .mean = -1,
+                       .deviation = -1,
                        .axis = o->inputs[0].rank - 1,
                        .simplified = form.simplified,
                        .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F)};
@@ -109,12 +110,6 @@ static void count_pieces(const normalization *n, int64_t counts[PIECES]) {
 
 static bert_status take(const bert_cuda_call *call, operand from, const bert_tensor *to) {
     return bert_cuda_spread_halves(call, from.tensor, bert_cuda_lower_halves(call, from.place), to, NULL);
-}
-
-/* No copy where nobody asks for the output. */
-static bert_status give(const bert_cuda_call *call, const bert_tensor *from, operand to) {
-    if (!to.tensor) return BERT_OK;
-    return bert_cuda_spread_halves(call, from, NULL, to.tensor, bert_cuda_output_lower_halves(call, to.place));
 }
 
 /* values = op(values, operand), which is made of their type in `piece` where it isn't. */
@@ -164,20 +159,20 @@ static bert_status run(const bert_cuda_call *call, const normalization *n) {
     BERT_CUDA_TRY(take(call, n->x, &values));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->skip, pieces[SKIP]));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->bias, pieces[BIAS]));
-    BERT_CUDA_TRY(give(call, &values, n->sum));
+    BERT_CUDA_TRY(bert_cuda_give(call, &values, n->sum));
     if (!n->simplified) {
         rows.data = pieces[MEANS];
         BERT_CUDA_TRY(reduce(call, BERT_CUDA_REDUCE_MEAN, &values, n->axis, rows.data));
-        BERT_CUDA_TRY(give(call, &rows, n->mean));
+        BERT_CUDA_TRY(bert_cuda_give(call, &rows, n->mean));
         BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_SUB, &values, &rows, &values));
     }
     rows.data = pieces[DEVIATIONS];
     BERT_CUDA_TRY(find_deviations(call, &values, n->axis, &rows));
-    BERT_CUDA_TRY(give(call, &rows, n->deviation));
+    BERT_CUDA_TRY(bert_cuda_give(call, &rows, n->deviation));
     BERT_CUDA_TRY(bert_cuda_combine(call, BERT_CUDA_MUL, &values, &rows, &values));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_MUL, &values, n->gamma, pieces[GAMMA]));
     BERT_CUDA_TRY(apply(call, BERT_CUDA_ADD, &values, n->beta, pieces[BETA]));
-    return give(call, &values, n->y);
+    return bert_cuda_give(call, &values, 0);
 }
 
 /* The operands of a call, with the copies of its constants. */

@@ -46,12 +46,10 @@ static sizes sizes_of(const bert_cuda_node *node, const bert_cuda_operands *o) {
 static const int32_t one = 1;
 
 bert_status bert_cuda_plan_embed_layer_norm(const bert_cuda_planner *planner) {
-    const bert_op_node *node = planner->node;
     const bool quantized = is_quantized(planner->state->op);
     const int32_t first = quantized ? FIRST_SCALE : FIRST_PARAMETER;
     const int32_t floats[] = {first, first + 1, first + 2, first + 3, first + 4};
-    if (!bert_cuda_is_float(node, first))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, first));
     planner->state->flag = bert_cuda_stay_floats(planner, floats, PARAMETERS);
     for (int i = WORD; (quantized || planner->state->flag) && i < PARAMETERS; i++)
         BERT_CUDA_TRY(bert_cuda_keep_floats(planner, floats[i], i));
@@ -61,9 +59,7 @@ bert_status bert_cuda_plan_embed_layer_norm(const bert_cuda_planner *planner) {
     const bert_cuda_operands operands = bert_cuda_planned_operands(planner);
     const sizes s = sizes_of(planner->state, &operands);
     const size_t stored = bert_cuda_dtype_size(s.stored), computed = bert_cuda_dtype_size(s.computed);
-    int64_t elements;
-    if (__builtin_mul_overflow(s.tokens, s.width, &elements))
-        return bert_cuda_leave(planner, "can't hold an input of this size");
+    const int64_t elements = bert_cuda_times(s.tokens, s.width);
     for (int i = WORD; i <= SEGMENT; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, elements, stored));
     for (int i = WORD; quantized && i < PARAMETERS; i++)
         BERT_CUDA_TRY(bert_cuda_reserve(planner, i < GAMMA ? elements : s.width, computed));
@@ -197,11 +193,6 @@ static bert_status count_mask(const bert_cuda_call *call, const sizes *s, void *
     return bert_cuda_launched(call, bert_cuda_reduce(&sum, call->context->stream), "reduce");
 }
 
-static bert_status give(const bert_cuda_call *call, const bert_tensor *floats, int32_t output) {
-    return bert_cuda_spread_halves(call, floats, NULL, &call->outputs[output],
-                                   bert_cuda_output_lower_halves(call, output));
-}
-
 /* Of the rows of words and positions, to which segments were added. Float32 takes their memory before it is halved. */
 static bert_status normalize(const bert_cuda_call *call, const sizes *s, const void *const parameters[PARAMETERS]) {
     bert_tensor y = call->outputs[Y], sum = y;
@@ -221,8 +212,8 @@ static bert_status normalize(const bert_cuda_call *call, const sizes *s, const v
                                             .epsilon = BERT_NODE_FLOAT(&call->node->node, "epsilon", 1e-12F)};
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_layer_norm(&norm, call->context->stream), "layer_norm"));
     if (!call->node->flag) return BERT_OK;
-    if (sum.data) BERT_CUDA_TRY(give(call, &sum, SUM));
-    return give(call, &y, Y);
+    BERT_CUDA_TRY(bert_cuda_give(call, &sum, SUM));
+    return bert_cuda_give(call, &y, Y);
 }
 
 bert_status bert_cuda_run_embed_layer_norm(const bert_cuda_call *call) {

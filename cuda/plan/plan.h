@@ -147,7 +147,7 @@ static inline bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int3
     return tensor;
 }
 static inline void *bert_cuda_output_data(const bert_cuda_call *call, int32_t output) {
-    return output < call->node->node.output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED
+    return output >= 0 && output < call->node->node.output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED
                ? call->outputs[output].data
                : NULL;
 }
@@ -187,6 +187,8 @@ bert_status bert_cuda_spread(const bert_cuda_call *call, const bert_tensor *x, c
 /** The same of tensors that may have lower halves; NULL: one has none. */
 bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tensor *x, const uint16_t *x_lower,
                                     const bert_tensor *y, uint16_t *y_lower);
+/** An output = `from`, as bert_cuda_spread has it, in halves where it was promised so; nothing where it is absent. */
+bert_status bert_cuda_give(const bert_cuda_call *call, const bert_tensor *from, int32_t output);
 /** Of an operator that has `indices`. */
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
 /** x [rows, width] in bytes by one scale, the first of `scales`: DynamicQuantizeLinear. Arrays of `rows` elements. */

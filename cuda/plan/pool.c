@@ -12,8 +12,7 @@ static bool normalizes(const bert_op_node *node) {
 
 bert_status bert_cuda_plan_pool(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cuda_is_float(node, BERT_POOL_X))
-        return bert_cuda_leave(planner, "computes in float32, float16 and bfloat16 only");
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_POOL_X));
     bert_cuda_give_wide(planner, 0);
     if (planner->mode != BERT_PLAN_BIND || !normalizes(node)) return BERT_OK;
     return bert_cuda_reserve(planner, bert_cuda_desc_count(&node->outputs[0], 0, 2), sizeof(float));

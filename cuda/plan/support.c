@@ -308,6 +308,12 @@ bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tenso
     return bert_cuda_launch_elementwise(call, &args);
 }
 
+bert_status bert_cuda_give(const bert_cuda_call *call, const bert_tensor *from, int32_t output) {
+    if (!bert_cuda_output_data(call, output)) return BERT_OK;
+    return bert_cuda_spread_halves(call, from, NULL, &call->outputs[output],
+                                   bert_cuda_output_lower_halves(call, output));
+}
+
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
     return (bert_cuda_index_check){.report = &call->context->report->index,
                                    .node = call->node->reporter,
