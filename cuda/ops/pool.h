@@ -26,8 +26,10 @@ typedef struct bert_cuda_pool_args {
     const uint16_t *x_lower; /**< Lower halves of x's elements (cuda/ops/halves.h), or NULL. */
     void *y;                 /**< [batch, width]; zeros for a sequence of which no token counts. */
     uint16_t *y_lower;       /**< As x_lower, to be written. */
-    float *values;           /**< Scratch of [batch, width] where y is to be normalized: to length 1, or what is left */
-    float epsilon;           /**< of it where the length is below 1e-12. NULL: y is what is pooled. */
+    /** Scratch of [batch, width] where y is to be normalized: to length 1, or what is left of it where the length is
+     * below 1e-12. NULL: y is what is pooled. */
+    float *values;
+    float epsilon; /**< Least divisor of a mean. */
 } bert_cuda_pool_args;
 
 cudaError_t bert_cuda_pool(const bert_cuda_pool_args *args, cudaStream_t stream);
