@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The earliest that a plug-in can be built with. */
+enum { FIRST_CUDA = 12 };
+
 static bert_status check_device(const bert_host *host, bert_error *error) {
     int count = 0;
     const cudaError_t result = cudaGetDeviceCount(&count);
@@ -15,11 +18,14 @@ static bert_status check_device(const bert_host *host, bert_error *error) {
         if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
             return host->fail(error, BERT_UNSUPPORTED, "no GPU is here: there is no NVIDIA driver");
         if (result == cudaErrorInsufficientDriver) {
+            char other[64] = "";
+            if (driver / 1000 >= FIRST_CUDA)
+                snprintf(other, sizeof other, ", or a plug-in that is built with CUDA %d", driver / 1000);
             return host->fail(error, BERT_UNSUPPORTED,
                               "the NVIDIA driver is too old: it has CUDA %d.%d, and this plug-in was built with CUDA "
-                              "%d.%d: it takes a later driver, or a plug-in that is built with CUDA %d",
+                              "%d.%d: it takes a later driver%s",
                               driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10,
-                              driver / 1000);
+                              other);
         }
         return host->fail(error, BERT_UNSUPPORTED, "no GPU can be used here: %s", cudaGetErrorString(result));
     }
