@@ -139,16 +139,21 @@ use_bundle() {
 
 # ---- Stages
 
-# Prints the cuBLASLt of a Python package, beside PyTorch's, say; nothing where the toolkit has its own.
+# Prints the cuBLASLt of a Python package, beside PyTorch's, say, of nvcc's major version; nothing where the toolkit has its own:
+# beside its nvcc, or where Debian's packages have libraries.
 cublas_of_python() {
-  local toolkit folder
-  toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
-  for folder in "$toolkit"/{lib64,lib,targets/*/lib}; do [[ ! -e $folder/libcublasLt.so ]] || return 0; done
-  "$python" - <<'END'
-import glob, importlib.util, os
+  local nvcc toolkit folder major
+  nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+  toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+  for folder in "$toolkit"/{lib64,lib,targets/*/lib} "${nvcc%/bin/nvcc}/lib/$(uname -m)-linux-gnu"; do
+    [[ ! -e $folder/libcublasLt.so ]] || return 0
+  done
+  major=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+  "$python" - "$major" <<'END'
+import glob, importlib.util, os, sys
 package = importlib.util.find_spec("nvidia")
 found = [library for folder in (package.submodule_search_locations if package else [])
-         for library in glob.glob(folder + "/cu*/lib/libcublasLt.so*")
+         for library in glob.glob(folder + "/cu*/lib/libcublasLt.so." + sys.argv[1])
          if os.path.exists(os.path.dirname(library) + "/../include/cublasLt.h")]
 print(max(found, default=""))
 END

@@ -72,17 +72,34 @@ class Suite(unittest.TestCase):
         self.assertEqual(done.stdout.count("no GPU is here"), 2)
         self.assertFalse(os.path.exists(self.out))
 
+    def build_stage(self):
+        return self.suite("build", PYTHONPATH=os.path.join(self.folder.name, "python"), C_INCLUDE_PATH="").stdout
+
     def test_cublas_of_a_python_package(self):
-        self.write("bin/nvcc", "#!/bin/sh\n")
+        self.write("bin/nvcc", "#!/bin/sh\necho 'Cuda compilation tools, release 13.0, V13.0.88'\n")
         self.write("bin/cmake", "#!/bin/sh\necho \"cmake $* finds headers in $C_INCLUDE_PATH\"\n")
         library = self.write("python/nvidia/cu13/lib/libcublasLt.so.13", "")
         header = self.write("python/nvidia/cu13/include/cublasLt.h", "")
-        told = self.suite("build", PYTHONPATH=os.path.join(self.folder.name, "python"), C_INCLUDE_PATH="").stdout
-        self.assertIn(f"-DCUDA_cublasLt_LIBRARY={library} finds headers in {os.path.dirname(header)}\n", told)
-        self.write("lib64/libcublasLt.so", "")
-        told = self.suite("build", PYTHONPATH=os.path.join(self.folder.name, "python"), C_INCLUDE_PATH="").stdout
-        self.assertIn("cmake -S .", told)
-        self.assertNotIn("cublasLt", told)
+        for name in ("lib/libcublasLt.so.12", "include/cublasLt.h"):  # comes later in the order of names, and is for CUDA 12
+            self.write("python/nvidia/cublas/" + name, "")
+        found = f"-DCUDA_cublasLt_LIBRARY={library} finds headers in {os.path.dirname(header)}\n"
+        self.assertIn(found, self.build_stage())
+        self.write("bin/nvcc", "#!/bin/sh\necho 'Cuda compilation tools, release 14.0, V14.0.1'\n")
+        self.assertNotIn("cublasLt", self.build_stage())  # CMake says what is missing
+
+    def test_cublas_of_the_toolkit(self):
+        self.write("bin/cmake", "#!/bin/sh\necho \"cmake $*\"\n")
+        self.write("python/nvidia/cu13/lib/libcublasLt.so.13", "")
+        self.write("python/nvidia/cu13/include/cublasLt.h", "")
+        toolkit = self.write("toolkit/bin/nvcc", "#!/bin/sh\necho 'Cuda compilation tools, release 13.0, V13.0.88'\n")
+        os.symlink(toolkit, os.path.join(self.folder.name, "bin/nvcc"))
+        self.assertIn("cublasLt", self.build_stage())
+        for name in ("toolkit/lib64", f"lib/{os.uname().machine}-linux-gnu"):  # NVIDIA's, Debian's
+            library = self.write(name + "/libcublasLt.so", "")
+            told = self.build_stage()
+            self.assertIn("cmake -S .", told)
+            self.assertNotIn("cublasLt", told)
+            os.remove(library)
 
     def test_conformance(self):
         self.write("build/cli/bertc", BERTC)
