@@ -140,7 +140,7 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
     if (!takes_one_place(gather)) return BERT_OK;
     bert_value *data = gather->inputs[0];
     bert_node *node = data->producer;
-    bert_node *readers[MOST_OUTPUTS];
+    bert_node *readers[MOST_OUTPUTS] = {NULL};
     if (!node || node->block != gather->block || !collect_readers(node, gather, readers)) return BERT_OK;
     const uint32_t rows = rows_of(node, data);
     if (rows == 0) return BERT_OK;
@@ -178,7 +178,7 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
 /* Why a Gather stays where it is, if that is not in the nature of what it reads. */
 static bert_status note(bert_pass_context *context, bert_node *gather) {
     bert_node *node = takes_one_place(gather) ? gather->inputs[0]->producer : NULL;
-    bert_node *readers[MOST_OUTPUTS];
+    bert_node *readers[MOST_OUTPUTS] = {NULL};
     if (!node || node->block != gather->block) return BERT_OK;
     if (bert_is_dynamic_linear(node))
         bert_pass_missed(context, node, "every row has a share in its dynamic scale");
