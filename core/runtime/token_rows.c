@@ -299,6 +299,7 @@ static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op
 static bert_status pool_rows(packer *p, const bert_node *node) {
     const bert_value *mask = BERT_POOL_MASK < node->input_count ? node->inputs[BERT_POOL_MASK] : NULL;
     bool same = false;
+    if (token_axes(p, node->inputs[BERT_POOL_X]) != 2) return refuse(p, node, "its sequences aren't the batch's");
     if (mask) BERT_TRY(bert_mask_is_tokens(&p->prober, mask, &same));
     if (!same) return refuse(p, node, "it isn't certain to count just the tokens whose attention_mask is 1");
     bert_node *copy = copy_node(p->memory, node, BERT_POOL_STARTS + 1, 1);

@@ -317,6 +317,7 @@ typedef enum graph_form {
     POOLED_OTHERS,   /* the mean of the tokens before them */
     POOLED_TWICE,    /* the mean, in which they count twice */
     POOLED_ALL,      /* the mean of all */
+    POOLED_ALONE,    /* the mean of each token, as a sequence of its own */
     TURNED           /* an output with tokens in another place */
 } graph_form;
 
@@ -350,6 +351,12 @@ static bert_value *pool_node(bert_graph *graph, bert_value *y, bert_value *mask)
         .name = "pooling", .kind = BERT_ATTRIBUTE_STRING, .count = strlen("mean"), .value = {.s = "mean"}};
     if (building == POOLED_OTHERS) mask = turned_mask(graph, mask);
     if (building == POOLED_TWICE) mask = build_node(&graph->body, "Add", "doubled", NULL, 0, mask, mask, BUILD_END);
+    if (building == POOLED_ALONE) {
+        y = build_node(&graph->body, "Reshape", "tokens", NULL, 0, y, build_int64s(graph, 3, DIMS(-1, 1, 4)),
+                       BUILD_END);
+        mask = build_node(&graph->body, "Reshape", "token_mask", NULL, 0, mask, build_int64s(graph, 2, DIMS(-1, 1)),
+                          BUILD_END);
+    }
     bert_value *inputs[] = {y, mask};
     return build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_Pool), 1, "pool", &mean, 1, inputs,
                          building == POOLED_ALL ? 1 : 2);
@@ -399,6 +406,7 @@ static bert_value *build_output(bert_graph *graph, bert_value *y, bert_value *ma
     case POOLED_OTHERS:
     case POOLED_TWICE:
     case POOLED_ALL:
+    case POOLED_ALONE:
         return pool_node(graph, y, mask);
     case TURNED:
         return build_node(body, "Transpose", "turned_output", &perm, 1, y, BUILD_END);
@@ -457,6 +465,7 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(POOLED_OTHERS, "node pool (Pool): it isn't certain to count just the tokens");
     expect_form(POOLED_TWICE, "node pool (Pool): it isn't certain to count just the tokens");
     expect_form(POOLED_ALL, "node pool (Pool): it isn't certain to count just the tokens");
+    expect_form(POOLED_ALONE, "node pool (Pool): its sequences aren't the batch's");
     expect_form(TURNED, "node turned_output (Transpose)");
 }
 
