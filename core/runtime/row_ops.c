@@ -54,6 +54,19 @@ static bool is_last_axis(const bert_node *node, int32_t rank, int32_t axes) {
     return rank > axes && (axis == -1 || axis == rank - 1);
 }
 
+/* Whether an input, where there is one, broadcasts along dimensions after the first `axes` of `rank` alone. */
+static bool broadcasts_inside(const bert_node *node, const bert_value_info *infos, int32_t input, int32_t rank,
+                              int32_t axes) {
+    const int32_t own = rank_of(node, infos, input);
+    return own >= 0 && own <= rank - axes;
+}
+
+/* A norm of each row, its scale and bias the same for all. */
+static bool normalizes_rows(const bert_node *node, const bert_value_info *infos, int32_t rank, int32_t axes) {
+    return is_inside(BERT_NODE_INT(node, "axis", -1), rank, axes) && broadcasts_inside(node, infos, 1, rank, axes) &&
+           broadcasts_inside(node, infos, 2, rank, axes);
+}
+
 /* A product of rows with one matrix. */
 static bool has_one_matrix(const bert_node *node, const bert_value_info *infos, int32_t rank, int32_t axes) {
     return rank > axes && rank_of(node, infos, 1) == 2;
@@ -118,7 +131,7 @@ bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, 
     case BERT_OP_LayerNormalization:
     case BERT_OP_RMSNormalization:
     case BERT_OP_SimplifiedLayerNormalization:
-        return operands_if(is_inside(BERT_NODE_INT(node, "axis", -1), rank, axes), 1);
+        return operands_if(normalizes_rows(node, infos, rank, axes), 1);
     case BERT_OP_MS_SkipLayerNormalization:
     case BERT_OP_MS_SkipSimplifiedLayerNormalization:
     case BERT_OP_BERTC_SkipLayerNormalization:

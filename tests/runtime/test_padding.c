@@ -318,6 +318,9 @@ typedef enum graph_form {
     POOLED_TWICE,    /* the mean, in which they count twice */
     POOLED_ALL,      /* the mean of all */
     POOLED_ALONE,    /* the mean of each token, as a sequence of its own */
+    NORMALIZED,      /* an output with a scale and a bias for all tokens */
+    SCALED_BY_PLACE, /* ... with a scale for each place of a sequence */
+    BIASED_BY_PLACE, /* ... with a bias for each */
     TURNED           /* an output with tokens in another place */
 } graph_form;
 
@@ -360,6 +363,15 @@ static bert_value *pool_node(bert_graph *graph, bert_value *y, bert_value *mask)
     bert_value *inputs[] = {y, mask};
     return build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_Pool), 1, "pool", &mean, 1, inputs,
                          building == POOLED_ALL ? 1 : 2);
+}
+
+static bert_value *norm_node(bert_graph *graph, bert_value *y) {
+    static float numbers[SEQUENCE * 4];
+    for (int i = 0; i < SEQUENCE * 4; i++) numbers[i] = (float)(i % 7) - 3;
+    bert_value *one = build_constant(graph, BERT_FLOAT, 1, DIMS(4), numbers);
+    bert_value *each = build_constant(graph, BERT_FLOAT, 2, DIMS(SEQUENCE, 4), numbers);
+    return build_node(&graph->body, "LayerNormalization", "norm", NULL, 0, y, building == SCALED_BY_PLACE ? each : one,
+                      building == BIASED_BY_PLACE ? each : one, BUILD_END);
 }
 
 /* (1 - mask) x number, as [batch, 1, 1, sequence]. */
@@ -408,6 +420,10 @@ static bert_value *build_output(bert_graph *graph, bert_value *y, bert_value *ma
     case POOLED_ALL:
     case POOLED_ALONE:
         return pool_node(graph, y, mask);
+    case NORMALIZED:
+    case SCALED_BY_PLACE:
+    case BIASED_BY_PLACE:
+        return norm_node(graph, y);
     case TURNED:
         return build_node(body, "Transpose", "turned_output", &perm, 1, y, BUILD_END);
     default:
@@ -458,6 +474,7 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(FILLED_GREATEST, NULL);
     expect_form(FIRST_TOKEN, NULL);
     expect_form(POOLED, NULL);
+    expect_form(NORMALIZED, NULL);
     expect_form(SMALL_NUMBER, "node attention (Attention): its mask isn't certain");
     expect_form(NO_MASK, "node attention (Attention): it masks no keys");
     expect_form(ANOTHER_TOKEN, "node attention (Attention): its mask isn't certain");
@@ -466,6 +483,8 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(POOLED_TWICE, "node pool (Pool): it isn't certain to count just the tokens");
     expect_form(POOLED_ALL, "node pool (Pool): it isn't certain to count just the tokens");
     expect_form(POOLED_ALONE, "node pool (Pool): its sequences aren't the batch's");
+    expect_form(SCALED_BY_PLACE, "node norm (LayerNormalization): it doesn't treat every token by itself");
+    expect_form(BIASED_BY_PLACE, "node norm (LayerNormalization): it doesn't treat every token by itself");
     expect_form(TURNED, "node turned_output (Transpose)");
 }
 
