@@ -45,7 +45,7 @@ static bert_status check(const bert_pipeline *pipeline, const bert_tensor *outpu
 static void normalize(float *vector, size_t width) {
     double sum = 0;
     for (size_t i = 0; i < width; i++) sum += (double)vector[i] * vector[i];
-    double length = fmax(sqrt(sum), 1e-12);
+    const double norm = sqrt(sum), length = norm < 1e-12 ? 1e-12 : norm; /* a NaN stays one, unlike in fmax */
     for (size_t i = 0; i < width; i++) vector[i] = (float)(vector[i] / length);
 }
 

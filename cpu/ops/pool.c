@@ -106,7 +106,8 @@ static void pool_sequence(void *argument, int64_t task, int thread) {
     if (!run->state->normalize) return;
     double squares = 0;
     for (int64_t i = 0; i < run->width; i++) squares += (double)y[i] * (double)y[i];
-    const float length = (float)fmax(sqrt(squares), 1e-12);
+    const double norm = sqrt(squares);
+    const float length = (float)(norm < 1e-12 ? 1e-12 : norm); /* a NaN stays one, unlike in fmax */
     combine(run, BERT_BINARY_DIVIDE, y, y, &length, 0);
 }
 

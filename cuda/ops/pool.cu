@@ -50,7 +50,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) pool_ker
                 store_element(static_cast<T *>(a.y), a.y_lower, at, value);
         }
         if (!a.values) continue;
-        const float length = fmaxf(sqrtf(block_sum(squares, scratch)), 1e-12F);
+        const float norm = sqrtf(block_sum(squares, scratch));
+        const float length = norm < 1e-12F ? 1e-12F : norm; /* a NaN stays one, unlike in fmaxf */
         for (int64_t column = threadIdx.x; column < a.width; column += THREADS) {
             const int64_t at = b * a.width + column;
             store_element(static_cast<T *>(a.y), a.y_lower, at, a.values[at] / length);

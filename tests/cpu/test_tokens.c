@@ -5,6 +5,7 @@
 #include "core/graph/canonical.h"
 #include "tests/cpu/node_case.h"
 
+#include <math.h>
 #include <string.h>
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
@@ -166,6 +167,24 @@ static void pooling_agrees_with_the_reference(void **state) {
     }
 }
 
+/* Each pooling meets the NaN: it is in the first sequence's first row. */
+static void a_vector_with_a_nan_has_no_length(void **state) {
+    enum { WIDTH = 19 };
+    float nan[2 * 2 * WIDTH];
+    memcpy(nan, values[0], sizeof nan);
+    nan[5] = NAN;
+    for (int i = 0; i < 3; i++) {
+        node_case_begin(BERT_OP_BERTC_Pool);
+        node_case_string("pooling", poolings[i]);
+        node_case_int("normalize", 1);
+        node_case_input(BERT_FLOAT, 3, DIMS(2, 2, WIDTH), nan);
+        node_case_output(2, DIMS(2, WIDTH));
+        node_case_compare(1e-6F);
+        const float *y = node_case_run();
+        assert_true(isnan(y[0]) && !isnan(y[WIDTH]));
+    }
+}
+
 /* Neither what is padded nor other sequences change a bit of a sequence's mean. */
 static void padding_changes_no_bit_of_a_mean(void **state) {
     enum { WIDTH = 37 };
@@ -203,6 +222,7 @@ int main(void) {
         cmocka_unit_test(rows_of_others_change_no_bit),
         cmocka_unit_test(tokens_are_packed_and_unpacked),
         cmocka_unit_test(pooling_agrees_with_the_reference),
+        cmocka_unit_test(a_vector_with_a_nan_has_no_length),
         cmocka_unit_test(padding_changes_no_bit_of_a_mean),
     };
     return node_run_tests(tests, sizeof tests / sizeof *tests, open_backend, false);

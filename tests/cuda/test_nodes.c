@@ -649,6 +649,16 @@ static void pooling_agrees_with_the_reference(void **state) {
     }
 }
 
+static void a_pooled_vector_with_a_nan_has_no_length(void **state) {
+    static const float x[] = {3, NAN, 5, 4, 3, 0};
+    case_begin(BERT_OP_BERTC_Pool);
+    case_string("pooling", "mean");
+    case_int("normalize", 1);
+    case_input_of(BERT_FLOAT, 3, DIMS(2, 1, 3), x);
+    case_output(BERT_FLOAT, 2, DIMS(2, 3));
+    node_case_compare();
+}
+
 static void what_has_no_kernel_is_left(void **state) {
     case_begin(BERT_OP_Attention);
     for (int i = 0; i < 3; i++) case_input(BERT_DOUBLE, 4, DIMS(1, 1, 2, 3), 1.0F);
@@ -689,6 +699,7 @@ int main(void) {
         cmocka_unit_test(weights_alone_of_any_float_agree_with_the_reference),
         cmocka_unit_test(a_range_of_nothing_has_a_scale),
         cmocka_unit_test(pooling_agrees_with_the_reference),
+        cmocka_unit_test(a_pooled_vector_with_a_nan_has_no_length),
         cmocka_unit_test(what_has_no_kernel_is_left),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);

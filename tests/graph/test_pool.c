@@ -146,6 +146,15 @@ static void a_nan_stays_the_greatest(void **state) {
     OP_CASE_EXPECT_CLOSE(0, 3, NAN);
 }
 
+static void a_vector_with_a_nan_has_no_length(void **state) {
+    static const float tokens[] = {3, NAN, 5, 4, 3, 0};
+    op_case_begin_in("bertc", "Pool", 1);
+    op_case_string("pooling", "first");
+    op_case_int("normalize", 1);
+    op_case_tensor(BERT_FLOAT, "2,1,3", tokens);
+    OP_CASE_EXPECT_CLOSE(0, NAN, NAN, NAN, 0.8F, 0.6F, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(shapes_follow_from_x, op_case_teardown),
@@ -156,6 +165,7 @@ int main(void) {
         cmocka_unit_test_teardown(rows_are_those_of_each_sequence, op_case_teardown),
         cmocka_unit_test_teardown(vectors_are_brought_to_length_1, op_case_teardown),
         cmocka_unit_test_teardown(a_nan_stays_the_greatest, op_case_teardown),
+        cmocka_unit_test_teardown(a_vector_with_a_nan_has_no_length, op_case_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

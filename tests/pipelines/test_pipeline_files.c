@@ -192,12 +192,13 @@ static void sentence_transformers_files_say_how_to_pool(void **state) {
     drop_folder();
 }
 
-/* A model without an attention_mask, whose hidden states are rows of a table, with a tensor of that name inside. */
-static void write_model_without_mask(void) {
+/* A model without an attention_mask, whose hidden states are rows of a table, with a tensor of that name inside. The
+ * first element of each row may be a NaN. */
+static void write_model_without_mask(bool has_nan) {
     static const int64_t table[] = {600, 2}, two[] = {-1, -1};
     message g = {0}, rows = tensor_head("table", 1, 2, table), pick = node("Gather", "table attention_mask", "rows");
     float numbers[2 * 600];
-    for (int i = 0; i < 2 * 600; i++) numbers[i] = (float)((i * 37) % 101) / 50 - 1;
+    for (int i = 0; i < 2 * 600; i++) numbers[i] = has_nan && i % 2 == 0 ? NAN : (float)((i * 37) % 101) / 50 - 1;
     put_blob(&rows, TENSOR_RAW, numbers, sizeof numbers);
     put_message(&pick, NODE_ATTRIBUTE, int_attribute("axis", 0));
     put_message(&g, GRAPH_INPUT, value_info("input_ids", 7, 2, two));
@@ -221,7 +222,7 @@ static void models_without_a_mask_are_pooled_too(void **state) {
     const bert_text texts[] = {{"good", 4, NULL, 0}, {"john lives in paris and works in berlin", 39, NULL, 0}};
     make_folder(SMALL "/embed", NULL);
     drop_file("model.onnx");
-    write_model_without_mask();
+    write_model_without_mask(false);
     double expected[2][2] = {{0}};
     for (int pooled = 0; pooled < 2; pooled++) {
         const bert_pipeline_options options = {.struct_size = sizeof options,
@@ -244,6 +245,23 @@ static void models_without_a_mask_are_pooled_too(void **state) {
         }
         bert_answers_free(answers);
         bert_pipeline_free(pipeline);
+    }
+    drop_folder();
+}
+
+/* Of tokens and of texts alike. */
+static void a_vector_with_a_nan_has_no_length(void **state) {
+    make_folder(SMALL "/embed", NULL);
+    drop_file("model.onnx");
+    write_model_without_mask(true);
+    for (int pooled = 0; pooled < 2; pooled++) {
+        const bert_pipeline_options options = {.struct_size = sizeof options,
+                                               .pooling = pooled ? BERT_POOLING_MEAN : BERT_POOLING_NONE,
+                                               .normalize = BERT_ON};
+        bert_answers *answers = answer(BERT_TASK_FEATURE_EXTRACTION, &options, "a good film");
+        const bert_answer *got = bert_answers_get(answers, 0);
+        for (size_t e = 0; e < 2 * got->rows; e++) assert_true(isnan(got->embedding[e]));
+        bert_answers_free(answers);
     }
     drop_folder();
 }
@@ -308,6 +326,7 @@ int main(void) {
         cmocka_unit_test(heads_are_found_without_config_json),
         cmocka_unit_test(sentence_transformers_files_say_how_to_pool),
         cmocka_unit_test(models_without_a_mask_are_pooled_too),
+        cmocka_unit_test(a_vector_with_a_nan_has_no_length),
         cmocka_unit_test(modules_that_cant_be_followed_are_refused),
         cmocka_unit_test(sentence_length_limits_embeddings),
         cmocka_unit_test(cross_encoders_may_say_what_scores_are),

@@ -100,7 +100,7 @@ bert_status bert_reference_pool(const bert_reference_call *call) {
             values[i] = pool_column(call, how, first, end, i);
             squares += values[i] * values[i];
         }
-        const double length = fmax(sqrt(squares), 1e-12);
+        const double norm = sqrt(squares), length = norm < 1e-12 ? 1e-12 : norm; /* a NaN stays one, unlike in fmax */
         for (int64_t i = 0; i < width && normalize; i++) values[i] /= length;
         bert_store_row(y, b * width, width, values);
     }
