@@ -180,7 +180,8 @@ static bert_status match_normalization(bert_pass_context *context, bert_node *di
         divisor = expand->inputs[0];
     }
     divisor = bounded(&pattern, divisor, &least);
-    if (!divisor || !match_length(&pattern, divisor, pool->outputs[0]) || !bert_number_near(least, 1e-12, BERT_FLOAT)) {
+    if (!divisor || !match_length(&pattern, divisor, pool->outputs[0]) || !bert_number_near(least, 1e-12, BERT_FLOAT) ||
+        !bert_same_shape(div->inputs[0], div->outputs[0])) {
         bert_pass_missed(context, div, "is not y / max(|y|, 1e-12) of what is pooled");
         return BERT_OK;
     }

@@ -267,6 +267,23 @@ static void near_misses_are_reported(void **state) {
     expect_left(&(pool_spec){.end = OVER_THE_BATCH}, "max(|y|, 1e-12)");
 }
 
+/* One vector is divided by as many lengths as its length is expanded to: the quotients are three. */
+static void a_length_that_is_expanded_to_more_vectors_is_left_alone(void **state) {
+    for (int64_t count = 1; count < 4; count += 2) {
+        builder b = start(17);
+        bert_value *x = input(&b, "x", BERT_FLOAT, "1 5 4"), *given = input(&b, "mask", BERT_INT64, "1 5");
+        const pool_spec s = {.end = BY_L2};
+        bert_value *mean = make_mean(&b, &s, x, given),
+                   *length = at_least(&b, make_length(&b, &s, mean), 1e-12F, false);
+        bert_value *y = OP(&b, Div, mean, OP(&b, Expand, length, INTS(&b, count, 4)));
+        RUN(&b, "pool", y);
+        assert_int_equal(BERT_NODE_INT(only(&b, BERT_OP_BERTC_Pool), "normalize", 0), count == 1);
+        assert_int_equal(b.report.miss_count, count != 1);
+        if (count != 1) assert_non_null(strstr(b.report.misses[0].reason, "max(|y|, 1e-12)"));
+        finish(&b);
+    }
+}
+
 /* A mean over the hidden dimension, or over the batch. */
 static void a_mean_over_another_axis_is_left_alone(void **state) {
     for (int64_t axis = 0; axis < 3; axis += 2) {
@@ -344,6 +361,7 @@ int main(void) {
         cmocka_unit_test(other_means_are_left_alone),
         cmocka_unit_test(other_lengths_are_left_alone),
         cmocka_unit_test(near_misses_are_reported),
+        cmocka_unit_test(a_length_that_is_expanded_to_more_vectors_is_left_alone),
         cmocka_unit_test(a_mean_over_another_axis_is_left_alone),
         cmocka_unit_test(what_is_read_elsewhere_is_left_alone),
         cmocka_unit_test(weights_may_be_read_elsewhere),
