@@ -324,12 +324,15 @@ static void make_fused_embedding(builder *b, const void *spec) {
     const int *choice = spec;
     const bert_dtype dtype = *choice & 1 ? BERT_INT8 : BERT_UINT8;
     const bool typed = *choice & 2, masked = *choice & 4;
+    static const bert_dtype floats[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
+    const bert_dtype scale = floats[*choice >> 3];
     bert_value *inputs[18] = {input(b, "ids", BERT_INT32, "b s"), typed ? input(b, "types", BERT_INT32, "b s") : NULL};
     static const int64_t rows[] = {30, 9, 2};
     for (int i = 0; i < 5; i++) {
         if (i == 2 && !typed) continue;
         inputs[2 + i] = i < 3 ? bytes(b, dtype, 2, DIMS(rows[i], 8)) : bytes(b, dtype, 1, DIMS(8));
         inputs[8 + i] = scalar(b, 0.01F * (float)(i + 1));
+        if (scale != BERT_FLOAT) inputs[8 + i] = cast(b, inputs[8 + i], scale);
         inputs[13 + i] = bytes(b, dtype, 0, NULL);
     }
     if (masked) inputs[7] = input(b, "mask", BERT_INT32, "b s");
@@ -345,13 +348,14 @@ static void make_fused_embedding(builder *b, const void *spec) {
                                                            .output_count = 2},
                                          &made, NULL),
                      BERT_OK);
+    if (scale != BERT_FLOAT) outputs[0] = cast(b, outputs[0], BERT_FLOAT);
     declare(b, outputs, 2);
 }
 
 static void the_fused_embedding_of_bytes_becomes_one(void **state) {
     static int32_t words[] = {3, 29, 0, 7, 7, 2, 11, 12}, kinds[] = {0, 0, 1, 1, 0, 1, 0, 1};
     static int32_t mask[] = {1, 1, 0, 1, 1, 0, 0, 0};
-    for (int choice = 0; choice < 8; choice++) {
+    for (int choice = 0; choice < 24; choice++) {
         bert_named_tensor inputs[3] = {twice_input("ids", BERT_INT32, words, 2, DIMS(2, 4))};
         size_t count = 1;
         if (choice & 2) inputs[count++] = twice_input("types", BERT_INT32, kinds, 2, DIMS(2, 4));

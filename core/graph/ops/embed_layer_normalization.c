@@ -97,15 +97,14 @@ bert_status bert_infer_embed_layer_normalization(const bert_inference *in) {
 /* ---- Reference ------------------------------------------------------------------------------------------------------
  */
 
-/* Element of a table, gamma or beta, in float if it is quantized. */
+/* Element of a table, gamma or beta, in its scale's type if it is quantized. */
 static double parameter_at(const bert_reference_call *call, const operands *o, int32_t which, int64_t index) {
     const bert_tensor *tensor = &call->inputs[o->parameter[which]];
     if (o->scale[which] < 0) return bert_load(tensor, index);
     const bert_tensor *scale = &call->inputs[o->scale[which]];
     int64_t zero = (int64_t)bert_load_integer(&call->inputs[o->zero[which]], 0);
     double difference = (double)((int64_t)bert_load_integer(tensor, index) - zero);
-    double product = difference * bert_load(scale, 0);
-    return scale->dtype == BERT_DOUBLE ? product : (double)(float)product;
+    return bert_rounded(scale->dtype, difference * bert_load(scale, 0));
 }
 
 /* Adds row `id` of a table. */
