@@ -1,6 +1,7 @@
 #include "cli/compare_tensors.h"
 
 #include "cli/tensor_file.h"
+#include "core/base/dtypes.h"
 
 #include <math.h>
 
@@ -32,7 +33,7 @@ static double integer_ratio(int64_t got, int64_t expected, bert_tolerance tolera
 bert_comparison bert_compare_tensors(const bert_tensor *got, const bert_tensor *expected, bert_tolerance tolerance) {
     bert_comparison result = {.same_form = same_form(got, expected)};
     if (!result.same_form) return result;
-    bool floats = bert_tensor_is_float(got);
+    bool floats = bert_dtype_is_float(got->dtype);
     int64_t worst = 0;
     result.elements = bert_tensor_elements(got);
     for (int64_t i = 0; i < result.elements; i++) {

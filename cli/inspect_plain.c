@@ -1,6 +1,7 @@
 /* Nodes that no pass took, and the nearest place where a pass stopped short. */
 #include "cli/inspect.h"
 
+#include "core/base/dtypes.h"
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/graph/op.h"
@@ -26,9 +27,7 @@ static const char *label(const bert_node *node) {
  */
 static bool works_on_activations(const bert_node *node) {
     const bert_value *value = node->output_count ? node->outputs[0] : NULL;
-    if (!value || value->info.shape.rank < 3) return false;
-    bert_dtype dtype = value->info.dtype;
-    return dtype == BERT_FLOAT || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16 || dtype == BERT_DOUBLE;
+    return value && value->info.shape.rank >= 3 && bert_dtype_is_float(value->info.dtype);
 }
 
 static void visit(const bert_node *node, const bert_node **seen, int *distances, int *count, int distance) {

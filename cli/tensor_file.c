@@ -35,11 +35,6 @@ int64_t bert_tensor_integer(const bert_tensor *tensor, int64_t at) {
     return bert_constant_int(&(bert_constant){.dtype = tensor->dtype, .data = tensor->data}, at);
 }
 
-bool bert_tensor_is_float(const bert_tensor *tensor) {
-    return tensor->dtype == BERT_FLOAT || tensor->dtype == BERT_DOUBLE || tensor->dtype == BERT_FLOAT16 ||
-           tensor->dtype == BERT_BFLOAT16;
-}
-
 const char *bert_shape_text(const int64_t *dims, int32_t rank, char *out) {
     size_t used = 0;
     out[used++] = '[';

@@ -19,7 +19,6 @@ bert_status bert_owned_tensor_allocate(bert_owned_tensor *out, bert_error *error
 double bert_tensor_element(const bert_tensor *tensor, int64_t at);
 /** The same, exact for integers. */
 int64_t bert_tensor_integer(const bert_tensor *tensor, int64_t at);
-bool bert_tensor_is_float(const bert_tensor *tensor);
 /** "[2,16]" into `out` (BERT_SHAPE_TEXT_BYTES); returns it. */
 #define BERT_SHAPE_TEXT_BYTES 192
 const char *bert_shape_text(const int64_t *dims, int32_t rank, char *out);

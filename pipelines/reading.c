@@ -1,4 +1,5 @@
 /* What the tasks read answers with: outputs as numbers, scores, slices of texts, tokens as text. */
+#include "core/base/dtypes.h"
 #include "core/base/error.h"
 #include "core/base/utf8.h"
 #include "core/graph/graph.h"
@@ -10,9 +11,7 @@
 bert_status bert_check_output(const bert_pipeline *pipeline, const bert_tensor *outputs, size_t index, int32_t rank,
                               const char *what, bert_error *error) {
     const bert_tensor *output = &outputs[index];
-    bool is_float = output->dtype == BERT_FLOAT || output->dtype == BERT_DOUBLE || output->dtype == BERT_FLOAT16 ||
-                    output->dtype == BERT_BFLOAT16;
-    if (is_float && output->rank == rank && output->dims[rank - 1] > 0) return BERT_OK;
+    if (bert_dtype_is_float(output->dtype) && output->rank == rank && output->dims[rank - 1] > 0) return BERT_OK;
     return bert_fail(error, BERT_UNSUPPORTED, "output '%s' is %s of rank %d, but %s reads %s",
                      pipeline->head.outputs[index], bert_dtype_name(output->dtype), (int)output->rank,
                      bert_task_name(pipeline->task), what);

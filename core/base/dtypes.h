@@ -1,5 +1,5 @@
-/* The element types, their names and the bytes of an element: one list for core and for plug-ins, which import none of
- * its functions. */
+/* The element types, their names and the bytes of an element, and which of them are floats: one list for core and for
+ * plug-ins, which import none of its functions. */
 #ifndef BERT_BASE_DTYPES_H
 #define BERT_BASE_DTYPES_H
 
@@ -22,5 +22,9 @@
     TYPE(BERT_UINT32, "uint32", 4)                                                                                     \
     TYPE(BERT_UINT64, "uint64", 8)                                                                                     \
     TYPE(BERT_BFLOAT16, "bfloat16", 2)
+
+static inline bool bert_dtype_is_float(bert_dtype dtype) {
+    return dtype == BERT_FLOAT || dtype == BERT_DOUBLE || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
+}
 
 #endif

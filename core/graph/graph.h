@@ -12,6 +12,7 @@
 #include "core/graph/symbolic.h"
 
 #include <bert/backend.h>
+#include <string.h>
 
 typedef struct bert_graph bert_graph;
 typedef struct bert_node bert_node;
@@ -210,11 +211,14 @@ bert_status bert_graph_check(const bert_graph *graph, bert_error *error);
 /* ---- Attributes -----------------------------------------------------------------------------------------------------
  */
 
-/** For bert_node_spec. bert/backend.h has what reads them. */
+/** For bert_node_spec; a text is not copied. bert/backend.h has what reads them. */
 #define BERT_INT_ATTRIBUTE(attribute_name, number)                                                                     \
     ((bert_attribute){.name = (attribute_name), .kind = BERT_ATTRIBUTE_INT, .count = 1, .value = {.i = (number)}})
 #define BERT_FLOAT_ATTRIBUTE(attribute_name, number)                                                                   \
     ((bert_attribute){.name = (attribute_name), .kind = BERT_ATTRIBUTE_FLOAT, .count = 1, .value = {.f = (number)}})
+#define BERT_STRING_ATTRIBUTE(attribute_name, text)                                                                    \
+    ((bert_attribute){                                                                                                 \
+        .name = (attribute_name), .kind = BERT_ATTRIBUTE_STRING, .count = strlen(text), .value = {.s = (text)}})
 
 /* ---- Constants ------------------------------------------------------------------------------------------------------
  */

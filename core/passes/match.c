@@ -107,10 +107,6 @@ bool bert_same_shape(const bert_value *a, const bert_value *b) {
     return true;
 }
 
-bool bert_dtype_is_float(bert_dtype dtype) {
-    return dtype == BERT_FLOAT || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16 || dtype == BERT_DOUBLE;
-}
-
 bool bert_is_constant_vector(const bert_value *value, bert_dim n) {
     return value && value->info.constant && bert_dtype_is_float(value->info.dtype) && bert_value_rank(value) == 1 &&
            value->info.shape.dims[0] == n;

@@ -8,6 +8,7 @@
 #ifndef BERT_PASSES_MATCH_H
 #define BERT_PASSES_MATCH_H
 
+#include "core/base/dtypes.h"
 #include "core/passes/pass.h"
 
 /* ---- Looking --------------------------------------------------------------------------------------------------------
@@ -62,7 +63,6 @@ bert_dim bert_value_dim(const bert_value *value, int32_t axis);
 bool bert_same_shape(const bert_value *a, const bert_value *b);
 /** Whether `value` is a constant of a float type with this shape: [n]. */
 bool bert_is_constant_vector(const bert_value *value, bert_dim n);
-bool bert_dtype_is_float(bert_dtype dtype);
 /** The name that Linear has for the node's function, if the node is an activation that it has; else NULL. */
 const char *bert_activation_of(const bert_node *node);
 
@@ -128,10 +128,6 @@ bert_status bert_build_shown(bert_pass_context *context, bert_value *value, int3
 bert_status bert_build_float(bert_pass_context *context, float number, bert_value **out);
 /** The opset of ONNX's own domain for a node that a pass makes: that of the model, or `least` where it is older. */
 int32_t bert_build_opset(const bert_node *near, int32_t least);
-/** A string attribute. */
-#define BERT_STRING_ATTRIBUTE(attribute_name, text)                                                                    \
-    ((bert_attribute){                                                                                                 \
-        .name = (attribute_name), .kind = BERT_ATTRIBUTE_STRING, .count = strlen(text), .value = {.s = (text)}})
 
 /* ---- Walking --------------------------------------------------------------------------------------------------------
  */

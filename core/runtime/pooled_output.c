@@ -1,15 +1,12 @@
 #include "core/runtime/pooled_output.h"
 
+#include "core/base/dtypes.h"
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
 #include "core/graph/op.h"
 #include "core/runtime/token_mask.h"
 
 #include <string.h>
-
-static bool is_float(bert_dtype dtype) {
-    return dtype == BERT_FLOAT || dtype == BERT_DOUBLE || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
-}
 
 static bert_status find_hidden_states(const bert_model *model, const char *name, bert_value **out, bert_error *error) {
     const bert_graph *graph = model->graph;
@@ -18,7 +15,7 @@ static bert_status find_hidden_states(const bert_model *model, const char *name,
     if (i == graph->output_count) return bert_fail(error, BERT_INVALID_ARGUMENT, "the model has no output '%s'", name);
     *out = graph->outputs[i];
     const bert_value_info *info = &(*out)->info;
-    if ((info->dtype == BERT_DTYPE_UNDEFINED || is_float(info->dtype)) &&
+    if ((info->dtype == BERT_DTYPE_UNDEFINED || bert_dtype_is_float(info->dtype)) &&
         (info->shape.rank < 0 || info->shape.rank == 3))
         return BERT_OK;
     return bert_fail(error, BERT_UNSUPPORTED,
@@ -76,9 +73,8 @@ static bert_status add_node(bert_graph *graph, const bert_pooled_output *wanted,
                             bert_value **out, bert_error *error) {
     const char *pooling = bert_arena_string(&graph->arena, wanted->pooling, strlen(wanted->pooling));
     if (!pooling) return bert_fail_memory(error, strlen(wanted->pooling), "an attribute");
-    const bert_attribute attributes[] = {
-        {.name = "pooling", .kind = BERT_ATTRIBUTE_STRING, .count = strlen(pooling), .value = {.s = pooling}},
-        BERT_INT_ATTRIBUTE("normalize", wanted->normalize)};
+    const bert_attribute attributes[] = {BERT_STRING_ATTRIBUTE("pooling", pooling),
+                                         BERT_INT_ATTRIBUTE("normalize", wanted->normalize)};
     bert_value *inputs[] = {[BERT_POOL_X] = states, [BERT_POOL_MASK] = mask};
     bert_node *node;
     BERT_TRY(bert_graph_add_value(graph, NULL, out, error));

@@ -5,6 +5,7 @@
  * they are: where the exact result is a whole number, one rounding more or less decides between two of them, and the
  * graph in float32 is what says which.
  */
+#include "core/base/dtypes.h"
 #include "core/base/error.h"
 #include "core/graph/op.h"
 #include "core/runtime/model.h"
@@ -22,8 +23,7 @@ typedef struct promotion {
 
 static bool casts_to_whole(const bert_node *node) {
     if (node->op->id != BERT_OP_Cast) return false;
-    bert_dtype to = (bert_dtype)BERT_NODE_INT(node, "to", BERT_DTYPE_UNDEFINED);
-    return to != BERT_FLOAT && to != BERT_DOUBLE && to != BERT_FLOAT16 && to != BERT_BFLOAT16;
+    return !bert_dtype_is_float((bert_dtype)BERT_NODE_INT(node, "to", BERT_DTYPE_UNDEFINED));
 }
 
 static bool is_float(const bert_value *value) {

@@ -99,8 +99,7 @@ const bert_node *bert_node_in_scope(bert_arena *arena, const bert_node *node, be
     bert_node *copy = copy_node(arena, node, sequence ? at + 2 : node->input_count, node->output_count);
     if (!copy) return NULL;
     const char *name = sequence ? "sequence" : "token";
-    const bert_attribute attribute = {
-        .name = "scope", .kind = BERT_ATTRIBUTE_STRING, .count = strlen(name), .value = {.s = name}};
+    const bert_attribute attribute = BERT_STRING_ATTRIBUTE("scope", name);
     if (!add_attribute(arena, copy, &attribute)) return NULL;
     if (!sequence) return copy;
     copy->inputs[at] = starts;

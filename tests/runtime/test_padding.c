@@ -350,8 +350,7 @@ static bert_value *turned_mask(bert_graph *graph, bert_value *mask) {
 }
 
 static bert_value *pool_node(bert_graph *graph, bert_value *y, bert_value *mask) {
-    const bert_attribute mean = {
-        .name = "pooling", .kind = BERT_ATTRIBUTE_STRING, .count = strlen("mean"), .value = {.s = "mean"}};
+    const bert_attribute mean = BERT_STRING_ATTRIBUTE("pooling", "mean");
     if (building == POOLED_OTHERS) mask = turned_mask(graph, mask);
     if (building == POOLED_TWICE) mask = build_node(&graph->body, "Add", "doubled", NULL, 0, mask, mask, BUILD_END);
     if (building == POOLED_ALONE) {

@@ -8,16 +8,13 @@
 #ifndef BERT_GRAPH_OPS_LOOPS_H
 #define BERT_GRAPH_OPS_LOOPS_H
 
+#include "core/base/dtypes.h"
 #include "core/base/error.h"
 #include "core/base/float16.h"
 #include "core/graph/ops/ops.h"
 
 /** Wide enough for the elements of every integer type, their sums and their products. */
 typedef __int128 bert_integer;
-
-static inline bool bert_dtype_is_float(bert_dtype dtype) {
-    return dtype == BERT_FLOAT || dtype == BERT_DOUBLE || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
-}
 
 /** Element `index` of an integer or boolean tensor. */
 static inline bert_integer bert_load_integer(const bert_tensor *tensor, int64_t index) {
