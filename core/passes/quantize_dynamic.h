@@ -17,13 +17,15 @@ typedef struct bert_quantize_report {
     const char *first_left;   /**< The name of the first of them; NULL when there is none. */
 } bert_quantize_report;
 
+/* clang-format off */
 /**
  * Rewrites a graph as the file has it (sorted, no passes), shapes inferred or not, to dynamic INT8 in ONNX's operators,
  * as ONNX Runtime's quantize_dynamic spells it and with its numbers:
  *
- *     x W        DynamicQuantizeLinear(x), MatMulInteger, Cast, Mul by the product of the scales; the former is shared
- * by all products of one x Attention  (com.microsoft) DynamicQuantizeLinear(x), QAttention tables     Gather over
- * bytes, DequantizeLinear
+ *     x W         DynamicQuantizeLinear(x), which all products of one x share, MatMulInteger, Cast, Mul by the product
+ *                 of the scales
+ *     Attention   (com.microsoft) DynamicQuantizeLinear(x), QAttention
+ *     tables      Gather over bytes, DequantizeLinear
  *
  * W is a constant float32 matrix: a MatMul's right side, a Gemm's B (A as it is, beta 1). Weights are rounded half to
  * even: int8 w = round(W / s) with s = max |W| / 127; uint8 w = round(W / s) + z with s = (max(W, 0) - min(W, 0)) /
@@ -31,6 +33,7 @@ typedef struct bert_quantize_report {
  * BERT_INVALID_MODEL (what inference finds), BERT_INVALID_ARGUMENT (weights of another type), BERT_OUT_OF_MEMORY; the
  * graph is then unusable.
  */
+/* clang-format on */
 bert_status bert_quantize_dynamic(bert_graph *graph, const bert_quantize_options *options, const bert_log *log,
                                   bert_quantize_report *report, bert_error *error);
 
