@@ -143,7 +143,8 @@ use_bundle() {
 # beside its nvcc, or where Debian's packages have libraries.
 cublas_of_python() {
   local nvcc toolkit folder major
-  nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+  # As CMake looks for it.
+  nvcc=$(PATH=$PATH:${CUDA_HOME:-}/bin:${CUDA_PATH:-}/bin:/usr/local/cuda/bin command -v nvcc) || return 0
   toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
   for folder in "$toolkit"/{lib64,lib,targets/*/lib} "${nvcc%/bin/nvcc}/lib/$(uname -m)-linux-gnu"; do
     [[ ! -e $folder/libcublasLt.so ]] || return 0

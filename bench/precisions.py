@@ -79,7 +79,7 @@ def measure(arguments, model, all_options):
             off = values - plain
             rows.append({"option": " ".join(options) or "none", "ms": statistics.median(measured) if measured else None,
                          "rms": float(np.sqrt((off ** 2).mean())), "greatest": float(np.abs(off).max()),
-                         "changed": int((values.argmax(-1) != plain.argmax(-1)).sum()),
+                         "changed": int((values.argmax(-1) != plain.argmax(-1)).sum()) if arguments.texts else None,
                          "plain": float(np.sqrt((plain ** 2).mean()))})
     return rows
 

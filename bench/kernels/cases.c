@@ -9,7 +9,7 @@
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 void *lab_allocate(size_t bytes) {
-    /* As weights and activations lie. */
+    /* As activations lie. */
     const size_t alignment = bytes < BERT_LARGE_PAGE ? BERT_ALIGNMENT : BERT_LARGE_PAGE;
     const size_t whole = (bytes + alignment - 1) / alignment * alignment;
     void *memory = aligned_alloc(alignment, whole ? whole : alignment);

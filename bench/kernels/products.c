@@ -1,6 +1,7 @@
 #include "bench/kernels/products.h"
 
 #include "bench/kernels/cases.h"
+#include "cpu/weight_memory.h"
 #include "tests/support/worst.h"
 
 #include <stdlib.h>
@@ -21,9 +22,8 @@ struct lab_product {
     float *x_scales;
     int32_t *x_zeros;
     bert_packed_weight weights[FLOAT_PROVIDERS][MOST_WEIGHTS];
-    void *packed[FLOAT_PROVIDERS][MOST_WEIGHTS];
+    bert_weight_memory memory; /* of packed weights, as a model has them */
     bert_quantized_weight quantized[MOST_WEIGHTS];
-    int8_t *panels[MOST_WEIGHTS];
     float *scales;
     int32_t *zeros;
 };
@@ -60,20 +60,28 @@ static bool pack_floats(lab_product *product, int provider, int index) {
                                     .data = (const unsigned char *)product->source,
                                     .bytes = (size_t)(k * n) * sizeof(float),
                                     .alignment = 64};
-    void *packed = lab_allocate(how->packed_bytes(product->kernels, k, n));
-    product->packed[provider][index] = packed;
+    void *packed = bert_weight_memory_take(&product->memory, NULL, how->packed_bytes(product->kernels, k, n));
     if (!packed) return false;
     how->pack(product->kernels, NULL, packed, n, 0, &constant, false);
     product->weights[provider][index] = (bert_packed_weight){.count = 1, .k = k, .n = n, .data = packed};
     return true;
 }
 
+static int64_t steps_of(int64_t k) {
+    return (k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP;
+}
+
+/* Of x in 8 bits. */
+static size_t row_bytes(int64_t k) {
+    return (size_t)bert_quantized_row_bytes(&(bert_quantized_weight){.steps = steps_of(k)});
+}
+
 /* Random bytes in place of panels: what the product costs doesn't depend on them. */
 static bool pack_bytes(lab_product *product, int index) {
-    const int64_t n = product->shape.n, steps = (product->shape.k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP;
+    const int64_t n = product->shape.n, steps = steps_of(product->shape.k);
     const int64_t panels = (n + BERT_QGEMM_COLUMNS - 1) / BERT_QGEMM_COLUMNS;
     const int64_t bytes = panels * BERT_QGEMM_COLUMNS * steps * BERT_QGEMM_STEP;
-    int8_t *values = product->panels[index] = lab_allocate((size_t)bytes);
+    int8_t *values = bert_weight_memory_take(&product->memory, NULL, (size_t)bytes);
     if (!values) return false;
     uint32_t state = (uint32_t)index;
     for (int64_t i = 0; i < bytes; i++) {
@@ -90,11 +98,6 @@ static bool pack_bytes(lab_product *product, int index) {
     return true;
 }
 
-/* Of x in 8 bits. */
-static int64_t byte_stride(int64_t k) {
-    return bert_gemm_row_bytes((k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP * BERT_QGEMM_STEP);
-}
-
 static bool allocate(lab_product *product, int64_t rows) {
     const int64_t k = product->shape.k, n = product->shape.n;
     product->source = lab_allocate((size_t)(k * n) * sizeof(float));
@@ -102,7 +105,7 @@ static bool allocate(lab_product *product, int64_t rows) {
     product->y = lab_allocate((size_t)(rows * n) * sizeof(float));
     product->expected = lab_allocate((size_t)(rows * n) * sizeof(float));
     product->bias = lab_allocate((size_t)n * sizeof(float));
-    product->bytes = lab_allocate((size_t)(rows * byte_stride(k)));
+    product->bytes = lab_allocate((size_t)rows * row_bytes(k));
     product->workspace =
         lab_allocate(bert_gemm_bf16.workspace_bytes(&(bert_packed_weight){.k = k, .n = n}, (size_t)rows));
     product->x_scales = lab_allocate((size_t)rows * sizeof(float));
@@ -124,7 +127,7 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
         lab_fill(product->source, shape.k * shape.n, 0.05F, 1);
         lab_fill(product->x, max_rows * shape.k, 1.0F, 2);
         lab_fill(product->bias, shape.n, 1.0F, 3);
-        for (int64_t i = 0; i < max_rows * byte_stride(shape.k); i++) product->bytes[i] = (uint8_t)(i * 31);
+        for (size_t i = 0; i < (size_t)max_rows * row_bytes(shape.k); i++) product->bytes[i] = (uint8_t)(i * 31);
         for (int64_t i = 0; i < max_rows; i++) product->x_scales[i] = 0.02F;
         for (int64_t i = 0; i < shape.n; i++) product->scales[i] = 0.001F;
     }
@@ -142,10 +145,7 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
 
 void lab_product_free(lab_product *product) {
     if (!product) return;
-    for (int i = 0; i < MOST_WEIGHTS; i++) {
-        for (int provider = 0; provider < FLOAT_PROVIDERS; provider++) free(product->packed[provider][i]);
-        free(product->panels[i]);
-    }
+    bert_weight_memory_free(&product->memory, NULL);
     void *const owned[] = {product->source,  product->x,      product->y,         product->expected,
                            product->bias,    product->bytes,  product->workspace, product->x_scales,
                            product->x_zeros, product->scales, product->zeros};
@@ -158,12 +158,12 @@ static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab
     const bert_epilogue_args epilogue = {
         .y = y, .bias = product->bias, .stride = product->shape.n, .alpha = 1.0F, .activation = BERT_UNARY_IDENTITY};
     if (provider == LAB_PROVIDER_QUANTIZED) {
-        bert_gemm_quantized(&(bert_quantized_call){
-            .kernels = kernels,
-            .weight = &product->quantized[index],
-            .x = {product->bytes, byte_stride(product->shape.k), product->x_scales, product->x_zeros, product->x_zeros},
-            .rows = rows,
-            .epilogue = epilogue});
+        bert_gemm_quantized(
+            &(bert_quantized_call){.kernels = kernels,
+                                   .weight = &product->quantized[index],
+                                   .x = {product->bytes, product->x_scales, product->x_zeros, product->x_zeros},
+                                   .rows = rows,
+                                   .epilogue = epilogue});
         return;
     }
     product->providers[provider]->run(&(bert_gemm_call){.kernels = kernels,

@@ -111,6 +111,8 @@
 #ifndef BERT_GRAPH_CANONICAL_H
 #define BERT_GRAPH_CANONICAL_H
 
+#include <string.h>
+
 /** Inputs of Linear: where part p's weight and bias stand. */
 #define BERT_LINEAR_X 0
 #define BERT_LINEAR_RESIDUAL 1
@@ -140,6 +142,20 @@ enum {
 
 /** Inputs of Pool. */
 enum { BERT_POOL_X, BERT_POOL_MASK, BERT_POOL_STARTS };
+/** What its attribute "pooling" names, and its default epsilon. */
+typedef enum bert_pool_kind {
+    BERT_POOL_KIND_FIRST,
+    BERT_POOL_KIND_MEAN,
+    BERT_POOL_KIND_MAX,
+    BERT_POOL_KIND_UNKNOWN
+} bert_pool_kind;
+static inline bert_pool_kind bert_pool_kind_of(const char *name) {
+    static const char *const names[] = {"first", "mean", "max"};
+    int found = BERT_POOL_KIND_FIRST;
+    while (found < BERT_POOL_KIND_UNKNOWN && strcmp(names[found], name) != 0) found++;
+    return (bert_pool_kind)found;
+}
+#define BERT_POOL_EPSILON 1e-9F
 
 /** Inputs of PackTokens and UnpackTokens. */
 enum { BERT_PACK_X, BERT_PACK_TOKENS };

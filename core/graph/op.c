@@ -49,3 +49,54 @@ bool bert_is_dynamic_linear(const bert_node *node) {
     return node->op->id == BERT_OP_BERTC_QuantizedLinear && !BERT_NODE_INT(node, "weight_only", 0) &&
            !(node->input_count > BERT_QUANTIZED_LINEAR_X_SCALE && node->inputs[BERT_QUANTIZED_LINEAR_X_SCALE]);
 }
+
+static const bool is_elementwise[BERT_OP_COUNT] = {
+    [BERT_OP_Add] = true,
+    [BERT_OP_Sub] = true,
+    [BERT_OP_Mul] = true,
+    [BERT_OP_Div] = true,
+    [BERT_OP_Mod] = true,
+    [BERT_OP_Min] = true,
+    [BERT_OP_Max] = true,
+    [BERT_OP_Pow] = true,
+    [BERT_OP_Abs] = true,
+    [BERT_OP_Ceil] = true,
+    [BERT_OP_Cos] = true,
+    [BERT_OP_Erf] = true,
+    [BERT_OP_Exp] = true,
+    [BERT_OP_Floor] = true,
+    [BERT_OP_Gelu] = true,
+    [BERT_OP_Log] = true,
+    [BERT_OP_Neg] = true,
+    [BERT_OP_Reciprocal] = true,
+    [BERT_OP_Relu] = true,
+    [BERT_OP_Round] = true,
+    [BERT_OP_Sigmoid] = true,
+    [BERT_OP_Sign] = true,
+    [BERT_OP_Sin] = true,
+    [BERT_OP_Softplus] = true,
+    [BERT_OP_Sqrt] = true,
+    [BERT_OP_Tanh] = true,
+    [BERT_OP_Cast] = true,
+    [BERT_OP_Clip] = true,
+    [BERT_OP_MS_Gelu] = true,
+    [BERT_OP_MS_QuickGelu] = true,
+    [BERT_OP_MS_BiasGelu] = true,
+    [BERT_OP_MS_FastGelu] = true,
+    [BERT_OP_Equal] = true,
+    [BERT_OP_Greater] = true,
+    [BERT_OP_GreaterOrEqual] = true,
+    [BERT_OP_Less] = true,
+    [BERT_OP_LessOrEqual] = true,
+    [BERT_OP_And] = true,
+    [BERT_OP_Or] = true,
+    [BERT_OP_Xor] = true,
+    [BERT_OP_Not] = true,
+    [BERT_OP_IsNaN] = true,
+    [BERT_OP_IsInf] = true,
+    [BERT_OP_Where] = true,
+};
+
+bool bert_op_is_elementwise(const bert_op *op) {
+    return is_elementwise[op->id];
+}

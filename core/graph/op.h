@@ -110,6 +110,8 @@ bert_status bert_op_check_attributes(const bert_op *op, int32_t opset, const ber
                                      bert_error *error);
 /** Whether it quantizes a tensor by its own range, so that a sequence's result depends on what else is in the batch. */
 bool bert_op_quantizes(const bert_op *op);
+/** Whether it works element by element, inputs broadcast to the output. */
+bool bert_op_is_elementwise(const bert_op *op);
 /** Whether it is a QuantizedLinear whose scale comes from its input. */
 bool bert_is_dynamic_linear(const bert_node *node);
 

@@ -10,7 +10,7 @@
 #include "core/passes/list.h"
 #include "core/passes/match.h"
 
-enum { MOST_OUTPUTS = 2 };
+enum { MOST_OUTPUTS = 2, MOST_OPERANDS = 16 };
 
 /* Of a tensor [B, S, K]: one place along S, the same for all sequences. */
 static bool takes_one_place(const bert_node *gather) {
@@ -39,19 +39,11 @@ static uint32_t inputs_with_rows(const bert_node *node) {
     case BERT_OP_BERTC_SkipLayerNormalization:
         return 1U << BERT_SKIP_X | 1U << BERT_SKIP_SKIP;
     case BERT_OP_LayerNormalization:
+    case BERT_OP_RMSNormalization:
         return normalizes_rows(node) ? 1 : 0;
-    case BERT_OP_Add:
-    case BERT_OP_Sub:
-    case BERT_OP_Mul:
-        return 3;
-    case BERT_OP_Cast:
-    case BERT_OP_Gelu:
-    case BERT_OP_Relu:
-    case BERT_OP_Sigmoid:
-    case BERT_OP_Tanh:
-        return 1;
     default:
-        return 0;
+        return bert_op_is_elementwise(node->op) && node->input_count <= MOST_OPERANDS ? (1U << node->input_count) - 1
+                                                                                      : 0;
     }
 }
 

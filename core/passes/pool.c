@@ -186,9 +186,10 @@ static bert_status match_normalization(bert_pass_context *context, bert_node *di
         return BERT_OK;
     }
     if (!bert_pattern_closed(&pattern)) return BERT_OK;
-    const bert_attribute attributes[] = {BERT_STRING_ATTRIBUTE("pooling", BERT_NODE_STRING(pool, "pooling", "")),
-                                         BERT_FLOAT_ATTRIBUTE("epsilon", BERT_NODE_FLOAT(pool, "epsilon", 1e-9F)),
-                                         BERT_INT_ATTRIBUTE("normalize", 1)};
+    const bert_attribute attributes[] = {
+        BERT_STRING_ATTRIBUTE("pooling", BERT_NODE_STRING(pool, "pooling", "")),
+        BERT_FLOAT_ATTRIBUTE("epsilon", BERT_NODE_FLOAT(pool, "epsilon", BERT_POOL_EPSILON)),
+        BERT_INT_ATTRIBUTE("normalize", 1)};
     return bert_pattern_replace(&pattern,
                                 &(bert_node_spec){.op = pool->op,
                                                   .opset = pool->opset,

@@ -72,58 +72,10 @@ static bool has_one_matrix(const bert_node *node, const bert_value_info *infos, 
     return rank > axes && rank_of(node, infos, 1) == 2;
 }
 
-/* Element by element; inputs broadcast to the output. */
-static const bool is_elementwise[BERT_OP_COUNT] = {
-    [BERT_OP_Add] = true,
-    [BERT_OP_Sub] = true,
-    [BERT_OP_Mul] = true,
-    [BERT_OP_Div] = true,
-    [BERT_OP_Mod] = true,
-    [BERT_OP_Min] = true,
-    [BERT_OP_Max] = true,
-    [BERT_OP_Pow] = true,
-    [BERT_OP_Abs] = true,
-    [BERT_OP_Ceil] = true,
-    [BERT_OP_Cos] = true,
-    [BERT_OP_Erf] = true,
-    [BERT_OP_Exp] = true,
-    [BERT_OP_Floor] = true,
-    [BERT_OP_Gelu] = true,
-    [BERT_OP_Log] = true,
-    [BERT_OP_Neg] = true,
-    [BERT_OP_Reciprocal] = true,
-    [BERT_OP_Relu] = true,
-    [BERT_OP_Round] = true,
-    [BERT_OP_Sigmoid] = true,
-    [BERT_OP_Sign] = true,
-    [BERT_OP_Sin] = true,
-    [BERT_OP_Softplus] = true,
-    [BERT_OP_Sqrt] = true,
-    [BERT_OP_Tanh] = true,
-    [BERT_OP_Cast] = true,
-    [BERT_OP_Clip] = true,
-    [BERT_OP_MS_Gelu] = true,
-    [BERT_OP_MS_QuickGelu] = true,
-    [BERT_OP_MS_BiasGelu] = true,
-    [BERT_OP_MS_FastGelu] = true,
-    [BERT_OP_Equal] = true,
-    [BERT_OP_Greater] = true,
-    [BERT_OP_GreaterOrEqual] = true,
-    [BERT_OP_Less] = true,
-    [BERT_OP_LessOrEqual] = true,
-    [BERT_OP_And] = true,
-    [BERT_OP_Or] = true,
-    [BERT_OP_Xor] = true,
-    [BERT_OP_Not] = true,
-    [BERT_OP_IsNaN] = true,
-    [BERT_OP_IsInf] = true,
-    [BERT_OP_Where] = true,
-};
-
 bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, int32_t axes) {
     const int32_t rank = rank_of(node, infos, 0);
     const int64_t axis = BERT_NODE_INT(node, "axis", 0);
-    if (is_elementwise[node->op->id]) return (bert_row_op){.kind = BERT_ROWS_BROADCAST};
+    if (bert_op_is_elementwise(node->op)) return (bert_row_op){.kind = BERT_ROWS_BROADCAST};
     switch (node->op->id) {
     case BERT_OP_Softmax:
     case BERT_OP_LogSoftmax:

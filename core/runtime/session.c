@@ -215,7 +215,7 @@ static bert_status allocate_device_memory(bert_session *session, size_t bytes, v
     }
     *out = bert_allocate(&session->model->allocator, bytes, arena_alignment(bytes));
     if (!*out) return bert_fail_memory(error, bytes, "activations");
-    if (bytes >= BERT_LARGE_PAGE) bert_ask_for_large_pages(*out, bytes);
+    bert_ask_for_large_pages(*out, bytes);
     return BERT_OK;
 }
 

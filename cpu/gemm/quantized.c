@@ -296,13 +296,14 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                      int64_t next_lines) {
     const bert_quantized_weight *weight = call->weight;
     const int64_t first = panel * BERT_QGEMM_COLUMNS, depth = weight->steps * BERT_QGEMM_STEP;
+    const int64_t stride = bert_quantized_row_bytes(weight);
     const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
     _Alignas(BERT_ALIGNMENT) int32_t sums[SUM_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
-                                            .a = call->x.values + row * call->x.stride,
+                                            .a = call->x.values + row * stride,
                                             .b = weight->panels + first * depth,
-                                            .lda = call->x.stride,
+                                            .lda = stride,
                                             .rows = rows,
                                             .steps = weight->steps,
                                             .prefetch = next,

@@ -35,10 +35,14 @@ typedef struct bert_quantized_weight {
     size_t bytes;           /**< Of all of them. */
 } bert_quantized_weight;
 
+/** Bytes from one row of quantized activations to the next. */
+static inline int64_t bert_quantized_row_bytes(const bert_quantized_weight *weight) {
+    return bert_gemm_row_bytes(weight->steps * BERT_QGEMM_STEP);
+}
+
 /** Rows of quantized activations, each with its scale, zero point and sum. */
 typedef struct bert_quantized_rows {
-    const uint8_t *values; /**< [rows, 4 steps], zeros from k on; rows `stride` apart. */
-    int64_t stride;        /**< bert_gemm_row_bytes(4 steps). */
+    const uint8_t *values; /**< [rows, 4 steps], zeros from k on; rows bert_quantized_row_bytes apart. */
     const float *scales;
     const int32_t *zero_points, *sums;
 } bert_quantized_rows;

@@ -13,10 +13,8 @@
 /* Tokens of a chain; rows of scratch that a thread has: the chain, a token times its weight. */
 enum { CHAIN = 32, SCRATCH_ROWS = 2 };
 
-typedef enum pooling { FIRST, MEAN, MAX } pooling;
-
 typedef struct pool_state {
-    pooling how;
+    bert_pool_kind how;
     float epsilon;
     bool normalize;
     bool masked, rows; /* Has a mask; has starts. */
@@ -84,7 +82,7 @@ static void find_mean(const pool_run *run, int64_t first, int64_t end, float *ch
 static void find_first_or_greatest(const pool_run *run, int64_t first, int64_t end, float *y) {
     const size_t bytes = (size_t)run->width * sizeof *y;
     bool any = false;
-    for (int64_t token = first; token < end && !(any && run->state->how == FIRST); token++) {
+    for (int64_t token = first; token < end && !(any && run->state->how == BERT_POOL_KIND_FIRST); token++) {
         const float *x = run->x + token * run->width;
         if (weight_of(run->mask, token) == 0) continue;
         if (!any) memcpy(y, x, bytes);
@@ -99,7 +97,7 @@ static void pool_sequence(void *argument, int64_t task, int thread) {
     const int64_t end = run->starts ? run->starts[task + 1] : first + run->sequence;
     float *y = run->y + task * run->width;
     memset(y, 0, (size_t)run->width * sizeof *y);
-    if (run->state->how == MEAN)
+    if (run->state->how == BERT_POOL_KIND_MEAN)
         find_mean(run, first, end, run->scratch + thread * SCRATCH_ROWS * run->width, y);
     else
         find_first_or_greatest(run, first, end, y);
@@ -139,7 +137,6 @@ static bert_status plan_scratch(const bert_cpu_planner *planner) {
 
 bert_status bert_cpu_plan_pool(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    const char *how = BERT_NODE_STRING(node, "pooling", "");
     if (!bert_cpu_is_float(node, BERT_POOL_X)) return bert_cpu_leave(planner, "computes in float32");
     planner->out->run = run_pool;
     planner->out->kernel = "pool/cpu";
@@ -147,10 +144,8 @@ bert_status bert_cpu_plan_pool(const bert_cpu_planner *planner) {
     BERT_TRY(plan_scratch(planner));
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(pool_state), &state));
-    *(pool_state *)state = (pool_state){.how = strcmp(how, "mean") == 0  ? MEAN
-                                               : strcmp(how, "max") == 0 ? MAX
-                                                                         : FIRST,
-                                        .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-9F),
+    *(pool_state *)state = (pool_state){.how = bert_pool_kind_of(BERT_NODE_STRING(node, "pooling", "")),
+                                        .epsilon = BERT_NODE_FLOAT(node, "epsilon", BERT_POOL_EPSILON),
                                         .normalize = BERT_NODE_INT(node, "normalize", 0) != 0,
                                         .masked = bert_cpu_has(node, BERT_POOL_MASK),
                                         .rows = bert_cpu_has(node, BERT_POOL_STARTS)};

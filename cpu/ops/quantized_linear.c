@@ -33,13 +33,9 @@ typedef struct workspace {
 
 enum { ROW_VECTORS = 5 };
 
-static int64_t row_bytes(const bert_quantized_weight *weight) {
-    return bert_gemm_row_bytes(weight->steps * BERT_QGEMM_STEP);
-}
-
 static workspace lay_out(void *memory, const bert_quantized_weight *weight, int64_t rows) {
     workspace w = {.values = memory};
-    w.least = (float *)(void *)(w.values + rows * row_bytes(weight));
+    w.least = (float *)(void *)(w.values + rows * bert_quantized_row_bytes(weight));
     w.most = w.least + rows;
     w.scales = w.most + rows;
     w.zero_points = (int32_t *)(void *)(w.scales + rows);
@@ -136,7 +132,7 @@ static void quantize(const bert_kernel_call *call, const quantized_state *state,
                    .x = call->inputs[BERT_LINEAR_X].data,
                    .rows = rows,
                    .k = weight->k,
-                   .stride = row_bytes(weight),
+                   .stride = bert_quantized_row_bytes(weight),
                    .task_rows = TASK_FLOATS / (weight->k + 1) + 1};
     const int64_t tasks = (rows + run.task_rows - 1) / run.task_rows;
     if (state->has_scale) {
@@ -164,7 +160,7 @@ static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error
         .kernels = bert_cpu_kernels_for(call),
         .threads = bert_cpu_threads_for(call),
         .weight = state->weight,
-        .x = {work.values, row_bytes(state->weight), work.scales, work.zero_points, work.sums},
+        .x = {work.values, work.scales, work.zero_points, work.sums},
         .start = starts ? bias : NULL,
         .rows = rows,
         .epilogue = {.y = call->outputs[0].data,
@@ -226,7 +222,7 @@ static bool workspace_bytes(const bert_quantized_weight *weight, const bert_tens
     size_t rows = 1, values, vectors;
     for (int32_t i = 0; i + 1 < x->rank; i++)
         if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return false;
-    if (!bert_size_multiply(rows, (size_t)row_bytes(weight), &values) ||
+    if (!bert_size_multiply(rows, (size_t)bert_quantized_row_bytes(weight), &values) ||
         !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors))
         return false;
     return bert_size_add(values, vectors, bytes);

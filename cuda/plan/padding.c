@@ -9,11 +9,6 @@
 
 /* ---- Padding off and on ------------------------------------------------------------------------------------------ */
 
-bert_status bert_cuda_plan_tokens(const bert_cuda_planner *planner) {
-    bert_cuda_keep_wide(planner);
-    return BERT_OK;
-}
-
 /* Rows of input 0 to output 0; where these are in halves, the lower ones go the same way. */
 static bert_status move_tokens(const bert_cuda_call *call, bert_cuda_tokens_args args, bool packs) {
     const char *kernel = packs ? "pack_tokens" : "unpack_tokens";

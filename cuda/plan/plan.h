@@ -230,10 +230,10 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
     PLAN(attention) PLAN(cast) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(divide) PLAN(dynamic_quantize)      \
     PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gather) PLAN(gemm) PLAN(in_place) PLAN(indexed)      \
-    PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention)              \
-    PLAN(multi_head_attention) PLAN(onnx_attention) PLAN(packed_attention) PLAN(pad) PLAN(pool) PLAN(quantize)         \
-    PLAN(quantized_linear) PLAN(reduce) PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding)              \
-    PLAN(skip_layer_norm) PLAN(tokens) PLAN(variadic)
+    PLAN(keep_wide) PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer) PLAN(matmul_nbits)                 \
+    PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention) PLAN(packed_attention) PLAN(pad) PLAN(pool)     \
+    PLAN(quantize) PLAN(quantized_linear) PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding)            \
+    PLAN(skip_layer_norm) PLAN(variadic)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

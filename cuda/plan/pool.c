@@ -4,8 +4,6 @@
 #include "core/graph/canonical.h"
 #include "cuda/plan/plan.h"
 
-#include <string.h>
-
 static bool normalizes(const bert_op_node *node) {
     return BERT_NODE_INT(node, "normalize", 0) != 0;
 }
@@ -22,11 +20,9 @@ bert_status bert_cuda_run_pool(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
     const bert_tensor *x = &call->inputs[BERT_POOL_X], *y = &call->outputs[0];
     const bert_tensor *mask = bert_cuda_input(call, BERT_POOL_MASK);
-    const char *how = BERT_NODE_STRING(node, "pooling", "");
     const bert_cuda_pool_args args = {.dtype = x->dtype,
-                                      .pooling = strcmp(how, "mean") == 0  ? BERT_CUDA_POOL_MEAN
-                                                 : strcmp(how, "max") == 0 ? BERT_CUDA_POOL_MAX
-                                                                           : BERT_CUDA_POOL_FIRST,
+                                      .pooling =
+                                          (bert_cuda_pooling)bert_pool_kind_of(BERT_NODE_STRING(node, "pooling", "")),
                                       .batch = y->dims[0],
                                       .width = y->dims[1],
                                       .offsets = bert_cuda_input_data(call, BERT_POOL_STARTS),
@@ -38,6 +34,6 @@ bert_status bert_cuda_run_pool(const bert_cuda_call *call) {
                                       .y = y->data,
                                       .y_lower = bert_cuda_output_lower_halves(call, 0),
                                       .values = normalizes(node) ? call->workspace : NULL,
-                                      .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-9F)};
+                                      .epsilon = BERT_NODE_FLOAT(node, "epsilon", BERT_POOL_EPSILON)};
     return bert_cuda_launched(call, bert_cuda_pool(&args, call->context->stream), "pool");
 }

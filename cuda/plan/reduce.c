@@ -19,11 +19,6 @@ static uint32_t axes_of(const bert_cuda_call *call, int32_t rank) {
     return axes;
 }
 
-bert_status bert_cuda_plan_reduce(const bert_cuda_planner *planner) {
-    bert_cuda_keep_wide(planner);
-    return BERT_OK;
-}
-
 bert_status bert_cuda_run_reduce(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
     bert_cuda_reduce_args args = {.reduction = (bert_cuda_reduction)call->node->op->code,

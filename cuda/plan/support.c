@@ -115,6 +115,11 @@ void bert_cuda_offer_place(const bert_cuda_planner *planner, int32_t inputs) {
     }
 }
 
+bert_status bert_cuda_plan_keep_wide(const bert_cuda_planner *planner) {
+    bert_cuda_keep_wide(planner);
+    return BERT_OK;
+}
+
 bert_status bert_cuda_plan_in_place(const bert_cuda_planner *planner) {
     bert_cuda_offer_place(planner, 1);
     return BERT_OK;

@@ -1,6 +1,7 @@
 /*
  * The GEMM provider of a plug-in that is built for the emulator: plain loops on device memory, as work of the stream.
- * Takes what cublasLt takes and refuses what it refuses, so that a host that runs here asks a GPU nothing else.
+ * Takes what cublasLt takes and refuses what it refuses, so that a host that runs here asks a GPU nothing else. The
+ * real provider's own calls are tested beside it, on the cublasLt of cublaslt.c, whose loops are plainer and slower.
  */
 #include "cuda/gemm.h"
 

@@ -5,16 +5,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
-
-typedef enum pooling { FIRST, MEAN, MAX, UNKNOWN } pooling;
-
-static pooling pooling_named(const char *name) {
-    static const char *const names[] = {"first", "mean", "max"};
-    int found = FIRST;
-    while (found < UNKNOWN && strcmp(names[found], name) != 0) found++;
-    return (pooling)found;
-}
 
 static bert_status infer_mask(const bert_inference *in) {
     const bert_type_set allowed = BERT_TYPES_BOOL | BERT_TYPES_BYTE | BERT_TYPES_INDEX | BERT_TYPES_FLOAT;
@@ -32,7 +22,7 @@ static bert_status infer_mask(const bert_inference *in) {
 
 bert_status bert_infer_pool(const bert_inference *in) {
     const char *name = BERT_INFER_STRING(in, "pooling", "");
-    if (pooling_named(name) == UNKNOWN) {
+    if (bert_pool_kind_of(name) == BERT_POOL_KIND_UNKNOWN) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "Pool has no pooling \"%s\"", name);
     }
     if (bert_infer_input(in, BERT_POOL_MASK) && bert_infer_input(in, BERT_POOL_STARTS)) {
@@ -69,7 +59,8 @@ static bert_status find_rows(const bert_reference_call *call, int64_t b, int64_t
 }
 
 /* One column over the rows of a sequence. */
-static double pool_column(const bert_reference_call *call, pooling how, int64_t first, int64_t end, int64_t column) {
+static double pool_column(const bert_reference_call *call, bert_pool_kind how, int64_t first, int64_t end,
+                          int64_t column) {
     const bert_tensor *x = &call->inputs[BERT_POOL_X], *mask = bert_call_input(call, BERT_POOL_MASK);
     double value = 0, total = 0;
     bool any = false;
@@ -77,18 +68,19 @@ static double pool_column(const bert_reference_call *call, pooling how, int64_t 
         const double weight = mask ? bert_load(mask, row) : 1;
         if (weight == 0) continue;
         const double element = bert_load(x, row * x->dims[2] + column);
-        if (how == FIRST) return element;
-        if (how == MEAN) value += weight * element;
-        if (how == MAX && (!any || element > value || isnan(element))) value = element;
+        if (how == BERT_POOL_KIND_FIRST) return element;
+        if (how == BERT_POOL_KIND_MEAN) value += weight * element;
+        if (how == BERT_POOL_KIND_MAX && (!any || element > value || isnan(element))) value = element;
         total += weight;
         any = true;
     }
-    return how == MEAN ? value / fmax(total, (double)BERT_CALL_FLOAT(call, "epsilon", 1e-9F)) : value;
+    return how == BERT_POOL_KIND_MEAN ? value / fmax(total, (double)BERT_CALL_FLOAT(call, "epsilon", BERT_POOL_EPSILON))
+                                      : value;
 }
 
 bert_status bert_reference_pool(const bert_reference_call *call) {
     const bert_tensor *y = &call->outputs[0];
-    const pooling how = pooling_named(BERT_CALL_STRING(call, "pooling", ""));
+    const bert_pool_kind how = bert_pool_kind_of(BERT_CALL_STRING(call, "pooling", ""));
     const bool normalize = BERT_CALL_INT(call, "normalize", 0) != 0;
     const int64_t width = y->dims[1];
     double *values = call->workspace;
