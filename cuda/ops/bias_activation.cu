@@ -1,37 +1,30 @@
 /*
- * Bound by memory, like LayerNorm. A block takes a stretch of one row, so that the bias is read by neighbouring threads
- * at neighbouring addresses and no index is divided by the width; each thread moves 16 bytes at a time where rows allow
- * it. With `ranges` a block takes a whole row, because the range of a row needs all of it.
+ * Bound by memory, like LayerNorm. Lanes that are neighbours take a stretch of one row, 128 columns, so that the bias
+ * is read at neighbouring addresses, no index is divided by the width, and the stretch's range needs these lanes alone;
+ * each thread moves 16 bytes at a time where rows allow it.
  */
 #include "cuda/ops/bias_activation.h"
 
-#include "cuda/ops/activation.h"
-#include "cuda/ops/halves.h"
-#include "cuda/ops/row_range.h"
+#include "cuda/ops/epilogue.h"
 
 enum { THREADS = 128 };
 
-template <typename T> struct epilogue {
-    const T *x, *bias, *residual;
-    T *y;
+template <typename T> struct scaled_rows {
+    bert_epilogue<T> after;
+    const T *x;
     const float *row_scales, *column_scales;
     float scale;
-    const uint16_t *residual_lower;
-    uint16_t *y_lower;
-    bert_cuda_range *ranges;
-    int64_t rows, width;
-    bert_cuda_activation activation;
+    int64_t rows;
 };
 
 /* N elements of a row from `column` on; they are added to its range. */
 template <typename T, int N>
-static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column, row_range *range) {
-    const int64_t at = row * a.width + column;
-    bert_elements<T, N> x, bias = {}, residual = {}, y;
+static __device__ void compute(const scaled_rows<T> &a, int64_t row, int64_t column, row_range *range) {
+    bert_elements<T, N> x;
+    typename bert_epilogue<T>::template columns<N> columns;
     float values[N];
-    x.load(a.x, nullptr, at);
-    if (a.bias) bias.load(a.bias, nullptr, column);
-    if (a.residual) residual.load(a.residual, a.residual_lower, at);
+    x.load(a.x, nullptr, row * a.after.width + column);
+    columns.load(a.after, column);
     BERT_UNROLL
     for (int i = 0; i < N; i++) values[i] = x.get(i);
     if (a.row_scales) {
@@ -39,63 +32,44 @@ static __device__ void compute(const epilogue<T> &a, int64_t row, int64_t column
         BERT_UNROLL
         for (int i = 0; i < N; i++) values[i] *= scale * a.column_scales[column + i];
     }
-    if (a.bias) {
-        BERT_UNROLL
-        for (int i = 0; i < N; i++) values[i] += bias.get(i);
-    }
-    activate_all(values, a.activation);
-    BERT_UNROLL
-    for (int i = 0; i < N; i++) {
-        const float value = a.residual ? values[i] + residual.get(i) : values[i];
-        range->add(y.set(i, value, a.y_lower != nullptr));
-    }
-    y.store(a.y, a.y_lower, at);
+    a.after.write(columns, values, row, column, range);
 }
 
-template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(epilogue<T> a) {
-    row_range unused;
-    const int64_t column = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * N;
-    if (column >= a.width) return;
-    for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) compute<T, N>(a, row, column, &unused);
-}
-
-template <typename T, int N> static __global__ void __launch_bounds__(THREADS) row_kernel(epilogue<T> a) {
-    BERT_SHARED(float, scratch, BERT_WARP + 1);
-    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
+template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(scaled_rows<T> a) {
+    constexpr int LANES = bert_stretch<N>::LANES;
+    const int64_t stretches = bert_cuda_stretches(a.after.width);
+    const int64_t stretch = static_cast<int64_t>(blockIdx.x) * (THREADS / LANES) + threadIdx.x / LANES;
+    const int64_t first = stretch * BERT_CUDA_STRETCH + threadIdx.x % LANES * N;
+    for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) {
         row_range range;
-        for (int64_t column = threadIdx.x * N; column < a.width; column += THREADS * N)
-            compute<T, N>(a, row, column, &range);
-        range.join_block(scratch);
-        if (threadIdx.x == 0) range.store(a.ranges + row);
+        BERT_UNROLL
+        for (int piece = 0; piece < bert_stretch<N>::PIECES; piece++) {
+            const int64_t column = first + piece * LANES * N;
+            if (column < a.after.width) compute<T, N>(a, row, column, &range);
+        }
+        if (!a.after.ranges) continue;
+        range.join_lanes(LANES);
+        if (threadIdx.x % LANES == 0 && stretch < stretches) range.store(a.after.ranges + row * stretches + stretch);
     }
 }
 
-template <typename T, int N> static cudaError_t launch_as(const epilogue<T> &a, cudaStream_t stream) {
-    if (a.ranges) return BERT_LAUNCH((row_kernel<T, N>), dim3(bert_blocks(a.rows, 1)), dim3(THREADS), 0, stream, a);
-    const dim3 grid(bert_blocks(a.width, static_cast<int64_t>(THREADS) * N, INT32_MAX), bert_blocks(a.rows, 1, 65535));
+template <typename T, int N> static cudaError_t launch_as(const scaled_rows<T> &a, cudaStream_t stream) {
+    const dim3 grid(bert_blocks(bert_cuda_stretches(a.after.width), THREADS / bert_stretch<N>::LANES, INT32_MAX),
+                    bert_blocks(a.rows, 1, 65535));
     return BERT_LAUNCH((stretch_kernel<T, N>), grid, dim3(THREADS), 0, stream, a);
 }
 
 template <typename T> static cudaError_t launch(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {
-    epilogue<T> a = {};
+    constexpr int N = 16 / static_cast<int>(sizeof(T));
+    scaled_rows<T> a = {};
+    a.after = bert_epilogue<T>::of(*args);
     a.x = static_cast<const T *>(args->x);
-    a.bias = static_cast<const T *>(args->bias);
-    a.residual = static_cast<const T *>(args->residual);
     a.row_scales = args->row_scales;
     a.column_scales = args->column_scales;
     a.scale = args->scale;
-    a.y = static_cast<T *>(args->y);
-    a.residual_lower = args->residual_lower;
-    a.y_lower = args->y_lower;
-    a.ranges = args->ranges;
     a.rows = args->rows;
-    a.width = args->width;
-    a.activation = args->activation;
-    constexpr int N = 16 / static_cast<int>(sizeof(T));
-    const bool vectors = bert_vectors_fit<N>(a.width, a.x) && bert_vectors_fit<N>(a.width, a.bias) &&
-                         bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.y) &&
-                         bert_vectors_fit<N>(a.width, a.residual_lower) && bert_vectors_fit<N>(a.width, a.y_lower);
-    return vectors ? launch_as<T, N>(a, stream) : launch_as<T, 1>(a, stream);
+    return a.after.template vectors_fit<N>() && bert_vectors_fit<N>(args->width, a.x) ? launch_as<T, N>(a, stream)
+                                                                                      : launch_as<T, 1>(a, stream);
 }
 
 cudaError_t bert_cuda_bias_activation(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {

@@ -22,7 +22,7 @@ typedef struct bert_cuda_bias_activation_args {
     /** BERT_BFLOAT16 alone: the lower halves (halves.h) of tensors that are held in float32; NULL: they are not. */
     const uint16_t *residual_lower;
     uint16_t *y_lower;
-    bert_cuda_range *ranges; /**< [rows], of y; or NULL */
+    bert_cuda_range *ranges; /**< [rows, bert_cuda_stretches(width)], of y; or NULL */
 } bert_cuda_bias_activation_args;
 
 /** y = activation(scale row_scale column_scale x + bias) + residual */

@@ -42,6 +42,15 @@ static inline BERT_CUDA_BOTH_SIDES int bert_element_bytes(bert_dtype dtype) {
 /** Least and greatest element of a row as it is stored, or of a part of it. */
 typedef bert_row_range bert_cuda_range;
 
+/** What follows a product gives a range for each stretch of so many columns of a row, whichever kernel does it: a tile
+ * of a product sees no more of a row. */
+enum { BERT_CUDA_STRETCH = 128 };
+
+/** Ranges that a row of `width` elements has then. */
+static inline BERT_CUDA_BOTH_SIDES int64_t bert_cuda_stretches(int64_t width) {
+    return (width + BERT_CUDA_STRETCH - 1) / BERT_CUDA_STRETCH;
+}
+
 /** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "tanh", "relu". */
 typedef enum bert_cuda_activation {
     BERT_CUDA_NONE,

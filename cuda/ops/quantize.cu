@@ -6,9 +6,7 @@
  */
 #include "cuda/ops/quantize.h"
 
-#include "cuda/ops/activation.h"
-#include "cuda/ops/halves.h"
-#include "cuda/ops/row_range.h"
+#include "cuda/ops/epilogue.h"
 
 enum { THREADS = 128, WARPS = THREADS / BERT_WARP };
 
@@ -187,52 +185,72 @@ cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t
 /* ---- Dequantize ----------------------------------------------------------------------------------------------------
  */
 
-/* The product as if zero points had been taken off before: all of it modulo 2^32, as the sums are. */
-static __device__ inline int corrected(const bert_cuda_dequantize_args &a, int64_t row, int64_t column) {
-    uint32_t sum = static_cast<uint32_t>(a.products[row * a.pitch + column]);
-    const uint32_t zero = static_cast<uint32_t>(a.zero_points[row * a.row_stride] - 128);
-    sum -= zero * static_cast<uint32_t>(a.weight_sums[column]);
-    const uint32_t weight_zero = static_cast<uint32_t>(a.weight_zero_points[column]);
-    sum -= weight_zero * (static_cast<uint32_t>(a.sums[row]) - static_cast<uint32_t>(a.depth) * zero);
-    if (a.integer_bias) sum += static_cast<uint32_t>(a.integer_bias[column]);
-    return static_cast<int>(sum);
+/* A warp a stretch of a row, so that its range needs no other. N: elements a thread has at a time. */
+template <typename T, int N> struct byte_rows {
+    bert_byte_sums<T> before;
+    bert_epilogue<T> after;
+    const int32_t *products;
+    int64_t rows, pitch;
+
+    __device__ void compute(int64_t row, int64_t column, row_range *range) const {
+        typename bert_byte_sums<T>::template columns<N> of_sums;
+        typename bert_epilogue<T>::template columns<N> of_values;
+        float values[N];
+        const bert_vector<int32_t, N> sums =
+            *reinterpret_cast<const bert_vector<int32_t, N> *>(products + row * pitch + column);
+        of_sums.load(before, column);
+        of_values.load(after, column);
+        before.values_of(of_sums, sums.at, row, column, values);
+        after.write(of_values, values, row, column, range);
+    }
+};
+
+template <typename T, int N> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(byte_rows<T, N> a) {
+    const int64_t stretches = bert_cuda_stretches(a.after.width);
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
+        for (int64_t stretch = threadIdx.x / BERT_WARP; stretch < stretches; stretch += WARPS) {
+            row_range range;
+            BERT_UNROLL
+            for (int i = 0; i < BERT_CUDA_STRETCH; i += BERT_WARP * N) {
+                const int64_t column = stretch * BERT_CUDA_STRETCH + i + lane * N;
+                if (column < a.after.width) a.compute(row, column, &range);
+            }
+            if (!a.after.ranges) continue;
+            range.join_lanes(BERT_WARP);
+            if (lane == 0) range.store(a.after.ranges + row * stretches + stretch);
+        }
+    }
 }
 
-/* A block a row. */
-template <typename T> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(bert_cuda_dequantize_args a) {
-    BERT_SHARED(float, scratch, BERT_WARP + 1);
-    const T *bias = static_cast<const T *>(a.bias), *residual = static_cast<const T *>(a.residual);
-    T *y = static_cast<T *>(a.y);
-    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-        const float scale = a.scales ? a.scales[row * a.row_stride] : 1.0F; /* a factor of 1 changes no bit */
-        row_range range;
-        for (int64_t i = threadIdx.x; i < a.width; i += THREADS) {
-            const float factor = __fmul_rn(scale, a.weight_scales[i]);
-            float value = __fmul_rn(static_cast<float>(corrected(a, row, i)), factor);
-            if (bias) value = __fadd_rn(value, to_float(bias[i]));
-            value = activate(value, a.activation);
-            const int64_t at = row * a.width + i;
-            if (residual) value += load_element(residual, a.residual_lower, at);
-            range.add(store_element(y, a.y_lower, at, value));
-        }
-        if (!a.ranges) continue;
-        range.join_block(scratch);
-        if (threadIdx.x == 0) range.store(a.ranges + row);
-    }
+template <typename T, int N>
+static cudaError_t launch_dequantize_as(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
+    byte_rows<T, N> a = {};
+    a.before = bert_byte_sums<T>::of(*args);
+    a.after = bert_epilogue<T>::of(*args);
+    a.products = args->products;
+    a.rows = args->rows;
+    a.pitch = args->pitch;
+    return BERT_LAUNCH((dequantize_kernel<T, N>), dim3(bert_blocks(args->rows, 1)), dim3(THREADS), 0, stream, a);
+}
+
+template <typename T> static cudaError_t launch_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
+    const bool fours =
+        bert_epilogue<T>::of(*args).template vectors_fit<4>() && bert_vectors_fit<4>(args->pitch, args->products);
+    return fours ? launch_dequantize_as<T, 4>(args, stream) : launch_dequantize_as<T, 1>(args, stream);
 }
 
 cudaError_t bert_cuda_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
     if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
     if ((args->residual_lower || args->y_lower) && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
-    const dim3 grid(bert_blocks(args->rows, 1)), block(THREADS);
     switch (args->dtype) {
     case BERT_FLOAT:
-        return BERT_LAUNCH((dequantize_kernel<float>), grid, block, 0, stream, *args);
+        return launch_dequantize<float>(args, stream);
     case BERT_FLOAT16:
-        return BERT_LAUNCH((dequantize_kernel<__half>), grid, block, 0, stream, *args);
+        return launch_dequantize<__half>(args, stream);
     case BERT_BFLOAT16:
-        return BERT_LAUNCH((dequantize_kernel<__nv_bfloat16>), grid, block, 0, stream, *args);
+        return launch_dequantize<__nv_bfloat16>(args, stream);
     default:
         return cudaErrorInvalidValue;
     }

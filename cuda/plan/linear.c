@@ -6,6 +6,11 @@
 /* What is packed: weights side by side, as E4M3 where the node's flag is set, and their biases. */
 enum { PACKED_WEIGHT, PACKED_BIAS };
 
+void bert_cuda_give_stretches(const bert_cuda_planner *planner) {
+    const bert_tensor_desc *y = &planner->node->outputs[0];
+    if (planner->mode == BERT_PLAN_BIND) planner->out->y_ranges = (int32_t)bert_cuda_stretches(y->dims[y->rank - 1]);
+}
+
 bool bert_cuda_epilogue_follows(const bert_cuda_call *call) {
     return bert_cuda_activation_of(&call->node->node) != BERT_CUDA_NONE || bert_cuda_input(call, BERT_LINEAR_RESIDUAL);
 }
@@ -94,8 +99,8 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
     BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_LINEAR_X));
     /* A product finds no ranges; what follows it does. */
-    planner->out->y_ranges =
-        bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL);
+    if (bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL))
+        bert_cuda_give_stretches(planner);
     if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
     if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";

@@ -55,6 +55,8 @@ typedef struct bert_cuda_epilogue {
     float scale;
 } bert_cuda_epilogue;
 
+/** Rows of the output will have their ranges from what follows the product. */
+void bert_cuda_give_stretches(const bert_cuda_planner *planner);
 /** Whether the node has an activation or a residual. */
 bool bert_cuda_epilogue_follows(const bert_cuda_call *call);
 /** Scales, bias, activation and residual, in place; no kernel where there is nothing to do. */

@@ -190,7 +190,7 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
         return bert_cuda_leave(planner, "wants a constant scale and zero point of its input");
     BERT_CUDA_TRY(collect(planner, weight_only, &parts));
     planner->out->unread_inputs |= UINT64_C(3) << BERT_QUANTIZED_LINEAR_X_SCALE;
-    planner->out->y_ranges = !weight_only;
+    if (!weight_only) bert_cuda_give_stretches(planner);
     if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     BERT_CUDA_TRY(pack_all(planner, &parts, weight_only));

@@ -257,7 +257,7 @@ static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant)
     const bool integer_bias = variant & 8 && is_static;
     if (variant & 8) bias = case_input(integer_bias ? BERT_INT32 : BERT_FLOAT, 1, DIMS(width), integer_bias ? 100 : 1);
     case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(rows, width));
-    case_tensor *ranges = variant & 32 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2)) : NULL;
+    case_tensor *ranges = variant & 32 ? case_extra(BERT_FLOAT, 2, DIMS(rows, 2 * bert_cuda_stretches(width))) : NULL;
     quantized q = quantize(x, rows, depth, rows, true, depth);
     if (is_static) { /* the scale and zero point of the file for all rows */
         cudaMemcpy(q.scales->device, &x_scale_value, sizeof x_scale_value, cudaMemcpyHostToDevice);
@@ -322,12 +322,14 @@ static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant)
                                             .y = y->device,
                                             .ranges = ranges ? ranges->device : NULL};
     case_compare(bert_cuda_dequantize(&args, NULL));
-    if (ranges) case_expect_ranges(y, ranges, rows, width, width);
+    if (ranges) case_expect_ranges(y, ranges, rows, width, BERT_CUDA_STRETCH);
 }
 
 static void a_quantized_linear_agrees_with_the_reference(void **state) {
     for (int variant = 0; variant < 128; variant++)
         linear_case(variant % 4 + 1, variant % 7 + 1, variant % 5 * 9 + 1, variant);
+    /* Rows of several stretches, in vectors and element by element. */
+    for (int64_t width = 255; width < 645; width += 129) linear_case(3, 5, width, 63);
 }
 
 /* ---- The operators of a file ---------------------------------------------------------------------------------------

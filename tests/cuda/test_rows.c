@@ -177,20 +177,25 @@ static void bias_and_activation_agree_with_the_reference(void **state) {
     for (variant = 0; variant < 48; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
 }
 
-static void a_wide_row_takes_several_turns(void **state) {
-    case_begin(BERT_OP_Relu);
-    const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(2, 1300), 4.0F);
-    case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(2, 1300));
-    case_tensor *ranges = case_extra(BERT_FLOAT, 2, DIMS(2, 2));
-    bert_cuda_bias_activation_args args = {.dtype = BERT_FLOAT,
-                                           .activation = BERT_CUDA_RELU,
-                                           .rows = 2,
-                                           .width = 1300,
-                                           .x = x->device,
-                                           .y = y->device,
-                                           .ranges = ranges->device};
-    case_compare(bert_cuda_bias_activation(&args, NULL));
-    case_expect_ranges(y, ranges, 2, 1300, 1300);
+/* Each stretch of a row has a range: rows of whole vectors, and of single elements. */
+static void a_wide_row_has_a_range_for_each_stretch(void **state) {
+    static const int64_t widths[] = {127, 128, 129, 136, 256, 257, 1300, 1304};
+    for (size_t i = 0; i < 3 * sizeof widths / sizeof *widths; i++) {
+        const int64_t width = widths[i / 3], rows = 3, stretches = bert_cuda_stretches(width);
+        case_begin(BERT_OP_Relu);
+        const case_tensor *x = case_input(float_types[i % 3], 2, DIMS(rows, width), 4.0F);
+        case_tensor *y = case_output(float_types[i % 3], 2, DIMS(rows, width));
+        case_tensor *ranges = case_extra(BERT_FLOAT, 2, DIMS(rows, 2 * stretches));
+        const bert_cuda_bias_activation_args args = {.dtype = float_types[i % 3],
+                                                     .activation = BERT_CUDA_RELU,
+                                                     .rows = rows,
+                                                     .width = width,
+                                                     .x = x->device,
+                                                     .y = y->device,
+                                                     .ranges = ranges->device};
+        case_compare(bert_cuda_bias_activation(&args, NULL));
+        case_expect_ranges(y, ranges, rows, width, BERT_CUDA_STRETCH);
+    }
 }
 
 /* ---- Embedding -----------------------------------------------------------------------------------------------------
@@ -391,7 +396,7 @@ int main(void) {
         cmocka_unit_test(layer_norm_works_in_place),
         cmocka_unit_test(bias_and_activation_agree_with_the_reference),
         cmocka_unit_test(scales_of_rows_and_columns_come_first),
-        cmocka_unit_test(a_wide_row_takes_several_turns),
+        cmocka_unit_test(a_wide_row_has_a_range_for_each_stretch),
         cmocka_unit_test(embedding_agrees_with_the_reference),
         cmocka_unit_test(embedding_packs_the_tokens_that_it_is_told),
         cmocka_unit_test(an_id_outside_its_table_is_reported),

@@ -1,0 +1,147 @@
+/*
+ * What follows a product, for the neighbouring elements of a row that one thread has: shared by the kernels that do it
+ * alone (bias_activation, dequantize) and by the product that does it to its own sums (tensor_product). For .cu files.
+ *
+ * A thread that has the same columns of several rows loads what belongs to columns once:
+ *
+ *   bert_float_sums<T> or bert_byte_sums<T>   sums -> values of a row: scales, zero points
+ *   bert_epilogue<T>                          values -> y: bias, activation, residual, rounding, the row's range
+ */
+#ifndef BERT_CUDA_OPS_EPILOGUE_H
+#define BERT_CUDA_OPS_EPILOGUE_H
+
+#include "cuda/ops/activation.h"
+#include "cuda/ops/bias_activation.h"
+#include "cuda/ops/halves.h"
+#include "cuda/ops/quantize.h"
+#include "cuda/ops/row_range.h"
+
+template <typename T> struct bert_epilogue {
+    const T *bias, *residual;
+    const uint16_t *residual_lower;
+    T *y;
+    uint16_t *y_lower;
+    bert_cuda_range *ranges;
+    int64_t width;
+    bert_cuda_activation activation;
+
+    /** Of the arguments of either kernel, which name these alike. */
+    template <typename A> static bert_epilogue of(const A &args) {
+        bert_epilogue e = {};
+        e.bias = static_cast<const T *>(args.bias);
+        e.residual = static_cast<const T *>(args.residual);
+        e.residual_lower = args.residual_lower;
+        e.y = static_cast<T *>(args.y);
+        e.y_lower = args.y_lower;
+        e.ranges = args.ranges;
+        e.width = args.width;
+        e.activation = args.activation;
+        return e;
+    }
+    /** Whether a thread may have N elements from a multiple of N on. */
+    template <int N> bool vectors_fit() const {
+        return bert_vectors_fit<N>(width, bias) && bert_vectors_fit<N>(width, residual) &&
+               bert_vectors_fit<N>(width, residual_lower) && bert_vectors_fit<N>(width, y) &&
+               bert_vectors_fit<N>(width, y_lower);
+    }
+
+    template <int N> struct columns {
+        bert_vector<T, N> bias;
+        __device__ void load(const bert_epilogue &e, int64_t column) {
+            bias = {};
+            if (e.bias) bias = *reinterpret_cast<const bert_vector<T, N> *>(e.bias + column);
+        }
+    };
+
+    /** Writes N elements of a row from `column` on; they are added to its range. `values` are used up. */
+    template <int N>
+    __device__ void write(const columns<N> &c, float (&values)[N], int64_t row, int64_t column,
+                          row_range *range) const {
+        const int64_t at = row * width + column;
+        bert_elements<T, N> added = {}, out;
+        if (residual) added.load(residual, residual_lower, at);
+        if (bias) {
+            BERT_UNROLL
+            for (int i = 0; i < N; i++) values[i] = __fadd_rn(values[i], to_float(c.bias.at[i]));
+        }
+        activate_all(values, activation);
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) {
+            const float value = residual ? values[i] + added.get(i) : values[i];
+            range->add(out.set(i, value, y_lower != nullptr));
+        }
+        out.store(y, y_lower, at);
+    }
+};
+
+/** Sums of a product of floats, and that product's alpha. */
+template <typename T> struct bert_float_sums {
+    using sum = float;
+    using element = T;
+    float alpha;
+
+    template <int N> struct columns {
+        __device__ void load(const bert_float_sums &s, int64_t column) {}
+    };
+    template <int N>
+    __device__ void values_of(const columns<N> &c, const float (&sums)[N], int64_t row, int64_t column,
+                              float (&values)[N]) const {
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) values[i] = alpha * sums[i];
+    }
+};
+
+/** Sums of (q - 128) (w - weight_shift): bert_cuda_dequantize_args has the words. All of it modulo 2^32, as the sums
+ * are. */
+template <typename T> struct bert_byte_sums {
+    using sum = int32_t;
+    using element = T;
+    const float *scales, *weight_scales;
+    const int32_t *zero_points, *sums, *weight_zero_points, *weight_sums, *integer_bias;
+    int64_t row_stride;
+    uint32_t depth;
+
+    static bert_byte_sums of(const bert_cuda_dequantize_args &a) {
+        return {a.scales,       a.weight_scales,      a.zero_points,
+                a.sums,         a.weight_zero_points, a.weight_sums,
+                a.integer_bias, a.row_stride,         static_cast<uint32_t>(a.depth)};
+    }
+
+    template <int N> struct columns {
+        float scales[N];
+        uint32_t zero_points[N], sums[N];
+        __device__ void load(const bert_byte_sums &s, int64_t column) {
+            BERT_UNROLL
+            for (int i = 0; i < N; i++) {
+                scales[i] = s.weight_scales[column + i];
+                zero_points[i] = static_cast<uint32_t>(s.weight_zero_points[column + i]);
+                sums[i] = static_cast<uint32_t>(s.weight_sums[column + i]);
+            }
+        }
+    };
+    /** The product as if zero points had been taken off before, as a float. */
+    template <int N>
+    __device__ void values_of(const columns<N> &c, const int32_t (&products)[N], int64_t row, int64_t column,
+                              float (&values)[N]) const {
+        const float scale = scales ? scales[row * row_stride] : 1.0F; /* a factor of 1 changes no bit */
+        const uint32_t zero = static_cast<uint32_t>(zero_points[row * row_stride] - 128);
+        const uint32_t rest = static_cast<uint32_t>(sums[row]) - depth * zero;
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) {
+            uint32_t whole = static_cast<uint32_t>(products[i]) - zero * c.sums[i] - c.zero_points[i] * rest;
+            if (integer_bias) whole += static_cast<uint32_t>(integer_bias[column + i]);
+            values[i] = __fmul_rn(static_cast<float>(static_cast<int>(whole)), __fmul_rn(scale, c.scales[i]));
+        }
+    }
+};
+
+/**
+ * Lanes that have a stretch of BERT_CUDA_STRETCH columns (op.h) when each has N of them at a time: neighbours, 32 at
+ * most, which then have several pieces of it. The range of a stretch is what they join.
+ */
+template <int N> struct bert_stretch {
+    static constexpr int LANES = BERT_CUDA_STRETCH / N < BERT_WARP ? BERT_CUDA_STRETCH / N : BERT_WARP;
+    static constexpr int PIECES = BERT_CUDA_STRETCH / (N * LANES);
+};
+
+#endif
