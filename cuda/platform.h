@@ -31,6 +31,7 @@
 #define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
     bert_launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
 #define BERT_UNROLL
+#define BERT_ROLLED
 
 #else
 
@@ -41,6 +42,7 @@
 #define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
     bert_launch(kernel, grid, block, shared, stream, __VA_ARGS__)
 #define BERT_UNROLL _Pragma("unroll")
+#define BERT_ROLLED _Pragma("unroll 1")
 
 template <typename... P, typename... A>
 static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,

@@ -1,0 +1,464 @@
+/*
+ * A block computes a tile of M x 128 of y, and a warp WARP_M x 64 of it, by mma.sync. Pieces of 64 bytes of k come into
+ * a ring of four stages in shared memory by copies in the background, three pieces ahead; fragments are loaded one step
+ * of 32 bytes ahead of the products that use them. One barrier a piece: it says that the next piece is there, and that
+ * everybody is done with the piece before, whose stage is filled next.
+ *
+ * A step is 32 bytes of k in every type (16 elements of 16 bits, or 32 of 8), and so are the fragments of A, and of B
+ * where its rows run along k: one code for all. Only B as [k, n] is another: its fragments are transposed on the way.
+ *
+ * Shared memory, by chunks of 16 bytes. ldmatrix reads 8 rows of one chunk at a time, and these have to lie in 8
+ * different groups of 4 banks:
+ *
+ *   rows of 64 bytes (A, B as [n, k])                   rows of 256 bytes (B as [k, n])
+ *   row 0  [0 1 2 3]  row 1  [0 1 2 3]                  row 0  [0 1 2 3 4 5 6 7  8 ... 15]
+ *   row 2  [1 0 3 2]  row 3  [1 0 3 2]                  row 1  [1 0 3 2 5 4 7 6  9 ... 14]
+ *   row 4  [2 3 0 1]  row 5  [2 3 0 1]                  ...
+ *   row 6  [3 2 1 0]  row 7  [3 2 1 0]                  row 7  [7 6 5 4 3 2 1 0  15 ... 8]
+ *   chunk c of row r at c ^ (r / 2 % 4)                 chunk c of row r at c ^ (r % 8)
+ *
+ * Budget, for 128 columns and four stages:
+ *
+ *   M    warps  a warp    sums   fragments  registers   shared    blocks of a multiprocessor
+ *                         (registers a thread)  at most            (164 KiB and 64 Ki registers)
+ *   256  8      64 x 64   128    64         255         96 KiB    1
+ *   128  4      64 x 64   128    64         255         64 KiB    2
+ *   64   4      32 x 64    64    48         168         48 KiB    3
+ *   32   4      16 x 64    32    40         128         40 KiB    4
+ *
+ * Sums go through shared memory once more, 32 rows of a warp at a time, so that a thread gets neighbours of a row: 16
+ * bytes of y, and what belongs to its columns (bias, scales) is loaded once. Rows there are 72 words apart and units of
+ * 4 words of the right half trade places in pairs, so that neither side meets itself in a bank.
+ *
+ * Blocks go down a strip of GROUP_ROWS rows before they go on to the next columns: those that run at a time share both
+ * the weights and the rows in L2. Sums are those of k in order, whatever the tile: no block shares a sum with another.
+ */
+#include "cuda/ops/tensor_product.h"
+
+#include "cuda/gemm_key.h"
+#include "cuda/ops/epilogue.h"
+#include "cuda/tensor_core.h"
+
+enum {
+    CHUNK = 16,                  /* bytes of one copy */
+    PIECE = 64,                  /* bytes of k in a stage */
+    STEP = 32,                   /* bytes of k in a product of fragments */
+    STAGES = 4,                  /* of the ring */
+    COLUMNS = BERT_CUDA_STRETCH, /* of a tile, which gives a range for each row */
+    WARP_COLUMNS = 64,           /* of a warp: 2 warps side by side */
+    STAGED_PITCH = 72,           /* words */
+    GROUP_ROWS = 2048,           /* of tiles that follow each other */
+    ENOUGH_BLOCKS = 128          /* to keep a GPU busy */
+};
+
+template <int M> struct tile {
+    static constexpr int WARPS = M > 128 ? 8 : 4;
+    static constexpr int THREADS = WARPS * BERT_WARP;
+    static constexpr int WARP_ROWS = M / (WARPS / 2);
+    static constexpr int BLOCKS = M > 128 ? 1 : M > 64 ? 2 : M > 32 ? 3 : 4;
+    static constexpr int A_BYTES = M * PIECE;
+    static constexpr int STAGE_BYTES = A_BYTES + COLUMNS * PIECE;
+    static constexpr int STAGED_ROWS = WARP_ROWS < 32 ? WARP_ROWS : 32; /* of a warp, on their way to y */
+    static constexpr int STAGED_WORDS = STAGED_ROWS * STAGED_PITCH;
+    static constexpr int SHARED = STAGES * STAGE_BYTES;
+    static_assert(SHARED >= WARPS * STAGED_WORDS * 4 + M * 2 * static_cast<int>(sizeof(row_range)),
+                  "the ring is reused");
+};
+
+/* Pitches are bytes. BEFORE: bert_float_sums or bert_byte_sums. */
+template <typename BEFORE> struct product {
+    const unsigned char *a, *b;
+    int64_t pitch_a, pitch_b, m, n;
+    int depth; /* bytes of k where rows run along it, else elements */
+    int pieces;
+    int64_t row_tiles, column_tiles;
+    bool vectors; /* y is written 16 bytes at a time */
+    BEFORE before;
+    bert_epilogue<typename BEFORE::element> after;
+};
+
+static __device__ inline int clamp(int64_t value, int most) {
+    return value < 0 ? 0 : value > most ? most : static_cast<int>(value);
+}
+
+/* ---- Copies to shared memory ---------------------------------------------------------------------------------------
+ */
+
+/* What a thread copies of ROWS rows of 64 bytes, piece by piece along k: a chunk of each STRIDE-th row. */
+template <int ROWS, int THREADS> struct row_copies {
+    static constexpr int STRIDE = THREADS * CHUNK / PIECE;
+    static_assert(ROWS % STRIDE == 0 && STRIDE % 8 == 0, "rows of a thread have one swizzle");
+    const unsigned char *from;
+    int64_t stride;
+    int rows, depth, to; /* rows, and bytes of k, from the first chunk on */
+
+    __device__ row_copies(const unsigned char *matrix, int64_t pitch, int64_t first, int64_t end, int depth_) {
+        const int row = static_cast<int>(threadIdx.x) / (PIECE / CHUNK), chunk = threadIdx.x % (PIECE / CHUNK);
+        from = matrix + (first + row) * pitch + chunk * CHUNK;
+        stride = STRIDE * pitch;
+        rows = clamp(end - first, ROWS) - row;
+        depth = depth_ - chunk * CHUNK;
+        to = row * PIECE + (chunk ^ (row / 2 % 4)) * CHUNK;
+    }
+    __device__ void issue(unsigned char *shared) {
+        const int valid = clamp(depth, CHUNK);
+        BERT_UNROLL
+        for (int i = 0; i < ROWS / STRIDE; i++)
+            copy_async_16(shared + to + i * STRIDE * PIECE, from + i * stride, i * STRIDE < rows ? valid : 0);
+        from += PIECE;
+        depth -= PIECE;
+    }
+};
+
+/* The same of 32 rows of 256 bytes, each of them of one k: B as [k, n]. */
+template <int THREADS> struct column_copies {
+    static constexpr int PITCH = COLUMNS * 2, CHUNKS = PITCH / CHUNK, ROWS = PIECE / 2, STRIDE = THREADS / CHUNKS;
+    static_assert(ROWS % STRIDE == 0 && STRIDE % 8 == 0, "rows of a thread have one swizzle");
+    const unsigned char *from;
+    int64_t stride;
+    int valid, depth, to;
+
+    __device__ column_copies(const unsigned char *matrix, int64_t pitch, int64_t first, int64_t end, int depth_) {
+        const int row = static_cast<int>(threadIdx.x) / CHUNKS, chunk = threadIdx.x % CHUNKS;
+        from = matrix + row * pitch + first * 2 + chunk * CHUNK;
+        stride = STRIDE * pitch;
+        valid = clamp((end - first) * 2 - chunk * CHUNK, CHUNK);
+        depth = depth_ - row;
+        to = row * PITCH + (chunk ^ row % 8) * CHUNK;
+    }
+    __device__ void issue(unsigned char *shared) {
+        BERT_UNROLL
+        for (int i = 0; i < ROWS / STRIDE; i++)
+            copy_async_16(shared + to + i * STRIDE * PITCH, from + i * stride, i * STRIDE < depth ? valid : 0);
+        from += ROWS / STRIDE * stride;
+        depth -= ROWS;
+    }
+};
+
+/* ---- Fragments and products ----------------------------------------------------------------------------------------
+ */
+
+/* Where a lane's rows for ldmatrix lie in a stage, and one step of all that its warp multiplies. */
+template <int WARP_ROWS> struct fragments {
+    uint32_t a[WARP_ROWS / 16][4], b[WARP_COLUMNS / 16][4];
+
+    __device__ void load_a(const unsigned char *shared, int step) {
+        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+        const int chunk = (step * 2 + lane / 16) ^ (lane / 2 % 4);
+        BERT_UNROLL
+        for (int i = 0; i < WARP_ROWS / 16; i++)
+            ldmatrix_x4(a[i], shared + (i * 16 + lane % 16) * PIECE + chunk * CHUNK);
+    }
+    /* Two neighbouring fragments of 8 columns at a time. `warp`: which 64 columns. */
+    __device__ void load_b_rows(const unsigned char *shared, int warp, int step) {
+        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+        const int row = warp * WARP_COLUMNS + lane / 16 * 8 + lane % 8;
+        const int chunk = (step * 2 + lane / 8 % 2) ^ (lane % 8 / 2);
+        BERT_UNROLL
+        for (int i = 0; i < WARP_COLUMNS / 16; i++) ldmatrix_x4(b[i], shared + (row + i * 16) * PIECE + chunk * CHUNK);
+    }
+    __device__ void load_b_columns(const unsigned char *shared, int warp, int step) {
+        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+        const unsigned char *row = shared + (step * 16 + lane % 16) * COLUMNS * 2;
+        BERT_UNROLL
+        for (int i = 0; i < WARP_COLUMNS / 16; i++) {
+            const int chunk = warp * (WARP_COLUMNS / 8) + ((i * 2 + lane / 16) ^ lane % 8);
+            ldmatrix_x4_trans(b[i], row + chunk * CHUNK);
+        }
+    }
+};
+
+template <typename T> struct step_of { /* 16 bits */
+    static __device__ void add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+        mma_m16n8k16<T>(d, a, b);
+    }
+};
+template <> struct step_of<int8_t> {
+    static __device__ void add(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+        mma_m16n8k32_s8(d, a, b);
+    }
+};
+
+template <typename T, int WARP_ROWS, typename S>
+static __device__ inline void multiply(S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4], const fragments<WARP_ROWS> &f) {
+    BERT_UNROLL
+    for (int i = 0; i < WARP_ROWS / 16; i++) {
+        BERT_UNROLL
+        for (int j = 0; j < WARP_COLUMNS / 8; j++) {
+            const uint32_t b[2] = {f.b[j / 2][j % 2 * 2], f.b[j / 2][j % 2 * 2 + 1]};
+            step_of<T>::add(sums[i][j], f.a[i], b);
+        }
+    }
+}
+
+/* ---- From sums to y ------------------------------------------------------------------------------------------------
+ */
+
+/* Word of a staged row and column. */
+static __device__ inline int staged_at(int row, int column) {
+    return row * STAGED_PITCH + (column / 4 ^ column / 32) * 4 + column % 4;
+}
+
+/* N sums from a column that is a multiple of N on. */
+template <int N, typename S>
+static __device__ inline void load_staged(const S *staged, int row, int column, S (&out)[N]) {
+    constexpr int UNIT = N < 4 ? N : 4;
+    BERT_UNROLL
+    for (int i = 0; i < N; i += UNIT) {
+        const bert_vector<S, UNIT> unit =
+            *reinterpret_cast<const bert_vector<S, UNIT> *>(staged + staged_at(row, column + i));
+        BERT_UNROLL
+        for (int j = 0; j < UNIT; j++) out[i + j] = unit.at[j];
+    }
+}
+
+/*
+ * A warp's sums, those of y from `first_row` and `first_column` on. `staged`: shared memory of its own, of ROWS rows;
+ * `ranges`: of its rows, those of this warp's columns, two apart. N elements of y a thread at a time.
+ */
+template <int N, int WARP_ROWS, int ROWS, typename BEFORE, typename S>
+static __device__ inline void write_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4],
+                                         S *staged, row_range *ranges, int64_t first_row, int64_t first_column) {
+    constexpr int LANES = WARP_COLUMNS / N < BERT_WARP ? WARP_COLUMNS / N : BERT_WARP;
+    constexpr int TURNS = WARP_COLUMNS / (N * LANES);
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, first = lane % LANES * N;
+    typename BEFORE::template columns<N> of_sums[TURNS];
+    typename bert_epilogue<typename BEFORE::element>::template columns<N> of_values[TURNS];
+    BERT_UNROLL
+    for (int turn = 0; turn < TURNS; turn++) {
+        const int64_t column = first_column + first + turn * LANES * N;
+        if (column >= p.after.width) continue;
+        of_sums[turn].load(p.before, column);
+        of_values[turn].load(p.after, column);
+    }
+    BERT_ROLLED
+    for (int part = 0; part < WARP_ROWS; part += ROWS) {
+        __syncwarp();
+        BERT_UNROLL
+        for (int i = 0; i < WARP_ROWS / 16; i++) { /* sums stay in registers, so `part` can't be their index */
+            if (i * 16 / ROWS * ROWS != part) continue;
+            BERT_UNROLL
+            for (int j = 0; j < WARP_COLUMNS / 8 * 2; j++) {
+                const bert_vector<S, 2> pair = {{sums[i][j / 2][j % 2 * 2], sums[i][j / 2][j % 2 * 2 + 1]}};
+                const int row = i * 16 % ROWS + j % 2 * 8 + lane / 4;
+                *reinterpret_cast<bert_vector<S, 2> *>(staged + staged_at(row, j / 2 * 8 + lane % 4 * 2)) = pair;
+            }
+        }
+        __syncwarp();
+        BERT_ROLLED
+        for (int row = lane / LANES; row < ROWS; row += BERT_WARP / LANES) {
+            const int64_t at = first_row + part + row;
+            row_range range;
+            BERT_UNROLL
+            for (int turn = 0; turn < TURNS; turn++) {
+                const int column = first + turn * LANES * N;
+                if (at >= p.m || first_column + column >= p.after.width) continue;
+                S own[N];
+                float values[N];
+                load_staged<N>(staged, row, column, own);
+                p.before.values_of(of_sums[turn], own, at, first_column + column, values);
+                p.after.write(of_values[turn], values, at, first_column + column, &range);
+            }
+            if (!p.after.ranges) continue;
+            range.join_lanes(LANES);
+            if (lane % LANES == 0) ranges[(part + row) * 2] = range;
+        }
+    }
+}
+
+/* ---- The kernel ----------------------------------------------------------------------------------------------------
+ */
+
+/* Down a strip of rows, then on to the next columns, then to the next strip. */
+template <int M, typename BEFORE>
+static __device__ inline void place(const product<BEFORE> &p, int64_t *first_row, int64_t *first_column) {
+    constexpr int GROUP = GROUP_ROWS / M;
+    const int64_t strip = blockIdx.x / (GROUP * p.column_tiles), inside = blockIdx.x - strip * GROUP * p.column_tiles;
+    const int64_t left = p.row_tiles - strip * GROUP, rows = left < GROUP ? left : GROUP;
+    *first_row = (strip * GROUP + inside % rows) * M;
+    *first_column = inside / rows * COLUMNS;
+}
+
+template <typename T, bool B_ROWS, int M, typename BEFORE>
+static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tensor_product_kernel(product<BEFORE> p) {
+    using S = typename BEFORE::sum;
+    using G = tile<M>;
+    BERT_SHARED_DYNAMIC(unsigned char, ring);
+    const int warp = static_cast<int>(threadIdx.x) / BERT_WARP, warp_row = warp / 2 * G::WARP_ROWS, half = warp % 2;
+    int64_t first_row, first_column;
+    place<M>(p, &first_row, &first_column);
+    row_copies<M, G::THREADS> a(p.a, p.pitch_a, first_row, p.m, B_ROWS ? p.depth : p.depth * 2);
+    std::conditional_t<B_ROWS, row_copies<COLUMNS, G::THREADS>, column_copies<G::THREADS>> b(
+        p.b, p.pitch_b, first_column, p.n, p.depth);
+
+    const auto load = [&](fragments<G::WARP_ROWS> &f, int slot, int step) {
+        const unsigned char *stage = ring + slot * G::STAGE_BYTES;
+        f.load_a(stage + warp_row * PIECE, step);
+        if constexpr (B_ROWS)
+            f.load_b_rows(stage + G::A_BYTES, half, step);
+        else
+            f.load_b_columns(stage + G::A_BYTES, half, step);
+    };
+    const auto fill = [&](int slot) {
+        a.issue(ring + slot * G::STAGE_BYTES);
+        b.issue(ring + slot * G::STAGE_BYTES + G::A_BYTES);
+    };
+
+    BERT_UNROLL
+    for (int piece = 0; piece < STAGES - 1; piece++) {
+        if (piece < p.pieces) fill(piece);
+        copy_async_commit();
+    }
+    S sums[G::WARP_ROWS / 16][WARP_COLUMNS / 8][4] = {};
+    fragments<G::WARP_ROWS> even, odd; /* of a piece's two steps */
+    copy_async_wait<STAGES - 2>();
+    __syncthreads();
+    load(even, 0, 0);
+    int slot = 0, next = STAGES - 1;
+    BERT_ROLLED
+    for (int piece = 0; piece < p.pieces; piece++) {
+        load(odd, slot, 1);
+        if (piece + STAGES - 1 < p.pieces) fill(next);
+        copy_async_commit(); /* an empty group too, so that each piece is one */
+        next = slot;
+        slot = slot + 1 < STAGES ? slot + 1 : 0;
+        multiply<T, G::WARP_ROWS>(sums, even);
+        if (piece + 1 < p.pieces) {
+            copy_async_wait<STAGES - 2>();
+            __syncthreads();
+            load(even, slot, 0);
+        }
+        multiply<T, G::WARP_ROWS>(sums, odd);
+    }
+    copy_async_wait<0>();
+    __syncthreads();
+
+    constexpr int N = 16 / static_cast<int>(sizeof(typename BEFORE::element));
+    S *staged = reinterpret_cast<S *>(ring) + warp * G::STAGED_WORDS;
+    row_range *ranges = reinterpret_cast<row_range *>(ring + G::WARPS * G::STAGED_WORDS * 4);
+    row_range *own_ranges = ranges + warp_row * 2 + half;
+    const int64_t row = first_row + warp_row, column = first_column + half * WARP_COLUMNS;
+    if (p.vectors)
+        write_sums<N, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
+    else
+        write_sums<1, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
+    if (!p.after.ranges) return;
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < M && first_row + i < p.m; i += G::THREADS) {
+        row_range range = ranges[i * 2];
+        range.add(ranges[i * 2 + 1].least);
+        range.add(ranges[i * 2 + 1].most);
+        range.store(p.after.ranges + (first_row + i) * p.column_tiles + first_column / COLUMNS);
+    }
+}
+
+/* ---- Launching -----------------------------------------------------------------------------------------------------
+ */
+
+static int64_t tiles_of(int64_t size, int64_t tile) {
+    return (size + tile - 1) / tile;
+}
+
+template <typename T, bool B_ROWS, int M, typename BEFORE>
+static cudaError_t launch_tile(product<BEFORE> p, cudaStream_t stream) {
+    p.row_tiles = tiles_of(p.m, M);
+    p.column_tiles = tiles_of(p.after.width, COLUMNS);
+    if (p.row_tiles > INT32_MAX / p.column_tiles) return cudaErrorInvalidValue;
+    const cudaError_t allowed = bert_allow_shared(tensor_product_kernel<T, B_ROWS, M, BEFORE>, tile<M>::SHARED);
+    if (allowed != cudaSuccess) return allowed;
+    return BERT_LAUNCH((tensor_product_kernel<T, B_ROWS, M, BEFORE>),
+                       dim3(static_cast<unsigned>(p.row_tiles * p.column_tiles)), dim3(tile<M>::THREADS),
+                       tile<M>::SHARED, stream, p);
+}
+
+template <typename T, bool B_ROWS, typename BEFORE>
+static cudaError_t launch(const bert_cuda_tensor_product_args *args, const BEFORE &before,
+                          const bert_epilogue<typename BEFORE::element> &after, cudaStream_t stream) {
+    const bert_cuda_gemm_args *g = args->product;
+    const int64_t bytes = sizeof(T);
+    product<BEFORE> p = {};
+    p.a = static_cast<const unsigned char *>(g->a);
+    p.b = static_cast<const unsigned char *>(g->b);
+    p.pitch_a = g->lda * bytes;
+    p.pitch_b = g->ldb * bytes;
+    p.m = g->m;
+    p.n = g->n;
+    p.depth = static_cast<int>(B_ROWS ? g->k * bytes : g->k);
+    p.pieces = static_cast<int>(tiles_of(g->k * bytes, PIECE));
+    p.before = before;
+    p.after = after;
+    p.vectors = after.template vectors_fit<16 / static_cast<int>(sizeof(typename BEFORE::element))>();
+    switch (args->tile) {
+    case 0:
+        return launch_tile<T, B_ROWS, 256>(p, stream);
+    case 1:
+        return launch_tile<T, B_ROWS, 128>(p, stream);
+    case 2:
+        return launch_tile<T, B_ROWS, 64>(p, stream);
+    default:
+        return launch_tile<T, B_ROWS, 32>(p, stream);
+    }
+}
+
+template <typename T> static cudaError_t launch_floats(const bert_cuda_tensor_product_args *args, cudaStream_t stream) {
+    const bert_float_sums<T> before = {args->product->alpha};
+    const bert_epilogue<T> after = bert_epilogue<T>::of(*args->floats);
+    return args->product->transpose_b ? launch<T, true>(args, before, after, stream)
+                                      : launch<T, false>(args, before, after, stream);
+}
+
+template <typename T> static cudaError_t launch_bytes(const bert_cuda_tensor_product_args *args, cudaStream_t stream) {
+    return launch<int8_t, true>(args, bert_byte_sums<T>::of(*args->bytes), bert_epilogue<T>::of(*args->bytes), stream);
+}
+
+bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *g) {
+    const bool floats = g->kind == BERT_CUDA_GEMM_F16 || g->kind == BERT_CUDA_GEMM_BF16;
+    const bool bytes = g->kind == BERT_CUDA_GEMM_S8 && g->transpose_b;
+    if ((!floats && !bytes) || bert_cuda_gemm_fault(g) || g->transpose_a || g->batch != 1 || g->beta != 0 || g->bias)
+        return false;
+    if (g->k < 1 || g->k > INT32_MAX / 4) return false;
+    bert_cuda_gemm_args operands = *g; /* C is not written */
+    operands.c = nullptr;
+    operands.ldc = 16;
+    return bert_cuda_gemm_alignment(&operands) == 16;
+}
+
+int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n) {
+    int32_t tile = 0;
+    for (int64_t rows = 256; tile < BERT_CUDA_TENSOR_PRODUCT_TILES - 1; tile++, rows /= 2)
+        if (tiles_of(m, rows) * tiles_of(n, COLUMNS) >= ENOUGH_BLOCKS) break;
+    return tile;
+}
+
+static bool halves_fit(bert_dtype dtype, const uint16_t *residual_lower, const uint16_t *y_lower) {
+    return dtype == BERT_BFLOAT16 || (!residual_lower && !y_lower);
+}
+
+cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, cudaStream_t stream) {
+    const bert_cuda_gemm_args *g = args->product;
+    if (!bert_cuda_tensor_product_fits(g)) return cudaErrorInvalidValue;
+    if (args->tile < 0 || args->tile >= BERT_CUDA_TENSOR_PRODUCT_TILES) return cudaErrorInvalidValue;
+    if (g->kind == BERT_CUDA_GEMM_S8) {
+        const bert_cuda_dequantize_args *e = args->bytes;
+        if (!e || e->rows != g->m || e->width < 0 || e->width > g->n) return cudaErrorInvalidValue;
+        if (!halves_fit(e->dtype, e->residual_lower, e->y_lower)) return cudaErrorInvalidValue;
+        if (e->rows == 0 || e->width == 0) return cudaSuccess;
+        switch (e->dtype) {
+        case BERT_FLOAT:
+            return launch_bytes<float>(args, stream);
+        case BERT_FLOAT16:
+            return launch_bytes<__half>(args, stream);
+        case BERT_BFLOAT16:
+            return launch_bytes<__nv_bfloat16>(args, stream);
+        default:
+            return cudaErrorInvalidValue;
+        }
+    }
+    const bert_cuda_bias_activation_args *e = args->floats;
+    const bert_dtype dtype = g->kind == BERT_CUDA_GEMM_F16 ? BERT_FLOAT16 : BERT_BFLOAT16;
+    if (!e || e->dtype != dtype || e->rows != g->m || e->width != g->n || e->row_scales || e->column_scales)
+        return cudaErrorInvalidValue;
+    if (!halves_fit(e->dtype, e->residual_lower, e->y_lower)) return cudaErrorInvalidValue;
+    if (e->rows == 0 || e->width == 0) return cudaSuccess;
+    return dtype == BERT_FLOAT16 ? launch_floats<__half>(args, stream) : launch_floats<__nv_bfloat16>(args, stream);
+}

@@ -1,0 +1,49 @@
+/*
+ * A product on tensor cores that does what follows it: C = epilogue(A B), where the sums never leave the chip. The
+ * other way to the same y is a product of the library's and bert_cuda_bias_activation or bert_cuda_dequantize after it;
+ * cuda/followed_product.h chooses.
+ */
+#ifndef BERT_CUDA_OPS_TENSOR_PRODUCT_H
+#define BERT_CUDA_OPS_TENSOR_PRODUCT_H
+
+#include "cuda/gemm.h"
+#include "cuda/ops/bias_activation.h"
+#include "cuda/ops/quantize.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Tiles of y, [256, 128] to [32, 128], the greatest first. All give the same bits. */
+enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4 };
+
+typedef struct bert_cuda_tensor_product_args {
+    const bert_cuda_gemm_args *product; /**< C and its pitch are not looked at. */
+    /** What follows F16 and BF16, of their type: rows is m, width n, x is not looked at, no scales. */
+    const bert_cuda_bias_activation_args *floats;
+    /** What follows S8: rows is m, width at most n, products and their pitch are not looked at. */
+    const bert_cuda_dequantize_args *bytes;
+    int32_t tile; /**< 0 to BERT_CUDA_TENSOR_PRODUCT_TILES - 1. */
+} bert_cuda_tensor_product_args;
+
+/**
+ * Whether the kernel takes a product: F16 or BF16 with A as it is, or S8 with B transposed too; one product, beta 0, no
+ * bias (which belongs to what follows); A, B and their rows at multiples of 16 bytes. m has no part in it, so that rows
+ * have the same bits whatever their number.
+ */
+bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *product);
+
+/** The tile for [m, n] where nothing was measured: the greatest that gives a GPU enough blocks. */
+int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n);
+
+/**
+ * y = epilogue(alpha A B), as the kernels of `floats` and `bytes` have it, but rounded once: sums of floats are in
+ * float32, in order of k whatever the tile and m; sums of bytes are exact, so y is the same to the last bit. y is
+ * neither A nor B; it may be the residual.
+ */
+cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
