@@ -5,6 +5,7 @@
 #ifndef BERT_CUDA_DEVICE_H
 #define BERT_CUDA_DEVICE_H
 
+#include "cuda/followed_product.h"
 #include "cuda/gemm.h"
 #include "cuda/ops/op.h"
 
@@ -29,6 +30,7 @@ struct bert_device {
     pthread_mutex_t lock;
     cudaStream_t stream;           /**< Of constants. */
     bert_cuda_gemm_cache *choices; /**< How products are made; NULL: as the library guesses. */
+    bert_cuda_product_way way;     /**< Of products with what follows them. */
 };
 
 /** Weights in a form of their own, found by what they were made from. */
@@ -44,7 +46,7 @@ typedef struct bert_cuda_packed {
 struct bert_prepared {
     bert_device *device;
     bert_precision precision;
-    bool deterministic; /**< Products are made as the library guesses: nothing that was measured counts. */
+    bool deterministic; /**< Nothing that was measured counts for how products are made. */
     bool e4m3_scales;   /**< With precision fp8: products of E4M3 take scales of rows and columns. */
     pthread_mutex_t lock;
     bert_cuda_packed *packed;

@@ -72,6 +72,8 @@ typedef struct bert_cuda_gemm_provider {
      * sessions of a device share. Without a cache nothing is measured, and the library's first guess is taken: the same
      * one in every process, so the same bits. */
 
+    /** Whether times on the device mean anything. The emulator's don't, so nothing is chosen by them. */
+    bool clock;
     /** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device and the library. */
     void (*identify)(char *out, size_t size);
     /** Choices are looked up and kept there from now on; NULL: no longer. The cache outlives its use. */

@@ -16,7 +16,7 @@
 
 enum { MOST_CHOICES = 1 << 16, MOST_FILE_BYTES = 1 << 24 };
 
-static const char first_line[] = "bert.c GEMM choices, format 1";
+static const char first_line[] = "bert.c GEMM choices, format 2";
 enum { KIND_LENGTH = 19 }; /* of what every version begins with */
 
 typedef struct entry {
@@ -164,9 +164,10 @@ static int format_choice(const entry *e, char *out, size_t size) {
     const uint64_t *w = e->choice.words;
     return snprintf(out, size,
                     "%" PRId32 " %" PRIu32 " %" PRId32 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRIx64
-                    " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRId64,
+                    " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRId32
+                    " %" PRId64,
                     k->kind, k->flags, k->alignment, k->rows, k->n, k->k, k->batch, w[0], w[1], w[2], w[3], w[4], w[5],
-                    w[6], w[7], e->choice.nanoseconds);
+                    w[6], w[7], e->choice.tile, e->choice.nanoseconds);
 }
 
 /* Takes a line in its only spelling: what was read is written again, and has to be the same. */
@@ -178,13 +179,13 @@ static bool parse_choice(const char *line, size_t length, entry *out) {
     bert_cuda_gemm_key *k = &out->key;
     uint64_t *w = out->choice.words;
     *out = (entry){0};
-    const int fields =
-        sscanf(copy,
-               "%" SCNd32 " %" SCNu32 " %" SCNd32 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNx64
-               " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNd64,
-               &k->kind, &k->flags, &k->alignment, &k->rows, &k->n, &k->k, &k->batch, &w[0], &w[1], &w[2], &w[3], &w[4],
-               &w[5], &w[6], &w[7], &out->choice.nanoseconds);
-    return fields == 16 && format_choice(out, again, sizeof again) == (int)length && strcmp(copy, again) == 0;
+    const int fields = sscanf(copy,
+                              "%" SCNd32 " %" SCNu32 " %" SCNd32 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64
+                              " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
+                              " %" SCNx64 " %" SCNd32 " %" SCNd64,
+                              &k->kind, &k->flags, &k->alignment, &k->rows, &k->n, &k->k, &k->batch, &w[0], &w[1],
+                              &w[2], &w[3], &w[4], &w[5], &w[6], &w[7], &out->choice.tile, &out->choice.nanoseconds);
+    return fields == 17 && format_choice(out, again, sizeof again) == (int)length && strcmp(copy, again) == 0;
 }
 
 /* Takes the line that begins at *at off the text; false when there is no whole one. */

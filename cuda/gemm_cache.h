@@ -1,5 +1,5 @@
 /*
- * Which algorithm of the library was measured fastest for a product: in memory, and in a file that later processes
+ * Which way to a product was measured fastest: in memory, and in a file that later processes
  * begin with. Knows nothing of CUDA.
  *
  * The file is text: a line with the format's version, one with what the choices hold for, a line a choice, and one with
@@ -25,9 +25,12 @@ typedef struct bert_cuda_gemm_key {
     int64_t batch; /**< The bucket of the batch. */
 } bert_cuda_gemm_key;
 
-/** The library's own description of an algorithm, and the time that it was chosen for. */
+/** How the product is made, and the time that it was chosen for. */
 typedef struct bert_cuda_gemm_choice {
-    uint64_t words[8];
+    uint64_t words[8]; /**< The library's own description of an algorithm. */
+    /** Of a product with what follows it (followed_product.h): 0, the library's and a kernel after it; or 1 + the tile
+     * of the kernel that does both. */
+    int32_t tile;
     int64_t nanoseconds;
 } bert_cuda_gemm_choice;
 

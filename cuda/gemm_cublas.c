@@ -14,6 +14,7 @@
 
 #include "cuda/gemm_key.h"
 #include "cuda/ops/byte_product.h"
+#include "cuda/stopwatch.h"
 
 #include <cublasLt.h>
 #include <inttypes.h>
@@ -21,10 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, MOST_REPEATS = 20 };
-
-/* A product that runs for this long is told from another by one run. */
-static const float long_enough_ms = 0.2F;
+enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16 };
 
 struct bert_cuda_gemm {
     cublasLtHandle_t handle;
@@ -296,77 +294,27 @@ static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cu
 /* ---- Measuring -----------------------------------------------------------------------------------------------------
  */
 
-typedef struct stopwatch {
-    cudaEvent_t begin, end;
-    cudaStream_t stream;
-} stopwatch;
+/* A product by one algorithm. */
+typedef struct trial {
+    bert_cuda_gemm *gemm;
+    const problem *p;
+    const bert_cuda_gemm_args *g;
+    const cublasLtMatmulAlgo_t *algorithm;
+} trial;
 
-static bool call_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                      const cublasLtMatmulAlgo_t *algorithm, int repeats, cudaStream_t stream) {
-    bool good = true;
-    for (int i = 0; i < repeats && good; i++) good = multiply(gemm, p, g, algorithm, stream) == CUBLAS_STATUS_SUCCESS;
-    return good;
+static bool run_trial(const void *work, cudaStream_t stream) {
+    const trial *t = work;
+    return multiply(t->gemm, t->p, t->g, t->algorithm, stream) == CUBLAS_STATUS_SUCCESS;
 }
 
-/* The runs as a graph; NULL where they can't be recorded (on the default stream, say). */
-static cudaGraphExec_t record_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                                   const cublasLtMatmulAlgo_t *algorithm, int repeats, cudaStream_t stream) {
-    cudaGraph_t graph = NULL;
-    cudaGraphExec_t exec = NULL;
-    if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess) {
-        bool good = call_runs(gemm, p, g, algorithm, repeats, stream);
-        good = cudaStreamEndCapture(stream, &graph) == cudaSuccess && good;
-        if (good && cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) exec = NULL;
-        if (graph) cudaGraphDestroy(graph);
-    }
-    if (!exec) cudaGetLastError(); /* seen: the next call is not to find it */
-    return exec;
-}
-
-/* Milliseconds of one run, the mean of `repeats` that follow each other: a launch of `exec`, or called where that is
- * NULL. Negative when the algorithm fails. */
-static float time_runs(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                       const cublasLtMatmulAlgo_t *algorithm, int repeats, cudaGraphExec_t exec,
-                       const stopwatch *watch) {
-    float milliseconds = -1;
-    /* The clock starts when the GPU comes from a launch before, so that the way to it doesn't count. */
-    if (exec && cudaGraphLaunch(exec, watch->stream) != cudaSuccess) return -1;
-    if (cudaEventRecord(watch->begin, watch->stream) != cudaSuccess) return -1;
-    if (exec ? cudaGraphLaunch(exec, watch->stream) != cudaSuccess
-             : !call_runs(gemm, p, g, algorithm, repeats, watch->stream))
-        return -1;
-    if (cudaEventRecord(watch->end, watch->stream) != cudaSuccess || cudaEventSynchronize(watch->end) != cudaSuccess ||
-        cudaEventElapsedTime(&milliseconds, watch->begin, watch->end) != cudaSuccess)
-        return -1;
-    return milliseconds / (float)repeats;
-}
-
-/*
- * The first run loads the kernel and is not counted; the second says how many more tell the time. Those of a small
- * product are recorded, as they will be in a plan: called one by one they take as long as the host needs to call them,
- * and all algorithms look alike.
- */
-static float time_algorithm(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                            const cublasLtMatmulAlgo_t *algorithm, const stopwatch *watch) {
-    if (time_runs(gemm, p, g, algorithm, 1, NULL, watch) < 0) return -1;
-    const float once = time_runs(gemm, p, g, algorithm, 1, NULL, watch);
-    if (once < 0 || once >= long_enough_ms) return once;
-    const float wanted = long_enough_ms / (once > 0.001F ? once : 0.001F);
-    const int repeats = wanted < MOST_REPEATS ? (int)wanted + 1 : MOST_REPEATS;
-    cudaGraphExec_t exec = record_runs(gemm, p, g, algorithm, repeats, watch->stream);
-    const float time = time_runs(gemm, p, g, algorithm, repeats, exec, watch);
-    if (exec) cudaGraphExecDestroy(exec);
-    return time;
-}
-
-static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, const stopwatch *watch) {
+static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                   const bert_cuda_stopwatch *watch) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
     const int count = guesses(gemm, p, CANDIDATES, candidates);
     float best = -1;
     bert_cuda_gemm_choice choice = {0};
     for (int i = 0; i < count; i++) {
-        const float time = time_algorithm(gemm, p, g, &candidates[i].algo, watch);
-        if (time < 0) cudaGetLastError(); /* seen: the next launch is not to find it */
+        const float time = bert_cuda_time(watch, run_trial, &(trial){gemm, p, g, &candidates[i].algo});
         if (time < 0 || (best >= 0 && time >= best)) continue;
         best = time;
         memcpy(choice.words, &candidates[i].algo, sizeof choice.words);
@@ -376,8 +324,8 @@ static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_
     if (best >= 0) bert_cuda_gemm_cache_add(gemm->cache, &key, &choice);
 }
 
-static cudaError_t measure(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const stopwatch *watch, char *why,
-                           size_t size) {
+static cudaError_t measure(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const bert_cuda_stopwatch *watch,
+                           char *why, size_t size) {
     problem p = {0};
     const cublasStatus_t described = describe(&p, g);
     if (described == CUBLAS_STATUS_SUCCESS) choose(gemm, &p, g, watch);
@@ -405,15 +353,13 @@ static cudaError_t tune(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, c
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(&g);
     if (bert_cuda_gemm_cache_find(gemm->cache, &key, &known)) return cudaSuccess;
     if (g.kind == BERT_CUDA_GEMM_S8 && !fast_bytes(&g)) return cudaSuccess;
-    stopwatch watch = {.stream = stream};
-    status = cudaEventCreate(&watch.begin);
-    if (status == cudaSuccess) status = cudaEventCreate(&watch.end);
+    bert_cuda_stopwatch watch;
+    status = bert_cuda_stopwatch_open(stream, &watch);
     if (status == cudaSuccess)
         status = measure(gemm, &g, &watch, why, size);
     else
         fail(&g, "measuring a product", cudaGetErrorString(status), status, why, size);
-    if (watch.end) cudaEventDestroy(watch.end);
-    if (watch.begin) cudaEventDestroy(watch.begin);
+    bert_cuda_stopwatch_close(&watch);
     return status;
 }
 
@@ -491,4 +437,5 @@ const bert_cuda_gemm_provider bert_cuda_gemm_provider_built = {.name = "cublasLt
                                                                .run = run,
                                                                .identify = identify,
                                                                .use_cache = use_cache,
+                                                               .clock = true,
                                                                .tune = tune};

@@ -9,7 +9,13 @@ enum {
     BERT_CUDA_GEMM_TRANSPOSE_B = 2,
     BERT_CUDA_GEMM_BIAS = 4,
     BERT_CUDA_GEMM_SCALES = 8,
-    BERT_CUDA_GEMM_ADDS = 16 /* beta is not 0 */
+    BERT_CUDA_GEMM_ADDS = 16, /* beta is not 0 */
+    /* Of a product with what follows it. */
+    BERT_CUDA_GEMM_FOLLOWED = 32,
+    BERT_CUDA_GEMM_RESIDUAL = 64,
+    BERT_CUDA_GEMM_HALVES = 128,
+    BERT_CUDA_GEMM_ACTIVATION_SHIFT = 8, /* from this bit on, bert_cuda_activation */
+    BERT_CUDA_GEMM_DTYPE_SHIFT = 16      /* from this bit on, the type of y */
 };
 
 static inline size_t bert_cuda_gemm_operand_bytes(bert_cuda_gemm_kind kind) {

@@ -171,6 +171,11 @@ void bert_cuda_dense_strides(int32_t rank, const int64_t *dims, int64_t strides[
 bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, const char *kernel);
 /** A product on the stream of the call; its workspace is the session's. */
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args);
+/** The same, with what follows it: `bytes` of S8, else `floats`. */
+bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_gemm_args *args,
+                                        const bert_cuda_bias_activation_args *floats,
+                                        const bert_cuda_dequantize_args *bytes);
+bert_cuda_product_maker bert_cuda_maker_of(const bert_context *context);
 /** In what products of a type are computed. */
 bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_dtype stored);
 /** y = x W, [rows, n], of the rows of x [..., k]: W is [k, n], or [n, k] where it is transposed. */

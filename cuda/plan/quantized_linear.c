@@ -167,6 +167,30 @@ static bert_status keep_scale(const bert_cuda_planner *planner) {
     return bert_cuda_own(planner, &given, sizeof given);
 }
 
+static bert_cuda_gemm_args product_of_bytes(const bert_cuda_node *node, int64_t rows, const int8_t *bytes,
+                                            int32_t *products) {
+    return (bert_cuda_gemm_args){.kind = BERT_CUDA_GEMM_S8,
+                                 .transpose_b = true,
+                                 .m = rows,
+                                 .n = node->padded_n,
+                                 .k = node->padded_k,
+                                 .batch = 1,
+                                 .alpha = 1,
+                                 .a = bytes,
+                                 .b = node->packed[PACKED_BYTES],
+                                 .c = products,
+                                 .lda = node->padded_k,
+                                 .ldb = node->padded_k,
+                                 .ldc = node->padded_n};
+}
+
+/* Elements of sums that the product leaves in memory for what follows: the workspace is aligned as `fits` wants it. */
+static int64_t sums_between(const bert_cuda_node *node, const bert_context *context, int64_t rows) {
+    const bert_cuda_product_maker maker = bert_cuda_maker_of(context);
+    const bert_cuda_gemm_args product = product_of_bytes(node, rows, NULL, NULL);
+    return bert_cuda_product_needs_no_sums(&maker, &product) ? 0 : bert_cuda_times(rows, node->padded_n);
+}
+
 static bert_status reserve(const bert_cuda_planner *planner) {
     const bert_cuda_node *state = planner->state;
     const bert_tensor_desc *x = &planner->node->inputs[0];
@@ -174,7 +198,7 @@ static bert_status reserve(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : rows, sizeof(bert_cuda_range)));
     for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_k), 1));
-    return bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_n), 4);
+    return bert_cuda_reserve(planner, sums_between(state, planner->context, rows), 4);
 }
 
 bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
@@ -259,7 +283,7 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, in
     out->zero_points = bert_cuda_take(&workspace, rows, 4);
     out->sums = bert_cuda_take(&workspace, rows, 4);
     out->bytes = bert_cuda_take(&workspace, rows * node->padded_k, 1);
-    out->products = bert_cuda_take(&workspace, rows * node->padded_n, 4);
+    out->products = bert_cuda_take(&workspace, sums_between(node, call->context, rows), 4);
     const bool by_row = !node->own && scope_is(&node->node, "token");
     if (node->own) {
         out->scales = node->own;
@@ -287,8 +311,7 @@ static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x) 
     const bert_cuda_node *node = call->node;
     bert_cuda_gemm_args product =
         bert_cuda_product_of_rows(call, x, node->packed[PACKED_BYTES], false, node->n, call->outputs[0].data);
-    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    return bert_cuda_run_epilogue(call, &(bert_cuda_epilogue){.bias = node->packed[PACKED_BIAS]});
+    return bert_cuda_multiply_with_bias(call, &product, node->packed[PACKED_BIAS]);
 }
 
 bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
@@ -299,20 +322,7 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
     if (rows == 0 || node->n == 0) return BERT_OK;
     byte_rows work;
     BERT_CUDA_TRY(quantize(call, x, rows, &work));
-    bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_S8,
-                                   .transpose_b = true,
-                                   .m = rows,
-                                   .n = node->padded_n,
-                                   .k = node->padded_k,
-                                   .batch = 1,
-                                   .alpha = 1,
-                                   .a = work.bytes,
-                                   .b = node->packed[PACKED_BYTES],
-                                   .c = work.products,
-                                   .lda = node->padded_k,
-                                   .ldb = node->padded_k,
-                                   .ldc = node->padded_n};
-    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
+    bert_cuda_gemm_args product = product_of_bytes(node, rows, work.bytes, work.products);
     const float *scales = node->packed[PACKED_COLUMNS];
     const int32_t *zero_points = (const int32_t *)(const void *)(scales + node->padded_n);
     const bert_cuda_dequantize_args args = {.dtype = y->dtype,
@@ -336,5 +346,5 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
                                             .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges};
-    return bert_cuda_launched(call, bert_cuda_dequantize(&args, call->context->stream), "dequantize");
+    return bert_cuda_multiply_followed(call, &product, NULL, &args);
 }

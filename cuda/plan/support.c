@@ -261,6 +261,15 @@ bert_cuda_gemm_args bert_cuda_product_of_rows(const bert_cuda_call *call, const 
                                  .ldc = n};
 }
 
+static bert_status multiplied(const bert_cuda_call *call, const bert_cuda_gemm_args *args, cudaError_t result,
+                              const char *why) {
+    if (result == cudaSuccess) return BERT_OK;
+    return bert_cuda_check(call->node->prepared->device->host, result, call->error,
+                           "the product (%s) of [%" PRId64 ", %" PRId64 "] and [%" PRId64 ", %" PRId64 "], %" PRId64
+                           " times: %s",
+                           bert_cuda_gemm_provider_built.name, args->m, args->k, args->k, args->n, args->batch, why);
+}
+
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args) {
     const bert_cuda_gemm_provider *provider = &bert_cuda_gemm_provider_built;
     char why[256] = "";
@@ -272,11 +281,30 @@ bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *
     if (tune) result = provider->tune(call->context->gemm, args, call->context->stream, why, sizeof why);
     if (result == cudaSuccess)
         result = provider->run(call->context->gemm, args, call->context->stream, why, sizeof why);
-    if (result == cudaSuccess) return BERT_OK;
-    return bert_cuda_check(call->node->prepared->device->host, result, call->error,
-                           "the product (%s) of [%" PRId64 ", %" PRId64 "] and [%" PRId64 ", %" PRId64 "], %" PRId64
-                           " times: %s",
-                           provider->name, args->m, args->k, args->k, args->n, args->batch, why);
+    return multiplied(call, args, result, why);
+}
+
+bert_cuda_product_maker bert_cuda_maker_of(const bert_context *context) {
+    const bert_prepared *prepared = context->prepared;
+    return (bert_cuda_product_maker){.gemm = context->gemm,
+                                     .cache = prepared->deterministic ? NULL : prepared->device->choices,
+                                     .way = prepared->device->way,
+                                     .stream = context->stream};
+}
+
+bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_gemm_args *args,
+                                        const bert_cuda_bias_activation_args *floats,
+                                        const bert_cuda_dequantize_args *bytes) {
+    const bert_cuda_product_maker maker = bert_cuda_maker_of(call->context);
+    const bert_cuda_followed_product product = {.product = args, .floats = floats, .bytes = bytes};
+    char why[256] = "";
+    cudaError_t result = cudaSuccess;
+    if (args->m == 0 || args->n == 0) return BERT_OK;
+    args->workspace = call->context->gemm_workspace;
+    if (call->context->phase != BERT_CUDA_CAPTURING)
+        result = bert_cuda_tune_followed_product(&maker, &product, why, sizeof why);
+    if (result == cudaSuccess) result = bert_cuda_run_followed_product(&maker, &product, why, sizeof why);
+    return multiplied(call, args, result, why);
 }
 
 bert_cuda_elementwise_args bert_cuda_elementwise_to(bert_cuda_elementwise_op op, const bert_tensor *y) {

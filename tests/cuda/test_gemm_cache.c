@@ -37,7 +37,7 @@ static bert_cuda_gemm_key key_of(int64_t i) {
 }
 
 static bert_cuda_gemm_choice choice_of(int64_t i) {
-    bert_cuda_gemm_choice choice = {.nanoseconds = 1000 * i};
+    bert_cuda_gemm_choice choice = {.tile = (int32_t)(i % 5), .nanoseconds = 1000 * i};
     for (uint64_t w = 0; w < 8; w++) choice.words[w] = UINT64_MAX / (w + 1) - (uint64_t)i;
     return choice;
 }
@@ -66,6 +66,7 @@ static bool has(bert_cuda_gemm_cache *cache, int64_t i) {
     bert_cuda_gemm_choice found = {0};
     if (!bert_cuda_gemm_cache_find(cache, &key, &found)) return false;
     assert_memory_equal(found.words, expected.words, sizeof found.words);
+    assert_int_equal(found.tile, expected.tile);
     assert_int_equal(found.nanoseconds, expected.nanoseconds);
     return true;
 }
@@ -194,7 +195,7 @@ static void what_is_for_another_is_ignored(void **state) {
     cache = open_cache(path, identity, "");
     assert_int_equal(bert_cuda_gemm_cache_count(cache), 5);
     bert_cuda_gemm_cache_free(cache);
-    const char later[] = "bert.c GEMM choices, format 2\nsomething\n";
+    const char later[] = "bert.c GEMM choices, format 3\nsomething\n";
     write_text(later, sizeof later - 1);
     bert_cuda_gemm_cache_free(open_cache(path, identity, "of another version"));
     bert_cuda_gemm_cache_free(open_cache(folder, identity, "can't be read"));

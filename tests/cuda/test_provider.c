@@ -129,8 +129,9 @@ static uint64_t launches_of(const char *kernel, bert_session *session, batch *b)
 }
 
 /* What a layer's QuantizedLinears quantize was written by LayerNorm, Attention and a QuantizedLinear, which know the
- * range of each row: only the pooler's rows, which a gather takes out, are read for it. */
-static void ranges_come_from_who_wrote_the_rows(void **state) {
+ * range of each row, or of each stretch of it: only the pooler's rows, which a gather takes out, are read for it. */
+static void expect_ranges_of_who_wrote_the_rows(const char *way, const char *kernel) {
+    setenv("BERT_CUDA_LINEAR", way, 1);
     bert_model *model = load(ZH "model-optimized-quantized.onnx");
     for (int scope = 0; scope < 3; scope++) {
         const bert_session_options options = {.struct_size = sizeof options,
@@ -139,7 +140,7 @@ static void ranges_come_from_who_wrote_the_rows(void **state) {
                                               .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
         bert_session *session = open_with(model, &options);
         batch b = make_batch(BATCH, SEQUENCE, true, 1);
-        const uint64_t products = launches_of("dequantize_kernel", session, &b);
+        const uint64_t products = launches_of(kernel, session, &b);
         assert_true(products > 8);
         const uint64_t read = launches_of("ranges_kernel", session, &b);
         const uint64_t scales = launches_of("quantization_kernel", session, &b);
@@ -151,6 +152,36 @@ static void ranges_come_from_who_wrote_the_rows(void **state) {
     }
     bert_emulator_count(NULL);
     bert_model_free(model);
+    unsetenv("BERT_CUDA_LINEAR");
+}
+
+static void ranges_come_from_who_wrote_the_rows(void **state) {
+    expect_ranges_of_who_wrote_the_rows("library", "dequantize_kernel");
+    expect_ranges_of_who_wrote_the_rows("own", "tensor_product_kernel");
+    expect_no_faults(__func__);
+}
+
+/* Sums of bytes are exact, and so is all that follows from them: a product of our own gives the library's bits. It
+ * leaves no sums in memory. */
+static void products_of_bytes_are_the_same_either_way(void **state) {
+    static const char *const ways[] = {"library", "own"};
+    float logits[2][BATCH * LABELS];
+    size_t arena[2];
+    batch b = make_batch(BATCH, SEQUENCE, true, 1);
+    for (int i = 0; i < 2; i++) {
+        setenv("BERT_CUDA_LINEAR", ways[i], 1);
+        bert_model *model = load(ZH "model-optimized-quantized.onnx");
+        bert_session *session = open(model, "cuda");
+        bert_session_memory memory = {.struct_size = sizeof memory};
+        run(session, &b, logits[i]);
+        bert_session_get_memory(session, &memory);
+        arena[i] = memory.arena_bytes;
+        bert_session_free(session);
+        bert_model_free(model);
+    }
+    unsetenv("BERT_CUDA_LINEAR");
+    expect_near(logits[0], logits[1], BATCH * LABELS, 0);
+    assert_true(arena[1] < arena[0]);
     expect_no_faults(__func__);
 }
 
@@ -547,6 +578,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuda_agrees_with_cpu),
         cmocka_unit_test(ranges_come_from_who_wrote_the_rows),
+        cmocka_unit_test(products_of_bytes_are_the_same_either_way),
         cmocka_unit_test(precisions_stay_near),
         cmocka_unit_test(fp8_multiplies_in_e4m3),
         cmocka_unit_test(fp8_is_refused_with_the_reason),

@@ -1,0 +1,143 @@
+#include "cuda/followed_product.h"
+
+#include "cuda/gemm_key.h"
+#include "cuda/ops/tensor_product.h"
+#include "cuda/stopwatch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
+
+bert_cuda_product_way bert_cuda_product_way_wanted(void) {
+    const char *wanted = getenv("BERT_CUDA_LINEAR");
+    if (wanted && strcmp(wanted, "library") == 0) return BERT_CUDA_PRODUCT_LIBRARY;
+    if (wanted && strcmp(wanted, "own") == 0) return BERT_CUDA_PRODUCT_OWN;
+    return BERT_CUDA_PRODUCT_CHOSEN;
+}
+
+static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
+    const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
+    const bool residual = bytes ? p->bytes->residual : p->floats->residual;
+    const bool halves = bytes ? p->bytes->y_lower : p->floats->y_lower;
+    const uint32_t activation = bytes ? p->bytes->activation : p->floats->activation;
+    const uint32_t dtype = bytes ? p->bytes->dtype : p->floats->dtype;
+    bert_cuda_gemm_key key = bert_cuda_gemm_key_of(p->product);
+    key.flags |=
+        BERT_CUDA_GEMM_FOLLOWED | activation << BERT_CUDA_GEMM_ACTIVATION_SHIFT | dtype << BERT_CUDA_GEMM_DTYPE_SHIFT;
+    if (residual) key.flags |= BERT_CUDA_GEMM_RESIDUAL;
+    if (halves) key.flags |= BERT_CUDA_GEMM_HALVES;
+    return key;
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+static cudaError_t run_own(const bert_cuda_followed_product *p, int32_t tile, cudaStream_t stream, char *why,
+                           size_t size) {
+    const bert_cuda_tensor_product_args args = {
+        .product = p->product, .floats = p->floats, .bytes = p->bytes, .tile = tile};
+    const cudaError_t status = bert_cuda_tensor_product(&args, stream);
+    if (status != cudaSuccess) snprintf(why, size, "the kernel tensor_product: %s", cudaGetErrorString(status));
+    return status;
+}
+
+static cudaError_t run_library(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, cudaStream_t stream,
+                               char *why, size_t size) {
+    const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
+    cudaError_t status = provider->run(gemm, p->product, stream, why, size);
+    if (status != cudaSuccess) return status;
+    status = bytes ? bert_cuda_dequantize(p->bytes, stream) : bert_cuda_bias_activation(p->floats, stream);
+    if (status != cudaSuccess)
+        snprintf(why, size, "the kernel %s: %s", bytes ? "dequantize" : "bias_activation", cudaGetErrorString(status));
+    return status;
+}
+
+/* Nothing was measured, or will be: the kernel of our own, where it takes the product. */
+static bool by_rule(const bert_cuda_product_maker *maker) {
+    return maker->way == BERT_CUDA_PRODUCT_OWN ||
+           (maker->way == BERT_CUDA_PRODUCT_CHOSEN && (!maker->cache || !provider->clock));
+}
+
+/* 0: the library's; else 1 + the tile of our own. A choice that the product doesn't fit (a file from elsewhere, say)
+ * counts as none. */
+static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
+    bert_cuda_gemm_choice choice;
+    const bert_cuda_gemm_key key = key_of(p);
+    if (maker->way == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return 0;
+    if (!by_rule(maker) && bert_cuda_gemm_cache_find(maker->cache, &key, &choice) && choice.tile >= 0 &&
+        choice.tile <= BERT_CUDA_TENSOR_PRODUCT_TILES)
+        return choice.tile;
+    return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
+}
+
+bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_gemm_args *product) {
+    return by_rule(maker) && bert_cuda_tensor_product_fits(product);
+}
+
+cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                           char *why, size_t size) {
+    const int32_t way = way_of(maker, p);
+    return way ? run_own(p, way - 1, maker->stream, why, size) : run_library(maker->gemm, p, maker->stream, why, size);
+}
+
+/* ---- Measuring --------------------------------------------------------------------------------------------------- */
+
+typedef struct trial {
+    bert_cuda_gemm *gemm;
+    const bert_cuda_followed_product *p;
+    int32_t way; /* as a choice has it */
+} trial;
+
+static bool run_trial(const void *work, cudaStream_t stream) {
+    const trial *t = work;
+    char why[256];
+    return (t->way ? run_own(t->p, t->way - 1, stream, why, sizeof why)
+                   : run_library(t->gemm, t->p, stream, why, sizeof why)) == cudaSuccess;
+}
+
+bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                   int32_t way, int64_t nanoseconds) {
+    const bert_cuda_gemm_key key = key_of(p);
+    return bert_cuda_gemm_cache_add(maker->cache, &key,
+                                    &(bert_cuda_gemm_choice){.tile = way, .nanoseconds = nanoseconds});
+}
+
+static void choose(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                   const bert_cuda_stopwatch *watch) {
+    float best = -1;
+    int32_t chosen = 0;
+    for (int32_t way = 0; way <= BERT_CUDA_TENSOR_PRODUCT_TILES; way++) {
+        const float time = bert_cuda_time(watch, run_trial, &(trial){maker->gemm, p, way});
+        if (time < 0 || (best >= 0 && time >= best)) continue;
+        best = time;
+        chosen = way;
+    }
+    if (best >= 0) bert_cuda_keep_product_choice(maker, p, chosen, (int64_t)((double)best * 1e6));
+}
+
+cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                            char *why, size_t size) {
+    const bool fits = bert_cuda_tensor_product_fits(p->product);
+    bert_cuda_gemm_choice known;
+    const bert_cuda_gemm_key key = key_of(p);
+    if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
+    if (fits && by_rule(maker)) return cudaSuccess;
+    const bool found = maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, &known);
+    /* The library's best algorithm first: the pair is measured with it. */
+    if (!found || known.tile == 0) {
+        const cudaError_t status = provider->tune(maker->gemm, p->product, maker->stream, why, size);
+        if (status != cudaSuccess) return status;
+    }
+    if (found || !fits || by_rule(maker) || maker->way != BERT_CUDA_PRODUCT_CHOSEN) return cudaSuccess;
+    bert_cuda_stopwatch watch;
+    cudaError_t status = bert_cuda_stopwatch_open(maker->stream, &watch);
+    if (status == cudaSuccess) {
+        choose(maker, p, &watch);
+        status = cudaStreamSynchronize(maker->stream);
+    }
+    bert_cuda_stopwatch_close(&watch);
+    if (status != cudaSuccess)
+        snprintf(why, size, "measuring a product and what follows it: %s", cudaGetErrorString(status));
+    return status;
+}

@@ -1,0 +1,59 @@
+/*
+ * A product and what follows it, y = epilogue(A B), in the faster of two ways: the library's product and a kernel after
+ * it, or one kernel of our own that does both (ops/tensor_product.h).
+ */
+#ifndef BERT_CUDA_FOLLOWED_PRODUCT_H
+#define BERT_CUDA_FOLLOWED_PRODUCT_H
+
+#include "cuda/gemm.h"
+#include "cuda/ops/bias_activation.h"
+#include "cuda/ops/quantize.h"
+
+/** How one is made. */
+typedef enum bert_cuda_product_way {
+    /** As it was measured; by our own kernel where nothing was and it takes the product. That depends on neither the
+     * number of rows nor the process, so the bits don't either. */
+    BERT_CUDA_PRODUCT_CHOSEN,
+    BERT_CUDA_PRODUCT_LIBRARY, /**< By the library and a kernel after it, always. */
+    BERT_CUDA_PRODUCT_OWN      /**< By our own kernel, where that takes it. */
+} bert_cuda_product_way;
+
+/**
+ * The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen.
+ */
+bert_cuda_product_way bert_cuda_product_way_wanted(void);
+
+/** What the products of a session have in common. */
+typedef struct bert_cuda_product_maker {
+    bert_cuda_gemm *gemm;
+    bert_cuda_gemm_cache *cache; /**< That `gemm` uses too; NULL: nothing is measured. */
+    bert_cuda_product_way way;
+    cudaStream_t stream;
+} bert_cuda_product_maker;
+
+/** `product` has no bias, and beta 0. C is what follows reads as x, or as products: it may be y, where that isn't the
+ * residual. */
+typedef struct bert_cuda_followed_product {
+    const bert_cuda_gemm_args *product;
+    const bert_cuda_bias_activation_args *floats; /**< What follows; of S8 not looked at. */
+    const bert_cuda_dequantize_args *bytes;       /**< What follows S8. */
+} bert_cuda_followed_product;
+
+/** Whether C is never written, so that no memory is wanted for it. Of the product only what
+ * bert_cuda_tensor_product_fits looks at. */
+bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_gemm_args *product);
+
+/** Puts the product on the stream; may be captured. cudaSuccess, or an error with a sentence in `why`. */
+cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                           char *why, size_t size);
+
+/** Keeps a choice in the maker's cache: 0, the library and a kernel after it, or 1 + a tile of ops/tensor_product.h.
+ * False when memory runs out. */
+bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                   int32_t way, int64_t nanoseconds);
+
+/** Measures the ways that the product may be made and keeps the best, as `tune` of gemm.h does: the same holds. */
+cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                            char *why, size_t size);
+
+#endif

@@ -1,0 +1,82 @@
+#include "cuda/stopwatch.h"
+
+enum { MOST_REPEATS = 20 };
+
+/* What runs for this long is told from something else by one run. */
+static const float long_enough_ms = 0.2F;
+
+cudaError_t bert_cuda_stopwatch_open(cudaStream_t stream, bert_cuda_stopwatch *out) {
+    *out = (bert_cuda_stopwatch){.stream = stream};
+    cudaError_t status = cudaEventCreate(&out->begin);
+    if (status == cudaSuccess) status = cudaEventCreate(&out->end);
+    return status;
+}
+
+void bert_cuda_stopwatch_close(bert_cuda_stopwatch *watch) {
+    if (watch->end) cudaEventDestroy(watch->end);
+    if (watch->begin) cudaEventDestroy(watch->begin);
+}
+
+/* Work, `repeats` times. */
+typedef struct timed {
+    bert_cuda_timed_fn run;
+    const void *work;
+    int repeats;
+} timed;
+
+static bool call_runs(const timed *t, cudaStream_t stream) {
+    bool good = true;
+    for (int i = 0; i < t->repeats && good; i++) good = t->run(t->work, stream);
+    return good;
+}
+
+/* The runs as a graph; NULL where they can't be recorded (on the default stream, say). */
+static cudaGraphExec_t record_runs(const timed *t, cudaStream_t stream) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess) {
+        bool good = call_runs(t, stream);
+        good = cudaStreamEndCapture(stream, &graph) == cudaSuccess && good;
+        if (good && cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) exec = NULL;
+        if (graph) cudaGraphDestroy(graph);
+    }
+    if (!exec) cudaGetLastError(); /* seen: the next call is not to find it */
+    return exec;
+}
+
+/* Milliseconds of one run, the mean of those that follow each other: a launch of `exec`, or called where that is NULL.
+ * Negative when they fail. */
+static float time_runs(const timed *t, cudaGraphExec_t exec, const bert_cuda_stopwatch *watch) {
+    float milliseconds = -1;
+    /* The clock starts when the GPU comes from a launch before, so that the way to it doesn't count. */
+    if (exec && cudaGraphLaunch(exec, watch->stream) != cudaSuccess) return -1;
+    if (cudaEventRecord(watch->begin, watch->stream) != cudaSuccess) return -1;
+    if (exec ? cudaGraphLaunch(exec, watch->stream) != cudaSuccess : !call_runs(t, watch->stream)) return -1;
+    if (cudaEventRecord(watch->end, watch->stream) != cudaSuccess || cudaEventSynchronize(watch->end) != cudaSuccess ||
+        cudaEventElapsedTime(&milliseconds, watch->begin, watch->end) != cudaSuccess)
+        return -1;
+    return milliseconds / (float)t->repeats;
+}
+
+/*
+ * The first run loads code and is not counted; the second says how many more tell the time. Those of small work are
+ * recorded, as they will be in a plan: called one by one they take as long as the host needs to call them, and all ways
+ * look alike.
+ */
+static float measure(const bert_cuda_stopwatch *watch, timed t) {
+    if (time_runs(&t, NULL, watch) < 0) return -1;
+    const float once = time_runs(&t, NULL, watch);
+    if (once < 0 || once >= long_enough_ms) return once;
+    const float wanted = long_enough_ms / (once > 0.001F ? once : 0.001F);
+    t.repeats = wanted < MOST_REPEATS ? (int)wanted + 1 : MOST_REPEATS;
+    cudaGraphExec_t exec = record_runs(&t, watch->stream);
+    const float time = time_runs(&t, exec, watch);
+    if (exec) cudaGraphExecDestroy(exec);
+    return time;
+}
+
+float bert_cuda_time(const bert_cuda_stopwatch *watch, bert_cuda_timed_fn run, const void *work) {
+    const float time = measure(watch, (timed){run, work, 1});
+    if (time < 0) cudaGetLastError();
+    return time;
+}

@@ -1,0 +1,311 @@
+/* Products with what follows them, in both ways, and the choice between these: with a library whose products are
+ * measured (a GPU's, or cuBLASLt's calls on the emulator), and with the emulator's own, which has no clock. */
+#include "core/base/memory.h"
+#include "cuda/followed_product.h"
+#include "cuda/ops/tensor_product.h"
+#include "tests/cuda/kernel_case.h"
+
+#ifdef BERT_CUDA_EMULATED
+#include "tests/cuda_emulator/emulator.h"
+#endif
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { N = 48, K = 64, WAYS = 1 + BERT_CUDA_TENSOR_PRODUCT_TILES };
+
+static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
+static bert_cuda_gemm *gemm;
+static void *workspace;
+
+typedef struct followed {
+    bert_cuda_gemm_args product;
+    bert_cuda_bias_activation_args floats;
+    bert_cuda_dequantize_args bytes;
+    bert_cuda_followed_product p;
+    case_tensor *y;
+} followed;
+
+/* GELU(x W + bias) + residual, in a type of floats. */
+static void make_floats(followed *f, bert_dtype dtype, int64_t m) {
+    case_begin(BERT_OP_BERTC_Linear);
+    case_string("activation", "gelu");
+    const case_tensor *a = case_input(dtype, 2, DIMS(m, K), 1.0F), *residual = case_input(dtype, 2, DIMS(m, N), 1.0F);
+    const case_tensor *b = case_input(dtype, 2, DIMS(K, N), 0.5F), *bias = case_input(dtype, 1, DIMS(N), 1.0F);
+    f->y = case_output(dtype, 2, DIMS(m, N));
+    f->product = (bert_cuda_gemm_args){.kind = dtype == BERT_FLOAT16    ? BERT_CUDA_GEMM_F16
+                                               : dtype == BERT_BFLOAT16 ? BERT_CUDA_GEMM_BF16
+                                                                        : BERT_CUDA_GEMM_F32,
+                                       .m = m,
+                                       .n = N,
+                                       .k = K,
+                                       .batch = 1,
+                                       .alpha = 1,
+                                       .a = a->device,
+                                       .b = b->device,
+                                       .c = f->y->device,
+                                       .lda = K,
+                                       .ldb = N,
+                                       .ldc = N,
+                                       .workspace = workspace};
+    f->floats = (bert_cuda_bias_activation_args){.dtype = dtype,
+                                                 .activation = BERT_CUDA_GELU,
+                                                 .rows = m,
+                                                 .width = N,
+                                                 .x = f->y->device,
+                                                 .bias = bias->device,
+                                                 .residual = residual->device,
+                                                 .y = f->y->device};
+    f->p = (bert_cuda_followed_product){.product = &f->product, .floats = &f->floats};
+    if (dtype != BERT_FLOAT) f->y->tolerance *= 2; /* the library's products are rounded on their way */
+}
+
+/* Bytes, as they are: no zero points, scales of 1; the reference has them as integers. */
+static void make_bytes(followed *f, int64_t m) {
+    static int8_t a[64 * K], b[N * K];
+    static int32_t no_points[N];
+    int32_t offset = 128;
+    float one = 1;
+    case_begin(BERT_OP_MatMulInteger);
+    for (size_t i = 0; i < sizeof a; i++) a[i] = (int8_t)(i * 37 % 255);
+    for (size_t i = 0; i < sizeof b; i++) b[i] = (int8_t)(i * 91 % 253);
+    int8_t across[K * N];
+    for (int64_t i = 0; i < K * N; i++) across[i] = b[i % N * K + i / N];
+    const case_tensor *left = case_input_of(BERT_INT8, 2, DIMS(m, K), a);
+    case_input_of(BERT_INT8, 2, DIMS(K, N), across);
+    case_tensor *expected = case_output(BERT_INT32, 2, DIMS(m, N));
+    expected->reference_only = true;
+    case_compare(cudaSuccess);
+    const void *right = case_extra(BERT_INT8, 2, DIMS(N, K))->device;
+    cudaMemcpy((void *)(uintptr_t)right, b, sizeof b, cudaMemcpyHostToDevice);
+    case_tensor *zeros = case_extra(BERT_INT32, 1, DIMS(N)), *offsets = case_extra(BERT_INT32, 1, DIMS(1));
+    case_tensor *sums = case_extra(BERT_INT32, 1, DIMS(m)), *scales = case_extra(BERT_FLOAT, 1, DIMS(N));
+    case_tensor *products = case_extra(BERT_INT32, 2, DIMS(m, N));
+    float many[N];
+    for (int i = 0; i < N; i++) many[i] = one;
+    cudaMemcpy(zeros->device, no_points, sizeof no_points, cudaMemcpyHostToDevice);
+    cudaMemcpy(offsets->device, &offset, sizeof offset, cudaMemcpyHostToDevice);
+    cudaMemcpy(scales->device, many, sizeof many, cudaMemcpyHostToDevice);
+    cudaMemset(sums->device, 0, (size_t)m * 4);
+    f->y = case_extra(BERT_FLOAT, 2, DIMS(m, N));
+    memcpy(f->y->host.data, expected->host.data, (size_t)(m * N) * 4);
+    f->product = (bert_cuda_gemm_args){.kind = BERT_CUDA_GEMM_S8,
+                                       .transpose_b = true,
+                                       .m = m,
+                                       .n = N,
+                                       .k = K,
+                                       .batch = 1,
+                                       .alpha = 1,
+                                       .a = left->device,
+                                       .b = right,
+                                       .c = products->device,
+                                       .lda = K,
+                                       .ldb = K,
+                                       .ldc = N,
+                                       .workspace = workspace};
+    f->bytes = (bert_cuda_dequantize_args){.dtype = BERT_FLOAT,
+                                           .rows = m,
+                                           .width = N,
+                                           .depth = K,
+                                           .products = products->device,
+                                           .pitch = N,
+                                           .zero_points = offsets->device,
+                                           .sums = sums->device,
+                                           .weight_scales = scales->device,
+                                           .weight_zero_points = zeros->device,
+                                           .weight_sums = zeros->device,
+                                           .y = f->y->device};
+    f->p = (bert_cuda_followed_product){.product = &f->product, .bytes = &f->bytes};
+}
+
+static void make(followed *f, bert_cuda_gemm_kind kind, int64_t m) {
+    if (kind == BERT_CUDA_GEMM_S8)
+        make_bytes(f, m);
+    else
+        make_floats(f,
+                    kind == BERT_CUDA_GEMM_F16    ? BERT_FLOAT16
+                    : kind == BERT_CUDA_GEMM_BF16 ? BERT_BFLOAT16
+                                                  : BERT_FLOAT,
+                    m);
+}
+
+static bert_cuda_product_maker maker_of(bert_cuda_gemm_cache *cache, bert_cuda_product_way way) {
+    provider->use_cache(gemm, cache);
+    return (bert_cuda_product_maker){.gemm = gemm, .cache = cache, .way = way};
+}
+
+static bert_cuda_gemm_cache *new_cache(void) {
+    char why[512] = "";
+    return bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+}
+
+static void count_own(void) {
+#ifdef BERT_CUDA_EMULATED
+    bert_emulator_count("tensor_product_kernel");
+#endif
+}
+
+/* Launches of our own kernel since then; a GPU doesn't tell. */
+static void expect_own(int launches) {
+#ifdef BERT_CUDA_EMULATED
+    assert_int_equal(bert_emulator_launches(), launches);
+    bert_emulator_count(NULL);
+#endif
+}
+
+/* Runs it; y is right. `own`: by our own kernel. */
+static void check_run(const bert_cuda_product_maker *maker, followed *f, bool own) {
+    char why[512] = "";
+    count_own();
+    const cudaError_t status = bert_cuda_run_followed_product(maker, &f->p, why, sizeof why);
+    if (status != cudaSuccess) fail_msg("%s", why);
+    if (f->product.kind != BERT_CUDA_GEMM_S8) {
+        case_compare(status);
+    } else {
+        case_good(status);
+        const int64_t count = f->product.m * N;
+        int32_t *expected = malloc((size_t)count * sizeof *expected);
+        memcpy(expected, f->y->host.data, (size_t)count * sizeof *expected);
+        const float *got = case_fetch(f->y);
+        for (int64_t i = 0; i < count; i++) assert_true(got[i] == (float)expected[i]);
+        memcpy(f->y->host.data, expected, (size_t)count * sizeof *expected);
+        free(expected);
+    }
+    expect_own(own);
+}
+
+static void tune(const bert_cuda_product_maker *maker, const followed *f) {
+    char why[512] = "";
+    const cudaError_t status = bert_cuda_tune_followed_product(maker, &f->p, why, sizeof why);
+    if (status != cudaSuccess) fail_msg("%s", why);
+    case_good(status);
+}
+
+static const bert_cuda_gemm_kind kinds[] = {BERT_CUDA_GEMM_F16, BERT_CUDA_GEMM_BF16, BERT_CUDA_GEMM_S8,
+                                            BERT_CUDA_GEMM_F32};
+enum { KINDS = sizeof kinds / sizeof *kinds, OF_OUR_OWN = KINDS - 1 };
+
+static void both_ways_give_the_product(void **state) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (int way = BERT_CUDA_PRODUCT_CHOSEN; way <= BERT_CUDA_PRODUCT_OWN; way++) {
+            followed f;
+            make(&f, kinds[kind], 33);
+            const bert_cuda_product_maker maker = maker_of(NULL, (bert_cuda_product_way)way);
+            const bool own = way != BERT_CUDA_PRODUCT_LIBRARY && kind < OF_OUR_OWN;
+            tune(&maker, &f);
+            check_run(&maker, &f, own);
+            assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.product), own);
+        }
+    }
+}
+
+/* Where operands lie otherwise than our own kernel wants them, the library is asked. */
+static void what_does_not_fit_is_the_librarys(void **state) {
+    followed f;
+    make(&f, BERT_CUDA_GEMM_F16, 3);
+    const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_OWN);
+    case_tensor *room = case_extra(BERT_FLOAT16, 1, DIMS(3 * K + 1));
+    void *shifted = (char *)room->device + 2;
+    assert_int_equal(cudaMemcpy(shifted, f.product.a, (size_t)(3 * K) * 2, cudaMemcpyDeviceToDevice), cudaSuccess);
+    f.product.a = shifted;
+    check_run(&maker, &f, false);
+}
+
+static void choices_are_measured_once_and_kept(void **state) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        bert_cuda_gemm_cache *cache = new_cache();
+        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+        followed f;
+        make(&f, kinds[kind], 20);
+        tune(&maker, &f);
+        const bool measured = provider->clock && kind < OF_OUR_OWN;
+        const size_t kept = bert_cuda_gemm_cache_count(cache);
+        assert_int_equal(kept, measured ? 2 : provider->clock || kind >= OF_OUR_OWN);
+        assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.product), !provider->clock && kind < OF_OUR_OWN);
+        count_own();
+        tune(&maker, &f);
+        expect_own(0);
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), kept);
+        /* What follows is part of what was measured. */
+        f.floats.residual = NULL;
+        f.bytes.activation = BERT_CUDA_RELU;
+        tune(&maker, &f);
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), kept + measured);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
+}
+
+/* Each way that a file may name, and some that it can't mean. */
+static void choices_are_used(void **state) {
+    if (!provider->clock) {
+        print_message("skipped: nothing is chosen by the emulator's provider\n");
+        skip();
+    }
+    for (int kind = 0; kind < OF_OUR_OWN; kind++) {
+        for (int32_t way = -1; way <= WAYS; way++) {
+            bert_cuda_gemm_cache *cache = new_cache();
+            const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+            followed f;
+            make(&f, kinds[kind], 20);
+            bert_cuda_keep_product_choice(&maker, &f.p, way, 1);
+            assert_int_equal(bert_cuda_gemm_cache_count(cache), 1);
+            check_run(&maker, &f, way != 0);
+            provider->use_cache(gemm, NULL);
+            bert_cuda_gemm_cache_free(cache);
+        }
+    }
+}
+
+/* Without measuring the way doesn't depend on rows. */
+static void rows_decide_nothing_where_nothing_is_measured(void **state) {
+    static const int64_t rows[] = {1, 2, 31, 64};
+    for (int kind = 0; kind < OF_OUR_OWN; kind++) {
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            followed f;
+            make(&f, kinds[kind], rows[i]);
+            const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_CHOSEN);
+            check_run(&maker, &f, true);
+        }
+    }
+}
+
+static void the_environment_names_a_way(void **state) {
+    assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_CHOSEN);
+    setenv("BERT_CUDA_LINEAR", "library", 1);
+    assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_LIBRARY);
+    setenv("BERT_CUDA_LINEAR", "own", 1);
+    assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_OWN);
+    unsetenv("BERT_CUDA_LINEAR");
+}
+
+static int open_all(void **state) {
+    char why[512] = "";
+    case_open(state);
+    unsetenv("BERT_CUDA_LINEAR");
+    gemm = provider->open(why, sizeof why);
+    if (!gemm) {
+        print_error("%s\n", why);
+        return -1;
+    }
+    return provider->workspace_bytes ? (int)cudaMalloc(&workspace, provider->workspace_bytes) : 0;
+}
+
+static int close_all(void **state) {
+    case_close(state);
+    cudaFree(workspace);
+    provider->close(gemm);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_ways_give_the_product),
+        cmocka_unit_test(what_does_not_fit_is_the_librarys),
+        cmocka_unit_test(choices_are_measured_once_and_kept),
+        cmocka_unit_test(choices_are_used),
+        cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
+        cmocka_unit_test(the_environment_names_a_way),
+    };
+    return cmocka_run_group_tests_name("cuda followed product", tests, open_all, close_all);
+}
