@@ -53,13 +53,15 @@ static uint16_t as_16_bits(bert_dtype dtype, float value) {
     return dtype == BERT_FLOAT16 ? bert_float_to_half(value) : bert_float_to_bfloat16(value);
 }
 
-/* [rows, pitch] on the device, of `values` [rows, columns]; what lies between rows is NaN, or -1. */
+/* [rows, pitch] on the device, of `values` [rows, columns]; what lies between rows is NaN, or -1, and nothing lies
+ * behind the last. */
 static const void *matrix(bert_cuda_gemm_kind kind, const int *values, int64_t rows, int64_t columns, int64_t pitch) {
     const bert_dtype dtype = kind == BERT_CUDA_GEMM_S8    ? BERT_INT8
                              : kind == BERT_CUDA_GEMM_F16 ? BERT_FLOAT16
                                                           : BERT_BFLOAT16;
-    const size_t size = bert_dtype_size(dtype), bytes = (size_t)(rows * pitch) * size;
-    const case_tensor *tensor = case_extra(dtype, 2, DIMS(rows, pitch));
+    const int64_t count = rows > 0 ? (rows - 1) * pitch + columns : 0;
+    const size_t bytes = (size_t)count * bert_dtype_size(dtype);
+    const case_tensor *tensor = case_extra(dtype, 1, DIMS(count));
     unsigned char *host = malloc(bytes + 1);
     memset(host, 0xff, bytes);
     for (int64_t i = 0; i < rows * columns; i++) {
