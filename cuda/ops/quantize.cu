@@ -1,6 +1,7 @@
 /*
  * Each step is bound by memory; the range of a tensor is found by whoever writes it, so that quantizing reads it once.
- * The scale of a group is found by one block from a few bytes a row, without atomics: the same bits on every run.
+ * The scale of a group is found by one block from a few bytes a row (that of very many ranges by way of some blocks'
+ * parts), without atomics: the same bits on every run.
  * Quotients and products are spelled as intrinsics that round each step, as ONNX's operators do: the compiler may not
  * fuse them.
  */
@@ -67,7 +68,21 @@ static __device__ inline int zero_point_of(const row_range &range, float scale) 
     return quantized(__fdiv_rn(-range.least, scale), 0);
 }
 
-static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a) {
+/* Ranges of which one block would read more than this by itself are joined in parts first. */
+enum { FEW_RANGES = 8192, PART_THREADS = 256 };
+
+static __global__ void __launch_bounds__(PART_THREADS)
+    join_kernel(const bert_cuda_range *ranges, int64_t count, bert_cuda_range *parts) {
+    BERT_SHARED(float, scratch, BERT_WARP + 1);
+    row_range range;
+    for (int64_t i = blockIdx.x * PART_THREADS + threadIdx.x; i < count; i += gridDim.x * PART_THREADS)
+        range.add(ranges[i]);
+    range.join_block(scratch);
+    if (threadIdx.x == 0) range.store(parts + blockIdx.x);
+}
+
+/* `joined`: ranges of `parts` that are all of them; 0: none were joined. */
+static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a, int64_t joined) {
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t group = blockIdx.x; group < a.groups; group += gridDim.x) {
         int64_t first = 0, end = a.rows;
@@ -81,9 +96,12 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
             some = __syncthreads_or(some) != 0;
         }
         row_range range;
-        for (int64_t i = first * a.ranges_per_row + threadIdx.x; i < end * a.ranges_per_row; i += blockDim.x) {
-            if (some && !a.counted[i / a.ranges_per_row]) continue;
-            range.add(a.ranges[i]);
+        for (int64_t i = threadIdx.x; i < joined; i += blockDim.x) range.add(a.parts[i]);
+        if (joined == 0) {
+            for (int64_t i = first * a.ranges_per_row + threadIdx.x; i < end * a.ranges_per_row; i += blockDim.x) {
+                if (some && !a.counted[i / a.ranges_per_row]) continue;
+                range.add(a.ranges[i]);
+            }
         }
         range.join_block(scratch);
         const float scale = scale_of(range);
@@ -104,9 +122,16 @@ cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cuda
     if (a.rows < 0 || a.ranges_per_row < 1 || a.groups < 0) return cudaErrorInvalidValue;
     if (!a.offsets) a.groups = 1;
     if (a.groups == 0 || (a.rows == 0 && !a.first_zero_point)) return cudaSuccess;
-    const int64_t ranges = a.rows / a.groups * a.ranges_per_row;
+    const int64_t all = a.rows * a.ranges_per_row, ranges = all / a.groups;
+    int64_t joined = 0;
+    if (a.parts && !a.offsets && !a.counted && all > FEW_RANGES) {
+        joined = bert_blocks(all, PART_THREADS, BERT_CUDA_QUANTIZATION_PARTS);
+        const cudaError_t status = BERT_LAUNCH(join_kernel, dim3(static_cast<unsigned>(joined)), dim3(PART_THREADS), 0,
+                                               stream, a.ranges, all, a.parts);
+        if (status != cudaSuccess) return status;
+    }
     const unsigned threads = ranges <= 32 ? 32 : ranges <= 256 ? 256 : 1024;
-    return BERT_LAUNCH(quantization_kernel, dim3(bert_blocks(a.groups, 1)), dim3(threads), 0, stream, a);
+    return BERT_LAUNCH(quantization_kernel, dim3(bert_blocks(a.groups, 1)), dim3(threads), 0, stream, a, joined);
 }
 
 /* ---- Quantize ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ typedef struct bert_cuda_row_ranges_args {
 
 cudaError_t bert_cuda_row_ranges(const bert_cuda_row_ranges_args *args, cudaStream_t stream);
 
+enum { BERT_CUDA_QUANTIZATION_PARTS = 128 };
+
 typedef struct bert_cuda_quantization_args {
     const bert_cuda_range *ranges; /**< [rows, ranges_per_row] */
     int64_t rows, ranges_per_row;
@@ -34,6 +36,8 @@ typedef struct bert_cuda_quantization_args {
         *counted;  /**< [rows]: a group's scale is that of its rows that count; of all where none does. NULL: all. */
     float *scales; /**< [rows]: (most - least) / 255, or 1 where that is 0 */
     int32_t *zero_points; /**< [rows]: round(-least / scale), in [0, 255] */
+    /** [BERT_CUDA_QUANTIZATION_PARTS] to work in, where all rows are one group; NULL: one block reads all ranges. */
+    bert_cuda_range *parts;
     /** The first group's as a byte, for DynamicQuantizeLinear, which gives a scale and zero point of no rows too:
      * scales[0] is there. Or NULL. */
     uint8_t *first_zero_point;

@@ -196,6 +196,7 @@ static bert_status reserve(const bert_cuda_planner *planner) {
     const bert_tensor_desc *x = &planner->node->inputs[0];
     const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : rows, sizeof(bert_cuda_range)));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, BERT_CUDA_QUANTIZATION_PARTS, sizeof(bert_cuda_range)));
     for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_k), 1));
     return bert_cuda_reserve(planner, sums_between(state, planner->context, rows), 4);
@@ -229,6 +230,7 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
 
 /* x in bytes, and what each of its rows has. */
 typedef struct byte_rows {
+    bert_cuda_range *parts;
     float *scales;
     int32_t *zero_points, *sums;
     int8_t *bytes;
@@ -264,7 +266,8 @@ static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const b
                                         .rows = rows,
                                         .ranges_per_row = ranges_per_row(call),
                                         .scales = out->scales,
-                                        .zero_points = out->zero_points};
+                                        .zero_points = out->zero_points,
+                                        .parts = out->parts};
     if (scope_is(node, "sequence")) {
         const bert_tensor *starts = &call->inputs[BERT_QUANTIZED_LINEAR_STARTS(parts)];
         args.offsets = starts->data;
@@ -279,6 +282,7 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, in
     const bert_cuda_range *ranges;
     void *workspace = call->workspace;
     BERT_CUDA_TRY(find_ranges(call, x, rows, &workspace, &ranges));
+    out->parts = bert_cuda_take(&workspace, BERT_CUDA_QUANTIZATION_PARTS, sizeof *out->parts);
     out->scales = bert_cuda_take(&workspace, rows, 4);
     out->zero_points = bert_cuda_take(&workspace, rows, 4);
     out->sums = bert_cuda_take(&workspace, rows, 4);

@@ -366,6 +366,26 @@ static void deterministic_sessions_measure_nothing(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* Whatever the number of rows: also those that nothing follows but a bias, which the library would guess about. */
+static void deterministic_linears_are_our_own(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    batch b = make_batch(1, 5, false, 1);
+    uint64_t launches[2];
+    for (int deterministic = 0; deterministic < 2; deterministic++) {
+        const bert_session_options options = {.struct_size = sizeof options,
+                                              .providers = "cuda",
+                                              .precision = BERT_PRECISION_FP16,
+                                              .deterministic = deterministic};
+        bert_session *session = open_with(model, &options);
+        launches[deterministic] = launches_of("tensor_product_kernel", session, &b);
+        bert_session_free(session);
+    }
+    bert_emulator_count(NULL);
+    assert_true(launches[0] > 0 && launches[1] > launches[0]);
+    bert_model_free(model);
+    expect_no_faults(__func__);
+}
+
 /* ---- Weights and memory ------------------------------------------------------------------------------------------ */
 
 static size_t weight_bytes(const bert_session *session) {
@@ -587,6 +607,7 @@ int main(void) {
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
         cmocka_unit_test(deterministic_sessions_measure_nothing),
+        cmocka_unit_test(deterministic_linears_are_our_own),
         cmocka_unit_test(sessions_share_weights),
         cmocka_unit_test(kernels_take_the_memory_that_nobody_reads_later),
         cmocka_unit_test(lack_of_memory_leaves_the_session_usable),

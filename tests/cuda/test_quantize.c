@@ -214,6 +214,38 @@ static void ranges_may_be_of_parts_of_rows(void **state) {
     }
 }
 
+/* So many ranges that blocks join parts of them first: the same scale, and the greatest may be anywhere. */
+static void many_ranges_are_joined_in_parts(void **state) {
+    enum { ROWS = 701, EACH = 13, COUNT = ROWS * EACH };
+    static float ranges[2 * COUNT];
+    static const int places[] = {0, 255, 8191, 8192, COUNT - 1};
+    for (int i = 0; i < 5; i++) {
+        for (int64_t at = 0; at < COUNT; at++) {
+            ranges[2 * at] = -0.5F - (float)(at % 7);
+            ranges[2 * at + 1] = (float)(at % 11);
+        }
+        ranges[2 * places[i]] = -40;
+        ranges[2 * places[4 - i] + 1] = 60;
+        case_begin(BERT_OP_Identity);
+        const case_tensor *given = case_input_of(BERT_FLOAT, 2, DIMS(ROWS, 2 * EACH), ranges);
+        case_tensor *parts = case_extra(BERT_FLOAT, 2, DIMS(BERT_CUDA_QUANTIZATION_PARTS, 2));
+        case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(ROWS)), *zeros = case_extra(BERT_INT32, 1, DIMS(ROWS));
+        const bert_cuda_quantization_args args = {.ranges = given->device,
+                                                  .rows = ROWS,
+                                                  .ranges_per_row = EACH,
+                                                  .scales = scales->device,
+                                                  .zero_points = zeros->device,
+                                                  .parts = parts->device};
+        case_good(bert_cuda_quantization(&args, NULL));
+        case_fetch(scales);
+        case_fetch(zeros);
+        for (int64_t row = 0; row < ROWS; row++) {
+            assert_true(case_at(scales, row) == (double)(100.0F / 255.0F));
+            assert_int_equal((int64_t)case_at(zeros, row), 102);
+        }
+    }
+}
+
 static void counts_of_ranges_are_checked(void **state) {
     const bert_cuda_quantization_args none = {.rows = 1};
     assert_int_equal(bert_cuda_quantization(&none, NULL), cudaErrorInvalidValue);
@@ -384,6 +416,7 @@ int main(void) {
         cmocka_unit_test(ragged_groups_have_scales_of_their_own),
         cmocka_unit_test(rows_that_do_not_count_are_left_out),
         cmocka_unit_test(ranges_may_be_of_parts_of_rows),
+        cmocka_unit_test(many_ranges_are_joined_in_parts),
         cmocka_unit_test(counts_of_ranges_are_checked),
         cmocka_unit_test(a_quantized_linear_agrees_with_the_reference),
         cmocka_unit_test(quantize_and_dequantize_linear_agree_with_the_reference),
