@@ -53,7 +53,8 @@ template <typename T> struct bert_epilogue {
         }
     };
 
-    /** Writes N elements of a row from `column` on; they are added to its range. `values` are used up. */
+    /** Writes N elements of a row from `column` on; they are added to its range. `values` are used up. Sums are
+     * spelled as intrinsics, which no compiler fuses with what is before them: the same bits in every kernel. */
     template <int N>
     __device__ void write(const columns<N> &c, float (&values)[N], int64_t row, int64_t column,
                           row_range *range) const {
@@ -67,7 +68,7 @@ template <typename T> struct bert_epilogue {
         activate_all(values, activation);
         BERT_UNROLL
         for (int i = 0; i < N; i++) {
-            const float value = residual ? values[i] + added.get(i) : values[i];
+            const float value = residual ? __fadd_rn(values[i], added.get(i)) : values[i];
             range->add(out.set(i, value, y_lower != nullptr));
         }
         out.store(y, y_lower, at);

@@ -268,6 +268,21 @@ static void depths_around_the_ring(void **state) {
     }
 }
 
+static void y_may_be_the_residual(void **state) {
+    for (int way = 0; way < WAYS; way++) {
+        const shape s = shape_of(way, 35, way % 2 ? 137 : 136, 40, WITH_RESIDUAL | IN_HALVES | FORMS);
+        made x = make(&s);
+        const size_t bytes = (size_t)bert_tensor_elements(&x.y[1]->host) * bert_dtype_size(s.dtype);
+        assert_int_equal(cudaMemcpy(x.y[1]->device, x.floats.residual, bytes, cudaMemcpyDeviceToDevice), cudaSuccess);
+        x.floats.residual = x.bytes.residual = x.y[1]->device;
+        x.floats.residual_lower = x.bytes.residual_lower = x.floats.y_lower;
+        const bert_cuda_tensor_product_args args = {
+            .product = &x.product, .floats = &x.floats, .bytes = &x.bytes, .tile = 2};
+        case_good(bert_cuda_tensor_product(&args, NULL));
+        expect_same(&s, 2, x.y);
+    }
+}
+
 static void every_form_of_what_follows(void **state) {
     for (int form = 0; form < 6 * FORMS; form++) {
         const shape s = shape_of(form % WAYS, 19, form / WAYS % 2 ? 72 : 71, 40, form);
@@ -382,6 +397,7 @@ int main(void) {
         cmocka_unit_test(columns_around_every_tile),
         cmocka_unit_test(depths_around_the_ring),
         cmocka_unit_test(every_form_of_what_follows),
+        cmocka_unit_test(y_may_be_the_residual),
         cmocka_unit_test(many_tiles),
         cmocka_unit_test(floats_agree_with_the_reference),
         cmocka_unit_test(what_does_not_fit_is_refused),
