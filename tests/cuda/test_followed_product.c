@@ -220,7 +220,11 @@ static void choices_are_measured_once_and_kept(void **state) {
         tune(&maker, &f);
         const bool measured = provider->clock && kind < OF_OUR_OWN;
         const size_t kept = bert_cuda_gemm_cache_count(cache);
-        assert_int_equal(kept, measured ? 2 : provider->clock || kind >= OF_OUR_OWN);
+        /* The pair's is measured with the library's own choice; of few bytes a library may have none. */
+        if (measured && kinds[kind] == BERT_CUDA_GEMM_S8)
+            assert_in_range(kept, 1, 2);
+        else
+            assert_int_equal(kept, measured ? 2 : provider->clock || kind >= OF_OUR_OWN);
         assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.product), !provider->clock && kind < OF_OUR_OWN);
         count_own();
         tune(&maker, &f);
