@@ -1,8 +1,8 @@
 /*
- * A block computes a tile of M x 128 of y, and a warp WARP_M x 64 of it, by mma.sync. Pieces of 64 bytes of k come into
- * a ring of four stages in shared memory by copies in the background, three pieces ahead; fragments are loaded one step
- * of 32 bytes ahead of the products that use them. One barrier a piece: it says that the next piece is there, and that
- * everybody is done with the piece before, whose stage is filled next.
+ * A block computes a tile of M x 128 of y, and a warp WARP_ROWS x 64 of it, by mma.sync. Pieces of 64 bytes of k come
+ * into a ring of four stages in shared memory by copies in the background, three pieces ahead; fragments are loaded one
+ * step of 32 bytes ahead of the products that use them. One barrier a piece: it says that the next piece is there, and
+ * that everybody is done with the piece before, whose stage is filled next.
  *
  * A step is 32 bytes of k in every type (16 elements of 16 bits, or 32 of 8), and so are the fragments of A, and of B
  * where its rows run along k: one code for all. Only B as [k, n] is another: its fragments are transposed on the way.
@@ -42,7 +42,6 @@
 enum {
     CHUNK = 16,                  /* bytes of one copy */
     PIECE = 64,                  /* bytes of k in a stage */
-    STEP = 32,                   /* bytes of k in a product of fragments */
     STAGES = 4,                  /* of the ring */
     COLUMNS = BERT_CUDA_STRETCH, /* of a tile, which gives a range for each row */
     WARP_COLUMNS = 64,           /* of a warp: 2 warps side by side */
