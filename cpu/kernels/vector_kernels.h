@@ -12,11 +12,13 @@
 
 /* ---- Matrix product ---------------------------------------------------------------------------------------------- */
 
+/* The widest tile: with 8 x 3 vectors for most columns, four vectors are 6 x 4, 24 sums as well. */
+enum { V_MOST_VECTORS = V_TILE_VECTORS > 2 ? 4 : V_TILE_VECTORS };
+
 /* One step along k: `vectors` vectors of a row of b against one element of each of `rows` rows of a. */
 V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool partial, v_mask last,
-                               v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS], const float *a, int64_t lda,
-                               const float *b) {
-    v_float columns[V_TILE_VECTORS];
+                               v_float sums[V_TILE_ROWS][V_MOST_VECTORS], const float *a, int64_t lda, const float *b) {
+    v_float columns[V_MOST_VECTORS];
 #pragma GCC unroll 4
     for (int j = 0; j < vectors; j++)
         columns[j] = partial && j == vectors - 1 ? v_load_first(b + j * V_WIDTH, last) : v_load(b + j * V_WIDTH);
@@ -46,7 +48,7 @@ V_ALWAYS_INLINE void tile_chain(const int rows, const int vectors, const bool pa
     const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc;
     const float *a = at->a, *b = at->b;
     const char *prefetch = at->prefetch;
-    v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS];
+    v_float sums[V_TILE_ROWS][V_MOST_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 4
@@ -98,36 +100,34 @@ V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial,
     } while (begin < k);
 }
 
-/* Half of a tile and the two rows that may be left after it. */
-enum { V_SHARED_ROWS = V_TILE_ROWS / 2 + 1 };
-
-/* Columns of one tile's width over all rows. */
-V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask last, const bert_sgemm_args *args,
-                                 int64_t first) {
-    const int64_t tiles = (args->m + V_TILE_ROWS - 1) / V_TILE_ROWS;
+/* Columns of one tile's width over all rows, `most` at a time. */
+V_ALWAYS_INLINE void tile_column(const int most, const int vectors, const bool partial, v_mask last,
+                                 const bert_sgemm_args *args, int64_t first) {
+    const int shared_rows = most / 2 + 1; /* half of a tile and the two rows that may be left after it */
+    const int64_t tiles = (args->m + most - 1) / most;
     const int64_t lines = (args->prefetch_lines + tiles - 1) / tiles;
     const char *prefetch = args->prefetch;
     const float *b = args->b + first, *a = args->a;
     float *c = args->c + first;
-    int64_t whole = args->m / V_TILE_ROWS, rest = args->m % V_TILE_ROWS;
+    int64_t whole = args->m / most, rest = args->m % most;
     /* One or two rows alone are too few chains to fill the units: they share with the last whole tile. */
     const bool shared = whole > 0 && (rest == 1 || rest == 2);
     if (shared) whole--;
     for (int64_t i = 0; i < whole; i++, prefetch += lines * 64) {
-        tile(V_TILE_ROWS, vectors, partial, last, args, c, a, b, prefetch, lines);
-        a += V_TILE_ROWS * args->lda;
-        c += V_TILE_ROWS * args->ldc;
+        tile(most, vectors, partial, last, args, c, a, b, prefetch, lines);
+        a += most * args->lda;
+        c += most * args->ldc;
     }
     if (shared) {
-        tile(V_SHARED_ROWS, vectors, partial, last, args, c, a, b, prefetch, lines);
-        a += V_SHARED_ROWS * args->lda;
-        c += V_SHARED_ROWS * args->ldc;
-        rest += V_TILE_ROWS - V_SHARED_ROWS;
+        tile(shared_rows, vectors, partial, last, args, c, a, b, prefetch, lines);
+        a += shared_rows * args->lda;
+        c += shared_rows * args->ldc;
+        rest += most - shared_rows;
     }
     switch (rest) {
 #define TILE_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
-        if (rows < V_TILE_ROWS) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                    \
+        if (rows < most) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                           \
         break;
         TILE_CASE(1)
         TILE_CASE(2)
@@ -145,18 +145,21 @@ V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask l
 }
 
 static void tile_columns_1(const bert_sgemm_args *args, int64_t first) {
-    tile_column(1, false, v_first(0), args, first);
+    tile_column(V_TILE_ROWS, 1, false, v_first(0), args, first);
 }
 static void tile_columns_2(const bert_sgemm_args *args, int64_t first) {
-    tile_column(2, false, v_first(0), args, first);
+    tile_column(V_TILE_ROWS, 2, false, v_first(0), args, first);
 }
 #if BERT_V_TILE_VECTORS > 2
 static void tile_columns_3(const bert_sgemm_args *args, int64_t first) {
-    tile_column(3, false, v_first(0), args, first);
+    tile_column(V_TILE_ROWS, 3, false, v_first(0), args, first);
+}
+static void tile_columns_4(const bert_sgemm_args *args, int64_t first) {
+    tile_column(6, 4, false, v_first(0), args, first);
 }
 #endif
 static void tile_columns_partial(const bert_sgemm_args *args, int64_t first) {
-    tile_column(1, true, v_first(args->n - first), args, first);
+    tile_column(V_TILE_ROWS, 1, true, v_first(args->n - first), args, first);
 }
 
 static void sgemm(const bert_sgemm_args *args) {
@@ -164,9 +167,10 @@ static void sgemm(const bert_sgemm_args *args) {
     while (args->n - first >= V_WIDTH) {
         const int64_t vectors = (args->n - first) / V_WIDTH;
 #if BERT_V_TILE_VECTORS > 2
-        if (vectors == 3 || vectors > 4) { /* Four are better as two and two. */
-            tile_columns_3(args, first);
-            first += 3 * V_WIDTH;
+        if (vectors >= 3) {
+            const bool four = vectors % 3 != 0 && vectors != 5; /* so that none or few are left: 7 = 4 + 3, 8 = 4 + 4 */
+            (four ? tile_columns_4 : tile_columns_3)(args, first);
+            first += (four ? 4 : 3) * V_WIDTH;
             continue;
         }
 #endif
