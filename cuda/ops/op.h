@@ -42,6 +42,9 @@ static inline BERT_CUDA_BOTH_SIDES int bert_element_bytes(bert_dtype dtype) {
 /** Least and greatest element of a row as it is stored, or of a part of it. */
 typedef bert_row_range bert_cuda_range;
 
+/** Rows as E4M3, each with a float32 that its numbers are to be multiplied by: quantize_e4m3.h. */
+typedef bert_byte_rows bert_cuda_e4m3_rows;
+
 /** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "tanh", "relu". */
 typedef enum bert_cuda_activation {
     BERT_CUDA_NONE,

@@ -1,7 +1,7 @@
 /*
  * Linear with --precision fp8: weights as E4M3 with a scale for each column, made once; x as E4M3 with a scale for each
- * row, made by every run, so that a row's result doesn't depend on its neighbours; sums in float32, the rest in
- * float16. A weight is packed as [N, K], the one form that products of E4M3 have.
+ * row, made in every run by who writes x, or here, so that a row's result doesn't depend on its neighbours; sums in
+ * float32, the rest in float16. A weight is packed as [N, K], the one form that products of E4M3 have.
  *
  * Hopper's products apply the scales of rows and columns themselves. Others have a factor for all of a product: it
  * keeps sums inside float16, and the epilogue applies the scales.
@@ -59,15 +59,14 @@ static void write_part(const bert_constant *weight, bool transposed, int64_t dep
                     scales[column] = fmaxf(scales[column], fabsf(values[i]));
                     continue;
                 }
-                const float scaled = values[i] / scales[column];
+                const float scaled = values[i] * (1.0F / scales[column]);
                 uint32_t bits;
                 memcpy(&bits, &scaled, sizeof bits);
                 bytes[column * depth + k] = bert_e4m3_of_bits(bits);
             }
         }
         for (int64_t column = 0; pass == 0 && column < columns; column++) {
-            scales[column] /= BERT_E4M3_MOST;
-            if (!(scales[column] > 0)) scales[column] = 1;
+            scales[column] = bert_e4m3_scale(scales[column]);
         }
     }
 }
@@ -92,13 +91,8 @@ bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cud
     const size_t key = bert_cuda_parts_key(parts, "e4m3", parts->constants, &id);
     state->n = parts->columns;
     state->k = bert_cuda_parts_depth(parts);
-    BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
-                                 write_parts, parts, out, planner->error));
-    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_tensor_desc *x = &planner->node->inputs[BERT_LINEAR_X];
-    const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(float)));
-    return bert_cuda_reserve(planner, bert_cuda_times(rows, state->k), 1);
+    return bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
+                          write_parts, parts, out, planner->error);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
@@ -110,17 +104,25 @@ static float smallest_sums(int64_t depth) {
     return ldexpf(1.0F, -exponent);
 }
 
+/* x as E4M3, where nobody made it so before. */
+static bert_status make_rows(const bert_cuda_call *call, const bert_tensor *x, int64_t rows) {
+    if (call->x_e4m3_made) return BERT_OK;
+    const bert_cuda_quantize_e4m3_args args = {.dtype = x->dtype,
+                                               .rows = rows,
+                                               .width = call->node->k,
+                                               .x = x->data,
+                                               .ranges = call->x_ranges,
+                                               .ranges_per_row = call->node->node.x_ranges,
+                                               .y = call->x_e4m3};
+    return bert_cuda_launched(call, bert_cuda_quantize_e4m3(&args, call->context->stream), "quantize_e4m3");
+}
+
 bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *packed, const void *bias) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
     const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
     const float alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
-    void *workspace = call->workspace;
-    float *row_scales = bert_cuda_take(&workspace, rows, sizeof *row_scales);
-    uint8_t *bytes = bert_cuda_take(&workspace, rows * node->k, 1);
-    const bert_cuda_quantize_e4m3_args quantize = {
-        .dtype = x->dtype, .rows = rows, .width = node->k, .x = x->data, .y = bytes, .scales = row_scales};
-    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantize_e4m3(&quantize, call->context->stream), "quantize_e4m3"));
+    BERT_CUDA_TRY(make_rows(call, x, rows));
     bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_F8,
                                    .transpose_b = true,
                                    .m = rows,
@@ -128,7 +130,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .k = node->k,
                                    .batch = 1,
                                    .alpha = alpha,
-                                   .a = bytes,
+                                   .a = call->x_e4m3.bytes,
                                    .b = (const uint8_t *)packed + scale_bytes(node->n),
                                    .c = y->data,
                                    .lda = node->k,
@@ -136,7 +138,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .ldc = node->n};
     bert_cuda_epilogue epilogue = {.bias = bias};
     if (node->prepared->e4m3_scales) {
-        product.row_scales = row_scales;
+        product.row_scales = call->x_e4m3.scales;
         product.column_scales = packed;
         if (!bert_cuda_epilogue_follows(call)) {
             product.bias = bias;
@@ -144,7 +146,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
         }
     } else {
         product.alpha = smallest_sums(node->k);
-        epilogue.row_scales = row_scales;
+        epilogue.row_scales = call->x_e4m3.scales;
         epilogue.column_scales = packed;
         epilogue.scale = alpha / product.alpha;
     }

@@ -26,7 +26,9 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
                                                  .y = y->data,
                                                  .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
                                                  .y_lower = bert_cuda_output_lower_halves(call, 0),
-                                                 .ranges = call->y_ranges};
+                                                 .ranges = call->y_ranges,
+                                                 .e4m3 = call->y_e4m3,
+                                                 .y_unread = call->y_unread};
     return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
 }
 
@@ -93,12 +95,14 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     bert_cuda_parts parts;
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
     BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_LINEAR_X));
-    /* A product finds no ranges; what follows it does. */
-    planner->out->y_ranges =
+    /* A product finds no ranges and makes no bytes; what follows it does. */
+    const bool follows =
         bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL);
+    planner->out->y_ranges = planner->out->y_bytes = follows;
     if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
     if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";
+    planner->out->x_bytes = planner->state->flag;
     if (parts.count == 1 && !planner->state->flag) return BERT_OK;
     for (int32_t part = 0; part < parts.count; part++) {
         BERT_CUDA_TRY(bert_cuda_add_part(planner, &parts, part, BERT_LINEAR_WEIGHT(part), BERT_LINEAR_BIAS(part)));

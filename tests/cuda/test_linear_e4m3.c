@@ -115,7 +115,7 @@ static double expected(bool in_e4m3, const float *x, const float *residual, int6
     for (int64_t k = 0; k < DEPTH; k++) {
         const float a = x[row * DEPTH + k], b = weights[k * asked.width + column];
         if (in_e4m3)
-            sum += e4m3(a / row_scale) * e4m3(b / column_scale) * (double)row_scale * (double)column_scale;
+            sum += e4m3(a * (1 / row_scale)) * e4m3(b * (1 / column_scale)) * (double)row_scale * (double)column_scale;
         else
             sum += (double)half(a) * (double)half(b);
     }
