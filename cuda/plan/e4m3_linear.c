@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MULTIPLE = 16, CHUNK = 256 };
+enum { MULTIPLE = 16, CHUNK = 1024, TILE = 64 };
 
 /* What is packed: float scales [N], then bytes [N, K]. */
 static size_t scale_bytes(int64_t columns) {
@@ -43,32 +43,66 @@ static void load(const bert_constant *weight, int64_t first, int64_t count, floa
     bert_cuda_decode(weight->dtype, BERT_FLOAT, out, weight->data + (size_t)first * size, count);
 }
 
-/* One part: its columns' greatest magnitudes, their scales, and the bytes, each read of the weight from front to end.
- */
-static void write_part(const bert_constant *weight, bool transposed, int64_t depth, float *scales, uint8_t *bytes) {
-    const int64_t rows = weight->dims[0], width = weight->dims[1], columns = transposed ? rows : width;
-    float values[CHUNK];
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t at = 0; at < rows * width; at += CHUNK) {
-            const int64_t count = rows * width - at < CHUNK ? rows * width - at : CHUNK;
-            load(weight, at, count, values);
-            for (int64_t i = 0; i < count; i++) {
-                const int64_t row = (at + i) / width, place = (at + i) % width;
-                const int64_t column = transposed ? row : place, k = transposed ? place : row;
-                if (pass == 0) {
-                    scales[column] = fmaxf(scales[column], fabsf(values[i]));
-                    continue;
-                }
-                const float scaled = values[i] * (1.0F / scales[column]);
-                uint32_t bits;
-                memcpy(&bits, &scaled, sizeof bits);
-                bytes[column * depth + k] = bert_e4m3_of_bits(bits);
-            }
+/* A weight [N, K]: what is a column of the product is a row here. */
+static void write_rows(const bert_constant *weight, float *scales, uint8_t *bytes) {
+    const int64_t rows = weight->dims[0], depth = weight->dims[1];
+    float values[CHUNK], factors[CHUNK];
+    for (int64_t row = 0; row < rows; row++) {
+        float most = 0;
+        for (int64_t at = 0; at < depth; at += CHUNK) {
+            const int64_t count = at + CHUNK < depth ? CHUNK : depth - at;
+            load(weight, row * depth + at, count, values);
+            most = fmaxf(most, bert_cuda_greatest_magnitude(values, count));
         }
-        for (int64_t column = 0; pass == 0 && column < columns; column++) {
-            scales[column] = bert_e4m3_scale(scales[column]);
+        scales[row] = bert_e4m3_scale(most);
+        for (int64_t i = 0; i < CHUNK; i++) factors[i] = 1.0F / scales[row];
+        for (int64_t at = 0; at < depth; at += CHUNK) {
+            const int64_t count = at + CHUNK < depth ? CHUNK : depth - at;
+            load(weight, row * depth + at, count, values);
+            bert_cuda_encode_e4m3(bytes + row * depth + at, values, factors, count);
         }
     }
+}
+
+static void find_column_scales(const bert_constant *weight, float *scales) {
+    const int64_t depth = weight->dims[0], columns = weight->dims[1];
+    float values[CHUNK];
+    for (int64_t k = 0; k < depth; k++) {
+        for (int64_t at = 0; at < columns; at += CHUNK) {
+            const int64_t count = at + CHUNK < columns ? CHUNK : columns - at;
+            load(weight, k * columns + at, count, values);
+            bert_cuda_add_magnitudes(scales + at, values, count);
+        }
+    }
+    for (int64_t column = 0; column < columns; column++) scales[column] = bert_e4m3_scale(scales[column]);
+}
+
+/* Rows from k on and columns from `column` on of a weight [K, N], as far as a tile goes: converted as they lie, and
+ * written with rows and columns exchanged. */
+static void write_tile(const bert_constant *weight, int64_t k, int64_t column, const float *scales, uint8_t *bytes) {
+    const int64_t depth = weight->dims[0], columns = weight->dims[1];
+    const int64_t height = k + TILE < depth ? TILE : depth - k;
+    const int64_t width = column + TILE < columns ? TILE : columns - column;
+    float values[TILE], factors[TILE];
+    uint8_t tile[TILE][TILE];
+    for (int64_t i = 0; i < width; i++) factors[i] = 1.0F / scales[column + i];
+    for (int64_t i = 0; i < height; i++) {
+        load(weight, (k + i) * columns + column, width, values);
+        bert_cuda_encode_e4m3(tile[i], values, factors, width);
+    }
+    for (int64_t j = 0; j < width; j++)
+        for (int64_t i = 0; i < height; i++) bytes[(column + j) * depth + k + i] = tile[i][j];
+}
+
+/* One part: the scales of its columns, which are 0, and the bytes. */
+static void write_part(const bert_constant *weight, bool transposed, float *scales, uint8_t *bytes) {
+    if (transposed) {
+        write_rows(weight, scales, bytes);
+        return;
+    }
+    find_column_scales(weight, scales);
+    for (int64_t k = 0; k < weight->dims[0]; k += TILE)
+        for (int64_t column = 0; column < weight->dims[1]; column += TILE) write_tile(weight, k, column, scales, bytes);
 }
 
 static bert_status write_parts(const void *argument, void *out, bert_error *error) {
@@ -78,7 +112,7 @@ static bert_status write_parts(const void *argument, void *out, bert_error *erro
     uint8_t *bytes = (uint8_t *)out + scale_bytes(parts->columns);
     for (int32_t part = 0; part < parts->count; part++) {
         const int64_t columns = bert_cuda_part_columns(parts, part);
-        write_part(parts->constants[part], parts->transposed, depth, scales, bytes);
+        write_part(parts->constants[part], parts->transposed, scales, bytes);
         scales += columns;
         bytes += columns * depth;
     }
