@@ -80,20 +80,6 @@ static bert_op_plan plan_all(void) {
     return plans[BERT_PLAN_BIND];
 }
 
-static size_t elements_of(const bert_tensor *tensor) {
-    size_t count = 1;
-    for (int32_t i = 0; i < tensor->rank; i++) count *= (size_t)tensor->dims[i];
-    return count;
-}
-
-/* Room in which a plan makes byte rows of its input 0, as nobody did before. */
-static void reserve_bytes(const bert_tensor *x, bert_byte_rows *out) {
-    const int64_t width = x->dims[x->rank - 1];
-    const size_t elements = elements_of(x), rows = width ? elements / (size_t)width : 0;
-    assert_int_equal(cudaMalloc((void **)&out->bytes, elements + 1), cudaSuccess);
-    assert_int_equal(cudaMalloc((void **)&out->scales, rows * sizeof(float) + 1), cudaSuccess);
-}
-
 static bert_status run(const bert_tensor *given, const bert_tensor *outputs, bert_error *error) {
     bert_tensor inputs[CASE_MOST];
     const bert_op_plan plan = plan_all();
@@ -103,15 +89,12 @@ static bert_status run(const bert_tensor *given, const bert_tensor *outputs, ber
     for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
         if (plan.unread_inputs >> i & 1) inputs[i].data = NULL;
     if (plan.workspace_bytes) assert_int_equal(cudaMalloc(&workspace, plan.workspace_bytes), cudaSuccess);
-    bert_kernel_call call = {
+    const bert_kernel_call call = {
         .plan = &plan, .context = backend.context, .inputs = inputs, .outputs = outputs, .workspace = workspace};
-    if (plan.x_bytes) reserve_bytes(&inputs[0], &call.x_bytes);
     bert_status status = backend.table->run_begin(backend.context, error);
     if (status == BERT_OK) status = plan.run(&call, error);
     const bert_status ended = backend.table->run_end(backend.context, status == BERT_OK ? error : NULL);
     cudaFree(workspace);
-    cudaFree(call.x_bytes.bytes);
-    cudaFree(call.x_bytes.scales);
     if (plan.release_state) plan.release_state(plan.state);
     return status == BERT_OK ? ended : status;
 }
@@ -122,6 +105,12 @@ void node_case_compare(void) {
     case_describe(&current);
     if (run(current.device_inputs, current.device_outputs, &error) != BERT_OK) fail_msg("%s", error.message);
     case_compare(cudaSuccess);
+}
+
+static size_t elements_of(const bert_tensor *tensor) {
+    size_t count = 1;
+    for (int32_t i = 0; i < tensor->rank; i++) count *= (size_t)tensor->dims[i];
+    return count;
 }
 
 /* Elements as the session has them, in memory of their own: to the device, or back to the case's memory. */

@@ -86,6 +86,21 @@ static void every_number_and_every_tie(void **state) {
     check(case_input_floats(BERT_FLOAT, 2, DIMS(1, count), values), 1, count);
 }
 
+/* Where a last bit decides, as it does not in most rows: what is multiplied by a reciprocal is not what is divided. */
+static void next_to_every_tie(void **state) {
+    float values[400] = {1};
+    int64_t count = 1;
+    for (unsigned bits = 0; bits < 0x7e; bits++) {
+        const float tie = (float)((e4m3(bits) + e4m3(bits + 1)) / 2 / 448);
+        values[count++] = tie;
+        values[count++] = nextafterf(tie, 0);
+        values[count++] = -nextafterf(tie, 1);
+    }
+    assert_true(count <= 400);
+    case_begin(BERT_OP_Identity);
+    check(case_input_floats(BERT_FLOAT, 2, DIMS(1, 400), values), 1, 400); /* whole vectors */
+}
+
 static void odd_rows(void **state) {
     const float values[] = {0,        0,      -0.0F, 0,      NAN, 2,   -2,       1,     1e-45F, 0,        0,
                             0,        -3e38F, 3e38F, 1e-30F, 1,   NAN, NAN,      -NAN,  NAN,    1e-36F,   0,
@@ -281,6 +296,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_every_type),
         cmocka_unit_test(every_number_and_every_tie),
+        cmocka_unit_test(next_to_every_tie),
         cmocka_unit_test(odd_rows),
         cmocka_unit_test(layer_norm_makes_the_same),
         cmocka_unit_test(embedding_makes_the_same),
