@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MULTIPLE = 16, CHUNK = 1024, TILE = 64 };
+enum { MULTIPLE = 16, CHUNK = 1024, TILE_ROWS = 64, TILE_COLUMNS = 256 };
 
 /* What is packed: float scales [N], then bytes [N, K]. */
 static size_t scale_bytes(int64_t columns) {
@@ -81,10 +81,10 @@ static void find_column_scales(const bert_constant *weight, float *scales) {
  * written with rows and columns exchanged. */
 static void write_tile(const bert_constant *weight, int64_t k, int64_t column, const float *scales, uint8_t *bytes) {
     const int64_t depth = weight->dims[0], columns = weight->dims[1];
-    const int64_t height = k + TILE < depth ? TILE : depth - k;
-    const int64_t width = column + TILE < columns ? TILE : columns - column;
-    float values[TILE], factors[TILE];
-    uint8_t tile[TILE][TILE];
+    const int64_t height = k + TILE_ROWS < depth ? TILE_ROWS : depth - k;
+    const int64_t width = column + TILE_COLUMNS < columns ? TILE_COLUMNS : columns - column;
+    float values[TILE_COLUMNS], factors[TILE_COLUMNS];
+    uint8_t tile[TILE_ROWS][TILE_COLUMNS];
     for (int64_t i = 0; i < width; i++) factors[i] = 1.0F / scales[column + i];
     for (int64_t i = 0; i < height; i++) {
         load(weight, (k + i) * columns + column, width, values);
@@ -101,8 +101,9 @@ static void write_part(const bert_constant *weight, bool transposed, float *scal
         return;
     }
     find_column_scales(weight, scales);
-    for (int64_t k = 0; k < weight->dims[0]; k += TILE)
-        for (int64_t column = 0; column < weight->dims[1]; column += TILE) write_tile(weight, k, column, scales, bytes);
+    for (int64_t k = 0; k < weight->dims[0]; k += TILE_ROWS)
+        for (int64_t column = 0; column < weight->dims[1]; column += TILE_COLUMNS)
+            write_tile(weight, k, column, scales, bytes);
 }
 
 static bert_status write_parts(const void *argument, void *out, bert_error *error) {

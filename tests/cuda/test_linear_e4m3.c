@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 5, MOST_DEPTH = 1040, MOST_PARTS = 3, MOST_WIDTH = 96 };
+enum { ROWS = 5, MOST_DEPTH = 1040, MOST_PARTS = 3, MOST_WIDTH = 272 };
 
 /* What is asked for; the builder takes no argument. */
 static struct {
@@ -201,7 +201,7 @@ static void products_are_those_of_the_bytes(void **state) {
 /* More of each than is packed at a time. */
 static void large_weights_are_packed_whole(void **state) {
     for (int variant = 0; variant < 2; variant++) {
-        ask(variant, 1, 80);
+        ask(variant, 1, MOST_WIDTH);
         asked.depth = MOST_DEPTH;
         run_case(true);
     }
