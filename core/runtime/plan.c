@@ -295,6 +295,11 @@ static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step
     bert_status status =
         weights->device->backend->plan(weights->prepared, p->context, &shown, BERT_PLAN_BIND, &step->plan, p->error);
     if (status != BERT_OK) return bert_fail_in_node(p->error, status, node);
+    if (step->plan.x_bytes != p->reads_bytes[index]) {
+        if (step->plan.release_state) step->plan.release_state(step->plan.state);
+        bert_fail(p->error, BERT_INTERNAL, "the backend reads its input as bytes in one mode of planning alone");
+        return bert_fail_in_node(p->error, BERT_INTERNAL, node);
+    }
     step->flops = bert_count_flops(&shown);
     for (int32_t i = 0; i < node->output_count && i < 64; i++) {
         if (node->outputs[i]) p->wide[node->outputs[i]->id] = step->plan.wide_outputs >> i & 1;
