@@ -1,16 +1,13 @@
-/* Errors, device memory and elements. */
+/* Errors, device memory and types of elements. */
 #include "cuda/device.h"
 
 #include "core/base/dtypes.h"
-#include "core/base/float16.h"
 
 /* The function itself is defined here. */
 #undef bert_cuda_no_memory
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 bert_status bert_cuda_check(const bert_host *host, cudaError_t result, bert_error *error, const char *format, ...) {
     if (result == cudaSuccess) return BERT_OK;
@@ -98,37 +95,4 @@ int64_t bert_cuda_count(const int64_t *dims, int32_t first, int32_t end) {
     int64_t count = 1;
     for (int32_t i = first; i < end; i++) count *= dims[i];
     return count;
-}
-
-/* What is finite stays finite: masks add the least float32 there is. */
-static uint16_t narrow_of(bert_dtype stored, float value) {
-    const uint16_t infinity = stored == BERT_FLOAT16 ? 0x7c00 : 0x7f80;
-    const uint16_t narrow = stored == BERT_FLOAT16 ? bert_float_to_half(value) : bert_float_to_bfloat16(value);
-    return (narrow & 0x7fff) == infinity && isfinite(value) ? (uint16_t)(narrow - 1) : narrow;
-}
-
-void bert_cuda_encode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count) {
-    if (stored == dtype) {
-        if (count) memcpy(to, from, (size_t)count * bert_cuda_dtype_size(dtype));
-        return;
-    }
-    for (int64_t i = 0; i < count; i++) {
-        float value;
-        memcpy(&value, (const char *)from + i * 4, sizeof value);
-        const uint16_t narrow = narrow_of(stored, value);
-        memcpy((char *)to + i * 2, &narrow, sizeof narrow);
-    }
-}
-
-void bert_cuda_decode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count) {
-    if (stored == dtype) {
-        if (count) memcpy(to, from, (size_t)count * bert_cuda_dtype_size(dtype));
-        return;
-    }
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t narrow;
-        memcpy(&narrow, (const char *)from + i * 2, sizeof narrow);
-        const float value = stored == BERT_FLOAT16 ? bert_half_to_float(narrow) : bert_bfloat16_to_float(narrow);
-        memcpy((char *)to + i * 4, &value, sizeof value);
-    }
 }

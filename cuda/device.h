@@ -170,6 +170,12 @@ int64_t bert_cuda_count(const int64_t *dims, int32_t first, int32_t end);
 /** Elements from the host's form to the device's, or back. `to` and `from` may be unaligned. */
 void bert_cuda_encode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count);
 void bert_cuda_decode(bert_dtype stored, bert_dtype dtype, void *to, const void *from, int64_t count);
+/** Each of `most` [count] grows to |x| [count] where that is greater; NaN is not. */
+void bert_cuda_add_magnitudes(float *most, const float *x, int64_t count);
+/** The greatest |x| [count], NaN left out; 0 for none. */
+float bert_cuda_greatest_magnitude(const float *x, int64_t count);
+/** x [count] times `factors` [count], as E4M3. */
+void bert_cuda_encode_e4m3(uint8_t *to, const float *x, const float *factors, int64_t count);
 
 /* ---- Prepared models and contexts -------------------------------------------------------------------------------- */
 

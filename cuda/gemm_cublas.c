@@ -132,11 +132,20 @@ static cublasStatus_t describe_scales(problem *p, const bert_cuda_gemm_args *g) 
 #endif
 }
 
+/* Of E4M3: fast sums stay in the tensor cores, which keep some 14 bits of them, as inference has them; others are added
+ * to float32 every so often. */
+static cublasStatus_t describe_sums(const problem *p, bool fast) {
+    const int8_t mode = fast;
+    SET_OPERATION(p, FAST_ACCUM, mode);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 static cublasStatus_t describe_operation(problem *p, const bert_cuda_gemm_args *g) {
     const cublasOperation_t plain = CUBLAS_OP_N, transposed = CUBLAS_OP_T;
     TRY(cublasLtMatmulDescCreate(&p->operation, kinds[g->kind].compute, kinds[g->kind].scale));
     SET_OPERATION(p, TRANSA, *(g->transpose_b ? &transposed : &plain));
     SET_OPERATION(p, TRANSB, *(g->transpose_a ? &transposed : &plain));
+    if (g->kind == BERT_CUDA_GEMM_F8) TRY(describe_sums(p, true));
     if (g->bias) {
         const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
         SET_OPERATION(p, EPILOGUE, epilogue);
@@ -184,8 +193,8 @@ static cublasStatus_t multiply(bert_cuda_gemm *gemm, const problem *p, const ber
                           g->c, p->result, algorithm, g->workspace, g->workspace ? WORKSPACE_BYTES : 0, stream);
 }
 
-/* The library's guesses, the best first. None is no error of the library's call. */
-static int guesses(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
+/* The library's guesses for a problem as it is described. None is no error of the library's call. */
+static int ask(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
     int found = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
         gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, most, out, &found);
@@ -196,17 +205,36 @@ static int guesses(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMat
     return good;
 }
 
-/* What was chosen for the product's bucket, where the library finds that it fits this very product. */
+/* The best first. Which scales, shapes and devices have fast sums the library doesn't say beforehand: where it has no
+ * kernel with them, others will do. */
+static int guesses(bert_cuda_gemm *gemm, const problem *p, bert_cuda_gemm_kind kind, int most,
+                   cublasLtMatmulHeuristicResult_t *out) {
+    const int found = ask(gemm, p, most, out);
+    if (found || kind != BERT_CUDA_GEMM_F8 || describe_sums(p, false) != CUBLAS_STATUS_SUCCESS) return found;
+    return ask(gemm, p, most, out);
+}
+
+static bool fits(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
+                 const cublasLtMatmulAlgo_t *algorithm) {
+    cublasLtMatmulHeuristicResult_t checked = {0};
+    return cublasLtMatmulAlgoCheck(gemm->handle, p->operation, p->first, p->second, p->result, p->result, algorithm,
+                                   &checked) == CUBLAS_STATUS_SUCCESS &&
+           checked.workspaceSize <= (g->workspace ? WORKSPACE_BYTES : 0U);
+}
+
+/* What was chosen for the product's bucket, where the library finds that it fits this very product; of E4M3 with fast
+ * sums or, as guesses may have left it, with others. */
 static bool chosen(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, cublasLtMatmulAlgo_t *out) {
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
     bert_cuda_gemm_choice choice;
-    cublasLtMatmulHeuristicResult_t checked = {0};
     if (!gemm->cache || !bert_cuda_gemm_cache_find(gemm->cache, &key, &choice)) return false;
     _Static_assert(sizeof choice.words == sizeof *out, "an algorithm is eight words");
     memcpy(out, choice.words, sizeof *out);
-    return cublasLtMatmulAlgoCheck(gemm->handle, p->operation, p->first, p->second, p->result, p->result, out,
-                                   &checked) == CUBLAS_STATUS_SUCCESS &&
-           checked.workspaceSize <= (g->workspace ? WORKSPACE_BYTES : 0U);
+    if (fits(gemm, p, g, out)) return true;
+    if (g->kind != BERT_CUDA_GEMM_F8 || describe_sums(p, false) != CUBLAS_STATUS_SUCCESS) return false;
+    const bool fit = fits(gemm, p, g, out);
+    if (!fit) describe_sums(p, true);
+    return fit;
 }
 
 /* A batch whose rows follow each other and share B is one product of all rows. */
@@ -248,7 +276,7 @@ static cudaError_t run_library(bert_cuda_gemm *gemm, const problem *p, const ber
     cublasLtMatmulHeuristicResult_t guess;
     cublasLtMatmulAlgo_t algorithm;
     if (!chosen(gemm, p, g, &algorithm)) {
-        if (guesses(gemm, p, 1, &guess) == 0) {
+        if (guesses(gemm, p, g->kind, 1, &guess) == 0) {
             if (g->kind == BERT_CUDA_GEMM_S8) return run_bytes(g, stream, why, size);
             return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why,
                         size);
@@ -310,7 +338,7 @@ static bool run_trial(const void *work, cudaStream_t stream) {
 static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
                    const bert_cuda_stopwatch *watch) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
-    const int count = guesses(gemm, p, CANDIDATES, candidates);
+    const int count = guesses(gemm, p, g->kind, CANDIDATES, candidates);
     float best = -1;
     bert_cuda_gemm_choice choice = {0};
     for (int i = 0; i < count; i++) {
@@ -408,7 +436,7 @@ static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales
     cublasLtMatmulHeuristicResult_t guess;
     problem p = {0};
     if ((unsigned)kind >= KINDS || bert_cuda_gemm_fault(&g)) return false;
-    const bool there = describe(&p, &g) == CUBLAS_STATUS_SUCCESS && guesses(gemm, &p, 1, &guess) > 0;
+    const bool there = describe(&p, &g) == CUBLAS_STATUS_SUCCESS && guesses(gemm, &p, kind, 1, &guess) > 0;
     forget(&p);
     return there || kind == BERT_CUDA_GEMM_S8; /* which has a kernel of its own */
 }

@@ -96,6 +96,13 @@ template <typename T, int N> struct alignas(sizeof(T) * N) bert_vector { T at[N]
 /** Stores a vector in one go, which nvcc may not do: of one that is assigned it can make a store for each element. */
 template <typename T, int N> static __device__ inline void store_vector(T *to, const bert_vector<T, N> &vector) {
 #ifndef BERT_CUDA_EMULATED
+    if constexpr (sizeof vector == 8) {
+        uint32_t w[2];
+        memcpy(w, &vector, sizeof w);
+        asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(w[0]), "r"(w[1])
+                     : "memory");
+        return;
+    }
     if constexpr (sizeof vector == 16) {
         uint32_t w[4];
         memcpy(w, &vector, sizeof w);

@@ -242,7 +242,7 @@ static double quantize_work(const lab_shape *s) {
 static bool prepare_dequantize(const lab_shape *s, lab_buffers *b) {
     return add_bytes(b, 0, s->m * s->n * 4) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
            add_constants(b, 2, s->m, 128, 0.0F, false) && add_constants(b, 3, s->n, 0, 0.01F, true) &&
-           add_constants(b, 4, s->n, 3, 0.0F, false) && add_bytes(b, 5, s->n * 4) &&
+           add_constants(b, 4, s->n, 3, 0.0F, false) && add_bytes(b, 5, s->n * 4) && add_floats(b, 6, s->n, 1.0F) &&
            set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
@@ -257,7 +257,9 @@ static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, c
                                               .offsets = b->inputs[5],
                                               .stride = s->n,
                                               .rows = s->m,
-                                              .n = s->n});
+                                              .n = s->n,
+                                              .bias = b->inputs[6],
+                                              .activation = s->k ? BERT_UNARY_GELU : BERT_UNARY_IDENTITY});
 }
 
 /* ---- Floats of 16 bits ------------------------------------------------------------------------------------------- */
@@ -338,7 +340,14 @@ BERT_CPU_KERNELS(HAS)
 const lab_kernel lab_kernels[] = {
     {"sgemm",
      "rows x columns x depth",
-     {{1, 48, 768}, {8, 48, 768}, {16, 48, 768}, {48, 48, 768}, {128, 48, 768}, {128, 48, 384}, {48, 128, 64}},
+     {{1, 48, 768},
+      {8, 48, 768},
+      {16, 48, 768},
+      {48, 48, 768},
+      {128, 48, 768},
+      {128, 48, 384},
+      {48, 128, 64},
+      {48, 64, 128}},
      LAB_PEAK_FLOAT,
      1e-4F,
      prepare_sgemm,
@@ -428,8 +437,8 @@ const lab_kernel lab_kernels[] = {
      product_work,
      has_qgemm},
     {"dequantize",
-     "rows x columns",
-     {{64, 48, 0}},
+     "rows x columns, gelu (1) or none (0)",
+     {{64, 48, 0}, {64, 48, 1}},
      LAB_PEAK_CACHE,
      0.0F,
      prepare_dequantize,

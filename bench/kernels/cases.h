@@ -5,7 +5,7 @@
 #include "bench/kernels/peaks.h"
 #include "cpu/kernels/kernels.h"
 
-enum { LAB_INPUTS = 6, LAB_MAX_SHAPES = 8 };
+enum { LAB_INPUTS = 7, LAB_MAX_SHAPES = 8 };
 
 /** A shape: what its numbers mean stands in lab_kernel.shape_names. */
 typedef struct lab_shape {

@@ -21,9 +21,13 @@ typedef struct planner {
     uint32_t *storage_of; /* by value id */
     bool *wide;           /* by value id */
     int32_t *last_read;   /* by id of a root: the last step that reads it; -1 for none */
+    bool *reads_bytes;    /* by step: it reads byte rows of input 0 */
     bool *ranges_wanted;  /* by id of a root: a step quantizes its rows */
     int32_t *range_count; /* by id of a root: ranges that each of its rows has, at `ranges` */
     uint32_t *ranges;
+    int32_t *last_bytes_read; /* by id of a root: the last step that reads its byte rows; -1 for none */
+    bool *read_itself;        /* by id of a root: something reads more of it than these */
+    bert_byte_rows_storage *byte_rows;
     size_t storage_capacity;
     const bert_constant **kept; /* by value id: a constant that outlives the binding */
     bert_error *error;
@@ -146,35 +150,121 @@ static int64_t width_of(const planner *p, const bert_value *value) {
     return shape->rank > 0 ? shape->dims[shape->rank - 1] : -1;
 }
 
-/* The value whose rows the node quantizes; NULL: it quantizes none, or not as they are in memory. */
-static const bert_value *quantized_rows(const planner *p, const bert_node *node) {
-    const bert_value *x = bert_is_dynamic_linear(node) ? node->inputs[0] : NULL;
+/* The value whose rows the node has as its input 0; NULL: it has them not as they are in memory. */
+static const bert_value *rows_read(const planner *p, const bert_node *node) {
+    const bert_value *x = node->inputs[0];
     if (!x || info_of(p, x)->constant) return NULL;
     const bert_value *root = p->binding.roots[x->id];
     return width_of(p, root) > 0 && width_of(p, root) == width_of(p, x) ? root : NULL;
 }
 
+/* The value whose rows step `index` quantizes; NULL: none. */
+static const bert_value *quantized_rows(const planner *p, size_t index) {
+    const bert_node *node = p->binding.steps[index];
+    return bert_is_dynamic_linear(node) || p->reads_bytes[index] ? rows_read(p, node) : NULL;
+}
+
 static void find_wanted_ranges(const planner *p) {
     for (size_t s = 0; s < p->binding.step_count; s++) {
-        const bert_value *rows = quantized_rows(p, p->binding.steps[s]);
+        const bert_value *rows = p->reads_bytes[s] ? NULL : quantized_rows(p, s);
         if (rows) p->ranges_wanted[rows->id] = true;
     }
 }
 
+/* Of who reads rows as bytes, ranges are of use where it has to make these itself. */
+static bool are_ranges_wanted(const planner *p, const bert_value *y, const bert_op_plan *plan) {
+    return p->ranges_wanted[y->id] || (p->last_bytes_read[y->id] >= 0 && !plan->y_bytes);
+}
+
 /* What the step's kernel finds while it writes output 0 lives as long as that. */
 static void place_ranges(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
-    const bert_value *rows = quantized_rows(p, node);
+    const bert_value *rows = quantized_rows(p, (size_t)index);
     step->x_ranges = rows && p->range_count[rows->id] ? p->ranges[rows->id] : BERT_NO_STORAGE;
     step->y_ranges = BERT_NO_STORAGE;
     if (step->plan.y_ranges <= 0 || node->output_count == 0 || !node->outputs[0]) return;
     const bert_value *y = node->outputs[0];
-    if (!p->ranges_wanted[y->id]) return;
+    if (!are_ranges_wanted(p, y, &step->plan)) return;
     const size_t count =
         (size_t)(bert_tensor_elements(&step->outputs[0]) / width_of(p, y)) * (size_t)step->plan.y_ranges;
     const int32_t last = p->last_read[y->id] > index ? p->last_read[y->id] : index;
     step->y_ranges = add_storage(p, BERT_STORAGE_ARENA, count * sizeof(bert_row_range), index, last);
     p->ranges[y->id] = step->y_ranges;
     p->range_count[y->id] = step->plan.y_ranges;
+}
+
+/* ---- Byte rows --------------------------------------------------------------------------------------------------- */
+
+static const bert_byte_rows_storage no_byte_rows = {BERT_NO_STORAGE, BERT_NO_STORAGE};
+
+/* Asks the backend; who writes a tensor is planned before those that read it. */
+static bert_status ask_for_bytes(planner *p, const bert_node *node, bool *out) {
+    const bert_weights *weights = p->plan->weights;
+    bert_op_node shown;
+    bert_op_plan plan = {0};
+    *out = false;
+    if (node->op->id != BERT_OP_BERTC_Linear) return BERT_OK;
+    BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
+    const bert_status status =
+        weights->device->backend->plan(weights->prepared, NULL, &shown, BERT_PLAN_QUERY, &plan, p->error);
+    *out = status == BERT_OK && plan.x_bytes;
+    return status == BERT_UNSUPPORTED ? BERT_OK : status; /* which it says again when the node is bound */
+}
+
+static void find_byte_reads(const planner *p, size_t index) {
+    const bert_node *node = p->binding.steps[index];
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (!node->inputs[i]) continue;
+        const bert_value *root = p->binding.roots[node->inputs[i]->id];
+        if (i == 0 && p->reads_bytes[index] && rows_read(p, node) == root)
+            p->last_bytes_read[root->id] = (int32_t)index;
+        else
+            p->read_itself[root->id] = true;
+    }
+}
+
+static bert_status find_bytes(planner *p) {
+    for (uint32_t i = 0; i < p->binding.value_count; i++) {
+        p->last_bytes_read[i] = -1;
+        p->byte_rows[i] = no_byte_rows;
+    }
+    for (size_t s = 0; s < p->binding.step_count; s++) {
+        BERT_TRY(ask_for_bytes(p, p->binding.steps[s], &p->reads_bytes[s]));
+        find_byte_reads(p, s);
+    }
+    for (int32_t i = 0; i < p->graph->output_count; i++)
+        if (p->plan->request.wanted[i]) p->read_itself[p->binding.roots[p->graph->outputs[i]->id]->id] = true;
+    return BERT_OK;
+}
+
+/* Nothing but byte rows is read of what the step gives, and the step writes these. */
+static bool is_unread(const planner *p, const bert_value *y, const bert_op_plan *plan) {
+    return plan->y_bytes && p->last_bytes_read[y->id] >= 0 && !p->read_itself[y->id];
+}
+
+static bert_byte_rows_storage add_byte_rows(planner *p, const bert_tensor *tensor, int32_t first, int32_t last) {
+    const size_t elements = (size_t)bert_tensor_elements(tensor);
+    const size_t width = (size_t)tensor->dims[tensor->rank - 1], rows = width ? elements / width : 0;
+    const uint32_t bytes = add_storage(p, BERT_STORAGE_ARENA, elements, first, last);
+    return (bert_byte_rows_storage){bytes, add_storage(p, BERT_STORAGE_ARENA, rows * sizeof(float), first, last)};
+}
+
+/* Of input 0: where they were made, or room to make them, which later readers find again. */
+static void place_read_bytes(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
+    const bert_value *rows = rows_read(p, node);
+    step->x_bytes = rows ? p->byte_rows[rows->id] : no_byte_rows;
+    step->x_bytes_made = step->x_bytes.bytes != BERT_NO_STORAGE;
+    if (step->x_bytes_made) return;
+    step->x_bytes = add_byte_rows(p, &step->inputs[0], index, rows ? p->last_bytes_read[rows->id] : index);
+    if (rows) p->byte_rows[rows->id] = step->x_bytes;
+}
+
+static void place_bytes(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
+    step->x_bytes = step->y_bytes = no_byte_rows;
+    if (p->reads_bytes[index]) place_read_bytes(p, node, step, index);
+    const bert_value *y = step->plan.y_bytes && node->output_count > 0 ? node->outputs[0] : NULL;
+    if (!y || p->last_bytes_read[y->id] < 0) return;
+    step->y_bytes = p->byte_rows[y->id] = add_byte_rows(p, &step->outputs[0], index, p->last_bytes_read[y->id]);
+    step->y_unread = is_unread(p, y, &step->plan);
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------ */
@@ -188,7 +278,7 @@ static void show_wide(const planner *p, const bert_node *node, const bert_op_nod
 }
 
 /* Shows the backend the node with constants that outlive the binding. */
-static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step *step) {
+static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
     for (int32_t i = 0; i < node->input_count; i++) {
         const bert_value *input = node->inputs[i];
         const bert_constant *constant = NULL;
@@ -198,13 +288,18 @@ static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step
     }
     bert_op_node shown;
     BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
-    const bert_value *rows = quantized_rows(p, node);
+    const bert_value *rows = quantized_rows(p, (size_t)index);
     shown.x_ranges = rows ? p->range_count[rows->id] : 0;
     show_wide(p, node, &shown);
     const bert_weights *weights = p->plan->weights;
     bert_status status =
         weights->device->backend->plan(weights->prepared, p->context, &shown, BERT_PLAN_BIND, &step->plan, p->error);
     if (status != BERT_OK) return bert_fail_in_node(p->error, status, node);
+    if (step->plan.x_bytes != p->reads_bytes[index]) {
+        if (step->plan.release_state) step->plan.release_state(step->plan.state);
+        bert_fail(p->error, BERT_INTERNAL, "the backend reads its input as bytes in one mode of planning alone");
+        return bert_fail_in_node(p->error, BERT_INTERNAL, node);
+    }
     step->flops = bert_count_flops(&shown);
     for (int32_t i = 0; i < node->output_count && i < 64; i++) {
         if (node->outputs[i]) p->wide[node->outputs[i]->id] = step->plan.wide_outputs >> i & 1;
@@ -259,7 +354,8 @@ static bert_status place_outputs(planner *p, const bert_node *node, bert_plan_st
         if (!output) continue;
         step->outputs[i] = tensor_of(info_of(p, output));
         size_t bytes = bytes_of(&step->outputs[i]);
-        int32_t last = p->last_read[output->id] > index ? p->last_read[output->id] : index;
+        const bool unread = i == 0 && is_unread(p, output, &step->plan);
+        int32_t last = p->last_read[output->id] > index && !unread ? p->last_read[output->id] : index;
         uint32_t storage = i == 0 ? find_in_place(p, step, index, bytes) : BERT_NO_STORAGE;
         if (storage != BERT_NO_STORAGE) {
             p->plan->storages[storage].last = last;
@@ -301,11 +397,12 @@ static bert_status plan_steps(planner *p) {
         const bert_node *node = p->binding.steps[s];
         bert_plan_step *step = &plan->steps[plan->step_count];
         step->node = node;
-        BERT_TRY(plan_kernel(p, node, step));
+        BERT_TRY(plan_kernel(p, node, step, (int32_t)s));
         plan->step_count++; /* from here on bert_plan_free releases its state */
         BERT_TRY(place_inputs(p, node, step));
         BERT_TRY(place_outputs(p, node, step, (int32_t)s));
         place_ranges(p, node, step, (int32_t)s);
+        place_bytes(p, node, step, (int32_t)s);
     }
     return BERT_OK;
 }
@@ -473,8 +570,8 @@ static bert_status copy_request(planner *p, const bert_request *request) {
 
 /* ---- Making and freeing ----------------------------------------------------------------------------------------- */
 
-/* No value has more than one storage, and one of ranges; inputs, lists of tokens, and outputs that are copied, may add
- * one each. */
+/* No value has more than one storage, and one of ranges; a step may add byte rows of what it reads, and of what it
+ * gives; inputs, lists of tokens, and outputs that are copied, may add one each. */
 static bert_status allocate_tables(planner *p) {
     size_t values = p->binding.value_count;
     p->storage_of = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
@@ -484,14 +581,18 @@ static bert_status allocate_tables(planner *p) {
     p->ranges_wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
     p->range_count = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
     p->ranges = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
+    p->reads_bytes = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.step_count);
+    p->last_bytes_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
+    p->read_itself = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
+    p->byte_rows = BERT_ARENA_NEW_ARRAY(&p->scratch, bert_byte_rows_storage, values);
     size_t most = (size_t)p->graph->input_count + (size_t)p->graph->output_count + BERT_TOKEN_LISTS;
     for (size_t s = 0; s < p->binding.step_count; s++) {
-        most += (size_t)p->binding.steps[s]->input_count + (size_t)p->binding.steps[s]->output_count + 1;
+        most += (size_t)p->binding.steps[s]->input_count + (size_t)p->binding.steps[s]->output_count + 5;
     }
     most += (size_t)p->graph->output_count; /* constants that are outputs */
     p->plan->storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_storage, most);
     if (!p->storage_of || !p->wide || !p->last_read || !p->kept || !p->ranges_wanted || !p->range_count || !p->ranges ||
-        !p->plan->storages)
+        !p->reads_bytes || !p->last_bytes_read || !p->read_itself || !p->byte_rows || !p->plan->storages)
         return no_memory(p);
     for (size_t i = 0; i < values; i++) p->storage_of[i] = BERT_NO_STORAGE;
     return BERT_OK;
@@ -511,6 +612,7 @@ static bert_status build(planner *p, const bert_request *request) {
     plan->right = p->binding.right;
     BERT_TRY(allocate_tables(p));
     BERT_TRY(find_last_reads(p));
+    BERT_TRY(find_bytes(p));
     find_wanted_ranges(p);
     add_input_storages(p);
     add_token_storages(p);

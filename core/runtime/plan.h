@@ -37,6 +37,11 @@ typedef struct bert_storage {
 /** No storage: an absent tensor, or a constant that the kernel does not read. */
 #define BERT_NO_STORAGE UINT32_MAX
 
+/** Byte rows of a tensor: storages, or BERT_NO_STORAGE (both). */
+typedef struct bert_byte_rows_storage {
+    uint32_t bytes, scales;
+} bert_byte_rows_storage;
+
 /** One kernel. */
 typedef struct bert_plan_step {
     const bert_node *node;
@@ -45,6 +50,8 @@ typedef struct bert_plan_step {
     const uint32_t *input_storages, *output_storages;
     size_t workspace_offset;     /**< In the arena. */
     uint32_t x_ranges, y_ranges; /**< Storages of ranges of rows of input 0 and output 0, or BERT_NO_STORAGE. */
+    bert_byte_rows_storage x_bytes, y_bytes;
+    bool x_bytes_made, y_unread;
     int64_t flops;
     int64_t nanoseconds, runs; /**< Since the profile was reset. */
 } bert_plan_step;

@@ -150,6 +150,10 @@ static void *base_of(const runner *r, uint32_t storage) {
     return storage == BERT_NO_STORAGE ? NULL : r->plan->storages[storage].base;
 }
 
+static bert_byte_rows byte_rows_of(const runner *r, bert_byte_rows_storage storage) {
+    return (bert_byte_rows){.bytes = base_of(r, storage.bytes), .scales = base_of(r, storage.scales)};
+}
+
 static void place_tensors(const runner *r) {
     for (size_t i = 0; i < r->plan->row_tensor_count; i++) {
         const bert_row_tensor *row = &r->plan->row_tensors[i];
@@ -179,7 +183,11 @@ static bert_status run_step(const runner *r, bert_plan_step *step) {
                              .outputs = step->outputs,
                              .workspace = step->plan.workspace_bytes ? arena_at(r, step->workspace_offset) : NULL,
                              .x_ranges = base_of(r, step->x_ranges),
-                             .y_ranges = base_of(r, step->y_ranges)};
+                             .y_ranges = base_of(r, step->y_ranges),
+                             .x_bytes = byte_rows_of(r, step->x_bytes),
+                             .x_bytes_made = step->x_bytes_made,
+                             .y_bytes = byte_rows_of(r, step->y_bytes),
+                             .y_unread = step->y_unread};
     bool profile = r->session->options.profile;
     int64_t start = profile ? now() : 0;
     bert_status status = step->plan.run(&call, r->error);

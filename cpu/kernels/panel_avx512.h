@@ -25,45 +25,56 @@ typedef struct panel_product {
     int64_t prefetch_lines;
 } panel_product;
 
-/* `rows` is a constant where this is inlined: the sums stay in registers. `per_step` lines are fetched at each step. */
+/* Steps between fetches: all at once would take the line fill buffers that b comes through, too. */
+enum { PANEL_PACE = 4 };
+
+/* `rows` is a constant where these are inlined: the sums stay in registers. */
+static inline __attribute__((always_inline)) void panel_step(const int rows, PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS],
+                                                             const char *a, int64_t lda, const char *b) {
+    __m512i right[PANEL_VECTORS];
+    for (int j = 0; j < PANEL_VECTORS; j++) right[j] = _mm512_loadu_si512(b + j * LINE_BYTES);
+    for (int i = 0; i < rows; i++) {
+        int32_t four;
+        memcpy(&four, a + i * lda, sizeof four);
+        const __m512i left = _mm512_set1_epi32(four);
+        for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_MULTIPLY(sums[i][j], left, right[j]);
+    }
+}
+
+/* `each` lines are fetched every PANEL_PACE steps. */
 static inline __attribute__((always_inline)) void panel_tile(const int rows, const panel_product *p, int64_t row,
-                                                             const char *prefetch, int64_t per_step) {
+                                                             const char *prefetch, int64_t each) {
     PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_ZERO;
     const char *a = p->a + row * p->lda, *b = p->b;
-    for (int64_t step = 0; step < p->steps; step++) {
-        __m512i right[PANEL_VECTORS];
-        for (int j = 0; j < PANEL_VECTORS; j++) right[j] = _mm512_loadu_si512(b + j * LINE_BYTES);
-        for (int i = 0; i < rows; i++) {
-            int32_t four;
-            memcpy(&four, a + i * p->lda, sizeof four);
-            const __m512i left = _mm512_set1_epi32(four);
-            for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_MULTIPLY(sums[i][j], left, right[j]);
-        }
-        for (int64_t line = 0; line < per_step; line++, prefetch += LINE_BYTES) _mm_prefetch(prefetch, _MM_HINT_T1);
-        a += PANEL_GROUP;
-        b += PANEL_COLUMNS * PANEL_GROUP;
+    int64_t step = 0;
+    for (; step + PANEL_PACE <= p->steps; step += PANEL_PACE) {
+        for (int64_t line = 0; line < each; line++, prefetch += LINE_BYTES) _mm_prefetch(prefetch, _MM_HINT_T1);
+        for (int i = 0; i < PANEL_PACE; i++, a += PANEL_GROUP, b += PANEL_COLUMNS * PANEL_GROUP)
+            panel_step(rows, sums, a, p->lda, b);
     }
+    for (; step < p->steps; step++, a += PANEL_GROUP, b += PANEL_COLUMNS * PANEL_GROUP)
+        panel_step(rows, sums, a, p->lda, b);
     char *c = p->c + row * p->ldc;
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < PANEL_VECTORS; j++) PANEL_STORE(c + i * p->ldc + j * LINE_BYTES, sums[i][j]);
 }
 
 static inline void panel_multiply(const panel_product *p) {
-    const int64_t strips = (p->rows + PANEL_ROWS - 1) / PANEL_ROWS, all = strips * p->steps;
-    const int64_t per_step = p->prefetch && all > 0 ? (p->prefetch_lines + all - 1) / all : 0;
+    const int64_t strips = (p->rows + PANEL_ROWS - 1) / PANEL_ROWS, paces = p->steps / PANEL_PACE, all = strips * paces;
+    const int64_t each = p->prefetch && all > 0 ? (p->prefetch_lines + all - 1) / all : 0;
     const char *prefetch = p->prefetch;
     int64_t row = 0;
     for (; row + PANEL_ROWS <= p->rows; row += PANEL_ROWS) {
-        const bool fetch = per_step > 0 && prefetch < p->prefetch + p->prefetch_lines * LINE_BYTES;
-        panel_tile(PANEL_ROWS, p, row, prefetch, fetch ? per_step : 0);
-        if (fetch) prefetch += per_step * p->steps * LINE_BYTES;
+        const bool fetch = each > 0 && prefetch < p->prefetch + p->prefetch_lines * LINE_BYTES;
+        panel_tile(PANEL_ROWS, p, row, prefetch, fetch ? each : 0);
+        if (fetch) prefetch += each * paces * LINE_BYTES;
     }
     switch (p->rows - row) {
 #define TILE_CASE(count)                                                                                               \
     case count:                                                                                                        \
-        panel_tile(count, p, row, prefetch, per_step);                                                                 \
+        panel_tile(count, p, row, prefetch, each);                                                                     \
         break;
         TILE_CASE(1)
         TILE_CASE(2)

@@ -12,11 +12,13 @@
 
 /* ---- Matrix product ---------------------------------------------------------------------------------------------- */
 
+/* The widest tile: with 8 x 3 vectors for most columns, four vectors are 6 x 4, 24 sums as well. */
+enum { V_MOST_VECTORS = V_TILE_VECTORS > 2 ? 4 : V_TILE_VECTORS };
+
 /* One step along k: `vectors` vectors of a row of b against one element of each of `rows` rows of a. */
 V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool partial, v_mask last,
-                               v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS], const float *a, int64_t lda,
-                               const float *b) {
-    v_float columns[V_TILE_VECTORS];
+                               v_float sums[V_TILE_ROWS][V_MOST_VECTORS], const float *a, int64_t lda, const float *b) {
+    v_float columns[V_MOST_VECTORS];
 #pragma GCC unroll 4
     for (int j = 0; j < vectors; j++)
         columns[j] = partial && j == vectors - 1 ? v_load_first(b + j * V_WIDTH, last) : v_load(b + j * V_WIDTH);
@@ -46,7 +48,7 @@ V_ALWAYS_INLINE void tile_chain(const int rows, const int vectors, const bool pa
     const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc;
     const float *a = at->a, *b = at->b;
     const char *prefetch = at->prefetch;
-    v_float sums[BERT_V_TILE_ROWS][BERT_V_TILE_VECTORS];
+    v_float sums[V_TILE_ROWS][V_MOST_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 4
@@ -98,36 +100,34 @@ V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial,
     } while (begin < k);
 }
 
-/* Half of a tile and the two rows that may be left after it. */
-enum { V_SHARED_ROWS = V_TILE_ROWS / 2 + 1 };
-
-/* Columns of one tile's width over all rows. */
-V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask last, const bert_sgemm_args *args,
-                                 int64_t first) {
-    const int64_t tiles = (args->m + V_TILE_ROWS - 1) / V_TILE_ROWS;
+/* Columns of one tile's width over all rows, `most` at a time. */
+V_ALWAYS_INLINE void tile_column(const int most, const int vectors, const bool partial, v_mask last,
+                                 const bert_sgemm_args *args, int64_t first) {
+    const int shared_rows = most / 2 + 1; /* half of a tile and the two rows that may be left after it */
+    const int64_t tiles = (args->m + most - 1) / most;
     const int64_t lines = (args->prefetch_lines + tiles - 1) / tiles;
     const char *prefetch = args->prefetch;
     const float *b = args->b + first, *a = args->a;
     float *c = args->c + first;
-    int64_t whole = args->m / V_TILE_ROWS, rest = args->m % V_TILE_ROWS;
+    int64_t whole = args->m / most, rest = args->m % most;
     /* One or two rows alone are too few chains to fill the units: they share with the last whole tile. */
     const bool shared = whole > 0 && (rest == 1 || rest == 2);
     if (shared) whole--;
     for (int64_t i = 0; i < whole; i++, prefetch += lines * 64) {
-        tile(V_TILE_ROWS, vectors, partial, last, args, c, a, b, prefetch, lines);
-        a += V_TILE_ROWS * args->lda;
-        c += V_TILE_ROWS * args->ldc;
+        tile(most, vectors, partial, last, args, c, a, b, prefetch, lines);
+        a += most * args->lda;
+        c += most * args->ldc;
     }
     if (shared) {
-        tile(V_SHARED_ROWS, vectors, partial, last, args, c, a, b, prefetch, lines);
-        a += V_SHARED_ROWS * args->lda;
-        c += V_SHARED_ROWS * args->ldc;
-        rest += V_TILE_ROWS - V_SHARED_ROWS;
+        tile(shared_rows, vectors, partial, last, args, c, a, b, prefetch, lines);
+        a += shared_rows * args->lda;
+        c += shared_rows * args->ldc;
+        rest += most - shared_rows;
     }
     switch (rest) {
 #define TILE_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
-        if (rows < V_TILE_ROWS) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                    \
+        if (rows < most) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                           \
         break;
         TILE_CASE(1)
         TILE_CASE(2)
@@ -145,18 +145,21 @@ V_ALWAYS_INLINE void tile_column(const int vectors, const bool partial, v_mask l
 }
 
 static void tile_columns_1(const bert_sgemm_args *args, int64_t first) {
-    tile_column(1, false, v_first(0), args, first);
+    tile_column(V_TILE_ROWS, 1, false, v_first(0), args, first);
 }
 static void tile_columns_2(const bert_sgemm_args *args, int64_t first) {
-    tile_column(2, false, v_first(0), args, first);
+    tile_column(V_TILE_ROWS, 2, false, v_first(0), args, first);
 }
 #if BERT_V_TILE_VECTORS > 2
 static void tile_columns_3(const bert_sgemm_args *args, int64_t first) {
-    tile_column(3, false, v_first(0), args, first);
+    tile_column(V_TILE_ROWS, 3, false, v_first(0), args, first);
+}
+static void tile_columns_4(const bert_sgemm_args *args, int64_t first) {
+    tile_column(6, 4, false, v_first(0), args, first);
 }
 #endif
 static void tile_columns_partial(const bert_sgemm_args *args, int64_t first) {
-    tile_column(1, true, v_first(args->n - first), args, first);
+    tile_column(V_TILE_ROWS, 1, true, v_first(args->n - first), args, first);
 }
 
 static void sgemm(const bert_sgemm_args *args) {
@@ -164,9 +167,10 @@ static void sgemm(const bert_sgemm_args *args) {
     while (args->n - first >= V_WIDTH) {
         const int64_t vectors = (args->n - first) / V_WIDTH;
 #if BERT_V_TILE_VECTORS > 2
-        if (vectors == 3 || vectors > 4) { /* Four are better as two and two. */
-            tile_columns_3(args, first);
-            first += 3 * V_WIDTH;
+        if (vectors >= 3) {
+            const bool four = vectors % 3 != 0 && vectors != 5; /* so that none or few are left: 7 = 4 + 3, 8 = 4 + 4 */
+            (four ? tile_columns_4 : tile_columns_3)(args, first);
+            first += (four ? 4 : 3) * V_WIDTH;
             continue;
         }
 #endif
@@ -308,18 +312,21 @@ static void epilogue(const bert_epilogue_args *args) {
 
 _Static_assert(BERT_QGEMM_COLUMNS % V_WIDTH == 0, "a panel is whole vectors");
 
-/* What the zero point of a row's x takes off, by column; zeros beyond n. */
-typedef struct taken_off {
-    _Alignas(64) int32_t columns[BERT_QGEMM_COLUMNS];
-} taken_off;
+/* Vectors of a panel. Their numbers stay in registers while all rows pass. */
+enum { STRIP = BERT_QGEMM_COLUMNS / V_WIDTH };
 
-static void take_off(taken_off *taken, const bert_dequantize_args *args, int32_t x_zero) {
-    int64_t i = 0;
-    for (; i + V_WIDTH <= args->n; i += V_WIDTH)
-        v_store_int(taken->columns + i, v_mul_int(v_set_int(x_zero), v_load_int(args->offsets + i)));
-    if (i < args->n)
-        v_store_int(taken->columns + i,
-                    v_mul_int(v_set_int(x_zero), v_load_int_first(args->offsets + i, v_first(args->n - i))));
+/* What columns share as long as the scale and zero point of x stay the same. */
+typedef struct dequantized_strip {
+    v_int taken[STRIP]; /* what the zero point of x takes off */
+    v_float scales[STRIP], bias[STRIP];
+} dequantized_strip;
+
+/* Whole vectors, or with `cut` the lanes that are there; zeros elsewhere. */
+V_ALWAYS_INLINE v_float load_columns(const bool cut, v_mask lanes, const float *at) {
+    return cut ? v_load_first(at, lanes) : v_load(at);
+}
+V_ALWAYS_INLINE v_int load_int_columns(const bool cut, v_mask lanes, const int32_t *at) {
+    return cut ? v_load_int_first(at, lanes) : v_load_int(at);
 }
 
 static bool all_equal(const int32_t *values, int64_t n) {
@@ -328,52 +335,65 @@ static bool all_equal(const int32_t *values, int64_t n) {
     return bits == 0;
 }
 
-V_ALWAYS_INLINE v_float dequantized(v_int c, v_int taken, v_int share, v_float scale) {
-    return v_mul(v_to_float(v_sub_int(v_sub_int(c, taken), share)), scale);
-}
-
-/* `one_zero`: the weight has one zero point, or none, so that a row has one product with it: integer products are slow.
+/*
+ * Columns from `first` on through all rows: `vectors` whole ones, or with `cut` one of as many lanes as there are.
+ * `one_zero`: the weight has one zero point, or none, so that a row has one product with it: integer products are slow.
  */
-V_ALWAYS_INLINE void dequantize_loop(const bert_dequantize_args *args, const bert_unary op, const bool one_zero) {
-    const int64_t n = args->n;
+V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const bert_unary op, const bool one_zero,
+                                      const int vectors, const bool cut, int64_t first) {
+    const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
-    taken_off taken;
+    dequantized_strip strip;
+#pragma GCC unroll 8
+    for (int j = 0; j < vectors; j++)
+        strip.bias[j] = biased ? load_columns(cut, lanes, args->bias + first + j * V_WIDTH) : v_set(0.0F);
     for (int64_t row = 0; row < args->rows; row++) {
-        const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS;
-        const float *residual = args->residual ? args->residual + row * args->residual_stride : NULL;
-        float *y = args->y + row * args->stride;
+        const int32_t *c = args->c + row * BERT_QGEMM_COLUMNS + first, x_zero = args->x_zeros[row];
+        const float *residual = args->residual ? args->residual + row * args->residual_stride + first : NULL;
+        float *y = args->y + row * args->stride + first;
+        const float x_scale = args->x_scales[row];
         const uint32_t sum = (uint32_t)args->x_sums[row];
-        const v_int sums = v_set_int((int32_t)sum);
-        const v_int same = v_set_int((int32_t)(sum * (uint32_t)(one_zero && n > 0 ? args->zeros[0] : 0)));
-        const v_float scale = v_set(args->x_scales[row]);
-        /* Rows of a tensor or a sequence have one zero point. */
-        if (row == 0 || args->x_zeros[row] != args->x_zeros[row - 1]) take_off(&taken, args, args->x_zeros[row]);
-        int64_t i = 0;
-        for (; i + V_WIDTH <= n; i += V_WIDTH) {
-            const v_int share = one_zero ? same : v_mul_int(sums, v_load_int(args->zeros + i));
-            v_float value = dequantized(v_load_int(c + i), v_load_int(taken.columns + i), share,
-                                        v_mul(scale, v_load(args->scales + i)));
-            if (biased) value = v_add(value, v_load(args->bias + i));
-            value = apply(op, value);
-            if (residual) value = v_add(value, v_load(residual + i));
-            v_store(y + i, value);
+        const v_int same = v_set_int((int32_t)(sum * (uint32_t)(one_zero ? args->zeros[first] : 0)));
+        /* Rows of a tensor or a sequence have one scale and zero point. */
+        if (row == 0 || x_zero != args->x_zeros[row - 1] || x_scale != args->x_scales[row - 1]) {
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; j++) {
+                const int64_t column = first + j * V_WIDTH;
+                strip.taken[j] = v_mul_int(v_set_int(x_zero), load_int_columns(cut, lanes, args->offsets + column));
+                strip.scales[j] = v_mul(v_set(x_scale), load_columns(cut, lanes, args->scales + column));
+            }
         }
-        if (i < n) {
-            const v_mask first = v_first(n - i);
-            const v_int share = one_zero ? same : v_mul_int(sums, v_load_int_first(args->zeros + i, first));
-            v_float value = dequantized(v_load_int_first(c + i, first), v_load_int(taken.columns + i), share,
-                                        v_mul(scale, v_load_first(args->scales + i, first)));
-            if (biased) value = v_add(value, v_load_first(args->bias + i, first));
+#pragma GCC unroll 8
+        for (int j = 0; j < vectors; j++) {
+            const int64_t column = j * V_WIDTH;
+            v_int share = same;
+            if (!one_zero)
+                share = v_mul_int(v_set_int((int32_t)sum), load_int_columns(cut, lanes, args->zeros + first + column));
+            const v_int whole = v_sub_int(v_sub_int(load_int_columns(cut, lanes, c + column), strip.taken[j]), share);
+            v_float value = v_mul(v_to_float(whole), strip.scales[j]);
+            if (biased) value = v_add(value, strip.bias[j]);
             value = apply(op, value);
-            if (residual) value = v_add(value, v_load_first(residual + i, first));
-            v_store_first(y + i, first, value);
+            if (residual) value = v_add(value, load_columns(cut, lanes, residual + column));
+            if (cut)
+                v_store_first(y + column, lanes, value);
+            else
+                v_store(y + column, value);
         }
     }
 }
 
+/* A panel in one go; of the last panel, which may be narrower, one vector after the other. */
+V_ALWAYS_INLINE void dequantize_columns(const bert_dequantize_args *args, const bert_unary op, const bool one_zero) {
+    if (args->n == BERT_QGEMM_COLUMNS) {
+        dequantize_strip(args, op, one_zero, STRIP, false, 0);
+        return;
+    }
+    for (int64_t first = 0; first < args->n; first += V_WIDTH) dequantize_strip(args, op, one_zero, 1, true, first);
+}
+
 static void dequantize(const bert_dequantize_args *args) {
     const bool one_zero = all_equal(args->zeros, args->n);
-#define CALL(op) one_zero ? dequantize_loop(args, op, true) : dequantize_loop(args, op, false)
+#define CALL(op) dequantize_columns(args, op, one_zero)
     FOR_EACH_UNARY(args->activation, CALL)
 #undef CALL
 }

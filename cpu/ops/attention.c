@@ -10,9 +10,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Query rows whose scores are held at once, and bytes that their scores may take: they stay in the first-level cache,
- * or near it. */
-enum { LEAST_ROWS = 16, SCORE_BYTES = 48 * 1024 };
+/* Query rows whose scores are held at once are 48, or half of that where their scores would take more bytes: those stay
+ * in the first-level cache, or near it. Either is whole tiles of 6 and of 8 rows. */
+enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, SCORE_BYTES = 50 * 1024 };
 _Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
 typedef struct attention_state {
@@ -150,8 +150,8 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
 static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
     if (!rows->contiguous && ((run->bias.data && run->bias.strides[2]) || (run->mask.data && run->mask.strides[2])))
         return 1;
-    const int64_t count = SCORE_BYTES / ((rows->padded_keys + 1) * (int64_t)sizeof(float)) / 8 * 8;
-    return count < LEAST_ROWS ? LEAST_ROWS : count > BERT_ATTENTION_BLOCK ? BERT_ATTENTION_BLOCK : count;
+    const int64_t row_bytes = rows->padded_keys * (int64_t)sizeof(float);
+    return row_bytes > SCORE_BYTES / BERT_ATTENTION_BLOCK ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {

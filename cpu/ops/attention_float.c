@@ -3,24 +3,31 @@
  * by rows of k), and V copied beside it: where it lies each row of it is on a page of its own. Then the attention
  * kernel takes a few rows of Q at a time, and writes the context straight into y.
  */
+#include "cpu/gemm/gemm.h"
 #include "cpu/ops/attention_form.h"
 
 #include <string.h>
 
+/* From one row of keys or scores to the next: an odd number of cache lines, so that a column of them lies in all of the
+ * first-level cache's sets. With 512 keys it would lie in two. */
+static int64_t row_floats(int64_t keys) {
+    return bert_gemm_row_bytes(keys * (int64_t)sizeof(float)) / (int64_t)sizeof(float);
+}
+
 /* Keys, values and scores. */
 static int64_t scratch_floats(int64_t keys, int64_t width) {
-    return bert_attention_padded(keys) * (2 * width + BERT_ATTENTION_BLOCK);
+    return row_floats(keys) * (width + BERT_ATTENTION_BLOCK) + bert_attention_padded(keys) * width;
 }
 
 static float *values_of(const bert_attention_head *head) {
-    return head->scratch + head->width * bert_attention_padded(head->keys);
+    return head->scratch + head->width * row_floats(head->keys);
 }
 
 static void load(const bert_attention_head *head) {
     float *values = values_of(head);
     head->prepared->device->kernels.transpose(&(bert_transpose_args){.y = head->scratch,
                                                                      .x = head->k,
-                                                                     .ldy = bert_attention_padded(head->keys),
+                                                                     .ldy = row_floats(head->keys),
                                                                      .ldx = head->stride,
                                                                      .rows = head->keys,
                                                                      .columns = head->width});
@@ -32,7 +39,7 @@ static void attend(const bert_attention_head *head, bert_attention_args *args) {
     args->keys = head->scratch;
     args->values = values_of(head);
     args->scores = values_of(head) + head->width * bert_attention_padded(head->keys);
-    args->ld_keys = args->ld_scores = bert_attention_padded(head->keys);
+    args->ld_keys = args->ld_scores = row_floats(head->keys);
     args->ld_values = head->width;
     head->prepared->attend(args);
 }

@@ -121,10 +121,15 @@ static __device__ inline float row_factor(float sum, bool no_keys, bool zero_row
 
 enum { KEYS = 64, WARP_QUERIES = 16 };
 
+/* From one row of a tile in shared memory to the next: the eight rows that ldmatrix takes lie in different banks. */
+template <int DEPTH> static __host__ __device__ constexpr int tile_pitch() {
+    return DEPTH + 8;
+}
+
 /* Rows [first, first + ROWS) of a head into shared memory, in the background; rows from `end` on are zeros. */
 template <typename T, int DEPTH, int ROWS, int THREADS>
 static __device__ inline void load_tile(T *tile, const T *head, int64_t row_stride, int first, int end) {
-    constexpr int pieces = DEPTH / 8, pitch = DEPTH + 8,
+    constexpr int pieces = DEPTH / 8, pitch = tile_pitch<DEPTH>(),
                   step = THREADS / pieces; /* rows that all threads take at once */
     static_assert(THREADS % pieces == 0 && ROWS % step == 0, "every thread has as many pieces");
     const int row = static_cast<int>(threadIdx.x) / pieces, column = static_cast<int>(threadIdx.x) % pieces * 8;
@@ -184,100 +189,57 @@ static __device__ inline void end_keys(tile_of_scores &scores, int key, int end)
     }
 }
 
-/* BY_ROWS: bias or mask differ by query. */
-template <typename T, int DEPTH, int WARPS, bool BY_ROWS>
-static __global__ void __launch_bounds__(WARPS *BERT_WARP)
-    tensor_kernel(bert_cuda_attention_args a, int first_sequence) {
-    constexpr int pitch = DEPTH + 8, threads = WARPS * BERT_WARP, queries = WARPS * WARP_QUERIES;
-    constexpr int steps = DEPTH / 16, columns = DEPTH / 8; /* of 16 elements of a head, of 8 */
-    constexpr int own_terms = threads < KEYS ? KEYS / threads : 1;
-    BERT_SHARED(T, tiles, (queries + 4 * KEYS) * pitch);
-    BERT_SHARED(uint32_t, terms, 2 * KEYS);
-    const int64_t b = blockIdx.z, h = blockIdx.y;
-    const sequence s = sequence_of(a, b, h, first_sequence);
-    const int first = static_cast<int>(blockIdx.x) * queries;
-    if (first >= s.queries) return;
-    T *const q_tile = tiles, *const k_tiles = tiles + queries * pitch, *const v_tiles = k_tiles + 2 * KEYS * pitch;
-    const T *const k = static_cast<const T *>(a.k.data) + s.k, *const v = static_cast<const T *>(a.v.data) + s.v;
-    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
-    const int g = lane / 4, t = lane % 4;
+/* Terms of the keys of a tile: each of the block's THREADS has one of them, or two; read a tile ahead, as K and V are.
+ */
+template <typename T, int THREADS> struct key_terms {
+    static constexpr int own = THREADS < KEYS ? KEYS / THREADS : 1;
+    uint32_t next[own];
 
-    load_tile<T, DEPTH, queries, threads>(q_tile, static_cast<const T *>(a.q.data) + s.q, a.q.row, first, s.queries);
-    load_tile<T, DEPTH, KEYS, threads>(k_tiles, k, a.k.row, 0, s.keys);
-    load_tile<T, DEPTH, KEYS, threads>(v_tiles, v, a.v.row, 0, s.keys);
-    copy_async_commit();
-
-    /* Terms of the keys of a tile: a thread has one of them, or two; read a tile ahead, as K and V are. */
-    const bool by_keys = !BY_ROWS && (a.bias || a.mask);
-    const row_masks<T> key_masks(a, b, h, 0);
-    uint32_t next_terms[own_terms] = {};
-    const auto read_terms = [&](int key) {
+    __device__ void read(const row_masks<T> &masks, const sequence &s, int key) {
         BERT_UNROLL
-        for (int i = 0; i < own_terms; i++) {
-            const int place = static_cast<int>(threadIdx.x) + i * threads;
-            if (place < KEYS && key + place < s.keys) next_terms[i] = key_masks.term(s.place(key + place));
+        for (int i = 0; i < own; i++) {
+            const int place = static_cast<int>(threadIdx.x) + i * THREADS;
+            if (place < KEYS && key + place < s.keys) next[i] = masks.term(s.place(key + place));
         }
-    };
-    const auto write_terms = [&](uint32_t *to) {
-        BERT_UNROLL
-        for (int i = 0; i < own_terms; i++) {
-            const int place = static_cast<int>(threadIdx.x) + i * threads;
-            if (place < KEYS) to[place] = next_terms[i];
-        }
-    };
-    if (by_keys) {
-        read_terms(0);
-        write_terms(terms);
     }
-    copy_async_wait<0>();
-    __syncthreads();
-    uint32_t q[steps][4];
-    BERT_UNROLL
-    for (int i = 0; i < steps; i++)
-        ldmatrix_x4(q[i], q_tile + (warp * WARP_QUERIES + lane % 16) * pitch + i * 16 + lane / 16 * 8);
-
-    /* Rows g and g + 8 of the warp's 16. */
-    const int row[2] = {first + warp * WARP_QUERIES + g, first + warp * WARP_QUERIES + g + 8};
-    const row_masks<T> masks[2] = {{a, b, h, s.place(row[0] < s.queries ? row[0] : 0)},
-                                   {a, b, h, s.place(row[1] < s.queries ? row[1] : 0)}};
-    float result[columns][4] = {};
-    float greatest[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
-
-    for (int key = 0, turn = 0; key < s.keys; key += KEYS, turn ^= 1) {
-        const T *k_tile = k_tiles + turn * KEYS * pitch, *v_tile = v_tiles + turn * KEYS * pitch;
-        const bool more = key + KEYS < s.keys;
-        if (more) {
-            load_tile<T, DEPTH, KEYS, threads>(k_tiles + (turn ^ 1) * KEYS * pitch, k, a.k.row, key + KEYS, s.keys);
-            load_tile<T, DEPTH, KEYS, threads>(v_tiles + (turn ^ 1) * KEYS * pitch, v, a.v.row, key + KEYS, s.keys);
-            if (by_keys) read_terms(key + KEYS);
-        }
-        copy_async_commit();
-
-        tile_of_scores scores = {};
+    __device__ void write(uint32_t *to) const {
         BERT_UNROLL
-        for (int n = 0; n < KEYS / 8; n++) {
-            BERT_UNROLL
-            for (int i = 0; i < steps; i += 2) { /* one ldmatrix has B of two steps */
-                uint32_t pair[4];
-                ldmatrix_x4(pair, k_tile + (n * 8 + lane % 8) * pitch + i * 16 + lane / 8 * 8);
-                mma_m16n8k16<T>(scores[n], q[i], {pair[0], pair[1]});
-                mma_m16n8k16<T>(scores[n], q[i + 1], {pair[2], pair[3]});
-            }
+        for (int i = 0; i < own; i++) {
+            const int place = static_cast<int>(threadIdx.x) + i * THREADS;
+            if (place < KEYS) to[place] = next[i];
         }
-        if (BY_ROWS)
-            mask_by_rows(scores, a.scale, masks, s, key);
-        else if (by_keys)
-            mask_by_keys(scores, a.scale, a.mask_value, terms + turn * KEYS);
-        else
-            mask_by_keys(scores, a.scale, 0, nullptr);
-        if (key + KEYS > s.keys) end_keys(scores, key, s.keys);
+    }
+};
+
+/* scores += Q K^T of a tile. */
+template <typename T, int DEPTH>
+static __device__ inline void multiply_keys(tile_of_scores &scores, const uint32_t (&q)[DEPTH / 16][4],
+                                            const T *k_tile) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+    BERT_UNROLL
+    for (int n = 0; n < KEYS / 8; n++) {
+        BERT_UNROLL
+        for (int i = 0; i < DEPTH / 16; i += 2) { /* one ldmatrix has B of two steps */
+            uint32_t pair[4];
+            ldmatrix_x4(pair, k_tile + (n * 8 + lane % 8) * tile_pitch<DEPTH>() + i * 16 + lane / 8 * 8);
+            mma_m16n8k16<T>(scores[n], q[i], {pair[0], pair[1]});
+            mma_m16n8k16<T>(scores[n], q[i + 1], {pair[2], pair[3]});
+        }
+    }
+}
+
+/* What the softmax of two rows, in a group's lanes, has come to so far: the greatest score, and the sum of weights. */
+struct running_softmax {
+    float greatest[2], sum[2];
+
+    /* Scores become weights; `rescale` is what earlier weights are to be multiplied by. */
+    __device__ void add(tile_of_scores &scores, float (&rescale)[2]) {
         float tile_greatest[2] = {-INFINITY, -INFINITY};
         BERT_UNROLL
         for (int n = 0; n < KEYS / 8; n++) {
             BERT_UNROLL
             for (int j = 0; j < 4; j++) tile_greatest[j >> 1] = fmaxf(tile_greatest[j >> 1], scores[n][j]);
         }
-        float rescale[2];
         BERT_UNROLL
         for (int half = 0; half < 2; half++) { /* a row is in the four lanes of a group */
             float most = tile_greatest[half];
@@ -296,30 +258,40 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
                 sum[j >> 1] += scores[n][j];
             }
         }
-        BERT_UNROLL
-        for (int c = 0; c < columns; c++) {
-            BERT_UNROLL
-            for (int j = 0; j < 4; j++) result[c][j] *= rescale[j >> 1];
-        }
-        BERT_UNROLL
-        for (int i = 0; i < KEYS / 16; i++) { /* of 16 keys */
-            const uint32_t p[4] = {pack_pair<T>(scores[2 * i][0], scores[2 * i][1]),
-                                   pack_pair<T>(scores[2 * i][2], scores[2 * i][3]),
-                                   pack_pair<T>(scores[2 * i + 1][0], scores[2 * i + 1][1]),
-                                   pack_pair<T>(scores[2 * i + 1][2], scores[2 * i + 1][3])};
-            BERT_UNROLL
-            for (int c = 0; c < columns; c += 2) { /* one ldmatrix has B of two tiles of columns */
-                uint32_t pair[4];
-                ldmatrix_x4_trans(pair, v_tile + (i * 16 + lane % 16) * pitch + (c + lane / 16) * 8);
-                mma_m16n8k16<T>(result[c], p, {pair[0], pair[1]});
-                mma_m16n8k16<T>(result[c + 1], p, {pair[2], pair[3]});
-            }
-        }
-        if (by_keys && more) write_terms(terms + (turn ^ 1) * KEYS);
-        copy_async_wait<0>();
-        __syncthreads(); /* the next tile is there for all, and this one is free */
     }
+};
 
+/* result = rescale result + weights V of a tile. */
+template <typename T, int DEPTH>
+static __device__ inline void multiply_values(float (&result)[DEPTH / 8][4], const float (&rescale)[2],
+                                              const tile_of_scores &weights, const T *v_tile) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+    BERT_UNROLL
+    for (int c = 0; c < DEPTH / 8; c++) {
+        BERT_UNROLL
+        for (int j = 0; j < 4; j++) result[c][j] *= rescale[j >> 1];
+    }
+    BERT_UNROLL
+    for (int i = 0; i < KEYS / 16; i++) { /* of 16 keys */
+        const uint32_t p[4] = {pack_pair<T>(weights[2 * i][0], weights[2 * i][1]),
+                               pack_pair<T>(weights[2 * i][2], weights[2 * i][3]),
+                               pack_pair<T>(weights[2 * i + 1][0], weights[2 * i + 1][1]),
+                               pack_pair<T>(weights[2 * i + 1][2], weights[2 * i + 1][3])};
+        BERT_UNROLL
+        for (int c = 0; c < DEPTH / 8; c += 2) { /* one ldmatrix has B of two tiles of columns */
+            uint32_t pair[4];
+            ldmatrix_x4_trans(pair, v_tile + (i * 16 + lane % 16) * tile_pitch<DEPTH>() + (c + lane / 16) * 8);
+            mma_m16n8k16<T>(result[c], p, {pair[0], pair[1]});
+            mma_m16n8k16<T>(result[c + 1], p, {pair[2], pair[3]});
+        }
+    }
+}
+
+/* Rows of the result, divided by the sums of their weights, and their ranges. */
+template <typename T, int DEPTH>
+static __device__ inline void store_rows(const bert_cuda_attention_args &a, const sequence &s, const int (&row)[2],
+                                         const float (&result)[DEPTH / 8][4], const float (&sum)[2]) {
+    const int t = static_cast<int>(threadIdx.x) % 4;
     BERT_UNROLL
     for (int half = 0; half < 2; half++) {
         float total = sum[half];
@@ -331,7 +303,7 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
         T *y = static_cast<T *>(a.y) + s.y + row[half] * a.y_row;
         row_range range;
         BERT_UNROLL
-        for (int c = 0; c < columns; c++) {
+        for (int c = 0; c < DEPTH / 8; c++) {
             bert_vector<T, 2> pair;
             pair.at[0] = from_float<T>(zero ? 0.0F : result[c][2 * half] * factor);
             pair.at[1] = from_float<T>(zero ? 0.0F : result[c][2 * half + 1] * factor);
@@ -341,8 +313,76 @@ static __global__ void __launch_bounds__(WARPS *BERT_WARP)
         }
         if (!a.ranges) continue;
         range.join_lanes(4);
-        if (there && t == 0) range.store(a.ranges + (s.row + row[half]) * a.heads + h);
+        if (there && t == 0) range.store(a.ranges + (s.row + row[half]) * a.heads + blockIdx.y);
     }
+}
+
+/* BY_ROWS: bias or mask differ by query. */
+template <typename T, int DEPTH, int WARPS, bool BY_ROWS>
+static __global__ void __launch_bounds__(WARPS *BERT_WARP)
+    tensor_kernel(bert_cuda_attention_args a, int first_sequence) {
+    constexpr int pitch = tile_pitch<DEPTH>(), threads = WARPS * BERT_WARP, queries = WARPS * WARP_QUERIES;
+    BERT_SHARED(T, tiles, (queries + 4 * KEYS) * pitch);
+    BERT_SHARED(uint32_t, terms, 2 * KEYS);
+    const int64_t b = blockIdx.z, h = blockIdx.y;
+    const sequence s = sequence_of(a, b, h, first_sequence);
+    const int first = static_cast<int>(blockIdx.x) * queries;
+    if (first >= s.queries) return;
+    T *const q_tile = tiles, *const k_tiles = tiles + queries * pitch, *const v_tiles = k_tiles + 2 * KEYS * pitch;
+    const T *const k = static_cast<const T *>(a.k.data) + s.k, *const v = static_cast<const T *>(a.v.data) + s.v;
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;
+
+    load_tile<T, DEPTH, queries, threads>(q_tile, static_cast<const T *>(a.q.data) + s.q, a.q.row, first, s.queries);
+    load_tile<T, DEPTH, KEYS, threads>(k_tiles, k, a.k.row, 0, s.keys);
+    load_tile<T, DEPTH, KEYS, threads>(v_tiles, v, a.v.row, 0, s.keys);
+    copy_async_commit();
+    const bool by_keys = !BY_ROWS && (a.bias || a.mask);
+    const row_masks<T> key_masks(a, b, h, 0);
+    key_terms<T, threads> ahead = {};
+    if (by_keys) {
+        ahead.read(key_masks, s, 0);
+        ahead.write(terms);
+    }
+    copy_async_wait<0>();
+    __syncthreads();
+    uint32_t q[DEPTH / 16][4];
+    BERT_UNROLL
+    for (int i = 0; i < DEPTH / 16; i++)
+        ldmatrix_x4(q[i], q_tile + (warp * WARP_QUERIES + lane % 16) * pitch + i * 16 + lane / 16 * 8);
+
+    /* Rows g and g + 8 of the warp's 16. */
+    const int row[2] = {first + warp * WARP_QUERIES + lane / 4, first + warp * WARP_QUERIES + lane / 4 + 8};
+    const row_masks<T> masks[2] = {{a, b, h, s.place(row[0] < s.queries ? row[0] : 0)},
+                                   {a, b, h, s.place(row[1] < s.queries ? row[1] : 0)}};
+    float result[DEPTH / 8][4] = {};
+    running_softmax softmax = {{-INFINITY, -INFINITY}, {0, 0}};
+
+    for (int key = 0, turn = 0; key < s.keys; key += KEYS, turn ^= 1) {
+        const int here = turn * KEYS * pitch, other = (turn ^ 1) * KEYS * pitch;
+        const bool more = key + KEYS < s.keys;
+        if (more) {
+            load_tile<T, DEPTH, KEYS, threads>(k_tiles + other, k, a.k.row, key + KEYS, s.keys);
+            load_tile<T, DEPTH, KEYS, threads>(v_tiles + other, v, a.v.row, key + KEYS, s.keys);
+            if (by_keys) ahead.read(key_masks, s, key + KEYS);
+        }
+        copy_async_commit();
+        tile_of_scores scores = {};
+        multiply_keys<T, DEPTH>(scores, q, k_tiles + here);
+        if (BY_ROWS)
+            mask_by_rows(scores, a.scale, masks, s, key);
+        else if (by_keys)
+            mask_by_keys(scores, a.scale, a.mask_value, terms + turn * KEYS);
+        else
+            mask_by_keys(scores, a.scale, 0, nullptr);
+        if (key + KEYS > s.keys) end_keys(scores, key, s.keys);
+        float rescale[2];
+        softmax.add(scores, rescale);
+        multiply_values<T, DEPTH>(result, rescale, scores, v_tiles + here);
+        if (by_keys && more) ahead.write(terms + (turn ^ 1) * KEYS);
+        copy_async_wait<0>();
+        __syncthreads(); /* the next tile is there for all, and this one is free */
+    }
+    store_rows<T, DEPTH>(a, s, row, result, softmax.sum);
 }
 
 /* ---- Plain ---------------------------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ typedef struct bert_cuda_bias_activation_args {
     /** BERT_BFLOAT16 alone: the lower halves (halves.h) of tensors that are held in float32; NULL: they are not. */
     const uint16_t *residual_lower;
     uint16_t *y_lower;
-    bert_cuda_range *ranges; /**< [rows, bert_cuda_stretches(width)], of y; or NULL */
+    bert_cuda_range *ranges;  /**< [rows, bert_cuda_stretches(width)], of y; or NULL */
+    bert_cuda_e4m3_rows e4m3; /**< Without `ranges`: of y as it is stored, without lower halves; `bytes` NULL: none. */
+    bool y_unread;            /**< With `e4m3`: y need not be written, though it may be. */
 } bert_cuda_bias_activation_args;
 
 /** y = activation(scale row_scale column_scale x + bias) + residual */

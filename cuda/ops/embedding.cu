@@ -17,6 +17,8 @@ template <typename T, typename P> struct embedding {
     T *y;
     uint16_t *y_lower;
     bert_cuda_range *ranges;
+    bert_cuda_e4m3_rows e4m3;
+    bool y_unread;
     int64_t tokens, length;
     int width;
     float epsilon;
@@ -52,7 +54,8 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
         values.normalize(a.width, mean, deviation, a.gamma, a.beta);
     }
     const int64_t at = token * a.width;
-    values.store(a.y, a.y_lower, at, a.width);
+    if (!a.y_unread) values.store(a.y, a.y_lower, at, a.width);
+    if (a.e4m3.bytes) values.store_e4m3(a.width, a.e4m3, token);
     if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + token);
 }
 
@@ -81,6 +84,8 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
             if (a.gamma) value = (value - mean) * deviation * to_float(a.gamma[i]) + to_float(a.beta[i]);
             range.add(store_element(a.y, a.y_lower, token * a.width + i, value));
         }
+        if (a.e4m3.bytes)
+            write_e4m3_row<T, 1>(a.y + token * a.width, a.width, block_max(range.magnitude(), scratch), a.e4m3, token);
         if (!a.ranges) continue;
         range.join_block(scratch);
         if (from == 0) range.store(a.ranges + token);
@@ -91,7 +96,7 @@ template <typename T, typename P> static bool vectors_fit(const embedding<T, P> 
     constexpr int N = bert_row<T>::N;
     bool fit = a.width <= BERT_ROW_MOST && bert_vectors_fit<N>(a.width, a.gamma) &&
                bert_vectors_fit<N>(a.width, a.beta) && bert_vectors_fit<N>(a.width, a.y) &&
-               bert_vectors_fit<N>(a.width, a.y_lower);
+               bert_vectors_fit<N>(a.width, a.y_lower) && bert_vectors_fit<N>(a.width, a.e4m3.bytes);
     for (const bert_cuda_embedding_table &table : a.tables)
         fit = fit && (!table.ids || bert_vectors_fit<N>(a.width, static_cast<const P *>(table.table)));
     return fit;
@@ -108,6 +113,8 @@ template <typename T, typename P> static cudaError_t launch(const bert_cuda_embe
     a.y = static_cast<T *>(args->y);
     a.y_lower = args->y_lower;
     a.ranges = args->ranges;
+    a.e4m3 = args->e4m3;
+    a.y_unread = args->y_unread && args->e4m3.bytes;
     a.tokens = args->sources ? args->tokens : args->batch * args->length;
     a.length = args->length;
     a.width = static_cast<int>(args->width);
@@ -132,6 +139,7 @@ cudaError_t bert_cuda_embedding(const bert_cuda_embedding_args *args, cudaStream
     if (!allowed(&args->word) || !allowed(&args->type) || !allowed(&args->position) || !args->gamma != !args->beta)
         return cudaErrorInvalidValue;
     if ((args->float_parameters || args->y_lower) && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
+    if (args->e4m3.bytes && args->y_lower) return cudaErrorInvalidValue;
     switch (args->dtype) {
     case BERT_FLOAT:
         return launch<float, float>(args, stream);

@@ -34,6 +34,8 @@ typedef struct bert_cuda_embedding_args {
     void *y;                     /**< [batch * length, width], or [tokens, width] */
     uint16_t *y_lower;           /**< BERT_BFLOAT16 alone: the lower halves of y (halves.h), or NULL */
     bert_cuda_range *ranges;     /**< A range for each row of y; or NULL */
+    bert_cuda_e4m3_rows e4m3;    /**< Of y as it is stored, without lower halves; `bytes` NULL: not wanted. */
+    bool y_unread;               /**< With `e4m3`: y need not be written, though it may be. */
     bert_cuda_index_check check; /**< Input numbers are those of the canonical operator. */
 } bert_cuda_embedding_args;
 

@@ -53,14 +53,14 @@ template <typename T> struct bert_epilogue {
         }
     };
 
-    /** Writes N elements of a row from `column` on; they are added to its range. `values` are used up. Sums are
-     * spelled as intrinsics, which no compiler fuses with what is before them: the same bits in every kernel. */
+    /** N elements of a row from `column` on, as they are to be stored; they are added to its range. `values` are used
+     * up. Sums are spelled as intrinsics, which no compiler fuses with what is before them: the same bits in every
+     * kernel. */
     template <int N>
-    __device__ void write(const columns<N> &c, float (&values)[N], int64_t row, int64_t column,
-                          row_range *range) const {
-        const int64_t at = row * width + column;
+    __device__ bert_elements<T, N> finish(const columns<N> &c, float (&values)[N], int64_t row, int64_t column,
+                                          row_range *range) const {
         bert_elements<T, N> added = {}, out;
-        if (residual) added.load(residual, residual_lower, at);
+        if (residual) added.load(residual, residual_lower, row * width + column);
         if (bias) {
             BERT_UNROLL
             for (int i = 0; i < N; i++) values[i] = __fadd_rn(values[i], to_float(c.bias.at[i]));
@@ -71,7 +71,13 @@ template <typename T> struct bert_epilogue {
             const float value = residual ? __fadd_rn(values[i], added.get(i)) : values[i];
             range->add(out.set(i, value, y_lower != nullptr));
         }
-        out.store(y, y_lower, at);
+        return out;
+    }
+    /** The same, stored. */
+    template <int N>
+    __device__ void write(const columns<N> &c, float (&values)[N], int64_t row, int64_t column,
+                          row_range *range) const {
+        finish(c, values, row, column, range).store(y, y_lower, row * width + column);
     }
 };
 

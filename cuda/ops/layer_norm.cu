@@ -22,6 +22,8 @@ template <typename T, typename P> struct layer_norm_rows {
     uint16_t *sum_lower, *y_lower;
     float *mean, *deviation;
     bert_cuda_range *ranges;
+    bert_cuda_e4m3_rows e4m3;
+    bool y_unread;
     int64_t rows;
     int width;
     float epsilon;
@@ -44,7 +46,8 @@ static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T,
     float mean, deviation;
     values.statistics(a.width, a.epsilon, a.simplified, &mean, &deviation);
     values.normalize(a.width, mean, deviation, a.gamma, a.beta);
-    values.store(a.y, a.y_lower, at, a.width);
+    if (!a.y_unread) values.store(a.y, a.y_lower, at, a.width);
+    if (a.e4m3.bytes) values.store_e4m3(a.width, a.e4m3, row);
     if (a.mean && first) a.mean[row] = mean;
     if (a.deviation && first) a.deviation[row] = deviation;
     if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + row);
@@ -82,6 +85,8 @@ static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T
             if (a.sum) store_element(a.sum, a.sum_lower, row * a.width + i, value);
             range.add(store_element(a.y, a.y_lower, row * a.width + i, y));
         }
+        if (a.e4m3.bytes)
+            write_e4m3_row<T, 1>(a.y + row * a.width, a.width, block_max(range.magnitude(), scratch), a.e4m3, row);
         if (a.ranges) range.join_block(scratch);
         if (from != 0) continue;
         if (a.mean) a.mean[row] = mean;
@@ -107,6 +112,8 @@ static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t st
     a.mean = args->mean;
     a.deviation = args->deviation;
     a.ranges = args->ranges;
+    a.e4m3 = args->e4m3;
+    a.y_unread = args->y_unread && args->e4m3.bytes;
     a.rows = args->rows;
     a.width = static_cast<int>(args->width);
     a.epsilon = args->epsilon;
@@ -117,7 +124,8 @@ static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t st
                          bert_vectors_fit<N>(a.width, a.gamma) && bert_vectors_fit<N>(a.width, a.beta) &&
                          bert_vectors_fit<N>(a.width, a.sum) && bert_vectors_fit<N>(a.width, a.y) &&
                          bert_vectors_fit<N>(a.width, a.x_lower) && bert_vectors_fit<N>(a.width, a.residual_lower) &&
-                         bert_vectors_fit<N>(a.width, a.sum_lower) && bert_vectors_fit<N>(a.width, a.y_lower);
+                         bert_vectors_fit<N>(a.width, a.sum_lower) && bert_vectors_fit<N>(a.width, a.y_lower) &&
+                         bert_vectors_fit<N>(a.width, a.e4m3.bytes);
     if (!vectors) return BERT_LAUNCH((block_row_kernel<T, P>), dim3(bert_blocks(a.rows, 1)), dim3(256), 0, stream, a);
     const int warps = bert_row_warps(a.rows);
     return BERT_LAUNCH((warp_row_kernel<T, P>), dim3(bert_blocks(a.rows, warps, INT32_MAX)), dim3(warps * BERT_WARP), 0,
@@ -129,6 +137,7 @@ cudaError_t bert_cuda_layer_norm(const bert_cuda_layer_norm_args *args, cudaStre
         args->float_parameters || args->x_lower || args->residual_lower || args->sum_lower || args->y_lower;
     if (args->rows < 0 || args->width < 0 || args->width > INT32_MAX) return cudaErrorInvalidValue;
     if (mixed && args->dtype != BERT_BFLOAT16) return cudaErrorInvalidValue;
+    if (args->e4m3.bytes && args->y_lower) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:

@@ -26,6 +26,8 @@ typedef struct bert_cuda_layer_norm_args {
     float *mean;                   /**< [rows], or NULL */
     float *deviation;              /**< [rows]: 1 / sqrt(variance + epsilon); or NULL */
     bert_cuda_range *ranges;       /**< [rows], of y; or NULL */
+    bert_cuda_e4m3_rows e4m3;      /**< Of y as it is stored, without lower halves; `bytes` NULL: not wanted. */
+    bool y_unread;                 /**< With `e4m3`: y need not be written, though it may be. */
     float epsilon;
     bool simplified; /**< No mean is subtracted. */
 } bert_cuda_layer_norm_args;

@@ -51,6 +51,9 @@ static inline BERT_CUDA_BOTH_SIDES int64_t bert_cuda_stretches(int64_t width) {
     return (width + BERT_CUDA_STRETCH - 1) / BERT_CUDA_STRETCH;
 }
 
+/** Rows as E4M3, each with a float32 that its numbers are to be multiplied by: quantize_e4m3.h. */
+typedef bert_byte_rows bert_cuda_e4m3_rows;
+
 /** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "tanh", "relu". */
 typedef enum bert_cuda_activation {
     BERT_CUDA_NONE,

@@ -1,53 +1,55 @@
 /*
- * A block a row: the greatest magnitude first, then the bytes, from a row that is in the cache by then; 16 bytes of x a
- * thread at a time where rows allow it. The conversion is spelled out (e4m3.h), a few integer operations beside a load
- * and a store: GPUs before Ada have no instruction for it, and weights on the host and the emulator get the same bits.
+ * A block a row: the greatest magnitude first, of ranges where who wrote the row left some, then the bytes, from a row
+ * that is in the cache by then; 16 bytes of x a thread at a time where rows allow it. From Ada on an instruction
+ * converts two numbers (e4m3_rows.h); elsewhere, on the host and in the emulator it is spelled out in integers
+ * (e4m3.h), to the same bits.
  */
 #include "cuda/ops/quantize_e4m3.h"
 
-#include "cuda/ops/e4m3.h"
-#include "cuda/platform.h"
+#include "cuda/ops/e4m3_rows.h"
+#include "cuda/ops/row_range.h"
 
 enum { THREADS = 128 };
 
+/* The greatest magnitude of a row for all threads of the block; each warp reads all ranges. */
+static __device__ float most_of_ranges(const bert_cuda_range *ranges, int64_t count) {
+    row_range range;
+    for (int64_t i = threadIdx.x % BERT_WARP; i < count; i += BERT_WARP) range.add(ranges[i]);
+    range.join_lanes(BERT_WARP);
+    return range.magnitude();
+}
+
+template <typename T, int N> static __device__ float most_of_row(const T *x, int64_t width, float *scratch) {
+    float most = 0;
+    for (int64_t i = threadIdx.x * N; i < width; i += THREADS * N) {
+        const bert_vector<T, N> values = *reinterpret_cast<const bert_vector<T, N> *>(x + i);
+        BERT_UNROLL
+        for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(to_float(values.at[j])));
+    }
+    return block_max(most, scratch);
+}
+
 template <typename T, int N>
 static __global__ void __launch_bounds__(THREADS) quantize_e4m3_kernel(bert_cuda_quantize_e4m3_args a) {
-    using vector = bert_vector<T, N>;
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         const T *x = static_cast<const T *>(a.x) + row * a.width;
-        uint8_t *y = a.y + row * a.width;
-        float most = 0;
-        for (int64_t i = threadIdx.x * N; i < a.width; i += THREADS * N) {
-            const vector values = *reinterpret_cast<const vector *>(x + i);
-            BERT_UNROLL
-            for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(to_float(values.at[j])));
-        }
-        most = block_max(most, scratch);
-        float scale = __fdiv_rn(most, BERT_E4M3_MOST);
-        if (!(scale > 0.0F)) scale = 1;
-        for (int64_t i = threadIdx.x * N; i < a.width; i += THREADS * N) {
-            const vector values = *reinterpret_cast<const vector *>(x + i);
-            bert_vector<uint8_t, N> bytes;
-            BERT_UNROLL
-            for (int j = 0; j < N; j++)
-                bytes.at[j] = bert_e4m3_of_bits(__float_as_uint(__fdiv_rn(to_float(values.at[j]), scale)));
-            *reinterpret_cast<bert_vector<uint8_t, N> *>(y + i) = bytes;
-        }
-        if (threadIdx.x == 0) a.scales[row] = scale;
+        const float most = a.ranges ? most_of_ranges(a.ranges + row * a.ranges_per_row, a.ranges_per_row)
+                                    : most_of_row<T, N>(x, a.width, scratch);
+        write_e4m3_row<T, N>(x, a.width, most, a.y, row);
     }
 }
 
 template <typename T> static cudaError_t launch(const bert_cuda_quantize_e4m3_args *a, cudaStream_t stream) {
     constexpr int N = 16 / static_cast<int>(sizeof(T));
     const dim3 grid(bert_blocks(a->rows, 1)), block(THREADS);
-    if (bert_vectors_fit<N>(a->width, static_cast<const T *>(a->x)) && bert_vectors_fit<N>(a->width, a->y))
+    if (bert_vectors_fit<N>(a->width, static_cast<const T *>(a->x)) && bert_vectors_fit<N>(a->width, a->y.bytes))
         return BERT_LAUNCH((quantize_e4m3_kernel<T, N>), grid, block, 0, stream, *a);
     return BERT_LAUNCH((quantize_e4m3_kernel<T, 1>), grid, block, 0, stream, *a);
 }
 
 cudaError_t bert_cuda_quantize_e4m3(const bert_cuda_quantize_e4m3_args *args, cudaStream_t stream) {
-    if (args->rows < 0 || args->width < 0) return cudaErrorInvalidValue;
+    if (args->rows < 0 || args->width < 0 || (args->ranges && args->ranges_per_row < 1)) return cudaErrorInvalidValue;
     if (args->rows == 0) return cudaSuccess;
     switch (args->dtype) {
     case BERT_FLOAT:

@@ -31,6 +31,10 @@ struct row_range {
         least = -block_max(-least, scratch);
         most = block_max(most, scratch);
     }
+    /** The greatest magnitude. */
+    __device__ float magnitude() const {
+        return fmaxf(-least, most);
+    }
     /** Called by one thread of those that were joined. */
     __device__ void store(bert_cuda_range *to) const {
         to->least = least;

@@ -5,6 +5,7 @@
 #ifndef BERT_CUDA_OPS_ROW_REGISTERS_H
 #define BERT_CUDA_OPS_ROW_REGISTERS_H
 
+#include "cuda/ops/e4m3_rows.h"
 #include "cuda/ops/halves.h"
 #include "cuda/ops/row_range.h"
 
@@ -91,6 +92,27 @@ template <typename T> struct bert_row {
                 at[i][j] =
                     (at[i][j] - mean) * deviation * to_float(scale.at[j]) + (beta ? to_float(shift.at[j]) : 0.0F);
         }
+    }
+
+    /** The row as `store` has it without lower halves, as row `row` of `to`. */
+    __device__ void store_e4m3(int width, const bert_cuda_e4m3_rows &to, int64_t row) const {
+        float most = 0;
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(to_float(from_float<T>(at[i][j]))));
+        }
+        const e4m3_scale scale(warp_max(most));
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            if (column(i) >= width) continue;
+            float stored[N];
+            BERT_UNROLL
+            for (int j = 0; j < N; j++) stored[j] = to_float(from_float<T>(at[i][j]));
+            store_vector(to.bytes + row * width + column(i), scale.bytes(stored));
+        }
+        if (threadIdx.x % BERT_WARP == 0) to.scales[row] = scale.scale;
     }
 
     /** Range of the row as `store` has it, with lower halves or without; lane 0 writes it. */

@@ -1,7 +1,7 @@
 /*
  * Linear with --precision fp8: weights as E4M3 with a scale for each column, made once; x as E4M3 with a scale for each
- * row, made by every run, so that a row's result doesn't depend on its neighbours; sums in float32, the rest in
- * float16. A weight is packed as [N, K], the one form that products of E4M3 have.
+ * row, made in every run by who writes x, or here, so that a row's result doesn't depend on its neighbours; sums in
+ * float32, the rest in float16. A weight is packed as [N, K], the one form that products of E4M3 have.
  *
  * Hopper's products apply the scales of rows and columns themselves. Others have a factor for all of a product: it
  * keeps sums inside float16, and the epilogue applies the scales.
@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MULTIPLE = 16, CHUNK = 256 };
+enum { MULTIPLE = 16, CHUNK = 1024, TILE_ROWS = 64, TILE_COLUMNS = 256 };
 
 /* What is packed: float scales [N], then bytes [N, K]. */
 static size_t scale_bytes(int64_t columns) {
@@ -43,33 +43,67 @@ static void load(const bert_constant *weight, int64_t first, int64_t count, floa
     bert_cuda_decode(weight->dtype, BERT_FLOAT, out, weight->data + (size_t)first * size, count);
 }
 
-/* One part: its columns' greatest magnitudes, their scales, and the bytes, each read of the weight from front to end.
- */
-static void write_part(const bert_constant *weight, bool transposed, int64_t depth, float *scales, uint8_t *bytes) {
-    const int64_t rows = weight->dims[0], width = weight->dims[1], columns = transposed ? rows : width;
-    float values[CHUNK];
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t at = 0; at < rows * width; at += CHUNK) {
-            const int64_t count = rows * width - at < CHUNK ? rows * width - at : CHUNK;
-            load(weight, at, count, values);
-            for (int64_t i = 0; i < count; i++) {
-                const int64_t row = (at + i) / width, place = (at + i) % width;
-                const int64_t column = transposed ? row : place, k = transposed ? place : row;
-                if (pass == 0) {
-                    scales[column] = fmaxf(scales[column], fabsf(values[i]));
-                    continue;
-                }
-                const float scaled = values[i] / scales[column];
-                uint32_t bits;
-                memcpy(&bits, &scaled, sizeof bits);
-                bytes[column * depth + k] = bert_e4m3_of_bits(bits);
-            }
+/* A weight [N, K]: what is a column of the product is a row here. */
+static void write_rows(const bert_constant *weight, float *scales, uint8_t *bytes) {
+    const int64_t rows = weight->dims[0], depth = weight->dims[1];
+    float values[CHUNK], factors[CHUNK];
+    for (int64_t row = 0; row < rows; row++) {
+        float most = 0;
+        for (int64_t at = 0; at < depth; at += CHUNK) {
+            const int64_t count = at + CHUNK < depth ? CHUNK : depth - at;
+            load(weight, row * depth + at, count, values);
+            most = fmaxf(most, bert_cuda_greatest_magnitude(values, count));
         }
-        for (int64_t column = 0; pass == 0 && column < columns; column++) {
-            scales[column] /= BERT_E4M3_MOST;
-            if (!(scales[column] > 0)) scales[column] = 1;
+        scales[row] = bert_e4m3_scale(most);
+        for (int64_t i = 0; i < CHUNK; i++) factors[i] = 1.0F / scales[row];
+        for (int64_t at = 0; at < depth; at += CHUNK) {
+            const int64_t count = at + CHUNK < depth ? CHUNK : depth - at;
+            load(weight, row * depth + at, count, values);
+            bert_cuda_encode_e4m3(bytes + row * depth + at, values, factors, count);
         }
     }
+}
+
+static void find_column_scales(const bert_constant *weight, float *scales) {
+    const int64_t depth = weight->dims[0], columns = weight->dims[1];
+    float values[CHUNK];
+    for (int64_t k = 0; k < depth; k++) {
+        for (int64_t at = 0; at < columns; at += CHUNK) {
+            const int64_t count = at + CHUNK < columns ? CHUNK : columns - at;
+            load(weight, k * columns + at, count, values);
+            bert_cuda_add_magnitudes(scales + at, values, count);
+        }
+    }
+    for (int64_t column = 0; column < columns; column++) scales[column] = bert_e4m3_scale(scales[column]);
+}
+
+/* Rows from k on and columns from `column` on of a weight [K, N], as far as a tile goes: converted as they lie, and
+ * written with rows and columns exchanged. */
+static void write_tile(const bert_constant *weight, int64_t k, int64_t column, const float *scales, uint8_t *bytes) {
+    const int64_t depth = weight->dims[0], columns = weight->dims[1];
+    const int64_t height = k + TILE_ROWS < depth ? TILE_ROWS : depth - k;
+    const int64_t width = column + TILE_COLUMNS < columns ? TILE_COLUMNS : columns - column;
+    float values[TILE_COLUMNS], factors[TILE_COLUMNS];
+    uint8_t tile[TILE_ROWS][TILE_COLUMNS];
+    for (int64_t i = 0; i < width; i++) factors[i] = 1.0F / scales[column + i];
+    for (int64_t i = 0; i < height; i++) {
+        load(weight, (k + i) * columns + column, width, values);
+        bert_cuda_encode_e4m3(tile[i], values, factors, width);
+    }
+    for (int64_t j = 0; j < width; j++)
+        for (int64_t i = 0; i < height; i++) bytes[(column + j) * depth + k + i] = tile[i][j];
+}
+
+/* One part: the scales of its columns, which are 0, and the bytes. */
+static void write_part(const bert_constant *weight, bool transposed, float *scales, uint8_t *bytes) {
+    if (transposed) {
+        write_rows(weight, scales, bytes);
+        return;
+    }
+    find_column_scales(weight, scales);
+    for (int64_t k = 0; k < weight->dims[0]; k += TILE_ROWS)
+        for (int64_t column = 0; column < weight->dims[1]; column += TILE_COLUMNS)
+            write_tile(weight, k, column, scales, bytes);
 }
 
 static bert_status write_parts(const void *argument, void *out, bert_error *error) {
@@ -79,7 +113,7 @@ static bert_status write_parts(const void *argument, void *out, bert_error *erro
     uint8_t *bytes = (uint8_t *)out + scale_bytes(parts->columns);
     for (int32_t part = 0; part < parts->count; part++) {
         const int64_t columns = bert_cuda_part_columns(parts, part);
-        write_part(parts->constants[part], parts->transposed, depth, scales, bytes);
+        write_part(parts->constants[part], parts->transposed, scales, bytes);
         scales += columns;
         bytes += columns * depth;
     }
@@ -92,13 +126,8 @@ bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cud
     const size_t key = bert_cuda_parts_key(parts, "e4m3", parts->constants, &id);
     state->n = parts->columns;
     state->k = bert_cuda_parts_depth(parts);
-    BERT_CUDA_TRY(bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
-                                 write_parts, parts, out, planner->error));
-    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const bert_tensor_desc *x = &planner->node->inputs[BERT_LINEAR_X];
-    const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(float)));
-    return bert_cuda_reserve(planner, bert_cuda_times(rows, state->k), 1);
+    return bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
+                          write_parts, parts, out, planner->error);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
@@ -110,17 +139,25 @@ static float smallest_sums(int64_t depth) {
     return ldexpf(1.0F, -exponent);
 }
 
+/* x as E4M3, where nobody made it so before. */
+static bert_status make_rows(const bert_cuda_call *call, const bert_tensor *x, int64_t rows) {
+    if (call->x_e4m3_made) return BERT_OK;
+    const bert_cuda_quantize_e4m3_args args = {.dtype = x->dtype,
+                                               .rows = rows,
+                                               .width = call->node->k,
+                                               .x = x->data,
+                                               .ranges = call->x_ranges,
+                                               .ranges_per_row = call->node->node.x_ranges,
+                                               .y = call->x_e4m3};
+    return bert_cuda_launched(call, bert_cuda_quantize_e4m3(&args, call->context->stream), "quantize_e4m3");
+}
+
 bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *packed, const void *bias) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
     const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
     const float alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
-    void *workspace = call->workspace;
-    float *row_scales = bert_cuda_take(&workspace, rows, sizeof *row_scales);
-    uint8_t *bytes = bert_cuda_take(&workspace, rows * node->k, 1);
-    const bert_cuda_quantize_e4m3_args quantize = {
-        .dtype = x->dtype, .rows = rows, .width = node->k, .x = x->data, .y = bytes, .scales = row_scales};
-    BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_quantize_e4m3(&quantize, call->context->stream), "quantize_e4m3"));
+    BERT_CUDA_TRY(make_rows(call, x, rows));
     bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_F8,
                                    .transpose_b = true,
                                    .m = rows,
@@ -128,7 +165,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .k = node->k,
                                    .batch = 1,
                                    .alpha = alpha,
-                                   .a = bytes,
+                                   .a = call->x_e4m3.bytes,
                                    .b = (const uint8_t *)packed + scale_bytes(node->n),
                                    .c = y->data,
                                    .lda = node->k,
@@ -136,7 +173,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .ldc = node->n};
     bert_cuda_epilogue epilogue = {.bias = bias};
     if (node->prepared->e4m3_scales) {
-        product.row_scales = row_scales;
+        product.row_scales = call->x_e4m3.scales;
         product.column_scales = packed;
         if (!bert_cuda_epilogue_follows(call)) {
             product.bias = bias;
@@ -144,7 +181,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
         }
     } else {
         product.alpha = smallest_sums(node->k);
-        epilogue.row_scales = row_scales;
+        epilogue.row_scales = call->x_e4m3.scales;
         epilogue.column_scales = packed;
         epilogue.scale = alpha / product.alpha;
     }

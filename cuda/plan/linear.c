@@ -35,7 +35,9 @@ static bert_cuda_bias_activation_args epilogue_args(const bert_cuda_call *call, 
 
 bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_epilogue *epilogue) {
     if (!epilogue->bias && !epilogue->row_scales && !bert_cuda_epilogue_follows(call)) return BERT_OK;
-    const bert_cuda_bias_activation_args args = epilogue_args(call, epilogue);
+    bert_cuda_bias_activation_args args = epilogue_args(call, epilogue);
+    args.e4m3 = call->y_e4m3;
+    args.y_unread = call->y_unread;
     return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
 }
 
@@ -108,12 +110,15 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     bert_cuda_parts parts;
     BERT_CUDA_TRY(bert_cuda_begin_parts(planner, &parts));
     BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_LINEAR_X));
-    /* A product finds no ranges; what follows it does. */
-    if (bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL))
-        bert_cuda_give_stretches(planner);
     if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
     if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";
+    planner->out->x_bytes = planner->state->flag;
+    /* What follows a product finds ranges, or makes bytes where it is a kernel of its own anyway. */
+    if (bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) {
+        planner->out->y_bytes = planner->state->flag;
+        if (!planner->state->flag) bert_cuda_give_stretches(planner);
+    }
     if (parts.count == 1 && !planner->state->flag) return BERT_OK;
     for (int32_t part = 0; part < parts.count; part++) {
         BERT_CUDA_TRY(bert_cuda_add_part(planner, &parts, part, BERT_LINEAR_WEIGHT(part), BERT_LINEAR_BIAS(part)));

@@ -66,7 +66,7 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
 
 /** Whether a Linear runs in E4M3: --precision fp8, constant parts, and sizes that products of E4M3 take. */
 bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts);
-/** Packs the weights of all parts, and reserves what a run needs. */
+/** Packs the weights of all parts. */
 bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts, void **out);
 bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *packed, const void *bias);
 

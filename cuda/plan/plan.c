@@ -34,6 +34,10 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
                                 .workspace = call->workspace,
                                 .x_ranges = call->x_ranges,
                                 .y_ranges = call->y_ranges,
+                                .x_e4m3 = call->x_bytes,
+                                .x_e4m3_made = call->x_bytes_made,
+                                .y_e4m3 = call->y_bytes,
+                                .y_unread = call->y_unread,
                                 .error = error};
     BERT_CUDA_TRY(node->op->run(&own));
     if (call->context->phase != BERT_CUDA_APART) return BERT_OK;

@@ -38,6 +38,10 @@ typedef struct bert_cuda_call {
     void *workspace;
     const bert_cuda_range *x_ranges; /**< [rows of input 0, node.x_ranges], or NULL */
     bert_cuda_range *y_ranges;       /**< To be filled as the plan's y_ranges promised; or NULL */
+    bert_cuda_e4m3_rows x_e4m3;      /**< Input 0 as E4M3, where the plan has x_bytes. */
+    bool x_e4m3_made;                /**< It is there; else the run makes it. */
+    bert_cuda_e4m3_rows y_e4m3;      /**< Output 0 as E4M3, to be filled as the plan's y_bytes promised; or NULL */
+    bool y_unread;                   /**< Then nobody reads output 0 itself. */
     bert_error *error;
 } bert_cuda_call;
 

@@ -23,6 +23,12 @@ static const void *parameter(const bert_cuda_call *call, int32_t input, int slot
     return call->node->flag ? call->node->packed[slot] : bert_cuda_input_data(call, input);
 }
 
+/* Whole rows are written, so that their ranges, or their bytes, come with them. */
+static void give_rows(const bert_cuda_planner *planner) {
+    planner->out->y_ranges = 1;
+    planner->out->y_bytes = true;
+}
+
 /* ---- Embedding --------------------------------------------------------------------------------------------------- */
 
 static const int32_t tables[] = {BERT_EMBEDDING_WORD_TABLE, BERT_EMBEDDING_POSITION_TABLE, BERT_EMBEDDING_TYPE_TABLE};
@@ -101,7 +107,7 @@ bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
     }
     BERT_CUDA_TRY(pack_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
-    planner->out->y_ranges = 1;
+    give_rows(planner);
     return bert_cuda_want_reports(planner);
 }
 
@@ -136,6 +142,8 @@ bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
                                            .y = y->data,
                                            .y_lower = bert_cuda_output_lower_halves(call, 0),
                                            .ranges = call->y_ranges,
+                                           .e4m3 = call->y_e4m3,
+                                           .y_unread = call->y_unread,
                                            .check = bert_cuda_check_of(call)};
     return bert_cuda_launched(call, bert_cuda_embedding(&args, call->context->stream), "embedding");
 }
@@ -179,7 +187,7 @@ bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
     bert_cuda_offer_place(planner, 1);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const int32_t rank = node->inputs[0].rank;
-    planner->out->y_ranges = bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), rank) == rank - 1;
+    if (bert_cuda_axis(BERT_NODE_INT(node, "axis", -1), rank) == rank - 1) give_rows(planner);
     return BERT_OK;
 }
 
@@ -198,6 +206,8 @@ bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
                                       .x_lower = bert_cuda_lower_halves(call, 0),
                                       .y_lower = bert_cuda_output_lower_halves(call, 0),
                                       .ranges = call->y_ranges,
+                                      .e4m3 = call->y_e4m3,
+                                      .y_unread = call->y_unread,
                                       .epsilon = BERT_NODE_FLOAT(&call->node->node, "epsilon", 1e-5F),
                                       .simplified = simplified};
     args.mean = simplified ? NULL : bert_cuda_output_data(call, 1);
@@ -223,7 +233,7 @@ bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
     bert_cuda_give_wide(planner, 0);
     bert_cuda_give_wide(planner, form.sum);
     bert_cuda_offer_place(planner, 2);
-    if (planner->mode == BERT_PLAN_BIND) planner->out->y_ranges = 1;
+    if (planner->mode == BERT_PLAN_BIND) give_rows(planner);
     return BERT_OK;
 }
 
@@ -248,6 +258,8 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
                                             .sum_lower = bert_cuda_output_lower_halves(call, form.sum),
                                             .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges,
+                                            .e4m3 = call->y_e4m3,
+                                            .y_unread = call->y_unread,
                                             .epsilon = BERT_NODE_FLOAT(node, "epsilon", 1e-12F),
                                             .simplified = form.simplified};
     return bert_cuda_launched(call, bert_cuda_layer_norm(&args, call->context->stream), "layer_norm");

@@ -77,7 +77,7 @@ static void sgemm_rounding_case(const bert_cpu_kernels *table) {
 
 static void test_sgemm(const bert_cpu_kernels *table) {
     static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 17, 24, 31};
-    static const int64_t columns[] = {1, 7, 8, 9, 15, 16, 17, 23, 32, 33, 47, 48, 49, 64, 80, 96, 101};
+    static const int64_t columns[] = {1, 7, 8, 9, 15, 16, 17, 23, 32, 33, 47, 48, 49, 64, 80, 96, 101, 112, 128};
     static const int64_t depths[] = {1, 2, 3, 4, 5, 31, 64, 129};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)

@@ -29,7 +29,7 @@ static const struct {
     [BERT_CUDA_GEMM_F16] = {"f16", BERT_FLOAT16, BERT_FLOAT16, 1e-6, 0x1p-11},
     [BERT_CUDA_GEMM_BF16] = {"bf16", BERT_BFLOAT16, BERT_BFLOAT16, 1e-6, 0x1p-8},
     [BERT_CUDA_GEMM_S8] = {"s8", BERT_INT8, BERT_INT32, 0, 0},
-    /* Tensor cores keep 14 bits of a sum of E4M3 products between promotions to float32. */
+    /* Tensor cores keep 14 bits of a sum of E4M3 products. */
     [BERT_CUDA_GEMM_F8] = {"f8", BERT_UINT8, BERT_FLOAT16, 1e-3, 0x1p-11},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };

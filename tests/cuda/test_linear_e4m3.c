@@ -10,21 +10,22 @@
 #include "tests/support/test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 5, DEPTH = 48, MOST_PARTS = 3, MOST_WIDTH = 96 };
+enum { ROWS = 5, MOST_DEPTH = 1040, MOST_PARTS = 3, MOST_WIDTH = 272 };
 
 /* What is asked for; the builder takes no argument. */
 static struct {
     int32_t parts;
-    int64_t widths[MOST_PARTS], width;
+    int64_t depth, widths[MOST_PARTS], width;
     bool transposed, biased, residual;
     const char *activation;
     float alpha;
 } asked;
 
-static float weights[DEPTH * MOST_WIDTH], biases[MOST_WIDTH]; /* [K, N] of all parts */
+static float weights[MOST_DEPTH * MOST_WIDTH], biases[MOST_WIDTH]; /* [K, N] of all parts */
 
 static float noise(float scale) {
     static uint32_t state = 11;
@@ -36,25 +37,27 @@ static float noise(float scale) {
 static void draw(void) {
     asked.width = 0;
     for (int32_t part = 0; part < asked.parts; part++) asked.width += asked.widths[part];
-    for (int64_t i = 0; i < DEPTH * asked.width; i++) weights[i] = noise(i % asked.width % 3 ? 0.01F : 1.0F);
+    for (int64_t i = 0; i < asked.depth * asked.width; i++) weights[i] = noise(i % asked.width % 3 ? 0.01F : 1.0F);
     for (int64_t i = 0; i < asked.width; i++) biases[i] = noise(0.5F);
-    for (int64_t k = 0; k < DEPTH; k++) weights[k * asked.width + 1] = 0; /* a column of zeros */
+    for (int64_t k = 0; k < asked.depth; k++) weights[k * asked.width + 1] = 0; /* a column of zeros */
 }
 
 static bert_value *weight_of(bert_graph *graph, int64_t first, int64_t width) {
-    float part[DEPTH * MOST_WIDTH];
-    for (int64_t k = 0; k < DEPTH; k++) {
+    static float part[MOST_DEPTH * MOST_WIDTH];
+    for (int64_t k = 0; k < asked.depth; k++) {
         for (int64_t column = 0; column < width; column++) {
-            const int64_t at = asked.transposed ? column * DEPTH + k : k * width + column;
+            const int64_t at = asked.transposed ? column * asked.depth + k : k * width + column;
             part[at] = weights[k * asked.width + first + column];
         }
     }
-    const int64_t dims[2] = {asked.transposed ? width : DEPTH, asked.transposed ? DEPTH : width};
+    const int64_t dims[2] = {asked.transposed ? width : asked.depth, asked.transposed ? asked.depth : width};
     return build_constant(graph, BERT_FLOAT, 2, dims, part);
 }
 
 static bert_status build(bert_graph *graph, bert_error *error) {
-    bert_value *inputs[2 + 2 * MOST_PARTS] = {build_input(graph, "x", BERT_FLOAT, "rows,48")};
+    char shape[32];
+    snprintf(shape, sizeof shape, "rows,%d", (int)asked.depth);
+    bert_value *inputs[2 + 2 * MOST_PARTS] = {build_input(graph, "x", BERT_FLOAT, shape)};
     if (asked.residual) inputs[BERT_LINEAR_RESIDUAL] = build_input(graph, "residual", BERT_FLOAT, "rows,width");
     int64_t first = 0;
     for (int32_t part = 0; part < asked.parts; part++) {
@@ -109,13 +112,13 @@ static bool has_bias(int64_t column) {
 
 /* *size: of what is added up, each of which may have been rounded to float16. */
 static double expected(bool in_e4m3, const float *x, const float *residual, int64_t row, int64_t column, double *size) {
-    const float row_scale = scale_of(x + row * DEPTH, DEPTH, 1);
-    const float column_scale = scale_of(weights + column, DEPTH, asked.width);
+    const float row_scale = scale_of(x + row * asked.depth, asked.depth, 1);
+    const float column_scale = scale_of(weights + column, asked.depth, asked.width);
     double sum = 0;
-    for (int64_t k = 0; k < DEPTH; k++) {
-        const float a = x[row * DEPTH + k], b = weights[k * asked.width + column];
+    for (int64_t k = 0; k < asked.depth; k++) {
+        const float a = x[row * asked.depth + k], b = weights[k * asked.width + column];
         if (in_e4m3)
-            sum += e4m3(a / row_scale) * e4m3(b / column_scale) * (double)row_scale * (double)column_scale;
+            sum += e4m3(a * (1 / row_scale)) * e4m3(b * (1 / column_scale)) * (double)row_scale * (double)column_scale;
         else
             sum += (double)half(a) * (double)half(b);
     }
@@ -139,15 +142,16 @@ static void run_case(bool in_e4m3) {
     bert_model *model = NULL;
     bert_session *session = NULL;
     bert_error error;
-    float x[ROWS * DEPTH] = {0}, residual[ROWS * MOST_WIDTH];
+    float x[ROWS * MOST_DEPTH] = {0}, residual[ROWS * MOST_WIDTH];
     composition.backends = backends;
     draw();
-    for (int64_t i = DEPTH; i < ROWS * DEPTH; i++) /* the first row is zeros, others have scales of their own */
-        x[i] = half(noise(i / DEPTH % 2 ? 3.0F : 0.02F));
+    for (int64_t i = asked.depth; i < ROWS * asked.depth;
+         i++) /* the first row is zeros, others have scales of their own */
+        x[i] = half(noise(i / asked.depth % 2 ? 3.0F : 0.02F));
     for (int64_t i = 0; i < ROWS * asked.width; i++) residual[i] = noise(1);
     if (build_load(build, &composition, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
     if (bert_session_create(model, &options, &session, &error) != BERT_OK) fail_msg("%s", error.message);
-    const bert_named_tensor inputs[2] = {named("x", BERT_FLOAT, 2, DIMS(ROWS, DEPTH), x),
+    const bert_named_tensor inputs[2] = {named("x", BERT_FLOAT, 2, DIMS(ROWS, asked.depth), x),
                                          named("residual", BERT_FLOAT, 2, DIMS(ROWS, asked.width), residual)};
     bert_named_tensor output = {.name = "y"};
     if (bert_session_run(session, NULL, inputs, asked.residual ? 2 : 1, &output, 1, &error) != BERT_OK)
@@ -174,6 +178,7 @@ static void run_case(bool in_e4m3) {
 }
 
 static void ask(int variant, int32_t parts, int64_t width) {
+    asked.depth = 48;
     asked.parts = parts;
     for (int32_t i = 0; i < MOST_PARTS; i++) asked.widths[i] = i < parts ? width : 0;
     asked.transposed = variant & 1;
@@ -193,6 +198,15 @@ static void products_are_those_of_the_bytes(void **state) {
     }
 }
 
+/* More of each than is packed at a time. */
+static void large_weights_are_packed_whole(void **state) {
+    for (int variant = 0; variant < 2; variant++) {
+        ask(variant, 1, MOST_WIDTH);
+        asked.depth = MOST_DEPTH;
+        run_case(true);
+    }
+}
+
 /* Three parts of 8 are 24 columns, which products of E4M3 don't have; two are 16. */
 static void what_does_not_fit_runs_in_float16(void **state) {
     ask(2, 3, 8);
@@ -206,6 +220,7 @@ static void what_does_not_fit_runs_in_float16(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_of_the_bytes),
+        cmocka_unit_test(large_weights_are_packed_whole),
         cmocka_unit_test(what_does_not_fit_runs_in_float16),
     };
     setenv("BERT_CUDA_GEMM_CACHE", "off", 1); /* nothing is written where the test runs */

@@ -204,13 +204,18 @@ static void precisions_stay_near(void **state) {
     bert_model_free(model);
 }
 
-/* Bytes of weights, kernels that run in E4M3 in a run of one batch, and its logits. */
-static size_t run_in(bert_precision precision, batch *b, size_t *kernels, float *logits) {
+/* Bytes of weights, kernels that run in E4M3 in a run of one batch, those that only make bytes for them, and its
+ * logits.
+ */
+static size_t run_in(bert_precision precision, batch *b, size_t *kernels, size_t *quantizing, float *logits) {
     bert_model *model = load(ZH "model.onnx");
     const bert_session_options options = {
         .struct_size = sizeof options, .providers = "cuda", .precision = precision, .profile = true};
     bert_session *session = open_with(model, &options);
+    bert_emulator_count("quantize_e4m3_kernel");
     run(session, b, logits);
+    *quantizing = bert_emulator_launches();
+    bert_emulator_count(NULL);
     size_t count = 0;
     *kernels = 0;
     const bert_profile_entry *entries = bert_session_profile(session, &count);
@@ -226,17 +231,20 @@ static void fp8_multiplies_in_e4m3(void **state) {
     const bert_session_options options = {
         .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP8};
     float logits[3][BATCH * LABELS];
-    size_t kernels[3];
+    size_t kernels[3], quantizing[3];
     batch b = make_batch(BATCH, SEQUENCE, false, 1);
-    const size_t half = run_in(BERT_PRECISION_FP16, &b, &kernels[0], logits[0]);
+    const size_t half = run_in(BERT_PRECISION_FP16, &b, &kernels[0], &quantizing[0], logits[0]);
     for (int scaled = 0; scaled < 2; scaled++) { /* the epilogue has the scales, or the product */
         bert_emulator_have_e4m3(scaled ? BERT_EMULATOR_E4M3_SCALED : BERT_EMULATOR_E4M3);
         expect_same_as_cpu(ZH "model.onnx", &options, 0.2);
         expect_same_as_cpu(ZH "model-optimized.onnx", &options, 0.2);
-        const size_t bytes = run_in(BERT_PRECISION_FP8, &b, &kernels[1 + scaled], logits[1 + scaled]);
+        const size_t bytes =
+            run_in(BERT_PRECISION_FP8, &b, &kernels[1 + scaled], &quantizing[1 + scaled], logits[1 + scaled]);
         assert_true(bytes < half);
     }
     assert_true(kernels[0] == 0 && kernels[1] > 12 && kernels[2] == kernels[1]);
+    assert_true(quantizing[1] == kernels[1] / 4 &&
+                quantizing[2] == quantizing[1]);             /* of what attention gives, a layer */
     expect_near(logits[1], logits[2], BATCH * LABELS, 2e-2); /* of the same bytes */
     expect_no_faults(__func__);
 }

@@ -31,6 +31,7 @@ struct emulated_operation {
     cudaDataType_t scale;
     int32_t transpose_a, transpose_b, a_mode, b_mode;
     uint32_t epilogue;
+    int8_t fast_sums;
     const void *bias;
     const float *a_scale, *b_scale;
 };
@@ -102,6 +103,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
         return SET(operation->transpose_b);
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
         return SET(operation->epilogue);
+    case CUBLASLT_MATMUL_DESC_FAST_ACCUM:
+        return SET(operation->fast_sums);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
         return SET(operation->bias);
     case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER:
@@ -167,6 +170,11 @@ static bool scales_fit(const product *p) {
            o->a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F && o->b_mode == o->a_mode;
 }
 
+/* Of FP8 alone; this library has no kernels with fast sums where there are less than 32 products to sum. */
+static bool sums_fit(const product *p) {
+    return !p->operation.fast_sums || (p->a.type == CUDA_R_8F_E4M3 && p->k >= 32);
+}
+
 /* Kernels of bytes have A transposed and B not, and rows of A, columns of it and of B in multiples. */
 static bool forms_fit(const product *p) {
     const int multiple = p->a.type == CUDA_R_8F_E4M3 ? 16 : 4;
@@ -188,7 +196,8 @@ static cublasStatus_t take(product *p, cublasLtMatmulDesc_t operation, cublasLtM
         return CUBLAS_STATUS_INVALID_VALUE;
     const bool biased = operation->epilogue == CUBLASLT_EPILOGUE_BIAS;
     if (biased != (operation->bias != NULL) || (biased && d->type == CUDA_R_32I)) return CUBLAS_STATUS_INVALID_VALUE;
-    return types_fit(p) && scales_fit(p) && forms_fit(p) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+    return types_fit(p) && scales_fit(p) && sums_fit(p) && forms_fit(p) ? CUBLAS_STATUS_SUCCESS
+                                                                        : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 static size_t element_bytes(cudaDataType_t type) {

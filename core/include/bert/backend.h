@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 6
+#define BERT_BACKEND_ABI_VERSION 7
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -145,6 +145,16 @@ typedef struct bert_row_range {
 } bert_row_range;
 
 /**
+ * A second form of a tensor: a byte for each element and a float32 for each row. What they mean is the backend's own.
+ * They are made once, whoever reads them: by who writes the tensor, where its plan offers that, else by their first
+ * reader.
+ */
+typedef struct bert_byte_rows {
+    uint8_t *bytes; /**< As many as the tensor has elements; NULL: there are none. */
+    float *scales;  /**< As many as it has rows. */
+} bert_byte_rows;
+
+/**
  * A node while it is planned. `inputs` and `outputs` are good for the call of `plan` alone. Names, attributes and
  * constants with an id live as long as the prepared model, a constant with id 0 as long as the plan.
  */
@@ -188,6 +198,10 @@ typedef struct bert_kernel_call {
     void *workspace;                /**< plan->workspace_bytes, aligned to 64; content undefined. NULL when 0. */
     const bert_row_range *x_ranges; /**< [rows of input 0, node->x_ranges], the device's memory; NULL: none. */
     bert_row_range *y_ranges;       /**< [rows of output 0, plan->y_ranges], to be written; NULL: none. */
+    bert_byte_rows x_bytes;         /**< Of input 0, with plan->x_bytes; the device's memory. */
+    bool x_bytes_made;              /**< They are there; else `run` makes them, for later readers too. */
+    bert_byte_rows y_bytes;         /**< Of output 0, with plan->y_bytes: to be written where they are not NULL. */
+    bool y_unread; /**< Beside `y_bytes`: these are all that is read of output 0, whose memory may hold anything. */
 } bert_kernel_call;
 
 /** Runs a node. Errors are the run's (an id outside a table, a CUDA error); never a lack of memory. */
@@ -209,6 +223,9 @@ typedef struct bert_op_plan {
     uint64_t wide_outputs;
     int32_t in_place; /**< 1 + the input whose memory output 0 may share; 0: none. Same bytes, elementwise order. */
     int32_t y_ranges; /**< Ranges a row of output 0 that `run` writes, where they are wanted; 0: none. */
+    bool x_bytes;     /**< `run` reads byte rows of input 0, never that itself unless it makes them. Linear alone; the
+                           same in every mode. */
+    bool y_bytes;     /**< `run` writes byte rows of output 0, where they are wanted. */
 } bert_op_plan;
 
 /* ---- The two sides --------------------------------------------------------------------------------------------------

@@ -1,0 +1,185 @@
+/* Byte rows are made once, by who writes a tensor or by its first reader, and reach everyone who reads them. */
+#include "core/graph/canonical.h"
+#include "core/runtime/plan.h"
+#include "core/runtime/reference_backend.h"
+#include "tests/runtime/build.h"
+#include "tests/support/test.h"
+
+#include <string.h>
+
+enum { BATCH = 2, ROWS = 3, WIDTH = 4, ELEMENTS = BATCH * ROWS * WIDTH, READERS = 7 };
+
+/* The reference backend, but that Linear reads byte rows, and Add offers them: of each element its integral part. */
+static bert_kernel_fn add, linear;
+static bool offers, reads, fickle;
+static int wanted, unread, made, found, ranges;
+
+static void make(const bert_tensor *tensor, const bert_byte_rows *to) {
+    const float *values = tensor->data;
+    for (int64_t i = 0; i < ELEMENTS; i++) to->bytes[i] = (uint8_t)values[i];
+    for (int64_t i = 0; i < ELEMENTS / tensor->dims[tensor->rank - 1]; i++) to->scales[i] = (float)i;
+}
+
+static bert_status run_add(const bert_kernel_call *call, bert_error *error) {
+    const bert_status status = add(call, error);
+    ranges += call->y_ranges != NULL;
+    wanted += call->y_bytes.bytes != NULL;
+    unread += call->y_unread;
+    if (call->y_bytes.bytes) make(&call->outputs[0], &call->y_bytes);
+    if (call->y_unread) memset(call->outputs[0].data, 0x7f, ELEMENTS * sizeof(float));
+    return status;
+}
+
+/* What it reads are the bytes: the reference is given what these stand for. */
+static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
+    const int64_t width = call->inputs[0].dims[call->inputs[0].rank - 1];
+    float values[ELEMENTS];
+    bert_tensor inputs[2 + 2];
+    bert_kernel_call own = *call;
+    assert_non_null(call->x_bytes.bytes);
+    if (!call->x_bytes_made) make(&call->inputs[0], &call->x_bytes);
+    made += !call->x_bytes_made;
+    found += call->x_bytes_made;
+    for (int64_t i = 0; i < ELEMENTS; i++) values[i] = (float)call->x_bytes.bytes[i];
+    for (int64_t i = 0; i < ELEMENTS / width; i++) assert_true(call->x_bytes.scales[i] == (float)i);
+    memcpy(inputs, call->inputs, sizeof inputs);
+    inputs[0].data = values;
+    own.inputs = inputs;
+    return linear(&own, error);
+}
+
+static bert_status plan(bert_prepared *prepared, bert_context *context, const bert_op_node *node, bert_plan_mode mode,
+                        bert_op_plan *out, bert_error *error) {
+    const bert_status status = bert_reference_backend.plan(prepared, context, node, mode, out, error);
+    if (status != BERT_OK) return status;
+    if (strcmp(node->op_type, "Add") == 0) {
+        out->y_ranges = 1;
+        out->y_bytes = offers;
+        add = out->run;
+        out->run = run_add;
+    }
+    if (strcmp(node->op_type, "Linear") != 0 || !reads) return BERT_OK;
+    out->x_bytes = !fickle || mode != BERT_PLAN_BIND;
+    linear = out->run;
+    out->run = run_linear;
+    return BERT_OK;
+}
+
+/* A Linear whose weight gives back the first WIDTH columns. */
+static bert_value *build_linear(bert_graph *graph, bert_value *x, int64_t depth) {
+    float weights[2 * WIDTH * WIDTH] = {0};
+    for (int i = 0; i < WIDTH; i++) weights[i * WIDTH + i] = 1;
+    bert_value *inputs[4] = {x};
+    inputs[BERT_LINEAR_WEIGHT(0)] = build_constant(graph, BERT_FLOAT, 2, DIMS(depth, WIDTH), weights);
+    if (!x || !inputs[BERT_LINEAR_WEIGHT(0)]) return NULL;
+    return build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_Linear), 1, NULL, NULL, 0, inputs, 4);
+}
+
+static bert_value *seen_as(bert_graph *graph, bert_value *x, int64_t width) {
+    return build_node(&graph->body, "Reshape", NULL, NULL, 0, x, build_int64s(graph, 2, DIMS(-1, width)), BUILD_END);
+}
+
+static bert_value *added(bert_graph *graph, bert_value *x, float number) {
+    return build_node(&graph->body, "Add", NULL, NULL, 0, x, build_float(graph, number), BUILD_END);
+}
+
+/*
+ * x + 1 is read as it is, as a matrix, and as other rows, whose bytes are not the same; x + 2 by two readers, and
+ * nobody else; x + 3 by a reader, and it is an output. The last two read what a Linear gave, which makes no bytes.
+ */
+static bert_status build(bert_graph *graph, bert_error *error) {
+    bert_value *x = build_input(graph, "x", BERT_FLOAT, "2,3,4");
+    bert_value *one = added(graph, x, 1), *two = added(graph, x, 2), *three = added(graph, x, 3);
+    bert_value *first = build_linear(graph, one, WIDTH);
+    bert_value *other = build_linear(graph, seen_as(graph, one, 2 * WIDTH), 2 * WIDTH);
+    bert_value *again = build_linear(graph, seen_as(graph, one, WIDTH), WIDTH);
+    bert_value *alone = build_linear(graph, two, WIDTH), *both = build_linear(graph, seen_as(graph, two, WIDTH), WIDTH);
+    bert_value *output = build_linear(graph, three, WIDTH);
+    bert_value *last = build_linear(graph, first, WIDTH),
+               *end = build_linear(graph, seen_as(graph, first, WIDTH), WIDTH);
+    BERT_TRY(build_inputs(graph, error, x, BUILD_END));
+    return build_outputs(graph, error, other, again, alone, both, output, last, end, three, BUILD_END);
+}
+
+static void expect(const bert_named_tensor *output, int64_t rows, int64_t step, float added_number, const float *x) {
+    const float *y = output->tensor.data;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < WIDTH; i++) assert_true(y[row * WIDTH + i] == x[row * step + i] + added_number);
+}
+
+static void expect_all(const bert_named_tensor *outputs, const float *x) {
+    expect(&outputs[0], BATCH * ROWS / 2, 2 * WIDTH, 1, x);
+    static const float numbers[] = {0, 1, 2, 2, 3, 1, 1, 3};
+    for (int i = 1; i < READERS + 1; i++) expect(&outputs[i], BATCH * ROWS, WIDTH, numbers[i], x);
+}
+
+static void run_with(bool bytes_offered, bool bytes_read, bert_status expected) {
+    bert_backend backend = bert_reference_backend;
+    const bert_backend *backends[] = {&backend};
+    bert_composition composition = build_composition;
+    bert_model *model = NULL;
+    bert_session *session = NULL;
+    bert_error error;
+    backend.plan = plan;
+    composition.backends = backends;
+    offers = bytes_offered;
+    reads = bytes_read;
+    wanted = unread = made = found = ranges = 0;
+    if (build_load(build, &composition, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
+    if (bert_session_create(model, NULL, &session, &error) != BERT_OK) fail_msg("%s", error.message);
+    float values[ELEMENTS];
+    for (int i = 0; i < ELEMENTS; i++) values[i] = (float)i;
+    bert_named_tensor outputs[READERS + 1] = {{0}};
+    const bert_named_tensor x = named("x", BERT_FLOAT, 3, DIMS(BATCH, ROWS, WIDTH), values);
+    bert_model_tensor described;
+    for (size_t i = 0; i < READERS + 1; i++) {
+        assert_int_equal(bert_model_output(model, i, &described), BERT_OK);
+        outputs[i].name = described.name;
+    }
+    const bert_status status = bert_session_run(session, NULL, &x, 1, outputs, READERS + 1, &error);
+    if (status != expected) fail_msg("%s", error.message);
+    if (status == BERT_OK) expect_all(outputs, values);
+    bert_session_free(session);
+    bert_model_free(model);
+}
+
+static void bytes_come_from_who_writes(void **state) {
+    run_with(true, true, BERT_OK);
+    assert_int_equal(wanted, 3);
+    assert_int_equal(unread, 1); /* x + 2 */
+    assert_int_equal(made, 2);   /* of other rows, and of what a Linear gave */
+    assert_int_equal(found, 6);
+    assert_int_equal(ranges, 0); /* who has the bytes needs none */
+}
+
+static void the_first_reader_makes_them_otherwise(void **state) {
+    run_with(false, true, BERT_OK);
+    assert_int_equal(wanted, 0);
+    assert_int_equal(unread, 0);
+    assert_int_equal(made, 5);
+    assert_int_equal(found, 3);
+    assert_int_equal(ranges, 3); /* from which it needs to read x once alone */
+}
+
+static void nobody_makes_what_nobody_reads(void **state) {
+    run_with(true, false, BERT_OK);
+    assert_int_equal(wanted, 0);
+    assert_int_equal(unread, 0);
+    assert_int_equal(ranges, 0);
+}
+
+static void who_changes_its_mind_is_found_out(void **state) {
+    fickle = true;
+    run_with(true, true, BERT_INTERNAL);
+    fickle = false;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_come_from_who_writes),
+        cmocka_unit_test(the_first_reader_makes_them_otherwise),
+        cmocka_unit_test(who_changes_its_mind_is_found_out),
+        cmocka_unit_test(nobody_makes_what_nobody_reads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
