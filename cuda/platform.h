@@ -6,6 +6,8 @@
  *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32]
  *   BERT_SHARED_DYNAMIC(__half, tile);       extern __shared__ ... tile[]
  *   BERT_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...)      a cudaError_t
+ *
+ * And every kernel begins with begin_kernel().
  */
 #ifndef BERT_CUDA_PLATFORM_H
 #define BERT_CUDA_PLATFORM_H
@@ -50,6 +52,26 @@ static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 bloc
 }
 
 #endif
+
+/**
+ * The first statement of every kernel: what came before in the stream has ended, and what it wrote is there, when it
+ * returns. A kernel may be launched earlier than that.
+ *
+ * It lets the next kernel come as soon as all blocks of this one have started, so that one takes no place that a block
+ * of this one waits for, and only then waits. The next one waits for the end of this whole kernel, and so for the end
+ * of all before it, as this one had to wait for them: that is why no thread may leave a kernel before. The library's
+ * kernels keep the stream's order however it launches them, and ours behind them wait for their end. Arguments are no
+ * device memory, and may be looked at before.
+ */
+static __device__ inline void begin_kernel() {
+#if defined(BERT_CUDA_EMULATED)
+    bert_emulator_begin_kernel();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;\n\t"
+                 "griddepcontrol.wait;" ::
+                     : "memory");
+#endif
+}
 
 /** Lets a kernel have more dynamic shared memory than the 48 KiB that all have. Cheap to repeat. */
 template <typename... P> static inline cudaError_t bert_allow_shared(void (*kernel)(P...), size_t bytes) {

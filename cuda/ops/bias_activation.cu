@@ -62,6 +62,7 @@ static __device__ void write(const epilogue<T> &a, int64_t row, int64_t column, 
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(epilogue<T> a) {
+    begin_kernel();
     row_range unused;
     const int64_t column = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * N;
     if (column >= a.width) return;
@@ -69,6 +70,7 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) s
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) row_kernel(epilogue<T> a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         row_range range;
@@ -82,6 +84,7 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) r
 
 /* Rows of up to THREADS N KEPT elements, without lower halves: x is read once, and y alone is written, if that. */
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e4m3_row_kernel(epilogue<T> a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int64_t first = threadIdx.x * N, step = THREADS * N;
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {

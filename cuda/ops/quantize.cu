@@ -23,6 +23,7 @@ static __device__ inline int warp_sum_int(int x) {
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     ranges_kernel(const T *x, int64_t rows, int64_t width, bert_cuda_range *ranges) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
         row_range range;
@@ -70,6 +71,7 @@ static __device__ inline int zero_point_of(const row_range &range, float scale) 
 }
 
 static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t group = blockIdx.x; group < a.groups; group += gridDim.x) {
         int64_t first = 0, end = a.rows;
@@ -135,6 +137,7 @@ static __device__ inline void row_quantization(const bert_cuda_quantize_args &a,
 /* A warp a row. N elements of x at a time become N bytes of y. */
 template <typename T, int N>
 static __global__ void __launch_bounds__(THREADS) quantize_kernel(bert_cuda_quantize_args a) {
+    begin_kernel();
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, shift = a.shifted ? 128 : 0;
     for (int64_t row = blockIdx.x * WARPS + threadIdx.x / BERT_WARP; row < a.rows; row += gridDim.x * WARPS) {
         const T *x = static_cast<const T *>(a.x) + row * a.width;
@@ -200,6 +203,7 @@ static __device__ inline int corrected(const bert_cuda_dequantize_args &a, int64
 
 /* A block a row. */
 template <typename T> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(bert_cuda_dequantize_args a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const T *bias = static_cast<const T *>(a.bias), *residual = static_cast<const T *>(a.residual);
     T *y = static_cast<T *>(a.y);
