@@ -16,6 +16,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include "cuda/ops/launch.h"
+
 #include <bert/types.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,15 +49,24 @@
 template <typename... P, typename... A>
 static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
                                       A... arguments) {
-    kernel<<<grid, block, shared, stream>>>(static_cast<P>(arguments)...);
-    return cudaPeekAtLastError();
+    cudaLaunchAttribute ahead = {};
+    ahead.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    ahead.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &ahead;
+    config.numAttrs = bert_cuda_launch_ahead ? 1 : 0;
+    return cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
 }
 
 #endif
 
 /**
  * The first statement of every kernel: what came before in the stream has ended, and what it wrote is there, when it
- * returns. A kernel may be launched earlier than that.
+ * returns. A kernel may have been launched earlier than that (launch.h).
  *
  * It lets the next kernel come as soon as all blocks of this one have started, so that one takes no place that a block
  * of this one waits for, and only then waits. The next one waits for the end of this whole kernel, and so for the end

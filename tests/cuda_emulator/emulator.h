@@ -77,6 +77,8 @@ typedef enum bert_emulator_e4m3_products {
 void bert_emulator_have_e4m3(bert_emulator_e4m3_products products);
 /** The CUDA version that the driver has, as cudaDriverGetVersion gives it; at first CUDART_VERSION. 0: no driver. */
 void bert_emulator_have_driver(int version);
+/** The compute capability of the GPU that is emulated; at first 8.9. */
+void bert_emulator_have_capability(int major, int minor);
 /** Whether no graph can be made of what is captured. */
 void bert_emulator_refuse_graphs(bool refuse);
 
