@@ -3,7 +3,8 @@
 
     gpu_bench.py TABLE --bertc BERTC --models FOLDER --rows ROWS [--provider cuda] [--seconds 0.5]
 
-    base                    BERT-base float16, every cell of {1, 8, 32, 128} x {16, 64, 128, 384}, and eager PyTorch
+    base                    BERT-base float16, every cell of {1, 8, 32, 128} x {16, 64, 128, 384}, and eager PyTorch; 1 x 128 also
+                            with kernels that are launched one after the other
     compiled-1 .. -128      torch.compile's share of that, by batch: it takes its time for each shape
     large                   BERT-large float16, and eager PyTorch
     8bit                    INT8 and FP8, base and large, full and of SQuAD-like lengths
@@ -78,12 +79,12 @@ class Table:
     def environment(self):
         return {**os.environ, "BERT_CUDA_GEMM_CACHE": os.path.join(self.a.models, "gemm-choices")}
 
-    def bertc(self, size, precision, batches, sequences, way="", words=(), model=None):
-        """Rows of `bertc bench`; `precision` is what the table calls it, `words` what asks for it."""
+    def bertc(self, size, precision, batches, sequences, way="", words=(), model=None, **variables):
+        """Rows of `bertc bench`; `precision` is what the table calls it, `words` and variables of the environment what asks for it."""
         command = [self.a.bertc, "bench", model or self.model(size), "--provider", self.a.provider, "--batch",
                    ",".join(map(str, batches)), "--sequence", ",".join(map(str, sequences)), "--min-time", str(self.a.seconds),
                    "--format", "json", *words]
-        report = json.loads(call(command, env=self.environment()))
+        report = json.loads(call(command, env={**self.environment(), **variables}))
         if report["provider"] != self.a.provider:
             raise Failure(f"it ran on {report['provider']}, not on {self.a.provider}")
         for cell in report["cells"]:
@@ -136,6 +137,8 @@ class Table:
 
     def base(self):
         self.full("base", BATCHES, SEQUENCES)
+        self.attempt("bert.c base, not launched ahead", lambda: self.bertc(
+            "base", self.a.precision, (1,), (128,), "not launched ahead", ["--precision", self.a.precision], BERT_CUDA_LAUNCH_AHEAD="off"))
 
     def large(self):
         self.full("large", (1, 8, 32), (128, 384))

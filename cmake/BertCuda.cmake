@@ -17,9 +17,9 @@ set(BERT_CUDA_HOST backend context device elements followed_product prepared rec
                    plan/plan plan/pool plan/projected_attention plan/quantize plan/quantized_linear plan/reduce
                    plan/rotary plan/rows plan/support plan/table)
 
-# The operations of cuda/ops, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
+# The operations of cuda/ops, and how all are launched, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
 set(BERT_CUDA_OPS attention attention_masks bias_activation byte_product elementwise embedding few_bits gather generate
-                  layer_norm move pool product quantize quantize_e4m3 reduce rotary softmax tensor_product tokens)
+                  launch layer_norm move pool product quantize quantize_e4m3 reduce rotary softmax tensor_product tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)

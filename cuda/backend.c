@@ -2,6 +2,7 @@
 #include "cuda/backend.h"
 
 #include "cuda/device.h"
+#include "cuda/ops/launch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +49,14 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
     return BERT_OK;
 }
 
+/* All devices of a process are the same GPU; sessions of them launch in many threads. */
+enum { THE_DEVICE = 0 }; /* the first that CUDA shows */
+static pthread_once_t launches_chosen = PTHREAD_ONCE_INIT;
+
+static void choose_launches(void) {
+    bert_cuda_launch_ahead = bert_cuda_can_launch_ahead(THE_DEVICE);
+}
+
 static void device_close(bert_device *device) {
     if (device->choices) bert_cuda_gemm_cache_free(device->choices);
     if (device->stream) cudaStreamDestroy(device->stream);
@@ -69,7 +78,7 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
     BERT_CUDA_TRY(check_device(host, error));
     bert_device *device = bert_cuda_new(host, sizeof *device);
     if (!device) return bert_cuda_no_memory(host, sizeof *device, error);
-    *device = (bert_device){.host = host, .index = 0, .way = bert_cuda_product_way_wanted()}; /* the first GPU */
+    *device = (bert_device){.host = host, .index = THE_DEVICE, .way = bert_cuda_product_way_wanted()};
     pthread_mutex_init(&device->lock, NULL);
     bert_status status = describe_device(device, error);
     if (status == BERT_OK)
@@ -82,6 +91,7 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
         device_close(device);
         return status;
     }
+    pthread_once(&launches_chosen, choose_launches);
     open_choices(device);
     *out = device;
     return BERT_OK;

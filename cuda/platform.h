@@ -6,6 +6,8 @@
  *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32]
  *   BERT_SHARED_DYNAMIC(__half, tile);       extern __shared__ ... tile[]
  *   BERT_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...)      a cudaError_t
+ *
+ * And every kernel begins with begin_kernel().
  */
 #ifndef BERT_CUDA_PLATFORM_H
 #define BERT_CUDA_PLATFORM_H
@@ -13,6 +15,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+
+#include "cuda/ops/launch.h"
 
 #include <bert/types.h>
 #include <stddef.h>
@@ -47,11 +51,40 @@
 template <typename... P, typename... A>
 static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
                                       A... arguments) {
-    kernel<<<grid, block, shared, stream>>>(static_cast<P>(arguments)...);
-    return cudaPeekAtLastError();
+    cudaLaunchAttribute ahead = {};
+    ahead.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    ahead.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &ahead;
+    config.numAttrs = bert_cuda_launch_ahead ? 1 : 0;
+    return cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
 }
 
 #endif
+
+/**
+ * The first statement of every kernel: what came before in the stream has ended, and what it wrote is there, when it
+ * returns. A kernel may have been launched earlier than that (launch.h).
+ *
+ * It lets the next kernel come as soon as all blocks of this one have started, so that one takes no place that a block
+ * of this one waits for, and only then waits. The next one waits for the end of this whole kernel, and so for the end
+ * of all before it, as this one had to wait for them: that is why no thread may leave a kernel before. The library's
+ * kernels keep the stream's order however it launches them, and ours behind them wait for their end. Arguments are no
+ * device memory, and may be looked at before.
+ */
+static __device__ inline void begin_kernel() {
+#if defined(BERT_CUDA_EMULATED)
+    bert_emulator_begin_kernel();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;\n\t"
+                 "griddepcontrol.wait;" ::
+                     : "memory");
+#endif
+}
 
 /** Lets a kernel have more dynamic shared memory than the 48 KiB that all have. Cheap to repeat. */
 template <typename... P> static inline cudaError_t bert_allow_shared(void (*kernel)(P...), size_t bytes) {

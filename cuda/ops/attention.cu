@@ -321,6 +321,7 @@ static __device__ inline void store_rows(const bert_cuda_attention_args &a, cons
 template <typename T, int DEPTH, int WARPS, bool BY_ROWS>
 static __global__ void __launch_bounds__(WARPS *BERT_WARP)
     tensor_kernel(bert_cuda_attention_args a, int first_sequence) {
+    begin_kernel();
     constexpr int pitch = tile_pitch<DEPTH>(), threads = WARPS * BERT_WARP, queries = WARPS * WARP_QUERIES;
     BERT_SHARED(T, tiles, (queries + 4 * KEYS) * pitch);
     BERT_SHARED(uint32_t, terms, 2 * KEYS);
@@ -480,6 +481,7 @@ static __device__ void show_weights(const bert_cuda_attention_args &a, const seq
 template <typename T, bool RARE>
 static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
     plain_kernel(bert_cuda_attention_args a, int first_sequence, int chunks) {
+    begin_kernel();
     constexpr int queries = PLAIN_WARPS * ROWS;
     BERT_SHARED(float, q_tile, queries *CHUNK);
     BERT_SHARED(float, k_tile, PLAIN_KEYS *(CHUNK + 1)); /* one longer: lanes read a column in different banks */

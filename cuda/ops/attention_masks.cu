@@ -25,6 +25,7 @@ static __device__ float bias_of(const bert_cuda_attention_masks_args &a, int64_t
 }
 
 static __global__ void __launch_bounds__(THREADS) attention_masks_kernel(bert_cuda_attention_masks_args a) {
+    begin_kernel();
     const int64_t count = a.batch * a.heads * a.queries * a.keys, step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < count; i += step) {
         const int64_t row = i / a.keys, key = i - row * a.keys, head = row / a.queries, query = row - head * a.queries;

@@ -45,6 +45,7 @@ static __device__ void write(const scaled_rows<T> &a, int64_t row, int64_t colum
 }
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(scaled_rows<T> a) {
+    begin_kernel();
     constexpr int LANES = bert_stretch<N>::LANES;
     const int64_t stretches = bert_cuda_stretches(a.after.width);
     const int64_t stretch = static_cast<int64_t>(blockIdx.x) * (THREADS / LANES) + threadIdx.x / LANES;
@@ -64,6 +65,7 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) s
 
 /* Rows of any length as E4M3, from y as it was written. */
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e4m3_kernel(scaled_rows<T> a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         row_range range;
@@ -76,6 +78,7 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e
 
 /* Rows of up to THREADS N KEPT elements: x is read once, and y alone is written, if that. */
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e4m3_row_kernel(scaled_rows<T> a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int64_t first = threadIdx.x * N, step = THREADS * N, width = a.after.width;
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {

@@ -30,6 +30,7 @@ static __device__ void load_tile(int8_t *tile, const int8_t *from, bool transpos
 
 static __global__ void __launch_bounds__(THREADS)
     byte_product_kernel(bert_cuda_gemm_args g, int64_t tiles_across, int64_t tiles) {
+    begin_kernel();
     BERT_SHARED(int8_t, left, TILE * PITCH);
     BERT_SHARED(int8_t, right, TILE * PITCH);
     const int column = static_cast<int>(threadIdx.x) % TILE, first = static_cast<int>(threadIdx.x) / TILE;

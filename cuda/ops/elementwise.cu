@@ -343,6 +343,7 @@ static __device__ void compute_others(const bert_cuda_elementwise_args &a, int64
 enum kernel_class { FLOATS, DOUBLES, INTEGERS, OTHERS };
 
 template <int CLASS> static __global__ void __launch_bounds__(THREADS) elementwise_kernel(elementwise e) {
+    begin_kernel();
     const int64_t step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < e.walk.count; i += step) {
         int64_t from[3] = {};

@@ -39,6 +39,7 @@ static __device__ const P *row_of(const embedding<T, P> &a, int which, int64_t t
 }
 
 template <typename T, typename P> static __global__ void __launch_bounds__(128) warp_token_kernel(embedding<T, P> a) {
+    begin_kernel();
     const int64_t warps = blockDim.x / BERT_WARP;
     const int64_t token = blockIdx.x * warps + threadIdx.x / BERT_WARP;
     if (token >= a.tokens) return;
@@ -60,6 +61,7 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
 }
 
 template <typename T, typename P> static __global__ void __launch_bounds__(128) block_token_kernel(embedding<T, P> a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);
     for (int64_t token = blockIdx.x; token < a.tokens; token += gridDim.x) {

@@ -18,6 +18,7 @@ static __device__ F zero_point(const bert_cuda_few_bits_args &a, int64_t column,
 }
 
 template <typename F> static __global__ void __launch_bounds__(THREADS) few_bits_kernel(bert_cuda_few_bits_args a) {
+    begin_kernel();
     const int64_t blocks = (a.depth + a.block - 1) / a.block, bytes = a.block * a.bits / 8;
     const int64_t count = a.columns * blocks * bytes, step = static_cast<int64_t>(gridDim.x) * THREADS;
     const int per_byte = 8 / a.bits;

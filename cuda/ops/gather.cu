@@ -22,6 +22,7 @@ static bool is_index(bert_dtype type) {
 
 /* V is what is moved at a time, a.row counts it; 0: single elements of a.element_bytes. */
 template <int WIDE> static __global__ void __launch_bounds__(THREADS) gather_kernel(bert_cuda_gather_args a) {
+    begin_kernel();
     const int64_t total = a.before * a.count * a.row, step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < total; i += step) {
         const int64_t place = i / a.row, column = i % a.row, at = place % a.count;
@@ -67,6 +68,7 @@ struct along {
 
 static __global__ void __launch_bounds__(THREADS)
     gather_elements_kernel(bert_cuda_gather_elements_args a, along places) {
+    begin_kernel();
     const int64_t step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < places.walk.count; i += step) {
         const int64_t value = load_index(a.indices, a.index_type, i);
@@ -102,6 +104,7 @@ static __device__ int64_t row_of_tuple(const void *indices, bert_dtype type, int
 }
 
 static __global__ void __launch_bounds__(THREADS) gather_nd_kernel(bert_cuda_gather_nd_args a, int64_t batch_rows) {
+    begin_kernel();
     const int64_t total = a.batches * a.tuples * a.row, step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < total; i += step) {
         const int64_t tuple = i / a.row;
@@ -169,6 +172,7 @@ static __device__ void put(bert_cuda_scatter_mode mode, bert_dtype dtype, void *
 static __global__ void __launch_bounds__(THREADS)
     scatter_elements_kernel(bert_cuda_scatter_elements_args a, along places, bert_cuda_walk lines,
                             int64_t update_step) {
+    begin_kernel();
     int64_t update_strides[BERT_MAX_RANK] = {};
     for (int i = a.rank - 1, stride = 1; i >= 0; i--) {
         update_strides[i] = stride;
@@ -206,6 +210,7 @@ cudaError_t bert_cuda_scatter_elements(const bert_cuda_scatter_elements_args *ar
 
 /* A thread a column of the row. */
 static __global__ void __launch_bounds__(THREADS) scatter_nd_kernel(bert_cuda_scatter_nd_args a) {
+    begin_kernel();
     const int64_t step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < a.row; i += step) {
         for (int64_t tuple = 0; tuple < a.tuples; tuple++) {

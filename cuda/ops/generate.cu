@@ -14,6 +14,7 @@ static dim3 grid_for(int64_t count) {
 }
 
 static __global__ void __launch_bounds__(THREADS) one_hot_kernel(bert_cuda_one_hot_args a) {
+    begin_kernel();
     const double depth = static_cast<double>(a.depth);
     for (int64_t i = FIRST; i < a.before * a.depth * a.after; i += STEP) {
         const int64_t j = i / a.after % a.depth;
@@ -37,6 +38,7 @@ cudaError_t bert_cuda_one_hot(const bert_cuda_one_hot_args *args, cudaStream_t s
 }
 
 static __global__ void __launch_bounds__(THREADS) trilu_kernel(bert_cuda_trilu_args a) {
+    begin_kernel();
     const int64_t above = a.diagonal ? *a.diagonal : 0;
     for (int64_t i = FIRST; i < a.matrices * a.rows * a.columns; i += STEP) {
         const int64_t distance = i % a.columns - i / a.columns % a.rows;
@@ -57,6 +59,7 @@ cudaError_t bert_cuda_trilu(const bert_cuda_trilu_args *args, cudaStream_t strea
 
 static __global__ void __launch_bounds__(THREADS)
     eye_like_kernel(bert_dtype dtype, int64_t rows, int64_t columns, int64_t above, void *y) {
+    begin_kernel();
     for (int64_t i = FIRST; i < rows * columns; i += STEP) {
         const bool one = i % columns - i / columns == above;
         if (bert_is_float(dtype))
@@ -76,6 +79,7 @@ cudaError_t bert_cuda_eye_like(bert_dtype dtype, int64_t rows, int64_t columns, 
 
 static __global__ void __launch_bounds__(THREADS)
     range_kernel(bert_dtype dtype, const void *start, const void *delta, int64_t count, void *y) {
+    begin_kernel();
     for (int64_t i = FIRST; i < count; i += STEP) {
         if (bert_is_float(dtype)) {
             const double from = load_as<double>(start, dtype, 0), by = load_as<double>(delta, dtype, 0);

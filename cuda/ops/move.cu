@@ -20,6 +20,7 @@ struct move {
 template <int BYTES> struct alignas(BYTES) chunk { bert_vector<uint8_t, BYTES> bytes; };
 
 template <int BYTES> static __global__ void __launch_bounds__(THREADS) move_kernel(move m) {
+    begin_kernel();
     const int64_t step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < m.walk.count; i += step) {
         const int64_t from = offset_of(m.walk, m.from_strides, i), to = offset_of(m.walk, m.to_strides, i);
@@ -108,6 +109,7 @@ static __device__ int64_t source_index(bert_cuda_pad_mode mode, int64_t at, int6
 }
 
 static __global__ void __launch_bounds__(THREADS) pad_kernel(bert_cuda_pad_args a, bert_cuda_walk walk) {
+    begin_kernel();
     const int64_t step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < walk.count; i += step) {
         int64_t left = i, from = 0;

@@ -37,6 +37,7 @@ static __device__ inline float pool_column(const bert_cuda_pool_args &a, int64_t
 }
 
 template <typename T> static __global__ void __launch_bounds__(THREADS) pool_kernel(bert_cuda_pool_args a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t b = blockIdx.x; b < a.batch; b += gridDim.x) {
         float squares = 0;

@@ -40,6 +40,7 @@ static __device__ inline int64_t finished(const bert_cuda_product_args &g, int64
 template <typename F>
 static __global__ void __launch_bounds__(THREADS)
     product_kernel(bert_cuda_product_args g, bert_cuda_walk batches, int64_t tiles_across, int64_t tiles) {
+    begin_kernel();
     BERT_SHARED(F, left, TILE * PITCH);
     BERT_SHARED(F, right, TILE * PITCH);
     const int column = static_cast<int>(threadIdx.x) % TILE, row = static_cast<int>(threadIdx.x) / TILE;

@@ -22,6 +22,7 @@ static __device__ inline int warp_sum_int(int x) {
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     ranges_kernel(const T *x, int64_t rows, int64_t width, bert_cuda_range *ranges) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
         row_range range;
@@ -73,6 +74,7 @@ enum { FEW_RANGES = 8192, PART_THREADS = 256 };
 
 static __global__ void __launch_bounds__(PART_THREADS)
     join_kernel(const bert_cuda_range *ranges, int64_t count, bert_cuda_range *parts) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     row_range range;
     for (int64_t i = blockIdx.x * PART_THREADS + threadIdx.x; i < count; i += gridDim.x * PART_THREADS)
@@ -83,6 +85,7 @@ static __global__ void __launch_bounds__(PART_THREADS)
 
 /* `joined`: ranges of `parts` that are all of them; 0: none were joined. */
 static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_quantization_args a, int64_t joined) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t group = blockIdx.x; group < a.groups; group += gridDim.x) {
         int64_t first = 0, end = a.rows;
@@ -158,6 +161,7 @@ static __device__ inline void row_quantization(const bert_cuda_quantize_args &a,
 /* A warp a row. N elements of x at a time become N bytes of y. */
 template <typename T, int N>
 static __global__ void __launch_bounds__(THREADS) quantize_kernel(bert_cuda_quantize_args a) {
+    begin_kernel();
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, shift = a.shifted ? 128 : 0;
     for (int64_t row = blockIdx.x * WARPS + threadIdx.x / BERT_WARP; row < a.rows; row += gridDim.x * WARPS) {
         const T *x = static_cast<const T *>(a.x) + row * a.width;
@@ -231,6 +235,7 @@ template <typename T, int N> struct byte_rows {
 };
 
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(byte_rows<T, N> a) {
+    begin_kernel();
     const int64_t stretches = bert_cuda_stretches(a.after.width);
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {

@@ -31,6 +31,7 @@ template <typename T, int N> static __device__ float most_of_row(const T *x, int
 
 template <typename T, int N>
 static __global__ void __launch_bounds__(THREADS) quantize_e4m3_kernel(bert_cuda_quantize_e4m3_args a) {
+    begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         const T *x = static_cast<const T *>(a.x) + row * a.width;

@@ -132,6 +132,7 @@ static __device__ void store_result(const bert_cuda_reduce_args &a, int64_t at, 
 
 /* Two kernels of one form: a state for each thread, then a tree over them in shared memory. */
 static __global__ void __launch_bounds__(THREADS) reduce_floats_kernel(reduce r) {
+    begin_kernel();
     BERT_SHARED(float_state, states, THREADS);
     const bert_cuda_reduction reduction = r.args.reduction;
     const int at = static_cast<int>(threadIdx.x);
@@ -154,6 +155,7 @@ static __global__ void __launch_bounds__(THREADS) reduce_floats_kernel(reduce r)
 }
 
 static __global__ void __launch_bounds__(THREADS) reduce_integers_kernel(reduce r) {
+    begin_kernel();
     BERT_SHARED(int64_t, states, THREADS);
     const bert_cuda_reduction reduction = r.args.reduction;
     const bool is_unsigned = r.args.dtype == BERT_UINT64;
@@ -229,6 +231,7 @@ static __device__ int64_t line_start(const bert_cuda_line_args &line, int64_t i,
 
 static __global__ void __launch_bounds__(THREADS)
     arg_extreme_kernel(bert_cuda_line_args line, bool greatest, bool last, int64_t *y) {
+    begin_kernel();
     const int64_t lines = line.outer * line.inner, step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < lines; i += step) {
         const int64_t start = line_start(line, i, line.count);
@@ -243,6 +246,7 @@ static __global__ void __launch_bounds__(THREADS)
 
 static __global__ void __launch_bounds__(THREADS)
     cumulative_sum_kernel(bert_cuda_line_args line, bool exclusive, bool reverse, void *y) {
+    begin_kernel();
     const int64_t lines = line.outer * line.inner, step = static_cast<int64_t>(gridDim.x) * THREADS;
     const bool floats = bert_is_float(line.dtype);
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < lines; i += step) {
@@ -275,6 +279,7 @@ static __device__ bool comes_first(const bert_cuda_line_args &line, int64_t a, i
 /* Each turn finds the best of those that come after the one that was found last: k passes, no memory. */
 static __global__ void __launch_bounds__(THREADS)
     top_k_kernel(bert_cuda_line_args line, int64_t k, bool largest, void *values, int64_t *indices) {
+    begin_kernel();
     const int64_t lines = line.outer * line.inner, step = static_cast<int64_t>(gridDim.x) * THREADS;
     const int bytes = bert_element_bytes(line.dtype);
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < lines; i += step) {

@@ -21,6 +21,7 @@ static __device__ int64_t cache_row(const bert_cuda_rotary_args &a, int64_t b, i
 }
 
 template <typename F> static __global__ void __launch_bounds__(THREADS) rotary_kernel(bert_cuda_rotary_args a) {
+    begin_kernel();
     const int64_t work = a.depth - a.half; /* pairs, then single elements */
     const int64_t count = a.batch * a.heads * a.rows * work, step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < count; i += step) {

@@ -29,6 +29,7 @@ template <typename F> struct softmax_row {
  */
 template <typename F>
 static __global__ void __launch_bounds__(128) softmax_kernel(bert_cuda_softmax_args a, int64_t rows) {
+    begin_kernel();
     BERT_SHARED(F, scratch, 4 * 3);
     const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, warp = static_cast<int>(threadIdx.x) / BERT_WARP;

@@ -280,6 +280,7 @@ static __device__ inline void place(const product<BEFORE> &p, int64_t *first_row
 
 template <typename T, bool B_ROWS, int M, typename BEFORE>
 static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tensor_product_kernel(product<BEFORE> p) {
+    begin_kernel();
     using S = typename BEFORE::sum;
     using G = tile<M>;
     BERT_SHARED_DYNAMIC(unsigned char, ring);

@@ -19,6 +19,7 @@ template <int WIDE> static __device__ void copy(const bert_cuda_tokens_args &a, 
 
 /* A block a row. */
 template <int WIDE> static __global__ void __launch_bounds__(THREADS) pack_kernel(bert_cuda_tokens_args a) {
+    begin_kernel();
     for (int64_t row = blockIdx.x; row < a.count; row += gridDim.x) {
         const int64_t from = a.tokens[row] % a.padded;
         for (int64_t i = threadIdx.x; i < a.width; i += THREADS) copy<WIDE>(a, row * a.width + i, from * a.width + i);
@@ -26,6 +27,7 @@ template <int WIDE> static __global__ void __launch_bounds__(THREADS) pack_kerne
 }
 
 template <int WIDE> static __global__ void __launch_bounds__(THREADS) unpack_kernel(bert_cuda_tokens_args a) {
+    begin_kernel();
     for (int64_t row = blockIdx.x; row < a.padded; row += gridDim.x) {
         int64_t low = 0, high = a.count; /* the first token that is not before the row */
         while (low < high) {
@@ -50,6 +52,7 @@ template <int WIDE> static __global__ void __launch_bounds__(THREADS) unpack_ker
 
 /* One thread: there are as many offsets as a batch has sequences. */
 static __global__ void check_offsets_kernel(bert_cuda_offsets_args a) {
+    begin_kernel();
     int64_t before = 0;
     for (int64_t i = 0; i <= a.sequences; i++) {
         const int64_t offset = a.offsets[i];

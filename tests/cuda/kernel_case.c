@@ -2,6 +2,7 @@
 
 #include "core/base/memory.h"
 #include "core/graph/ops/loops.h"
+#include "cuda/ops/launch.h"
 #include "tests/cuda/faults.h"
 
 #include <math.h>
@@ -29,6 +30,7 @@ int case_open(void **state) {
         printf("skipped: no GPU is here\n");
         exit(77);
     }
+    bert_cuda_launch_ahead = bert_cuda_can_launch_ahead(0);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* The CUDA provider as a whole, on the emulator: sessions, weights, recordings, memory and errors. */
 #include "core/runtime/model.h"
 #include "core/runtime/session.h"
+#include "cuda/ops/launch.h"
 #include "tests/cuda/faults.h"
 #include "tests/cuda/provider_composition.h"
 #include "tests/cuda_emulator/emulator.h"
@@ -285,6 +286,31 @@ static void a_driver_that_is_missing_or_too_old_is_told(void **state) {
         if (!strstr(error.message, drivers[i].reason) || other != drivers[i].other) fail_msg("%s", error.message);
     }
     bert_model_free(model);
+}
+
+/* The first test: a process chooses when it opens its first device. */
+static void kernels_are_launched_ahead_where_all_can(void **state) {
+    static const struct {
+        int major, driver;
+        const char *wanted; /* NULL: nothing in the environment */
+        bool ahead;
+    } cases[] = {{8, 13000, NULL, false}, {9, 12020, NULL, false},  {9, 12030, NULL, true},
+                 {10, 13000, "", true},   {9, 13000, "off", false}, {9, 13000, NULL, true}};
+    unsetenv("BERT_CUDA_LAUNCH_AHEAD");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bert_emulator_have_capability(cases[i].major, 0);
+        bert_emulator_have_driver(cases[i].driver);
+        if (cases[i].wanted) setenv("BERT_CUDA_LAUNCH_AHEAD", cases[i].wanted, 1);
+        assert_int_equal(bert_cuda_can_launch_ahead(0), cases[i].ahead);
+        unsetenv("BERT_CUDA_LAUNCH_AHEAD");
+    }
+    assert_false(bert_cuda_launch_ahead);
+    bert_model *model = load(ZH "model.onnx");
+    bert_session_free(open(model, "cuda"));
+    assert_true(bert_cuda_launch_ahead);
+    bert_model_free(model);
+    bert_emulator_have_capability(8, 9);
+    bert_emulator_have_driver(CUDART_VERSION);
 }
 
 /* ---- Recordings -------------------------------------------------------------------------------------------------- */
@@ -604,6 +630,7 @@ static void another_version_of_the_interface_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_are_launched_ahead_where_all_can),
         cmocka_unit_test(cuda_agrees_with_cpu),
         cmocka_unit_test(ranges_come_from_who_wrote_the_rows),
         cmocka_unit_test(products_of_bytes_are_the_same_either_way),

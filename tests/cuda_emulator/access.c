@@ -39,6 +39,16 @@ static bool out_of_bounds(const emu_thread *thread, const void *address, size_t 
     return false;
 }
 
+void bert_emulator_begin_kernel(void) {
+    emu.current->begun = true;
+}
+
+void emu_check_begun(const emu_thread *thread, void *code) {
+    if (thread->begun) return;
+    emu_report(BERT_EMULATOR_TOO_EARLY, thread, code,
+               "touches device memory before the kernel before this one has ended");
+}
+
 bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code) {
     if (within(address, bytes, thread->stack, EMU_STACK_BYTES)) return true;
     for (int i = 0; i < emu.array_count; i++) {
@@ -50,6 +60,7 @@ bool emu_access(const emu_thread *thread, const void *address, size_t bytes, boo
     }
     const emu_buffer *buffer = emu_find_buffer(address, NULL);
     if (buffer && within(address, bytes, buffer->data, buffer->bytes)) {
+        emu_check_begun(thread, code);
         emu_cell *cells = emu_heap_cells(address);
         if (cells) emu_shadow_access(cells, bytes, thread, write, atomic, false, code, address);
         return true;

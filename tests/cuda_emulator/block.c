@@ -40,6 +40,10 @@ void emu_abort(cudaError_t error) {
 static void thread_entry(void) {
     emu.run(emu.closure);
     emu_thread *thread = emu.current;
+    if (!thread->begun) {
+        emu_report(BERT_EMULATOR_TOO_EARLY, thread, NULL,
+                   "ends before the kernel before this one has: the next one may not wait for that");
+    }
     bert_emulator_copy_wait(0); /* a GPU finishes them too */
     emu_wait(thread, EMU_DONE);
     abort();
@@ -55,6 +59,7 @@ static void start_threads(void) {
                                    i / (emu.block_size.x * emu.block_size.y)};
         thread->stack = stack_of(i);
         thread->state = EMU_READY;
+        thread->begun = false;
         thread->copy_count = thread->copy_group = 0;
         emu_fiber_make(&thread->fiber, stack_of(i), EMU_STACK_BYTES, thread_entry);
     }

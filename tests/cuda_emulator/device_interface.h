@@ -25,6 +25,9 @@ __attribute__((const)) uint3 bert_emulator_block_index(void);
 __attribute__((const)) uint3 bert_emulator_block_size(void);
 __attribute__((const)) uint3 bert_emulator_grid_size(void);
 
+/** From here on the thread may touch device memory. */
+void bert_emulator_begin_kernel(void);
+
 enum { BERT_BARRIER_PLAIN, BERT_BARRIER_OR, BERT_BARRIER_AND, BERT_BARRIER_COUNT };
 /** Waits for all threads of the block. The count of those whose predicate holds, or whether any or all did. */
 int bert_emulator_barrier(int kind, int predicate, const char *file, int line);

@@ -9,14 +9,16 @@
  * or, to read, in constants and launch parameters; and be aligned to its size;
  *   - shared memory must be written by the block before it is read;
  *   - two threads may not touch the same byte, one of them writing, unless a __syncthreads (of one block), a __syncwarp
- *     (of one warp) or the end of the kernel lies between; atomics may meet atomics.
+ *     (of one warp) or the end of the kernel lies between; atomics may meet atomics;
+ *   - device memory may not be touched by a thread, nor a copy from it be begun, before its begin_kernel, which waits
+ *     for the kernel before (a GPU lets two overlap up to there), and no thread may end without it.
  *
  * Each thread of a block is a fiber with a stack of its own; a block runs after the other. A thread runs until it waits
  * at __syncthreads or at an exchange between the lanes of a warp (shuffle, vote, __syncwarp, ldmatrix, mma). If none
  * can go on and not all are done, the block has diverged: that is reported with the places at which they wait.
  *
  * Faults are kept in a list. A bad address or divergence ends the launch, which reports the error that a GPU would;
- * after a race or a read of unwritten memory the kernel goes on.
+ * after a race, a read of unwritten memory or an access too early the kernel goes on.
  */
 #ifndef BERT_TESTS_CUDA_EMULATOR_H
 #define BERT_TESTS_CUDA_EMULATOR_H
@@ -35,7 +37,8 @@ typedef enum bert_emulator_kind {
     BERT_EMULATOR_RACE,
     BERT_EMULATOR_UNINITIALIZED, /**< Shared memory was read that the block has not written. */
     BERT_EMULATOR_DIVERGENCE,    /**< Threads wait for each other at different places, or for one that has ended. */
-    BERT_EMULATOR_BAD_LANE       /**< An exchange with a lane that does not take part. */
+    BERT_EMULATOR_BAD_LANE,      /**< An exchange with a lane that does not take part. */
+    BERT_EMULATOR_TOO_EARLY      /**< Device memory was touched before begin_kernel, or it was never called. */
 } bert_emulator_kind;
 
 typedef struct bert_emulator_fault {
@@ -74,6 +77,8 @@ typedef enum bert_emulator_e4m3_products {
 void bert_emulator_have_e4m3(bert_emulator_e4m3_products products);
 /** The CUDA version that the driver has, as cudaDriverGetVersion gives it; at first CUDART_VERSION. 0: no driver. */
 void bert_emulator_have_driver(int version);
+/** The compute capability of the GPU that is emulated; at first 8.9. */
+void bert_emulator_have_capability(int major, int minor);
 /** Whether no graph can be made of what is captured. */
 void bert_emulator_refuse_graphs(bool refuse);
 

@@ -32,6 +32,7 @@ typedef struct emu_thread {
     emu_dim3 index;
     unsigned char *stack;
     emu_state state;
+    bool begun; /**< Kernels before this one have ended, as far as the thread can know. */
     /* While it waits: where, for what, with what. */
     const char *file, *what;
     int line;
@@ -94,6 +95,9 @@ enum { EMU_SHARED_BYTES = 256 << 10 };
 
 /** As `thread` does it. False when the launch is over. */
 bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code);
+
+/** Reports a thread that touches device memory too early. */
+void emu_check_begun(const emu_thread *thread, void *code);
 
 __attribute__((format(printf, 4, 5))) void emu_report(bert_emulator_kind kind, const emu_thread *thread, void *code,
                                                       const char *format, ...);

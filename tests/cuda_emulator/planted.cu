@@ -4,6 +4,8 @@
 
 /* A sum as kernels of cuda/ make it, with the planted fault where one is asked for. */
 static __global__ void sums_kernel(const float *x, float *y, int threads, planted_fault fault) {
+    if (fault == PLANTED_LEFT_EARLY && blockIdx.x == 0) return;
+    if (fault != PLANTED_TOO_EARLY) begin_kernel();
     BERT_SHARED(float, partial, 8);
     const int at = static_cast<int>(threadIdx.x), lane = at % 32, warp = at / 32;
     const int from = static_cast<int>(blockIdx.x) * threads + at;
@@ -31,6 +33,7 @@ static __global__ void sums_kernel(const float *x, float *y, int threads, plante
 }
 
 static __global__ void swap_kernel(const float *x, float *y, planted_fault fault) {
+    begin_kernel();
     BERT_SHARED(float, kept, 32);
     const unsigned lane = threadIdx.x;
     kept[lane] = x[lane];
@@ -39,6 +42,7 @@ static __global__ void swap_kernel(const float *x, float *y, planted_fault fault
 }
 
 static __global__ void copy_kernel(const float *x, float *y, planted_fault fault) {
+    if (fault != PLANTED_TOO_EARLY) begin_kernel();
     BERT_SHARED(float, kept, 64 + 4);
     const unsigned at = threadIdx.x;
     const unsigned shift = fault == PLANTED_MISALIGNED ? 1 : 0;
@@ -48,6 +52,7 @@ static __global__ void copy_kernel(const float *x, float *y, planted_fault fault
         y[at] = loaded.at[at % 4];
     }
     if (at < 16) copy_async_16(kept + 4 * at, x + 4 * at, 16);
+    if (fault == PLANTED_TOO_EARLY) begin_kernel();
     copy_async_commit();
     if (fault != PLANTED_NO_WAIT) copy_async_wait<0>();
     __syncthreads();
@@ -56,6 +61,7 @@ static __global__ void copy_kernel(const float *x, float *y, planted_fault fault
 
 template <typename T>
 static __global__ void product_kernel(const uint16_t *a, const uint16_t *b, float *d, int swapped) {
+    begin_kernel();
     BERT_SHARED(uint16_t, left, 16 * 16);
     BERT_SHARED(uint16_t, right, 16 * 8);
     const int lane = static_cast<int>(threadIdx.x);
@@ -78,6 +84,7 @@ static __global__ void product_kernel(const uint16_t *a, const uint16_t *b, floa
 }
 
 static __global__ void product_tf32_kernel(const float *a, const float *b, float *d) {
+    begin_kernel();
     const int lane = static_cast<int>(threadIdx.x), g = lane / 4, t = lane % 4;
     uint32_t left[4], right[2];
     for (int r = 0; r < 4; r++) left[r] = __float_as_uint(a[(g + 8 * (r & 1)) * 8 + t + 4 * (r >> 1)]);
@@ -88,6 +95,7 @@ static __global__ void product_tf32_kernel(const float *a, const float *b, float
 }
 
 static __global__ void product_s8_kernel(const int8_t *a, const int8_t *b, int32_t *d) {
+    begin_kernel();
     const int lane = static_cast<int>(threadIdx.x), g = lane / 4, t = lane % 4;
     uint32_t left[4] = {}, right[2] = {};
     for (int r = 0; r < 4; r++)
@@ -104,6 +112,7 @@ static __global__ void product_s8_kernel(const int8_t *a, const int8_t *b, int32
 }
 
 static __global__ void histogram_kernel(const int32_t *x, int32_t *counts, int n, int atomic) {
+    begin_kernel();
     const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (i >= n) return;
     if (atomic)
@@ -113,6 +122,7 @@ static __global__ void histogram_kernel(const int32_t *x, int32_t *counts, int n
 }
 
 static __global__ void votes_kernel(const int32_t *x, uint32_t *y) {
+    begin_kernel();
     const unsigned lane = threadIdx.x;
     const int32_t value = x[lane];
     y[4 * lane] = static_cast<uint32_t>(__any_sync(BERT_ALL_LANES, value));

@@ -23,8 +23,10 @@ typedef enum planted_fault {
     PLANTED_ABSENT_LANE,      /* the mask leaves a source out */
     PLANTED_BLOCKS_COLLIDE,   /* two blocks write one element */
     PLANTED_NO_SYNCWARP,
-    PLANTED_NO_WAIT, /* for a copy in the background */
-    PLANTED_STRAY    /* a wild address */
+    PLANTED_NO_WAIT,   /* for a copy in the background */
+    PLANTED_STRAY,     /* a wild address */
+    PLANTED_TOO_EARLY, /* device memory, or a copy from it, before the kernel before has ended */
+    PLANTED_LEFT_EARLY /* a block ends before it has */
 } planted_fault;
 
 /** y[i] = sum of x over the i-th block of `threads` elements; threads a multiple of 32. x and y are device memory. */

@@ -34,6 +34,13 @@ void bert_emulator_have_driver(int version) {
     driver_version = version;
 }
 
+static int capability[2] = {8, 9};
+
+void bert_emulator_have_capability(int major, int minor) {
+    capability[0] = major;
+    capability[1] = minor;
+}
+
 uint64_t bert_emulator_graph_launches(void) {
     return graph_launches;
 }
@@ -420,8 +427,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
                                           .totalGlobalMem = total,
                                           .sharedMemPerBlock = EMU_SHARED_PER_BLOCK,
                                           .sharedMemPerBlockOptin = EMU_SHARED_OPTIN,
-                                          .major = 8,
-                                          .minor = 9,
+                                          .major = capability[0],
+                                          .minor = capability[1],
                                           .multiProcessorCount = 4,
                                           .maxThreadsPerBlock = EMU_MOST_THREADS,
                                           .warpSize = EMU_LANES,

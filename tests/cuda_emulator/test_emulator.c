@@ -165,6 +165,25 @@ static void copies_are_waited_for(void **state) {
     }
 }
 
+static void device_memory_is_left_alone_until_the_kernel_before_has_ended(void **state) {
+    const char *const told = "touches device memory before the kernel before this one has ended";
+    assert_true(sums_with(PLANTED_TOO_EARLY, cudaSuccess)); /* which it always has here */
+    expect_faults(BERT_EMULATOR_TOO_EARLY, told);
+    float x[64] = {0};
+    float *dx = on_device(x, sizeof x), *dy = on_device(x, sizeof x);
+    assert_int_equal(planted_copy(dx, dy, PLANTED_TOO_EARLY, NULL), cudaSuccess);
+    assert_int_equal(bert_emulator_fault_count(), 16); /* where copies begin, not where they are waited for */
+    assert_non_null(strstr(bert_emulator_fault_at(0)->message, told));
+    bert_emulator_clear();
+    cudaFree(dx);
+    cudaFree(dy);
+    sums_with(PLANTED_LEFT_EARLY, cudaSuccess);
+    assert_int_equal(bert_emulator_fault_count(), THREADS);
+    assert_int_equal(bert_emulator_fault_at(0)->kind, BERT_EMULATOR_TOO_EARLY);
+    assert_non_null(strstr(bert_emulator_fault_at(0)->message, "ends before the kernel before this one has"));
+    bert_emulator_clear();
+}
+
 /* The worst error against plain loops over a [16][16] and b [16][8]. */
 static double product_error(int bf16, int swapped) {
     uint16_t a[16 * 16], b[16 * 8];
@@ -375,6 +394,7 @@ int main(void) {
         cmocka_unit_test_setup(blocks_that_write_the_same_are_found, begin),
         cmocka_unit_test_setup(warps_need_syncwarp, begin),
         cmocka_unit_test_setup(copies_are_waited_for, begin),
+        cmocka_unit_test_setup(device_memory_is_left_alone_until_the_kernel_before_has_ended, begin),
         cmocka_unit_test_setup(products_have_the_layout_of_the_instruction_set, begin),
         cmocka_unit_test_setup(atomics_meet_atomics_alone, begin),
         cmocka_unit_test_setup(votes_and_shuffles_agree_with_their_definitions, begin),
