@@ -312,7 +312,7 @@ static void epilogue(const bert_epilogue_args *args) {
 
 _Static_assert(BERT_QGEMM_COLUMNS % V_WIDTH == 0, "a panel is whole vectors");
 
-/* Vectors of a panel. Their numbers stay in registers while all rows pass. */
+/* Vectors of a panel. Their numbers are loaded once for all rows; with AVX-512 they stay in registers. */
 enum { STRIP = BERT_QGEMM_COLUMNS / V_WIDTH };
 
 /* What columns share as long as the scale and zero point of x stay the same. */

@@ -10,9 +10,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Query rows whose scores are held at once are 48, or half of that where their scores would take more bytes: those stay
- * in the first-level cache, or near it. Either is whole tiles of 6 and of 8 rows. */
-enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, SCORE_BYTES = 50 * 1024 };
+/* Query rows whose scores are held at once are 48, and half of that where there are more keys than these: up to 512 keys
+ * scores take 51 KB at most, and stay in the first-level cache, or near it. Either is whole tiles of 6 and of 8 rows. */
+enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, WHOLE_BLOCK_KEYS = 256 };
 _Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
 typedef struct attention_state {
@@ -150,8 +150,7 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
 static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
     if (!rows->contiguous && ((run->bias.data && run->bias.strides[2]) || (run->mask.data && run->mask.strides[2])))
         return 1;
-    const int64_t row_bytes = rows->padded_keys * (int64_t)sizeof(float);
-    return row_bytes > SCORE_BYTES / BERT_ATTENTION_BLOCK ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
+    return rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {
