@@ -201,13 +201,17 @@ static bert_status ask_for_bytes(planner *p, const bert_node *node, bool *out) {
     const bert_weights *weights = p->plan->weights;
     bert_op_node shown;
     bert_op_plan plan = {0};
+    bert_error error = {0};
     *out = false;
     if (node->op->id != BERT_OP_BERTC_Linear) return BERT_OK;
     BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
     const bert_status status =
-        weights->device->backend->plan(weights->prepared, NULL, &shown, BERT_PLAN_QUERY, &plan, p->error);
+        weights->device->backend->plan(weights->prepared, NULL, &shown, BERT_PLAN_QUERY, &plan, &error);
     *out = status == BERT_OK && plan.x_bytes;
-    return status == BERT_UNSUPPORTED ? BERT_OK : status; /* which it says again when the node is bound */
+    /* What it has no kernel for, it says again when the node is bound. */
+    if (status == BERT_OK || status == BERT_UNSUPPORTED) return BERT_OK;
+    *p->error = error;
+    return bert_fail_in_node(p->error, status, node);
 }
 
 static void find_byte_reads(const planner *p, size_t index) {
@@ -264,7 +268,6 @@ static void place_bytes(planner *p, const bert_node *node, bert_plan_step *step,
     const bert_value *y = step->plan.y_bytes && node->output_count > 0 ? node->outputs[0] : NULL;
     if (!y || p->last_bytes_read[y->id] < 0) return;
     step->y_bytes = p->byte_rows[y->id] = add_byte_rows(p, &step->outputs[0], index, p->last_bytes_read[y->id]);
-    step->y_unread = is_unread(p, y, &step->plan);
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------ */
@@ -354,8 +357,9 @@ static bert_status place_outputs(planner *p, const bert_node *node, bert_plan_st
         if (!output) continue;
         step->outputs[i] = tensor_of(info_of(p, output));
         size_t bytes = bytes_of(&step->outputs[i]);
-        const bool unread = i == 0 && is_unread(p, output, &step->plan);
-        int32_t last = p->last_read[output->id] > index && !unread ? p->last_read[output->id] : index;
+        if (i == 0) step->y_unread = is_unread(p, output, &step->plan);
+        const bool kept = p->last_read[output->id] > index && !(i == 0 && step->y_unread);
+        const int32_t last = kept ? p->last_read[output->id] : index;
         uint32_t storage = i == 0 ? find_in_place(p, step, index, bytes) : BERT_NO_STORAGE;
         if (storage != BERT_NO_STORAGE) {
             p->plan->storages[storage].last = last;
