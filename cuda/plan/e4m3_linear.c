@@ -1,7 +1,8 @@
 /*
  * Linear with --precision fp8: weights as E4M3 with a scale for each column, made once; x as E4M3 with a scale for each
- * row, made in every run by who writes x, or here, so that a row's result doesn't depend on its neighbours; sums in
- * float32, the rest in float16. A weight is packed as [N, K], the one form that products of E4M3 have.
+ * row, made in every run by who writes x, or here, so that a row's result doesn't depend on its neighbours. Sums are
+ * the tensor cores' fast ones, of fewer bits than float32 (docs/cuda.md), the rest is float16. A weight is packed as
+ * [N, K], the one form that products of E4M3 have.
  *
  * Hopper's products apply the scales of rows and columns themselves. Others have a factor for all of a product: it
  * keeps sums inside float16, and the epilogue applies the scales.
@@ -55,7 +56,8 @@ static void write_rows(const bert_constant *weight, float *scales, uint8_t *byte
             most = fmaxf(most, bert_cuda_greatest_magnitude(values, count));
         }
         scales[row] = bert_e4m3_scale(most);
-        for (int64_t i = 0; i < CHUNK; i++) factors[i] = 1.0F / scales[row];
+        const float factor = 1.0F / scales[row];
+        for (int64_t i = 0; i < CHUNK && i < depth; i++) factors[i] = factor;
         for (int64_t at = 0; at < depth; at += CHUNK) {
             const int64_t count = at + CHUNK < depth ? CHUNK : depth - at;
             load(weight, row * depth + at, count, values);
