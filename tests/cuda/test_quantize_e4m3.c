@@ -265,6 +265,30 @@ static void ranges_give_the_same(void **state) {
     }
 }
 
+/* A range that is wider than its row decides the scale: the row isn't read for one. */
+static void ranges_decide_the_scale(void **state) {
+    static const float x[8] = {1, -2, 3, -4, 1, 2, 3, 4}, ranges[8] = {-4, 3, 0, 7, 0, 4, -896, 4};
+    case_begin(BERT_OP_Identity);
+    const case_tensor *rows = case_input_floats(BERT_FLOAT, 2, DIMS(2, 4), x);
+    const case_tensor *wider = case_input_floats(BERT_FLOAT, 3, DIMS(2, 2, 2), ranges);
+    const made_rows made = room(2, 4);
+    const bert_cuda_quantize_e4m3_args args = {.dtype = BERT_FLOAT,
+                                               .rows = 2,
+                                               .width = 4,
+                                               .x = rows->device,
+                                               .ranges = wider->device,
+                                               .ranges_per_row = 2,
+                                               .y = made.device};
+    case_good(bert_cuda_quantize_e4m3(&args, NULL));
+    const unsigned char *bytes = case_fetch(made.bytes);
+    case_fetch(made.scales);
+    for (int row = 0; row < 2; row++) {
+        const float scale = row ? 2 : 7.0F / 448;
+        assert_true((float)case_at(made.scales, row) == scale);
+        for (int i = 0; i < 4; i++) expect_nearest(x[row * 4 + i], scale, bytes[row * 4 + i]);
+    }
+}
+
 static void wrong_arguments_are_refused(void **state) {
     bert_cuda_quantize_e4m3_args args = {.dtype = BERT_FLOAT, .rows = 1, .width = -1};
     assert_int_equal(bert_cuda_quantize_e4m3(&args, NULL), cudaErrorInvalidValue);
@@ -287,6 +311,10 @@ static void wrong_arguments_are_refused(void **state) {
     const bert_cuda_bias_activation_args epilogue = {
         .dtype = BERT_BFLOAT16, .rows = 1, .width = 1, .y_lower = &half, .e4m3 = rows};
     assert_int_equal(bert_cuda_bias_activation(&epilogue, NULL), cudaErrorInvalidValue);
+    bert_cuda_range written;
+    const bert_cuda_bias_activation_args both = {
+        .dtype = BERT_FLOAT, .rows = 1, .width = 1, .ranges = &written, .e4m3 = rows};
+    assert_int_equal(bert_cuda_bias_activation(&both, NULL), cudaErrorInvalidValue);
 }
 
 int main(void) {
@@ -299,6 +327,7 @@ int main(void) {
         cmocka_unit_test(embedding_makes_the_same),
         cmocka_unit_test(what_follows_a_product_makes_the_same),
         cmocka_unit_test(ranges_give_the_same),
+        cmocka_unit_test(ranges_decide_the_scale),
         cmocka_unit_test(wrong_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, case_open, case_close);
