@@ -24,7 +24,7 @@ typedef struct lab_kernel {
     const char *shape_names; /**< "rows x columns x depth" */
     lab_shape shapes[LAB_MAX_SHAPES];
     lab_peak peak;   /**< What bounds it. */
-    float tolerance; /**< Against scalar, relative to 1 + |expected|; 0: the same bytes. */
+    float tolerance; /**< See lab_tolerance, which may allow more for some shapes. */
     /** Allocates and fills; false: out of memory. What it left is freed by lab_free. */
     bool (*prepare)(const lab_shape *shape, lab_buffers *buffers);
     void (*call)(const bert_cpu_kernels *table, const lab_shape *shape, const lab_buffers *buffers);
@@ -35,6 +35,9 @@ typedef struct lab_kernel {
 
 extern const lab_kernel lab_kernels[];
 extern const int lab_kernel_count;
+
+/** Against scalar, relative to 1 + |expected|; 0: the same bytes. */
+float lab_tolerance(const lab_kernel *kernel, const lab_shape *shape);
 
 /** `bytes` of memory, zeroed; NULL when there is none. */
 void *lab_allocate(size_t bytes);
