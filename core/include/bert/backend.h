@@ -146,8 +146,9 @@ typedef struct bert_row_range {
 
 /**
  * A second form of a tensor: a byte for each element and a float32 for each row. What they mean is the backend's own.
- * They are made once, whoever reads them: by who writes the tensor, where its plan offers that, else by their first
- * reader.
+ * They are made once for all who read the tensor with rows as wide as it was written with: by who writes it, where its
+ * plan offers that, else by their first reader. Who sees it with rows of another width makes its own, and so does each
+ * reader of a constant.
  */
 typedef struct bert_byte_rows {
     uint8_t *bytes; /**< As many as the tensor has elements; NULL: there are none. */
