@@ -54,7 +54,7 @@ enum { THE_DEVICE = 0 }; /* the first that CUDA shows */
 static pthread_once_t launches_chosen = PTHREAD_ONCE_INIT;
 
 static void choose_launches(void) {
-    bert_cuda_launch_ahead = bert_cuda_can_launch_ahead(THE_DEVICE);
+    bert_cuda_launch_ahead = bert_cuda_can_launch_ahead();
 }
 
 static void device_close(bert_device *device) {

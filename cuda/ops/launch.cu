@@ -1,22 +1,30 @@
-/* What is asked once a process, and what each launch looks at. No kernel is here. */
-#include "cuda/ops/launch.h"
+/* What is asked once a process, and what each launch looks at. */
+#include "cuda/platform.h"
 
-#include <cuda_runtime.h>
 #include <stdlib.h>
-#include <string.h>
 
 bool bert_cuda_launch_ahead;
 
-enum { FIRST_MAJOR = 9, FIRST_CUDA = 12030 };
+enum { FIRST_CODE = 90, FIRST_CUDA = 12030 };
 
-bool bert_cuda_can_launch_ahead(int device) {
+/* As all kernels are built; this one only says how. */
+static __global__ void waiting_kernel() {
+    begin_kernel();
+}
+
+/* A GPU may run code for an earlier one, which a driver compiles for it: that code doesn't wait. */
+static bool kernels_wait() {
+    cudaFuncAttributes attributes = {};
+    return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void *>(waiting_kernel)) == cudaSuccess &&
+           attributes.ptxVersion >= FIRST_CODE;
+}
+
+bool bert_cuda_can_launch_ahead() {
     const char *wanted = getenv("BERT_CUDA_LAUNCH_AHEAD");
     if (wanted && strcmp(wanted, "off") == 0) return false;
-    int major = 0, driver = 0;
-    if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-        cudaDriverGetVersion(&driver) != cudaSuccess) {
-        cudaGetLastError(); /* not to be found by the next call */
-        return false;
-    }
-    return major >= FIRST_MAJOR && driver >= FIRST_CUDA && CUDART_VERSION >= FIRST_CUDA;
+    int driver = 0;
+    const bool can = CUDART_VERSION >= FIRST_CUDA && cudaDriverGetVersion(&driver) == cudaSuccess &&
+                     driver >= FIRST_CUDA && kernels_wait();
+    cudaGetLastError(); /* not to be found by the next call */
+    return can;
 }

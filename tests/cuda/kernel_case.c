@@ -30,7 +30,7 @@ int case_open(void **state) {
         printf("skipped: no GPU is here\n");
         exit(77);
     }
-    bert_cuda_launch_ahead = bert_cuda_can_launch_ahead(0);
+    bert_cuda_launch_ahead = bert_cuda_can_launch_ahead();
     return 0;
 }
 

@@ -291,17 +291,19 @@ static void a_driver_that_is_missing_or_too_old_is_told(void **state) {
 /* The first test: a process chooses when it opens its first device. */
 static void kernels_are_launched_ahead_where_all_can(void **state) {
     static const struct {
-        int major, driver;
+        int major, code, driver;
         const char *wanted; /* NULL: nothing in the environment */
         bool ahead;
-    } cases[] = {{8, 13000, NULL, false}, {9, 12020, NULL, false},  {9, 12030, NULL, true},
-                 {10, 13000, "", true},   {9, 13000, "off", false}, {9, 13000, NULL, true}};
+    } cases[] = {{8, 90, 13000, NULL, false},  {9, 90, 12020, NULL, false}, {9, 80, 13000, NULL, false},
+                 {10, 89, 13000, NULL, false}, {9, 90, 12030, NULL, true},  {10, 90, 13000, "", true},
+                 {9, 90, 13000, "off", false}, {9, 90, 13000, NULL, true}};
     unsetenv("BERT_CUDA_LAUNCH_AHEAD");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bert_emulator_have_capability(cases[i].major, 0);
+        bert_emulator_have_code(cases[i].code);
         bert_emulator_have_driver(cases[i].driver);
         if (cases[i].wanted) setenv("BERT_CUDA_LAUNCH_AHEAD", cases[i].wanted, 1);
-        assert_int_equal(bert_cuda_can_launch_ahead(0), cases[i].ahead);
+        assert_int_equal(bert_cuda_can_launch_ahead(), cases[i].ahead);
         unsetenv("BERT_CUDA_LAUNCH_AHEAD");
     }
     assert_false(bert_cuda_launch_ahead);

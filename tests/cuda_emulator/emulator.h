@@ -79,6 +79,9 @@ void bert_emulator_have_e4m3(bert_emulator_e4m3_products products);
 void bert_emulator_have_driver(int version);
 /** The compute capability of the GPU that is emulated; at first 8.9. */
 void bert_emulator_have_capability(int major, int minor);
+/** What kernels are compiled for at most, as cudaFuncGetAttributes gives it; at first 90. The GPU takes no later code.
+ */
+void bert_emulator_have_code(int version);
 /** Whether no graph can be made of what is captured. */
 void bert_emulator_refuse_graphs(bool refuse);
 

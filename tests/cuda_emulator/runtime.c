@@ -41,6 +41,12 @@ void bert_emulator_have_capability(int major, int minor) {
     capability[1] = minor;
 }
 
+static int code_version = 90;
+
+void bert_emulator_have_code(int version) {
+    code_version = version;
+}
+
 uint64_t bert_emulator_graph_launches(void) {
     return graph_launches;
 }
@@ -212,6 +218,13 @@ size_t emu_dynamic_limit(const void *function) {
     for (size_t i = 0; i < dynamic_limit_count; i++)
         if (dynamic_limits[i].function == function) return dynamic_limits[i].bytes;
     return EMU_SHARED_PER_BLOCK;
+}
+
+/* Code for the GPU, or for the last one before it that there is code for. */
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function) {
+    const int most = capability[0] * 10 + capability[1];
+    *attributes = (struct cudaFuncAttributes){.ptxVersion = code_version < most ? code_version : most};
+    return cudaSuccess;
 }
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value) {

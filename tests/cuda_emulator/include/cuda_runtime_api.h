@@ -77,6 +77,13 @@ typedef enum cudaDeviceAttr {
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 } cudaDeviceAttr;
 
+struct cudaFuncAttributes {
+    int ptxVersion;
+};
+#ifndef __cplusplus
+typedef struct cudaFuncAttributes cudaFuncAttributes;
+#endif
+
 typedef enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 } cudaFuncAttribute;
 
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
@@ -150,6 +157,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value);
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function);
 
 #ifdef __cplusplus
 }
