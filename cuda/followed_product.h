@@ -19,7 +19,9 @@ typedef enum bert_cuda_product_way {
 } bert_cuda_product_way;
 
 /**
- * The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen.
+ * The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen. It
+ * holds for products that at most a bias follows too, which are the library's otherwise, unless a session is
+ * deterministic: the library adds the bias itself.
  */
 bert_cuda_product_way bert_cuda_product_way_wanted(void);
 

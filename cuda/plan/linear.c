@@ -43,7 +43,10 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
 
 bert_status bert_cuda_multiply_with_bias(const bert_cuda_call *call, bert_cuda_gemm_args *product, const void *bias) {
     /* The library adds a bias too. But its first guess may depend on the number of rows, and bits with it. */
-    const bool own = call->node->prepared->deterministic && bert_cuda_tensor_product_fits(product);
+    const bert_prepared *prepared = call->node->prepared;
+    const bert_cuda_product_way way = prepared->device->way;
+    const bool wanted = way == BERT_CUDA_PRODUCT_OWN || (way == BERT_CUDA_PRODUCT_CHOSEN && prepared->deterministic);
+    const bool own = wanted && bert_cuda_tensor_product_fits(product);
     if (!own && !bert_cuda_epilogue_follows(call)) {
         product->bias = bias;
         return bert_cuda_multiply(call, product);

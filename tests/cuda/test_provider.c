@@ -402,23 +402,38 @@ static void deterministic_sessions_measure_nothing(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
-/* Whatever the number of rows: also those that nothing follows but a bias, which the library would guess about. */
-static void deterministic_linears_are_our_own(void **state) {
-    bert_model *model = load(ZH "model.onnx");
+/* Linears whose product is our own, in a run with nothing in the environment, or a way. */
+static uint64_t own_linears(const char *way, bool deterministic, uint64_t *epilogues) {
+    const bert_session_options options = {.struct_size = sizeof options,
+                                          .providers = "cuda",
+                                          .precision = BERT_PRECISION_FP16,
+                                          .deterministic = deterministic};
     batch b = make_batch(1, 5, false, 1);
-    uint64_t launches[2];
-    for (int deterministic = 0; deterministic < 2; deterministic++) {
-        const bert_session_options options = {.struct_size = sizeof options,
-                                              .providers = "cuda",
-                                              .precision = BERT_PRECISION_FP16,
-                                              .deterministic = deterministic};
-        bert_session *session = open_with(model, &options);
-        launches[deterministic] = launches_of("tensor_product_kernel", session, &b);
-        bert_session_free(session);
-    }
+    if (way) setenv("BERT_CUDA_LINEAR", way, 1);
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open_with(model, &options);
+    unsetenv("BERT_CUDA_LINEAR");
+    const uint64_t launches = launches_of("tensor_product_kernel", session, &b);
+    *epilogues = launches_of("stretch_kernel", session, &b);
     bert_emulator_count(NULL);
-    assert_true(launches[0] > 0 && launches[1] > launches[0]);
+    bert_session_free(session);
     bert_model_free(model);
+    return launches;
+}
+
+/* Whatever the number of rows: also those that nothing follows but a bias, which the library would guess about. The
+ * environment says so of all too, or has the library add that bias, in the product. */
+static void linears_are_our_own_where_that_is_wanted(void **state) {
+    uint64_t epilogues, library_epilogues;
+    const uint64_t chosen = own_linears(NULL, false, &epilogues), all = own_linears(NULL, true, &epilogues);
+    assert_true(chosen > 0 && all > chosen);
+    assert_int_equal(epilogues, 0);
+    for (int deterministic = 0; deterministic < 2; deterministic++) {
+        assert_int_equal(own_linears("own", deterministic, &epilogues), all);
+        assert_int_equal(epilogues, 0);
+        assert_int_equal(own_linears("library", deterministic, &library_epilogues), 0);
+        assert_int_equal(library_epilogues, chosen);
+    }
     expect_no_faults(__func__);
 }
 
@@ -644,7 +659,7 @@ int main(void) {
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
         cmocka_unit_test(deterministic_sessions_measure_nothing),
-        cmocka_unit_test(deterministic_linears_are_our_own),
+        cmocka_unit_test(linears_are_our_own_where_that_is_wanted),
         cmocka_unit_test(sessions_share_weights),
         cmocka_unit_test(kernels_take_the_memory_that_nobody_reads_later),
         cmocka_unit_test(lack_of_memory_leaves_the_session_usable),
