@@ -59,15 +59,19 @@ static bool by_rule(const bert_cuda_product_maker *maker) {
            (maker->way == BERT_CUDA_PRODUCT_CHOSEN && (!maker->cache || !provider->clock));
 }
 
-/* 0: the library's; else 1 + the tile of our own. A choice that the product doesn't fit (a file from elsewhere, say)
- * counts as none. */
+/* Whether there is a choice for the product. One of a tile that isn't there (a file from elsewhere, say) is none. */
+static bool find_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                        bert_cuda_gemm_choice *out) {
+    const bert_cuda_gemm_key key = key_of(p);
+    return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && out->tile >= 0 &&
+           out->tile <= BERT_CUDA_TENSOR_PRODUCT_TILES;
+}
+
+/* 0: the library's; else 1 + the tile of our own. */
 static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     bert_cuda_gemm_choice choice;
-    const bert_cuda_gemm_key key = key_of(p);
     if (maker->way == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return 0;
-    if (!by_rule(maker) && bert_cuda_gemm_cache_find(maker->cache, &key, &choice) && choice.tile >= 0 &&
-        choice.tile <= BERT_CUDA_TENSOR_PRODUCT_TILES)
-        return choice.tile;
+    if (!by_rule(maker) && find_choice(maker, p, &choice)) return choice.tile;
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
 
@@ -120,10 +124,9 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
                                             char *why, size_t size) {
     const bool fits = bert_cuda_tensor_product_fits(p->product);
     bert_cuda_gemm_choice known;
-    const bert_cuda_gemm_key key = key_of(p);
     if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
     if (fits && by_rule(maker)) return cudaSuccess;
-    const bool found = maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, &known);
+    const bool found = find_choice(maker, p, &known);
     /* The library's best algorithm first: the pair is measured with it. */
     if (!found || known.tile == 0) {
         const cudaError_t status = provider->tune(maker->gemm, p->product, maker->stream, why, size);

@@ -153,6 +153,13 @@ static void expect_own(int launches) {
 #endif
 }
 
+static void expect_measured(bool measured) {
+#ifdef BERT_CUDA_EMULATED
+    assert_int_equal(bert_emulator_launches() > 0, measured);
+    bert_emulator_count(NULL);
+#endif
+}
+
 /* Runs it; y is right. `own`: by our own kernel. */
 static void check_run(const bert_cuda_product_maker *maker, followed *f, bool own) {
     char why[512] = "";
@@ -255,6 +262,12 @@ static void choices_are_used(void **state) {
             bert_cuda_keep_product_choice(&maker, &f.p, way, 1);
             assert_int_equal(bert_cuda_gemm_cache_count(cache), 1);
             check_run(&maker, &f, way != 0);
+            /* What a file can't mean is measured and replaced, once. */
+            for (int turn = 0; turn < 2; turn++) {
+                count_own();
+                tune(&maker, &f);
+                expect_measured(turn == 0 && (way < 0 || way >= WAYS));
+            }
             provider->use_cache(gemm, NULL);
             bert_cuda_gemm_cache_free(cache);
         }
