@@ -1,6 +1,7 @@
 /*
  * Matrix products, behind one table: cuBLASLt in the plug-in, plain loops where the plug-in is built for the
- * emulator. Everything else that the CUDA provider runs is a kernel of its own.
+ * emulator. Those of 16 bits and of bytes may also be made with what follows them, by a kernel of our own
+ * (followed_product.h); everything else that the CUDA provider runs is a kernel of its own.
  */
 #ifndef BERT_CUDA_GEMM_H
 #define BERT_CUDA_GEMM_H
@@ -21,8 +22,9 @@ typedef enum bert_cuda_gemm_kind {
     BERT_CUDA_GEMM_F16,  /**< float16 operands and result, sums in float32 */
     BERT_CUDA_GEMM_BF16, /**< bfloat16 operands and result, sums in float32 */
     BERT_CUDA_GEMM_S8,   /**< int8 operands, int32 result, exact; alpha is 1, beta 0 or 1, no bias */
-    /** E4M3 operands, float16 result, sums in float32. Only op(A) = A and op(B) = Bᵀ; n, k, lda and ldb multiples of
-     * 16; operands, result and strides aligned to 16 bytes. */
+    /** E4M3 operands, float16 result. Sums are those of tensor cores where the library has kernels with them, which
+     * keep some 14 bits; else they are in float32. Which does not depend on m. Only op(A) = A and op(B) = Bᵀ; n, k, lda
+     * and ldb multiples of 16; operands, result and strides aligned to 16 bytes. */
     BERT_CUDA_GEMM_F8
 } bert_cuda_gemm_kind;
 
@@ -74,7 +76,8 @@ typedef struct bert_cuda_gemm_provider {
 
     /** Whether times on the device mean anything. The emulator's don't, so nothing is chosen by them. */
     bool clock;
-    /** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device and the library. */
+    /** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device, the library and the
+     * revision of our own kernel that it is measured against. */
     void (*identify)(char *out, size_t size);
     /** Choices are looked up and kept there from now on; NULL: no longer. The cache outlives its use. */
     void (*use_cache)(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache);

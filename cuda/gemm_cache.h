@@ -1,6 +1,6 @@
 /*
- * Which way to a product was measured fastest: in memory, and in a file that later processes
- * begin with. Knows nothing of CUDA.
+ * Which way to a product, or to one and what follows it, was measured fastest: in memory, and in a file that later
+ * processes begin with. Knows nothing of CUDA.
  *
  * The file is text: a line with the format's version, one with what the choices hold for, a line a choice, and one with
  * their number and a checksum. It is never written in place: a reader sees a whole file, the old or the new, and what
@@ -34,7 +34,7 @@ typedef struct bert_cuda_gemm_choice {
     int64_t nanoseconds;
 } bert_cuda_gemm_choice;
 
-/** Choices of one device and library. Any thread. */
+/** Choices of one device, library and revision of our own kernel. Any thread. */
 typedef struct bert_cuda_gemm_cache bert_cuda_gemm_cache;
 
 /** Rows that share a choice: up to 8 each for themselves, then four buckets to a doubling. The greatest of them. */
@@ -48,10 +48,10 @@ bool bert_cuda_gemm_cache_path(const char *beside, char *out, size_t size);
 
 /**
  * A cache, in memory of the allocator, with what the file has for `identity` (of the provider's identify). `path` NULL:
- * in memory alone. A file that isn't there is no fault; one that is damaged, of another version or for another device
- * or library is ignored, with a sentence in `notice` (of `size` bytes, else empty), and is replaced when there is
- * something to save; one that is something else altogether stays as it is. NULL when memory runs out. Free it after
- * every handle that uses it.
+ * in memory alone. A file that isn't there is no fault; one that is damaged, of another version or for another device,
+ * library or kernel of ours is ignored, with a sentence in `notice` (of `size` bytes, else empty), and is replaced when
+ * there is something to save; one that is something else altogether stays as it is. NULL when memory runs out. Free it
+ * after every handle that uses it.
  */
 bert_cuda_gemm_cache *bert_cuda_gemm_cache_create(const bert_allocator *allocator, const char *path,
                                                   const char *identity, char *notice, size_t size);

@@ -14,6 +14,7 @@
 
 #include "cuda/gemm_key.h"
 #include "cuda/ops/byte_product.h"
+#include "cuda/ops/tensor_product.h"
 #include "cuda/stopwatch.h"
 
 #include <cublasLt.h>
@@ -22,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16 };
+enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16 };
 
 struct bert_cuda_gemm {
     cublasLtHandle_t handle;
@@ -133,7 +134,7 @@ static cublasStatus_t describe_scales(problem *p, const bert_cuda_gemm_args *g) 
 }
 
 /* Of E4M3: fast sums stay in the tensor cores, which keep some 14 bits of them, as inference has them; others are added
- * to float32 every so often. */
+ * to float32 every so often. Fast where `pose` finds them. */
 static cublasStatus_t describe_sums(const problem *p, bool fast) {
     const int8_t mode = fast;
     SET_OPERATION(p, FAST_ACCUM, mode);
@@ -193,7 +194,7 @@ static cublasStatus_t multiply(bert_cuda_gemm *gemm, const problem *p, const ber
                           g->c, p->result, algorithm, g->workspace, g->workspace ? WORKSPACE_BYTES : 0, stream);
 }
 
-/* The library's guesses for a problem as it is described. None is no error of the library's call. */
+/* The library's guesses for a problem as it is described, the best first. None is no error of the library's call. */
 static int ask(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
     int found = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
@@ -205,13 +206,22 @@ static int ask(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulH
     return good;
 }
 
-/* The best first. Which scales, shapes and devices have fast sums the library doesn't say beforehand: where it has no
- * kernel with them, others will do. */
-static int guesses(bert_cuda_gemm *gemm, const problem *p, bert_cuda_gemm_kind kind, int most,
-                   cublasLtMatmulHeuristicResult_t *out) {
-    const int found = ask(gemm, p, most, out);
-    if (found || kind != BERT_CUDA_GEMM_F8 || describe_sums(p, false) != CUBLAS_STATUS_SUCCESS) return found;
-    return ask(gemm, p, most, out);
+/* Which scales, shapes and devices have fast sums of E4M3 the library doesn't say beforehand. It is asked about as many
+ * rows whatever the product has, so that a row has the same sums in every batch. */
+static bool has_fast_sums(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g) {
+    bert_cuda_gemm_args some = *g;
+    some.m = ROWS_TO_ASK_ABOUT;
+    problem p = {0};
+    cublasLtMatmulHeuristicResult_t guess;
+    const bool there = describe(&p, &some) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, 1, &guess) > 0;
+    forget(&p);
+    return there;
+}
+
+/* Describes a product as it is to be made: where the library has no kernel with fast sums, others will do. */
+static cublasStatus_t pose(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g) {
+    TRY(describe(p, g));
+    return g->kind == BERT_CUDA_GEMM_F8 && !has_fast_sums(gemm, g) ? describe_sums(p, false) : CUBLAS_STATUS_SUCCESS;
 }
 
 static bool fits(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
@@ -222,19 +232,14 @@ static bool fits(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_ar
            checked.workspaceSize <= (g->workspace ? WORKSPACE_BYTES : 0U);
 }
 
-/* What was chosen for the product's bucket, where the library finds that it fits this very product; of E4M3 with fast
- * sums or, as guesses may have left it, with others. */
+/* What was chosen for the product's bucket, where the library finds that it fits this very product. */
 static bool chosen(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, cublasLtMatmulAlgo_t *out) {
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
     bert_cuda_gemm_choice choice;
     if (!gemm->cache || !bert_cuda_gemm_cache_find(gemm->cache, &key, &choice)) return false;
     _Static_assert(sizeof choice.words == sizeof *out, "an algorithm is eight words");
     memcpy(out, choice.words, sizeof *out);
-    if (fits(gemm, p, g, out)) return true;
-    if (g->kind != BERT_CUDA_GEMM_F8 || describe_sums(p, false) != CUBLAS_STATUS_SUCCESS) return false;
-    const bool fit = fits(gemm, p, g, out);
-    if (!fit) describe_sums(p, true);
-    return fit;
+    return fits(gemm, p, g, out);
 }
 
 /* A batch whose rows follow each other and share B is one product of all rows. */
@@ -276,7 +281,7 @@ static cudaError_t run_library(bert_cuda_gemm *gemm, const problem *p, const ber
     cublasLtMatmulHeuristicResult_t guess;
     cublasLtMatmulAlgo_t algorithm;
     if (!chosen(gemm, p, g, &algorithm)) {
-        if (guesses(gemm, p, g->kind, 1, &guess) == 0) {
+        if (ask(gemm, p, 1, &guess) == 0) {
             if (g->kind == BERT_CUDA_GEMM_S8) return run_bytes(g, stream, why, size);
             return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why,
                         size);
@@ -312,7 +317,7 @@ static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cu
     if (g.k == 0) return run_empty(&g, stream, why, size);
     if (g.kind == BERT_CUDA_GEMM_S8 && !fast_bytes(&g)) return run_bytes(&g, stream, why, size);
     problem p = {0};
-    const cublasStatus_t described = describe(&p, &g);
+    const cublasStatus_t described = pose(gemm, &p, &g);
     status = described == CUBLAS_STATUS_SUCCESS ? run_library(gemm, &p, &g, stream, why, size)
                                                 : fail_library(&g, "describing a product", described, why, size);
     forget(&p);
@@ -338,7 +343,7 @@ static bool run_trial(const void *work, cudaStream_t stream) {
 static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
                    const bert_cuda_stopwatch *watch) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
-    const int count = guesses(gemm, p, g->kind, CANDIDATES, candidates);
+    const int count = ask(gemm, p, CANDIDATES, candidates);
     float best = -1;
     bert_cuda_gemm_choice choice = {0};
     for (int i = 0; i < count; i++) {
@@ -355,7 +360,7 @@ static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_
 static cudaError_t measure(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const bert_cuda_stopwatch *watch,
                            char *why, size_t size) {
     problem p = {0};
-    const cublasStatus_t described = describe(&p, g);
+    const cublasStatus_t described = pose(gemm, &p, g);
     if (described == CUBLAS_STATUS_SUCCESS) choose(gemm, &p, g, watch);
     forget(&p);
     if (described != CUBLAS_STATUS_SUCCESS) return fail_library(g, "describing a product", described, why, size);
@@ -436,7 +441,7 @@ static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales
     cublasLtMatmulHeuristicResult_t guess;
     problem p = {0};
     if ((unsigned)kind >= KINDS || bert_cuda_gemm_fault(&g)) return false;
-    const bool there = describe(&p, &g) == CUBLAS_STATUS_SUCCESS && guesses(gemm, &p, kind, 1, &guess) > 0;
+    const bool there = pose(gemm, &p, &g) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, 1, &guess) > 0;
     forget(&p);
     return there || kind == BERT_CUDA_GEMM_S8; /* which has a kernel of its own */
 }
@@ -448,8 +453,9 @@ static void identify(char *out, size_t size) {
         snprintf(out, size, "no device; cublasLt %zu", cublasLtGetVersion());
         return;
     }
-    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; cublasLt %zu", properties.name, properties.major,
-             properties.minor, properties.multiProcessorCount, cublasLtGetVersion());
+    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; cublasLt %zu; tensor_product %d", properties.name,
+             properties.major, properties.minor, properties.multiProcessorCount, cublasLtGetVersion(),
+             BERT_CUDA_TENSOR_PRODUCT_REVISION);
 }
 
 static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {

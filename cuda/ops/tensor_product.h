@@ -17,6 +17,9 @@ extern "C" {
 /** Tiles of y, [256, 128] to [32, 128], the greatest first. All give the same bits. */
 enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4 };
 
+/** What times of this kernel hold for, with the device: to be raised with every change of its tiles or speed. */
+enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 1 };
+
 typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_gemm_args *product; /**< C and its pitch are not looked at. */
     /** What follows F16 and BF16, of their type: rows is m, width n, x is not looked at, no scales. */

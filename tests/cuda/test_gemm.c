@@ -6,6 +6,7 @@
 #include "tests/cuda/kernel_case.h"
 
 #ifdef BERT_TESTS_CUBLASLT /* the plug-in's calls of the library, on the emulator */
+#include "tests/cuda_emulator/cublaslt.h"
 #include "tests/cuda_emulator/emulator.h"
 #endif
 
@@ -223,6 +224,39 @@ static void e4m3_with_scales(void **state) {
         skip();
     }
 }
+
+#ifdef BERT_TESTS_CUBLASLT
+/* Sums of E4M3 are fast where the library has that for a few rows, so that rows of a small and of a large batch have
+ * the same; also by an algorithm that was chosen. */
+static void e4m3_sums_do_not_depend_on_rows(void **state) {
+    static const int64_t rows[] = {1, 16, 17, 65};
+    for (int turn = 0; turn < 16; turn++) {
+        const bool fast = turn & 1, tuned = turn & 2;
+        const product p = {.kind = BERT_CUDA_GEMM_F8,
+                           .transpose_b = true,
+                           .scales = turn / 4 % 2,
+                           .m = rows[turn / 4],
+                           .n = 48,
+                           .k = fast ? 32 : 16,
+                           .batch = 1,
+                           .alpha = 1};
+        char why[512] = "";
+        bert_cuda_gemm_cache *cache =
+            bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+        made x = make(&p);
+        provider->use_cache(gemm, cache);
+        if (tuned) expect_success(provider->tune(gemm, &x.args, NULL, why, sizeof why), why);
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), tuned);
+        const uint64_t before = bert_emulated_fast_products();
+        expect_success(provider->run(gemm, &x.args, NULL, why, sizeof why), why);
+        compare(&p, &x);
+        assert_int_equal(bert_emulated_fast_products() - before, fast);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+        free(x.c_before);
+    }
+}
+#endif
 
 /* With beta 0 C may hold anything. */
 static void c_is_not_read_without_beta(void **state) {
@@ -478,6 +512,9 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_and_transpose),
         cmocka_unit_test(e4m3_with_scales),
+#ifdef BERT_TESTS_CUBLASLT
+        cmocka_unit_test(e4m3_sums_do_not_depend_on_rows),
+#endif
         cmocka_unit_test(c_is_not_read_without_beta),
         cmocka_unit_test(nothing_to_sum_or_to_write),
         cmocka_unit_test(bytes_are_exact_at_their_limits),

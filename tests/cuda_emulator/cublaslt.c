@@ -4,6 +4,8 @@
  * attributes of another size, FP8 and int8 but for A transposed and B not, sizes that their kernels don't have. So what
  * cuda/gemm_cublas.c asks of the library is held against the references without a GPU.
  */
+#include "tests/cuda_emulator/cublaslt.h"
+
 #include "core/base/float16.h"
 #include "tests/cuda_emulator/e4m3.h"
 #include "tests/cuda_emulator/emulator.h"
@@ -170,9 +172,10 @@ static bool scales_fit(const product *p) {
            o->a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F && o->b_mode == o->a_mode;
 }
 
-/* Of FP8 alone; this library has no kernels with fast sums where there are less than 32 products to sum. */
+/* Of FP8 alone; this library has no kernels with fast sums where there are less than 32 products to sum, but for many
+ * columns. */
 static bool sums_fit(const product *p) {
-    return !p->operation.fast_sums || (p->a.type == CUDA_R_8F_E4M3 && p->k >= 32);
+    return !p->operation.fast_sums || (p->a.type == CUDA_R_8F_E4M3 && (p->k >= 32 || p->n > 64));
 }
 
 /* Kernels of bytes have A transposed and B not, and rows of A, columns of it and of B in multiples. */
@@ -242,6 +245,12 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDe
 
 /* ---- Running -------------------------------------------------------------------------------------------------------
  */
+
+static uint64_t fast_products;
+
+uint64_t bert_emulated_fast_products(void) {
+    return fast_products;
+}
 
 static double load(cudaDataType_t type, const void *data, int64_t at) {
     switch (type) {
@@ -315,6 +324,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     p.d_data = d_data;
     p.alpha = load(operation->scale, alpha, 0);
     p.beta = load(operation->scale, beta, 0);
+    fast_products += operation->fast_sums != 0;
     return bert_emulator_enqueue(stream, run, &p, sizeof p) == (int)cudaSuccess ? CUBLAS_STATUS_SUCCESS
                                                                                 : CUBLAS_STATUS_EXECUTION_FAILED;
 }
