@@ -39,6 +39,8 @@
 #include "cuda/ops/epilogue.h"
 #include "cuda/tensor_core.h"
 
+#include <type_traits>
+
 enum {
     CHUNK = 16,                  /* bytes of one copy */
     PIECE = 64,                  /* bytes of k in a stage */
@@ -414,13 +416,12 @@ template <typename T> static cudaError_t launch_bytes(const bert_cuda_tensor_pro
 bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *g) {
     const bool floats = g->kind == BERT_CUDA_GEMM_F16 || g->kind == BERT_CUDA_GEMM_BF16;
     const bool bytes = g->kind == BERT_CUDA_GEMM_S8 && g->transpose_b;
-    if ((!floats && !bytes) || bert_cuda_gemm_fault(g) || g->transpose_a || g->batch != 1 || g->beta != 0 || g->bias)
-        return false;
+    if ((!floats && !bytes) || g->transpose_a || g->batch != 1 || g->beta != 0 || g->bias) return false;
     if (g->k < 1 || g->k > INT32_MAX / 4) return false;
-    bert_cuda_gemm_args operands = *g; /* C is not written */
+    bert_cuda_gemm_args operands = *g; /* C is not written: any will do that is wide and aligned enough */
     operands.c = nullptr;
-    operands.ldc = 16;
-    return bert_cuda_gemm_alignment(&operands) == 16;
+    operands.ldc = (g->n + 15) / 16 * 16;
+    return !bert_cuda_gemm_fault(&operands) && bert_cuda_gemm_alignment(&operands) == 16;
 }
 
 int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n) {

@@ -377,6 +377,21 @@ static void what_does_not_fit_is_refused(void **state) {
     }
 }
 
+/* C and its pitch may be anything. */
+static void c_is_not_looked_at(void **state) {
+    for (int way = 0; way < WAYS; way += 4) {
+        const shape s = shape_of(way, 4, 16, 16, 0);
+        made x = make(&s);
+        x.product.c = (void *)1;
+        x.product.ldc = 0;
+        assert_true(bert_cuda_tensor_product_fits(&x.product));
+        const bert_cuda_tensor_product_args args = {
+            .product = &x.product, .floats = &x.floats, .bytes = &x.bytes, .tile = 2};
+        case_good(bert_cuda_tensor_product(&args, NULL));
+        expect_same(&s, args.tile, x.y);
+    }
+}
+
 static void nothing_to_write(void **state) {
     for (int way = 0; way < WAYS; way += 4) {
         const shape s = shape_of(way, 0, 16, 16, 0);
@@ -401,6 +416,7 @@ int main(void) {
         cmocka_unit_test(many_tiles),
         cmocka_unit_test(floats_agree_with_the_reference),
         cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(c_is_not_looked_at),
         cmocka_unit_test(nothing_to_write),
         cmocka_unit_test(the_tile_without_measuring_fills_the_gpu),
     };
