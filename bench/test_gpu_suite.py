@@ -130,12 +130,14 @@ class Suite(unittest.TestCase):
 
     def test_sanitizers(self):
         self.write("bin/compute-sanitizer", SANITIZER)
-        for name in ("rows", "skips"):
+        librarys = ("cuda_followed_product", "cuda_nodes", "cuda_narrow_nodes")  # judged by their memory alone
+        for name in ("rows", "skips", *librarys):
             self.write(f"build/tests/cuda/test_{name}_gpu", "")
         self.assertEqual(self.suite("memcheck").returncode, 0)
-        self.assertEqual(self.outcomes("memcheck"), {"rows, memcheck": "passed", "skips, memcheck": "skipped"})
+        self.assertEqual(self.outcomes("memcheck"), {"rows, memcheck": "passed", "skips, memcheck": "skipped",
+                                                     **{f"{name}, memcheck": "passed" for name in librarys}})
         self.assertEqual(self.suite("racecheck").returncode, 1)
-        self.assertEqual(self.outcomes("racecheck")["rows, racecheck"], "failed")
+        self.assertEqual(self.outcomes("racecheck"), {"rows, racecheck": "failed", "skips, racecheck": "skipped"})
         self.assertEqual(self.stage("memcheck")["status"], "passed")  # one result holds both
 
     def test_time_is_up(self):
