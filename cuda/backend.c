@@ -5,6 +5,7 @@
 #include "cuda/ops/launch.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The earliest that a plug-in can be built with. */
@@ -49,6 +50,24 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
     return BERT_OK;
 }
 
+/* What a variable of the environment says that isn't known has no effect, so it is told. */
+static void check_environment(const bert_host *host) {
+    static const struct {
+        const char *name, *values[2], *words;
+    } variables[] = {{"BERT_CUDA_LINEAR", {"library", "own"}, "library or own"},
+                     {"BERT_CUDA_LAUNCH_AHEAD", {"off", "off"}, "off"}};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *value = getenv(variables[i].name);
+        char notice[256];
+        if (!value || !value[0] || strcmp(value, variables[i].values[0]) == 0 ||
+            strcmp(value, variables[i].values[1]) == 0)
+            continue;
+        snprintf(notice, sizeof notice, "provider cuda: %s takes %s; \"%.64s\" is ignored", variables[i].name,
+                 variables[i].words, value);
+        bert_cuda_notice(host, notice);
+    }
+}
+
 /* All devices of a process are the same GPU; sessions of them launch in many threads. */
 enum { THE_DEVICE = 0 }; /* the first that CUDA shows */
 static pthread_once_t launches_chosen = PTHREAD_ONCE_INIT;
@@ -64,7 +83,8 @@ static void device_close(bert_device *device) {
     bert_cuda_delete(device->host, device, sizeof *device);
 }
 
-/* What was measured before for this GPU. Without memory for it the library guesses. */
+/* What was measured before for this GPU. Without memory for it nothing counts as measured: the library guesses, and
+ * products with what follows them are our own kernel's where it takes them. */
 static void open_choices(bert_device *device) {
     char path[4096], identity[256] = "", notice[BERT_ERROR_MESSAGE_BYTES] = "";
     const bool file = bert_cuda_gemm_cache_path(device->host->model_path, path, sizeof path);
@@ -91,6 +111,7 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
         device_close(device);
         return status;
     }
+    check_environment(host);
     pthread_once(&launches_chosen, choose_launches);
     open_choices(device);
     *out = device;

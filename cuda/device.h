@@ -29,7 +29,7 @@ struct bert_device {
     size_t memory_bytes;
     pthread_mutex_t lock;
     cudaStream_t stream;           /**< Of constants. */
-    bert_cuda_gemm_cache *choices; /**< How products are made; NULL: as the library guesses. */
+    bert_cuda_gemm_cache *choices; /**< How products are made; NULL: nothing is measured. */
     bert_cuda_product_way way;     /**< Of products with what follows them. */
 };
 

@@ -315,6 +315,34 @@ static void kernels_are_launched_ahead_where_all_can(void **state) {
     bert_emulator_have_driver(CUDART_VERSION);
 }
 
+static void keep_last(void *user, bert_log_level level, const char *message) {
+    snprintf(user, 256, "%s", message);
+}
+
+static void words_that_are_not_known_are_told(void **state) {
+    static const struct {
+        const char *name, *value, *notice; /* "": none */
+    } cases[] = {{"BERT_CUDA_LINEAR", "own", ""},
+                 {"BERT_CUDA_LINEAR", "", ""},
+                 {"BERT_CUDA_LINEAR", "libary", "BERT_CUDA_LINEAR takes library or own; \"libary\" is ignored"},
+                 {"BERT_CUDA_LAUNCH_AHEAD", "off", ""},
+                 {"BERT_CUDA_LAUNCH_AHEAD", "no", "BERT_CUDA_LAUNCH_AHEAD takes off; \"no\" is ignored"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char last[256] = "";
+        const bert_log log = {.write = keep_last, .user = last, .level = BERT_LOG_NOTICE};
+        const bert_model_options options = {.struct_size = sizeof options, .log = &log};
+        setenv(cases[i].name, cases[i].value, 1);
+        bert_model *model = load_with(ZH "model.onnx", &options);
+        bert_session_free(open(model, "cuda"));
+        unsetenv(cases[i].name);
+        if (cases[i].notice[0])
+            assert_non_null(strstr(last, cases[i].notice));
+        else
+            assert_string_equal(last, "");
+        bert_model_free(model);
+    }
+}
+
 /* ---- Recordings -------------------------------------------------------------------------------------------------- */
 
 static uint64_t graph_launches_of_run(bert_session *session, batch *b) {
@@ -655,6 +683,7 @@ int main(void) {
         cmocka_unit_test(fp8_multiplies_in_e4m3),
         cmocka_unit_test(fp8_is_refused_with_the_reason),
         cmocka_unit_test(a_driver_that_is_missing_or_too_old_is_told),
+        cmocka_unit_test(words_that_are_not_known_are_told),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
