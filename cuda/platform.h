@@ -1,11 +1,12 @@
 /*
  * What a .cu file of bert.c may use of CUDA, beyond the language: this header and tensor_core.h, nothing else. Compiled
  * by nvcc it is CUDA; compiled as C++ with the emulator's headers (tests/cuda_emulator) the same file runs on the CPU,
- * watched. Three things are spelled differently from plain CUDA, so that both compilers understand them:
+ * watched. Some things are spelled differently from plain CUDA, so that both compilers understand them:
  *
  *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32]
  *   BERT_SHARED_DYNAMIC(__half, tile);       extern __shared__ ... tile[]
  *   BERT_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...)      a cudaError_t
+ *   BERT_UNROLL for (...)   BERT_ROLLED for (...)      #pragma unroll, #pragma unroll 1
  *
  * And every kernel begins with begin_kernel().
  */
