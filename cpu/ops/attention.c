@@ -10,8 +10,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Query rows whose scores are held at once are 48, and half of that where there are more keys than these: up to 512 keys
- * scores take 51 KB at most, and stay in the first-level cache, or near it. Either is whole tiles of 6 and of 8 rows. */
+/* Query rows whose scores are held at once are 48, and half of that where there are more keys than these: up to 512
+ * keys scores take 51 KB at most, and stay in the first-level cache, or near it. Either is whole tiles of 6 and of 8
+ * rows. */
 enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, WHOLE_BLOCK_KEYS = 256 };
 _Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
