@@ -158,7 +158,7 @@ static const bert_value *rows_read(const planner *p, const bert_node *node) {
     return width_of(p, root) > 0 && width_of(p, root) == width_of(p, x) ? root : NULL;
 }
 
-/* The value whose rows step `index` quantizes; NULL: none. */
+/* The value whose rows step `index` quantizes, by their ranges or as bytes; NULL: none. */
 static const bert_value *quantized_rows(const planner *p, size_t index) {
     const bert_node *node = p->binding.steps[index];
     return bert_is_dynamic_linear(node) || p->reads_bytes[index] ? rows_read(p, node) : NULL;
@@ -166,14 +166,20 @@ static const bert_value *quantized_rows(const planner *p, size_t index) {
 
 static void find_wanted_ranges(const planner *p) {
     for (size_t s = 0; s < p->binding.step_count; s++) {
-        const bert_value *rows = p->reads_bytes[s] ? NULL : quantized_rows(p, s);
+        const bert_node *node = p->binding.steps[s];
+        const bert_value *rows = bert_is_dynamic_linear(node) ? rows_read(p, node) : NULL;
         if (rows) p->ranges_wanted[rows->id] = true;
     }
 }
 
+/* Whether the step that gives y writes byte rows of it. */
+static bool writes_bytes(const planner *p, const bert_value *y, const bert_op_plan *plan) {
+    return plan->y_bytes && p->last_bytes_read[y->id] >= 0;
+}
+
 /* Of who reads rows as bytes, ranges are of use where it has to make these itself. */
 static bool are_ranges_wanted(const planner *p, const bert_value *y, const bert_op_plan *plan) {
-    return p->ranges_wanted[y->id] || (p->last_bytes_read[y->id] >= 0 && !plan->y_bytes);
+    return p->ranges_wanted[y->id] || (p->last_bytes_read[y->id] >= 0 && !writes_bytes(p, y, plan));
 }
 
 /* What the step's kernel finds while it writes output 0 lives as long as that. */
@@ -219,7 +225,7 @@ static void find_byte_reads(const planner *p, size_t index) {
     for (int32_t i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
         const bert_value *root = p->binding.roots[node->inputs[i]->id];
-        if (i == 0 && p->reads_bytes[index] && rows_read(p, node) == root)
+        if (i == 0 && p->reads_bytes[index] && rows_read(p, node))
             p->last_bytes_read[root->id] = (int32_t)index;
         else
             p->read_itself[root->id] = true;
@@ -242,7 +248,7 @@ static bert_status find_bytes(planner *p) {
 
 /* Nothing but byte rows is read of what the step gives, and the step writes these. */
 static bool is_unread(const planner *p, const bert_value *y, const bert_op_plan *plan) {
-    return plan->y_bytes && p->last_bytes_read[y->id] >= 0 && !p->read_itself[y->id];
+    return writes_bytes(p, y, plan) && !p->read_itself[y->id];
 }
 
 static bert_byte_rows_storage add_byte_rows(planner *p, const bert_tensor *tensor, int32_t first, int32_t last) {
@@ -265,8 +271,8 @@ static void place_read_bytes(planner *p, const bert_node *node, bert_plan_step *
 static void place_bytes(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
     step->x_bytes = step->y_bytes = no_byte_rows;
     if (p->reads_bytes[index]) place_read_bytes(p, node, step, index);
-    const bert_value *y = step->plan.y_bytes && node->output_count > 0 ? node->outputs[0] : NULL;
-    if (!y || p->last_bytes_read[y->id] < 0) return;
+    const bert_value *y = node->output_count > 0 ? node->outputs[0] : NULL;
+    if (!y || !writes_bytes(p, y, &step->plan)) return;
     step->y_bytes = p->byte_rows[y->id] = add_byte_rows(p, &step->outputs[0], index, p->last_bytes_read[y->id]);
 }
 

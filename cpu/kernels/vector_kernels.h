@@ -13,7 +13,7 @@
 /* ---- Matrix product ---------------------------------------------------------------------------------------------- */
 
 /* The widest tile: with 8 x 3 vectors for most columns, four vectors are 6 x 4, 24 sums as well. */
-enum { V_MOST_VECTORS = V_TILE_VECTORS > 2 ? 4 : V_TILE_VECTORS };
+enum { V_MOST_VECTORS = V_TILE_VECTORS > 2 ? 4 : V_TILE_VECTORS, V_WIDE_ROWS = 6 };
 
 /* One step along k: `vectors` vectors of a row of b against one element of each of `rows` rows of a. */
 V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool partial, v_mask last,
@@ -155,7 +155,7 @@ static void tile_columns_3(const bert_sgemm_args *args, int64_t first) {
     tile_column(V_TILE_ROWS, 3, false, v_first(0), args, first);
 }
 static void tile_columns_4(const bert_sgemm_args *args, int64_t first) {
-    tile_column(6, 4, false, v_first(0), args, first);
+    tile_column(V_WIDE_ROWS, V_MOST_VECTORS, false, v_first(0), args, first);
 }
 #endif
 static void tile_columns_partial(const bert_sgemm_args *args, int64_t first) {
@@ -313,12 +313,12 @@ static void epilogue(const bert_epilogue_args *args) {
 _Static_assert(BERT_QGEMM_COLUMNS % V_WIDTH == 0, "a panel is whole vectors");
 
 /* Vectors of a panel. Their numbers are loaded once for all rows; with AVX-512 they stay in registers. */
-enum { STRIP = BERT_QGEMM_COLUMNS / V_WIDTH };
+enum { V_PANEL_VECTORS = BERT_QGEMM_COLUMNS / V_WIDTH };
 
 /* What columns share as long as the scale and zero point of x stay the same. */
 typedef struct dequantized_strip {
-    v_int taken[STRIP]; /* what the zero point of x takes off */
-    v_float scales[STRIP], bias[STRIP];
+    v_int taken[V_PANEL_VECTORS]; /* what the zero point of x takes off */
+    v_float scales[V_PANEL_VECTORS], bias[V_PANEL_VECTORS];
 } dequantized_strip;
 
 /* Whole vectors, or with `cut` the lanes that are there; zeros elsewhere. */
@@ -339,7 +339,7 @@ static bool all_equal(const int32_t *values, int64_t n) {
  * Columns from `first` on through all rows: `vectors` whole ones, or with `cut` one of as many lanes as there are.
  * `one_zero`: the weight has one zero point, or none, so that a row has one product with it: integer products are slow.
  */
-V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const bert_unary op, const bool one_zero,
+V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const bert_unary op, bool one_zero,
                                       const int vectors, const bool cut, int64_t first) {
     const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
@@ -383,9 +383,9 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
 }
 
 /* A panel in one go; of the last panel, which may be narrower, one vector after the other. */
-V_ALWAYS_INLINE void dequantize_columns(const bert_dequantize_args *args, const bert_unary op, const bool one_zero) {
+V_ALWAYS_INLINE void dequantize_columns(const bert_dequantize_args *args, const bert_unary op, bool one_zero) {
     if (args->n == BERT_QGEMM_COLUMNS) {
-        dequantize_strip(args, op, one_zero, STRIP, false, 0);
+        dequantize_strip(args, op, one_zero, V_PANEL_VECTORS, false, 0);
         return;
     }
     for (int64_t first = 0; first < args->n; first += V_WIDTH) dequantize_strip(args, op, one_zero, 1, true, first);
