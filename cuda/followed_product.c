@@ -132,7 +132,7 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
         const cudaError_t status = provider->tune(maker->gemm, p->product, maker->stream, why, size);
         if (status != cudaSuccess) return status;
     }
-    if (found || !fits || by_rule(maker) || maker->way != BERT_CUDA_PRODUCT_CHOSEN) return cudaSuccess;
+    if (found || !fits || maker->way != BERT_CUDA_PRODUCT_CHOSEN) return cudaSuccess;
     bert_cuda_stopwatch watch;
     cudaError_t status = bert_cuda_stopwatch_open(maker->stream, &watch);
     if (status == cudaSuccess) {

@@ -9,7 +9,7 @@
 #include "cuda/ops/e4m3_rows.h"
 #include "cuda/ops/epilogue.h"
 
-enum { THREADS = 128, KEPT = 4 /* vectors of a row that a thread has in registers */ };
+enum { THREADS = 128 /* of a block that has a row */, KEPT = 4 /* vectors of a row that a thread has in registers */ };
 
 template <typename T> struct scaled_rows {
     bert_epilogue<T> after;
@@ -19,49 +19,27 @@ template <typename T> struct scaled_rows {
     bert_cuda_e4m3_rows e4m3;
     bool y_unread;
     int64_t rows;
-};
 
-/* N elements of a row from `column` on; they are added to its range. */
-template <typename T, int N>
-static __device__ bert_elements<T, N> compute(const scaled_rows<T> &a, int64_t row, int64_t column, row_range *range) {
-    bert_elements<T, N> x;
-    typename bert_epilogue<T>::template columns<N> columns;
-    float values[N];
-    x.load(a.x, nullptr, row * a.after.width + column);
-    columns.load(a.after, column);
-    BERT_UNROLL
-    for (int i = 0; i < N; i++) values[i] = x.get(i);
-    if (a.row_scales) {
-        const float scale = a.scale * a.row_scales[row];
+    /* N elements of a row from `column` on; they are added to its range. */
+    template <int N> __device__ bert_elements<T, N> compute(int64_t row, int64_t column, row_range *range) const {
+        bert_elements<T, N> from;
+        typename bert_epilogue<T>::template columns<N> columns;
+        float values[N];
+        from.load(x, nullptr, row * after.width + column);
+        columns.load(after, column);
         BERT_UNROLL
-        for (int i = 0; i < N; i++) values[i] *= scale * a.column_scales[column + i];
-    }
-    return a.after.finish(columns, values, row, column, range);
-}
-
-template <typename T, int N>
-static __device__ void write(const scaled_rows<T> &a, int64_t row, int64_t column, row_range *range) {
-    compute<T, N>(a, row, column, range).store(a.after.y, a.after.y_lower, row * a.after.width + column);
-}
-
-template <typename T, int N> static __global__ void __launch_bounds__(THREADS) stretch_kernel(scaled_rows<T> a) {
-    begin_kernel();
-    constexpr int LANES = bert_stretch<N>::LANES;
-    const int64_t stretches = bert_cuda_stretches(a.after.width);
-    const int64_t stretch = static_cast<int64_t>(blockIdx.x) * (THREADS / LANES) + threadIdx.x / LANES;
-    const int64_t first = stretch * BERT_CUDA_STRETCH + threadIdx.x % LANES * N;
-    for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) {
-        row_range range;
-        BERT_UNROLL
-        for (int piece = 0; piece < bert_stretch<N>::PIECES; piece++) {
-            const int64_t column = first + piece * LANES * N;
-            if (column < a.after.width) write<T, N>(a, row, column, &range);
+        for (int i = 0; i < N; i++) values[i] = from.get(i);
+        if (row_scales) {
+            const float row_scale = scale * row_scales[row];
+            BERT_UNROLL
+            for (int i = 0; i < N; i++) values[i] *= row_scale * column_scales[column + i];
         }
-        if (!a.after.ranges) continue;
-        range.join_lanes(LANES);
-        if (threadIdx.x % LANES == 0 && stretch < stretches) range.store(a.after.ranges + row * stretches + stretch);
+        return after.finish(columns, values, row, column, range);
     }
-}
+    template <int N> __device__ void write(int64_t row, int64_t column, row_range *range) const {
+        compute<N>(row, column, range).store(after.y, after.y_lower, row * after.width + column);
+    }
+};
 
 /* Rows of any length as E4M3, from y as it was written. */
 template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e4m3_kernel(scaled_rows<T> a) {
@@ -70,7 +48,7 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
         row_range range;
         for (int64_t column = threadIdx.x * N; column < a.after.width; column += THREADS * N)
-            write<T, N>(a, row, column, &range);
+            a.template write<N>(row, column, &range);
         range.join_block(scratch);
         write_e4m3_row<T, N>(a.after.y + row * a.after.width, a.after.width, range.magnitude(), a.e4m3, row);
     }
@@ -86,7 +64,7 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e
         row_range range;
         BERT_UNROLL
         for (int i = 0; i < KEPT; i++)
-            if (first + i * step < width) kept[i] = compute<T, N>(a, row, first + i * step, &range);
+            if (first + i * step < width) kept[i] = a.template compute<N>(row, first + i * step, &range);
         range.join_block(scratch);
         const e4m3_scale scale(range.magnitude());
         BERT_UNROLL
@@ -108,9 +86,7 @@ template <typename T, int N> static cudaError_t launch_as(const scaled_rows<T> &
     if (a.e4m3.bytes && a.after.width <= THREADS * N * KEPT)
         return BERT_LAUNCH((e4m3_row_kernel<T, N>), rows, block, 0, stream, a);
     if (a.e4m3.bytes) return BERT_LAUNCH((e4m3_kernel<T, N>), rows, block, 0, stream, a);
-    const dim3 grid(bert_blocks(bert_cuda_stretches(a.after.width), THREADS / bert_stretch<N>::LANES, INT32_MAX),
-                    bert_blocks(a.rows, 1, 65535));
-    return BERT_LAUNCH((stretch_kernel<T, N>), grid, block, 0, stream, a);
+    return launch_stretches<N>(a, a.rows, stream);
 }
 
 template <typename T> static cudaError_t launch(const bert_cuda_bias_activation_args *args, cudaStream_t stream) {

@@ -143,12 +143,45 @@ template <typename T> struct bert_byte_sums {
 };
 
 /**
- * Lanes that have a stretch of BERT_CUDA_STRETCH columns (op.h) when each has N of them at a time: neighbours, 32 at
- * most, which then have several pieces of it. The range of a stretch is what they join.
+ * Lanes that have a stretch of so many columns when each has N of them at a time: neighbours, 32 at most, which then
+ * have several pieces of it.
  */
-template <int N> struct bert_stretch {
-    static constexpr int LANES = BERT_CUDA_STRETCH / N < BERT_WARP ? BERT_CUDA_STRETCH / N : BERT_WARP;
-    static constexpr int PIECES = BERT_CUDA_STRETCH / (N * LANES);
+template <int COLUMNS, int N> struct bert_stretch {
+    static constexpr int LANES = COLUMNS / N < BERT_WARP ? COLUMNS / N : BERT_WARP;
+    static constexpr int PIECES = COLUMNS / (N * LANES);
 };
+
+enum { BERT_STRETCH_THREADS = 128 };
+
+/**
+ * What follows a product, by itself: bias_activation and dequantize. Neighbouring lanes take a stretch of a row, whose
+ * range is what they join. `rows` has the epilogue `after` and write<N>(row, column, range), for N elements.
+ */
+template <int N, typename R>
+static __global__ void __launch_bounds__(BERT_STRETCH_THREADS) stretch_kernel(R rows, int64_t count) {
+    begin_kernel();
+    constexpr int LANES = bert_stretch<BERT_CUDA_STRETCH, N>::LANES;
+    const int64_t width = rows.after.width, stretches = bert_cuda_stretches(width);
+    const int64_t stretch = static_cast<int64_t>(blockIdx.x) * (BERT_STRETCH_THREADS / LANES) + threadIdx.x / LANES;
+    const int64_t first = stretch * BERT_CUDA_STRETCH + threadIdx.x % LANES * N;
+    for (int64_t row = blockIdx.y; row < count; row += gridDim.y) {
+        row_range range;
+        BERT_UNROLL
+        for (int piece = 0; piece < bert_stretch<BERT_CUDA_STRETCH, N>::PIECES; piece++) {
+            const int64_t column = first + piece * LANES * N;
+            if (column < width) rows.template write<N>(row, column, &range);
+        }
+        if (!rows.after.ranges) continue;
+        range.join_lanes(LANES);
+        if (threadIdx.x % LANES == 0 && stretch < stretches) range.store(rows.after.ranges + row * stretches + stretch);
+    }
+}
+
+template <int N, typename R> static cudaError_t launch_stretches(const R &rows, int64_t count, cudaStream_t stream) {
+    constexpr int LANES = bert_stretch<BERT_CUDA_STRETCH, N>::LANES;
+    const dim3 grid(bert_blocks(bert_cuda_stretches(rows.after.width), BERT_STRETCH_THREADS / LANES, INT32_MAX),
+                    bert_blocks(count, 1, 65535));
+    return BERT_LAUNCH((stretch_kernel<N, R>), grid, dim3(BERT_STRETCH_THREADS), 0, stream, rows, count);
+}
 
 #endif

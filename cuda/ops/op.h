@@ -9,7 +9,7 @@
  * that its header doesn't allow. No element (rows 0, say): no kernel. Pointers are device memory, aligned to their
  * elements at least (kernels look whether wider loads fit), and tensors are dense and row-major unless strides are
  * said. Outputs don't overlap inputs, save where a header says so. All calls are made from any thread; they keep no
- * state.
+ * state, and the only one that they look at is how kernels are launched (launch.h).
  *
  * Sizes are elements. Float tensors are float32, float16 or bfloat16; kernels compute in float32 and round once. The
  * same input gives the same bits on every run: no float atomics.

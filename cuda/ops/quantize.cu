@@ -214,14 +214,13 @@ cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t
 /* ---- Dequantize ----------------------------------------------------------------------------------------------------
  */
 
-/* A warp a stretch of a row, so that its range needs no other. N: elements a thread has at a time. */
-template <typename T, int N> struct byte_rows {
+template <typename T> struct byte_rows {
     bert_byte_sums<T> before;
     bert_epilogue<T> after;
     const int32_t *products;
-    int64_t rows, pitch;
+    int64_t pitch;
 
-    __device__ void compute(int64_t row, int64_t column, row_range *range) const {
+    template <int N> __device__ void write(int64_t row, int64_t column, row_range *range) const {
         typename bert_byte_sums<T>::template columns<N> of_sums;
         typename bert_epilogue<T>::template columns<N> of_values;
         float values[N];
@@ -234,40 +233,14 @@ template <typename T, int N> struct byte_rows {
     }
 };
 
-template <typename T, int N> static __global__ void __launch_bounds__(THREADS) dequantize_kernel(byte_rows<T, N> a) {
-    begin_kernel();
-    const int64_t stretches = bert_cuda_stretches(a.after.width);
-    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
-    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-        for (int64_t stretch = threadIdx.x / BERT_WARP; stretch < stretches; stretch += WARPS) {
-            row_range range;
-            BERT_UNROLL
-            for (int i = 0; i < BERT_CUDA_STRETCH; i += BERT_WARP * N) {
-                const int64_t column = stretch * BERT_CUDA_STRETCH + i + lane * N;
-                if (column < a.after.width) a.compute(row, column, &range);
-            }
-            if (!a.after.ranges) continue;
-            range.join_lanes(BERT_WARP);
-            if (lane == 0) range.store(a.after.ranges + row * stretches + stretch);
-        }
-    }
-}
-
-template <typename T, int N>
-static cudaError_t launch_dequantize_as(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
-    byte_rows<T, N> a = {};
-    a.before = bert_byte_sums<T>::of(*args);
-    a.after = bert_epilogue<T>::of(*args);
-    a.products = args->products;
-    a.rows = args->rows;
-    a.pitch = args->pitch;
-    return BERT_LAUNCH((dequantize_kernel<T, N>), dim3(bert_blocks(args->rows, 1)), dim3(THREADS), 0, stream, a);
-}
-
 template <typename T> static cudaError_t launch_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream) {
-    const bool fours =
-        bert_epilogue<T>::of(*args).template vectors_fit<4>() && bert_vectors_fit<4>(args->pitch, args->products);
-    return fours ? launch_dequantize_as<T, 4>(args, stream) : launch_dequantize_as<T, 1>(args, stream);
+    byte_rows<T> rows = {};
+    rows.before = bert_byte_sums<T>::of(*args);
+    rows.after = bert_epilogue<T>::of(*args);
+    rows.products = args->products;
+    rows.pitch = args->pitch;
+    const bool fours = rows.after.template vectors_fit<4>() && bert_vectors_fit<4>(args->pitch, args->products);
+    return fours ? launch_stretches<4>(rows, args->rows, stream) : launch_stretches<1>(rows, args->rows, stream);
 }
 
 cudaError_t bert_cuda_dequantize(const bert_cuda_dequantize_args *args, cudaStream_t stream) {

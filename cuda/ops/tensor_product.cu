@@ -220,8 +220,7 @@ static __device__ inline void load_staged(const S *staged, int row, int column, 
 template <int N, int WARP_ROWS, int ROWS, typename BEFORE, typename S>
 static __device__ inline void write_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4],
                                          S *staged, row_range *ranges, int64_t first_row, int64_t first_column) {
-    constexpr int LANES = WARP_COLUMNS / N < BERT_WARP ? WARP_COLUMNS / N : BERT_WARP;
-    constexpr int TURNS = WARP_COLUMNS / (N * LANES);
+    constexpr int LANES = bert_stretch<WARP_COLUMNS, N>::LANES, TURNS = bert_stretch<WARP_COLUMNS, N>::PIECES;
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, first = lane % LANES * N;
     typename BEFORE::template columns<N> of_sums[TURNS];
     typename bert_epilogue<typename BEFORE::element>::template columns<N> of_values[TURNS];
@@ -457,7 +456,8 @@ cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, 
     }
     const bert_cuda_bias_activation_args *e = args->floats;
     const bert_dtype dtype = g->kind == BERT_CUDA_GEMM_F16 ? BERT_FLOAT16 : BERT_BFLOAT16;
-    if (!e || e->dtype != dtype || e->rows != g->m || e->width != g->n || e->row_scales || e->column_scales)
+    if (!e || e->dtype != dtype || e->rows != g->m || e->width != g->n || e->row_scales || e->column_scales ||
+        e->e4m3.bytes)
         return cudaErrorInvalidValue;
     if (!halves_fit(e->dtype, e->residual_lower, e->y_lower)) return cudaErrorInvalidValue;
     if (e->rows == 0 || e->width == 0) return cudaSuccess;

@@ -22,7 +22,7 @@ enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 1 };
 
 typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_gemm_args *product; /**< C and its pitch are not looked at. */
-    /** What follows F16 and BF16, of their type: rows is m, width n, x is not looked at, no scales. */
+    /** What follows F16 and BF16, of their type: rows is m, width n, x is not looked at, no scales, no E4M3. */
     const bert_cuda_bias_activation_args *floats;
     /** What follows S8: rows is m, width at most n, products and their pitch are not looked at. */
     const bert_cuda_dequantize_args *bytes;

@@ -298,8 +298,10 @@ static void many_tiles(void **state) {
     }
 }
 
-/* Numbers of any kind against the reference, whose sums are double; and all tiles give the same bits. */
+/* Numbers of any kind against the reference, whose sums are double; all tiles give the same bits, whatever the number
+ * of rows. */
 static void floats_agree_with_the_reference(void **state) {
+    enum { FEW_ROWS = 3 };
     static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
     static const int64_t sizes[][3] = {{37, 136, 104}, {130, 64, 200}, {5, 8, 768}};
     for (int turn = 0; turn < 12; turn++) {
@@ -315,25 +317,25 @@ static void floats_agree_with_the_reference(void **state) {
         const case_tensor *b = case_input(dtype, 2, transposed ? DIMS(n, k) : DIMS(k, n), 0.25F);
         const case_tensor *bias = case_input(dtype, 1, DIMS(n), 1.0F);
         case_tensor *y = case_output(dtype, 2, DIMS(m, n));
-        const bert_cuda_gemm_args product = {.kind = dtype == BERT_FLOAT16 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16,
-                                             .transpose_b = transposed,
-                                             .m = m,
-                                             .n = n,
-                                             .k = k,
-                                             .batch = 1,
-                                             .alpha = 1,
-                                             .a = a->device,
-                                             .b = b->device,
-                                             .lda = k,
-                                             .ldb = transposed ? k : n,
-                                             .ldc = n};
-        const bert_cuda_bias_activation_args follows = {.dtype = dtype,
-                                                        .activation = (bert_cuda_activation)(turn % 6),
-                                                        .rows = m,
-                                                        .width = n,
-                                                        .bias = bias->device,
-                                                        .residual = residual->device,
-                                                        .y = y->device};
+        bert_cuda_gemm_args product = {.kind = dtype == BERT_FLOAT16 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16,
+                                       .transpose_b = transposed,
+                                       .m = m,
+                                       .n = n,
+                                       .k = k,
+                                       .batch = 1,
+                                       .alpha = 1,
+                                       .a = a->device,
+                                       .b = b->device,
+                                       .lda = k,
+                                       .ldb = transposed ? k : n,
+                                       .ldc = n};
+        bert_cuda_bias_activation_args follows = {.dtype = dtype,
+                                                  .activation = (bert_cuda_activation)(turn % 6),
+                                                  .rows = m,
+                                                  .width = n,
+                                                  .bias = bias->device,
+                                                  .residual = residual->device,
+                                                  .y = y->device};
         for (int tile = 0; tile < BERT_CUDA_TENSOR_PRODUCT_TILES; tile++) {
             const bert_cuda_tensor_product_args args = {.product = &product, .floats = &follows, .tile = tile};
             case_compare(bert_cuda_tensor_product(&args, NULL));
@@ -345,14 +347,26 @@ static void floats_agree_with_the_reference(void **state) {
                 assert_memory_equal(got, first, (size_t)(m * n) * 2);
             free(got);
         }
+        product.m = follows.rows = FEW_ROWS;
+        for (int tile = 0; tile < BERT_CUDA_TENSOR_PRODUCT_TILES; tile++) {
+            const bert_cuda_tensor_product_args args = {.product = &product, .floats = &follows, .tile = tile};
+            const size_t bytes = (size_t)(FEW_ROWS * n) * 2;
+            assert_int_equal(cudaMemset(y->device, 0xff, bytes), cudaSuccess);
+            case_good(bert_cuda_tensor_product(&args, NULL));
+            void *got = malloc(bytes);
+            assert_int_equal(cudaMemcpy(got, y->device, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
+            assert_memory_equal(got, first, bytes);
+            free(got);
+        }
         free(first);
     }
 }
 
 static void what_does_not_fit_is_refused(void **state) {
     const shape s = shape_of(0, 4, 16, 16, 0), whole = shape_of(4, 4, 16, 16, 0);
-    for (int fault = 0; fault < 16; fault++) {
-        made x = make(fault < 12 ? &s : &whole);
+    for (int fault = 0; fault < 17; fault++) {
+        uint8_t byte = 0;
+        made x = make(fault < 12 || fault == 16 ? &s : &whole);
         bert_cuda_gemm_args *g = &x.product;
         bert_cuda_tensor_product_args args = {.product = g, .floats = &x.floats, .bytes = &x.bytes, .tile = 2};
         if (fault == 0) g->lda = 17;
@@ -373,6 +387,7 @@ static void what_does_not_fit_is_refused(void **state) {
         if (fault == 13) x.bytes.width = 17;
         if (fault == 14) args.bytes = NULL;
         if (fault == 15) x.bytes.y_lower = x.bytes.y;
+        if (fault == 16) x.floats.e4m3.bytes = &byte;
         assert_int_equal(bert_cuda_tensor_product(&args, NULL), cudaErrorInvalidValue);
     }
 }
