@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/runtime/reference_backend.h"
+#include "tests/support/test.h"
 
 #include <string.h>
 
@@ -44,4 +45,34 @@ bert_named_tensor named(const char *name, bert_dtype dtype, int32_t rank, const 
     bert_named_tensor tensor = {.name = name, .tensor = {.dtype = dtype, .rank = rank, .data = data}};
     for (int32_t i = 0; i < rank; i++) tensor.tensor.dims[i] = dims[i];
     return tensor;
+}
+
+bert_value *build_matrix(bert_graph *graph, bert_value *x, int64_t width) {
+    return build_node(&graph->body, "Reshape", NULL, NULL, 0, x, build_int64s(graph, 2, DIMS(-1, width)), BUILD_END);
+}
+
+void build_planned_open(build_planned *out, build_fn build, build_plan_fn *plan) {
+    bert_model_tensor described;
+    bert_error error;
+    *out = (build_planned){.backend = bert_reference_backend, .composition = build_composition};
+    out->backend.plan = plan;
+    out->backends[0] = &out->backend;
+    out->composition.backends = out->backends;
+    if (build_load(build, &out->composition, NULL, &out->model, &error) != BERT_OK) fail_msg("%s", error.message);
+    if (bert_session_create(out->model, NULL, &out->session, &error) != BERT_OK) fail_msg("%s", error.message);
+    out->output_count = bert_model_output_count(out->model);
+    assert_true(out->output_count <= BUILD_MOST_OUTPUTS);
+    for (size_t i = 0; i < out->output_count; i++) {
+        assert_int_equal(bert_model_output(out->model, i, &described), BERT_OK);
+        out->outputs[i].name = described.name;
+    }
+}
+
+bert_status build_planned_run(build_planned *planned, const bert_named_tensor *input, bert_error *error) {
+    return bert_session_run(planned->session, NULL, input, 1, planned->outputs, planned->output_count, error);
+}
+
+void build_planned_close(build_planned *planned) {
+    bert_session_free(planned->session);
+    bert_model_free(planned->model);
 }

@@ -83,10 +83,6 @@ static bert_value *build_linear(bert_graph *graph, bert_value *x, int64_t depth)
     return add_linear(graph, x, depth, NULL);
 }
 
-static bert_value *seen_as(bert_graph *graph, bert_value *x, int64_t width) {
-    return build_node(&graph->body, "Reshape", NULL, NULL, 0, x, build_int64s(graph, 2, DIMS(-1, width)), BUILD_END);
-}
-
 static bert_value *added(bert_graph *graph, bert_value *x, float number) {
     return build_node(&graph->body, "Add", NULL, NULL, 0, x, build_float(graph, number), BUILD_END);
 }
@@ -99,12 +95,13 @@ static bert_status build(bert_graph *graph, bert_error *error) {
     bert_value *x = build_input(graph, "x", BERT_FLOAT, "2,3,4");
     bert_value *one = added(graph, x, 1), *two = added(graph, x, 2), *three = added(graph, x, 3);
     bert_value *first = build_linear(graph, one, WIDTH);
-    bert_value *other = build_linear(graph, seen_as(graph, one, 2 * WIDTH), 2 * WIDTH);
-    bert_value *again = build_linear(graph, seen_as(graph, one, WIDTH), WIDTH);
-    bert_value *alone = build_linear(graph, two, WIDTH), *both = build_linear(graph, seen_as(graph, two, WIDTH), WIDTH);
+    bert_value *other = build_linear(graph, build_matrix(graph, one, 2 * WIDTH), 2 * WIDTH);
+    bert_value *again = build_linear(graph, build_matrix(graph, one, WIDTH), WIDTH);
+    bert_value *alone = build_linear(graph, two, WIDTH),
+               *both = build_linear(graph, build_matrix(graph, two, WIDTH), WIDTH);
     bert_value *output = build_linear(graph, three, WIDTH);
     bert_value *last = build_linear(graph, first, WIDTH),
-               *end = build_linear(graph, seen_as(graph, first, WIDTH), WIDTH);
+               *end = build_linear(graph, build_matrix(graph, first, WIDTH), WIDTH);
     BERT_TRY(build_inputs(graph, error, x, BUILD_END));
     return build_outputs(graph, error, other, again, alone, both, output, last, end, three, BUILD_END);
 }
@@ -125,36 +122,20 @@ typedef void expect_fn(bert_session *session, const bert_named_tensor *outputs, 
 
 /* A run that fails says `text`. */
 static void run_graph(build_fn graph, expect_fn *expect_outputs, bert_status expected, const char *text) {
-    bert_backend backend = bert_reference_backend;
-    const bert_backend *backends[] = {&backend};
-    bert_composition composition = build_composition;
-    bert_model *model = NULL;
-    bert_session *session = NULL;
+    build_planned planned;
     bert_error error;
-    backend.plan = plan;
-    composition.backends = backends;
-    wanted = unread = made = found = ranges = 0;
-    if (build_load(graph, &composition, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
-    const bert_status asked = query;
-    query = BERT_OK; /* sessions ask too, who may run the node at all */
-    if (bert_session_create(model, NULL, &session, &error) != BERT_OK) fail_msg("%s", error.message);
-    query = asked;
     float values[ELEMENTS];
     for (int i = 0; i < ELEMENTS; i++) values[i] = (float)i;
-    bert_named_tensor outputs[READERS + 1] = {{0}};
     const bert_named_tensor x = named("x", BERT_FLOAT, 3, DIMS(BATCH, ROWS, WIDTH), values);
-    bert_model_tensor described;
-    const size_t count = bert_model_output_count(model);
-    assert_true(count <= READERS + 1);
-    for (size_t i = 0; i < count; i++) {
-        assert_int_equal(bert_model_output(model, i, &described), BERT_OK);
-        outputs[i].name = described.name;
-    }
-    const bert_status status = bert_session_run(session, NULL, &x, 1, outputs, count, &error);
+    wanted = unread = made = found = ranges = 0;
+    const bert_status asked = query;
+    query = BERT_OK; /* sessions ask too, who may run the node at all */
+    build_planned_open(&planned, graph, plan);
+    query = asked;
+    const bert_status status = build_planned_run(&planned, &x, &error);
     if (status != expected || (status != BERT_OK && !strstr(error.message, text))) fail_msg("%s", error.message);
-    if (status == BERT_OK) expect_outputs(session, outputs, values);
-    bert_session_free(session);
-    bert_model_free(model);
+    if (status == BERT_OK) expect_outputs(planned.session, planned.outputs, values);
+    build_planned_close(&planned);
 }
 
 static void run_with(bool bytes_offered, bool bytes_read) {
@@ -196,7 +177,8 @@ static bert_status build_unwritten(bert_graph *graph, bert_error *error) {
     for (int i = 0; i < ELEMENTS; i++) five_more[i] = (float)i + 5;
     bert_value *x = build_input(graph, "x", BERT_FLOAT, "2,3,4");
     bert_value *constant = build_constant(graph, BERT_FLOAT, 3, DIMS(BATCH, ROWS, WIDTH), five_more);
-    bert_value *first = build_linear(graph, x, WIDTH), *again = build_linear(graph, seen_as(graph, x, WIDTH), WIDTH);
+    bert_value *first = build_linear(graph, x, WIDTH),
+               *again = build_linear(graph, build_matrix(graph, x, WIDTH), WIDTH);
     bert_value *one = add_linear(graph, constant, WIDTH, x), *other = add_linear(graph, constant, WIDTH, x);
     BERT_TRY(build_inputs(graph, error, x, BUILD_END));
     return build_outputs(graph, error, first, again, one, other, BUILD_END);

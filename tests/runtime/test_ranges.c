@@ -61,17 +61,13 @@ static bert_value *quantized_linear(bert_graph *graph, bert_value *x, int64_t de
     return build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_QuantizedLinear), 1, NULL, NULL, 0, inputs, 8);
 }
 
-static bert_value *seen_as(bert_graph *graph, bert_value *x, int64_t width) {
-    return build_node(&graph->body, "Reshape", NULL, NULL, 0, x, build_int64s(graph, 2, DIMS(-1, width)), BUILD_END);
-}
-
 /* Of x + 1: rows as they are, as a matrix, and as other rows; then what a QuantizedLinear gave, and 2 x. */
 static bert_status build(bert_graph *graph, bert_error *error) {
     bert_value *x = build_input(graph, "x", BERT_FLOAT, "2,3,4");
     bert_value *sum = build_node(&graph->body, "Add", "sum", NULL, 0, x, build_float(graph, 1), BUILD_END);
     bert_value *first = quantized_linear(graph, sum, WIDTH);
-    bert_value *second = quantized_linear(graph, seen_as(graph, sum, WIDTH), WIDTH);
-    bert_value *other = quantized_linear(graph, seen_as(graph, sum, 2 * WIDTH), 2 * WIDTH);
+    bert_value *second = quantized_linear(graph, build_matrix(graph, sum, WIDTH), WIDTH);
+    bert_value *other = quantized_linear(graph, build_matrix(graph, sum, 2 * WIDTH), 2 * WIDTH);
     bert_value *third = quantized_linear(graph, first, WIDTH);
     bert_value *unread = build_node(&graph->body, "Add", "unread", NULL, 0, x, x, BUILD_END);
     BERT_TRY(build_inputs(graph, error, x, BUILD_END));
@@ -79,30 +75,17 @@ static bert_status build(bert_graph *graph, bert_error *error) {
 }
 
 static void run_with(int count, size_t *arena) {
-    bert_backend backend = bert_reference_backend;
-    const bert_backend *backends[] = {&backend};
-    bert_composition composition = build_composition;
-    bert_model *model = NULL;
-    bert_session *session = NULL;
+    build_planned planned;
     bert_error error;
-    backend.plan = plan;
-    composition.backends = backends;
+    float values[BATCH * ROWS * WIDTH] = {1, 2, -3, 4};
+    const bert_named_tensor x = named("x", BERT_FLOAT, 3, DIMS(BATCH, ROWS, WIDTH), values);
     offers = count;
     handed = brought = read = written = 0;
-    if (build_load(build, &composition, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
-    if (bert_session_create(model, NULL, &session, &error) != BERT_OK) fail_msg("%s", error.message);
-    float values[BATCH * ROWS * WIDTH] = {1, 2, -3, 4};
-    bert_named_tensor outputs[4] = {{0}};
-    const bert_named_tensor x = named("x", BERT_FLOAT, 3, DIMS(BATCH, ROWS, WIDTH), values);
-    bert_model_tensor described;
-    for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(bert_model_output(model, i, &described), BERT_OK);
-        outputs[i].name = described.name;
-    }
-    if (bert_session_run(session, NULL, &x, 1, outputs, 4, &error) != BERT_OK) fail_msg("%s", error.message);
-    *arena = bert_session_plan(session)->arena_bytes;
-    bert_session_free(session);
-    bert_model_free(model);
+    build_planned_open(&planned, build, plan);
+    assert_int_equal(planned.output_count, 4);
+    if (build_planned_run(&planned, &x, &error) != BERT_OK) fail_msg("%s", error.message);
+    *arena = bert_session_plan(planned.session)->arena_bytes;
+    build_planned_close(&planned);
 }
 
 static void ranges_go_to_who_quantizes_the_rows(void **state) {
