@@ -9,12 +9,13 @@
 
 enum { BATCH = 2, ROWS = 3, WIDTH = 4, ELEMENTS = BATCH * ROWS * WIDTH, READERS = 7 };
 
-/* The reference backend, but that Linear reads byte rows, and Add offers them: of each element its integral part. */
+/* The reference backend, but that Linear reads byte rows, and Add offers them: of each element its integral part. Add
+ * gives a range for each row too. */
 static bert_kernel_fn add, linear;
 static bool offers, reads;
 static enum { CONSTANT, ONLY_BEFORE, ONLY_BOUND } says; /* in which modes of planning it reads bytes */
 static bert_status query;                               /* what a Linear is answered to whether it reads bytes */
-static int wanted, unread, made, found, ranges;
+static int wanted, unread, made, found, ranges, ranges_read;
 
 static void make(const bert_tensor *tensor, const bert_byte_rows *to) {
     const float *values = tensor->data;
@@ -22,14 +23,31 @@ static void make(const bert_tensor *tensor, const bert_byte_rows *to) {
     for (int64_t i = 0; i < ELEMENTS / tensor->dims[tensor->rank - 1]; i++) to->scales[i] = (float)i;
 }
 
+/* In these graphs elements increase along a row. */
+static bert_row_range range_of(const bert_tensor *tensor, int row) {
+    const int64_t width = tensor->dims[tensor->rank - 1];
+    const float *values = (const float *)tensor->data + row * width;
+    return (bert_row_range){values[0], values[width - 1]};
+}
+
 static bert_status run_add(const bert_kernel_call *call, bert_error *error) {
     const bert_status status = add(call, error);
     ranges += call->y_ranges != NULL;
+    for (int i = 0; call->y_ranges && i < BATCH * ROWS; i++) call->y_ranges[i] = range_of(&call->outputs[0], i);
     wanted += call->y_bytes.bytes != NULL;
     unread += call->y_unread;
     if (call->y_bytes.bytes) make(&call->outputs[0], &call->y_bytes);
     if (call->y_unread) memset(call->outputs[0].data, 0x7f, ELEMENTS * sizeof(float));
     return status;
+}
+
+/* Who makes the bytes of rows has their ranges, or none. */
+static void read_ranges(const bert_tensor *x, const bert_row_range *ranges_of_x) {
+    for (int i = 0; ranges_of_x && i < ELEMENTS / x->dims[x->rank - 1]; i++) {
+        const bert_row_range expected = range_of(x, i);
+        assert_true(ranges_of_x[i].least == expected.least && ranges_of_x[i].most == expected.most);
+    }
+    ranges_read += ranges_of_x != NULL;
 }
 
 /* What it reads are the bytes: the reference is given what these stand for. */
@@ -39,7 +57,10 @@ static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
     bert_tensor inputs[2 + 2];
     bert_kernel_call own = *call;
     assert_non_null(call->x_bytes.bytes);
-    if (!call->x_bytes_made) make(&call->inputs[0], &call->x_bytes);
+    if (!call->x_bytes_made) {
+        read_ranges(&call->inputs[0], call->x_ranges);
+        make(&call->inputs[0], &call->x_bytes);
+    }
     made += !call->x_bytes_made;
     found += call->x_bytes_made;
     for (int64_t i = 0; i < ELEMENTS; i++) values[i] = (float)call->x_bytes.bytes[i];
@@ -127,7 +148,7 @@ static void run_graph(build_fn graph, expect_fn *expect_outputs, bert_status exp
     float values[ELEMENTS];
     for (int i = 0; i < ELEMENTS; i++) values[i] = (float)i;
     const bert_named_tensor x = named("x", BERT_FLOAT, 3, DIMS(BATCH, ROWS, WIDTH), values);
-    wanted = unread = made = found = ranges = 0;
+    wanted = unread = made = found = ranges = ranges_read = 0;
     const bert_status asked = query;
     query = BERT_OK; /* sessions ask too, who may run the node at all */
     build_planned_open(&planned, graph, plan);
@@ -151,6 +172,7 @@ static void bytes_come_from_who_writes(void **state) {
     assert_int_equal(made, 2);   /* of other rows, and of what a Linear gave */
     assert_int_equal(found, 6);
     assert_int_equal(ranges, 0); /* who has the bytes needs none */
+    assert_int_equal(ranges_read, 0);
 }
 
 static void the_first_reader_makes_them_otherwise(void **state) {
@@ -159,7 +181,8 @@ static void the_first_reader_makes_them_otherwise(void **state) {
     assert_int_equal(unread, 0);
     assert_int_equal(made, 5);
     assert_int_equal(found, 3);
-    assert_int_equal(ranges, 3); /* from which it needs to read x once alone */
+    assert_int_equal(ranges, 3);      /* from which it needs to read x once alone */
+    assert_int_equal(ranges_read, 3); /* other rows have none, nor what a Linear gave */
 }
 
 static void nobody_makes_what_nobody_reads(void **state) {
