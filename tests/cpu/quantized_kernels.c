@@ -147,22 +147,34 @@ static void dequantize_agrees(const bert_cpu_kernels *table, bert_dequantize_arg
     for (int i = 0; i < 2; i++) guarded_free(&memory[i]);
 }
 
+/* What rows share with the row before: scale and zero point, the scale alone, the zero point alone, nothing. */
+enum { DEQUANTIZED_ROWS = 5 };
+static const float x_scales[DEQUANTIZED_ROWS] = {0.02F, 0.02F, 0.02F, 0.5F, 3.0F};
+static const int32_t x_zeros[DEQUANTIZED_ROWS] = {128, 128, 255, 255, 0};
+static const int32_t x_sums[DEQUANTIZED_ROWS] = {17, 70000, 783360, 17, 783360};
+
+/* Zero points of weights. */
+enum { NO_ZEROS, ONE_ZERO, ZEROS, KINDS_OF_ZEROS };
+
+static int32_t zero_of(int kind, int64_t column) {
+    return kind == NO_ZEROS ? 0 : kind == ONE_ZERO ? -5 : (int32_t)(column * 37 % 256) - 128;
+}
+
 void test_dequantize(const bert_cpu_kernels *table) {
-    for (int64_t n = 1; n <= BERT_QGEMM_COLUMNS; n++) {
-        const float x_scales[ROWS] = {0.02F, 0.5F, 3.0F};
-        const int32_t x_zeros[ROWS] = {128, 128, n % 5 == 0 ? 0 : 255}, x_sums[ROWS] = {17, 70000, 783360};
-        int32_t c[ROWS * BERT_QGEMM_COLUMNS];
+    for (int64_t at = 0; at < BERT_QGEMM_COLUMNS * KINDS_OF_ZEROS; at++) {
+        const int64_t n = at / KINDS_OF_ZEROS + 1; /* of a whole panel too */
+        int32_t c[DEQUANTIZED_ROWS * BERT_QGEMM_COLUMNS];
         bert_guarded memory[5];
         float *scales = guarded_floats(&memory[0], n);
         int32_t *zeros = guarded_new(&memory[1], (size_t)n * sizeof *zeros);
         int32_t *offsets = guarded_new(&memory[2], (size_t)n * sizeof *offsets);
-        float *bias = guarded_floats(&memory[3], n), *residual = guarded_floats(&memory[4], ROWS * n);
+        float *bias = guarded_floats(&memory[3], n), *residual = guarded_floats(&memory[4], DEQUANTIZED_ROWS * n);
         fill_bytes(c, sizeof c, 1);
         fill_random(scales, n, 0.01F, 2);
-        for (int64_t i = 0; i < n; i++) zeros[i] = n % 4 < 2 ? (int32_t)(n % 4) * -5 : (int32_t)(i * 37 % 256) - 128;
+        for (int64_t i = 0; i < n; i++) zeros[i] = zero_of((int)(at % KINDS_OF_ZEROS), i);
         fill_bytes(offsets, n * (int64_t)sizeof *offsets, 3);
         fill_random(bias, n, 1.0F, 4);
-        fill_random(residual, ROWS * n, 1.0F, 5);
+        fill_random(residual, DEQUANTIZED_ROWS * n, 1.0F, 5);
         const bert_dequantize_args args = {.c = c,
                                            .x_scales = x_scales,
                                            .x_zeros = x_zeros,
@@ -171,7 +183,7 @@ void test_dequantize(const bert_cpu_kernels *table) {
                                            .zeros = zeros,
                                            .offsets = offsets,
                                            .stride = n + n % 3,
-                                           .rows = ROWS,
+                                           .rows = DEQUANTIZED_ROWS,
                                            .n = n};
         dequantize_agrees(table, args, NULL, NULL, BERT_UNARY_IDENTITY);
         dequantize_agrees(table, args, bias, residual, BERT_UNARY_IDENTITY);
