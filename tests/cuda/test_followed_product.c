@@ -3,7 +3,7 @@
 #include "core/base/memory.h"
 #include "cuda/followed_product.h"
 #include "cuda/ops/tensor_product.h"
-#include "tests/cuda/kernel_case.h"
+#include "tests/cuda/gemm_case.h"
 
 #ifdef BERT_CUDA_EMULATED
 #include "tests/cuda_emulator/emulator.h"
@@ -13,10 +13,6 @@
 #include <string.h>
 
 enum { N = 48, K = 64, WAYS = 1 + BERT_CUDA_TENSOR_PRODUCT_TILES };
-
-static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
-static bert_cuda_gemm *gemm;
-static void *workspace;
 
 typedef struct followed {
     bert_cuda_gemm_args product;
@@ -288,31 +284,13 @@ static void rows_decide_nothing_where_nothing_is_measured(void **state) {
 }
 
 static void the_environment_names_a_way(void **state) {
+    unsetenv("BERT_CUDA_LINEAR");
     assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_CHOSEN);
     setenv("BERT_CUDA_LINEAR", "library", 1);
     assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_LIBRARY);
     setenv("BERT_CUDA_LINEAR", "own", 1);
     assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_OWN);
     unsetenv("BERT_CUDA_LINEAR");
-}
-
-static int open_all(void **state) {
-    char why[512] = "";
-    case_open(state);
-    unsetenv("BERT_CUDA_LINEAR");
-    gemm = provider->open(why, sizeof why);
-    if (!gemm) {
-        print_error("%s\n", why);
-        return -1;
-    }
-    return provider->workspace_bytes ? (int)cudaMalloc(&workspace, provider->workspace_bytes) : 0;
-}
-
-static int close_all(void **state) {
-    case_close(state);
-    cudaFree(workspace);
-    provider->close(gemm);
-    return 0;
 }
 
 int main(void) {
@@ -324,5 +302,5 @@ int main(void) {
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(the_environment_names_a_way),
     };
-    return cmocka_run_group_tests_name("cuda followed product", tests, open_all, close_all);
+    return cmocka_run_group_tests_name("cuda followed product", tests, gemm_case_open, gemm_case_close);
 }

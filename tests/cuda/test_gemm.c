@@ -1,9 +1,8 @@
 /* Products of every kind against plain loops in double: the library's on a GPU, the emulator's own elsewhere. */
 #include "core/base/memory.h"
-#include "cuda/gemm.h"
 #include "cuda/gemm_key.h"
 #include "cuda/ops/byte_product.h"
-#include "tests/cuda/kernel_case.h"
+#include "tests/cuda/gemm_case.h"
 
 #ifdef BERT_TESTS_CUBLASLT /* the plug-in's calls of the library, on the emulator */
 #include "tests/cuda_emulator/cublaslt.h"
@@ -14,10 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
-static bert_cuda_gemm *gemm;
-static void *workspace;
 
 /* What a product of each kind may be off: by the sum of its terms' magnitudes, and by rounding the result. */
 static const struct {
@@ -489,23 +484,6 @@ static void small_products_are_measured_on_a_stream(void **state) {
     free(x.c_before);
 }
 
-static int open_all(void **state) {
-    char why[512] = "";
-    case_open(state);
-    gemm = provider->open(why, sizeof why);
-    if (!gemm) {
-        print_error("%s\n", why);
-        return -1;
-    }
-    return provider->workspace_bytes ? (int)cudaMalloc(&workspace, provider->workspace_bytes) : 0;
-}
-
-static int close_all(void **state) {
-    case_close(state);
-    provider->close(gemm);
-    return (int)cudaFree(workspace);
-}
-
 /* test_cuda_gemm [PATTERN]: tests by name, "byte_kernel*" say. */
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
@@ -525,5 +503,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(products_are_captured_and_measuring_is_not),
         cmocka_unit_test(small_products_are_measured_on_a_stream),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, gemm_case_open, gemm_case_close);
 }
