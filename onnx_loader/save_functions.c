@@ -407,6 +407,15 @@ static const char *weight_only_product(call *c, int32_t part, int32_t parts) {
     return step(c, "MatMul", part_name(c, "product", part, parts), "x", wide);
 }
 
+/* Of y, which is computed for every row, those that the node has. */
+static void take_place(call *c) {
+    const int64_t place = BERT_NODE_INT(c->node, "place", BERT_EVERY_PLACE);
+    const int32_t count = BERT_NODE_INT(c->node, "keepdims", 0) ? 1 : -1;
+    if (place == BERT_EVERY_PLACE) return;
+    c->inner_outputs[0] = step(c, "Gather", "rows", c->inner_outputs[0], ints(c, "place", &place, count));
+    bert_onnx_save_int(c->saver, last(c), "axis", 1);
+}
+
 static bert_status quantized_linear_body(call *c, bert_error *error) {
     int32_t parts = (int32_t)BERT_NODE_INT(c->node, "parts", 1);
     bool weight_only = BERT_NODE_INT(c->node, "weight_only", 0) != 0;
@@ -423,10 +432,13 @@ static bert_status quantized_linear_body(call *c, bert_error *error) {
         bool add = input_of(c->node, BERT_QUANTIZED_LINEAR_BIAS(p)) && !has_int_bias(c, p);
         products[p] = add ? add_bias(c, product, p, parts) : product;
     }
-    return end_linear(c, products, parts, error);
+    BERT_TRY(end_linear(c, products, parts, error));
+    take_place(c);
+    return BERT_OK;
 }
 
 static void name_quantized_linear(call *c, int32_t parts) {
+    const int64_t place = BERT_NODE_INT(c->node, "place", BERT_EVERY_PLACE);
     if (BERT_NODE_INT(c->node, "weight_only", 0)) extend_name(c, "_weight_only");
     if (input_of(c->node, BERT_QUANTIZED_LINEAR_X_SCALE)) extend_name(c, "_static");
     if (input_of(c->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT)) extend_name(c, "_x_zero_point");
@@ -436,12 +448,16 @@ static void name_quantized_linear(call *c, int32_t parts) {
     for (int32_t p = 0; p < parts; p++) {
         if (has_int_bias(c, p)) extend_name(c, "_int_bias_%" PRId32, p);
     }
+    if (place != BERT_EVERY_PLACE) {
+        extend_name(c, place < 0 ? "_last_%" PRId64 : "_place_%" PRId64, place < 0 ? -place : place);
+        if (BERT_NODE_INT(c->node, "keepdims", 0)) extend_name(c, "_keepdims");
+    }
     name_linear(c, parts);
 }
 
 static bert_status save_quantized_linear(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
                                          bert_error *error) {
-    static const char *const known[] = {"parts", "transpose", "activation", "weight_only", NULL};
+    static const char *const known[] = {"parts", "transpose", "activation", "weight_only", "place", "keepdims", NULL};
     call c;
     begin(&c, saver, node, "QuantizedLinear", BERT_LINEAR_X);
     BERT_TRY(check_attributes(node, known, error));

@@ -46,6 +46,10 @@
  *               activation string, as Linear has it
  *               weight_only int (0; 1: x is not quantized, and there is no x_scale)
  *               scope string ("tensor", "sequence", "token"): what one dynamic scale covers
+ *               place int: of each sequence of x [B, S, K] y has the row at this place alone, from the end where it is
+ *                 negative: y [B, N]; absent: every row. With a dynamic scale, which covers all rows of x nevertheless,
+ *                 and without residual.
+ *               keepdims int (0; 1: y [B, 1, N]), with `place`
  *   Dynamic, without x_scale: a row of x has the scale sx and zero point zx that ONNX's DynamicQuantizeLinear gives
  *   the rows m that share it (float32 and double alone): with "tensor" all of x, with "token" the row itself, with
  *   "sequence" those rows of its group that count (all of them where none does); rows starts[g] to starts[g + 1] are
@@ -111,6 +115,7 @@
 #ifndef BERT_GRAPH_CANONICAL_H
 #define BERT_GRAPH_CANONICAL_H
 
+#include <bert/types.h>
 #include <string.h>
 
 /** Inputs of Linear: where part p's weight and bias stand. */
@@ -128,6 +133,25 @@
 #define BERT_QUANTIZED_LINEAR_BIAS(part) (7 + 4 * (part))
 #define BERT_QUANTIZED_LINEAR_STARTS(parts) (4 + 4 * (parts))
 #define BERT_QUANTIZED_LINEAR_COUNTED(parts) (5 + 4 * (parts))
+/** The attribute `place` where it is absent. */
+#define BERT_EVERY_PLACE INT64_MIN
+
+/** Rows of x that a QuantizedLinear multiplies: `count` of them, `step` apart, from `first` on. */
+typedef struct bert_row_choice {
+    int64_t count, first, step;
+} bert_row_choice;
+/** `place` lies within the sequences of x, or is BERT_EVERY_PLACE. */
+static inline bert_row_choice bert_rows_at(int64_t place, const bert_tensor *x) {
+    bert_row_choice rows = {1, 0, 1};
+    if (place == BERT_EVERY_PLACE) {
+        for (int32_t i = 0; i + 1 < x->rank; i++) rows.count *= x->dims[i];
+    } else {
+        rows.count = x->dims[0];
+        rows.step = x->dims[1];
+        rows.first = place < 0 ? place + rows.step : place;
+    }
+    return rows;
+}
 
 /** Inputs of Attention. */
 enum {

@@ -3,14 +3,15 @@
  * what works row by row: then the last layer is computed for that row alone, where all others were computed for
  * nothing. It stops below Attention, which needs every row, and where the rows are read by anything else.
  *
- * Products quantized dynamically stay where they are: every row has a share in their scale.
+ * It goes into a product that quantizes dynamically, and no further: every row has a share in the scale, but only the
+ * place's is multiplied.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
 #include "core/passes/list.h"
 #include "core/passes/match.h"
 
-enum { MOST_OUTPUTS = 2, MOST_OPERANDS = 16 };
+enum { MOST_OUTPUTS = 2, MOST_OPERANDS = 16, MOST_ATTRIBUTES = 16 };
 
 /* Of a tensor [B, S, K]: one place along S, the same for all sequences. */
 static bool takes_one_place(const bert_node *gather) {
@@ -128,14 +129,37 @@ static bool collect_readers(const bert_node *node, const bert_node *gather, bert
     return true;
 }
 
+static bool has_place(const bert_node *node) {
+    return BERT_NODE_INT(node, "place", BERT_EVERY_PLACE) != BERT_EVERY_PLACE;
+}
+
+/* Whether a product that quantizes dynamically can leave out other places. */
+static bool can_have_place(const bert_node *node) {
+    return node->attribute_count + 2 <= MOST_ATTRIBUTES && bert_is_dynamic_linear(node) && !has_place(node) &&
+           bert_value_rank(node->inputs[BERT_LINEAR_X]) == 3 && !bert_node_in(node, BERT_LINEAR_RESIDUAL);
+}
+
+/* The product's attributes and the gather's place; returns how many these are. */
+static size_t add_place(const bert_node *node, const bert_node *gather, bert_attribute attributes[MOST_ATTRIBUTES]) {
+    const bert_constant *place = gather->inputs[1]->info.constant;
+    size_t count = node->attribute_count;
+    if (count) memcpy(attributes, node->attributes, count * sizeof *attributes);
+    attributes[count++] = BERT_INT_ATTRIBUTE("place", bert_constant_int(place, 0));
+    attributes[count++] = BERT_INT_ATTRIBUTE("keepdims", place->rank);
+    return count;
+}
+
 static bert_status visit(bert_pass_context *context, bert_node *gather) {
     if (!takes_one_place(gather)) return BERT_OK;
     bert_value *data = gather->inputs[0];
     bert_node *node = data->producer;
     bert_node *readers[MOST_OUTPUTS] = {NULL};
     if (!node || node->block != gather->block || !collect_readers(node, gather, readers)) return BERT_OK;
-    const uint32_t rows = rows_of(node, data);
-    if (rows == 0) return BERT_OK;
+    const bool placed = can_have_place(node);
+    const uint32_t rows = placed ? 0 : rows_of(node, data);
+    if (!placed && rows == 0) return BERT_OK;
+    bert_attribute attributes[MOST_ATTRIBUTES];
+    const size_t attribute_count = placed ? add_place(node, gather, attributes) : node->attribute_count;
     bert_value *outputs[MOST_OUTPUTS] = {NULL};
     bert_node *made = NULL;
     BERT_TRY(bert_graph_add_node(node->block, node,
@@ -146,8 +170,8 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
                                                    .input_count = node->input_count,
                                                    .outputs = outputs,
                                                    .output_count = node->output_count,
-                                                   .attributes = node->attributes,
-                                                   .attribute_count = node->attribute_count},
+                                                   .attributes = placed ? attributes : node->attributes,
+                                                   .attribute_count = attribute_count},
                                  &made, context->error));
     BERT_TRY(bert_node_add_origins(made, node, context->error));
     for (int32_t i = 0; i < node->input_count; i++) {
@@ -167,15 +191,19 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
     return BERT_OK;
 }
 
-/* Why a Gather stays where it is, if that is not in the nature of what it reads. */
-static bert_status note(bert_pass_context *context, bert_node *gather) {
-    bert_node *node = takes_one_place(gather) ? gather->inputs[0]->producer : NULL;
+/* Why a place is taken no earlier, if that is not in the nature of what it is taken of. */
+static bert_status note(bert_pass_context *context, bert_node *taker) {
+    static const char *const shared = "every row has a share in its dynamic scale";
+    bert_node *node = takes_one_place(taker) ? taker->inputs[0]->producer : NULL;
     bert_node *readers[MOST_OUTPUTS] = {NULL};
-    if (!node || node->block != gather->block) return BERT_OK;
-    if (bert_is_dynamic_linear(node))
-        bert_pass_missed(context, node, "every row has a share in its dynamic scale");
-    else if (rows_of(node, gather->inputs[0]) != 0 && !collect_readers(node, gather, readers))
-        bert_pass_missed(context, node, "more of it is read than one place");
+    if (has_place(taker)) bert_pass_missed(context, taker, shared);
+    if (!node || node->block != taker->block) return BERT_OK;
+    if (!collect_readers(node, taker, readers)) {
+        if (rows_of(node, taker->inputs[0]) != 0 || can_have_place(node))
+            bert_pass_missed(context, node, "more of it is read than one place");
+    } else if (bert_is_dynamic_linear(node)) {
+        bert_pass_missed(context, node, shared);
+    }
     return BERT_OK;
 }
 

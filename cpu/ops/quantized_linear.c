@@ -15,6 +15,7 @@ typedef struct quantized_state {
     bool has_scale;                      /* x has a scale and zero point of its own: */
     float x_scale;
     int32_t x_zero_point;
+    int64_t place; /* the node's attribute */
     bool own_bias; /* The parts' biases side by side, in `bias`. */
     float bias[];
 } quantized_state;
@@ -24,7 +25,8 @@ enum { TASK_FLOATS = 16384 };
 
 /* ---- The workspace ----------------------------------------------------------------------------------------------- */
 
-/* x in 8 bits, then what each row has. */
+/* The rows of x that are multiplied in 8 bits, then what each row of x has; where not all are multiplied, scales and
+ * zero points of those that are stand first in the end. */
 typedef struct workspace {
     uint8_t *values;
     float *least, *most, *scales;
@@ -33,9 +35,9 @@ typedef struct workspace {
 
 enum { ROW_VECTORS = 5 };
 
-static workspace lay_out(void *memory, const bert_quantized_weight *weight, int64_t rows) {
+static workspace lay_out(void *memory, const bert_quantized_weight *weight, int64_t multiplied, int64_t rows) {
     workspace w = {.values = memory};
-    w.least = (float *)(void *)(w.values + rows * bert_quantized_row_bytes(weight));
+    w.least = (float *)(void *)(w.values + multiplied * bert_quantized_row_bytes(weight));
     w.most = w.least + rows;
     w.scales = w.most + rows;
     w.zero_points = (int32_t *)(void *)(w.scales + rows);
@@ -49,8 +51,13 @@ typedef struct row_run {
     const bert_cpu_kernels *kernels;
     workspace work;
     const float *x;
-    int64_t rows, k, stride, task_rows;
+    int64_t rows, k, task_rows;
+    int64_t x_stride, stride; /* from row to row: elements of x, bytes of what it becomes */
 } row_run;
+
+static int64_t tasks_of(const row_run *run) {
+    return (run->rows + run->task_rows - 1) / run->task_rows;
+}
 
 static int64_t rows_of_task(const row_run *run, int64_t row) {
     return run->rows - row < run->task_rows ? run->rows - row : run->task_rows;
@@ -68,15 +75,17 @@ static void find_ranges(void *argument, int64_t task, int thread) {
 
 static void quantize_rows(void *argument, int64_t task, int thread) {
     const row_run *run = argument;
-    const int64_t row = task * run->task_rows;
-    run->kernels->quantize(&(bert_quantize_args){.y = run->work.values + row * run->stride,
-                                                 .sums = run->work.sums + row,
-                                                 .x = run->x + row * run->k,
-                                                 .scales = run->work.scales + row,
-                                                 .zero_points = run->work.zero_points + row,
-                                                 .rows = rows_of_task(run, row),
-                                                 .n = run->k,
-                                                 .stride = run->stride});
+    const int64_t first = task * run->task_rows, end = first + rows_of_task(run, first);
+    const int64_t together = run->x_stride == run->k ? end - first : 1;
+    for (int64_t row = first; row < end; row += together)
+        run->kernels->quantize(&(bert_quantize_args){.y = run->work.values + row * run->stride,
+                                                     .sums = run->work.sums + row,
+                                                     .x = run->x + row * run->x_stride,
+                                                     .scales = run->work.scales + row,
+                                                     .zero_points = run->work.zero_points + row,
+                                                     .rows = together,
+                                                     .n = run->k,
+                                                     .stride = run->stride});
 }
 
 /* Whether a row is in its group's range; `counted` NULL: every one is. */
@@ -125,34 +134,50 @@ static void set_rows(const workspace *work, int64_t rows, float scale, int32_t z
     }
 }
 
-static void quantize(const bert_kernel_call *call, const quantized_state *state, int64_t rows, const workspace *work) {
+/* What the rows that are multiplied have, to the front. */
+static void choose_rows(const workspace *work, const bert_row_choice *rows) {
+    for (int64_t row = 0; row < rows->count; row++) {
+        work->scales[row] = work->scales[rows->first + row * rows->step];
+        work->zero_points[row] = work->zero_points[rows->first + row * rows->step];
+    }
+}
+
+/* `all`: rows of x. */
+static void quantize(const bert_kernel_call *call, const quantized_state *state, int64_t all,
+                     const bert_row_choice *rows, const workspace *work) {
     const bert_quantized_weight *weight = state->weight;
+    const float *x = call->inputs[BERT_LINEAR_X].data;
     row_run run = {.kernels = bert_cpu_kernels_for(call),
                    .work = *work,
-                   .x = call->inputs[BERT_LINEAR_X].data,
-                   .rows = rows,
+                   .x = x,
+                   .rows = all,
                    .k = weight->k,
+                   .x_stride = weight->k,
                    .stride = bert_quantized_row_bytes(weight),
                    .task_rows = TASK_FLOATS / (weight->k + 1) + 1};
-    const int64_t tasks = (rows + run.task_rows - 1) / run.task_rows;
     if (state->has_scale) {
-        set_rows(work, rows, state->x_scale, state->x_zero_point);
+        set_rows(work, all, state->x_scale, state->x_zero_point);
     } else {
-        bert_thread_pool_run(bert_cpu_threads_for(call), tasks, find_ranges, &run);
-        choose_scales(call, state, rows, work);
+        bert_thread_pool_run(bert_cpu_threads_for(call), tasks_of(&run), find_ranges, &run);
+        choose_scales(call, state, all, work);
+        choose_rows(work, rows);
     }
-    bert_thread_pool_run(bert_cpu_threads_for(call), tasks, quantize_rows, &run);
+    run.x = x + rows->first * weight->k;
+    run.rows = rows->count;
+    run.x_stride = rows->step * weight->k;
+    bert_thread_pool_run(bert_cpu_threads_for(call), tasks_of(&run), quantize_rows, &run);
     /* The weight's scale holds that of x. */
-    if (state->has_scale) set_rows(work, rows, 1.0F, state->x_zero_point);
+    if (state->has_scale) set_rows(work, all, 1.0F, state->x_zero_point);
 }
 
 static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error *error) {
     const quantized_state *state = call->plan->state;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
-    const int64_t rows = bert_cpu_count(x->dims, 0, x->rank - 1), n = state->weight->n;
-    if (rows == 0 || n == 0) return BERT_OK;
-    const workspace work = lay_out(call->workspace, state->weight, rows);
-    quantize(call, state, rows, &work);
+    const bert_row_choice rows = bert_rows_at(state->place, x);
+    const int64_t all = bert_cpu_count(x->dims, 0, x->rank - 1), n = state->weight->n;
+    if (rows.count == 0 || n == 0) return BERT_OK;
+    const workspace work = lay_out(call->workspace, state->weight, rows.count, all);
+    quantize(call, state, all, &rows, &work);
     const void *bias = state->own_bias ? state->bias : NULL;
     if (state->bias_input >= 0) bias = bert_cpu_input(call, state->bias_input);
     const bool starts = state->bias_input >= 0 && call->inputs[state->bias_input].dtype == BERT_INT32;
@@ -162,7 +187,7 @@ static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error
         .weight = state->weight,
         .x = {work.values, work.scales, work.zero_points, work.sums},
         .start = starts ? bias : NULL,
-        .rows = rows,
+        .rows = rows.count,
         .epilogue = {.y = call->outputs[0].data,
                      .bias = starts ? NULL : bias,
                      .residual = state->residual_input < 0 ? NULL : bert_cpu_input(call, state->residual_input),
@@ -296,6 +321,7 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     quantized_state *state = memory;
     state->weight = weight;
     state->activation = activation;
+    state->place = BERT_NODE_INT(node, "place", BERT_EVERY_PLACE);
     keep_scale(node, state);
     keep_scope(node, (int32_t)parts, state);
     state->residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1;

@@ -140,7 +140,7 @@ cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cuda
 /* ---- Quantize ------------------------------------------------------------------------------------------------------
  */
 
-/* Scale and zero point of a row, for all lanes of its warp. */
+/* Scale and zero point of a row of x, for all lanes of its warp. */
 static __device__ inline void row_quantization(const bert_cuda_quantize_args &a, int64_t row, int lane, float *scale,
                                                int *zero_point) {
     if (!a.ranges) {
@@ -164,11 +164,12 @@ static __global__ void __launch_bounds__(THREADS) quantize_kernel(bert_cuda_quan
     begin_kernel();
     const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, shift = a.shifted ? 128 : 0;
     for (int64_t row = blockIdx.x * WARPS + threadIdx.x / BERT_WARP; row < a.rows; row += gridDim.x * WARPS) {
-        const T *x = static_cast<const T *>(a.x) + row * a.width;
+        const int64_t source = a.first + row * a.step;
+        const T *x = static_cast<const T *>(a.x) + source * a.width;
         uint8_t *y = static_cast<uint8_t *>(a.y) + row * a.pitch;
         float scale;
         int zero_point, sum = 0;
-        row_quantization(a, row, lane, &scale, &zero_point);
+        row_quantization(a, source, lane, &scale, &zero_point);
         for (int64_t i = lane * N; i < a.pitch; i += BERT_WARP * N) {
             bert_vector<uint8_t, N> bytes = {};
             if (i < a.width) {
@@ -197,15 +198,18 @@ template <typename T> static cudaError_t launch_quantize(const bert_cuda_quantiz
 
 cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t stream) {
     if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
+    if (args->first < 0 || args->step < 0) return cudaErrorInvalidValue;
     if (args->ranges && args->ranges_per_row < 1) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->pitch == 0) return cudaSuccess;
-    switch (args->dtype) {
+    bert_cuda_quantize_args a = *args;
+    if (a.step == 0) a.step = 1;
+    switch (a.dtype) {
     case BERT_FLOAT:
-        return launch_quantize<float>(args, stream);
+        return launch_quantize<float>(&a, stream);
     case BERT_FLOAT16:
-        return launch_quantize<__half>(args, stream);
+        return launch_quantize<__half>(&a, stream);
     case BERT_BFLOAT16:
-        return launch_quantize<__nv_bfloat16>(args, stream);
+        return launch_quantize<__nv_bfloat16>(&a, stream);
     default:
         return cudaErrorInvalidValue;
     }

@@ -48,13 +48,14 @@ cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cuda
 typedef struct bert_cuda_quantize_args {
     bert_dtype dtype;
     int64_t rows, width;
-    const void *x; /**< [rows, width] */
-    /** [rows, ranges_per_row]: each row has the scale and zero point of its own range, which are written; NULL: they
+    const void *x;       /**< [.., width]: row i of y is made from row first + i step. */
+    int64_t first, step; /**< Step 0: 1. */
+    /** [.., ranges_per_row]: each row of x has the scale and zero point of its own range, which are written; NULL: they
      * are there. */
     const bert_cuda_range *ranges;
     int64_t ranges_per_row;
-    float *scales;        /**< [rows] */
-    int32_t *zero_points; /**< [rows] */
+    float *scales;        /**< One for each row of x. */
+    int32_t *zero_points; /**< Likewise. */
     int64_t scale_stride; /**< 1, or 0: the first scale and zero point for every row, without ranges. */
     bool shifted;         /**< y is int8, q - 128; else uint8, q. */
     void *y;              /**< [rows, pitch] */
@@ -73,7 +74,7 @@ typedef struct bert_cuda_dequantize_args {
     int64_t pitch;
     const float *scales;               /**< [rows] of x; NULL: weight_scales hold it already */
     const int32_t *zero_points;        /**< [rows] of x */
-    int64_t row_stride;                /**< 1, or 0: the first scale and zero point for every row. */
+    int64_t row_stride;                /**< From row to row of these two; 0: the first ones for every row. */
     const int32_t *sums;               /**< [rows], of the rows of q - 128 */
     const float *weight_scales;        /**< [width] */
     const int32_t *weight_zero_points; /**< [width], less weight_shift */

@@ -191,13 +191,19 @@ static int64_t sums_between(const bert_cuda_node *node, const bert_context *cont
     return bert_cuda_product_needs_no_sums(&maker, &product) ? 0 : bert_cuda_times(rows, node->padded_n);
 }
 
+/* Rows that are multiplied. */
+static bert_row_choice multiplied(const bert_op_node *node, const bert_tensor *x) {
+    return bert_rows_at(BERT_NODE_INT(node, "place", BERT_EVERY_PLACE), x);
+}
+
 static bert_status reserve(const bert_cuda_planner *planner) {
     const bert_cuda_node *state = planner->state;
-    const bert_tensor_desc *x = &planner->node->inputs[0];
-    const int64_t rows = bert_cuda_desc_count(x, 0, x->rank - 1);
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : rows, sizeof(bert_cuda_range)));
+    const bert_tensor_desc *x = &planner->node->inputs[0], *y = &planner->node->outputs[0];
+    const int64_t all = bert_cuda_desc_count(x, 0, x->rank - 1), rows = bert_cuda_desc_count(y, 0, y->rank - 1);
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : all, sizeof(bert_cuda_range)));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, BERT_CUDA_QUANTIZATION_PARTS, sizeof(bert_cuda_range)));
-    for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
+    for (int i = 0; i < 2; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, all, 4));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_k), 1));
     return bert_cuda_reserve(planner, sums_between(state, planner->context, rows), 4);
 }
@@ -228,8 +234,9 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
-/* x in bytes, and what each of its rows has. */
+/* The rows of x that are multiplied, in bytes, and what each row of x has; sums: of the rows in bytes. */
 typedef struct byte_rows {
+    bert_row_choice multiplied;
     bert_cuda_range *parts;
     float *scales;
     int32_t *zero_points, *sums;
@@ -277,14 +284,15 @@ static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const b
     return bert_cuda_launched(call, bert_cuda_quantization(&args, call->context->stream), "quantization");
 }
 
-static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, byte_rows *out) {
+static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, byte_rows *out) {
     const bert_cuda_node *node = call->node;
+    const int64_t all = bert_cuda_count(x->dims, 0, x->rank - 1), rows = out->multiplied.count;
     const bert_cuda_range *ranges;
     void *workspace = call->workspace;
-    BERT_CUDA_TRY(find_ranges(call, x, rows, &workspace, &ranges));
+    BERT_CUDA_TRY(find_ranges(call, x, all, &workspace, &ranges));
     out->parts = bert_cuda_take(&workspace, BERT_CUDA_QUANTIZATION_PARTS, sizeof *out->parts);
-    out->scales = bert_cuda_take(&workspace, rows, 4);
-    out->zero_points = bert_cuda_take(&workspace, rows, 4);
+    out->scales = bert_cuda_take(&workspace, all, 4);
+    out->zero_points = bert_cuda_take(&workspace, all, 4);
     out->sums = bert_cuda_take(&workspace, rows, 4);
     out->bytes = bert_cuda_take(&workspace, rows * node->padded_k, 1);
     out->products = bert_cuda_take(&workspace, sums_between(node, call->context, rows), 4);
@@ -293,12 +301,14 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, in
         out->scales = node->own;
         out->zero_points = (int32_t *)node->own + 1;
     } else if (!by_row) {
-        BERT_CUDA_TRY(find_scales(call, rows, ranges, out));
+        BERT_CUDA_TRY(find_scales(call, all, ranges, out));
     }
     const bert_cuda_quantize_args args = {.dtype = x->dtype,
                                           .rows = rows,
                                           .width = node->k,
                                           .x = x->data,
+                                          .first = out->multiplied.first,
+                                          .step = out->multiplied.step,
                                           .ranges = by_row ? ranges : NULL,
                                           .ranges_per_row = ranges_per_row(call),
                                           .scales = out->scales,
@@ -321,11 +331,11 @@ static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x) 
 bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
-    const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1);
     if (BERT_NODE_INT(&node->node, "weight_only", 0)) return run_floats(call, x);
+    byte_rows work = {.multiplied = multiplied(&node->node, x)};
+    const int64_t rows = work.multiplied.count;
     if (rows == 0 || node->n == 0) return BERT_OK;
-    byte_rows work;
-    BERT_CUDA_TRY(quantize(call, x, rows, &work));
+    BERT_CUDA_TRY(quantize(call, x, &work));
     bert_cuda_gemm_args product = product_of_bytes(node, rows, work.bytes, work.products);
     const float *scales = node->packed[PACKED_COLUMNS];
     const int32_t *zero_points = (const int32_t *)(const void *)(scales + node->padded_n);
@@ -336,9 +346,9 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .depth = node->k,
                                             .products = work.products,
                                             .pitch = node->padded_n,
-                                            .scales = node->own ? NULL : work.scales,
-                                            .zero_points = work.zero_points,
-                                            .row_stride = node->own ? 0 : 1,
+                                            .scales = node->own ? NULL : work.scales + work.multiplied.first,
+                                            .zero_points = work.zero_points + work.multiplied.first,
+                                            .row_stride = node->own ? 0 : work.multiplied.step,
                                             .sums = work.sums,
                                             .weight_scales = scales,
                                             .weight_zero_points = zero_points,

@@ -196,6 +196,39 @@ static void scopes_have_the_bits_of_the_reference(void **state) {
     fill_random(x, MOST, 2.0F, 1);
 }
 
+/* One row of each of two sequences whose ranges are different. */
+static void rows_of_a_place_agree_with_the_reference(void **state) {
+    static const char *const names[] = {"tensor", "sequence", "token"};
+    static const int32_t ends[] = {0, 5, 10};
+    static const unsigned char counts[] = {1, 1, 0, 0, 0, 1, 1, 1, 1, 0};
+    for (int64_t i = 0; i < 5 * 70; i++) x[i] *= 3.0F;
+    for (int i = 0; i < 3 * 2 * 10; i++) {
+        const int scope = i % 3, keepdims = i / 3 % 2;
+        node_backend_threads(i % 2 + 1);
+        node_case_begin(BERT_OP_BERTC_QuantizedLinear);
+        node_case_int("place", i / 6 - 5);
+        node_case_int("keepdims", keepdims);
+        node_case_string("scope", names[scope]);
+        node_case_string("activation", "gelu");
+        node_case_input(BERT_FLOAT, 3, DIMS(2, 5, 70), x);
+        for (int j = BERT_LINEAR_RESIDUAL; j < BERT_QUANTIZED_LINEAR_WEIGHT(0); j++) node_case_absent();
+        node_case_constant_of(BERT_INT8, 2, DIMS(70, 50), weights[0]);
+        node_case_constant_of(BERT_FLOAT, 1, DIMS(50), scales[0]);
+        node_case_constant_of(BERT_INT8, 1, DIMS(50), zero_points[0]);
+        node_case_constant(1, DIMS(50), biases[0]);
+        if (scope == BERT_QUANT_SCOPE_SEQUENCE) {
+            node_case_input(BERT_INT32, 1, DIMS(3), ends);
+            node_case_input(BERT_BOOL, 1, DIMS(10), counts);
+        }
+        if (keepdims)
+            node_case_output(3, DIMS(2, 1, 50));
+        else
+            node_case_output(2, DIMS(2, 50));
+        node_case_compare(1e-5F);
+    }
+    fill_random(x, MOST, 2.0F, 1);
+}
+
 static void a_weight_that_is_not_constant_is_left(void **state) {
     node_case_begin(BERT_OP_BERTC_QuantizedLinear);
     node_case_input(BERT_FLOAT, 2, DIMS(2, 4), x);
@@ -214,6 +247,7 @@ int main(void) {
         cmocka_unit_test(packed_blocks_agree_with_the_reference),
         cmocka_unit_test(one_scale_quantizes_and_dequantizes_exactly),
         cmocka_unit_test(scopes_have_the_bits_of_the_reference),
+        cmocka_unit_test(rows_of_a_place_agree_with_the_reference),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),
     };
     return node_run_tests(tests, sizeof tests / sizeof *tests, open_backend, false);

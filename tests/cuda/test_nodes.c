@@ -614,6 +614,35 @@ static void weights_alone_of_any_float_agree_with_the_reference(void **state) {
     }
 }
 
+/* QuantizedLinear of one row of each sequence, whose scale is that of a tensor, a sequence or a row of x. */
+static void rows_of_a_place_agree_with_the_reference(void **state) {
+    static const char *const scopes[] = {"tensor", "sequence", "token"};
+    static const int32_t starts[] = {0, 5, 10};
+    for (int i = 0; i < 3 * 2 * 10; i++) {
+        const int keepdims = i / 3 % 2;
+        case_begin(BERT_OP_BERTC_QuantizedLinear);
+        case_int("place", i / 6 - 5);
+        case_int("keepdims", keepdims);
+        case_string("scope", scopes[i % 3]);
+        case_input(BERT_FLOAT, 3, DIMS(2, 5, 17), 1.0F);
+        for (int j = 1; j < BERT_QUANTIZED_LINEAR_WEIGHT(0); j++) case_absent();
+        case_input(BERT_INT8, 2, DIMS(17, 6), 127);
+        case_known();
+        case_input(BERT_FLOAT, 1, DIMS(6), 0.02F);
+        case_known();
+        case_input(BERT_INT8, 0, NULL, 127);
+        case_known();
+        case_input(BERT_FLOAT, 1, DIMS(6), 1.0F);
+        case_known();
+        if (i % 3 == 1) {
+            case_input_of(BERT_INT32, 1, DIMS(3), starts);
+            case_input(BERT_BOOL, 1, DIMS(10), 1);
+        }
+        loosened(keepdims ? case_output(BERT_FLOAT, 3, DIMS(2, 1, 6)) : case_output(BERT_FLOAT, 2, DIMS(2, 6)), 4);
+        node_case_compare();
+    }
+}
+
 static void a_range_of_nothing_has_a_scale(void **state) {
     for (int i = 0; i < 2; i++) {
         case_begin(BERT_OP_DynamicQuantizeLinear);
@@ -697,6 +726,7 @@ int main(void) {
         cmocka_unit_test(quantized_products_agree_with_the_reference),
         cmocka_unit_test(products_that_are_scaled_agree_with_the_reference),
         cmocka_unit_test(weights_alone_of_any_float_agree_with_the_reference),
+        cmocka_unit_test(rows_of_a_place_agree_with_the_reference),
         cmocka_unit_test(a_range_of_nothing_has_a_scale),
         cmocka_unit_test(pooling_agrees_with_the_reference),
         cmocka_unit_test(a_pooled_vector_with_a_nan_has_no_length),

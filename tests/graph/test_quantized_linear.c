@@ -169,6 +169,37 @@ static void weight_only_takes_x_as_it_is(void **state) {
     op_case_expect_close(0, expected, ROWS * COLUMNS);
 }
 
+/* One row of each sequence of x [1, 5, 7] or [5, 1, 7]: what the whole product has there, whose scale it shares. */
+static void with_a_place_it_has_one_row_of_each_sequence(void **state) {
+    static const char *const scopes[] = {"tensor", "token", "sequence"};
+    static const int32_t starts[] = {0, ROWS};
+    for (int scope = 0; scope < 3; scope++) {
+        float whole[ROWS * COLUMNS];
+        for (int64_t place = -ROWS - 1; place < ROWS; place++) { /* the first one: all of them */
+            op_case_begin_in("bertc", "QuantizedLinear", 1);
+            op_case_string("activation", "relu");
+            op_case_string("scope", scopes[scope]);
+            if (place >= -ROWS) op_case_int("place", place);
+            op_case_int("keepdims", place & 1);
+            op_case_tensor(BERT_FLOAT, "1,5,7", x);
+            for (int i = BERT_LINEAR_RESIDUAL; i < BERT_QUANTIZED_LINEAR_WEIGHT(0); i++) op_case_absent();
+            op_case_tensor(BERT_INT8, "7,3", weights[0]);
+            op_case_tensor(BERT_FLOAT, "3", scales);
+            op_case_tensor(BERT_INT8, "3", zero_points);
+            op_case_tensor(BERT_FLOAT, "3", bias);
+            if (scope == 2) op_case_tensor(BERT_INT32, "2", starts);
+            const float *y = op_case_run();
+            if (place < -ROWS) {
+                memcpy(whole, y, sizeof whole);
+                continue;
+            }
+            assert_int_equal(op_case_output(0)->rank, place & 1 ? 3 : 2);
+            assert_int_equal(bert_tensor_elements(op_case_output(0)), COLUMNS);
+            assert_memory_equal(y, whole + (place + ROWS) % ROWS * COLUMNS, COLUMNS * sizeof *whole);
+        }
+    }
+}
+
 static void begin(void) {
     op_case_begin_in("bertc", "QuantizedLinear", 1);
     op_case_input(BERT_FLOAT, "batch,sequence,7");
@@ -185,6 +216,14 @@ static void its_shape_is_that_of_all_parts(void **state) {
         op_case_absent();
     }
     op_case_expect(0, BERT_FLOAT, "batch,sequence,7");
+    for (int keepdims = 0; keepdims < 2; keepdims++) {
+        begin();
+        op_case_int("place", -1);
+        op_case_int("keepdims", keepdims);
+        op_case_input(BERT_UINT8, "7,3");
+        op_case_input(BERT_FLOAT, "1");
+        op_case_expect(0, BERT_FLOAT, keepdims ? "batch,1,3" : "batch,3");
+    }
 }
 
 static void what_does_not_fit_is_refused(void **state) {
@@ -226,12 +265,34 @@ static void what_does_not_fit_is_refused(void **state) {
     op_case_expect_refused(BERT_INVALID_MODEL, "weight_only and a scale");
 }
 
+static void a_place_that_there_cannot_be_is_refused(void **state) {
+    for (int why = 0; why < 5; why++) {
+        op_case_begin_in("bertc", "QuantizedLinear", 1);
+        op_case_int("place", why == 3 ? 5 : why == 4 ? -6 : 0);
+        op_case_int("weight_only", why == 0);
+        op_case_input(BERT_FLOAT, why == 2 ? "5,7" : "2,5,7");
+        if (why == 1)
+            op_case_input(BERT_FLOAT, "2,3");
+        else
+            op_case_absent();
+        for (int i = BERT_QUANTIZED_LINEAR_X_SCALE; i < BERT_QUANTIZED_LINEAR_WEIGHT(0); i++) op_case_absent();
+        op_case_input(BERT_INT8, "7,3");
+        op_case_input(BERT_FLOAT, "");
+        op_case_expect_refused(why < 3 ? BERT_INVALID_MODEL : BERT_INVALID_INPUT,
+                               why < 2    ? "dynamic scale and without residual"
+                               : why == 2 ? "2 dimensions"
+                                          : "outside a sequence of 5");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(it_is_what_the_operators_compute_one_by_one, op_case_teardown),
         cmocka_unit_test_teardown(with_a_scale_of_x_it_is_what_qlinear_matmul_computes, op_case_teardown),
         cmocka_unit_test_teardown(an_integer_bias_is_part_of_the_sum, op_case_teardown),
         cmocka_unit_test_teardown(weight_only_takes_x_as_it_is, op_case_teardown),
+        cmocka_unit_test_teardown(with_a_place_it_has_one_row_of_each_sequence, op_case_teardown),
+        cmocka_unit_test_teardown(a_place_that_there_cannot_be_is_refused, op_case_teardown),
         cmocka_unit_test_teardown(its_shape_is_that_of_all_parts, op_case_teardown),
         cmocka_unit_test_teardown(what_does_not_fit_is_refused, op_case_teardown),
     };

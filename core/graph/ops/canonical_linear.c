@@ -44,7 +44,7 @@ bert_status bert_infer_linear(const bert_inference *in) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "Linear has %" PRId64 " parts; it takes 1 to %" PRId32, parts,
                          (in->op->max_inputs - 2) / 2);
     }
-    return bert_infer_linear_output(in, parts, infer_part);
+    return bert_infer_linear_output(in, bert_infer_shape(in, BERT_LINEAR_X), parts, infer_part);
 }
 
 /* Columns [first_column, ...) of the output: one weight and its bias. */

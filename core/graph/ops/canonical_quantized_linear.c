@@ -96,6 +96,32 @@ static bert_status infer_scope(const bert_inference *in, int32_t parts) {
                             "the rows of the input and the elements of `counted`", NULL);
 }
 
+/* The shape of the rows of x that are multiplied. */
+static bert_status infer_rows(const bert_inference *in, bert_shape *rows) {
+    const int64_t place = BERT_INFER_INT(in, "place", BERT_EVERY_PLACE);
+    *rows = *bert_infer_shape(in, BERT_LINEAR_X);
+    if (place == BERT_EVERY_PLACE) return BERT_OK;
+    if (BERT_INFER_INT(in, "weight_only", 0) || bert_infer_input(in, BERT_QUANTIZED_LINEAR_X_SCALE) ||
+        bert_infer_input(in, BERT_LINEAR_RESIDUAL)) {
+        return bert_fail(in->error, BERT_INVALID_MODEL,
+                         "QuantizedLinear has a place with a dynamic scale and without residual alone");
+    }
+    BERT_TRY(bert_infer_rank(in, BERT_LINEAR_X, 3, 3));
+    if (rows->rank < 0) return BERT_OK;
+    const bert_dim sequence = rows->dims[1];
+    if (bert_dim_known(sequence) && (place < -sequence || place >= sequence)) {
+        return bert_fail(in->error, BERT_INVALID_INPUT, "place %" PRId64 " is outside a sequence of %" PRId64, place,
+                         sequence);
+    }
+    if (BERT_INFER_INT(in, "keepdims", 0)) {
+        rows->dims[1] = 1;
+    } else {
+        rows->dims[1] = rows->dims[2];
+        rows->rank = 2;
+    }
+    return BERT_OK;
+}
+
 bert_status bert_infer_quantized_linear(const bert_inference *in) {
     BERT_TRY(infer_x(in));
     BERT_TRY(bert_infer_same_type(in, 0, BERT_LINEAR_RESIDUAL));
@@ -112,7 +138,9 @@ bert_status bert_infer_quantized_linear(const bert_inference *in) {
                          parts, most);
     }
     BERT_TRY(infer_scope(in, (int32_t)parts));
-    return bert_infer_linear_output(in, parts, infer_part);
+    bert_shape multiplied;
+    BERT_TRY(infer_rows(in, &multiplied));
+    return bert_infer_linear_output(in, &multiplied, parts, infer_part);
 }
 
 /* ---- Reference ------------------------------------------------------------------------------------------------------
@@ -228,7 +256,21 @@ static bert_status quantize_sequences(const bert_reference_call *call, int32_t p
     return bert_fail(call->error, BERT_INVALID_INPUT, "%" PRId64 " rows are in groups, of %" PRId64, done, rows);
 }
 
-static bert_status quantize(const bert_reference_call *call, int32_t parts, quantized_rows *out) {
+/* The rows that are multiplied, to the front. */
+static void choose_rows(const bert_reference_call *call, quantized_rows *out) {
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
+    const bert_row_choice rows = bert_rows_at(BERT_CALL_INT(call, "place", BERT_EVERY_PLACE), x);
+    const int64_t width = x->dims[x->rank - 1];
+    for (int64_t i = 0; i < rows.count; i++) {
+        const int64_t row = rows.first + i * rows.step;
+        if (row == i) continue;
+        out->scales[i] = out->scales[row];
+        bert_copy_elements(&out->zero_points, i, &out->zero_points, row, 1);
+        bert_copy_elements(&out->values, i * width, &out->values, row * width, width);
+    }
+}
+
+static bert_status quantize_rows(const bert_reference_call *call, int32_t parts, quantized_rows *out) {
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
     const int64_t rows = bert_dims_product(x, 0, x->rank - 1);
     workspace_layout layout = {0};
@@ -250,6 +292,12 @@ static bert_status quantize(const bert_reference_call *call, int32_t parts, quan
         quantize_group(call, 0, rows, NULL, out);
         return BERT_OK;
     }
+}
+
+static bert_status quantize(const bert_reference_call *call, int32_t parts, quantized_rows *out) {
+    BERT_TRY(quantize_rows(call, parts, out));
+    choose_rows(call, out);
+    return BERT_OK;
 }
 
 static void quantized_part(const bert_reference_call *call, const quantized_rows *x, const part_columns *c,

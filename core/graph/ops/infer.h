@@ -82,10 +82,10 @@ bert_status bert_infer_broadcast_inputs(const bert_inference *in, int32_t first,
 bert_status bert_infer_broadcasts_to(const bert_inference *in, int32_t input, const bert_shape *target);
 
 /**
- * The output of a Linear of any kind: x's shape with the columns of all parts last, which the residual has to have.
- * infer_part checks a part, whose weight has `depth` rows, and gives its columns.
+ * The output of a Linear of any kind: the shape of the rows that are multiplied with the columns of all parts last,
+ * which the residual has to have. infer_part checks a part, whose weight has `depth` rows, and gives its columns.
  */
-bert_status bert_infer_linear_output(const bert_inference *in, int64_t parts,
+bert_status bert_infer_linear_output(const bert_inference *in, const bert_shape *rows, int64_t parts,
                                      bert_status (*infer_part)(const bert_inference *in, int32_t part, bert_dim depth,
                                                                bert_dim *columns));
 /** The shape of MatMul's result, with numpy's rules for vectors and for broadcast batches. */

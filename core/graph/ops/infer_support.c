@@ -209,10 +209,10 @@ bert_status bert_infer_broadcasts_to(const bert_inference *in, int32_t input, co
                      format_shape(in, shape, first, sizeof first), format_shape(in, target, second, sizeof second));
 }
 
-bert_status bert_infer_linear_output(const bert_inference *in, int64_t parts,
+bert_status bert_infer_linear_output(const bert_inference *in, const bert_shape *rows, int64_t parts,
                                      bert_status (*infer_part)(const bert_inference *in, int32_t part, bert_dim depth,
                                                                bert_dim *columns)) {
-    bert_shape shape = *bert_infer_shape(in, 0);
+    bert_shape shape = *rows;
     const bert_dim depth = shape.rank < 0 ? bert_dim_fresh(in->symbols) : shape.dims[shape.rank - 1];
     bert_dim columns = 0;
     for (int32_t part = 0; part < parts; part++) {
