@@ -300,6 +300,8 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
     const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
     _Alignas(BERT_ALIGNMENT) int32_t sums[SUM_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
+    const int64_t eighths = call->kernels->late_eighths * (tile.activation == BERT_UNARY_IDENTITY ? 1 : 2);
+    const int64_t late_lines = next_lines * eighths / 8, early_lines = next_lines - late_lines;
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
                                             .a = call->x.values + row * stride,
                                             .b = weight->panels + first * depth,
@@ -307,7 +309,7 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                                             .rows = rows,
                                             .steps = weight->steps,
                                             .prefetch = next,
-                                            .prefetch_lines = next_lines});
+                                            .prefetch_lines = early_lines});
     if (call->start) add_start(sums, call->start + first, rows, width);
     call->kernels->dequantize(&(bert_dequantize_args){.y = tile.y,
                                                       .c = sums,
@@ -323,7 +325,9 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                                                       .bias = tile.bias,
                                                       .residual = tile.residual,
                                                       .residual_stride = tile.residual_stride,
-                                                      .activation = tile.activation});
+                                                      .activation = tile.activation,
+                                                      .prefetch = next ? next + early_lines * LINE_BYTES : NULL,
+                                                      .prefetch_lines = late_lines});
 }
 
 /* The panels [first, end) for one block of rows; the next one is fetched while one is used. */

@@ -222,6 +222,8 @@ typedef struct bert_dequantize_args {
     const float *residual; /**< [rows, n], rows residual_stride apart, or NULL. */
     int64_t residual_stride;
     bert_unary activation;
+    const void *prefetch; /**< As bert_sgemm_args has them. */
+    int64_t prefetch_lines;
 } bert_dequantize_args;
 
 /** Columns of a panel of packed bfloat16 weights, and the rows of it that lie side by side, a column's after one
@@ -299,6 +301,9 @@ typedef struct bert_cpu_kernels {
     /** Bytes of x that a block of rows may take in products of bytes and of bfloat16: for each block weights are read
      * from memory once more. 0: what is best for vectors. */
     int32_t block_bytes;
+    /** Where qgemm is faster than memory: eighths of what is fetched ahead that dequantize fetches, twice as many with
+     * an activation, so that memory doesn't rest meanwhile. */
+    int32_t late_eighths;
     /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles once); NULL:
      * nothing. Between them no other region starts on the thread. */
     void (*enter)(void);

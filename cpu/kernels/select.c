@@ -30,6 +30,7 @@ void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out) {
             out->leave = table->leave;
         }
         if (table->block_bytes) out->block_bytes = table->block_bytes;
+        if (table->late_eighths) out->late_eighths = table->late_eighths;
         if (table->sgemm) {
             out->sgemm_columns = table->sgemm_columns;
             out->sgemm_rows = table->sgemm_rows;

@@ -343,6 +343,8 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
                                       const int vectors, const bool cut, int64_t first) {
     const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
+    const int64_t each = first == 0 && args->rows > 0 ? (args->prefetch_lines + args->rows - 1) / args->rows : 0;
+    const char *prefetch = args->prefetch;
     dequantized_strip strip;
 #pragma GCC unroll 8
     for (int j = 0; j < vectors; j++)
@@ -352,6 +354,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
         const float *residual = args->residual ? args->residual + row * args->residual_stride + first : NULL;
         float *y = args->y + row * args->stride + first;
         const float x_scale = args->x_scales[row];
+        for (int64_t line = 0; line < each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
         const uint32_t sum = (uint32_t)args->x_sums[row];
         const v_int same = v_set_int((int32_t)(sum * (uint32_t)(one_zero ? args->zeros[first] : 0)));
         /* Rows of a tensor or a sequence have one scale and zero point. */

@@ -184,7 +184,9 @@ void test_dequantize(const bert_cpu_kernels *table) {
                                            .offsets = offsets,
                                            .stride = n + n % 3,
                                            .rows = DEQUANTIZED_ROWS,
-                                           .n = n};
+                                           .n = n,
+                                           .prefetch = scales, /* changes nothing, wherever it ends */
+                                           .prefetch_lines = n % 3 * 100};
         dequantize_agrees(table, args, NULL, NULL, BERT_UNARY_IDENTITY);
         dequantize_agrees(table, args, bias, residual, BERT_UNARY_IDENTITY);
         for (int activation = BERT_UNARY_RELU; activation <= BERT_UNARY_SIGMOID; activation++)
