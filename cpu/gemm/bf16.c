@@ -8,11 +8,11 @@
  * product widens a piece of a panel at a time.
  */
 #include "core/base/memory.h"
-#include "cpu/gemm/gemm.h"
+#include "cpu/gemm/panels.h"
 
 #include <string.h>
 
-enum { SUM_ROWS = 64, BLOCK_STEP = 32, BLOCK_BYTES = 512 * 1024, MOST_COLUMNS = 64, CHUNK = 512 };
+enum { BLOCK_BYTES = 512 * 1024, MOST_COLUMNS = 64, CHUNK = 512 };
 
 /* ---- Packing ----------------------------------------------------------------------------------------------------- */
 
@@ -130,7 +130,6 @@ typedef struct bf16_run {
     const bert_gemm_call *call;
     uint16_t *x; /* [rows, depth], rows `stride` apart */
     int64_t depth, stride, task_rows;
-    int64_t block_rows, blocks, panels, parts;
 } bf16_run;
 
 static void round_rows(void *argument, int64_t task, int thread) {
@@ -143,13 +142,14 @@ static void round_rows(void *argument, int64_t task, int thread) {
                                                      .stride = run->stride});
 }
 
-/* One panel for at most SUM_ROWS rows: into y, or by way of scratch where the panel is wider than what is left of y. */
-static void run_tile(const bf16_run *run, int64_t row, int64_t rows, int64_t panel, const uint16_t *next,
-                     int64_t next_lines) {
+/* Into y, or by way of scratch where the panel is wider than what is left of y. */
+static void run_tile(const void *argument, const bert_panel_tile *at) {
+    const bf16_run *run = argument;
     const bert_gemm_call *call = run->call;
-    const int64_t first = panel * BERT_BGEMM_COLUMNS, left = call->weight->n - first;
+    const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_BGEMM_COLUMNS,
+                  left = call->weight->n - first;
     const int64_t width = left < BERT_BGEMM_COLUMNS ? left : BERT_BGEMM_COLUMNS;
-    _Alignas(BERT_ALIGNMENT) float sums[SUM_ROWS * BERT_BGEMM_COLUMNS];
+    _Alignas(BERT_ALIGNMENT) float sums[BERT_PANEL_ROWS * BERT_BGEMM_COLUMNS];
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const bool whole = width == BERT_BGEMM_COLUMNS;
     call->kernels->bgemm(&(bert_bgemm_args){.c = whole ? epilogue.y : sums,
@@ -159,34 +159,11 @@ static void run_tile(const bf16_run *run, int64_t row, int64_t rows, int64_t pan
                                             .lda = run->stride,
                                             .rows = rows,
                                             .steps = run->depth / BERT_BGEMM_STEP,
-                                            .prefetch = next,
-                                            .prefetch_lines = next_lines});
+                                            .prefetch = at->next,
+                                            .prefetch_lines = at->next_lines});
     for (int64_t i = 0; !whole && i < rows; i++)
         memcpy(epilogue.y + i * epilogue.stride, sums + i * BERT_BGEMM_COLUMNS, (size_t)width * sizeof *sums);
     call->kernels->epilogue(&epilogue);
-}
-
-/* The panels [first, end) for one block of rows; the next one is fetched while one is used. */
-static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
-    const bf16_run *run = argument;
-    const int64_t start = block * run->block_rows, left = run->call->rows - start;
-    const int64_t rows = left < run->block_rows ? left : run->block_rows, tiles = (rows + SUM_ROWS - 1) / SUM_ROWS;
-    const int64_t panel = run->depth * BERT_BGEMM_COLUMNS, lines = (panel / 32 + tiles - 1) / tiles;
-    for (int64_t at = first; at < end; at++) {
-        const uint16_t *next = NULL;
-        if (at + 1 < end) next = (const uint16_t *)run->call->weight->data + (at + 1) * panel;
-        for (int64_t row = 0; row < rows; row += SUM_ROWS) {
-            run_tile(run, start + row, rows - row < SUM_ROWS ? rows - row : SUM_ROWS, at, next, next ? lines : 0);
-            if (next) next += lines * 32;
-        }
-    }
-}
-
-static void run_part(void *argument, int64_t part, int thread) {
-    const bf16_run *run = argument;
-    bert_cpu_enter(run->call->kernels);
-    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
-    bert_cpu_exit(run->call->kernels);
 }
 
 static void run(const bert_gemm_call *call) {
@@ -198,14 +175,17 @@ static void run(const bert_gemm_call *call) {
     const int64_t width = all.depth > 0 ? all.depth : 1;
     all.task_rows = 16384 / width + 1;
     bert_thread_pool_run(call->threads, (call->rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
-    const int64_t threads = bert_thread_pool_threads(call->threads);
-    all.panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS;
-    all.block_rows = bert_gemm_panel_block_rows(call->kernels, call->rows, width * (int64_t)sizeof *all.x, BLOCK_BYTES,
-                                                all.panels, threads, BLOCK_STEP);
-    all.blocks = (call->rows + all.block_rows - 1) / all.block_rows;
-    const int64_t tiles = all.blocks * all.panels;
-    all.parts = threads < tiles ? threads : tiles;
-    bert_thread_pool_run(call->threads, all.parts, run_part, &all);
+    bert_gemm_run_panels(
+        &(bert_panel_product){.kernels = call->kernels,
+                              .threads = call->threads,
+                              .rows = call->rows,
+                              .row_bytes = width * (int64_t)sizeof *all.x,
+                              .block_bytes = BLOCK_BYTES,
+                              .weight = call->weight->data,
+                              .panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS,
+                              .panel_bytes = all.depth * BERT_BGEMM_COLUMNS * (int64_t)sizeof *all.x,
+                              .run_tile = run_tile,
+                              .argument = &all});
 }
 
 const bert_gemm_provider bert_gemm_bf16 = {

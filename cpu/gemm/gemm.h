@@ -131,16 +131,6 @@ static inline int64_t bert_gemm_block_rows(int64_t rows, int64_t most, int64_t s
 }
 
 /**
- * The same for a product of `panels` panels by `threads` threads, x's rows of row_bytes > 0: `least` bytes of x a
- * block, or as many as the kernels want, as far as each thread still gets eight tiles (a block times a panel) or more.
- */
-static inline int64_t bert_gemm_panel_block_rows(const bert_cpu_kernels *kernels, int64_t rows, int64_t row_bytes,
-                                                 int64_t least, int64_t panels, int64_t threads, int64_t step) {
-    const int64_t wanted = bert_smaller(kernels->block_bytes / row_bytes, rows * panels / (8 * threads));
-    return bert_gemm_block_rows(rows, wanted > least / row_bytes ? wanted : least / row_bytes, step);
-}
-
-/**
  * The share `part` of `parts` of a product that is cut into blocks of rows times panels: a contiguous range of these
  * tiles, block by block, handed to `run` as panels [first, end) of a block.
  */

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "cpu/device.h"
+#include "cpu/gemm/panels.h"
 
 #include <string.h>
 
@@ -273,15 +274,9 @@ void bert_cpu_free_quantized(bert_prepared *prepared) {
 
 /* ---- The product ------------------------------------------------------------------------------------------------- */
 
-/* Rows whose sums are kept at a time: in the first-level cache. Bytes of x that a block of rows may take, unless
- * kernels want more: it stays in the second level while panels stream by; blocks are multiples of a step, of which
- * tiles of rows are whole. */
-enum { SUM_ROWS = 64, BLOCK_STEP = 32, BLOCK_BYTES = 256 * 1024, LINE_BYTES = 64 };
-
-typedef struct quantized_run {
-    const bert_quantized_call *call;
-    int64_t block_rows, blocks, panels, parts;
-} quantized_run;
+/* Bytes of x that a block of rows may take, unless kernels want more: it stays in the second-level cache while panels
+ * stream by. */
+enum { BLOCK_BYTES = 256 * 1024, LINE_BYTES = 64 };
 
 /* Wrapping around, as the sums themselves do. */
 static void add_start(int32_t *sums, const int32_t *start, int64_t rows, int64_t n) {
@@ -291,24 +286,24 @@ static void add_start(int32_t *sums, const int32_t *start, int64_t rows, int64_t
     }
 }
 
-/* One panel for at most SUM_ROWS rows. */
-static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows, int64_t panel, const int8_t *next,
-                     int64_t next_lines) {
+static void run_tile(const void *argument, const bert_panel_tile *at) {
+    const bert_quantized_call *call = argument;
     const bert_quantized_weight *weight = call->weight;
-    const int64_t first = panel * BERT_QGEMM_COLUMNS, depth = weight->steps * BERT_QGEMM_STEP;
+    const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_QGEMM_COLUMNS,
+                  depth = weight->steps * BERT_QGEMM_STEP;
     const int64_t stride = bert_quantized_row_bytes(weight);
     const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
-    _Alignas(BERT_ALIGNMENT) int32_t sums[SUM_ROWS * BERT_QGEMM_COLUMNS];
+    _Alignas(BERT_ALIGNMENT) int32_t sums[BERT_PANEL_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const int64_t eighths = call->kernels->late_eighths * (tile.activation == BERT_UNARY_IDENTITY ? 1 : 2);
-    const int64_t late_lines = next_lines * eighths / 8, early_lines = next_lines - late_lines;
+    const int64_t late_lines = at->next_lines * eighths / 8, early_lines = at->next_lines - late_lines;
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
                                             .a = call->x.values + row * stride,
                                             .b = weight->panels + first * depth,
                                             .lda = stride,
                                             .rows = rows,
                                             .steps = weight->steps,
-                                            .prefetch = next,
+                                            .prefetch = at->next,
                                             .prefetch_lines = early_lines});
     if (call->start) add_start(sums, call->start + first, rows, width);
     call->kernels->dequantize(&(bert_dequantize_args){.y = tile.y,
@@ -326,44 +321,21 @@ static void run_tile(const bert_quantized_call *call, int64_t row, int64_t rows,
                                                       .residual = tile.residual,
                                                       .residual_stride = tile.residual_stride,
                                                       .activation = tile.activation,
-                                                      .prefetch = next ? next + early_lines * LINE_BYTES : NULL,
+                                                      .prefetch = at->next ? at->next + early_lines * LINE_BYTES : NULL,
                                                       .prefetch_lines = late_lines});
-}
-
-/* The panels [first, end) for one block of rows; the next one is fetched while one is used. */
-static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
-    const quantized_run *run = argument;
-    const bert_quantized_weight *weight = run->call->weight;
-    const int64_t start = block * run->block_rows, left = run->call->rows - start;
-    const int64_t rows = left < run->block_rows ? left : run->block_rows, tiles = (rows + SUM_ROWS - 1) / SUM_ROWS;
-    const int64_t panel_bytes = weight->steps * BERT_QGEMM_STEP * BERT_QGEMM_COLUMNS;
-    const int64_t lines = (panel_bytes / LINE_BYTES + tiles - 1) / tiles;
-    for (int64_t panel = first; panel < end; panel++) {
-        const int8_t *next = panel + 1 < end ? weight->panels + (panel + 1) * panel_bytes : NULL;
-        for (int64_t row = 0; row < rows; row += SUM_ROWS) {
-            const int64_t count = rows - row < SUM_ROWS ? rows - row : SUM_ROWS;
-            run_tile(run->call, start + row, count, panel, next, next ? lines : 0);
-            if (next) next += lines * LINE_BYTES;
-        }
-    }
-}
-
-static void run_part(void *argument, int64_t part, int thread) {
-    const quantized_run *run = argument;
-    bert_cpu_enter(run->call->kernels);
-    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
-    bert_cpu_exit(run->call->kernels);
 }
 
 void bert_gemm_quantized(const bert_quantized_call *call) {
     const bert_quantized_weight *weight = call->weight;
-    if (call->rows == 0 || weight->n == 0) return;
-    const int64_t depth = weight->steps > 0 ? weight->steps * BERT_QGEMM_STEP : 1;
-    const int64_t threads = bert_thread_pool_threads(call->threads), panels = panels_of(weight->n);
-    const int64_t rows =
-        bert_gemm_panel_block_rows(call->kernels, call->rows, depth, BLOCK_BYTES, panels, threads, BLOCK_STEP);
-    quantized_run all = {.call = call, .block_rows = rows, .blocks = (call->rows + rows - 1) / rows, .panels = panels};
-    const int64_t tiles = all.blocks * all.panels;
-    all.parts = threads < tiles ? threads : tiles;
-    bert_thread_pool_run(call->threads, all.parts, run_part, &all);
+    const int64_t depth = weight->steps * BERT_QGEMM_STEP;
+    bert_gemm_run_panels(&(bert_panel_product){.kernels = call->kernels,
+                                               .threads = call->threads,
+                                               .rows = call->rows,
+                                               .row_bytes = depth > 0 ? depth : 1,
+                                               .block_bytes = BLOCK_BYTES,
+                                               .weight = weight->panels,
+                                               .panels = panels_of(weight->n),
+                                               .panel_bytes = depth * BERT_QGEMM_COLUMNS,
+                                               .run_tile = run_tile,
+                                               .argument = call});
 }

@@ -2,7 +2,7 @@
  * Kernels whose instructions most machines lack, compiled over an emulation of these instructions and held to the
  * scalar kernels: the source that runs on such machines, its packing, tails and tiles, is tested on all.
  */
-#include "cpu/gemm/gemm.h"
+#include "cpu/gemm/panels.h"
 #include "tests/cpu/emulated_kernels.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
@@ -67,10 +67,14 @@ static void blocks_grow_with_amx_as_far_as_threads_share_them(void **state) {
         {&bert_emulated_amx, 1024, 768, 64, 8, 1024},      {&bert_emulated_amx, 1024, 768, 16, 64, 256},
         {&bert_emulated_amx, 16, 768, 16, 64, 32},         {&bert_emulated_amx, 128, 4194304, 1, 1, 32},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(bert_gemm_panel_block_rows(cases[i].kernels, cases[i].rows, cases[i].row_bytes, 256 * 1024,
-                                                    cases[i].panels, cases[i].threads, 32),
-                         cases[i].expected);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const bert_panel_product product = {.kernels = cases[i].kernels,
+                                            .rows = cases[i].rows,
+                                            .row_bytes = cases[i].row_bytes,
+                                            .block_bytes = 256 * 1024,
+                                            .panels = cases[i].panels};
+        assert_int_equal(bert_gemm_panel_block_rows(&product, cases[i].threads), cases[i].expected);
+    }
 }
 
 static void avx_vnni_multiplies_as_scalar_code_does(void **state) {

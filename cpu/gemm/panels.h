@@ -1,0 +1,38 @@
+/* Products of packed panels whose sums are finished while they are in the first-level cache: of bytes, of bfloat16. */
+#ifndef BERT_CPU_GEMM_PANELS_H
+#define BERT_CPU_GEMM_PANELS_H
+
+#include "cpu/gemm/gemm.h"
+
+/** Rows of a tile at most: their sums stay in the first-level cache. */
+enum { BERT_PANEL_ROWS = 64 };
+
+/** One panel for some rows. */
+typedef struct bert_panel_tile {
+    int64_t row, rows, panel;
+    const char *next; /**< Of the next panel: so many cache lines from here are fetched meanwhile. NULL: none. */
+    int64_t next_lines;
+} bert_panel_tile;
+
+typedef struct bert_panel_product {
+    const bert_cpu_kernels *kernels;
+    bert_thread_pool *threads;
+    int64_t rows, row_bytes; /**< Of x; row_bytes above 0. */
+    int64_t block_bytes;     /**< Of x that stay in the second-level cache while panels stream by, at least. */
+    const void *weight;      /**< [panels][panel_bytes] */
+    int64_t panels, panel_bytes;
+    /** Called between the kernels' enter and leave, from any thread, for each tile once. */
+    void (*run_tile)(const void *argument, const bert_panel_tile *tile);
+    const void *argument;
+} bert_panel_product;
+
+/** Runs all tiles: each thread has a contiguous range of them, block by block of rows. */
+void bert_gemm_run_panels(const bert_panel_product *product);
+
+/**
+ * Rows of the product's blocks, a multiple of half a tile's, rows above 0: block_bytes of x, or as many as the kernels
+ * want, as far as each of `threads` threads still gets eight panels of a block or more.
+ */
+int64_t bert_gemm_panel_block_rows(const bert_panel_product *product, int64_t threads);
+
+#endif
