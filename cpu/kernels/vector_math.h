@@ -78,35 +78,34 @@ static inline v_float v_erf(v_float x) {
 }
 
 /*
- * x Phi(x), where Phi(-t) = erfc(t / sqrt 2) / 2 = 2^-q(t) for t = |x|, q to 2.1e-8 on [0, 6] (more beyond 1), and
- * Phi(t) = 1 - Phi(-t): so that the small results of negative x keep their digits. Beyond -6 they are below 6e-9, and 0
- * here. 2^r on [-1/2, 1/2] to 7.5e-8.
+ * x Phi(x), where Phi(-t) = erfc(t / sqrt 2) / 2 = 2^q(t) for t = |x|, q to 2.1e-8 on [0, 6] (more beyond 1), and
+ * Phi(t) = 1 - Phi(-t): max(x, 0) - t Phi(-t), so that the small results of negative x keep their digits. Beyond 6 that
+ * product is below 6e-9, and 0 here. 2^r on [-1/2, 1/2] to 7.5e-8.
  */
 static inline v_float v_gelu(v_float x) {
     const v_float size = v_abs(x), one = v_set(1.0F), rounding = v_set(0x1.8p23F);
-    v_float q = v_set(-0x1.5387cep-29F);
-    q = v_fma(q, size, v_set(0x1.8f9514p-24F));
-    q = v_fma(q, size, v_set(-0x1.a0a24p-20F));
-    q = v_fma(q, size, v_set(0x1.f6b57cp-17F));
-    q = v_fma(q, size, v_set(-0x1.78d05ep-14F));
-    q = v_fma(q, size, v_set(0x1.3fd6eap-12F));
-    q = v_fma(q, size, v_set(-0x1.94ea6cp-16F));
-    q = v_fma(q, size, v_set(-0x1.c6eef6p-8F));
-    q = v_fma(q, size, v_set(0x1.adab08p-5F));
-    q = v_fma(q, size, v_set(0x1.d63c7cp-2F));
-    q = v_fma(q, size, v_set(0x1.26aed4p+0F));
-    q = v_fma(q, size, one);
-    /* n = round(-q) and r = -q - n, both with the sign turned */
+    v_float q = v_set(0x1.5387cep-29F);
+    q = v_fma(q, size, v_set(-0x1.8f9514p-24F));
+    q = v_fma(q, size, v_set(0x1.a0a24p-20F));
+    q = v_fma(q, size, v_set(-0x1.f6b57cp-17F));
+    q = v_fma(q, size, v_set(0x1.78d05ep-14F));
+    q = v_fma(q, size, v_set(-0x1.3fd6eap-12F));
+    q = v_fma(q, size, v_set(0x1.94ea6cp-16F));
+    q = v_fma(q, size, v_set(0x1.c6eef6p-8F));
+    q = v_fma(q, size, v_set(-0x1.adab08p-5F));
+    q = v_fma(q, size, v_set(-0x1.d63c7cp-2F));
+    q = v_fma(q, size, v_set(-0x1.26aed4p+0F));
+    q = v_fma(q, size, v_set(-1.0F));
     const v_float n = v_sub(v_add(q, rounding), rounding), r = v_sub(q, n);
-    v_float p = v_set(-0x1.5c08dcp-10F);
+    v_float p = v_set(0x1.5c08dcp-10F);
     p = v_fma(p, r, v_set(0x1.3d0c52p-7F));
-    p = v_fma(p, r, v_set(-0x1.c6b6e6p-5F));
+    p = v_fma(p, r, v_set(0x1.c6b6e6p-5F));
     p = v_fma(p, r, v_set(0x1.ebf918p-3F));
-    p = v_fma(p, r, v_set(-0x1.62e428p-1F));
+    p = v_fma(p, r, v_set(0x1.62e428p-1F));
     p = v_fma(p, r, one);
-    const v_float scaled = v_scale_down(p, v_negate(n));
-    const v_float tail = v_select(v_less(v_set(6.0F), size), v_set(0.0F), scaled);
-    return v_mul(x, v_select(v_less(x, v_set(0.0F)), tail, v_sub(one, tail)));
+    /* -infinity gives NaN, as the formula does */
+    const v_float positive = v_select(v_less(x, v_set(0.0F)), v_mul(x, v_set(0.0F)), x);
+    return v_select(v_less(v_set(6.0F), size), positive, v_fnma(size, v_scale_down(p, n), positive));
 }
 
 static inline v_float v_sigmoid(v_float x) {
