@@ -2,18 +2,22 @@
 #include "core/base/error.h"
 #include "core/runtime/pooled_output.h"
 #include "pipelines/pipeline.h"
+#include "pipelines/text_batch.h"
 
 #include <math.h>
 
-/* The graph pools: one vector a text is all that a run gives. */
+/* The graph pools: one vector a text is all that a run gives, and all that is computed. */
 static bert_status end_in_pool(bert_pipeline *pipeline, bert_error *error) {
     static const char *const names[] = {
         [BERT_POOLING_CLS] = "first", [BERT_POOLING_MEAN] = "mean", [BERT_POOLING_MAX] = "max"};
+    bool left = false;
+    BERT_TRY(bert_text_pads_left(pipeline->tokenizer, &left, error));
     const bert_pooled_output wanted = {.hidden_states = pipeline->head.outputs[0],
                                        .mask = "attention_mask",
                                        .pooling = names[pipeline->pooling],
-                                       .normalize = pipeline->normalize};
-    return bert_model_add_pooled_output(pipeline->model, &wanted, &pipeline->head.outputs[0], error);
+                                       .normalize = pipeline->normalize,
+                                       .padded_behind = !left};
+    return bert_model_end_in_pool(pipeline->model, &wanted, &pipeline->head.outputs[0], error);
 }
 
 static bert_status prepare(bert_pipeline *pipeline, const bert_pipeline_options *options, bert_error *error) {

@@ -16,13 +16,18 @@ typedef struct model_input {
     int which;
 } model_input;
 
+/* What the tokenizer pads a row with, and where. */
+typedef struct text_padding {
+    int32_t values[INPUTS];
+    bool left;
+} text_padding;
+
 struct bert_text_batch {
     const bert_allocator *allocator;
     model_input inputs[INPUTS];
     size_t input_count;
     int64_t fixed_rows, fixed_width; /* -1 where the file does not fix them. */
-    int32_t padding[INPUTS];
-    bool pad_left;
+    text_padding padding;
     void *tensors; /* The padded inputs, one behind the other. */
     size_t tensor_bytes;
 };
@@ -89,30 +94,41 @@ static bert_status take_inputs(bert_text_batch *batch, const bert_model *model, 
     return BERT_OK;
 }
 
-/* The tokenizer's own padding is learned from how it pads an empty text by one token. */
-static bert_status learn_padding(bert_text_batch *batch, const bert_tokenizer *tokenizer, bert_encoding *encoding,
-                                 bert_error *error) {
+/* Learned from how the tokenizer pads an empty text by one token. */
+static bert_status pad_nothing(const bert_tokenizer *tokenizer, bert_encoding *encoding, text_padding *out,
+                               bert_error *error) {
     bert_encode_options options = {.struct_size = sizeof options};
     BERT_TRY(bert_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, encoding, error));
     options.pad_to = (int64_t)bert_encoding_get(encoding).length + 1;
     BERT_TRY(bert_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, encoding, error));
     bert_encoding_view view = bert_encoding_get(encoding);
-    batch->pad_left = view.attention_mask[0] == 0;
-    size_t at = batch->pad_left ? 0 : view.length - 1;
-    batch->padding[INPUT_IDS] = view.ids[at];
-    batch->padding[ATTENTION_MASK] = 0;
-    batch->padding[TOKEN_TYPE_IDS] = view.type_ids[at];
+    out->left = view.attention_mask[0] == 0;
+    size_t at = out->left ? 0 : view.length - 1;
+    out->values[INPUT_IDS] = view.ids[at];
+    out->values[ATTENTION_MASK] = 0;
+    out->values[TOKEN_TYPE_IDS] = view.type_ids[at];
+    return BERT_OK;
+}
+
+static bert_status learn_padding(const bert_tokenizer *tokenizer, text_padding *out, bert_error *error) {
+    bert_encoding *encoding;
+    BERT_TRY(bert_encoding_create(tokenizer, &encoding, error));
+    const bert_status status = pad_nothing(tokenizer, encoding, out, error);
+    bert_encoding_free(encoding);
+    return status;
+}
+
+bert_status bert_text_pads_left(const bert_tokenizer *tokenizer, bool *out, bert_error *error) {
+    text_padding padding;
+    BERT_TRY(learn_padding(tokenizer, &padding, error));
+    *out = padding.left;
     return BERT_OK;
 }
 
 static bert_status set_up(bert_text_batch *batch, const bert_model *model, const bert_tokenizer *tokenizer,
                           bert_error *error) {
     BERT_TRY(take_inputs(batch, model, error));
-    bert_encoding *encoding;
-    BERT_TRY(bert_encoding_create(tokenizer, &encoding, error));
-    bert_status status = learn_padding(batch, tokenizer, encoding, error);
-    bert_encoding_free(encoding);
-    return status;
+    return learn_padding(tokenizer, &batch->padding, error);
 }
 
 bert_status bert_text_batch_create(const bert_model *model, const bert_tokenizer *tokenizer,
@@ -139,7 +155,7 @@ size_t bert_text_batch_capacity(const bert_text_batch *batch) {
 }
 
 size_t bert_text_batch_first(const bert_text_batch *batch, const bert_text_row *row, size_t width) {
-    return batch->pad_left && width > row->length ? width - row->length : 0;
+    return batch->padding.left && width > row->length ? width - row->length : 0;
 }
 
 static void store(void *tensor, bert_dtype dtype, size_t at, int32_t value) {
@@ -162,7 +178,7 @@ static void fill(const bert_text_batch *batch, const model_input *input, const b
         size_t first = bert_text_batch_first(batch, row, width);
         for (size_t i = 0; i < width; i++) {
             bool real = i >= first && i < first + row->length;
-            int32_t value = real ? token_value(row, input->which, i - first) : batch->padding[input->which];
+            int32_t value = real ? token_value(row, input->which, i - first) : batch->padding.values[input->which];
             store(tensor, input->dtype, r * width + i, value);
         }
     }

@@ -69,49 +69,82 @@ static bert_status add_mask(bert_model *model, const char *name, const bert_valu
     return bert_graph_set_inputs(graph, values, (int32_t)count, error);
 }
 
-static bert_status add_node(bert_graph *graph, const bert_pooled_output *wanted, bert_value *states, bert_value *mask,
+/* A node of one new output behind all others. */
+static bert_status add_node(bert_graph *graph, const bert_node_spec *spec, bert_value **out, bert_error *error) {
+    bert_node_spec own = *spec;
+    bert_node *node;
+    BERT_TRY(bert_graph_add_value(graph, NULL, out, error));
+    own.name = "pooling";
+    own.outputs = out;
+    own.output_count = 1;
+    BERT_TRY(bert_graph_add_node(&graph->body, NULL, &own, &node, error));
+    return bert_infer_node(graph, node, error);
+}
+
+/* The first token of each sequence, as sequences of one. */
+static bert_status take_first(bert_graph *graph, bert_value *states, bert_value **out, bert_error *error) {
+    static const int64_t one = 1, first[] = {0};
+    const bert_constant *constant = NULL;
+    bert_value *inputs[] = {states, NULL};
+    const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
+    BERT_TRY(bert_graph_add_constant(graph, BERT_INT64, 1, &one, first, sizeof first, NULL, &constant, error));
+    BERT_TRY(bert_graph_add_constant_value(graph, NULL, constant, &inputs[1], error));
+    const bert_node_spec spec = {.op = bert_op_get(BERT_OP_Gather),
+                                 .opset = 13,
+                                 .inputs = inputs,
+                                 .input_count = 2,
+                                 .attributes = &axis,
+                                 .attribute_count = 1};
+    return add_node(graph, &spec, out, error);
+}
+
+/* `mask` NULL: every token counts. */
+static bert_status add_pool(bert_graph *graph, const bert_pooled_output *wanted, bert_value *states, bert_value *mask,
                             bert_value **out, bert_error *error) {
     const char *pooling = bert_arena_string(&graph->arena, wanted->pooling, strlen(wanted->pooling));
     if (!pooling) return bert_fail_memory(error, strlen(wanted->pooling), "an attribute");
     const bert_attribute attributes[] = {BERT_STRING_ATTRIBUTE("pooling", pooling),
                                          BERT_INT_ATTRIBUTE("normalize", wanted->normalize)};
     bert_value *inputs[] = {[BERT_POOL_X] = states, [BERT_POOL_MASK] = mask};
-    bert_node *node;
-    BERT_TRY(bert_graph_add_value(graph, NULL, out, error));
-    BERT_TRY(bert_graph_add_node(&graph->body, NULL,
-                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Pool),
-                                                   .opset = 1,
-                                                   .name = "pooling",
-                                                   .inputs = inputs,
-                                                   .input_count = 2,
-                                                   .outputs = out,
-                                                   .output_count = 1,
-                                                   .attributes = attributes,
-                                                   .attribute_count = 2},
-                                 &node, error));
-    return bert_infer_node(graph, node, error);
+    const bert_node_spec spec = {.op = bert_op_get(BERT_OP_BERTC_Pool),
+                                 .opset = 1,
+                                 .inputs = inputs,
+                                 .input_count = mask ? 2 : 1,
+                                 .attributes = attributes,
+                                 .attribute_count = 2};
+    return add_node(graph, &spec, out, error);
 }
 
-static bert_status add_output(bert_model *model, bert_value *value, bert_error *error) {
-    const size_t before = (size_t)model->graph->output_count;
-    bert_model_tensor *outputs = BERT_ARENA_NEW_ARRAY(&model->arena, bert_model_tensor, before + 1);
-    if (!outputs) return bert_fail_memory(error, (before + 1) * sizeof *outputs, "the model's outputs");
-    memcpy(outputs, model->outputs, before * sizeof *outputs);
-    bert_model_describe(model, value->name, value, &outputs[before]);
-    model->outputs = outputs;
-    return bert_graph_add_outputs(model->graph, &value, 1, error);
+static bert_status pool(bert_model *model, const bert_pooled_output *wanted, bert_value *states, bert_value **out,
+                        bert_error *error) {
+    bert_value *mask = NULL;
+    if (wanted->padded_behind && strcmp(wanted->pooling, "first") == 0) {
+        BERT_TRY(take_first(model->graph, states, &states, error));
+    } else {
+        BERT_TRY(find_mask(model, wanted->mask, &mask, error));
+        if (!mask) BERT_TRY(add_mask(model, wanted->mask, states, &mask, error));
+    }
+    return add_pool(model->graph, wanted, states, mask, out, error);
 }
 
-bert_status bert_model_add_pooled_output(bert_model *model, const bert_pooled_output *wanted, const char **name_out,
-                                         bert_error *error) {
-    bert_value *states = NULL, *pooled = NULL, *mask = NULL;
+static bert_status set_output(bert_model *model, bert_value *value, bert_error *error) {
+    bert_model_tensor *output = BERT_ARENA_NEW(&model->arena, bert_model_tensor);
+    if (!output) return bert_fail_memory(error, sizeof *output, "the model's outputs");
+    bert_model_describe(model, value->name, value, output);
+    model->outputs = output;
+    return bert_graph_set_outputs(model->graph, &value, 1, error);
+}
+
+bert_status bert_model_end_in_pool(bert_model *model, const bert_pooled_output *wanted, const char **name_out,
+                                   bert_error *error) {
+    bert_value *states = NULL, *pooled = NULL;
+    const struct bert_pass_report *report = NULL;
     BERT_TRY(find_hidden_states(model, wanted->hidden_states, &states, error));
-    BERT_TRY(find_mask(model, wanted->mask, &mask, error));
-    if (!mask) BERT_TRY(add_mask(model, wanted->mask, states, &mask, error));
-    BERT_TRY(add_node(model->graph, wanted, states, mask, &pooled, error));
-    BERT_TRY(add_output(model, pooled, error));
+    BERT_TRY(pool(model, wanted, states, &pooled, error));
+    BERT_TRY(set_output(model, pooled, error));
+    if (model->pass_report) BERT_TRY(model->composition->run_passes(model->graph, &model->log, &report, error));
     BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));
     BERT_TRY(bert_token_mask_find(model->graph, &model->token_mask, error));
-    *name_out = pooled->name;
+    *name_out = model->outputs[0].name;
     return BERT_OK;
 }

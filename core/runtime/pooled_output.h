@@ -1,4 +1,4 @@
-/* An output that a model's file does not have: hidden states, pooled. */
+/* A model that gives its hidden states pooled, as its file does not. */
 #ifndef BERT_RUNTIME_POOLED_OUTPUT_H
 #define BERT_RUNTIME_POOLED_OUTPUT_H
 
@@ -12,16 +12,20 @@ typedef struct bert_pooled_output {
     const char *mask;
     const char *pooling; /**< "mean", "max", "first" */
     bool normalize;      /**< To length 1. */
+    /** Padding is behind each sequence's tokens: so the first one is at place 0, whatever the mask, which isn't asked
+     * for then. */
+    bool padded_behind;
 } bert_pooled_output;
 
 /**
- * Adds a Pool, and its result [B, K] as the model's last output, whose name comes in *name_out and lives as long as the
- * model. For a model that has no session yet and that nobody else uses. BERT_UNSUPPORTED where the output is known to
- * be no float tensor of rank 3, or the mask is another one than said, BERT_INVALID_MODEL where shapes contradict each
- * other, BERT_INVALID_ARGUMENT where there is no such output, BERT_OUT_OF_MEMORY; after a failure the model can only be
- * freed.
+ * Puts a Pool behind the hidden states, whose result [B, K] becomes the only output: its name comes in *name_out and
+ * lives as long as the model. What nothing needs any more goes; where the model had passes they run again, so that of
+ * the last layer no more is computed than what is pooled. For a model that has no session yet and that nobody else
+ * uses. BERT_UNSUPPORTED where the output is known to be no float tensor of rank 3, or the mask is another one than
+ * said, BERT_INVALID_MODEL where shapes contradict each other, BERT_INVALID_ARGUMENT where there is no such output,
+ * BERT_OUT_OF_MEMORY; after a failure the model can only be freed.
  */
-bert_status bert_model_add_pooled_output(bert_model *model, const bert_pooled_output *wanted, const char **name_out,
-                                         bert_error *error);
+bert_status bert_model_end_in_pool(bert_model *model, const bert_pooled_output *wanted, const char **name_out,
+                                   bert_error *error);
 
 #endif

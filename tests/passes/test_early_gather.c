@@ -1,5 +1,6 @@
 /* A Gather of one place of each sequence goes up to where rows meet, and no further. */
 #include "core/graph/canonical.h"
+#include "core/runtime/pooled_output.h"
 #include "tests/passes/twice.h"
 
 enum { BATCH = 3, SEQUENCE = 5, WIDTH = 8 };
@@ -70,9 +71,8 @@ static bert_value *take(builder *b, bert_value *x, const spec *s) {
     return OP_WITH(b, Gather, axis, x, which);
 }
 
-/* What follows attention in a layer, then a classifier. */
-static void make(builder *b, const void *of) {
-    const spec *s = of;
+/* What follows attention in a layer. */
+static bert_value *layer(builder *b, const spec *s) {
     bert_value *x = input(b, "x", BERT_FLOAT, "batch sequence 8");
     bert_value *a = input(b, "attended", BERT_FLOAT, "batch sequence 8");
     bert_value *y = OP(b, Add, linear(b, s, a, WIDTH), x), *z;
@@ -83,6 +83,13 @@ static void make(builder *b, const void *of) {
         y = norm(b, y, -1);
         z = norm(b, OP(b, Add, linear(b, s, OP(b, Relu, linear(b, s, y, WIDTH)), WIDTH), y), -1);
     }
+    return z;
+}
+
+/* A layer, then a classifier. */
+static void make(builder *b, const void *of) {
+    const spec *s = of;
+    bert_value *z = layer(b, s);
     if (s->scaled) z = OP(b, Abs, OP(b, Div, z, scalar(b, 1.5F)));
     if (s->obstacle == NORM_OF_PLACES) z = norm_of_places(b, z);
     if (s->obstacle == NORM_FROM_FRONT) z = norm(b, z, 2); /* the axis may have another number after the Gather */
@@ -178,6 +185,31 @@ static void what_reads_an_inputs_place_already_comes_after_it(void **state) {
     bert_model_free(model);
 }
 
+static void make_states(builder *b, const void *of) {
+    bert_value *states = layer(b, of);
+    declare(b, &states, 1);
+}
+
+/* Hidden states that nothing reads but a Pool of their first tokens, which the caller adds. */
+static void a_model_that_ends_in_pooling_computes_no_more(void **state) {
+    for (int i = 0; i < 8; i++) {
+        const spec s = {.pre_norm = i & 1, .quantized = i & 2};
+        const bool padded_behind = i & 4;
+        bert_named_tensor given[2] = {
+            twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH}),
+            twice_input("attended", BERT_FLOAT, attended, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH})};
+        bert_model *model = twice(make_states, &s, given, 2, 1e-6);
+        assert_int_equal(whole_products(model), 3);
+        const bert_pooled_output wanted = {bert_model_graph(model)->output_names[0], "mask", "first", true,
+                                           padded_behind};
+        const char *name = NULL;
+        bert_error error;
+        if (bert_model_end_in_pool(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
+        assert_int_equal(whole_products(model), padded_behind ? s.quantized ? 2 : 0 : 3);
+        bert_model_free(model);
+    }
+}
+
 static void where_it_stays_is_said_why(void **state) {
     static const spec specs[] = {
         {.quantized = true}, {.quantized = true, .pre_norm = true, .bare = true}, {.obstacle = READ}};
@@ -202,6 +234,7 @@ int main(void) {
                                        cmocka_unit_test(rows_that_are_read_elsewhere_are_computed),
                                        cmocka_unit_test(dynamic_quantization_needs_all_rows),
                                        cmocka_unit_test(what_reads_an_inputs_place_already_comes_after_it),
+                                       cmocka_unit_test(a_model_that_ends_in_pooling_computes_no_more),
                                        cmocka_unit_test(where_it_stays_is_said_why)};
     return cmocka_run_group_tests(tests, fill, NULL);
 }

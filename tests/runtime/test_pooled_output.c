@@ -1,4 +1,4 @@
-/* A model that is given an output of pooled hidden states: bert_model_add_pooled_output. */
+/* A model that gives its hidden states pooled: bert_model_end_in_pool. */
 #include "core/runtime/pooled_output.h"
 #include "tests/runtime/build.h"
 #include "tests/support/test.h"
@@ -57,76 +57,81 @@ static const char *twice_name(void) {
     return built.taken ? "mask" : "twice";
 }
 
-static const char *add(bert_model *model, const char *pooling, bool normalize) {
+static const char *end_in_pool(bert_model *model, const char *pooling, bool normalize, bool padded_behind) {
     const char *name = NULL;
     bert_error error;
-    const bert_pooled_output wanted = {twice_name(), "mask", pooling, normalize};
-    if (bert_model_add_pooled_output(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
+    const bert_pooled_output wanted = {twice_name(), "mask", pooling, normalize, padded_behind};
+    if (bert_model_end_in_pool(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
     return name;
 }
 
-/* Runs the model; *out is the named output. The session goes with the next call. */
-static bert_tensor run(bert_model *model, const char *name) {
-    static bert_session *session;
+static void expect_pooled(bert_model *model, const char *name, const float expected[BATCH * WIDTH], bool masked) {
+    bert_session *session = NULL;
     bert_error error;
-    bert_session_free(session);
-    session = NULL;
-    if (!model) return (bert_tensor){.rank = 0};
     const bert_named_tensor inputs[] = {named("x", BERT_FLOAT, 3, DIMS(BATCH, SEQUENCE, WIDTH), states),
                                         named("mask", BERT_INT64, 2, DIMS(BATCH, SEQUENCE), mask)};
     bert_named_tensor output = {.name = name};
     if (bert_session_create(model, NULL, &session, &error) != BERT_OK ||
-        bert_session_run(session, NULL, inputs, 2, &output, 1, &error) != BERT_OK)
+        bert_session_run(session, NULL, inputs, masked ? 2 : 1, &output, 1, &error) != BERT_OK)
         fail_msg("%s", error.message);
-    return output.tensor;
-}
-
-static void expect_pooled(bert_model *model, const char *name, const float expected[BATCH * WIDTH]) {
-    const bert_tensor y = run(model, name);
+    const bert_tensor y = output.tensor;
     assert_true(y.dtype == BERT_FLOAT && y.rank == 2 && y.dims[0] == BATCH && y.dims[1] == WIDTH);
     for (int i = 0; i < BATCH * WIDTH; i++) assert_true(fabsf(((const float *)y.data)[i] - expected[i]) < 1e-6F);
+    bert_session_free(session);
 }
 
-/* Whatever inputs the model has: the mask is its own, or it gets one. */
-static void an_output_is_pooled(void **state) {
-    static const float mean[] = {4, 6, 22, 24}, max[] = {6, 8, 22, 24}, first[] = {2, 4, 22, 24};
-    static const float unit[] = {0.554700196F, 0.832050294F, 0.675724506F, 0.737154007F};
-    for (int form = 0; form < 6; form++) {
-        reset();
-        if (form % 3) built.mask_dims = NULL;
-        built.taken = form % 3 == 2;
-        built.optional = form / 3;
-        bert_model *model = load();
-        const size_t inputs = bert_model_input_count(model), outputs = bert_model_output_count(model);
-        const char *names[] = {add(model, "mean", false), add(model, "max", false), add(model, "first", false),
-                               add(model, "mean", true)};
-        bert_model_tensor described = {0};
-        assert_int_equal(bert_model_input_count(model), inputs + (form % 3 != 0));
+typedef struct pooled_case {
+    const char *pooling;
+    bool normalize, padded_behind;
+    float expected[BATCH * WIDTH];
+} pooled_case;
+
+/* Of a model with inputs of form `form`: the mask is its own, or it gets one where it needs one. */
+static void pooled_form(const pooled_case *c, int form) {
+    reset();
+    if (form % 3) built.mask_dims = NULL;
+    built.taken = form % 3 == 2;
+    built.optional = form / 3;
+    bert_model *model = load();
+    const bool by_mask = !(c->padded_behind && strcmp(c->pooling, "first") == 0), own = form % 3 == 0;
+    const size_t inputs = bert_model_input_count(model);
+    const char *name = end_in_pool(model, c->pooling, c->normalize, c->padded_behind);
+    bert_model_tensor described = {0};
+    assert_int_equal(bert_model_input_count(model), inputs + (by_mask && !own));
+    if (by_mask || own) {
         assert_int_equal(bert_model_input(model, 1, &described), BERT_OK);
         assert_string_equal(described.name, "mask");
         assert_true(described.dtype == BERT_INT64 && described.rank == 2 && !described.optional);
         assert_string_equal(described.dim_names[1], "sequence");
-        assert_int_equal(bert_model_output_count(model), outputs + 4);
-        assert_int_equal(bert_model_output(model, outputs + 3, &described), BERT_OK);
-        assert_string_equal(described.name, names[3]);
-        assert_true(described.rank == 2 && described.dims[1] == 2);
-        expect_pooled(model, names[0], mean);
-        expect_pooled(model, names[1], max);
-        expect_pooled(model, names[2], first);
-        expect_pooled(model, names[3], unit);
-        const bert_tensor all = run(model, twice_name());
-        assert_true(all.rank == 3 && ((const float *)all.data)[11] == 24);
-        run(NULL, NULL);
-        bert_model_free(model);
     }
+    assert_int_equal(bert_model_output_count(model), 1);
+    assert_int_equal(bert_model_output(model, 0, &described), BERT_OK);
+    assert_string_equal(described.name, name);
+    assert_true(described.rank == 2 && described.dims[1] == 2);
+    expect_pooled(model, name, c->expected, by_mask || own);
+    bert_model_free(model);
+}
+
+static void a_model_ends_in_its_states_pooled(void **state) {
+    static const pooled_case cases[] = {
+        {"mean", false, false, {4, 6, 22, 24}},
+        {"mean", true, false, {0.554700196F, 0.832050294F, 0.675724506F, 0.737154007F}},
+        {"mean", false, true, {4, 6, 22, 24}},
+        {"max", false, false, {6, 8, 22, 24}},
+        {"first", false, false, {2, 4, 22, 24}},
+        {"first", false, true, {2, 4, 14, 16}}, /* whatever the mask says */
+        {"first", true, true, {0.447213595F, 0.894427191F, 0.658504608F, 0.752576695F}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int form = 0; form < 6; form++) pooled_form(&cases[i], form);
 }
 
 static void expect_refused(const char *output, const char *pooling, bert_status status, const char *words) {
     bert_model *model = load();
     const char *name = NULL;
     bert_error error = {.message = ""};
-    const bert_pooled_output wanted = {output, "mask", pooling, false};
-    assert_int_equal(bert_model_add_pooled_output(model, &wanted, &name, &error), status);
+    const bert_pooled_output wanted = {output, "mask", pooling, false, false};
+    assert_int_equal(bert_model_end_in_pool(model, &wanted, &name, &error), status);
     if (!strstr(error.message, words)) fail_msg("'%s' was expected in '%s'", words, error.message);
     bert_model_free(model);
 }
@@ -154,7 +159,7 @@ static void what_cant_be_pooled_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_output_is_pooled),
+        cmocka_unit_test(a_model_ends_in_its_states_pooled),
         cmocka_unit_test(what_cant_be_pooled_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
