@@ -249,6 +249,39 @@ static void models_without_a_mask_are_pooled_too(void **state) {
     drop_folder();
 }
 
+/* Texts of two lengths, so that one of them is padded: on the left [CLS] isn't at place 0. */
+static void cls_is_the_first_token_whichever_side_is_padded(void **state) {
+    static const char *const sides[] = {"right", "left"};
+    const bert_text texts[] = {{"good", 4, NULL, 0}, {"john lives in paris and works in berlin", 39, NULL, 0}};
+    for (int i = 0; i < 4; i++) {
+        const bool pooled = i % 2;
+        static float expected[2];
+        char config[128];
+        make_folder(SMALL "/embed", NULL);
+        drop_file("model.onnx");
+        write_model_without_mask(false);
+        drop_file("tokenizer_config.json");
+        snprintf(config, sizeof config, "{\"padding_side\": \"%s\"}", sides[i / 2]);
+        write_file("tokenizer_config.json", config);
+        const bert_pipeline_options options = {.struct_size = sizeof options,
+                                               .pooling = pooled ? BERT_POOLING_CLS : BERT_POOLING_NONE};
+        bert_pipeline *pipeline;
+        bert_answers *answers;
+        bert_error error;
+        if (bert_pipeline_load(BERT_TASK_FEATURE_EXTRACTION, folder, &options, &pipeline, &error) != BERT_OK ||
+            bert_pipeline_run(pipeline, texts, 2, NULL, &answers, &error) != BERT_OK)
+            fail_msg("%s", error.message);
+        for (size_t text = 0; text < 2; text++) {
+            const bert_answer *answer = bert_answers_get(answers, text);
+            if (!pooled) memcpy(expected, answer->embedding, sizeof expected);
+            assert_memory_equal(answer->embedding, expected, sizeof expected);
+        }
+        bert_answers_free(answers);
+        bert_pipeline_free(pipeline);
+        drop_folder();
+    }
+}
+
 /* Of tokens and of texts alike. */
 static void a_vector_with_a_nan_has_no_length(void **state) {
     make_folder(SMALL "/embed", NULL);
@@ -326,6 +359,7 @@ int main(void) {
         cmocka_unit_test(heads_are_found_without_config_json),
         cmocka_unit_test(sentence_transformers_files_say_how_to_pool),
         cmocka_unit_test(models_without_a_mask_are_pooled_too),
+        cmocka_unit_test(cls_is_the_first_token_whichever_side_is_padded),
         cmocka_unit_test(a_vector_with_a_nan_has_no_length),
         cmocka_unit_test(modules_that_cant_be_followed_are_refused),
         cmocka_unit_test(sentence_length_limits_embeddings),
