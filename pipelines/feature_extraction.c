@@ -1,6 +1,6 @@
 /* Feature extraction: a vector a token, or one a text by pooling, as sentence-transformers pools. */
 #include "core/base/error.h"
-#include "core/runtime/pooled_output.h"
+#include "core/runtime/model_end.h"
 #include "pipelines/pipeline.h"
 #include "pipelines/text_batch.h"
 

@@ -1,6 +1,7 @@
-/* Fill-mask: logits of [batch, sequence, vocabulary] to the likeliest tokens for each mask of a text. */
+/* Fill-mask: logits of [1, masks, vocabulary] to the likeliest tokens for each mask of a text. */
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/runtime/model_end.h"
 #include "pipelines/pipeline.h"
 
 #include <math.h>
@@ -59,6 +60,8 @@ static bert_status prepare(bert_pipeline *pipeline, const bert_pipeline_options 
     if (bert_tokenizer_special_ids(pipeline->tokenizer).mask < 0) {
         return bert_fail(error, BERT_UNSUPPORTED, "the tokenizer has no mask token");
     }
+    BERT_TRY(bert_model_end_in_tokens(pipeline->model, pipeline->head.outputs[0], BERT_TEXT_MASK_TOKENS,
+                                      &pipeline->head.outputs[0], error));
     pipeline->top_k = options->top_k ? (size_t)options->top_k : DEFAULT_TOP_K;
     if (!options->targets) return BERT_OK;
     pipeline->targets = BERT_ARENA_NEW_ARRAY(&pipeline->arena, int32_t, options->target_count);
@@ -85,7 +88,7 @@ static bert_status accept_row(const bert_pipeline *pipeline, const bert_text_row
 }
 
 static bert_status check(const bert_pipeline *pipeline, const bert_tensor *outputs, bert_error *error) {
-    BERT_TRY(bert_check_output(pipeline, outputs, 0, 3, "float logits of [batch, sequence, vocabulary]", error));
+    BERT_TRY(bert_check_output(pipeline, outputs, 0, 3, "float logits of [1, masks, vocabulary]", error));
     int32_t greatest = pipeline->targets ? pipeline->targets[pipeline->target_count - 1] : 0;
     if (greatest < outputs->dims[2]) return BERT_OK;
     return bert_fail(error, BERT_INVALID_ARGUMENT, "target %d is no token of the model's: it gives %lld logits",
@@ -122,12 +125,13 @@ static bert_status decode_sequence(const bert_row_reading *reading, size_t at, i
                             &out->sequence_length, error);
 }
 
-static bert_status fill(const bert_row_reading *reading, size_t at, bool single, bert_mask_answer *out,
+/* Mask `index` of the row, which is its token `at`. */
+static bert_status fill(const bert_row_reading *reading, size_t index, size_t at, bool single, bert_mask_answer *out,
                         bert_error *error) {
     const bert_pipeline *pipeline = reading->pipeline;
     const bert_tensor *logits = reading->outputs;
     int64_t vocabulary = logits->dims[2];
-    int64_t begin = (reading->at * logits->dims[1] + reading->first + (int64_t)at) * vocabulary;
+    int64_t begin = (reading->first + (int64_t)index) * vocabulary;
     size_t choices = pipeline->targets ? pipeline->target_count : (size_t)vocabulary;
     size_t most = pipeline->top_k < choices ? pipeline->top_k : choices, count = 0;
     candidate *best = BERT_ARENA_NEW_ARRAY(reading->scratch, candidate, most);
@@ -163,7 +167,9 @@ static bert_status read(const bert_row_reading *reading, bert_error *error) {
     bert_mask_answer *masks = BERT_ARENA_NEW_ARRAY(reading->arena, bert_mask_answer, count);
     if (!masks) return bert_fail_memory(error, count * sizeof *masks, "masks");
     for (size_t t = 0; t < reading->row->length; t++) {
-        if (reading->row->ids[t] == mask) BERT_TRY(fill(reading, t, count == 1, &masks[done++], error));
+        if (reading->row->ids[t] != mask) continue;
+        BERT_TRY(fill(reading, done, t, count == 1, &masks[done], error));
+        done++;
     }
     reading->answer->masks = masks;
     reading->answer->mask_count = count;

@@ -197,14 +197,15 @@ static bert_status read_row(text_group *group, const group_row *row, size_t at, 
                             bert_error *error) {
     const bert_text_batch *batch = group->worker->batch;
     size_t width = outputs->rank > 1 ? (size_t)outputs->dims[1] : 0;
+    const bert_text_place place = bert_text_batch_place(batch, row->row, at, width);
     const bert_row_reading reading = {.pipeline = group->pipeline,
                                       .arena = group->arena,
                                       .scratch = &group->scratch,
                                       .text = &group->texts[row->text],
                                       .row = row->row,
                                       .outputs = outputs,
-                                      .at = (int64_t)at,
-                                      .first = (int64_t)bert_text_batch_first(batch, row->row, width),
+                                      .at = place.at,
+                                      .first = place.first,
                                       .answer = &group->answers[row->text],
                                       .partial = &group->partials[row->place]};
     return group->pipeline->rules->read(&reading, error);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* The inputs that text gives. */
-enum { INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS, INPUTS };
-static const char *const input_names[INPUTS] = {"input_ids", "attention_mask", "token_type_ids"};
+enum { INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS, MASK_TOKENS, INPUTS };
+static const char *const input_names[INPUTS] = {"input_ids", "attention_mask", "token_type_ids", BERT_TEXT_MASK_TOKENS};
 
 typedef struct model_input {
     const char *name;
@@ -28,7 +28,9 @@ struct bert_text_batch {
     size_t input_count;
     int64_t fixed_rows, fixed_width; /* -1 where the file does not fix them. */
     text_padding padding;
-    void *tensors; /* The padded inputs, one behind the other. */
+    int32_t mask;        /* [MASK]; -1: the tokenizer has none. */
+    void *tensors;       /* The padded inputs, one behind the other; then, of the last run: */
+    size_t *first_masks; /* by row: how many [MASK] tokens are before it. NULL: the model doesn't take them. */
     size_t tensor_bytes;
 };
 
@@ -66,6 +68,10 @@ static bert_status take_input(bert_text_batch *batch, const bert_model_tensor *i
             error, BERT_UNSUPPORTED,
             "the model needs an input '%s', but text gives input_ids, attention_mask and token_type_ids only",
             input->name);
+    }
+    if (which == MASK_TOKENS) {
+        batch->inputs[batch->input_count++] = (model_input){input_names[which], BERT_INT32, which};
+        return BERT_OK;
     }
     if ((input->dtype != BERT_INT32 && input->dtype != BERT_INT64) || (input->rank != 2 && input->rank >= 0)) {
         return bert_fail(error, BERT_UNSUPPORTED,
@@ -128,6 +134,7 @@ bert_status bert_text_pads_left(const bert_tokenizer *tokenizer, bool *out, bert
 static bert_status set_up(bert_text_batch *batch, const bert_model *model, const bert_tokenizer *tokenizer,
                           bert_error *error) {
     BERT_TRY(take_inputs(batch, model, error));
+    batch->mask = bert_tokenizer_special_ids(tokenizer).mask;
     return learn_padding(tokenizer, &batch->padding, error);
 }
 
@@ -154,8 +161,14 @@ size_t bert_text_batch_capacity(const bert_text_batch *batch) {
     return batch->fixed_rows > 0 ? (size_t)batch->fixed_rows : SIZE_MAX;
 }
 
-size_t bert_text_batch_first(const bert_text_batch *batch, const bert_text_row *row, size_t width) {
+static size_t first_token(const bert_text_batch *batch, const bert_text_row *row, size_t width) {
     return batch->padding.left && width > row->length ? width - row->length : 0;
+}
+
+bert_text_place bert_text_batch_place(const bert_text_batch *batch, const bert_text_row *row, size_t index,
+                                      size_t width) {
+    if (batch->first_masks) return (bert_text_place){.first = (int64_t)batch->first_masks[index]};
+    return (bert_text_place){.at = (int64_t)index, .first = (int64_t)first_token(batch, row, width)};
 }
 
 static void store(void *tensor, bert_dtype dtype, size_t at, int32_t value) {
@@ -175,13 +188,27 @@ static void fill(const bert_text_batch *batch, const model_input *input, const b
                  size_t tensor_rows, size_t width, void *tensor) {
     for (size_t r = 0; r < tensor_rows; r++) {
         const bert_text_row *row = rows[r < count ? r : 0];
-        size_t first = bert_text_batch_first(batch, row, width);
+        size_t first = first_token(batch, row, width);
         for (size_t i = 0; i < width; i++) {
             bool real = i >= first && i < first + row->length;
             int32_t value = real ? token_value(row, input->which, i - first) : batch->padding.values[input->which];
             store(tensor, input->dtype, r * width + i, value);
         }
     }
+}
+
+/* Numbers of the rows' [MASK] tokens in the padded batch; returns how many there are. */
+static int64_t find_masks(bert_text_batch *batch, const bert_text_row *const *rows, size_t count, size_t width,
+                          int32_t *tokens) {
+    int64_t found = 0;
+    for (size_t r = 0; r < count; r++) {
+        const size_t first = r * width + first_token(batch, rows[r], width);
+        batch->first_masks[r] = (size_t)found;
+        for (size_t t = 0; t < rows[r]->length; t++) {
+            if (rows[r]->ids[t] == batch->mask) tokens[found++] = (int32_t)(first + t);
+        }
+    }
+    return found;
 }
 
 static size_t longest_row(const bert_text_row *const *rows, size_t count) {
@@ -198,16 +225,17 @@ static bert_status reserve_tensors(bert_text_batch *batch, size_t rows, size_t w
     size_t elements;
     size_t bytes;
     if (!bert_size_multiply(rows, width, &elements) || !bert_size_multiply(elements, sizeof(int64_t), &bytes) ||
-        !bert_size_add(bytes, BERT_ALIGNMENT, &bytes) || bytes > SIZE_MAX / INPUTS) {
+        !bert_size_add(bytes, BERT_ALIGNMENT, &bytes) || bytes > SIZE_MAX / (INPUTS + 1) || elements > INT32_MAX) {
         return bert_fail_memory(error, SIZE_MAX, "a batch of texts");
     }
     *stride = bytes / BERT_ALIGNMENT * BERT_ALIGNMENT;
-    if (*stride * INPUTS <= batch->tensor_bytes) return BERT_OK;
-    void *tensors = bert_allocate(batch->allocator, *stride * INPUTS, BERT_ALIGNMENT);
-    if (!tensors) return bert_fail_memory(error, *stride * INPUTS, "a batch of texts");
+    const size_t all = *stride * (INPUTS + 1);
+    if (all <= batch->tensor_bytes) return BERT_OK;
+    void *tensors = bert_allocate(batch->allocator, all, BERT_ALIGNMENT);
+    if (!tensors) return bert_fail_memory(error, all, "a batch of texts");
     bert_deallocate(batch->allocator, batch->tensors, batch->tensor_bytes, BERT_ALIGNMENT);
     batch->tensors = tensors;
-    batch->tensor_bytes = *stride * INPUTS;
+    batch->tensor_bytes = all;
     return BERT_OK;
 }
 
@@ -225,6 +253,13 @@ bert_status bert_text_batch_run(bert_text_batch *batch, bert_session *session, c
     bert_named_tensor inputs[INPUTS];
     for (size_t i = 0; i < batch->input_count; i++) {
         void *tensor = (char *)batch->tensors + i * stride;
+        if (batch->inputs[i].which == MASK_TOKENS) {
+            batch->first_masks = (size_t *)(void *)((char *)batch->tensors + INPUTS * stride);
+            inputs[i] =
+                (bert_named_tensor){.name = batch->inputs[i].name,
+                                    .tensor = {BERT_INT32, 1, {find_masks(batch, rows, count, width, tensor)}, tensor}};
+            continue;
+        }
         fill(batch, &batch->inputs[i], rows, count, tensor_rows, width, tensor);
         inputs[i] = (bert_named_tensor){.name = batch->inputs[i].name,
                                         .tensor = {.dtype = batch->inputs[i].dtype,

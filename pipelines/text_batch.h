@@ -4,13 +4,16 @@
 
 #include "pipelines/text_encoder.h"
 
+/** An input that a model may have been given (core/runtime/model_end.h): int32 [M], the [MASK] tokens of all rows. */
+#define BERT_TEXT_MASK_TOKENS "tokens of [MASK]"
+
 /** One thread at a time; the model outlives it. */
 typedef struct bert_text_batch bert_text_batch;
 
 /**
  * The model's inputs are recognized by name: input_ids, attention_mask, token_type_ids, of int32 or int64; it may lack
- * the last two. BERT_UNSUPPORTED when it needs another input. The tokenizer says how to pad. `allocator` (may be NULL)
- * outlives the batch. Free with bert_text_batch_free.
+ * the last two, and have BERT_TEXT_MASK_TOKENS. BERT_UNSUPPORTED when it needs another input. The tokenizer says how to
+ * pad. `allocator` (may be NULL) outlives the batch. Free with bert_text_batch_free.
  */
 bert_status bert_text_batch_create(const bert_model *model, const bert_tokenizer *tokenizer,
                                    const bert_allocator *allocator, bert_text_batch **out, bert_error *error);
@@ -31,7 +34,14 @@ size_t bert_text_batch_capacity(const bert_text_batch *batch);
 bert_status bert_text_batch_run(bert_text_batch *batch, bert_session *session, const bert_run_options *options,
                                 const bert_text_row *const *rows, size_t count, bert_named_tensor *outputs,
                                 size_t output_count, bert_error *error);
-/** Where a row's first token lies in an output whose sequences are `width` long: not at 0 where padding is left. */
-size_t bert_text_batch_first(const bert_text_batch *batch, const bert_text_row *row, size_t width);
+/** What a row has in an output [.., width, ..] of the last run: in sequence `at`, from `first` on. */
+typedef struct bert_text_place {
+    int64_t at, first;
+} bert_text_place;
+/** Of row `index` of the run: its tokens, behind padding that is left, or the [MASK] tokens of a model that takes
+ * these.
+ */
+bert_text_place bert_text_batch_place(const bert_text_batch *batch, const bert_text_row *row, size_t index,
+                                      size_t width);
 
 #endif

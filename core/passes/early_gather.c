@@ -1,10 +1,11 @@
 /*
  * A Gather of one place of each sequence, as classifiers take [CLS]'s row from the last hidden states, moves up over
  * what works row by row: then the last layer is computed for that row alone, where all others were computed for
- * nothing. It stops below Attention, which needs every row, and where the rows are read by anything else.
+ * nothing. So does PackTokens, of the tokens that a caller names. They stop below Attention, which needs every row, and
+ * where the rows are read by anything else.
  *
- * It goes into a product that quantizes dynamically, and no further: every row has a share in the scale, but only the
- * place's is multiplied.
+ * A place goes into a product that quantizes dynamically, and no further: every row has a share in the scale, but only
+ * the place's is multiplied.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -19,6 +20,17 @@ static bool takes_one_place(const bert_node *gather) {
     return bert_node_is(gather, BERT_OP_Gather) && data && place && bert_value_rank(data) == 3 &&
            bert_axis_from_front(BERT_NODE_INT(gather, "axis", 0), 3) == 1 && place->info.constant && !place->producer &&
            place->info.constant->rank <= 1 && bert_constant_elements(place->info.constant) == 1;
+}
+
+/* Of a tensor [B, S, K]: the tokens that an input of the graph says. */
+static bool takes_tokens(const bert_node *node) {
+    return bert_node_is(node, BERT_OP_BERTC_PackTokens) && BERT_NODE_INT(node, "axes", 2) == 2 &&
+           bert_value_rank(node->inputs[BERT_PACK_X]) == 3 && node->inputs[BERT_PACK_TOKENS]->graph_input;
+}
+
+/* A taker: it takes some rows of its first input, and its second one says which. */
+static bool takes_rows(const bert_node *node) {
+    return takes_one_place(node) || takes_tokens(node);
 }
 
 static bool is_vector(const bert_value *value) {
@@ -69,36 +81,38 @@ static uint32_t rows_of(const bert_node *node, const bert_value *output) {
     return found;
 }
 
-/* Whether a node takes of `value` what `gather` takes of its own input, in the same form. */
-static bool takes_same_place(const bert_node *node, const bert_value *value, const bert_node *gather) {
-    if (node->block != gather->block || !takes_one_place(node) || node->inputs[0] != value) return false;
-    const bert_constant *a = node->inputs[1]->info.constant, *b = gather->inputs[1]->info.constant;
+/* Whether a node takes of `value` what `taker` takes of its own input, in the same form. */
+static bool takes_same_rows(const bert_node *node, const bert_value *value, const bert_node *taker) {
+    if (node->block != taker->block || node->op != taker->op || !takes_rows(node) || node->inputs[0] != value)
+        return false;
+    if (takes_tokens(node)) return node->inputs[1] == taker->inputs[1];
+    const bert_constant *a = node->inputs[1]->info.constant, *b = taker->inputs[1]->info.constant;
     return a->rank == b->rank && bert_constant_int(a, 0) == bert_constant_int(b, 0);
 }
 
-/* A Gather beside `gather` that takes the same place of the value; NULL: none. */
-static bert_node *another_gather(const bert_value *value, const bert_node *gather) {
+/* A taker beside `taker` that takes the same rows of the value; NULL: none. */
+static bert_node *another_taker(const bert_value *value, const bert_node *taker) {
     for (uint32_t i = 0; i < value->use_count; i++) {
         bert_node *other = value->uses[i].node;
-        if (other != gather && takes_same_place(other, value, gather)) return other;
+        if (other != taker && takes_same_rows(other, value, taker)) return other;
     }
     return NULL;
 }
 
-/* The same place of `value`. One Gather, right after what writes the value, serves all that take this place of it. */
-static bert_status gather_early(bert_pass_context *context, const bert_node *gather, bert_node *reader,
-                                bert_value *value, bert_value **out) {
+/* The same rows of `value`. One taker, right after what writes the value, serves all that take these of it. */
+static bert_status take_early(bert_pass_context *context, const bert_node *taker, bert_node *reader, bert_value *value,
+                              bert_value **out) {
     bert_node *producer = value->producer;
     /* Before every reader of the value. Where nothing in the block writes it, that is the block's beginning. */
     bert_node *before = producer && producer->block == reader->block ? producer->next : reader->block->first;
-    const bert_node_spec spec = {.op = gather->op,
-                                 .opset = gather->opset,
-                                 .inputs = (bert_value *[]){value, gather->inputs[1]},
+    const bert_node_spec spec = {.op = taker->op,
+                                 .opset = taker->opset,
+                                 .inputs = (bert_value *[]){value, taker->inputs[1]},
                                  .input_count = 2,
-                                 .attributes = gather->attributes,
-                                 .attribute_count = gather->attribute_count};
-    BERT_TRY(bert_build(context, before, &spec, gather, out));
-    for (bert_node *other; (other = another_gather(value, (*out)->producer));) {
+                                 .attributes = taker->attributes,
+                                 .attribute_count = taker->attribute_count};
+    BERT_TRY(bert_build(context, before, &spec, taker, out));
+    for (bert_node *other; (other = another_taker(value, (*out)->producer));) {
         BERT_TRY(bert_node_add_origins((*out)->producer, other, context->error));
         BERT_TRY(bert_graph_replace_value(context->graph, other->outputs[0], *out, context->error));
         bert_graph_remove_node(other);
@@ -106,10 +120,10 @@ static bert_status gather_early(bert_pass_context *context, const bert_node *gat
     return BERT_OK;
 }
 
-/* What alone reads the value, if it takes the same place as `gather`. */
-static bert_node *gather_of(const bert_value *value, const bert_node *gather) {
+/* What alone reads the value, if it takes the same rows as `taker`. */
+static bert_node *taker_of(const bert_value *value, const bert_node *taker) {
     bert_node *reader = bert_value_sole_reader(value);
-    return reader && takes_same_place(reader, value, gather) ? reader : NULL;
+    return reader && takes_same_rows(reader, value, taker) ? reader : NULL;
 }
 
 static bool is_read(const bert_value *output) {
@@ -120,10 +134,10 @@ static bool is_read(const bert_value *output) {
  * Of every output that is read, the node that reads it (a sum beside its normalization may be, too); false where one of
  * them is read for more than the place.
  */
-static bool collect_readers(const bert_node *node, const bert_node *gather, bert_node *readers[MOST_OUTPUTS]) {
+static bool collect_readers(const bert_node *node, const bert_node *taker, bert_node *readers[MOST_OUTPUTS]) {
     if (node->output_count > MOST_OUTPUTS) return false;
     for (int32_t i = 0; i < node->output_count; i++) {
-        readers[i] = is_read(node->outputs[i]) ? gather_of(node->outputs[i], gather) : NULL;
+        readers[i] = is_read(node->outputs[i]) ? taker_of(node->outputs[i], taker) : NULL;
         if (is_read(node->outputs[i]) && !readers[i]) return false;
     }
     return true;
@@ -139,9 +153,9 @@ static bool can_have_place(const bert_node *node) {
            bert_value_rank(node->inputs[BERT_LINEAR_X]) == 3 && !bert_node_in(node, BERT_LINEAR_RESIDUAL);
 }
 
-/* The product's attributes and the gather's place; returns how many these are. */
-static size_t add_place(const bert_node *node, const bert_node *gather, bert_attribute attributes[MOST_ATTRIBUTES]) {
-    const bert_constant *place = gather->inputs[1]->info.constant;
+/* The product's attributes and the taker's place; returns how many these are. */
+static size_t add_place(const bert_node *node, const bert_node *taker, bert_attribute attributes[MOST_ATTRIBUTES]) {
+    const bert_constant *place = taker->inputs[1]->info.constant;
     size_t count = node->attribute_count;
     if (count) memcpy(attributes, node->attributes, count * sizeof *attributes);
     attributes[count++] = BERT_INT_ATTRIBUTE("place", bert_constant_int(place, 0));
@@ -149,17 +163,17 @@ static size_t add_place(const bert_node *node, const bert_node *gather, bert_att
     return count;
 }
 
-static bert_status visit(bert_pass_context *context, bert_node *gather) {
-    if (!takes_one_place(gather)) return BERT_OK;
-    bert_value *data = gather->inputs[0];
+static bert_status visit(bert_pass_context *context, bert_node *taker) {
+    if (!takes_rows(taker)) return BERT_OK;
+    bert_value *data = taker->inputs[0];
     bert_node *node = data->producer;
     bert_node *readers[MOST_OUTPUTS] = {NULL};
-    if (!node || node->block != gather->block || !collect_readers(node, gather, readers)) return BERT_OK;
-    const bool placed = can_have_place(node);
+    if (!node || node->block != taker->block || !collect_readers(node, taker, readers)) return BERT_OK;
+    const bool placed = takes_one_place(taker) && can_have_place(node);
     const uint32_t rows = placed ? 0 : rows_of(node, data);
     if (!placed && rows == 0) return BERT_OK;
     bert_attribute attributes[MOST_ATTRIBUTES];
-    const size_t attribute_count = placed ? add_place(node, gather, attributes) : node->attribute_count;
+    const size_t attribute_count = placed ? add_place(node, taker, attributes) : node->attribute_count;
     bert_value *outputs[MOST_OUTPUTS] = {NULL};
     bert_node *made = NULL;
     BERT_TRY(bert_graph_add_node(node->block, node,
@@ -177,12 +191,12 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
     for (int32_t i = 0; i < node->input_count; i++) {
         if (!(rows >> i & 1)) continue;
         bert_value *taken = NULL;
-        BERT_TRY(gather_early(context, gather, made, node->inputs[i], &taken));
+        BERT_TRY(take_early(context, taker, made, node->inputs[i], &taken));
         BERT_TRY(bert_node_set_input(made, i, taken, context->error));
     }
     for (int32_t i = 0; i < node->output_count; i++) {
         if (!readers[i]) continue;
-        if (readers[i] != gather) BERT_TRY(bert_node_add_origins(made, readers[i], context->error));
+        if (readers[i] != taker) BERT_TRY(bert_node_add_origins(made, readers[i], context->error));
         bert_node_take_output(made, i, readers[i], 0);
         bert_graph_remove_node(readers[i]);
     }
@@ -194,20 +208,20 @@ static bert_status visit(bert_pass_context *context, bert_node *gather) {
 /* Why a place is taken no earlier, if that is not in the nature of what it is taken of. */
 static bert_status note(bert_pass_context *context, bert_node *taker) {
     static const char *const shared = "every row has a share in its dynamic scale";
-    bert_node *node = takes_one_place(taker) ? taker->inputs[0]->producer : NULL;
+    bert_node *node = takes_rows(taker) ? taker->inputs[0]->producer : NULL;
     bert_node *readers[MOST_OUTPUTS] = {NULL};
     if (has_place(taker)) bert_pass_missed(context, taker, shared);
     if (!node || node->block != taker->block) return BERT_OK;
     if (!collect_readers(node, taker, readers)) {
         if (rows_of(node, taker->inputs[0]) != 0 || can_have_place(node))
-            bert_pass_missed(context, node, "more of it is read than one place");
+            bert_pass_missed(context, node, "more of it is read than the rows that are taken");
     } else if (bert_is_dynamic_linear(node)) {
         bert_pass_missed(context, node, shared);
     }
     return BERT_OK;
 }
 
-/* Again for the Gathers that a round made, until they are as far up as they go. */
+/* Again for the takers that a round made, until they are as far up as they go. */
 bert_status bert_pass_early_gather(bert_pass_context *context) {
     uint32_t before;
     do {

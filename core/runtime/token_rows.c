@@ -328,10 +328,12 @@ static int64_t constant_int(const packer *p, const bert_node *node, int32_t inpu
     return constant && bert_constant_elements(constant) == 1 ? bert_constant_int(constant, 0) : INT64_MIN;
 }
 
-/* Whether the node takes tokens at places that are known from every sequence: [CLS], above all. Notes the places. */
+/* Whether the node takes real tokens alone: at places that are known, which are noted, from every sequence ([CLS],
+ * above all), or those that the caller names. */
 static bool takes_known_tokens(packer *p, const bert_node *node) {
     const bert_shape *shape = &info_of(p, node->inputs[0])->shape;
     if (!is_packed(p, node->inputs[0]) || axes_of(p, shape) != 2) return false;
+    if (node->op->id == BERT_OP_BERTC_PackTokens) return !is_packed(p, node->inputs[BERT_PACK_TOKENS]);
     if (node->op->id == BERT_OP_Gather) {
         const int64_t axis = BERT_NODE_INT(node, "axis", 0);
         const bert_constant *indices = info_of(p, node->inputs[1])->constant;

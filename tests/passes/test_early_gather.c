@@ -1,6 +1,6 @@
 /* A Gather of one place of each sequence goes up to where rows meet, and no further. */
 #include "core/graph/canonical.h"
-#include "core/runtime/pooled_output.h"
+#include "core/runtime/model_end.h"
 #include "tests/passes/twice.h"
 
 enum { BATCH = 3, SEQUENCE = 5, WIDTH = 8 };
@@ -190,22 +190,45 @@ static void make_states(builder *b, const void *of) {
     declare(b, &states, 1);
 }
 
+static bert_model *model_of_states(const spec *s) {
+    bert_named_tensor given[2] = {
+        twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH}),
+        twice_input("attended", BERT_FLOAT, attended, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH})};
+    bert_model *model = twice(make_states, s, given, 2, 1e-6);
+    assert_int_equal(whole_products(model), 3);
+    return model;
+}
+
 /* Hidden states that nothing reads but a Pool of their first tokens, which the caller adds. */
 static void a_model_that_ends_in_pooling_computes_no_more(void **state) {
     for (int i = 0; i < 8; i++) {
         const spec s = {.pre_norm = i & 1, .quantized = i & 2};
         const bool padded_behind = i & 4;
-        bert_named_tensor given[2] = {
-            twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH}),
-            twice_input("attended", BERT_FLOAT, attended, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH})};
-        bert_model *model = twice(make_states, &s, given, 2, 1e-6);
-        assert_int_equal(whole_products(model), 3);
+        bert_model *model = model_of_states(&s);
         const bert_pooled_output wanted = {bert_model_graph(model)->output_names[0], "mask", "first", true,
                                            padded_behind};
         const char *name = NULL;
         bert_error error;
         if (bert_model_end_in_pool(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
         assert_int_equal(whole_products(model), padded_behind ? s.quantized ? 2 : 0 : 3);
+        bert_model_free(model);
+    }
+}
+
+/* Where the caller says which tokens it wants. */
+static void a_model_that_ends_in_tokens_computes_no_more(void **state) {
+    for (int i = 0; i < 4; i++) {
+        const spec s = {.pre_norm = i & 1, .quantized = i & 2};
+        bert_model *model = model_of_states(&s);
+        const char *states = bert_model_graph(model)->output_names[0], *name = NULL;
+        bert_error error;
+        if (bert_model_end_in_tokens(model, states, "tokens", &name, &error) != BERT_OK) fail_msg("%s", error.message);
+        int left = 0; /* whose rows are those of every sequence */
+        BERT_FOR_EACH_NODE (node, &bert_model_graph(model)->body) {
+            const bool product = node->op->id == BERT_OP_BERTC_Linear || node->op->id == BERT_OP_BERTC_QuantizedLinear;
+            left += product && node->outputs[0]->info.shape.dims[0] != 1;
+        }
+        assert_int_equal(left, s.quantized ? 3 : 0);
         bert_model_free(model);
     }
 }
@@ -235,6 +258,7 @@ int main(void) {
                                        cmocka_unit_test(dynamic_quantization_needs_all_rows),
                                        cmocka_unit_test(what_reads_an_inputs_place_already_comes_after_it),
                                        cmocka_unit_test(a_model_that_ends_in_pooling_computes_no_more),
+                                       cmocka_unit_test(a_model_that_ends_in_tokens_computes_no_more),
                                        cmocka_unit_test(where_it_stays_is_said_why)};
     return cmocka_run_group_tests(tests, fill, NULL);
 }

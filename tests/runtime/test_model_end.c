@@ -1,5 +1,5 @@
-/* A model that gives its hidden states pooled: bert_model_end_in_pool. */
-#include "core/runtime/pooled_output.h"
+/* A model that gives its hidden states pooled, or those of some tokens: bert_model_end_in_pool and its neighbour. */
+#include "core/runtime/model_end.h"
 #include "tests/runtime/build.h"
 #include "tests/support/test.h"
 
@@ -126,6 +126,35 @@ static void a_model_ends_in_its_states_pooled(void **state) {
         for (int form = 0; form < 6; form++) pooled_form(&cases[i], form);
 }
 
+/* Tokens of both sequences, one of them twice, in any order. */
+static void a_model_ends_in_some_tokens(void **state) {
+    static int32_t tokens[] = {5, 0, 2, 5};
+    static const float expected[] = {22, 24, 2, 4, 10, 12, 22, 24};
+    reset();
+    bert_model *model = load();
+    bert_session *session = NULL;
+    bert_error error;
+    bert_named_tensor output = {NULL};
+    bert_model_tensor described = {0};
+    if (bert_model_end_in_tokens(model, twice_name(), "which", &output.name, &error) != BERT_OK)
+        fail_msg("%s", error.message);
+    assert_int_equal(bert_model_input_count(model), 3);
+    assert_int_equal(bert_model_input(model, 2, &described), BERT_OK);
+    assert_string_equal(described.name, "which");
+    assert_true(described.dtype == BERT_INT32 && described.rank == 1 && !described.optional);
+    assert_int_equal(bert_model_output_count(model), 1);
+    const bert_named_tensor inputs[] = {named("x", BERT_FLOAT, 3, DIMS(BATCH, SEQUENCE, WIDTH), states),
+                                        named("mask", BERT_INT64, 2, DIMS(BATCH, SEQUENCE), mask),
+                                        named("which", BERT_INT32, 1, DIMS(4), tokens)};
+    if (bert_session_create(model, NULL, &session, &error) != BERT_OK ||
+        bert_session_run(session, NULL, inputs, 3, &output, 1, &error) != BERT_OK)
+        fail_msg("%s", error.message);
+    assert_true(output.tensor.rank == 3 && output.tensor.dims[0] == 1 && output.tensor.dims[1] == 4);
+    assert_memory_equal(output.tensor.data, expected, sizeof expected);
+    bert_session_free(session);
+    bert_model_free(model);
+}
+
 static void expect_refused(const char *output, const char *pooling, bert_status status, const char *words) {
     bert_model *model = load();
     const char *name = NULL;
@@ -160,6 +189,7 @@ static void what_cant_be_pooled_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_ends_in_its_states_pooled),
+        cmocka_unit_test(a_model_ends_in_some_tokens),
         cmocka_unit_test(what_cant_be_pooled_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
