@@ -104,20 +104,10 @@ typedef struct binary_run {
     int64_t rows_per_task, pieces_per_row;
 } binary_run;
 
-static void find_strides(const bert_tensor *tensor, const bert_tensor *y, int64_t *strides) {
-    int64_t stride = 1;
-    for (int32_t i = y->rank - 1; i >= 0; i--) {
-        const int32_t own = i - (y->rank - tensor->rank);
-        const int64_t size = own >= 0 ? tensor->dims[own] : 1;
-        strides[i] = size == 1 ? 0 : stride;
-        stride *= size;
-    }
-}
-
 static void collapse(binary_run *run, const bert_tensor *a, const bert_tensor *b, const bert_tensor *y) {
     int64_t a_strides[BERT_MAX_RANK], b_strides[BERT_MAX_RANK];
-    find_strides(a, y, a_strides);
-    find_strides(b, y, b_strides);
+    bert_cpu_steps(a, y->rank, a_strides);
+    bert_cpu_steps(b, y->rank, b_strides);
     run->rank = 0;
     for (int32_t i = 0; i < y->rank; i++) {
         if (y->dims[i] == 1) continue;

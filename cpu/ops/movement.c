@@ -27,10 +27,7 @@ typedef struct transpose_run {
 
 static void join(const bert_tensor *x, const int32_t *perm, transpose_run *run) {
     int64_t strides[BERT_MAX_RANK], stride = 1;
-    for (int32_t i = x->rank - 1; i >= 0; i--) {
-        strides[i] = stride;
-        stride *= x->dims[i];
-    }
+    bert_cpu_steps(x, x->rank, strides);
     run->rank = 0;
     for (int32_t i = 0; i < x->rank; i++) {
         const int64_t size = x->dims[perm[i]], step = strides[perm[i]];
@@ -47,7 +44,6 @@ static void join(const bert_tensor *x, const int32_t *perm, transpose_run *run) 
         run->rank = 1;
         run->dims[0] = run->x_step[0] = 1;
     }
-    stride = 1;
     run->plane = run->rank - 1;
     for (int32_t i = run->rank - 1; i >= 0; i--) {
         run->y_step[i] = stride;
@@ -125,14 +121,10 @@ typedef struct gather_run {
 
 enum { TASK_BYTES = 65536 };
 
-static int64_t index_at(const bert_tensor *indices, int64_t i) {
-    return indices->dtype == BERT_INT32 ? ((const int32_t *)indices->data)[i] : ((const int64_t *)indices->data)[i];
-}
-
 static void run_gather_row(void *argument, int64_t task, int thread) {
     const gather_run *run = argument;
     const int64_t outer = task / run->count;
-    int64_t index = index_at(run->indices, task % run->count);
+    int64_t index = bert_cpu_index(run->indices, task % run->count);
     if (index < 0) index += run->rows;
     memcpy(run->y + task * (int64_t)run->bytes, run->x + (outer * run->rows + index) * (int64_t)run->bytes, run->bytes);
 }
@@ -149,7 +141,7 @@ static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
     const int64_t outer = bert_cpu_count(x->dims, 0, (int32_t)axis);
     run.bytes = (size_t)bert_cpu_count(x->dims, (int32_t)axis + 1, x->rank) * bert_dtype_size(x->dtype);
     for (int64_t i = 0; i < run.count; i++) {
-        const int64_t index = index_at(indices, i);
+        const int64_t index = bert_cpu_index(indices, i);
         if (index >= -run.rows && index < run.rows) continue;
         return bert_fail(error, BERT_INVALID_INPUT,
                          "index %lld at place %lld of %lld is outside the %lld rows of a table", (long long)index,

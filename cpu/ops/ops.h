@@ -29,8 +29,11 @@ typedef bert_status (*bert_cpu_plan_fn)(const bert_cpu_planner *planner);
 
 bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_binary(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_concat(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_gather_elements(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner);
@@ -42,9 +45,12 @@ bert_status bert_cpu_plan_pack_tokens(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_pool(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_slice(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_softmax(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_split(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_unary(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_where(const bert_cpu_planner *planner);
 /** QuantizedLinear with weight_only. */
 bert_status bert_cpu_plan_weight_only_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_unpack_tokens(const bert_cpu_planner *planner);
@@ -100,6 +106,19 @@ static inline int64_t bert_cpu_count(const int64_t *dims, int32_t first, int32_t
     for (int32_t i = first; i < end; i++) count *= dims[i];
     return count;
 }
+
+/** Whether an input has elements of 1, 2, 4 or 8 bytes, which can be moved whatever they are. */
+static inline bool bert_cpu_is_moved(const bert_op_node *node, int32_t input) {
+    const size_t size = bert_dtype_size(node->inputs[input].dtype);
+    return size == 1 || size == 2 || size == 4 || size == 8;
+}
+/** Element `i` of an int32 or int64 tensor. */
+static inline int64_t bert_cpu_index(const bert_tensor *indices, int64_t i) {
+    return indices->dtype == BERT_INT32 ? ((const int32_t *)indices->data)[i] : ((const int64_t *)indices->data)[i];
+}
+/** Elements from one to the next along each dimension of a tensor, seen with `rank` dimensions, its own or more: 0
+ * where it has one element, and so repeats it where it broadcasts. */
+void bert_cpu_steps(const bert_tensor *tensor, int32_t rank, int64_t *steps);
 
 /** The activation of that name ("gelu"); false for an unknown one. */
 bool bert_cpu_activation(const char *name, bert_unary *out);

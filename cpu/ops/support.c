@@ -48,3 +48,13 @@ bool bert_cpu_activation(const char *name, bert_unary *out) {
     }
     return false;
 }
+
+void bert_cpu_steps(const bert_tensor *tensor, int32_t rank, int64_t *steps) {
+    int64_t step = 1;
+    for (int32_t i = rank - 1; i >= 0; i--) {
+        const int32_t own = i - (rank - tensor->rank);
+        const int64_t size = own >= 0 ? tensor->dims[own] : 1;
+        steps[i] = size == 1 ? 0 : step;
+        step *= size;
+    }
+}
