@@ -17,9 +17,10 @@ set(BERT_CUDA_HOST backend context device elements followed_product prepared rec
                    plan/plan plan/pool plan/projected_attention plan/quantize plan/quantized_linear plan/reduce
                    plan/rotary plan/rows plan/support plan/table)
 
-# The operations of cuda/ops, and how all are launched, one NAME.cu and NAME.h each: built by nvcc, and for the emulator.
-set(BERT_CUDA_OPS attention attention_masks bias_activation byte_product elementwise embedding few_bits gather generate
-                  launch layer_norm move pool product quantize quantize_e4m3 reduce rotary softmax tensor_product tokens)
+# The kernels, each NAME.cu with its NAME.h: the operations of cuda/ops, and how all are launched. Built by nvcc, and for the emulator.
+set(BERT_CUDA_KERNELS launch ops/attention ops/attention_masks ops/bias_activation ops/byte_product ops/elementwise ops/embedding
+                      ops/few_bits ops/gather ops/generate ops/layer_norm ops/move ops/pool ops/product ops/quantize ops/quantize_e4m3
+                      ops/reduce ops/rotary ops/softmax ops/tensor_product ops/tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)

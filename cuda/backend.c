@@ -2,7 +2,7 @@
 #include "cuda/backend.h"
 
 #include "cuda/device.h"
-#include "cuda/ops/launch.h"
+#include "cuda/launch.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,7 +17,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include "cuda/ops/launch.h"
+#include "cuda/launch.h"
 
 #include <bert/types.h>
 #include <stddef.h>

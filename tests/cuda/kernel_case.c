@@ -2,7 +2,7 @@
 
 #include "core/base/memory.h"
 #include "core/graph/ops/loops.h"
-#include "cuda/ops/launch.h"
+#include "cuda/launch.h"
 #include "tests/cuda/faults.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* The CUDA provider as a whole, on the emulator: sessions, weights, recordings, memory and errors. */
 #include "core/runtime/model.h"
 #include "core/runtime/session.h"
-#include "cuda/ops/launch.h"
+#include "cuda/launch.h"
 #include "tests/cuda/faults.h"
 #include "tests/cuda/provider_composition.h"
 #include "tests/cuda_emulator/emulator.h"

@@ -4,8 +4,8 @@
  * ends one kernel and starts the next, which is a good part of a small batch. Kernels call begin_kernel (platform.h)
  * first, so they don't see a difference.
  */
-#ifndef BERT_CUDA_OPS_LAUNCH_H
-#define BERT_CUDA_OPS_LAUNCH_H
+#ifndef BERT_CUDA_LAUNCH_H
+#define BERT_CUDA_LAUNCH_H
 
 #include <stdbool.h>
 
