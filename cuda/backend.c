@@ -2,6 +2,7 @@
 #include "cuda/backend.h"
 
 #include "cuda/device.h"
+#include "cuda/environment.h"
 #include "cuda/launch.h"
 
 #include <stdio.h>
@@ -50,20 +51,14 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
     return BERT_OK;
 }
 
-/* What a variable of the environment says that isn't known has no effect, so it is told. */
 static void check_environment(const bert_host *host) {
-    static const struct {
-        const char *name, *values[2], *words;
-    } variables[] = {{"BERT_CUDA_LINEAR", {"library", "own"}, "library or own"},
-                     {"BERT_CUDA_LAUNCH_AHEAD", {"off", "off"}, "off"}};
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
-        const char *value = getenv(variables[i].name);
+    for (int i = 0; i < BERT_CUDA_VARIABLES; i++) {
+        const bert_cuda_variable *variable = bert_cuda_variable_at(i);
+        const char *first = variable->words[0], *second = variable->words[1];
         char notice[256];
-        if (!value || !value[0] || strcmp(value, variables[i].values[0]) == 0 ||
-            strcmp(value, variables[i].values[1]) == 0)
-            continue;
-        snprintf(notice, sizeof notice, "provider cuda: %s takes %s; \"%.64s\" is ignored", variables[i].name,
-                 variables[i].words, value);
+        if (bert_cuda_environment_says(i) != BERT_CUDA_SAYS_SOMETHING_ELSE) continue;
+        snprintf(notice, sizeof notice, "provider cuda: %s takes %s%s%s; \"%.64s\" is ignored", variable->name, first,
+                 second ? " or " : "", second ? second : "", getenv(variable->name));
         bert_cuda_notice(host, notice);
     }
 }

@@ -1,20 +1,24 @@
 #include "cuda/followed_product.h"
 
+#include "cuda/environment.h"
 #include "cuda/gemm_key.h"
 #include "cuda/ops/tensor_product.h"
 #include "cuda/stopwatch.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
 
 bert_cuda_product_way bert_cuda_product_way_wanted(void) {
-    const char *wanted = getenv("BERT_CUDA_LINEAR");
-    if (wanted && strcmp(wanted, "library") == 0) return BERT_CUDA_PRODUCT_LIBRARY;
-    if (wanted && strcmp(wanted, "own") == 0) return BERT_CUDA_PRODUCT_OWN;
-    return BERT_CUDA_PRODUCT_CHOSEN;
+    switch (bert_cuda_environment_says(BERT_CUDA_LINEAR)) {
+    case BERT_CUDA_LINEAR_LIBRARY:
+        return BERT_CUDA_PRODUCT_LIBRARY;
+    case BERT_CUDA_LINEAR_OWN:
+        return BERT_CUDA_PRODUCT_OWN;
+    default:
+        return BERT_CUDA_PRODUCT_CHOSEN;
+    }
 }
 
 static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {

@@ -4,6 +4,8 @@
  */
 #include "cuda/gemm_cache.h"
 
+#include "cuda/environment.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -53,7 +55,7 @@ int64_t bert_cuda_gemm_bucket(int64_t rows) {
 }
 
 bool bert_cuda_gemm_cache_path(const char *beside, char *out, size_t size) {
-    const char *named = getenv("BERT_CUDA_GEMM_CACHE");
+    const char *named = bert_cuda_environment_choices();
     if (size == 0) return false;
     *out = 0;
     if (named && (!*named || strcmp(named, "off") == 0)) return false;

@@ -1,7 +1,6 @@
 /* What is asked once a process, and what each launch looks at. */
+#include "cuda/environment.h"
 #include "cuda/platform.h"
-
-#include <stdlib.h>
 
 bool bert_cuda_launch_ahead;
 
@@ -20,8 +19,7 @@ static bool kernels_wait() {
 }
 
 bool bert_cuda_can_launch_ahead() {
-    const char *wanted = getenv("BERT_CUDA_LAUNCH_AHEAD");
-    if (wanted && strcmp(wanted, "off") == 0) return false;
+    if (bert_cuda_environment_says(BERT_CUDA_LAUNCH_AHEAD) == BERT_CUDA_LAUNCH_AHEAD_OFF) return false;
     int driver = 0;
     const bool can = CUDART_VERSION >= FIRST_CUDA && cudaDriverGetVersion(&driver) == cudaSuccess &&
                      driver >= FIRST_CUDA && kernels_wait();
