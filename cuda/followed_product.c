@@ -91,17 +91,17 @@ cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker,
 
 /* ---- Measuring --------------------------------------------------------------------------------------------------- */
 
-typedef struct trial {
+typedef struct trials {
     bert_cuda_gemm *gemm;
     const bert_cuda_followed_product *p;
-    int32_t way; /* as a choice has it */
-} trial;
+} trials;
 
-static bool run_trial(const void *work, cudaStream_t stream) {
-    const trial *t = work;
+/* `way` as a choice has it. */
+static bool run_trial(const void *work, int way, cudaStream_t stream) {
+    const trials *t = work;
     char why[256];
-    return (t->way ? run_own(t->p, t->way - 1, stream, why, sizeof why)
-                   : run_library(t->gemm, t->p, stream, why, sizeof why)) == cudaSuccess;
+    return (way ? run_own(t->p, way - 1, stream, why, sizeof why)
+                : run_library(t->gemm, t->p, stream, why, sizeof why)) == cudaSuccess;
 }
 
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
@@ -109,19 +109,6 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
     const bert_cuda_gemm_key key = key_of(p);
     return bert_cuda_gemm_cache_add(maker->cache, &key,
                                     &(bert_cuda_gemm_choice){.tile = way, .nanoseconds = nanoseconds});
-}
-
-static void choose(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
-                   const bert_cuda_stopwatch *watch) {
-    float best = -1;
-    int32_t chosen = 0;
-    for (int32_t way = 0; way <= BERT_CUDA_TENSOR_PRODUCT_TILES; way++) {
-        const float time = bert_cuda_time(watch, run_trial, &(trial){maker->gemm, p, way});
-        if (time < 0 || (best >= 0 && time >= best)) continue;
-        best = time;
-        chosen = way;
-    }
-    if (best >= 0) bert_cuda_keep_product_choice(maker, p, chosen, (int64_t)((double)best * 1e6));
 }
 
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
@@ -137,14 +124,12 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
         if (status != cudaSuccess) return status;
     }
     if (found || !fits || maker->way != BERT_CUDA_PRODUCT_CHOSEN) return cudaSuccess;
-    bert_cuda_stopwatch watch;
-    cudaError_t status = bert_cuda_stopwatch_open(maker->stream, &watch);
-    if (status == cudaSuccess) {
-        choose(maker, p, &watch);
-        status = cudaStreamSynchronize(maker->stream);
-    }
-    bert_cuda_stopwatch_close(&watch);
+    bert_cuda_fastest fastest;
+    const cudaError_t status = bert_cuda_find_fastest(maker->stream, run_trial, &(trials){maker->gemm, p},
+                                                      1 + BERT_CUDA_TENSOR_PRODUCT_TILES, &fastest);
     if (status != cudaSuccess)
         snprintf(why, size, "measuring a product and what follows it: %s", cudaGetErrorString(status));
+    else if (fastest.way >= 0)
+        bert_cuda_keep_product_choice(maker, p, fastest.way, fastest.nanoseconds);
     return status;
 }

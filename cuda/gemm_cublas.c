@@ -327,44 +327,41 @@ static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cu
 /* ---- Measuring -----------------------------------------------------------------------------------------------------
  */
 
-/* A product by one algorithm. */
-typedef struct trial {
+/* A product by each of some algorithms. */
+typedef struct trials {
     bert_cuda_gemm *gemm;
     const problem *p;
     const bert_cuda_gemm_args *g;
-    const cublasLtMatmulAlgo_t *algorithm;
-} trial;
+    const cublasLtMatmulHeuristicResult_t *candidates;
+} trials;
 
-static bool run_trial(const void *work, cudaStream_t stream) {
-    const trial *t = work;
-    return multiply(t->gemm, t->p, t->g, t->algorithm, stream) == CUBLAS_STATUS_SUCCESS;
+static bool run_trial(const void *work, int way, cudaStream_t stream) {
+    const trials *t = work;
+    return multiply(t->gemm, t->p, t->g, &t->candidates[way].algo, stream) == CUBLAS_STATUS_SUCCESS;
 }
 
-static void choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                   const bert_cuda_stopwatch *watch) {
+static cudaError_t choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
+    bert_cuda_fastest fastest;
     const int count = ask(gemm, p, CANDIDATES, candidates);
-    float best = -1;
-    bert_cuda_gemm_choice choice = {0};
-    for (int i = 0; i < count; i++) {
-        const float time = bert_cuda_time(watch, run_trial, &(trial){gemm, p, g, &candidates[i].algo});
-        if (time < 0 || (best >= 0 && time >= best)) continue;
-        best = time;
-        memcpy(choice.words, &candidates[i].algo, sizeof choice.words);
-        choice.nanoseconds = (int64_t)((double)time * 1e6);
-    }
+    const cudaError_t status =
+        bert_cuda_find_fastest(stream, run_trial, &(trials){gemm, p, g, candidates}, count, &fastest);
+    if (status != cudaSuccess || fastest.way < 0) return status;
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
-    if (best >= 0) bert_cuda_gemm_cache_add(gemm->cache, &key, &choice);
+    bert_cuda_gemm_choice choice = {.nanoseconds = fastest.nanoseconds};
+    memcpy(choice.words, &candidates[fastest.way].algo, sizeof choice.words);
+    bert_cuda_gemm_cache_add(gemm->cache, &key, &choice);
+    return cudaSuccess;
 }
 
-static cudaError_t measure(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const bert_cuda_stopwatch *watch,
-                           char *why, size_t size) {
+static cudaError_t measure(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, cudaStream_t stream, char *why,
+                           size_t size) {
     problem p = {0};
+    cudaError_t status = cudaSuccess;
     const cublasStatus_t described = pose(gemm, &p, g);
-    if (described == CUBLAS_STATUS_SUCCESS) choose(gemm, &p, g, watch);
+    if (described == CUBLAS_STATUS_SUCCESS) status = choose(gemm, &p, g, stream);
     forget(&p);
     if (described != CUBLAS_STATUS_SUCCESS) return fail_library(g, "describing a product", described, why, size);
-    const cudaError_t status = cudaStreamSynchronize(watch->stream);
     return status == cudaSuccess ? status
                                  : fail(g, "measuring a product", cudaGetErrorString(status), status, why, size);
 }
@@ -386,14 +383,7 @@ static cudaError_t tune(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, c
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(&g);
     if (bert_cuda_gemm_cache_find(gemm->cache, &key, &known)) return cudaSuccess;
     if (g.kind == BERT_CUDA_GEMM_S8 && !fast_bytes(&g)) return cudaSuccess;
-    bert_cuda_stopwatch watch;
-    status = bert_cuda_stopwatch_open(stream, &watch);
-    if (status == cudaSuccess)
-        status = measure(gemm, &g, &watch, why, size);
-    else
-        fail(&g, "measuring a product", cudaGetErrorString(status), status, why, size);
-    bert_cuda_stopwatch_close(&watch);
-    return status;
+    return measure(gemm, &g, stream, why, size);
 }
 
 /* ---- The provider --------------------------------------------------------------------------------------------------

@@ -5,28 +5,21 @@ enum { MOST_REPEATS = 20 };
 /* What runs for this long is told from something else by one run. */
 static const float long_enough_ms = 0.2F;
 
-cudaError_t bert_cuda_stopwatch_open(cudaStream_t stream, bert_cuda_stopwatch *out) {
-    *out = (bert_cuda_stopwatch){.stream = stream};
-    cudaError_t status = cudaEventCreate(&out->begin);
-    if (status == cudaSuccess) status = cudaEventCreate(&out->end);
-    return status;
-}
+typedef struct stopwatch {
+    cudaEvent_t begin, end;
+    cudaStream_t stream;
+} stopwatch;
 
-void bert_cuda_stopwatch_close(bert_cuda_stopwatch *watch) {
-    if (watch->end) cudaEventDestroy(watch->end);
-    if (watch->begin) cudaEventDestroy(watch->begin);
-}
-
-/* Work, `repeats` times. */
+/* Work in one of its ways, `repeats` times. */
 typedef struct timed {
-    bert_cuda_timed_fn run;
+    bert_cuda_way_fn run;
     const void *work;
-    int repeats;
+    int way, repeats;
 } timed;
 
 static bool call_runs(const timed *t, cudaStream_t stream) {
     bool good = true;
-    for (int i = 0; i < t->repeats && good; i++) good = t->run(t->work, stream);
+    for (int i = 0; i < t->repeats && good; i++) good = t->run(t->work, t->way, stream);
     return good;
 }
 
@@ -46,7 +39,7 @@ static cudaGraphExec_t record_runs(const timed *t, cudaStream_t stream) {
 
 /* Milliseconds of one run, the mean of those that follow each other: a launch of `exec`, or called where that is NULL.
  * Negative when they fail. */
-static float time_runs(const timed *t, cudaGraphExec_t exec, const bert_cuda_stopwatch *watch) {
+static float time_runs(const timed *t, cudaGraphExec_t exec, const stopwatch *watch) {
     float milliseconds = -1;
     /* The clock starts when the GPU comes from a launch before, so that the way to it doesn't count. */
     if (exec && cudaGraphLaunch(exec, watch->stream) != cudaSuccess) return -1;
@@ -63,7 +56,7 @@ static float time_runs(const timed *t, cudaGraphExec_t exec, const bert_cuda_sto
  * recorded, as they will be in a plan: called one by one they take as long as the host needs to call them, and all ways
  * look alike.
  */
-static float measure(const bert_cuda_stopwatch *watch, timed t) {
+static float measure(const stopwatch *watch, timed t) {
     if (time_runs(&t, NULL, watch) < 0) return -1;
     const float once = time_runs(&t, NULL, watch);
     if (once < 0 || once >= long_enough_ms) return once;
@@ -75,8 +68,28 @@ static float measure(const bert_cuda_stopwatch *watch, timed t) {
     return time;
 }
 
-float bert_cuda_time(const bert_cuda_stopwatch *watch, bert_cuda_timed_fn run, const void *work) {
-    const float time = measure(watch, (timed){run, work, 1});
-    if (time < 0) cudaGetLastError();
-    return time;
+static void compare(const stopwatch *watch, bert_cuda_way_fn run, const void *work, int count, bert_cuda_fastest *out) {
+    float best = -1;
+    for (int way = 0; way < count; way++) {
+        const float time = measure(watch, (timed){run, work, way, 1});
+        if (time < 0) cudaGetLastError(); /* seen, as above */
+        if (time < 0 || (best >= 0 && time >= best)) continue;
+        best = time;
+        *out = (bert_cuda_fastest){.way = way, .nanoseconds = (int64_t)((double)time * 1e6)};
+    }
+}
+
+cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, const void *work, int count,
+                                   bert_cuda_fastest *out) {
+    stopwatch watch = {.stream = stream};
+    *out = (bert_cuda_fastest){.way = -1};
+    cudaError_t status = cudaEventCreate(&watch.begin);
+    if (status == cudaSuccess) status = cudaEventCreate(&watch.end);
+    if (status == cudaSuccess) {
+        compare(&watch, run, work, count, out);
+        status = cudaStreamSynchronize(stream);
+    }
+    if (watch.end) cudaEventDestroy(watch.end);
+    if (watch.begin) cudaEventDestroy(watch.begin);
+    return status;
 }

@@ -1,26 +1,25 @@
-/* How long work takes on the device: what choices among ways to the same product go by. */
+/* The fastest of several ways to the same: how choices among ways to a product are made. */
 #ifndef BERT_CUDA_STOPWATCH_H
 #define BERT_CUDA_STOPWATCH_H
 
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
+#include <stdint.h>
 
-typedef struct bert_cuda_stopwatch {
-    cudaEvent_t begin, end;
-    cudaStream_t stream;
-} bert_cuda_stopwatch;
+/** Puts the work on the stream, which may be capturing, in one of its ways; false where it fails. */
+typedef bool (*bert_cuda_way_fn)(const void *work, int way, cudaStream_t stream);
 
-/** Puts the work on the stream, which may be capturing; false where it fails. */
-typedef bool (*bert_cuda_timed_fn)(const void *work, cudaStream_t stream);
-
-/** Close it whatever this gives. */
-cudaError_t bert_cuda_stopwatch_open(cudaStream_t stream, bert_cuda_stopwatch *out);
-void bert_cuda_stopwatch_close(bert_cuda_stopwatch *watch);
+typedef struct bert_cuda_fastest {
+    int way; /**< -1: none, all failed. */
+    int64_t nanoseconds;
+} bert_cuda_fastest;
 
 /**
- * Milliseconds that the work takes; negative when it fails, and no error is left for the next call to find. Runs it up
- * to some tens of times, waits for the stream, and must not be called while that is captured.
+ * Times the ways from 0 to `count` - 1; of two as fast as each other the first counts. Runs each up to some tens of
+ * times, waits for the stream, and must not be called while that is captured. An error is the stream's, or of events:
+ * ways that fail are left out, and leave no error for the next call to find.
  */
-float bert_cuda_time(const bert_cuda_stopwatch *watch, bert_cuda_timed_fn run, const void *work);
+cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, const void *work, int count,
+                                   bert_cuda_fastest *out);
 
 #endif
