@@ -35,26 +35,19 @@ static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
     return key;
 }
 
-/* ---- Running ----------------------------------------------------------------------------------------------------- */
+/* ---- Choosing ---------------------------------------------------------------------------------------------------- */
 
-static cudaError_t run_own(const bert_cuda_followed_product *p, int32_t tile, cudaStream_t stream, char *why,
-                           size_t size) {
-    const bert_cuda_tensor_product_args args = {
-        .product = p->product, .floats = p->floats, .bytes = p->bytes, .tile = tile};
-    const cudaError_t status = bert_cuda_tensor_product(&args, stream);
-    if (status != cudaSuccess) snprintf(why, size, "the kernel tensor_product: %s", cudaGetErrorString(status));
-    return status;
+/* The library adds a bias to floats itself. */
+static bool at_most_a_bias_follows(const bert_cuda_followed_product *p) {
+    const bert_cuda_bias_activation_args *floats = p->floats;
+    return p->product->kind != BERT_CUDA_GEMM_S8 && floats->activation == BERT_CUDA_NONE && !floats->residual &&
+           !floats->y_lower && !floats->ranges;
 }
 
-static cudaError_t run_library(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, cudaStream_t stream,
-                               char *why, size_t size) {
-    const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
-    cudaError_t status = provider->run(gemm, p->product, stream, why, size);
-    if (status != cudaSuccess) return status;
-    status = bytes ? bert_cuda_dequantize(p->bytes, stream) : bert_cuda_bias_activation(p->floats, stream);
-    if (status != cudaSuccess)
-        snprintf(why, size, "the kernel %s: %s", bytes ? "dequantize" : "bias_activation", cudaGetErrorString(status));
-    return status;
+/* Our own kernel has no part in it: it doesn't take the product, or isn't wanted. */
+static bool is_the_librarys(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
+    if (maker->way == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return true;
+    return maker->way == BERT_CUDA_PRODUCT_CHOSEN && maker->cache && at_most_a_bias_follows(p);
 }
 
 /* Nothing was measured, or will be: the kernel of our own, where it takes the product. */
@@ -74,7 +67,7 @@ static bool find_choice(const bert_cuda_product_maker *maker, const bert_cuda_fo
 /* 0: the library's; else 1 + the tile of our own. */
 static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     bert_cuda_gemm_choice choice;
-    if (maker->way == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return 0;
+    if (is_the_librarys(maker, p)) return 0;
     if (!by_rule(maker) && find_choice(maker, p, &choice)) return choice.tile;
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
@@ -83,10 +76,44 @@ bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const
     return by_rule(maker) && bert_cuda_tensor_product_fits(product);
 }
 
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+static cudaError_t run_own(const bert_cuda_followed_product *p, int32_t tile, cudaStream_t stream, char *why,
+                           size_t size) {
+    const bert_cuda_tensor_product_args args = {
+        .product = p->product, .floats = p->floats, .bytes = p->bytes, .tile = tile};
+    const cudaError_t status = bert_cuda_tensor_product(&args, stream);
+    if (status != cudaSuccess) snprintf(why, size, "the kernel tensor_product: %s", cudaGetErrorString(status));
+    return status;
+}
+
+/* The product as the library makes it. */
+static bert_cuda_gemm_args product_of_library(const bert_cuda_followed_product *p) {
+    bert_cuda_gemm_args product = *p->product;
+    if (at_most_a_bias_follows(p)) product.bias = p->floats->bias;
+    return product;
+}
+
+static cudaError_t run_library(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, cudaStream_t stream,
+                               char *why, size_t size) {
+    const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
+    const bert_cuda_gemm_args product = product_of_library(p);
+    cudaError_t status = provider->run(gemm, &product, stream, why, size);
+    if (status != cudaSuccess || at_most_a_bias_follows(p)) return status;
+    status = bytes ? bert_cuda_dequantize(p->bytes, stream) : bert_cuda_bias_activation(p->floats, stream);
+    if (status != cudaSuccess)
+        snprintf(why, size, "the kernel %s: %s", bytes ? "dequantize" : "bias_activation", cudaGetErrorString(status));
+    return status;
+}
+
+static cudaError_t run_way(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int32_t way, cudaStream_t stream,
+                           char *why, size_t size) {
+    return way ? run_own(p, way - 1, stream, why, size) : run_library(gemm, p, stream, why, size);
+}
+
 cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                            char *why, size_t size) {
-    const int32_t way = way_of(maker, p);
-    return way ? run_own(p, way - 1, maker->stream, why, size) : run_library(maker->gemm, p, maker->stream, why, size);
+    return run_way(maker->gemm, p, way_of(maker, p), maker->stream, why, size);
 }
 
 /* ---- Measuring --------------------------------------------------------------------------------------------------- */
@@ -100,8 +127,7 @@ typedef struct trials {
 static bool run_trial(const void *work, int way, cudaStream_t stream) {
     const trials *t = work;
     char why[256];
-    return (way ? run_own(t->p, way - 1, stream, why, sizeof why)
-                : run_library(t->gemm, t->p, stream, why, sizeof why)) == cudaSuccess;
+    return run_way(t->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
 }
 
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
@@ -113,17 +139,18 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
 
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                             char *why, size_t size) {
-    const bool fits = bert_cuda_tensor_product_fits(p->product);
+    const bool librarys = is_the_librarys(maker, p);
     bert_cuda_gemm_choice known;
     if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
-    if (fits && by_rule(maker)) return cudaSuccess;
-    const bool found = find_choice(maker, p, &known);
+    if (!librarys && by_rule(maker)) return cudaSuccess;
+    const bool found = !librarys && find_choice(maker, p, &known);
     /* The library's best algorithm first: the pair is measured with it. */
     if (!found || known.tile == 0) {
-        const cudaError_t status = provider->tune(maker->gemm, p->product, maker->stream, why, size);
+        const bert_cuda_gemm_args product = product_of_library(p);
+        const cudaError_t status = provider->tune(maker->gemm, &product, maker->stream, why, size);
         if (status != cudaSuccess) return status;
     }
-    if (found || !fits || maker->way != BERT_CUDA_PRODUCT_CHOSEN) return cudaSuccess;
+    if (found || librarys) return cudaSuccess;
     bert_cuda_fastest fastest;
     const cudaError_t status = bert_cuda_find_fastest(maker->stream, run_trial, &(trials){maker->gemm, p},
                                                       1 + BERT_CUDA_TENSOR_PRODUCT_TILES, &fastest);

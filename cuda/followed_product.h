@@ -12,17 +12,15 @@
 /** How one is made. */
 typedef enum bert_cuda_product_way {
     /** As it was measured; by our own kernel where nothing was and it takes the product. That depends on neither the
-     * number of rows nor the process, so the bits don't either. */
+     * number of rows nor the process, so the bits don't either. A product of floats that at most a bias follows is the
+     * library's, which adds that itself, unless nothing is measured because there is no cache: the library's first
+     * guess may depend on the number of rows. */
     BERT_CUDA_PRODUCT_CHOSEN,
     BERT_CUDA_PRODUCT_LIBRARY, /**< By the library and a kernel after it, always. */
     BERT_CUDA_PRODUCT_OWN      /**< By our own kernel, where that takes it. */
 } bert_cuda_product_way;
 
-/**
- * The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen. It
- * holds for products that at most a bias follows too, which are the library's otherwise, unless a session is
- * deterministic: the library adds the bias itself.
- */
+/** The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen. */
 bert_cuda_product_way bert_cuda_product_way_wanted(void);
 
 /** What the products of a session have in common. */
@@ -34,14 +32,15 @@ typedef struct bert_cuda_product_maker {
 } bert_cuda_product_maker;
 
 /** `product` has no bias, and beta 0. C is what follows reads as x, or as products: it may be y, where that isn't the
- * residual. */
+ * residual, and is y where at most a bias follows. */
 typedef struct bert_cuda_followed_product {
     const bert_cuda_gemm_args *product;
     const bert_cuda_bias_activation_args *floats; /**< What follows; of S8 not looked at. */
     const bert_cuda_dequantize_args *bytes;       /**< What follows S8. */
 } bert_cuda_followed_product;
 
-/** Whether C is never written, so that no memory is wanted for it. Of the product only what
+/** Whether C is never written, so that no memory is wanted for it, whatever the number of rows. Where products are
+ * measured it isn't known: that is done in a run, for its rows alone, and writes C. Of the product only what
  * bert_cuda_tensor_product_fits looks at. */
 bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_gemm_args *product);
 

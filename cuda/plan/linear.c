@@ -1,6 +1,5 @@
 /* Canonical Linear: a product, and what follows it. */
 #include "core/graph/canonical.h"
-#include "cuda/ops/tensor_product.h"
 #include "cuda/plan/parts.h"
 
 /* What is packed: weights side by side, as E4M3 where the node's flag is set, and their biases. */
@@ -42,15 +41,6 @@ bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_e
 }
 
 bert_status bert_cuda_multiply_with_bias(const bert_cuda_call *call, bert_cuda_gemm_args *product, const void *bias) {
-    /* The library adds a bias too. But its first guess may depend on the number of rows, and bits with it. */
-    const bert_prepared *prepared = call->node->prepared;
-    const bert_cuda_product_way way = prepared->device->way;
-    const bool wanted = way == BERT_CUDA_PRODUCT_OWN || (way == BERT_CUDA_PRODUCT_CHOSEN && prepared->deterministic);
-    const bool own = wanted && bert_cuda_tensor_product_fits(product);
-    if (!own && !bert_cuda_epilogue_follows(call)) {
-        product->bias = bias;
-        return bert_cuda_multiply(call, product);
-    }
     const bert_cuda_bias_activation_args args = epilogue_args(call, &(bert_cuda_epilogue){.bias = bias});
     return bert_cuda_multiply_followed(call, product, &args, NULL);
 }

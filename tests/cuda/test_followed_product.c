@@ -22,11 +22,15 @@ typedef struct followed {
     case_tensor *y;
 } followed;
 
-/* GELU(x W + bias) + residual, in a type of floats. */
-static void make_floats(followed *f, bert_dtype dtype, int64_t m) {
+/* GELU(x W + bias) + residual, in a type of floats; or x W + bias. */
+static void make_floats(followed *f, bert_dtype dtype, int64_t m, bool bias_alone) {
     case_begin(BERT_OP_BERTC_Linear);
-    case_string("activation", "gelu");
-    const case_tensor *a = case_input(dtype, 2, DIMS(m, K), 1.0F), *residual = case_input(dtype, 2, DIMS(m, N), 1.0F);
+    case_string("activation", bias_alone ? "none" : "gelu");
+    const case_tensor *a = case_input(dtype, 2, DIMS(m, K), 1.0F), *residual = NULL;
+    if (bias_alone)
+        case_absent();
+    else
+        residual = case_input(dtype, 2, DIMS(m, N), 1.0F);
     const case_tensor *b = case_input(dtype, 2, DIMS(K, N), 0.5F), *bias = case_input(dtype, 1, DIMS(N), 1.0F);
     f->y = case_output(dtype, 2, DIMS(m, N));
     f->product = (bert_cuda_gemm_args){.kind = dtype == BERT_FLOAT16    ? BERT_CUDA_GEMM_F16
@@ -45,12 +49,12 @@ static void make_floats(followed *f, bert_dtype dtype, int64_t m) {
                                        .ldc = N,
                                        .workspace = workspace};
     f->floats = (bert_cuda_bias_activation_args){.dtype = dtype,
-                                                 .activation = BERT_CUDA_GELU,
+                                                 .activation = bias_alone ? BERT_CUDA_NONE : BERT_CUDA_GELU,
                                                  .rows = m,
                                                  .width = N,
                                                  .x = f->y->device,
                                                  .bias = bias->device,
-                                                 .residual = residual->device,
+                                                 .residual = residual ? residual->device : NULL,
                                                  .y = f->y->device};
     f->p = (bert_cuda_followed_product){.product = &f->product, .floats = &f->floats};
     if (dtype != BERT_FLOAT) f->y->tolerance *= 2; /* the library's products are rounded on their way */
@@ -114,15 +118,15 @@ static void make_bytes(followed *f, int64_t m) {
     f->p = (bert_cuda_followed_product){.product = &f->product, .bytes = &f->bytes};
 }
 
+static bert_dtype type_of(bert_cuda_gemm_kind kind) {
+    return kind == BERT_CUDA_GEMM_F16 ? BERT_FLOAT16 : kind == BERT_CUDA_GEMM_BF16 ? BERT_BFLOAT16 : BERT_FLOAT;
+}
+
 static void make(followed *f, bert_cuda_gemm_kind kind, int64_t m) {
     if (kind == BERT_CUDA_GEMM_S8)
         make_bytes(f, m);
     else
-        make_floats(f,
-                    kind == BERT_CUDA_GEMM_F16    ? BERT_FLOAT16
-                    : kind == BERT_CUDA_GEMM_BF16 ? BERT_BFLOAT16
-                                                  : BERT_FLOAT,
-                    m);
+        make_floats(f, type_of(kind), m, false);
 }
 
 static bert_cuda_product_maker maker_of(bert_cuda_gemm_cache *cache, bert_cuda_product_way way) {
@@ -135,14 +139,18 @@ static bert_cuda_gemm_cache *new_cache(void) {
     return bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
 }
 
-static void count_own(void) {
+static void count_kernel(const char *kernel) {
 #ifdef BERT_CUDA_EMULATED
-    bert_emulator_count("tensor_product_kernel");
+    bert_emulator_count(kernel);
 #endif
 }
 
-/* Launches of our own kernel since then; a GPU doesn't tell. */
-static void expect_own(int launches) {
+static void count_own(void) {
+    count_kernel("tensor_product_kernel");
+}
+
+/* Launches of the kernel since then; a GPU doesn't tell. */
+static void expect_launches(int launches) {
 #ifdef BERT_CUDA_EMULATED
     assert_int_equal(bert_emulator_launches(), launches);
     bert_emulator_count(NULL);
@@ -174,7 +182,7 @@ static void check_run(const bert_cuda_product_maker *maker, followed *f, bool ow
         memcpy(f->y->host.data, expected, (size_t)count * sizeof *expected);
         free(expected);
     }
-    expect_own(own);
+    expect_launches(own);
 }
 
 static void tune(const bert_cuda_product_maker *maker, const followed *f) {
@@ -231,7 +239,7 @@ static void choices_are_measured_once_and_kept(void **state) {
         assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.product), !provider->clock && kind < OF_OUR_OWN);
         count_own();
         tune(&maker, &f);
-        expect_own(0);
+        expect_launches(0);
         assert_int_equal(bert_cuda_gemm_cache_count(cache), kept);
         /* What follows is part of what was measured. */
         f.floats.residual = NULL;
@@ -283,6 +291,34 @@ static void rows_decide_nothing_where_nothing_is_measured(void **state) {
     }
 }
 
+/* The library adds a bias itself: no kernel is behind its product, and nothing is measured against it. Where nothing is
+ * measured at all, or that is asked for, it is a product of our own. */
+static void a_bias_alone_is_added_by_the_library(void **state) {
+    static const bert_cuda_gemm_kind floats[] = {BERT_CUDA_GEMM_F16, BERT_CUDA_GEMM_BF16, BERT_CUDA_GEMM_F32};
+    for (int i = 0; i < 3 * 3 * 2; i++) {
+        const bert_cuda_gemm_kind kind = floats[i % 3];
+        const bert_cuda_product_way way = (bert_cuda_product_way)(i / 3 % 3);
+        const bool measures = i / 9 != 0;
+        char why[512] = "";
+        bert_cuda_gemm_cache *cache = measures ? new_cache() : NULL;
+        const bert_cuda_product_maker maker = maker_of(cache, way);
+        followed f;
+        make_floats(&f, type_of(kind), 20, true);
+        const bool own = kind != BERT_CUDA_GEMM_F32 &&
+                         (way == BERT_CUDA_PRODUCT_OWN || (way == BERT_CUDA_PRODUCT_CHOSEN && !measures));
+        count_own();
+        tune(&maker, &f);
+        expect_launches(0);
+        if (measures) assert_int_equal(bert_cuda_gemm_cache_count(cache), !own);
+        check_run(&maker, &f, own);
+        count_kernel("stretch_kernel");
+        case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
+        expect_launches(0);
+        provider->use_cache(gemm, NULL);
+        if (cache) bert_cuda_gemm_cache_free(cache);
+    }
+}
+
 static void the_environment_names_a_way(void **state) {
     unsetenv("BERT_CUDA_LINEAR");
     assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_CHOSEN);
@@ -300,6 +336,7 @@ int main(void) {
         cmocka_unit_test(choices_are_measured_once_and_kept),
         cmocka_unit_test(choices_are_used),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
+        cmocka_unit_test(a_bias_alone_is_added_by_the_library),
         cmocka_unit_test(the_environment_names_a_way),
     };
     return cmocka_run_group_tests_name("cuda followed product", tests, gemm_case_open, gemm_case_close);
