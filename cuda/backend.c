@@ -83,7 +83,7 @@ static void device_close(bert_device *device) {
 static void open_choices(bert_device *device) {
     char path[4096], identity[256] = "", notice[BERT_ERROR_MESSAGE_BYTES] = "";
     const bool file = bert_cuda_gemm_cache_path(device->host->model_path, path, sizeof path);
-    bert_cuda_gemm_provider_built.identify(identity, sizeof identity);
+    bert_cuda_product_identity(identity, sizeof identity);
     device->choices =
         bert_cuda_gemm_cache_create(device->host->allocator, file ? path : NULL, identity, notice, sizeof notice);
     bert_cuda_notice(device->host, notice);

@@ -21,6 +21,12 @@ bert_cuda_product_way bert_cuda_product_way_wanted(void) {
     }
 }
 
+void bert_cuda_product_identity(char *out, size_t size) {
+    provider->identify(out, size);
+    const size_t length = strlen(out);
+    snprintf(out + length, size - length, "; tensor_product %d", BERT_CUDA_TENSOR_PRODUCT_REVISION);
+}
+
 static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
     const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
     const bool residual = bytes ? p->bytes->residual : p->floats->residual;

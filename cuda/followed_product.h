@@ -23,6 +23,10 @@ typedef enum bert_cuda_product_way {
 /** The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen. */
 bert_cuda_product_way bert_cuda_product_way_wanted(void);
 
+/** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device, the library, and the
+ * revision of our own kernel that it is measured against. */
+void bert_cuda_product_identity(char *out, size_t size);
+
 /** What the products of a session have in common. */
 typedef struct bert_cuda_product_maker {
     bert_cuda_gemm *gemm;

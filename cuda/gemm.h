@@ -76,8 +76,7 @@ typedef struct bert_cuda_gemm_provider {
 
     /** Whether times on the device mean anything. The emulator's don't, so nothing is chosen by them. */
     bool clock;
-    /** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device, the library and the
-     * revision of our own kernel that it is measured against. */
+    /** The device and the library, as text of `size` bytes: of what times hold for (bert_cuda_product_identity). */
     void (*identify)(char *out, size_t size);
     /** Choices are looked up and kept there from now on; NULL: no longer. The cache outlives its use. */
     void (*use_cache)(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache);

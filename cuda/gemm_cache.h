@@ -47,7 +47,7 @@ int64_t bert_cuda_gemm_bucket(int64_t rows);
 bool bert_cuda_gemm_cache_path(const char *beside, char *out, size_t size);
 
 /**
- * A cache, in memory of the allocator, with what the file has for `identity` (of the provider's identify). `path` NULL:
+ * A cache, in memory of the allocator, with what the file has for `identity`, a line of text. `path` NULL:
  * in memory alone. A file that isn't there is no fault; one that is damaged, of another version or for another device,
  * library or kernel of ours is ignored, with a sentence in `notice` (of `size` bytes, else empty), and is replaced when
  * there is something to save; one that is something else altogether stays as it is. NULL when memory runs out. Free it

@@ -14,7 +14,6 @@
 
 #include "cuda/gemm_key.h"
 #include "cuda/ops/byte_product.h"
-#include "cuda/ops/tensor_product.h"
 #include "cuda/stopwatch.h"
 
 #include <cublasLt.h>
@@ -443,9 +442,8 @@ static void identify(char *out, size_t size) {
         snprintf(out, size, "no device; cublasLt %zu", cublasLtGetVersion());
         return;
     }
-    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; cublasLt %zu; tensor_product %d", properties.name,
-             properties.major, properties.minor, properties.multiProcessorCount, cublasLtGetVersion(),
-             BERT_CUDA_TENSOR_PRODUCT_REVISION);
+    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; cublasLt %zu", properties.name, properties.major,
+             properties.minor, properties.multiProcessorCount, cublasLtGetVersion());
 }
 
 static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {

@@ -9,6 +9,7 @@
 #include "tests/cuda_emulator/emulator.h"
 #endif
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -319,6 +320,15 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
     }
 }
 
+/* Files of choices that were made against another kernel of ours are known by it. */
+static void the_identity_names_our_own_kernel(void **state) {
+    char librarys[256] = "", identity[256] = "", expected[300];
+    provider->identify(librarys, sizeof librarys);
+    bert_cuda_product_identity(identity, sizeof identity);
+    snprintf(expected, sizeof expected, "%s; tensor_product %d", librarys, BERT_CUDA_TENSOR_PRODUCT_REVISION);
+    assert_string_equal(identity, expected);
+}
+
 static void the_environment_names_a_way(void **state) {
     unsetenv("BERT_CUDA_LINEAR");
     assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_CHOSEN);
@@ -337,6 +347,7 @@ int main(void) {
         cmocka_unit_test(choices_are_used),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(a_bias_alone_is_added_by_the_library),
+        cmocka_unit_test(the_identity_names_our_own_kernel),
         cmocka_unit_test(the_environment_names_a_way),
     };
     return cmocka_run_group_tests_name("cuda followed product", tests, gemm_case_open, gemm_case_close);
