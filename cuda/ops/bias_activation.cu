@@ -71,11 +71,8 @@ template <typename T, int N> static __global__ void __launch_bounds__(THREADS) e
         for (int i = 0; i < KEPT; i++) {
             const int64_t at = row * width + first + i * step;
             if (first + i * step >= width) continue;
-            float values[N];
-            BERT_UNROLL
-            for (int j = 0; j < N; j++) values[j] = to_float(kept[i].upper.at[j]);
             if (!a.y_unread) kept[i].store(a.after.y, nullptr, at);
-            store_vector(a.e4m3.bytes + at, scale.bytes(values));
+            scale.store(kept[i].upper, a.e4m3.bytes + at);
         }
         if (threadIdx.x == 0) a.e4m3.scales[row] = scale.scale;
     }

@@ -36,21 +36,24 @@ struct e4m3_scale {
     /** `most`: of the magnitudes of the whole row. */
     __device__ explicit e4m3_scale(float most) : scale(bert_e4m3_scale(most)), inverse(1.0F / scale) {}
 
-    /** N is 1 or a multiple of 4. */
-    template <int N> __device__ bert_vector<uint8_t, N> bytes(const float (&x)[N]) const {
-        bert_vector<uint8_t, N> result;
+    /** N elements of the row, as they are stored, to `to` as bytes. N is 1 or a multiple of 4. */
+    template <typename T, int N> __device__ void store(bert_vector<T, N> x, uint8_t *to) const {
+        bert_vector<uint8_t, N> bytes;
+        float scaled[N];
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) scaled[i] = to_float(x.at[i]) * inverse;
         if constexpr (N == 1) {
-            result.at[0] = static_cast<uint8_t>(e4m3_pair(x[0] * inverse, 0));
+            bytes.at[0] = static_cast<uint8_t>(e4m3_pair(scaled[0], 0));
         } else {
             uint32_t words[N / 4];
             BERT_UNROLL
             for (int i = 0; i < N; i += 4) {
-                const uint32_t low = e4m3_pair(x[i] * inverse, x[i + 1] * inverse);
-                words[i / 4] = low | static_cast<uint32_t>(e4m3_pair(x[i + 2] * inverse, x[i + 3] * inverse)) << 16;
+                const uint32_t low = e4m3_pair(scaled[i], scaled[i + 1]);
+                words[i / 4] = low | static_cast<uint32_t>(e4m3_pair(scaled[i + 2], scaled[i + 3])) << 16;
             }
-            memcpy(&result, words, sizeof result);
+            memcpy(&bytes, words, sizeof bytes);
         }
-        return result;
+        store_vector(to, bytes);
     }
 };
 
@@ -64,11 +67,7 @@ static __device__ inline void write_e4m3_row(const T *x, int64_t width, float mo
     const e4m3_scale scale(most);
     const int64_t step = static_cast<int64_t>(blockDim.x) * N;
     for (int64_t i = static_cast<int64_t>(threadIdx.x) * N; i < width; i += step) {
-        const bert_vector<T, N> stored = *reinterpret_cast<const bert_vector<T, N> *>(x + i);
-        float values[N];
-        BERT_UNROLL
-        for (int j = 0; j < N; j++) values[j] = to_float(stored.at[j]);
-        store_vector(to.bytes + row * width + i, scale.bytes(values));
+        scale.store(*reinterpret_cast<const bert_vector<T, N> *>(x + i), to.bytes + row * width + i);
     }
     if (threadIdx.x == 0) to.scales[row] = scale.scale;
 }

@@ -107,10 +107,10 @@ template <typename T> struct bert_row {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             if (column(i) >= width) continue;
-            float stored[N];
+            bert_vector<T, N> stored;
             BERT_UNROLL
-            for (int j = 0; j < N; j++) stored[j] = to_float(from_float<T>(at[i][j]));
-            store_vector(to.bytes + row * width + column(i), scale.bytes(stored));
+            for (int j = 0; j < N; j++) stored.at[j] = from_float<T>(at[i][j]);
+            scale.store(stored, to.bytes + row * width + column(i));
         }
         if (threadIdx.x % BERT_WARP == 0) to.scales[row] = scale.scale;
     }
