@@ -23,7 +23,13 @@
     TYPE(BERT_UINT64, "uint64", 8)                                                                                     \
     TYPE(BERT_BFLOAT16, "bfloat16", 2)
 
-static inline bool bert_dtype_is_float(bert_dtype dtype) {
+#ifdef __CUDACC__
+#define BERT_DTYPES_FUNCTION static inline __host__ __device__ /* kernels ask too */
+#else
+#define BERT_DTYPES_FUNCTION static inline
+#endif
+
+BERT_DTYPES_FUNCTION bool bert_dtype_is_float(bert_dtype dtype) {
     return dtype == BERT_FLOAT || dtype == BERT_DOUBLE || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
 }
 

@@ -4,17 +4,14 @@
  *
  * Arithmetic is done in one of three: float for float32, float16 and bfloat16; double; int64 for every integer type and
  * bool. Integers wrap around when they are stored, so sums and products are right for uint64 too; what compares,
- * divides or takes extremes asks bert_is_unsigned64.
+ * divides or takes extremes asks for that type itself.
  */
 #ifndef BERT_CUDA_OPS_ELEMENT_H
 #define BERT_CUDA_OPS_ELEMENT_H
 
+#include "core/base/dtypes.h"
 #include "cuda/ops/op.h"
 #include "cuda/platform.h"
-
-static inline __host__ __device__ bool bert_is_float(bert_dtype dtype) {
-    return dtype == BERT_FLOAT || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16 || dtype == BERT_DOUBLE;
-}
 
 template <typename F> __device__ inline F load_as(const void *data, bert_dtype dtype, int64_t at);
 

@@ -159,7 +159,7 @@ static __device__ int64_t of_integers(const bert_cuda_elementwise_args &a, int64
 /* An integer to the power of anything: through double, save for integer powers that are not negative. */
 static __device__ int64_t integer_power(const bert_cuda_operand &base, int64_t i, const bert_cuda_operand &exponent,
                                         int64_t j) {
-    if (!bert_is_float(exponent.dtype)) {
+    if (!bert_dtype_is_float(exponent.dtype)) {
         const int64_t by = load_as<int64_t>(exponent.data, exponent.dtype, j);
         const int64_t factor = load_as<int64_t>(base.data, base.dtype, i);
         if (by >= 0 || exponent.dtype == BERT_UINT64)
@@ -197,7 +197,7 @@ template <typename F> static __device__ bool compared(bert_cuda_elementwise_op o
 
 static __device__ bool compare(const bert_cuda_elementwise_args &a, int64_t i, int64_t j) {
     const bert_cuda_operand &x = a.inputs[0], &y = a.inputs[1];
-    if (bert_is_float(x.dtype))
+    if (bert_dtype_is_float(x.dtype))
         return compared(a.op, load_as<double>(x.data, x.dtype, i), load_as<double>(y.data, y.dtype, j));
     const int64_t left = load_as<int64_t>(x.data, x.dtype, i), right = load_as<int64_t>(y.data, y.dtype, j);
     if (x.dtype == BERT_UINT64) return compared(a.op, static_cast<uint64_t>(left), static_cast<uint64_t>(right));
@@ -217,9 +217,9 @@ static __device__ int64_t truncated(double x, bert_dtype to) {
 
 static __device__ void cast(const bert_cuda_elementwise_args &a, int64_t to, int64_t from) {
     const bert_cuda_operand &x = a.inputs[0];
-    if (bert_is_float(a.dtype)) {
+    if (bert_dtype_is_float(a.dtype)) {
         store_as<double>(a.y, a.dtype, to, load_as<double>(x.data, x.dtype, from));
-    } else if (!bert_is_float(x.dtype)) {
+    } else if (!bert_dtype_is_float(x.dtype)) {
         store_as<int64_t>(a.y, a.dtype, to, load_as<int64_t>(x.data, x.dtype, from));
     } else {
         const double value = load_as<double>(x.data, x.dtype, from);
@@ -378,7 +378,7 @@ static void join_dimensions(elementwise *e) {
 }
 
 static bool is_single(bert_dtype dtype) {
-    return bert_is_float(dtype) && dtype != BERT_DOUBLE;
+    return bert_dtype_is_float(dtype) && dtype != BERT_DOUBLE;
 }
 
 /* Of floats that are computed as float, a cast is one more operator that computes them. */
@@ -402,14 +402,15 @@ static bool is_allowed(const bert_cuda_elementwise_args *a) {
     case BERT_CUDA_CAST:
         return true;
     case BERT_CUDA_QUANTIZE:
-        return bert_is_float(in[0].dtype) && in[1].data && bert_is_float(in[1].dtype) && !bert_is_float(a->dtype) &&
-               bert_element_bytes(a->dtype) <= 2 && (!in[2].data || in[2].dtype == a->dtype);
+        return bert_dtype_is_float(in[0].dtype) && in[1].data && bert_dtype_is_float(in[1].dtype) &&
+               !bert_dtype_is_float(a->dtype) && bert_element_bytes(a->dtype) <= 2 &&
+               (!in[2].data || in[2].dtype == a->dtype);
     case BERT_CUDA_DEQUANTIZE:
-        return !bert_is_float(in[0].dtype) && in[1].data && bert_is_float(in[1].dtype) && bert_is_float(a->dtype) &&
-               (!in[2].data || in[2].dtype == in[0].dtype);
+        return !bert_dtype_is_float(in[0].dtype) && in[1].data && bert_dtype_is_float(in[1].dtype) &&
+               bert_dtype_is_float(a->dtype) && (!in[2].data || in[2].dtype == in[0].dtype);
     case BERT_CUDA_IS_NAN:
     case BERT_CUDA_IS_INF:
-        return bert_is_float(in[0].dtype) && a->dtype == BERT_BOOL;
+        return bert_dtype_is_float(in[0].dtype) && a->dtype == BERT_BOOL;
     case BERT_CUDA_POW:
         return in[0].dtype == a->dtype && bert_element_bytes(in[1].dtype) != 0;
     default:
@@ -441,7 +442,7 @@ cudaError_t bert_cuda_elementwise(const bert_cuda_elementwise_args *args, cudaSt
     const dim3 grid(bert_blocks(e.walk.count, THREADS, 1 << 14)), block(THREADS);
     if (takes_others(args)) return BERT_LAUNCH((elementwise_kernel<OTHERS>), grid, block, 0, stream, e);
     if (args->dtype == BERT_DOUBLE) return BERT_LAUNCH((elementwise_kernel<DOUBLES>), grid, block, 0, stream, e);
-    if (bert_is_float(args->dtype)) return BERT_LAUNCH((elementwise_kernel<FLOATS>), grid, block, 0, stream, e);
+    if (bert_dtype_is_float(args->dtype)) return BERT_LAUNCH((elementwise_kernel<FLOATS>), grid, block, 0, stream, e);
     if (!has_integers(args->op)) return cudaErrorInvalidValue;
     return BERT_LAUNCH((elementwise_kernel<INTEGERS>), grid, block, 0, stream, e);
 }

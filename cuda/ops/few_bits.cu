@@ -36,10 +36,11 @@ template <typename F> static __global__ void __launch_bounds__(THREADS) few_bits
 
 cudaError_t bert_cuda_few_bits(const bert_cuda_few_bits_args *args, cudaStream_t stream) {
     const bert_cuda_few_bits_args a = *args;
-    if (!bert_is_float(a.dtype) || !bert_is_float(a.scale_type) || (a.bits != 2 && a.bits != 4 && a.bits != 8) ||
-        a.block < 16 || (a.block & (a.block - 1)) || a.columns < 0 || a.depth < 0)
+    if (!bert_dtype_is_float(a.dtype) || !bert_dtype_is_float(a.scale_type) ||
+        (a.bits != 2 && a.bits != 4 && a.bits != 8) || a.block < 16 || (a.block & (a.block - 1)) || a.columns < 0 ||
+        a.depth < 0)
         return cudaErrorInvalidValue;
-    if (a.zero_points && a.zero_type != BERT_UINT8 && !bert_is_float(a.zero_type)) return cudaErrorInvalidValue;
+    if (a.zero_points && a.zero_type != BERT_UINT8 && !bert_dtype_is_float(a.zero_type)) return cudaErrorInvalidValue;
     const int64_t count = a.columns * ((a.depth + a.block - 1) / a.block) * (a.block * a.bits / 8);
     if (count == 0) return cudaSuccess;
     const dim3 grid(bert_blocks(count, THREADS)), block(THREADS);

@@ -156,7 +156,7 @@ static __device__ void put(bert_cuda_scatter_mode mode, bert_dtype dtype, void *
                            int64_t from) {
     if (mode == BERT_CUDA_SCATTER_NONE) {
         copy_element(y, to, updates, from, bert_element_bytes(dtype));
-    } else if (bert_is_float(dtype)) {
+    } else if (bert_dtype_is_float(dtype)) {
         const double there = load_as<double>(y, dtype, to), update = load_as<double>(updates, dtype, from);
         store_as<double>(y, dtype, to, combined(mode, there, update));
     } else {

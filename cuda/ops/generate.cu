@@ -62,7 +62,7 @@ static __global__ void __launch_bounds__(THREADS)
     begin_kernel();
     for (int64_t i = FIRST; i < rows * columns; i += STEP) {
         const bool one = i % columns - i / columns == above;
-        if (bert_is_float(dtype))
+        if (bert_dtype_is_float(dtype))
             store_as<double>(y, dtype, i, one ? 1.0 : 0.0);
         else
             store_as<int64_t>(y, dtype, i, one);
@@ -81,7 +81,7 @@ static __global__ void __launch_bounds__(THREADS)
     range_kernel(bert_dtype dtype, const void *start, const void *delta, int64_t count, void *y) {
     begin_kernel();
     for (int64_t i = FIRST; i < count; i += STEP) {
-        if (bert_is_float(dtype)) {
+        if (bert_dtype_is_float(dtype)) {
             const double from = load_as<double>(start, dtype, 0), by = load_as<double>(delta, dtype, 0);
             store_as<double>(y, dtype, i, from + static_cast<double>(i) * by);
         } else {

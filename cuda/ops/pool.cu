@@ -12,7 +12,7 @@ enum { THREADS = 256 };
 /* What a row of x counts. */
 static __device__ inline float weight_of(const bert_cuda_pool_args &a, int64_t row) {
     if (!a.mask) return 1;
-    if (bert_is_float(a.mask_dtype)) return load_as<float>(a.mask, a.mask_dtype, row);
+    if (bert_dtype_is_float(a.mask_dtype)) return load_as<float>(a.mask, a.mask_dtype, row);
     return static_cast<float>(load_as<int64_t>(a.mask, a.mask_dtype, row));
 }
 

@@ -199,7 +199,7 @@ cudaError_t bert_cuda_reduce(const bert_cuda_reduce_args *args, cudaStream_t str
     if (!bert_walk_over(args->rank, kept, &r.results) || !bert_walk_over(args->rank, reduced, &r.members))
         return cudaErrorInvalidValue;
     if (r.results.count == 0) return cudaSuccess;
-    const bool floats = bert_is_float(args->dtype);
+    const bool floats = bert_dtype_is_float(args->dtype);
     const bool logarithmic =
         args->reduction == BERT_CUDA_REDUCE_LOG_SUM || args->reduction == BERT_CUDA_REDUCE_LOG_SUM_EXP;
     if (!floats && logarithmic) return cudaErrorInvalidValue;
@@ -213,7 +213,7 @@ cudaError_t bert_cuda_reduce(const bert_cuda_reduce_args *args, cudaStream_t str
 
 /* Whether element a is greater (1), less (-1) than b, or neither. */
 static __device__ int ordered(const bert_cuda_line_args &line, int64_t a, int64_t b) {
-    if (bert_is_float(line.dtype)) {
+    if (bert_dtype_is_float(line.dtype)) {
         const double x = load_as<double>(line.x, line.dtype, a), y = load_as<double>(line.x, line.dtype, b);
         return (x > y) - (x < y);
     }
@@ -248,7 +248,7 @@ static __global__ void __launch_bounds__(THREADS)
     cumulative_sum_kernel(bert_cuda_line_args line, bool exclusive, bool reverse, void *y) {
     begin_kernel();
     const int64_t lines = line.outer * line.inner, step = static_cast<int64_t>(gridDim.x) * THREADS;
-    const bool floats = bert_is_float(line.dtype);
+    const bool floats = bert_dtype_is_float(line.dtype);
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < lines; i += step) {
         const int64_t start = line_start(line, i, line.count);
         double sum = 0;
@@ -270,7 +270,7 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* Whether element a comes before element b: NaN counts as greater than any number. */
 static __device__ bool comes_first(const bert_cuda_line_args &line, int64_t a, int64_t b, bool largest) {
-    if (!bert_is_float(line.dtype)) return ordered(line, a, b) == (largest ? 1 : -1);
+    if (!bert_dtype_is_float(line.dtype)) return ordered(line, a, b) == (largest ? 1 : -1);
     const double x = load_as<double>(line.x, line.dtype, largest ? a : b);
     const double y = load_as<double>(line.x, line.dtype, largest ? b : a);
     return !isnan(y) && (isnan(x) || x > y);

@@ -43,7 +43,7 @@ template <typename F> static __global__ void __launch_bounds__(THREADS) rotary_k
 
 cudaError_t bert_cuda_rotary(const bert_cuda_rotary_args *args, cudaStream_t stream) {
     const bert_cuda_rotary_args a = *args;
-    if (!bert_is_float(a.dtype) || a.half < 0 || 2 * a.half > a.depth) return cudaErrorInvalidValue;
+    if (!bert_dtype_is_float(a.dtype) || a.half < 0 || 2 * a.half > a.depth) return cudaErrorInvalidValue;
     const int64_t count = a.batch * a.heads * a.rows * (a.depth - a.half);
     if (count == 0) return cudaSuccess;
     if (a.ids && a.half > 0 && a.positions < 1) return cudaErrorInvalidValue;

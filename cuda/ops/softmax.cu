@@ -68,7 +68,7 @@ static __global__ void __launch_bounds__(128) softmax_kernel(bert_cuda_softmax_a
 
 cudaError_t bert_cuda_softmax(const bert_cuda_softmax_args *args, cudaStream_t stream) {
     const int64_t rows = args->outer * args->inner;
-    if (!bert_is_float(args->dtype) || args->outer < 0 || args->count < 0 || args->inner < 0)
+    if (!bert_dtype_is_float(args->dtype) || args->outer < 0 || args->count < 0 || args->inner < 0)
         return cudaErrorInvalidValue;
     if (args->bias && (args->inner != 1 || args->bias_every < 1 || args->bias_rows < 1)) return cudaErrorInvalidValue;
     if (rows == 0 || args->count == 0) return cudaSuccess;
