@@ -1,8 +1,8 @@
 /*
- * A block computes a tile of M x 128 of y, and a warp WARP_ROWS x 64 of it, by mma.sync. Pieces of 64 bytes of k come
- * into a ring of four stages in shared memory by copies in the background, three pieces ahead; fragments are loaded one
- * step of 32 bytes ahead of the products that use them. One barrier a piece: it says that the next piece is there, and
- * that everybody is done with the piece before, whose stage is filled next.
+ * A block computes a tile of M x 128 of y by mma.sync; its warps, two side by side, have WARP_ROWS x 64 of it each.
+ * Pieces of 64 bytes of k come into a ring of four stages in shared memory by copies in the background, three pieces
+ * ahead; fragments are loaded one step of 32 bytes ahead of the products that use them. One barrier a piece: it says
+ * that the next piece is there, and that everybody is done with the piece before, whose stage is filled next.
  *
  * A step is 32 bytes of k in every type (16 elements of 16 bits, or 32 of 8), and so are the fragments of A, and of B
  * where its rows run along k: one code for all. Only B as [k, n] is another: its fragments are transposed on the way.
@@ -19,16 +19,18 @@
  *
  * Budget, for 128 columns and four stages:
  *
- *   M    warps  a warp    sums   fragments  registers   shared    blocks of a multiprocessor
- *                         (registers a thread)  at most            (164 KiB and 64 Ki registers)
- *   256  8      64 x 64   128    64         255         96 KiB    1
- *   128  4      64 x 64   128    64         255         64 KiB    2
- *   64   4      32 x 64    64    48         168         48 KiB    3
- *   32   4      16 x 64    32    40         128         40 KiB    4
+ *   M    warps  a warp    sums   fragments  at most   used (sm_80, sm_90)   shared    blocks of a multiprocessor
+ *                         (registers a thread)                                        (164 KiB and 64 Ki registers)
+ *   256  8      64 x 64   128    64         255       236 to 244            96 KiB    1
+ *   128  4      64 x 64   128    64         255       238 to 244            64 KiB    2
+ *   64   4      32 x 64    64    48         168       160 to 162            48 KiB    3
+ *   32   4      16 x 64    32    40         128       114 to 120            40 KiB    4
  *
- * Sums go through shared memory once more, 32 rows of a warp at a time, so that a thread gets neighbours of a row: 16
- * bytes of y, and what belongs to its columns (bias, scales) is loaded once. Rows there are 72 words apart and units of
- * 4 words of the right half trade places in pairs, so that neither side meets itself in a bank.
+ * When all is summed the ring is free, and sums go through it once more, 32 rows of a warp at a time, so that a thread
+ * gets neighbours of a row: 16 bytes of y, and what belongs to its columns (bias, scales) is loaded once. A row's 64
+ * columns of a warp are written as whole sectors. Rows there are 72 words apart and units of 4 words of the right half
+ * trade places in pairs, so that neither side meets itself in a bank. The ranges of the two warps' halves of a row meet
+ * in shared memory, too.
  *
  * Blocks go down a strip of GROUP_ROWS rows before they go on to the next columns: those that run at a time share both
  * the weights and the rows in L2. Sums are those of k in order, whatever the tile: no block shares a sum with another.
