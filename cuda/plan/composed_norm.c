@@ -175,21 +175,14 @@ static bert_status run(const bert_cuda_call *call, const normalization *n) {
     return bert_cuda_give(call, &values, 0);
 }
 
-/* The operands of a call, with the copies of its constants. */
-static bert_cuda_operands kept_operands(const bert_cuda_call *call) {
-    bert_cuda_operands operands = bert_cuda_called_operands(call);
-    for (int32_t i = 0; i < call->node->node.input_count; i++) operands.inputs[i] = bert_cuda_kept_floats(call, i, i);
-    return operands;
-}
-
 static bert_status run_layer_norm(const bert_cuda_call *call) {
-    const bert_cuda_operands operands = kept_operands(call);
+    const bert_cuda_operands operands = bert_cuda_called_operands(call);
     const normalization n = describe_layer_norm(&call->node->node, call->node->op->code, &operands);
     return run(call, &n);
 }
 
 static bert_status run_skip(const bert_cuda_call *call) {
-    const bert_cuda_operands operands = kept_operands(call);
+    const bert_cuda_operands operands = bert_cuda_called_operands(call);
     const normalization n = describe_skip(&call->node->node, call->node->op->code, &operands);
     return run(call, &n);
 }
@@ -237,9 +230,7 @@ bert_status bert_cuda_plan_composed_norm(const bert_cuda_planner *planner, bool 
     planner->state->op = skips ? &skips_of[code] : &layer_norms[code];
     planner->out->kernel = planner->state->op->kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    bert_cuda_operands operands = bert_cuda_planned_operands(planner);
-    for (int32_t i = 0; i < node->input_count; i++)
-        if (planner->state->packed[i]) operands.inputs[i].dtype = BERT_FLOAT;
+    const bert_cuda_operands operands = bert_cuda_planned_operands(planner);
     const normalization n = skips ? describe_skip(node, code, &operands) : describe_layer_norm(node, code, &operands);
     return reserve(planner, &n);
 }

@@ -73,7 +73,7 @@ bert_status bert_cuda_plan_embed_layer_norm(const bert_cuda_planner *planner) {
 
 static bert_tensor parameter(const bert_cuda_call *call, int which) {
     if (is_quantized(call->node->op)) return call->inputs[FIRST_PARAMETER + which];
-    return bert_cuda_kept_floats(call, FIRST_PARAMETER + which, which);
+    return bert_cuda_kept_floats(call, FIRST_PARAMETER + which);
 }
 
 /* Rows of a table at ids, which are an input. */
@@ -130,7 +130,7 @@ static bert_status position_rows(const bert_cuda_call *call, const sizes *s, voi
 static bert_status dequantize(const bert_cuda_call *call, int which, const void *x, int64_t count,
                               const bert_tensor *out) {
     const bert_tensor *table = &call->inputs[FIRST_PARAMETER + which];
-    const bert_tensor scale = bert_cuda_kept_floats(call, FIRST_SCALE + which, which);
+    const bert_tensor scale = bert_cuda_kept_floats(call, FIRST_SCALE + which);
     const bert_cuda_elementwise_args args = {
         .op = BERT_CUDA_DEQUANTIZE,
         .rank = 1,

@@ -19,9 +19,9 @@ bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
 
 bert_status bert_cuda_run_matmul_nbits(const bert_cuda_call *call) {
     const bert_op_node *node = &call->node->node;
-    const bert_tensor *a = &call->inputs[A], scales = bert_cuda_kept_floats(call, SCALES, KEPT_SCALES);
+    const bert_tensor *a = &call->inputs[A], scales = bert_cuda_kept_floats(call, SCALES);
     bert_tensor zero_points = {.dtype = BERT_DTYPE_UNDEFINED};
-    if (bert_cuda_input(call, ZERO_POINTS)) zero_points = bert_cuda_kept_floats(call, ZERO_POINTS, KEPT_ZERO_POINTS);
+    if (bert_cuda_input(call, ZERO_POINTS)) zero_points = bert_cuda_kept_floats(call, ZERO_POINTS);
     const bert_cuda_few_bits_args weight = {.dtype = a->dtype,
                                             .bits = (int32_t)BERT_NODE_INT(node, "bits", 4),
                                             .columns = BERT_NODE_INT(node, "N", 0),

@@ -88,15 +88,6 @@ bert_status bert_cuda_plan_product_floats(const bert_cuda_planner *planner, bert
     return BERT_OK;
 }
 
-void bert_cuda_use_product_floats(const bert_cuda_node *node, bert_cuda_product_floats floats,
-                                  bert_cuda_operands *operands) {
-    for (int i = 0; i < 4; i++) {
-        if (!node->packed[i]) continue;
-        operands->inputs[floats.inputs[i]].dtype = BERT_FLOAT;
-        operands->inputs[floats.inputs[i]].data = node->packed[i];
-    }
-}
-
 /* A scale or bias that is not float32 becomes it first. */
 static int64_t converted(const bert_tensor *x) {
     return x && x->dtype != BERT_FLOAT ? bert_cuda_elements(x) : 0;
@@ -319,16 +310,14 @@ bert_status bert_cuda_plan_matmul_integer(const bert_cuda_planner *planner) {
     if (f->dynamic) BERT_CUDA_TRY(bert_cuda_want_float(planner, f->a));
     BERT_CUDA_TRY(bert_cuda_plan_product_floats(planner, floats_of(code)));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    bert_cuda_operands operands = bert_cuda_planned_operands(planner);
-    bert_cuda_use_product_floats(planner->state, floats_of(code), &operands);
+    const bert_cuda_operands operands = bert_cuda_planned_operands(planner);
     const bert_cuda_integer_product product = describe(node, code, &operands);
     return bert_cuda_integer_product_reserve(planner, &product);
 }
 
 bert_status bert_cuda_run_matmul_integer(const bert_cuda_call *call) {
     const int32_t code = call->node->op->code;
-    bert_cuda_operands operands = bert_cuda_called_operands(call);
-    bert_cuda_use_product_floats(call->node, floats_of(code), &operands);
+    const bert_cuda_operands operands = bert_cuda_called_operands(call);
     const bert_cuda_integer_product product = describe(&call->node->node, code, &operands);
     void *workspace = call->workspace;
     return bert_cuda_integer_product_run(call, &product, &workspace);

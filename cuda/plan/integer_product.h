@@ -28,9 +28,6 @@ typedef struct bert_cuda_product_floats {
 
 /** Their types; those that are constant stay float32 in sessions of 16 bits, where others are as all tensors are. */
 bert_status bert_cuda_plan_product_floats(const bert_cuda_planner *planner, bert_cuda_product_floats floats);
-/** Operands with the constants that were kept. */
-void bert_cuda_use_product_floats(const bert_cuda_node *node, bert_cuda_product_floats floats,
-                                  bert_cuda_operands *operands);
 /** Workspace, and the constants of a product, which are the node's own memory from there on. */
 bert_status bert_cuda_integer_product_reserve(const bert_cuda_planner *planner,
                                               const bert_cuda_integer_product *product);

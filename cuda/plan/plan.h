@@ -9,8 +9,8 @@
 #include "cuda/device.h"
 #include "cuda/ops/elementwise.h"
 
-/** Inputs whose content a plan keeps. */
-enum { BERT_CUDA_KNOWN_INPUTS = 24 };
+/** Inputs whose content a plan keeps, and pieces of device memory that one may have. */
+enum { BERT_CUDA_KNOWN_INPUTS = 24, BERT_CUDA_PACKED = 6 };
 
 typedef struct bert_cuda_op bert_cuda_op;
 
@@ -20,8 +20,10 @@ typedef struct bert_cuda_node {
     bert_prepared *prepared;
     bert_op_node node; /**< Without descriptions of tensors: those are good while it is planned alone. */
     const bert_constant *known[BERT_CUDA_KNOWN_INPUTS]; /**< By input; NULL: not known. */
-    void *packed[6]; /**< Device memory of the prepared model; what each is, the operator says. */
-    void *own;       /**< Device memory of this plan. */
+    void *packed[BERT_CUDA_PACKED]; /**< Device memory of the prepared model; what each is, the operator says. */
+    /** Of what bert_cuda_keep_floats packed: 1 + the input that it is a copy of; 0: it is something else. */
+    int32_t kept[BERT_CUDA_PACKED];
+    void *own; /**< Device memory of this plan. */
     size_t own_bytes;
     int64_t n, k; /**< Of a product with packed weights. */
     int64_t padded_n, padded_k;
@@ -142,14 +144,8 @@ static inline const void *bert_cuda_input_data(const bert_cuda_call *call, int32
     const bert_tensor *tensor = bert_cuda_input(call, input);
     return tensor ? tensor->data : NULL;
 }
-/** An input, with the copy that bert_cuda_keep_floats made of it where there is one. */
-static inline bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int32_t input, int slot) {
-    bert_tensor tensor = call->inputs[input];
-    if (!call->node->packed[slot]) return tensor;
-    tensor.dtype = BERT_FLOAT;
-    tensor.data = call->node->packed[slot];
-    return tensor;
-}
+/** An input that is there, or the copy that bert_cuda_keep_floats made of it. */
+bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int32_t input);
 static inline void *bert_cuda_output_data(const bert_cuda_call *call, int32_t output) {
     return output >= 0 && output < call->node->node.output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED
                ? call->outputs[output].data
@@ -215,8 +211,10 @@ typedef struct bert_cuda_operands {
     bert_tensor inputs[BERT_CUDA_MOST_OPERANDS], outputs[BERT_CUDA_MOST_OPERANDS];
 } bert_cuda_operands;
 
-/** While a node is bound: without content, and as the device holds them. */
+/** While a node is bound: without content, and as the device holds them; of an input that bert_cuda_keep_floats made a
+ * copy of, that. */
 bert_cuda_operands bert_cuda_planned_operands(const bert_cuda_planner *planner);
+/** The same with content. */
 bert_cuda_operands bert_cuda_called_operands(const bert_cuda_call *call);
 /** NULL where it is absent. */
 static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors, int32_t place) {

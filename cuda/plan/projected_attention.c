@@ -108,8 +108,7 @@ bert_status bert_cuda_plan_ms_attention(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(bert_cuda_want_float(planner, code ? BIAS : X));
     if (code) BERT_CUDA_TRY(bert_cuda_plan_product_floats(planner, product_floats));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    bert_cuda_operands operands = bert_cuda_planned_operands(planner);
-    bert_cuda_use_product_floats(planner->state, product_floats, &operands);
+    const bert_cuda_operands operands = bert_cuda_planned_operands(planner);
     const bert_tensor projected = projection_of(&operands);
     const bert_cuda_attend attend = describe_attention(node, code, &operands, &projected);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_elements(&projected), bert_cuda_dtype_size(projected.dtype)));
@@ -131,8 +130,7 @@ static bert_status project(const bert_cuda_call *call, const bert_tensor *projec
 
 bert_status bert_cuda_run_ms_attention(const bert_cuda_call *call) {
     const int32_t code = call->node->op->code;
-    bert_cuda_operands operands = bert_cuda_called_operands(call);
-    bert_cuda_use_product_floats(call->node, product_floats, &operands);
+    const bert_cuda_operands operands = bert_cuda_called_operands(call);
     bert_tensor projected = projection_of(&operands);
     void *workspace = call->workspace;
     projected.data = bert_cuda_take(&workspace, bert_cuda_elements(&projected), bert_cuda_dtype_size(projected.dtype));

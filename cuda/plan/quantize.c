@@ -12,7 +12,7 @@ enum { SCALE = 1, KEPT_SCALE = 0 };
 /* An input of the two operators; one that is absent has no type. */
 static bert_tensor quantization_input(const bert_cuda_call *call, int32_t input) {
     if (!bert_cuda_input(call, input)) return (bert_tensor){.dtype = BERT_DTYPE_UNDEFINED};
-    return input == SCALE ? bert_cuda_kept_floats(call, SCALE, KEPT_SCALE) : call->inputs[input];
+    return input == SCALE ? bert_cuda_kept_floats(call, SCALE) : call->inputs[input];
 }
 
 /* Whether blocks of the axis are two axes of it: where they fill it, and there is room for one more. */

@@ -146,6 +146,7 @@ bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t inpu
     planner->out->unread_inputs |= UINT64_C(1) << input;
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     const int length = snprintf(key, sizeof key, "floats %llu", (unsigned long long)constant->id);
+    planner->state->kept[slot] = 1 + input;
     return bert_cuda_pack(planner->prepared, key, (size_t)length, constant->bytes, write_floats, constant,
                           &planner->state->packed[slot], planner->error);
 }
@@ -197,6 +198,16 @@ bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node) {
 }
 
 /* ---- Calls ------------------------------------------------------------------------------------------------------- */
+
+bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int32_t input) {
+    bert_tensor tensor = call->inputs[input];
+    for (int slot = 0; slot < BERT_CUDA_PACKED; slot++) {
+        if (call->node->kept[slot] != 1 + input) continue;
+        tensor.dtype = BERT_FLOAT;
+        tensor.data = call->node->packed[slot];
+    }
+    return tensor;
+}
 
 static uint16_t *lower_halves(const bert_tensor *tensor) {
     return (uint16_t *)tensor->data + bert_cuda_elements(tensor);
@@ -355,6 +366,15 @@ bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
 
 /* ---- Operands ---------------------------------------------------------------------------------------------------- */
 
+static void use_kept_floats(const bert_cuda_node *node, bert_tensor *inputs) {
+    for (int slot = 0; slot < BERT_CUDA_PACKED; slot++) {
+        if (!node->kept[slot]) continue;
+        bert_tensor *input = &inputs[node->kept[slot] - 1];
+        input->dtype = BERT_FLOAT;
+        input->data = node->packed[slot];
+    }
+}
+
 bert_cuda_operands bert_cuda_planned_operands(const bert_cuda_planner *planner) {
     bert_cuda_operands result = {0};
     const bert_op_node *node = planner->node;
@@ -368,6 +388,7 @@ bert_cuda_operands bert_cuda_planned_operands(const bert_cuda_planner *planner) 
             memcpy(tensors[i].dims, descs[i].dims, sizeof tensors[i].dims);
         }
     }
+    use_kept_floats(planner->state, result.inputs);
     return result;
 }
 
@@ -377,5 +398,6 @@ bert_cuda_operands bert_cuda_called_operands(const bert_cuda_call *call) {
     for (int32_t i = 0; i < node->input_count && i < BERT_CUDA_MOST_OPERANDS; i++) result.inputs[i] = call->inputs[i];
     for (int32_t i = 0; i < node->output_count && i < BERT_CUDA_MOST_OPERANDS; i++)
         result.outputs[i] = call->outputs[i];
+    use_kept_floats(call->node, result.inputs);
     return result;
 }
