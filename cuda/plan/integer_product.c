@@ -102,10 +102,8 @@ bert_status bert_cuda_integer_product_reserve(const bert_cuda_planner *planner, 
     const bert_tensor *floats[] = {p->a_scale, p->b_scale, p->y_scale, p->bias};
     for (int i = 0; i < 4; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, converted(floats[i]), 4));
     if (p->dynamic) {
-        const int64_t rows = bert_cuda_count(p->a.dims, 0, p->a.rank - 1);
         BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_elements(&p->a), 1));
-        BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
-        for (int i = 0; i < 3; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, 4));
+        BERT_CUDA_TRY(bert_cuda_reserve_quantize_by_range(planner, p->a.rank, p->a.dims));
     }
     return bert_cuda_own(planner, &constants, sizeof constants);
 }
@@ -203,20 +201,17 @@ static bert_status scale_sums(const bert_cuda_call *call, const bert_cuda_intege
     return bert_cuda_launch_elementwise(call, &args);
 }
 
-/* a in bytes, its scale and its zero point: DynamicQuantizeLinear. */
+/* a in bytes, its scale and its zero point. */
 static bert_status quantize_a(const bert_cuda_call *call, const bert_tensor *x, void **rest, bert_tensor *bytes,
                               bert_tensor *scale, bert_tensor *zero) {
-    const int64_t rows = bert_cuda_count(x->dims, 0, x->rank - 1), width = x->dims[x->rank - 1];
+    bert_cuda_tensor_scale found = {0};
     *bytes = *x;
-    *scale = (bert_tensor){.dtype = BERT_FLOAT};
-    *zero = (bert_tensor){.dtype = BERT_UINT8};
     bytes->dtype = BERT_UINT8;
     bytes->data = bert_cuda_take(rest, bert_cuda_elements(x), 1);
-    bert_cuda_range *ranges = bert_cuda_take(rest, rows, sizeof *ranges);
-    scale->data = bert_cuda_take(rest, rows + 1, 4);
-    int32_t *zero_points = bert_cuda_take(rest, rows + 1, 4);
-    zero->data = bert_cuda_take(rest, rows + 1, 4);
-    return bert_cuda_quantize_by_range(call, x, rows, width, ranges, scale->data, zero_points, zero->data, bytes->data);
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rest, bytes->data, &found));
+    *scale = (bert_tensor){.dtype = BERT_FLOAT, .data = found.scale};
+    *zero = (bert_tensor){.dtype = BERT_UINT8, .data = found.zero_point};
+    return BERT_OK;
 }
 
 static work lay_out(const bert_tensor *a, const bert_tensor *b, const bert_tensor *y, void **workspace) {

@@ -196,10 +196,17 @@ bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tenso
 bert_status bert_cuda_give(const bert_cuda_call *call, const bert_tensor *from, int32_t output);
 /** Of an operator that has `indices`. */
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
-/** x [rows, width] in bytes by one scale, the first of `scales`: DynamicQuantizeLinear. Arrays of `rows` elements. */
-bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,
-                                        bert_cuda_range *ranges, float *scales, int32_t *zero_points,
-                                        uint8_t *zero_point, uint8_t *bytes);
+/** The scale and zero point of a whole tensor. */
+typedef struct bert_cuda_tensor_scale {
+    float *scale;
+    uint8_t *zero_point; /**< Where it is wanted; NULL: in the workspace. */
+} bert_cuda_tensor_scale;
+
+/** Workspace of bert_cuda_quantize_by_range for x of these dimensions. */
+bert_status bert_cuda_reserve_quantize_by_range(const bert_cuda_planner *planner, int32_t rank, const int64_t *dims);
+/** x in bytes by its range: DynamicQuantizeLinear. Fills `out`, on the device. */
+bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, void **workspace,
+                                        uint8_t *bytes, bert_cuda_tensor_scale *out);
 
 /* ---- Of both: tensors of which dimensions alone are looked at ------------------------------------------------------
  */

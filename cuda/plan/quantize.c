@@ -133,34 +133,40 @@ static int64_t rows_of(int32_t rank, const int64_t *dims) {
     return rank > 0 ? bert_cuda_count(dims, 0, rank - 1) : 1;
 }
 
-bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
-    const bert_tensor_desc *x = &planner->node->inputs[0];
-    BERT_CUDA_TRY(bert_cuda_want_float(planner, 0));
-    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const int64_t rows = rows_of(x->rank, x->dims);
+bert_status bert_cuda_reserve_quantize_by_range(const bert_cuda_planner *planner, int32_t rank, const int64_t *dims) {
+    const int64_t rows = rows_of(rank, dims);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
-    for (int i = 0; i < 2; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, 4));
-    if (bert_cuda_node_gives(planner->node, 0)) return BERT_OK;
-    return bert_cuda_reserve(planner, bert_cuda_desc_count(x, 0, x->rank), 1);
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, BERT_CUDA_QUANTIZATION_PARTS, sizeof(bert_cuda_range)));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, sizeof(float)));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(int32_t)));
+    return bert_cuda_reserve(planner, 1, sizeof(uint8_t));
 }
 
-bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, int64_t rows, int64_t width,
-                                        bert_cuda_range *ranges, float *scales, int32_t *zero_points,
-                                        uint8_t *zero_point, uint8_t *bytes) {
+/* Nobody leaves ranges of x (x_ranges): they are for QuantizedLinear, and for Linears that read bytes. */
+bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, void **workspace,
+                                        uint8_t *bytes, bert_cuda_tensor_scale *out) {
+    const int64_t rows = rows_of(x->rank, x->dims), width = x->rank > 0 ? x->dims[x->rank - 1] : 1;
     cudaStream_t stream = call->context->stream;
+    bert_cuda_range *ranges = bert_cuda_take(workspace, rows, sizeof *ranges);
+    bert_cuda_range *parts = bert_cuda_take(workspace, BERT_CUDA_QUANTIZATION_PARTS, sizeof *parts);
+    out->scale = bert_cuda_take(workspace, rows + 1, sizeof *out->scale); /* of no rows there is one, too */
+    int32_t *zero_points = bert_cuda_take(workspace, rows, sizeof *zero_points);
+    uint8_t *zero_point = bert_cuda_take(workspace, 1, sizeof *zero_point);
+    if (!out->zero_point) out->zero_point = zero_point;
     const bert_cuda_row_ranges_args range = {
         .dtype = x->dtype, .rows = rows, .width = width, .x = x->data, .ranges = ranges};
     const bert_cuda_quantization_args quantization = {.ranges = ranges,
                                                       .rows = rows,
                                                       .ranges_per_row = 1,
-                                                      .scales = scales,
+                                                      .scales = out->scale,
                                                       .zero_points = zero_points,
-                                                      .first_zero_point = zero_point};
+                                                      .parts = parts,
+                                                      .first_zero_point = out->zero_point};
     const bert_cuda_quantize_args quantize = {.dtype = x->dtype,
                                               .rows = rows,
                                               .width = width,
                                               .x = x->data,
-                                              .scales = scales,
+                                              .scales = out->scale,
                                               .zero_points = zero_points,
                                               .y = bytes,
                                               .pitch = width};
@@ -169,18 +175,21 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
     return bert_cuda_launched(call, bert_cuda_quantize(&quantize, stream), "quantize");
 }
 
+bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
+    const bert_tensor_desc *x = &planner->node->inputs[0];
+    BERT_CUDA_TRY(bert_cuda_want_float(planner, 0));
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    if (!bert_cuda_node_gives(planner->node, 0))
+        BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_desc_count(x, 0, x->rank), 1));
+    return bert_cuda_reserve_quantize_by_range(planner, x->rank, x->dims);
+}
+
 bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
-    const int64_t rows = rows_of(x->rank, x->dims), width = x->rank > 0 ? x->dims[x->rank - 1] : 1;
-    void *workspace = call->workspace;
-    bert_cuda_range *ranges = bert_cuda_take(&workspace, rows, sizeof *ranges);
-    float *scales = bert_cuda_take(&workspace, rows + 1, 4);
-    int32_t *zero_points = bert_cuda_take(&workspace, rows + 1, 4);
-    const bert_tensor scale = {.dtype = BERT_FLOAT, .data = scales};
-    void *bytes = bert_cuda_output_data(call, 0); /* also where nobody reads them */
+    bert_cuda_tensor_scale found = {.zero_point = bert_cuda_output_data(call, 2)};
+    void *workspace = call->workspace, *bytes = bert_cuda_output_data(call, 0); /* also where nobody reads them */
     if (!bytes) bytes = bert_cuda_take(&workspace, bert_cuda_elements(x), 1);
-    uint8_t *zero_point = bert_cuda_output_data(call, 2);
-    if (!zero_point) zero_point = (uint8_t *)(zero_points + rows);
-    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rows, width, ranges, scales, zero_points, zero_point, bytes));
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, &workspace, bytes, &found));
+    const bert_tensor scale = {.dtype = BERT_FLOAT, .data = found.scale};
     return bert_cuda_output_data(call, 1) ? bert_cuda_spread(call, &scale, &call->outputs[1]) : BERT_OK;
 }

@@ -2,6 +2,10 @@
 #include "core/graph/canonical.h"
 #include "tests/cuda/node_case.h"
 
+#ifdef BERT_CUDA_EMULATED
+#include "tests/cuda_emulator/emulator.h"
+#endif
+
 #include <math.h>
 #include <stdio.h>
 
@@ -654,6 +658,24 @@ static void a_range_of_nothing_has_a_scale(void **state) {
     }
 }
 
+/* More than one block would read the ranges of: several join theirs first. */
+static void ranges_of_many_rows_are_joined_in_parts(void **state) {
+    enum { MANY = 8200 };
+    case_begin(BERT_OP_DynamicQuantizeLinear);
+    case_input(BERT_FLOAT, 2, DIMS(MANY, 1), 1.0F);
+    case_output(BERT_UINT8, 2, DIMS(MANY, 1));
+    case_output(BERT_FLOAT, 0, NULL);
+    case_output(BERT_UINT8, 0, NULL);
+#ifdef BERT_CUDA_EMULATED
+    bert_emulator_count("join_kernel");
+#endif
+    node_case_compare();
+#ifdef BERT_CUDA_EMULATED
+    assert_int_equal(bert_emulator_launches(), 1);
+    bert_emulator_count(NULL);
+#endif
+}
+
 /* Sequences of tokens that a mask counts, and rows that are all that there is. */
 static void pooling_agrees_with_the_reference(void **state) {
     static const char *const poolings[] = {"mean", "max", "first"};
@@ -728,6 +750,7 @@ int main(void) {
         cmocka_unit_test(weights_alone_of_any_float_agree_with_the_reference),
         cmocka_unit_test(rows_of_a_place_agree_with_the_reference),
         cmocka_unit_test(a_range_of_nothing_has_a_scale),
+        cmocka_unit_test(ranges_of_many_rows_are_joined_in_parts),
         cmocka_unit_test(pooling_agrees_with_the_reference),
         cmocka_unit_test(a_pooled_vector_with_a_nan_has_no_length),
         cmocka_unit_test(what_has_no_kernel_is_left),
