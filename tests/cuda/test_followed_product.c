@@ -279,6 +279,20 @@ static void choices_are_used(void **state) {
     }
 }
 
+/* Where the library is to make all, its own algorithm is measured, whatever was chosen for the pair. */
+static void a_choice_of_our_own_leaves_the_librarys_to_be_measured(void **state) {
+    bert_cuda_gemm_cache *cache = new_cache();
+    const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_LIBRARY);
+    followed f;
+    make(&f, BERT_CUDA_GEMM_F16, 20);
+    bert_cuda_keep_product_choice(&maker, &f.p, 1, 1);
+    tune(&maker, &f);
+    assert_int_equal(bert_cuda_gemm_cache_count(cache), 2);
+    check_run(&maker, &f, false);
+    provider->use_cache(gemm, NULL);
+    bert_cuda_gemm_cache_free(cache);
+}
+
 /* Without measuring the way doesn't depend on rows. */
 static void rows_decide_nothing_where_nothing_is_measured(void **state) {
     static const int64_t rows[] = {1, 2, 31, 64};
@@ -345,6 +359,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_the_librarys),
         cmocka_unit_test(choices_are_measured_once_and_kept),
         cmocka_unit_test(choices_are_used),
+        cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(a_bias_alone_is_added_by_the_library),
         cmocka_unit_test(the_identity_names_our_own_kernel),
