@@ -2,8 +2,9 @@
  * Attention: softmax(scale Q K^T + bias) V over heads.
  *
  * Found at its Softmax. Backward from there: additions of a bias, a Where that masks, scales, and the product of two
- * views of [batch, sequence, heads x size] tensors. Forward: the guard against rows of NaN, the product with the
- * values, and the views that put the heads side by side again. How an exporter spells the views doesn't matter
+ * views of [batch, sequence, heads x size] tensors, or of heads that were computed one by one, as those that are
+ * rotated by their positions: these are put side by side first. Forward: the guard against rows of NaN, the product
+ * with the values, and the views that put the heads side by side again. How an exporter spells the views doesn't matter
  * (layout.h). What computes the masks stays as it is and feeds the new node.
  */
 #include "core/base/error.h"
@@ -17,9 +18,11 @@
 #define VIEWS 16
 #define BIASES 4
 
-/* One of query, key and value: a view of `source` [B, S, H D], times `scale`. */
+/* One of query, key and value: a view of `source` [B, S, H D], times `scale`; or of a source of rank 4, whose
+ * dimensions are B, S, H and D in the order `axes`. */
 typedef struct operand {
     bert_value *source;
+    int64_t axes[4];
     bert_dim batch, length, heads, size;
     double scale;
     int32_t rank; /* Of the view: 4, or 3 with batch and heads joined. */
@@ -84,6 +87,33 @@ static bert_value *scaled_operand(const bert_node *node) {
     return bert_node_beside_scalar(node, bert_node_is(node, BERT_OP_Div), &scalar);
 }
 
+/* Heads [B, S, H, D] in any order of dimensions: as far back as only transpositions and scales are passed. */
+static bool match_heads(attention *m, bert_value *view, const int32_t order[4], operand *out) {
+    int64_t axes[4] = {0, 1, 2, 3}; /* of the source, by dimension of the view */
+    bert_value *source = view;
+    if (bert_value_rank(view) != 4) return false;
+    *out = (operand){.scale = 1, .rank = 4};
+    for (int passed = 0; passed < VIEWS && source->producer; passed++) {
+        bert_node *node = source->producer;
+        const double scale = scale_of(node);
+        size_t count = 0;
+        const int64_t *perm = bert_node_is(node, BERT_OP_Transpose) ? BERT_NODE_INTS(node, "perm", &count) : NULL;
+        if (scale == 0 && count != 4) break;
+        for (int i = 0; i < 4 && scale == 0; i++) axes[i] = perm[axes[i]];
+        if (scale != 0) out->scale *= scale;
+        source = scale != 0 ? scaled_operand(node) : node->inputs[0];
+        if (bert_value_rank(source) != 4) return false;
+        bert_pattern_add_shared(&m->pattern, node);
+    }
+    bert_dim *dims[4] = {&out->batch, &out->length, &out->heads, &out->size};
+    for (int i = 0; i < 4; i++) {
+        out->axes[order[i]] = axes[i];
+        *dims[order[i]] = bert_value_dim(view, i);
+    }
+    out->source = source;
+    return bert_dim_known(out->heads) && bert_dim_known(out->size) && out->heads >= 1 && out->size >= 1;
+}
+
 /* Goes back through views and scales as far as the source can be [B, S, H D]. */
 static bool match_operand(attention *m, bert_value *view, const int32_t order[4], operand *out) {
     bert_symbols *symbols = m->pattern.context->graph->symbols;
@@ -106,7 +136,37 @@ static bool match_operand(attention *m, bert_value *view, const int32_t order[4]
         }
         return true;
     }
-    return false;
+    return match_heads(m, view, order, out);
+}
+
+static bert_status build_transpose(const attention *m, const int64_t axes[4], bert_value **value) {
+    bert_pass_context *context = m->pattern.context;
+    int64_t *own = BERT_ARENA_NEW_ARRAY(&context->graph->arena, int64_t, 4);
+    if (!own) return bert_fail_memory(context->error, 4 * sizeof *own, "an attribute");
+    memcpy(own, axes, 4 * sizeof *own);
+    const bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 4, .value.ints = own};
+    return bert_build(context, m->pattern.root,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
+                                        .opset = bert_build_opset(m->pattern.root, 13),
+                                        .inputs = value,
+                                        .input_count = 1,
+                                        .attributes = &perm,
+                                        .attribute_count = 1},
+                      NULL, value);
+}
+
+/* The operand as [B, S, H D]. */
+static bert_status build_operand(const attention *m, const operand *from, bert_value **out) {
+    bert_pass_context *context = m->pattern.context;
+    *out = from->source;
+    if (bert_value_rank(from->source) == 3) return BERT_OK;
+    bool in_order = true;
+    for (int i = 0; i < 4; i++) in_order = in_order && from->axes[i] == i;
+    if (!in_order) BERT_TRY(build_transpose(m, from->axes, out));
+    bert_value *inputs[2] = {*out, NULL};
+    const int64_t shape[3] = {0, 0, from->heads * from->size}; /* 0: as it is */
+    BERT_TRY(bert_build_ints(context, shape, 3, &inputs[1]));
+    return bert_build_op(context, m->pattern.root, BERT_OP_Reshape, inputs, 2, out);
 }
 
 static bool match_product(attention *m, bert_node *node) {
@@ -311,10 +371,10 @@ static bert_status build_mask(attention *m, bert_value **out) {
  */
 
 static bert_status rewrite(attention *m) {
-    bert_value *inputs[] = {[BERT_ATTENTION_Q] = m->query.source,
-                            [BERT_ATTENTION_K] = m->key.source,
-                            [BERT_ATTENTION_V] = m->value.source,
-                            [BERT_ATTENTION_MASK] = NULL};
+    bert_value *inputs[BERT_ATTENTION_MASK + 1] = {NULL};
+    BERT_TRY(build_operand(m, &m->query, &inputs[BERT_ATTENTION_Q]));
+    BERT_TRY(build_operand(m, &m->key, &inputs[BERT_ATTENTION_K]));
+    BERT_TRY(build_operand(m, &m->value, &inputs[BERT_ATTENTION_V]));
     BERT_TRY(build_bias(m, &inputs[BERT_ATTENTION_BIAS]));
     BERT_TRY(build_mask(m, &inputs[BERT_ATTENTION_MASK]));
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", m->query.heads),

@@ -21,7 +21,6 @@ typedef struct spelling {
     bool key_in_steps;   /* Key transposed twice, by way of three dimensions. */
     bool later_scale;    /* Near miss: the scale after the mask. */
     bool wrong_heads;    /* Near miss: the result's heads and positions not swapped back. */
-    bool wrong_key;      /* Near miss: key not transposed (sequence as long as a head is wide). */
     int64_t axis;        /* Of Softmax; 0 stands for -1. */
     mask_form mask;
 } spelling;
@@ -59,7 +58,6 @@ static bert_value *joined(builder *b, bert_value *heads, spelling s) {
 }
 
 static bert_value *key_view(builder *b, bert_value *k, spelling s) {
-    if (s.wrong_key) return heads_of(b, k);
     if (s.three) return transpose_last(b, joined(b, heads_of(b, k), s));
     if (!s.key_in_steps) return transpose(b, RESHAPE(b, k, 0, 0, HEADS, SIZE), 0, 2, 3, 1);
     bert_value *heads = heads_of(b, k), *shape = OP(b, Shape, heads);
@@ -108,7 +106,7 @@ static bert_value *put_back(builder *b, bert_value *context, spelling s) {
 }
 
 static attention_values spell(builder *b, spelling s) {
-    attention_values v = {.x = input(b, "x", BERT_FLOAT, s.wrong_key ? "batch 16 64" : "batch sequence 64")};
+    attention_values v = {.x = input(b, "x", BERT_FLOAT, "batch sequence 64")};
     v.q = project(b, v.x);
     v.k = project(b, v.x);
     v.v = project(b, v.x);
@@ -217,7 +215,6 @@ static void expect_no_attention(spelling s, int leaks) {
 static void near_attentions_are_left_alone(void **state) {
     expect_no_attention((spelling){.later_scale = true, .mask = MASK_ADD}, 0);
     expect_no_attention((spelling){.wrong_heads = true}, 0);
-    expect_no_attention((spelling){.wrong_key = true}, 0);
     expect_no_attention((spelling){.axis = 2}, 0);
 }
 
