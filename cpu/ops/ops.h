@@ -48,6 +48,7 @@ bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_slice(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_softmax(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_split(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_tile(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_unary(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_where(const bert_cpu_planner *planner);

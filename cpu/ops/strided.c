@@ -1,10 +1,14 @@
 /*
- * Slice, Split, Concat and Expand: blocks of elements are copied from one place to another, each along its own steps.
- * Neighbouring dimensions that go on evenly on both sides are joined first, so that most blocks are rows of bytes.
+ * Slice, Split, Concat, Expand and Tile: blocks of elements are copied from one place to another, each along its own
+ * steps. Neighbouring dimensions that go on evenly on both sides are joined first, so that most blocks are rows of
+ * bytes.
  */
 #include "cpu/ops/ops.h"
 
 #include <string.h>
+
+/* What Tile repeats is a dimension beside the one that is repeated. */
+enum { MOST_DIMS = 2 * BERT_MAX_RANK };
 
 /* A block of elements; steps in elements. */
 typedef struct block {
@@ -12,7 +16,7 @@ typedef struct block {
     unsigned char *y;
     size_t size; /* bytes of an element */
     int32_t rank;
-    int64_t dims[BERT_MAX_RANK], x_steps[BERT_MAX_RANK], y_steps[BERT_MAX_RANK];
+    int64_t dims[MOST_DIMS], x_steps[MOST_DIMS], y_steps[MOST_DIMS];
     int64_t task_rows; /* rows of the last dimension */
 } block;
 
@@ -243,5 +247,32 @@ bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner) {
     if (!bert_cpu_is_moved(planner->node, 0)) return bert_cpu_leave(planner, "doesn't move this type");
     planner->out->run = run_expand;
     planner->out->kernel = "expand/cpu";
+    return BERT_OK;
+}
+
+/* ---- Tile -------------------------------------------------------------------------------------------------------- */
+
+static bert_status run_tile(const bert_kernel_call *call, bert_error *error) {
+    const bert_tensor *x = &call->inputs[0], *y = &call->outputs[0];
+    int64_t x_steps[BERT_MAX_RANK], y_steps[BERT_MAX_RANK];
+    block b = {.x = x->data, .y = y->data, .size = bert_dtype_size(x->dtype)};
+    bert_cpu_steps(x, x->rank, x_steps);
+    bert_cpu_steps(y, y->rank, y_steps);
+    if (bert_tensor_elements(y) == 0) return BERT_OK;
+    for (int32_t i = 0; i < x->rank; i++) {
+        b.dims[b.rank] = y->dims[i] / x->dims[i];
+        b.y_steps[b.rank++] = y_steps[i] * x->dims[i];
+        b.dims[b.rank] = x->dims[i];
+        b.x_steps[b.rank] = x_steps[i];
+        b.y_steps[b.rank++] = y_steps[i];
+    }
+    copy_block(call, &b);
+    return BERT_OK;
+}
+
+bert_status bert_cpu_plan_tile(const bert_cpu_planner *planner) {
+    if (!bert_cpu_is_moved(planner->node, 0)) return bert_cpu_leave(planner, "doesn't move this type");
+    planner->out->run = run_tile;
+    planner->out->kernel = "tile/cpu";
     return BERT_OK;
 }

@@ -43,6 +43,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_Sqrt] = bert_cpu_plan_unary,
     [BERT_OP_Sub] = bert_cpu_plan_binary,
     [BERT_OP_Tanh] = bert_cpu_plan_unary,
+    [BERT_OP_Tile] = bert_cpu_plan_tile,
     [BERT_OP_Transpose] = bert_cpu_plan_transpose,
     [BERT_OP_Where] = bert_cpu_plan_where,
 };

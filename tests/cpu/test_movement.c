@@ -1,6 +1,7 @@
 /*
- * Operators of the CPU backend that move elements and change none (Slice, Split, Concat, Expand, Where, GatherElements)
- * against the reference implementation: shapes drawn at random, elements of every size, one thread and several.
+ * Operators of the CPU backend that move elements and change none (Slice, Split, Concat, Expand, Tile, Where,
+ * GatherElements) against the reference implementation: shapes drawn at random, elements of every size, one thread and
+ * several.
  */
 #include "tests/cpu/node_case.h"
 
@@ -124,6 +125,20 @@ static void expansions_agree_with_the_reference(void **state) {
     }
 }
 
+static void repetitions_agree_with_the_reference(void **state) {
+    for (int at = 0; at < CASES; at++) {
+        int64_t dims[MOST_RANK], repeats[MOST_RANK], out[MOST_RANK];
+        const int32_t rank = draw_shape(dims, 0);
+        const int64_t count = rank;
+        for (int32_t i = 0; i < rank; i++) out[i] = dims[i] * (repeats[i] = draw(0, 9) ? draw(1, 2) : draw(0, 5));
+        begin(BERT_OP_Tile, at);
+        node_case_input(type_of(at), rank, dims, pool[0]);
+        node_case_input(BERT_INT64, 1, &count, repeats);
+        node_case_output_of(type_of(at), rank, out);
+        node_case_compare(0.0F);
+    }
+}
+
 static void choices_agree_with_the_reference(void **state) {
     static unsigned char mask[MOST_BYTES];
     for (int i = 0; i < MOST_BYTES; i++) mask[i] = (unsigned char)draw(0, 1);
@@ -178,6 +193,7 @@ int main(void) {
         cmocka_unit_test(slices_agree_with_the_reference),
         cmocka_unit_test(splits_and_concats_agree_with_the_reference),
         cmocka_unit_test(expansions_agree_with_the_reference),
+        cmocka_unit_test(repetitions_agree_with_the_reference),
         cmocka_unit_test(choices_agree_with_the_reference),
         cmocka_unit_test(gathered_elements_agree_with_the_reference),
     };
