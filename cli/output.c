@@ -3,9 +3,11 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The first errno that a write to standard output left; 0 while all went well. */
 static int write_error;
@@ -16,7 +18,18 @@ static void note_error(void) {
     if (!write_error) write_error = errno ? errno : EIO;
 }
 
+/*
+ * A standard stream that the caller closed would be the next file that is opened, and answers would go into that.
+ * /dev/null takes its place, opened so that to use it stays the error that it was.
+ */
+static void fill_closed_streams(void) {
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+        if (fcntl(stream, F_GETFD) < 0) open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 void bert_output_begin(void) {
+    fill_closed_streams();
     signal(SIGPIPE, SIG_IGN);
 }
 

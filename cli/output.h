@@ -4,7 +4,10 @@
 
 #include "cli/json_out.h"
 
-/** Call once, first: a write to a closed pipe becomes an error that bert_output_ok sees instead of a signal. */
+/**
+ * Call once, first, before any file is opened: a write to a closed pipe becomes an error that bert_output_flush sees
+ * instead of a signal, and no file gets the number of a standard stream that the caller closed.
+ */
 void bert_output_begin(void);
 /** Printf to standard output. */
 void bert_output_print(const char *format, ...) BERT_PRINTF(1, 2);

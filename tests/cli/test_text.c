@@ -278,6 +278,28 @@ static void a_full_disk_is_an_error(void **state) {
     free(err);
 }
 
+/* Files that bertc opens don't take their numbers: it neither waits for one as its input nor writes answers into one.
+ */
+static void closed_standard_streams_are_an_error(void **state) {
+    static const struct {
+        const char *streams, *words;
+    } cases[] = {{"<&-", "cannot read standard input: Bad file descriptor"},
+                 {"</dev/null >&-", "cannot write to standard output: Bad file descriptor"}};
+    for (size_t i = 0; i < 2; i++) {
+        char *command;
+        assert_true(asprintf(&command, "timeout 60 " BERT_BERTC " classify " MODEL_FOLDER " %s %s 2>cli-closed.txt",
+                             i ? "hello" : "", cases[i].streams) > 0);
+        int status = system(command);
+        size_t size;
+        char *err = cli_read_file("cli-closed.txt", &size);
+        if (WEXITSTATUS(status) != 1 || !strstr(err, cases[i].words)) {
+            fail_msg("%s: status %d, %s", command, WEXITSTATUS(status), err);
+        }
+        free(err);
+        free(command);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_onnx_runtimes_whatever_the_batch_and_threads),
@@ -294,6 +316,7 @@ int main(void) {
         cmocka_unit_test(a_model_file_finds_its_tokenizer_beside_it_or_one_folder_up),
         cmocka_unit_test(a_reader_that_goes_away_ends_the_work_quietly),
         cmocka_unit_test(a_full_disk_is_an_error),
+        cmocka_unit_test(closed_standard_streams_are_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
