@@ -245,6 +245,15 @@ static void concat_adds_along_its_axis_and_follows_elements(void **state) {
     INPUT("2,sequence");
     op_case_int("axis", -1);
     EXPECT("2,sequence + 3");
+    /* The name of a dimension stays, whichever input has it: as in MobileBERT, whose neighbours are slices that are
+     * padded. */
+    for (int i = 0; i < 2; i++) {
+        op_case_begin("Concat", 13);
+        INPUT(i ? "batch,sequence,3" : "batch,?,3");
+        INPUT(i ? "batch,?,3" : "batch,sequence,3");
+        op_case_int("axis", 2);
+        EXPECT("batch,sequence,6");
+    }
     op_case_begin("Concat", 13);
     op_case_vector("batch");
     op_case_vector("sequence,12");

@@ -130,12 +130,18 @@ bert_dim bert_shape_elements(const bert_inference *in, const bert_shape *shape) 
     return shape->rank < 0 ? bert_dim_fresh(in->symbols) : bert_shape_product(in, shape, 0, shape->rank);
 }
 
+/* How much a dimension says: a number says more than a name, a name more than what was computed. */
+static int worth(const bert_inference *in, bert_dim dim) {
+    if (bert_dim_known(dim)) return 2;
+    return bert_dim_name(in->symbols, dim) ? 1 : 0;
+}
+
 bert_status bert_infer_equal(const bert_inference *in, bert_dim a, bert_dim b, const char *what, bert_dim *out) {
     if (bert_dim_known(a) && bert_dim_known(b) && a != b) {
         return bert_fail(in->error, BERT_INVALID_MODEL, "%s are %" PRId64 " and %" PRId64 "; %s needs them to be equal",
                          what, a, b, in->op->name);
     }
-    if (out) *out = bert_dim_known(b) ? b : a;
+    if (out) *out = worth(in, b) > worth(in, a) ? b : a;
     return BERT_OK;
 }
 
@@ -148,8 +154,8 @@ bert_status bert_infer_equal_shapes(const bert_inference *in, const bert_shape *
     bool equal = a->rank == b->rank;
     bert_shape result = *a;
     for (int32_t i = 0; equal && i < a->rank; i++) {
-        equal =
-            bert_infer_equal(&(bert_inference){.op = in->op}, a->dims[i], b->dims[i], what, &result.dims[i]) == BERT_OK;
+        equal = bert_infer_equal(&(bert_inference){.op = in->op, .symbols = in->symbols}, a->dims[i], b->dims[i], what,
+                                 &result.dims[i]) == BERT_OK;
     }
     if (!equal) {
         char first[TEXT_BYTES];
