@@ -162,6 +162,86 @@ static void matmul_takes_vectors_and_broadcasts_batches(void **state) {
     OP_CASE_EXPECT_CLOSE(0, 21.5F, 29);
 }
 
+static void convolutions_lay_kernels_over_padded_axes(void **state) {
+    static const float x[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    static const float w[] = {1, 0, -1, 1, 2, 1};
+    static const float bias[] = {0.5F, 0};
+    static const float ten[] = {1, 10};
+    static const int64_t pads[] = {1, 1}, before[] = {2, 0}, two[] = {2}, three[] = {3};
+    /* A channel a group. */
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "1,2,4", x);
+    op_case_tensor(BERT_FLOAT, "2,1,3", w);
+    op_case_tensor(BERT_FLOAT, "2", bias);
+    op_case_int("group", 2);
+    op_case_ints("pads", pads, 2);
+    op_case_ints("kernel_shape", three, 1);
+    OP_CASE_EXPECT_CLOSE(0, -1.5F, -1.5F, -1.5F, 3.5F, 16, 24, 28, 23);
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "1,1,5", x);
+    op_case_tensor(BERT_FLOAT, "1,1,2", ten);
+    op_case_ints("pads", before, 2);
+    op_case_ints("strides", two, 1);
+    op_case_ints("dilations", two, 1);
+    OP_CASE_EXPECT_CLOSE(0, 10, 31, 53);
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "1,1,4", x);
+    op_case_tensor(BERT_FLOAT, "1,1,2", ten);
+    op_case_string("auto_pad", "SAME_LOWER");
+    OP_CASE_EXPECT_CLOSE(0, 10, 21, 32, 43);
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "1,1,4", x);
+    op_case_tensor(BERT_FLOAT, "1,1,2", ten);
+    op_case_string("auto_pad", "SAME_UPPER");
+    OP_CASE_EXPECT_CLOSE(0, 21, 32, 43, 4);
+    /* More outputs than are computed together, and channels that are summed. */
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "1,1,1", x + 1);
+    op_case_tensor(BERT_FLOAT, "9,1,1", x);
+    OP_CASE_EXPECT_CLOSE(0, 2, 4, 6, 8, 10, 12, 14, 16, 18);
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "1,2,2,2", x);
+    op_case_tensor(BERT_FLOAT, "1,2,1,2", w + 2);
+    OP_CASE_EXPECT_CLOSE(0, 17, 23);
+}
+
+static void convolutions_have_as_many_places_as_fit(void **state) {
+    static const int64_t pads[] = {1, 1}, two[] = {2};
+    op_case_begin("Conv", 13);
+    op_case_input(BERT_FLOAT, "batch,768,sequence");
+    op_case_input(BERT_FLOAT, "256,768,3");
+    op_case_ints("pads", pads, 2);
+    op_case_expect(0, BERT_FLOAT, "batch,256,sequence");
+    op_case_begin("Conv", 13);
+    op_case_input(BERT_FLOAT, "batch,4,sequence");
+    op_case_input(BERT_FLOAT, "2,2,4");
+    op_case_int("group", 2);
+    op_case_expect(0, BERT_FLOAT, "batch,2,sequence - 3");
+    static const struct {
+        const char *x, *w, *words;
+        const int64_t *pads;
+        int64_t group;
+    } wrong[] = {{"1,3,5", "2,2,2", "the channels of X and the groups' of W are 3 and 2", pads, 1},
+                 {"1,4,5", "3,2,2", "2 groups", pads, 2},
+                 {"1,2,5,5", "2,2,2,2", "pads lists 2 numbers for 2 spatial axes", pads, 1},
+                 {"1,2,5,5", "2,2,2", "X has 4 dimensions and W has 3", pads, 1},
+                 {"1,2,1", "2,2,4", "dimension", NULL, 1},
+                 {"1,2,5", "2,2,0", "a dimension of the kernel is 0", NULL, 1}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        op_case_begin("Conv", 13);
+        op_case_input(BERT_FLOAT, wrong[i].x);
+        op_case_input(BERT_FLOAT, wrong[i].w);
+        op_case_int("group", wrong[i].group);
+        if (wrong[i].pads) op_case_ints("pads", wrong[i].pads, 2);
+        op_case_expect_refused(BERT_INVALID_MODEL, wrong[i].words);
+    }
+    op_case_begin("Conv", 13);
+    op_case_input(BERT_FLOAT, "1,2,5");
+    op_case_input(BERT_FLOAT, "2,2,3");
+    op_case_ints("kernel_shape", two, 1);
+    op_case_expect_refused(BERT_INVALID_MODEL, "are 3 and 2");
+}
+
 static void reductions_take_axes_where_their_opset_has_them(void **state) {
     static const float x[] = {1, 2, 3, 4, 5, 6};
     static const int64_t last[] = {-1};
@@ -295,6 +375,8 @@ int main(void) {
         TEST(nan_goes_where_numpy_puts_it),
         TEST(softmax_changed_its_meaning_at_13),
         TEST(matmul_takes_vectors_and_broadcasts_batches),
+        TEST(convolutions_lay_kernels_over_padded_axes),
+        TEST(convolutions_have_as_many_places_as_fit),
         TEST(reductions_take_axes_where_their_opset_has_them),
         TEST(layer_normalization_is_accepted_at_any_opset),
         TEST(ids_outside_a_table_are_invalid_input),

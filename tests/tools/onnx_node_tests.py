@@ -8,10 +8,11 @@
     BERT_PLUGIN_DIR=build/release/tests/cuda/emulated BERT_CUDA_GEMM_CACHE=off \
         python tests/tools/onnx_node_tests.py build/release/cli/bertc --provider cuda          # CUDA, on the emulator
 
-tests/data/onnx_node_tests.txt names every test, with `pass`, or with `out-of-scope:` and the reason. Exits with 1 when a
-test that must pass does not (with any provider), when one is in neither list or in the list and not in the package, or
-when one that is out of scope passes: then the list has to grow. A crash is a failure of the test that it happened in.
-Exits with 77, and says why, where the package is missing.
+tests/data/onnx_node_tests.txt names every test, with `pass`, with `pass but on PROVIDER:` and what that provider lacks, or
+with `out-of-scope:` and the reason. Exits with 1 when a test that must pass does not (with any provider, or any other one;
+the one that lacks something must say so, and skip it), when one is in neither list or in the list and not in the package,
+or when one passes that is listed otherwise: then the list has to grow. A crash is a failure of the test that it happened
+in. Exits with 77, and says why, where the package is missing.
 
 Most tests state the newest opset or IR version at the time of the last change to their operator, if only another element
 type was allowed, and a few state one older than bert.c reads. Such a model is run with opset 23 (13 for the old ones)
@@ -46,8 +47,15 @@ except ImportError as missing:
 DATA = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "node")
 
 
+class Lack(str):
+    """What one provider lacks for a test that passes with the others: "cuda: no Conv"."""
+
+    def of(self, provider):
+        return self.startswith(provider + ":")
+
+
 def read_list(path):
-    """{name: None for pass, else the reason}"""
+    """{name: None for pass, a Lack for pass but on a provider, else the reason why it is out of scope}"""
     entries = {}
     if not os.path.exists(path):
         return entries
@@ -56,10 +64,11 @@ def read_list(path):
             line = line.rstrip("\n")
             if not line or line.startswith("#"):
                 continue
-            match = re.fullmatch(r"(\S+) (?:pass|out-of-scope: (.+))", line)
+            match = re.fullmatch(r"(\S+) (?:pass(?: but on (\w+: .+))?|out-of-scope: (.+))", line)
             if not match or match[1] in entries:
-                sys.exit(f"{path}:{number}: neither 'NAME pass' nor 'NAME out-of-scope: REASON', or a name again: {line}")
-            entries[match[1]] = match[2]
+                sys.exit(f"{path}:{number}: neither 'NAME pass', 'NAME pass but on PROVIDER: REASON' nor 'NAME out-of-scope: "
+                         f"REASON', or a name again: {line}")
+            entries[match[1]] = Lack(match[2]) if match[2] else match[3]
     return entries
 
 
@@ -157,13 +166,20 @@ def check(entries, names, results):
         print(f"{name}: {text}")
 
     for name in names:
+        entry = entries.get(name, "")
+        required = entry is None or isinstance(entry, Lack)
         bad = {provider: r[name] for provider, r in results.items() if r[name][0] != "pass"}
         for provider, (verdict, sentence) in bad.items():
-            if verdict == "crash" or entries.get(name, "") is None:
+            lacks = isinstance(entry, Lack) and entry.of(provider) and verdict == "skip"
+            if verdict == "crash" or (required and not lacks):
                 report(name, f"{verdict} with {provider}: {sentence}")
         if name not in entries:
             report(name, "is not in the list (--update adds it)")
-        elif entries[name] is not None and len(bad) < len(results):
+        elif isinstance(entry, Lack):
+            for provider in results:
+                if entry.of(provider) and provider not in bad:
+                    report(name, f"passes with {provider}, but is listed as what that lacks something for")
+        elif entry is not None and len(bad) < len(results):
             report(name, "passes, but is listed as out of scope (--update moves it)")
     return wrong
 
@@ -174,7 +190,11 @@ def write_list(path, entries, results):
     lines = []
     for name in sorted(first):
         verdicts = [result[name] for result in results.values()]
-        if entries.get(name, "") is None or all(verdict == "pass" for verdict, _ in verdicts):
+        entry = entries.get(name, "")
+        if isinstance(entry, Lack):
+            lines.append(f"{name} pass but on {entry}\n")
+            continue
+        if entry is None or all(verdict == "pass" for verdict, _ in verdicts):
             lines.append(f"{name} pass\n")
             continue
         sentence = next(sentence for verdict, sentence in verdicts if verdict != "pass")
@@ -216,7 +236,7 @@ def main():
     for provider, verdicts in results.items():
         passed = sum(verdict == "pass" for verdict, _ in verdicts.values())
         print(f"{provider}: {passed} of {len(names)} pass")
-    required = sum(entries.get(name, "") is None for name in names)
+    required = sum(entry is None or isinstance(entry, Lack) for entry in (entries.get(name, "") for name in names))
     print(f"{required} must pass; {wrong} not as listed")
     return 1 if wrong or not names else 0
 

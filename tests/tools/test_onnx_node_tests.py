@@ -66,6 +66,13 @@ class NodeTests(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("listed as out of scope", text)
 
+    def test_a_provider_skips_what_it_is_listed_to_lack(self):
+        listed = "test_abs pass but on cpu: no Abs\n"
+        self.assertEqual(self.run_tool(listed, "pass", "skip")[0], 0)
+        for reference, cpu in (("skip", "skip"), ("pass", "fail"), ("pass", "crash"), ("pass", "pass")):
+            self.assertEqual(self.run_tool(listed, reference, cpu)[0], 1, (reference, cpu))
+        self.assertIn(listed, self.run_tool(listed, "pass", "pass", "--update")[2])
+
     def test_the_list_has_each_test_once_and_no_other(self):
         self.assertIn("not in the list", self.run_tool("")[1])
         self.assertIn("not in onnx", self.run_tool("test_abs pass\ntest_of_no_release pass\n")[1])

@@ -118,6 +118,8 @@ OF_ONE(reciprocal, 1 / x)
 /* log(1 + e^x) without overflow */
 OF_ONE(softplus, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
 
+OF_ONE(mish, x *tanh(softplus(x, 0)))
+
 bert_unary_fn bert_activation(const char *name, double *parameter) {
     static const struct {
         const char *name;
@@ -170,6 +172,8 @@ static bert_unary_fn function_of(const bert_reference_call *call, double *parame
         return reciprocal;
     case BERT_OP_Softplus:
         return softplus;
+    case BERT_OP_Mish:
+        return mish;
     case BERT_OP_MS_QuickGelu:
         *parameter = BERT_CALL_FLOAT(call, "alpha", 1.702F);
         return bert_quick_gelu;
