@@ -31,6 +31,7 @@ static void fill_closed_streams(void) {
 void bert_output_begin(void) {
     fill_closed_streams();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 void bert_output_print(const char *format, ...) {

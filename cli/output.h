@@ -5,8 +5,9 @@
 #include "cli/json_out.h"
 
 /**
- * Call once, first, before any file is opened: a write to a closed pipe becomes an error that bert_output_flush sees
- * instead of a signal, and no file gets the number of a standard stream that the caller closed.
+ * Call once, first, before any file is opened: a write to a closed pipe, or beyond the size that files may have,
+ * becomes an error that bert_output_flush sees instead of a signal, and no file gets the number of a standard stream
+ * that the caller closed.
  */
 void bert_output_begin(void);
 /** Printf to standard output. */

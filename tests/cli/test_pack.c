@@ -1,6 +1,7 @@
 /* bertc pack, and --packed. */
 #include "tests/cli/driver.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,10 +41,35 @@ static void what_is_missing_is_one_sentence(void **state) {
     cli_free(&result);
 }
 
+static void a_model_is_not_packed_over_itself(void **state) {
+    char *model = cli_path(cli_make_folder(), "model.onnx");
+    cli_copy(MODEL_FOLDER "/model.onnx", model);
+    cli_expect_one_sentence(CLI("pack", model, model), "is the model itself");
+    cli_result result = CLI("inspect", model);
+    cli_expect(&result, 0);
+    cli_free(&result);
+    unlink(model);
+    free(model);
+}
+
+/* Nothing of it stays, be it the disk that is full or a limit of the process. */
+static void what_does_not_fit_is_an_error_and_leaves_nothing(void **state) {
+    const char *folder = cli_make_folder();
+    char *command;
+    assert_true(asprintf(&command,
+                         "(ulimit -f 100; " BERT_BERTC " pack " MODEL_FOLDER " %s/model.pack) 2>cli-limit.txt; "
+                         "test $? -eq 1 && grep -q 'File too large' cli-limit.txt && rmdir %s",
+                         folder, folder) > 0);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_weights_answer_as_the_model_does),
         cmocka_unit_test(what_is_missing_is_one_sentence),
+        cmocka_unit_test(a_model_is_not_packed_over_itself),
+        cmocka_unit_test(what_does_not_fit_is_an_error_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
