@@ -128,7 +128,7 @@ static void write_plain(const bert_inspection *inspection, bert_json_out *json) 
     bert_json_out_begin(json, '[');
     for (size_t i = 0; i < inspection->plain_count; i++) {
         bert_json_out_begin(json, '{');
-        write_member(json, "node", inspection->plain[i].node->name);
+        write_member(json, "node", bert_node_label(inspection->plain[i].node));
         write_member(json, "op", inspection->plain[i].node->op->name);
         write_miss(json, inspection->plain[i].miss);
         bert_json_out_end(json, '}');
@@ -157,7 +157,7 @@ static void write_storages(const bert_plan *plan, bert_json_out *json) {
 
 static void write_step(const bert_plan_step *step, bert_json_out *json) {
     bert_json_out_begin(json, '{');
-    write_member(json, "node", step->node->name);
+    write_member(json, "node", bert_node_label(step->node));
     write_member(json, "op", step->node->op->name);
     write_member(json, "kernel", step->plan.kernel);
     bert_json_out_key(json, "origins");

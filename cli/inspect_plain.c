@@ -18,11 +18,6 @@ typedef struct search {
     bert_hash *misses; /* bert_pass_miss by the node's label */
 } search;
 
-/* As reports name a node. */
-static const char *label(const bert_node *node) {
-    return node->name[0] || node->output_count == 0 || !node->outputs[0] ? node->name : node->outputs[0]->name;
-}
-
 /* Whether it computes with activations: what a canonical operator would do. The rest is arithmetic on shapes and masks.
  */
 static bool works_on_activations(const bert_node *node) {
@@ -45,7 +40,7 @@ static const bert_pass_miss *nearest_miss(const search *s, const bert_node *node
     int distances[MOST_VISITED] = {0}, count = 1;
     int farthest = works_on_activations(node) ? FARTHEST : 0;
     for (int at = 0; at < count; at++) {
-        const char *name = label(seen[at]);
+        const char *name = bert_node_label(seen[at]);
         const bert_pass_miss *miss = *name ? bert_hash_get(s->misses, name, strlen(name)) : NULL;
         if (miss) return miss;
         if (distances[at] == farthest) continue;

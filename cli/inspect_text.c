@@ -94,7 +94,7 @@ static void print_plan(const bert_inspection *inspection) {
         flops += step->flops;
         bert_output_print("  %4zu  %-28s %-20s %9.3f MFLOP %9.1f KiB workspace  %s\n", i, step->plan.kernel,
                           bert_shape_text(output->dims, output->rank, shape), (double)step->flops * 1e-6,
-                          (double)step->plan.workspace_bytes / 1024, step->node->name);
+                          (double)step->plan.workspace_bytes / 1024, bert_node_label(step->node));
     }
     print_arena(plan);
     bert_output_print("\nMemory\n  activations and workspace  %.2f MiB\n  prepared weights           %.2f MiB\n"

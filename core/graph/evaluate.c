@@ -39,7 +39,7 @@ bert_status bert_node_evaluate(bert_arena *arena, const bert_node *node, const b
                           .op_type = node->op->name,
                           .opset = node->opset,
                           .op_id = node->op->id,
-                          .name = node->name,
+                          .name = bert_node_label(node),
                           .attributes = node->attributes,
                           .attribute_count = node->attribute_count,
                           .input_count = node->input_count,

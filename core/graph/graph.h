@@ -193,6 +193,9 @@ bert_status bert_graph_replace_value(bert_graph *graph, bert_value *from, bert_v
 void bert_node_take_output(bert_node *to, int32_t to_output, bert_node *from, int32_t output);
 /** Unlinks a node. Its outputs lose their producer: they must be unread, or written by another node afterwards. */
 void bert_graph_remove_node(bert_node *node);
+/** What reports and errors call a node: its name, else that of a node of the file that it stands for, else its
+ * output's. */
+const char *bert_node_label(const bert_node *node);
 /** The origins of `from` are added to those of `node` (each once). */
 bert_status bert_node_add_origins(bert_node *node, const bert_node *from, bert_error *error);
 /** Removes nodes whose outputs nobody reads, values that then stand alone included. Returns how many nodes went. */

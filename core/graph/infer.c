@@ -124,7 +124,8 @@ bert_status bert_infer_node(bert_graph *graph, bert_node *node, bert_error *erro
         return bert_fail_memory(error, (size_t)node->output_count * sizeof *infos, "shape inference");
     }
     bert_status status = infer_with(graph, node, inputs, outputs, infos, error);
-    if (status != BERT_OK) return bert_fail_in(error, status, "node \"%s\" (%s)", node->name, node->op->name);
+    if (status != BERT_OK)
+        return bert_fail_in(error, status, "node \"%s\" (%s)", bert_node_label(node), node->op->name);
     return BERT_OK;
 }
 

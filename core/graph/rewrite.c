@@ -104,6 +104,12 @@ void bert_graph_remove_node(bert_node *node) {
     unlink_node(node);
 }
 
+const char *bert_node_label(const bert_node *node) {
+    if (node->name[0]) return node->name;
+    if (node->origin_count) return node->origins[node->origin_count - 1]->name;
+    return node->output_count && node->outputs[0] ? node->outputs[0]->name : "";
+}
+
 bert_status bert_node_add_origins(bert_node *node, const bert_node *from, bert_error *error) {
     if (from->origin_count == 0 || node == from) return BERT_OK;
     size_t most = (size_t)node->origin_count + from->origin_count;

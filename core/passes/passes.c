@@ -58,12 +58,6 @@ bert_status bert_passes_run(bert_graph *graph, const bert_log *log, bert_pass_re
     return bert_infer_graph(graph, error);
 }
 
-static const char *label(const bert_node *node) {
-    if (!node) return "";
-    if (node->name[0] || node->output_count == 0 || !node->outputs[0]) return node->name;
-    return node->outputs[0]->name;
-}
-
 /* Room for one more record; NULL when there is no memory. */
 static void *append(bert_arena *arena, void **records, size_t *count, size_t *capacity, size_t size) {
     if (*count == *capacity) {
@@ -84,7 +78,7 @@ void bert_pass_rewrote(bert_pass_context *context, const bert_node *node) {
     bert_pass_rewrite *rewrite = append(report->arena, (void **)&report->rewrites, &report->rewrite_count,
                                         &report->rewrite_capacity, sizeof *rewrite);
     if (!rewrite) return;
-    *rewrite = (bert_pass_rewrite){context->pass->name, label(node), node ? node->op->name : ""};
+    *rewrite = (bert_pass_rewrite){context->pass->name, node ? bert_node_label(node) : "", node ? node->op->name : ""};
 }
 
 void bert_pass_missed(bert_pass_context *context, const bert_node *node, const char *format, ...) {
@@ -99,7 +93,7 @@ void bert_pass_missed(bert_pass_context *context, const bert_node *node, const c
     if (!copy) return;
     bert_pass_miss *miss =
         append(report->arena, (void **)&report->misses, &report->miss_count, &report->miss_capacity, sizeof *miss);
-    if (miss) *miss = (bert_pass_miss){context->pass->name, label(node), copy};
+    if (miss) *miss = (bert_pass_miss){context->pass->name, bert_node_label(node), copy};
 }
 
 /* ---- Walking --------------------------------------------------------------------------------------------------------

@@ -216,8 +216,8 @@ static bert_status check_output(const binder *b, const bert_node *node, const be
     for (int32_t i = 0; known && i < info->shape.rank; i++) known = bert_dim_known(info->shape.dims[i]);
     if (known) return BERT_OK;
     return bert_fail(b->error, BERT_UNSUPPORTED,
-                     "node %s (%s): the shape of its output %s is not known before the node runs", node->name,
-                     node->op->name, value->name);
+                     "node %s (%s): the shape of its output %s is not known before the node runs",
+                     bert_node_label(node), node->op->name, value->name);
 }
 
 static bert_status infer(binder *b, const bert_node *node) {
@@ -252,14 +252,14 @@ static bert_status bind_if(binder *b, const bert_node *node) {
     const bert_value_info *info = info_of(b, node->inputs[0]);
     if (!info || !info->constant || bert_constant_elements(info->constant) != 1) {
         return bert_fail(b->error, BERT_UNSUPPORTED,
-                         "node %s (%s): its condition is not a single value that is known before the run", node->name,
-                         node->op->name);
+                         "node %s (%s): its condition is not a single value that is known before the run",
+                         bert_node_label(node), node->op->name);
     }
     bool condition = bert_constant_int(info->constant, 0) != 0;
     const bert_block *branch = bert_if_branch(node, condition);
     if (!branch || branch->output_count < node->output_count) {
-        return bert_fail(b->error, BERT_INVALID_MODEL, "node %s (%s) has no %s_branch with %d outputs", node->name,
-                         node->op->name, condition ? "then" : "else", node->output_count);
+        return bert_fail(b->error, BERT_INVALID_MODEL, "node %s (%s) has no %s_branch with %d outputs",
+                         bert_node_label(node), node->op->name, condition ? "then" : "else", node->output_count);
     }
     BERT_TRY(bind_block(b, branch));
     for (int32_t i = 0; i < node->output_count; i++) {

@@ -30,7 +30,7 @@ bert_status bert_describe_node(bert_arena *arena, const bert_node *node, const b
                           .op_type = node->op->name,
                           .opset = node->opset,
                           .op_id = (uint32_t)node->op->id,
-                          .name = node->name,
+                          .name = bert_node_label(node),
                           .attributes = node->attributes,
                           .attribute_count = node->attribute_count,
                           .input_count = node->input_count,
@@ -41,7 +41,7 @@ bert_status bert_describe_node(bert_arena *arena, const bert_node *node, const b
 }
 
 bert_status bert_fail_in_node(bert_error *error, bert_status status, const bert_node *node) {
-    return bert_fail_in(error, status, "node %s (%s)", node->name, node->op->name);
+    return bert_fail_in(error, status, "node %s (%s)", bert_node_label(node), node->op->name);
 }
 
 static int64_t elements_of(const bert_tensor_desc *desc) {

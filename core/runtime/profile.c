@@ -44,7 +44,7 @@ const bert_profile_entry *bert_session_profile(const bert_session *session, size
     if (!session->options.profile || !plan) return NULL;
     for (size_t s = 0; s < plan->step_count; s++) {
         const bert_plan_step *step = &plan->steps[s];
-        session->profile[s] = (bert_profile_entry){.node = step->node->name,
+        session->profile[s] = (bert_profile_entry){.node = bert_node_label(step->node),
                                                    .op_type = step->node->op->name,
                                                    .kernel = step->plan.kernel,
                                                    .origins = session->origins[step->node->id],

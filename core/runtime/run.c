@@ -174,8 +174,8 @@ static void place_tensors(const runner *r) {
 
 static bert_status run_step(const runner *r, bert_plan_step *step) {
     if (r->cancel && *r->cancel) {
-        return bert_fail(r->error, BERT_CANCELLED, "the run was cancelled before node %s (%s)", step->node->name,
-                         step->node->op->name);
+        return bert_fail(r->error, BERT_CANCELLED, "the run was cancelled before node %s (%s)",
+                         bert_node_label(step->node), step->node->op->name);
     }
     bert_kernel_call call = {.plan = &step->plan,
                              .context = r->session->context,

@@ -33,7 +33,7 @@ static bert_status no_memory(const packer *p) {
 
 /* Padding stays: "node x (Op): why". */
 static bert_status refuse(packer *p, const bert_node *node, const char *why) {
-    p->refusal = bert_arena_format(p->memory, "node %s (%s): %s", node->name, node->op->name, why);
+    p->refusal = bert_arena_format(p->memory, "node %s (%s): %s", bert_node_label(node), node->op->name, why);
     return p->refusal ? BERT_OK : no_memory(p);
 }
 
@@ -532,7 +532,7 @@ static bert_status scope_node(packer *p, const bert_node *node) {
         for (int32_t i = 0; i + 1 < shape->rank; i++) rows *= shape->dims[i];
         if (rows > INT32_MAX) {
             return bert_fail(p->error, BERT_INVALID_INPUT, "node %s (%s): its input has more rows than can be counted",
-                             node->name, node->op->name);
+                             bert_node_label(node), node->op->name);
         }
         BERT_TRY(make_even_starts(p, groups, groups ? rows / groups : 0, &starts));
         if (tokens && p->model->token_mask >= 0) {

@@ -132,9 +132,9 @@ static bool is_evaluated_by_binding(const preparation *p, const bert_node *node)
 
 static void note_refusal(preparation *p, const bert_node *node, const bert_error *reason) {
     bert_log_write(&p->weights->model->log, BERT_LOG_INFO, "provider %s: node %s (%s): %s",
-                   p->weights->device->backend->name, node->name, node->op->name, reason->message);
-    bert_append_text(p->reasons, sizeof p->reasons, "%snode %s (%s): %s", p->refused_count ? "; " : "", node->name,
-                     node->op->name, reason->message);
+                   p->weights->device->backend->name, bert_node_label(node), node->op->name, reason->message);
+    bert_append_text(p->reasons, sizeof p->reasons, "%snode %s (%s): %s", p->refused_count ? "; " : "",
+                     bert_node_label(node), node->op->name, reason->message);
     p->refused_count++;
 }
 

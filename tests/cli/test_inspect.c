@@ -139,11 +139,30 @@ static void without_passes_nothing_was_left(void **state) {
     cli_free(&result);
 }
 
+/* Steps that passes made are called after nodes of the file, and so are their errors. */
+static void every_step_has_a_name(void **state) {
+    bert_arena arena;
+    bert_arena_init(&arena, NULL);
+    cli_result result = CLI("inspect", bundled, "--shape", "batch=2,sequence=4", "--format", "json");
+    const bert_json *root = parse(&result, &arena);
+    size_t count = 0;
+    for (const bert_json *step = bert_json_get(root, "plan")->first; step; step = step->next) {
+        assert_true(bert_json_get(step, "node")->length > 0);
+        count++;
+    }
+    assert_true(count > 30);
+    cli_free(&result);
+    bert_arena_free(&arena);
+    cli_expect_one_sentence(CLI("run", bundled, "--random", "--shape", "batch=1,sequence=0"),
+                            "node /bert/pooler/Gather");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_left_plain_says_why),
         cmocka_unit_test(the_arena_holds_what_is_alive),
         cmocka_unit_test(without_passes_nothing_was_left),
+        cmocka_unit_test(every_step_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
