@@ -31,7 +31,6 @@ typedef struct bench_options {
     int padding;                           /* bert_padded_rows; -1: not given */
     double min_time;                       /* Seconds. */
     int64_t runs;                          /* 0: as many as min_time takes. */
-    int64_t seed;
     int format;
     bool profile;
     const char *trace;
@@ -196,7 +195,7 @@ static bert_status list_outputs(const bert_model *model, bench_run *run, bert_er
 static bert_status bench_cell(const bench_options *options, bert_engine *engine, bert_trace *trace,
                               bert_bench_cell *cell, bert_error *error) {
     bench_run run = {.options = options, .engine = engine, .trace = trace};
-    run.inputs.random.state = (uint64_t)options->seed;
+    run.inputs.random.state = (uint64_t)options->engine.seed;
     bert_status status = make_inputs(engine->model, cell, &run.inputs, error);
     if (status == BERT_OK) status = set_lengths(options, engine->model, cell, &run.inputs, error);
     if (status == BERT_OK) status = list_outputs(engine->model, &run, error);
@@ -349,13 +348,6 @@ int bert_command_bench(int argc, char **argv) {
          .least = 1,
          .greatest = MOST_RUNS,
          .help = "exactly N runs, without warm-up"},
-        {.name = "seed",
-         .kind = BERT_OPTION_INTEGER,
-         .value = &options.seed,
-         .argument = "N",
-         .least = 0,
-         .greatest = INT64_MAX,
-         .help = "of the token ids, new ones each run (default: 0)"},
         {.name = "format",
          .kind = BERT_OPTION_CHOICE,
          .value = &options.format,

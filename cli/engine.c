@@ -51,6 +51,13 @@ void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quan
         {.name = "deterministic",
          .value = &options->deterministic,
          .help = "the same bits alone or in a batch, with any threads"},
+        {.name = "seed",
+         .kind = BERT_OPTION_INTEGER,
+         .value = &options->seed,
+         .argument = "N",
+         .least = 0,
+         .greatest = INT64_MAX,
+         .help = "of inputs that are made up (default: 0)"},
         {.name = "quiet", .value = &options->quiet, .help = "no notices"},
         {.name = "verbose", .value = &options->verbose, .help = "more of what goes on, on standard error"},
     };

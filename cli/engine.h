@@ -7,10 +7,11 @@
 #include <bert/model.h>
 #include <bert/session.h>
 
-/** Options of the engine. bert_engine_options_default fills them. */
+/** Options of the engine. bert_engine_option_rows fills them. */
 typedef struct bert_engine_options {
     const char *providers;
     int64_t threads;         /**< 0: the cores that the process may use. */
+    int64_t seed;            /**< Of inputs that are made up. */
     int precision;           /**< bert_precision */
     int attention;           /**< bert_precision */
     int quant_scope;         /**< bert_quant_scope */
@@ -18,7 +19,7 @@ typedef struct bert_engine_options {
     bool no_passes, deterministic, quiet, verbose;
 } bert_engine_options;
 
-#define BERT_ENGINE_OPTION_COUNT 10
+#define BERT_ENGINE_OPTION_COUNT 11
 /** Rows for the table of options, over `options`, which get their defaults. */
 void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quant_scope,
                              bert_option rows[BERT_ENGINE_OPTION_COUNT]);

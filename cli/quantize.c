@@ -15,7 +15,7 @@ static const char *const weight_types[] = {"int8", "uint8", NULL};
 
 typedef struct quantize_options {
     int weights; /* index of weight_types */
-    bool per_channel, external_data, quiet;
+    bool per_channel, external_data;
 } quantize_options;
 
 static bert_status quantize_graph(const quantize_options *options, bert_graph *graph, const char *out,
@@ -36,12 +36,13 @@ static bert_status quantize_graph(const quantize_options *options, bert_graph *g
     return BERT_OK;
 }
 
-static bert_status quantize(const quantize_options *options, const char *model, const char *out, bert_error *error) {
+static bert_status quantize(const quantize_options *options, const bert_engine_options *engine, const char *model,
+                            const char *out, bert_error *error) {
     bert_model_files files;
     bert_arena arena;
     bert_arena_init(&arena, NULL);
     bert_graph *graph = NULL;
-    const bert_log log = bert_engine_log(&(bert_engine_options){.quiet = options->quiet});
+    const bert_log log = bert_engine_log(engine);
     bert_status status = bert_model_files_find(model, NULL, &arena, &files, error);
     if (status == BERT_OK) {
         const bert_model_source source = {.path = files.model, .log = &log};
@@ -57,6 +58,9 @@ static bert_status quantize(const quantize_options *options, const char *model, 
 
 int bert_command_quantize(int argc, char **argv) {
     quantize_options options = {0};
+    bert_engine_options engine;
+    bert_option engine_rows[BERT_ENGINE_OPTION_COUNT];
+    bert_engine_option_rows(&engine, BERT_QUANT_SCOPE_TENSOR, engine_rows);
     const bert_option rows[] = {
         {.name = "weights",
          .kind = BERT_OPTION_CHOICE,
@@ -68,13 +72,13 @@ int bert_command_quantize(int argc, char **argv) {
         {.name = "external-data",
          .value = &options.external_data,
          .help = "weights in OUT.data (beyond 2 GiB they always are)"},
-        {.name = "quiet", .value = &options.quiet, .help = "no notices"},
     };
     const bert_usage usage = {
         .synopsis = "bertc quantize MODEL OUT [OPTION ...]",
         .text = "Writes a float32 model as dynamic INT8: weights of products and tables become bytes, activations are\n"
                 "quantized while it runs. OUT is ONNX, of operators that ONNX Runtime has too.\n",
-        .groups = {{"Options", rows, sizeof rows / sizeof rows[0]}},
+        .groups = {{"Quantizing", rows, sizeof rows / sizeof rows[0]},
+                   {"Engine (as for every command)", engine_rows, BERT_ENGINE_OPTION_COUNT}},
         .least_arguments = 2,
         .greatest_arguments = 2,
     };
@@ -82,6 +86,6 @@ int bert_command_quantize(int argc, char **argv) {
     const int go_on = bert_options_parse(argc, argv, &usage, &first);
     if (go_on != BERT_OPTIONS_GO_ON) return go_on;
     bert_error error = {0};
-    if (quantize(&options, argv[first], argv[first + 1], &error) != BERT_OK) return bert_cli_failed(&error);
+    if (quantize(&options, &engine, argv[first], argv[first + 1], &error) != BERT_OK) return bert_cli_failed(&error);
     return BERT_EXIT_OK;
 }

@@ -20,7 +20,6 @@ typedef struct run_options {
     bert_option_list inputs, outputs, shapes;
     bert_dimensions dimensions;
     bool random;
-    int64_t seed;
     const char *output_dir;
     int output_format;
 } run_options;
@@ -131,7 +130,7 @@ static bert_status run(const run_options *options, const char *model, bert_error
     }
     if (status == BERT_OK) {
         status = bert_model_inputs_make(engine.model, &options->inputs, &options->dimensions, options->random,
-                                        (uint64_t)options->seed, &inputs, error);
+                                        (uint64_t)options->engine.seed, &inputs, error);
     }
     if (status == BERT_OK) status = choose_outputs(options, engine.model, &outputs, &output_count, error);
     if (status == BERT_OK) {
@@ -163,13 +162,6 @@ static int parse_and_run(int argc, char **argv, run_options *options) {
          .value = &options->shapes,
          .argument = "NAME=N[,...]",
          .help = "sizes of symbolic dimensions: batch=2,sequence=16;\nINPUT:INDEX=N for one that has no name"},
-        {.name = "seed",
-         .kind = BERT_OPTION_INTEGER,
-         .value = &options->seed,
-         .argument = "N",
-         .least = 0,
-         .greatest = INT64_MAX,
-         .help = "of what is made up (default: 0)"},
         {.name = "output",
          .kind = BERT_OPTION_LIST,
          .value = &options->outputs,

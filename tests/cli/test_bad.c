@@ -214,6 +214,19 @@ static void wrong_usage_is_exit_status_2(void **state) {
     expect_usage(CLI("classify", MODEL_FOLDER, "--text-pair", "x", "y", "z"), "--text-pair");
 }
 
+/* What scripts may give any command: the option behind them is the first that is not known. */
+static void some_options_are_everywhere(void **state) {
+    static const char *const commands[] = {"classify", "embed",    "ner",  "fill-mask", "qa",
+                                           "rerank",   "tokenize", "run",  "inspect",   "verify",
+                                           "compare",  "quantize", "pack", "bench"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        expect_usage(CLI(commands[i], MODEL_FOLDER, "--provider", "cpu", "--threads", "1", "--precision", "fp32",
+                         "--quant-scope", "token", "--no-passes", "--deterministic", "--seed", "3", "--quiet",
+                         "--verbose", "--no-such-option"),
+                     "--no-such-option");
+    }
+}
+
 static void help_and_version_are_answers(void **state) {
     static const char *const commands[] = {"classify", "tokenize", "run", "inspect", "verify", "bench"};
     cli_result all = CLI("--help");
@@ -258,6 +271,7 @@ int main(void) {
         cmocka_unit_test(tokenizers_that_are_broken_are_refused),
         cmocka_unit_test(a_vocabulary_larger_than_the_model_is_one_sentence),
         cmocka_unit_test(wrong_usage_is_exit_status_2),
+        cmocka_unit_test(some_options_are_everywhere),
         cmocka_unit_test(help_and_version_are_answers),
         cmocka_unit_test(a_provider_that_is_missing_is_a_notice_or_an_error),
     };
