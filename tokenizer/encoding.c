@@ -225,8 +225,10 @@ static void put_window(bert_encoding *encoding, const bert_template_piece *piece
     size_t start, end, at = encoding->length;
     window_range(&encoding->plans[piece->sequence], window, &start, &end);
     if (start == end) return; /* an empty text: there may be no arrays yet */
-    /* `tokenizers` gives the template's type to the first window alone; the others keep the number of their text. */
-    int32_t type_id = window == 0 ? piece->type_id : piece->sequence;
+    /* `tokenizers` gives the template's type to the first window alone; the others keep the number of their text. But
+     * for RobertaProcessing, which gives it to all, if it adds special tokens. */
+    bool by_template = window == 0 || (encoding->layout->types_all && encoding->special);
+    int32_t type_id = by_template ? piece->type_id : piece->sequence;
     for (size_t i = start; i < end; i++, at++) {
         encoding->offsets[at][0] = items[i].start;
         encoding->offsets[at][1] = items[i].end;

@@ -21,6 +21,7 @@ typedef struct bert_template {
     bert_template_piece *pieces; /* In the tokenizer's arena. */
     size_t count;
     size_t special_count; /* Tokens that it adds. */
+    bool types_all;       /* Its types are those of every window, with special tokens; else of the first alone. */
 } bert_template;
 
 struct bert_tokenizer {

@@ -54,7 +54,8 @@ static bert_status load_parts(bert_load *load, bert_error *error) {
     }
     BERT_TRY(bert_load_added_tokens(load, error));
     if (!load->tokenizer_json.data) {
-        BERT_TRY(bert_load_bert_template(load, tokenizer->special.cls, tokenizer->special.sep, error));
+        BERT_TRY(bert_load_templates(load, bert_template_kind_of(load), tokenizer->special.cls, tokenizer->special.sep,
+                                     error));
     }
     /* Only added tokens that are looked for in normalized text can tell spaces around Chinese characters. */
     BERT_TRY(bert_normalizer_create(&tokenizer->settings, true, tokenizer->allocator, &tokenizer->normalizer, error));

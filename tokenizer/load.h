@@ -54,8 +54,13 @@ bert_status bert_load_tokenizer_json(bert_load *load, bert_error *error);
 bert_status bert_load_settings(bert_load *load, bert_error *error);
 /** Added and special tokens of all files. Needs the vocabulary and the settings. */
 bert_status bert_load_added_tokens(bert_load *load, bert_error *error);
-/** [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
-bert_status bert_load_bert_template(bert_load *load, int32_t cls, int32_t sep, bert_error *error);
+/** What stands around texts: of BERT [CLS] A [SEP] and [CLS] A [SEP] B [SEP], of RoBERTa <s> A </s> and <s> A </s></s>
+ * B </s>. */
+typedef enum bert_template_kind { BERT_TEMPLATE_BERT, BERT_TEMPLATE_ROBERTA } bert_template_kind;
+/** Makes the tokenizer's templates. Those of RoBERTa have the type 0 everywhere. */
+bert_status bert_load_templates(bert_load *load, bert_template_kind kind, int32_t cls, int32_t sep, bert_error *error);
+/** The kind that the class of tokenizer_config.json has: MPNet's tokenizer, WordPiece as BERT's, has RoBERTa's. */
+bert_template_kind bert_template_kind_of(const bert_load *load);
 /** A boolean member; `otherwise` when absent or null. BERT_INVALID_MODEL when it is something else. */
 bert_status bert_load_boolean(const char *file, const bert_json *object, const char *key, bool otherwise, bool *out,
                               bert_error *error);

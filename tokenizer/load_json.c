@@ -67,7 +67,7 @@ static void put_piece(bert_template *template, int32_t special_id, int8_t sequen
         (bert_template_piece){.special_id = special_id, .sequence = sequence, .type_id = type_id};
 }
 
-bert_status bert_load_bert_template(bert_load *load, int32_t cls, int32_t sep, bert_error *error) {
+bert_status bert_load_templates(bert_load *load, bert_template_kind kind, int32_t cls, int32_t sep, bert_error *error) {
     bert_template *single = &load->tokenizer->single, *pair = &load->tokenizer->pair;
     if (cls < 0 || sep < 0) {
         return bert_fail(error, BERT_INVALID_MODEL, "%s: there is no %s to put around a text",
@@ -75,15 +75,18 @@ bert_status bert_load_bert_template(bert_load *load, int32_t cls, int32_t sep, b
                          cls < 0 ? "cls_token" : "sep_token");
     }
     BERT_TRY(new_template(load, 3, single, error));
-    BERT_TRY(new_template(load, 5, pair, error));
+    BERT_TRY(new_template(load, 6, pair, error));
+    const bool roberta = kind == BERT_TEMPLATE_ROBERTA;
     for (int i = 0; i < 2; i++) {
         bert_template *template = i ? pair : single;
         put_piece(template, cls, 0, 0);
         put_piece(template, -1, 0, 0);
         put_piece(template, sep, 0, 0);
+        template->types_all = roberta;
     }
-    put_piece(pair, -1, 1, 1);
-    put_piece(pair, sep, 0, 1);
+    if (roberta) put_piece(pair, sep, 0, 0);
+    put_piece(pair, -1, 1, !roberta);
+    put_piece(pair, sep, 0, !roberta);
     return BERT_OK;
 }
 
@@ -146,7 +149,7 @@ static bert_status load_template(bert_load *load, const bert_json *part, const c
     return BERT_OK;
 }
 
-/* BertProcessing writes cls and sep as [token, id]. */
+/* BertProcessing and RobertaProcessing write cls and sep as [token, id]. */
 static bool take_token_id(const bert_json *part, const char *key, int32_t *id) {
     const bert_json *both = bert_json_get(part, key);
     return both && both->type == BERT_JSON_ARRAY && both->length == 2 && take_id(both->first->next, id);
@@ -163,15 +166,18 @@ static bert_status load_post_processor(bert_load *load, const bert_json *root, b
         put_piece(pair, -1, 1, 1);
         return BERT_OK;
     }
-    if (bert_json_is_string(type, "BertProcessing")) {
+    const bool roberta = bert_json_is_string(type, "RobertaProcessing");
+    if (roberta || bert_json_is_string(type, "BertProcessing")) {
+        /* RoBERTa's trim_offsets is of tokens that hold blanks: WordPiece has none. */
         int32_t cls, sep;
         if (!take_token_id(part, "cls", &cls) || !take_token_id(part, "sep", &sep)) {
             return fail_template(load, "cls and sep must be [token, id]", error);
         }
-        return bert_load_bert_template(load, cls, sep, error);
+        return bert_load_templates(load, roberta ? BERT_TEMPLATE_ROBERTA : BERT_TEMPLATE_BERT, cls, sep, error);
     }
     if (!bert_json_is_string(type, "TemplateProcessing")) {
-        return fail_type(load, part, "post-processor", "TemplateProcessing or BertProcessing", error);
+        return fail_type(load, part, "post-processor", "TemplateProcessing, BertProcessing or RobertaProcessing",
+                         error);
     }
     BERT_TRY(load_template(load, part, "single", single, error));
     return load_template(load, part, "pair", pair, error);

@@ -41,6 +41,12 @@ static bool keeps_normalizer(const bert_json *config) {
     return bert_json_is_string(class, "PreTrainedTokenizerFast") || bert_json_is_string(class, "TokenizersBackend");
 }
 
+bert_template_kind bert_template_kind_of(const bert_load *load) {
+    const bert_json *class = bert_json_get(load->config_root, "tokenizer_class");
+    bool mpnet = bert_json_is_string(class, "MPNetTokenizer") || bert_json_is_string(class, "MPNetTokenizerFast");
+    return mpnet ? BERT_TEMPLATE_ROBERTA : BERT_TEMPLATE_BERT;
+}
+
 bert_status bert_load_settings(bert_load *load, bert_error *error) {
     bert_tokenizer *tokenizer = load->tokenizer;
     bert_normalizer_settings *settings = &tokenizer->settings;

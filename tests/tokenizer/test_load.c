@@ -77,6 +77,34 @@ static void templates_are_taken_as_they_are_written(void **state) {
     bert_tokenizer_free(tokenizer);
 }
 
+/* MPNet's, all-mpnet-base-v2's among them: two separators between texts, and the type 0 in every window. */
+static void robertas_template_is_around_wordpiece_too(void **state) {
+    test_files files[] = {{.tokenizer_json = "{" NORMALIZER(
+                               "true") ", " PRE ", " MODEL ", \"post_processor\": {\"type\": "
+                                       "\"RobertaProcessing\", \"sep\": [\"[SEP]\", 2], \"cls\": [\"[CLS]\", 1], "
+                                       "\"trim_offsets\": true, \"add_prefix_space\": false}}"},
+                          {.vocab = vocabulary, .config = "{\"tokenizer_class\": \"MPNetTokenizer\"}"},
+                          {.vocab = vocabulary, .config = "{\"tokenizer_class\": \"MPNetTokenizerFast\"}"}};
+    const bert_encode_options options = {
+        .struct_size = sizeof options, .truncation = BERT_TRUNCATION_ONLY_SECOND, .max_length = 6};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        expect_encoding(&files[i], "hello", "[CLS] hello [SEP]");
+        bert_tokenizer *tokenizer = load_files(&files[i]);
+        bert_encoding *encoding;
+        assert_int_equal(bert_encoding_create(tokenizer, &encoding, NULL), BERT_OK);
+        bert_encoding_view view = encode_with(tokenizer, encoding, "hello", "hello hello", &options);
+        const int32_t types[6] = {0};
+        for (int window = 0; window < 2; window++) {
+            assert_tokens(tokenizer, view, "[CLS] hello [SEP] [SEP] hello [SEP]");
+            assert_memory_equal(view.type_ids, types, sizeof types);
+            assert_int_equal(bert_encoding_next(encoding), window == 0);
+            view = bert_encoding_get(encoding);
+        }
+        bert_encoding_free(encoding);
+        bert_tokenizer_free(tokenizer);
+    }
+}
+
 static void special_tokens_come_from_every_file(void **state) {
     test_files files = {.vocab = vocabulary,
                         .special_map = "{\"mask_token\": \"hello\", \"cls_token\": {\"content\": "
@@ -227,9 +255,12 @@ static void bad_files_are_refused_with_one_sentence(void **state) {
         {{.tokenizer_json = "{\"decoder\": {\"type\": \"BPE\"}, " PRE ", " MODEL "}"},
          BERT_UNSUPPORTED,
          "the decoder is BPE"},
-        {{.tokenizer_json = "{\"post_processor\": {\"type\": \"RobertaProcessing\"}, " PRE ", " MODEL "}"},
+        {{.tokenizer_json = "{\"post_processor\": {\"type\": \"ByteLevel\"}, " PRE ", " MODEL "}"},
          BERT_UNSUPPORTED,
-         "RobertaProcessing"},
+         "ByteLevel"},
+        {{.tokenizer_json = "{\"post_processor\": {\"type\": \"RobertaProcessing\"}, " PRE ", " MODEL "}"},
+         BERT_INVALID_MODEL,
+         "cls and sep must be [token, id]"},
         {{.tokenizer_json = "{\"added_tokens\": [{}], " PRE ", " MODEL "}"}, BERT_INVALID_MODEL, "no content"},
         {{.tokenizer_json = "{" PRE ", \"model\": {\"unk_token\": \"<u>\", \"vocab\": {\"[UNK]\": 0}}}"},
          BERT_INVALID_MODEL,
@@ -462,6 +493,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_config_lies_over_the_normalizer_of_tokenizer_json),
         cmocka_unit_test(templates_are_taken_as_they_are_written),
+        cmocka_unit_test(robertas_template_is_around_wordpiece_too),
         cmocka_unit_test(special_tokens_come_from_every_file),
         cmocka_unit_test(further_special_tokens_of_both_files_add_up),
         cmocka_unit_test(a_mask_token_that_is_missing_gets_an_id),

@@ -28,7 +28,7 @@ from tokenizers.decoders import WordPiece as WordPieceDecoder
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import BertProcessing, TemplateProcessing
+from tokenizers.processors import BertProcessing, RobertaProcessing, TemplateProcessing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STRATEGIES = [None, "longest_first", "only_first", "only_second"]
@@ -219,10 +219,10 @@ class Generator:
             parts.insert(self.random.randrange(len(parts) + 1), self.long_word())
         return "".join(parts)
 
-    def options(self, pair):
+    def options(self, around):
         strategy = self.random.choice(STRATEGIES + [None, None])
         special = self.random.random() < 0.9
-        least = (3 if pair else 2) if special else 1  # below that, `tokenizers` wraps around and cuts nothing
+        least = around if special else 1  # below that, `tokenizers` wraps around and cuts nothing
         max_length = self.random.randrange(least, 24)
         stride = self.random.choice([0, 0, 0, 1, 2, 5])
         # From this stride on, `tokenizers` refuses whatever the text.
@@ -269,6 +269,7 @@ def configurations(vocabulary):
         "cased, accents stripped": (dict(strip_accents=True, lowercase=False), False, 2),
         "Chinese characters in words": (dict(handle_chinese_chars=False), False, 1),
         "text not cleaned": (dict(clean_text=False), False, 2),
+        "uncased, as MPNet": (dict(), False, 2),
         "added tokens": (dict(), True, 4),
         "added tokens, cased": (dict(lowercase=False), True, 2),
         "added tokens, Chinese characters in words": (dict(handle_chinese_chars=False), True, 1),
@@ -278,7 +279,9 @@ def configurations(vocabulary):
         tokenizer.normalizer = BertNormalizer(**normalizer)
         tokenizer.pre_tokenizer = BertPreTokenizer()
         tokenizer.decoder = WordPieceDecoder(cleanup="cased" in name)
-        if share % 2:
+        if "MPNet" in name:
+            tokenizer.post_processor = RobertaProcessing(("[SEP]", 3), ("[CLS]", 2))
+        elif share % 2:
             tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         else:
             tokenizer.post_processor = TemplateProcessing(
@@ -352,7 +355,8 @@ def main():
             for _ in range(-(-arguments.count * share // shares)):
                 text = generator.text()
                 pair = generator.text() if generator.random.random() < 0.4 else None
-                cases.append((text, pair, generator.options(pair is not None)))
+                around = tokenizer.num_special_tokens_to_add(pair is not None)
+                cases.append((text, pair, generator.options(around)))
             if name in ("uncased", "cased"):
                 cases += code_point_cases(generator, arguments.count / 200000)
             comparison.encodings(probe, tokenizer, name, cases)
