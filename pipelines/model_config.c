@@ -93,11 +93,26 @@ static void take_cross_encoder(bert_model_config *config, const bert_json *root)
     if (ends_with(activation->text, ".Sigmoid")) config->cross_encoder = BERT_SCORE_SIGMOID;
 }
 
+/* Families that count positions from behind the padding's id on: so many of their position embeddings no token reaches.
+ */
+static int64_t unreached_positions(const bert_json *root) {
+    static const char *const families[] = {"mpnet", "roberta", "xlm-roberta", "camembert"};
+    const bert_json *type = bert_json_get(root, "model_type");
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (!bert_json_is_string(type, families[i])) continue;
+        int64_t padding = 1;
+        return bert_json_integer(bert_json_get(root, "pad_token_id"), &padding) && padding >= 0 ? padding + 1 : 2;
+    }
+    return 0;
+}
+
 static bert_status take_config(bert_model_config *config, const bert_json *root, const char *path, bert_error *error) {
     if (root->type != BERT_JSON_OBJECT) return wrong(path, "the file is not a JSON object", error);
     BERT_TRY(take_labels(config, bert_json_get(root, "id2label"), path, error));
     BERT_TRY(take_problem_type(config, bert_json_get(root, "problem_type"), path, error));
-    BERT_TRY(take_count(root, "max_position_embeddings", &config->max_position_embeddings, path, error));
+    BERT_TRY(take_count(root, "max_position_embeddings", &config->positions, path, error));
+    const int64_t unreached = unreached_positions(root);
+    config->positions = config->positions > unreached ? config->positions - unreached : 0;
     BERT_TRY(take_count(root, "vocab_size", &config->vocab_size, path, error));
     BERT_TRY(take_count(root, "hidden_size", &config->hidden_size, path, error));
     const bert_json *architectures = bert_json_get(root, "architectures");

@@ -20,7 +20,7 @@ typedef struct bert_model_config {
     const char **labels; /**< `id2label`: by id; NULL for an id that is not there. */
     size_t label_count;  /**< The greatest id + 1; 0 without id2label. */
     bert_problem_type problem_type;
-    int64_t max_position_embeddings; /**< 0 when it is not given. */
+    int64_t positions; /**< Tokens that `max_position_embeddings` is enough for; 0 when it is not given. */
     int64_t vocab_size, hidden_size; /**< 0 when they are not given. */
     const char *architecture;        /**< The first of `architectures`: "BertForMaskedLM"; "" when there is none. */
     /** What sentence-transformers' CrossEncoder makes scores with, where config.json says so; else DEFAULT. */

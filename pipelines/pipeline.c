@@ -25,8 +25,8 @@ const char *bert_task_name(bert_task task) {
 
 /* What fits: the least of what the options, the tokenizer, the model's positions and its file's fixed shapes say. */
 static void limit_length(bert_pipeline *pipeline, const bert_pipeline_options *options, int64_t width) {
-    int64_t limits[] = {bert_tokenizer_model_max_length(pipeline->tokenizer), pipeline->config.max_position_embeddings,
-                        width, options->max_length};
+    int64_t limits[] = {bert_tokenizer_model_max_length(pipeline->tokenizer), pipeline->config.positions, width,
+                        options->max_length};
     int64_t length = INT64_MAX;
     if (pipeline->task == BERT_TASK_QUESTION_ANSWERING && options->max_length == 0) limits[3] = QUESTION_LENGTH;
     if (pipeline->task == BERT_TASK_FEATURE_EXTRACTION && options->max_length == 0 &&

@@ -116,6 +116,28 @@ static void bad_configurations_are_refused(void **state) {
     }
 }
 
+/* Some families' first position embeddings are of padding: as many tokens less fit. */
+static void families_differ_in_how_many_tokens_their_positions_are_for(void **state) {
+    static const struct {
+        const char *config;
+        int64_t tokens;
+    } cases[] = {{"{\"max_position_embeddings\": 6}", 6},
+                 {"{\"max_position_embeddings\": 6, \"model_type\": \"bert\", \"pad_token_id\": 1}", 6},
+                 {"{\"max_position_embeddings\": 6, \"model_type\": \"mpnet\"}", 4},
+                 {"{\"max_position_embeddings\": 6, \"model_type\": \"roberta\", \"pad_token_id\": 0}", 5}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        make_folder(SMALL "/classify", cases[i].config);
+        bert_pipeline *pipeline;
+        bert_error error;
+        if (bert_pipeline_load(BERT_TASK_TEXT_CLASSIFICATION, folder, NULL, &pipeline, &error) != BERT_OK) {
+            fail_msg("%s", error.message);
+        }
+        assert_int_equal(bert_pipeline_max_length(pipeline), cases[i].tokens);
+        bert_pipeline_free(pipeline);
+        drop_folder();
+    }
+}
+
 static void heads_are_found_without_config_json(void **state) {
     make_folder(SMALL "/fill-mask", NULL);
     bert_answers_free(answer(BERT_TASK_FILL_MASK, NULL, "good [MASK]"));
@@ -356,6 +378,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(problem_type_and_label_count_say_what_scores_are),
         cmocka_unit_test(bad_configurations_are_refused),
+        cmocka_unit_test(families_differ_in_how_many_tokens_their_positions_are_for),
         cmocka_unit_test(heads_are_found_without_config_json),
         cmocka_unit_test(sentence_transformers_files_say_how_to_pool),
         cmocka_unit_test(models_without_a_mask_are_pooled_too),
