@@ -1,6 +1,7 @@
-/* Transpose and Gather: elements are moved, not changed. */
+/* Transpose, Gather and GatherElements: elements are moved, not changed. */
 #include "cpu/ops/ops.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 /* ---- Transpose --------------------------------------------------------------------------------------------------- */
@@ -166,5 +167,122 @@ bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner) {
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int64_t), &state));
     *(int64_t *)state = BERT_NODE_INT(node, "axis", 0);
+    return BERT_OK;
+}
+
+/* ---- GatherElements ---------------------------------------------------------------------------------------------- */
+
+typedef struct elements_run {
+    const bert_tensor *x, *indices;
+    unsigned char *y;
+    size_t size;
+    int32_t axis;
+    int64_t steps[BERT_MAX_RANK]; /* of x */
+    int64_t task_rows;
+    atomic_int_least64_t wrong; /* an element whose index is outside x; -1: none */
+} elements_run;
+
+/* Indices of a row of the last dimension as offsets from what the row has of x; false: `*wrong` is outside. */
+static bool find_offsets(const elements_run *run, int64_t first, int64_t n, int64_t *offsets, int64_t *wrong) {
+    const int32_t last = run->x->rank - 1;
+    const int64_t size = run->x->dims[run->axis], step = run->steps[run->axis];
+    const int64_t along = run->axis == last ? 0 : run->steps[last];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t index = bert_cpu_index(run->indices, first + i);
+        if (index < 0) index += size;
+        if (index < 0 || index >= size) {
+            *wrong = first + i;
+            return false;
+        }
+        offsets[i] = index * step + i * along;
+    }
+    return true;
+}
+
+#define TAKE(type)                                                                                                     \
+    for (int64_t i = 0; i < n; i++) ((type *)(void *)y)[i] = ((const type *)(const void *)x)[offsets[i]]
+
+static void take(const elements_run *run, const unsigned char *x, unsigned char *y, const int64_t *offsets, int64_t n) {
+    switch (run->size) {
+    case 1:
+        TAKE(uint8_t);
+        return;
+    case 2:
+        TAKE(uint16_t);
+        return;
+    case 4:
+        TAKE(uint32_t);
+        return;
+    default:
+        TAKE(uint64_t);
+    }
+}
+
+/* A row of y in pieces. */
+static bool gather_row(const elements_run *run, int64_t row, int64_t *wrong) {
+    enum { PIECE = 256 };
+    const bert_tensor *indices = run->indices;
+    const int32_t last = indices->rank - 1;
+    const int64_t n = indices->dims[last];
+    int64_t from = 0, left = row, offsets[PIECE];
+    for (int32_t i = last - 1; i >= 0; i--) {
+        if (i != run->axis) from += left % indices->dims[i] * run->steps[i];
+        left /= indices->dims[i];
+    }
+    for (int64_t first = 0; first < n; first += PIECE) {
+        const int64_t count = n - first < PIECE ? n - first : PIECE;
+        const int64_t start = from + (run->axis == last ? 0 : first * run->steps[last]);
+        if (!find_offsets(run, row * n + first, count, offsets, wrong)) return false;
+        take(run, (const unsigned char *)run->x->data + (size_t)start * run->size,
+             run->y + (size_t)(row * n + first) * run->size, offsets, count);
+    }
+    return true;
+}
+
+static int64_t index_rows(const elements_run *run) {
+    return bert_cpu_count(run->indices->dims, 0, run->indices->rank - 1);
+}
+
+static void gather_piece(void *argument, int64_t task, int thread) {
+    elements_run *run = argument;
+    const int64_t rows = index_rows(run), last = (task + 1) * run->task_rows, end = last < rows ? last : rows;
+    for (int64_t row = task * run->task_rows; row < end; row++) {
+        int64_t wrong;
+        if (!gather_row(run, row, &wrong)) atomic_store(&run->wrong, wrong);
+    }
+}
+
+static bert_status run_gather_elements(const bert_kernel_call *call, bert_error *error) {
+    const bert_tensor *x = &call->inputs[0], *indices = &call->inputs[1];
+    elements_run run = {
+        .x = x, .indices = indices, .y = call->outputs[0].data, .axis = *(const int32_t *)call->plan->state};
+    if (bert_tensor_elements(indices) == 0) return BERT_OK;
+    bert_cpu_steps(x, x->rank, run.steps);
+    run.size = bert_dtype_size(x->dtype);
+    run.task_rows = (int64_t)(TASK_BYTES / sizeof(float)) / indices->dims[indices->rank - 1] + 1;
+    atomic_init(&run.wrong, -1);
+    const int64_t rows = index_rows(&run);
+    bert_thread_pool_run(rows <= run.task_rows ? NULL : bert_cpu_threads_for(call),
+                         (rows + run.task_rows - 1) / run.task_rows, gather_piece, &run);
+    const int64_t wrong = atomic_load(&run.wrong);
+    if (wrong < 0) return BERT_OK;
+    return bert_fail(error, BERT_INVALID_INPUT,
+                     "index %lld, element %lld of the indices, is outside the %lld elements of the axis",
+                     (long long)bert_cpu_index(indices, wrong), (long long)wrong, (long long)x->dims[run.axis]);
+}
+
+bert_status bert_cpu_plan_gather_elements(const bert_cpu_planner *planner) {
+    const bert_op_node *node = planner->node;
+    const bert_dtype dtype = node->inputs[1].dtype;
+    if (dtype != BERT_INT32 && dtype != BERT_INT64) return bert_cpu_leave(planner, "takes int32 and int64 indices");
+    if (!bert_cpu_is_moved(node, 0)) return bert_cpu_leave(planner, "doesn't move this type");
+    planner->out->run = run_gather_elements;
+    planner->out->kernel = "gather_elements/cpu";
+    if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
+    if (node->inputs[0].rank < 1) return bert_cpu_leave(planner, "wants dimensions");
+    const int64_t axis = BERT_NODE_INT(node, "axis", 0);
+    void *state;
+    BERT_TRY(bert_cpu_new_state(planner, sizeof(int32_t), &state));
+    *(int32_t *)state = (int32_t)(axis < 0 ? axis + node->inputs[0].rank : axis);
     return BERT_OK;
 }

@@ -35,6 +35,7 @@ bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather_elements(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_is_nan(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_matmul_nbits(const bert_cpu_planner *planner);

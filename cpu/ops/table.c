@@ -24,6 +24,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_GatherElements] = bert_cpu_plan_gather_elements,
     [BERT_OP_Gelu] = bert_cpu_plan_unary,
     [BERT_OP_Gemm] = bert_cpu_plan_gemm,
+    [BERT_OP_IsNaN] = bert_cpu_plan_is_nan,
     [BERT_OP_LayerNormalization] = bert_cpu_plan_layer_norm,
     [BERT_OP_MS_DequantizeLinear] = bert_cpu_plan_dequantize,
     [BERT_OP_MS_Gelu] = bert_cpu_plan_unary,

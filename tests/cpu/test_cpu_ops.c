@@ -390,6 +390,16 @@ static void elementwise_agrees_with_the_reference(void **state) {
     node_case_compare(1e-6F);
 }
 
+static void tests_for_nan_agree_with_the_reference(void **state) {
+    float *numbers = malloc(40000 * sizeof *numbers);
+    for (int i = 0; i < 40000; i++) numbers[i] = i % 5 == 1 ? NAN : i % 7 == 1 ? INFINITY : (float)i;
+    node_case_begin(BERT_OP_IsNaN);
+    node_case_input(BERT_FLOAT, 2, DIMS(2, 20000), numbers);
+    node_case_output_of(BERT_BOOL, 2, DIMS(2, 20000));
+    node_case_compare(0.0F);
+    free(numbers);
+}
+
 static void movement_agrees_with_the_reference(void **state) {
     static int64_t perms[24][4];
     int count = 0;
@@ -481,6 +491,7 @@ int main(void) {
         cmocka_unit_test(attention_agrees_with_the_reference),
         cmocka_unit_test(softmax_agrees_with_the_reference),
         cmocka_unit_test(elementwise_agrees_with_the_reference),
+        cmocka_unit_test(tests_for_nan_agree_with_the_reference),
         cmocka_unit_test(movement_agrees_with_the_reference),
         cmocka_unit_test(own_products_have_the_same_bits_alone_and_in_a_batch),
     };

@@ -157,6 +157,12 @@ static void choices_agree_with_the_reference(void **state) {
         node_case_output_of(type_of(at), rank, dims);
         node_case_compare(0.0F);
     }
+    begin(BERT_OP_Where, 1); /* rows longer than a task */
+    node_case_input(BERT_BOOL, 1, (const int64_t[]){40000}, mask);
+    node_case_input(BERT_INT32, 0, NULL, pool[0]);
+    node_case_input(BERT_INT32, 2, (const int64_t[]){3, 40000}, pool[1]);
+    node_case_output_of(BERT_INT32, 2, (const int64_t[]){3, 40000});
+    node_case_compare(0.0F);
 }
 
 static void gathered_elements_agree_with_the_reference(void **state) {
