@@ -162,7 +162,7 @@ static broadcast collapse(const bert_tensor *inputs, int32_t operands, const ber
 
 static void run_row(const broadcast *b, broadcast_row_fn compute, int64_t row, int64_t first, int64_t n) {
     const int32_t inner = b->rank - 1;
-    int64_t offsets[MOST_OPERANDS];
+    int64_t offsets[MOST_OPERANDS] = {0};
     const int64_t position = row * b->dims[inner] + first;
     for (int32_t o = 0; o < b->operands; o++) offsets[o] = first * b->strides[o][inner];
     for (int32_t i = inner - 1; i >= 0; i--) {
