@@ -10,13 +10,13 @@
 static bert_status end_in_pool(bert_pipeline *pipeline, bert_error *error) {
     static const char *const names[] = {
         [BERT_POOLING_CLS] = "first", [BERT_POOLING_MEAN] = "mean", [BERT_POOLING_MAX] = "max"};
-    bool left = false;
-    BERT_TRY(bert_text_pads_left(pipeline->tokenizer, &left, error));
+    bool at_0 = false;
+    BERT_TRY(bert_text_begins_at_0(pipeline->tokenizer, &at_0, error));
     const bert_pooled_output wanted = {.hidden_states = pipeline->head.outputs[0],
                                        .mask = "attention_mask",
                                        .pooling = names[pipeline->pooling],
                                        .normalize = pipeline->normalize,
-                                       .padded_behind = !left};
+                                       .begins_at_0 = at_0};
     return bert_model_end_in_pool(pipeline->model, &wanted, &pipeline->head.outputs[0], error);
 }
 

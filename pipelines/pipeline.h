@@ -18,8 +18,8 @@ typedef struct bert_row_reading {
     const bert_text *text;      /**< Well-formed UTF-8: what is not was replaced. */
     const bert_text_row *row;   /**< Its tokens. */
     const bert_tensor *outputs; /**< The head's, in its order. */
-    int64_t at;                 /**< The row in the outputs' first dimension. */
-    int64_t first;              /**< Where the row's first token lies in their second dimension. */
+    int64_t at;                 /**< The row in the outputs' first dimension; */
+    int64_t first;              /**< where its first token lies in the second one. Fill-mask: its first mask, at 0. */
     bert_answer *answer;
     void **partial; /**< Where the task leaves what the row gave until `finish`. */
 } bert_row_reading;

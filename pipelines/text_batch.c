@@ -20,6 +20,7 @@ typedef struct model_input {
 typedef struct text_padding {
     int32_t values[INPUTS];
     bool left;
+    size_t least; /* tokens of an empty text */
 } text_padding;
 
 struct bert_text_batch {
@@ -105,7 +106,8 @@ static bert_status pad_nothing(const bert_tokenizer *tokenizer, bert_encoding *e
                                bert_error *error) {
     bert_encode_options options = {.struct_size = sizeof options};
     BERT_TRY(bert_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, encoding, error));
-    options.pad_to = (int64_t)bert_encoding_get(encoding).length + 1;
+    out->least = bert_encoding_get(encoding).length;
+    options.pad_to = (int64_t)out->least + 1;
     BERT_TRY(bert_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, encoding, error));
     bert_encoding_view view = bert_encoding_get(encoding);
     out->left = view.attention_mask[0] == 0;
@@ -124,10 +126,10 @@ static bert_status learn_padding(const bert_tokenizer *tokenizer, text_padding *
     return status;
 }
 
-bert_status bert_text_pads_left(const bert_tokenizer *tokenizer, bool *out, bert_error *error) {
+bert_status bert_text_begins_at_0(const bert_tokenizer *tokenizer, bool *out, bert_error *error) {
     text_padding padding;
     BERT_TRY(learn_padding(tokenizer, &padding, error));
-    *out = padding.left;
+    *out = !padding.left && padding.least > 0;
     return BERT_OK;
 }
 
@@ -197,7 +199,10 @@ static void fill(const bert_text_batch *batch, const model_input *input, const b
     }
 }
 
-/* Numbers of the rows' [MASK] tokens in the padded batch; returns how many there are. */
+/* How many are asked for is a multiple of this, since each other number of them is a shape of its own. */
+enum { MASK_STEP = 8 };
+
+/* Numbers of the rows' [MASK] tokens in the padded batch, the last one repeated; returns how many there are. */
 static int64_t find_masks(bert_text_batch *batch, const bert_text_row *const *rows, size_t count, size_t width,
                           int32_t *tokens) {
     int64_t found = 0;
@@ -208,6 +213,7 @@ static int64_t find_masks(bert_text_batch *batch, const bert_text_row *const *ro
             if (rows[r]->ids[t] == batch->mask) tokens[found++] = (int32_t)(first + t);
         }
     }
+    for (; found % MASK_STEP != 0; found++) tokens[found] = tokens[found - 1];
     return found;
 }
 
@@ -225,7 +231,7 @@ static bert_status reserve_tensors(bert_text_batch *batch, size_t rows, size_t w
     size_t elements;
     size_t bytes;
     if (!bert_size_multiply(rows, width, &elements) || !bert_size_multiply(elements, sizeof(int64_t), &bytes) ||
-        !bert_size_add(bytes, BERT_ALIGNMENT, &bytes) || bytes > SIZE_MAX / (INPUTS + 1) || elements > INT32_MAX) {
+        !bert_size_add(bytes, 2 * BERT_ALIGNMENT, &bytes) || bytes > SIZE_MAX / (INPUTS + 1)) {
         return bert_fail_memory(error, SIZE_MAX, "a batch of texts");
     }
     *stride = bytes / BERT_ALIGNMENT * BERT_ALIGNMENT;
@@ -254,6 +260,9 @@ bert_status bert_text_batch_run(bert_text_batch *batch, bert_session *session, c
     for (size_t i = 0; i < batch->input_count; i++) {
         void *tensor = (char *)batch->tensors + i * stride;
         if (batch->inputs[i].which == MASK_TOKENS) {
+            if (tensor_rows * width > INT32_MAX)
+                return bert_fail(error, BERT_INVALID_INPUT, "a batch of %zu texts of %zu tokens is too large",
+                                 tensor_rows, width);
             batch->first_masks = (size_t *)(void *)((char *)batch->tensors + INPUTS * stride);
             inputs[i] =
                 (bert_named_tensor){.name = batch->inputs[i].name,

@@ -19,8 +19,8 @@ bert_status bert_text_batch_create(const bert_model *model, const bert_tokenizer
                                    const bert_allocator *allocator, bert_text_batch **out, bert_error *error);
 void bert_text_batch_free(bert_text_batch *batch);
 
-/** Whether the tokenizer pads before a row's tokens. */
-bert_status bert_text_pads_left(const bert_tokenizer *tokenizer, bool *out, bert_error *error);
+/** Whether every row's first token is at place 0: even an empty text has one, and padding is behind the tokens. */
+bert_status bert_text_begins_at_0(const bert_tokenizer *tokenizer, bool *out, bert_error *error);
 
 /** Tokens of a row at most: what the model's file fixes, else INT64_MAX. */
 int64_t bert_text_batch_width(const bert_text_batch *batch);

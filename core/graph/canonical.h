@@ -102,8 +102,9 @@
  *   root of the sum of squares over K for |y|.
  *   With `starts` x is [1, R, K]: rows starts[b] to starts[b + 1] are all that there is of sequence b, each counting 1.
  *
- * PackTokens and UnpackTokens, which binding puts around what runs without padding
- *   inputs      0 x                              1 tokens int32 [R], ascending
+ * PackTokens and UnpackTokens, which binding puts around what runs without padding; PackTokens also where a caller
+ * wants some tokens alone
+ *   inputs      0 x                              1 tokens int32 [R], none negative; of UnpackTokens ascending
  *   outputs     0 y
  *   attributes  axes int (2): how many leading dimensions of the padded tensor count its tokens
  *               batch int, sequence int: B and S, of UnpackTokens alone

@@ -50,6 +50,11 @@ bool bert_is_dynamic_linear(const bert_node *node) {
            !(node->input_count > BERT_QUANTIZED_LINEAR_X_SCALE && node->inputs[BERT_QUANTIZED_LINEAR_X_SCALE]);
 }
 
+bool bert_has_place(const bert_node *node) {
+    return node->op->id == BERT_OP_BERTC_QuantizedLinear &&
+           BERT_NODE_INT(node, "place", BERT_EVERY_PLACE) != BERT_EVERY_PLACE;
+}
+
 static const bool is_elementwise[BERT_OP_COUNT] = {
     [BERT_OP_Add] = true,          [BERT_OP_Sub] = true,         [BERT_OP_Mul] = true,
     [BERT_OP_Div] = true,          [BERT_OP_Mod] = true,         [BERT_OP_Min] = true,

@@ -114,6 +114,8 @@ bool bert_op_quantizes(const bert_op *op);
 bool bert_op_is_elementwise(const bert_op *op);
 /** Whether it is a QuantizedLinear whose scale comes from its input. */
 bool bert_is_dynamic_linear(const bert_node *node);
+/** Whether it is a QuantizedLinear that multiplies one row of each sequence alone: its attribute `place`. */
+bool bert_has_place(const bert_node *node);
 
 /**
  * Calls op->infer: checks first that the required inputs are there and sets the outputs to "nothing known", and

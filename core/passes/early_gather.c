@@ -14,12 +14,19 @@
 
 enum { MOST_OUTPUTS = 2, MOST_OPERANDS = 16, MOST_ATTRIBUTES = 16 };
 
+/* Whether there is such a place for certain, or sequences have no known length. */
+static bool may_be_place(const bert_constant *place, bert_dim sequence) {
+    if (place->rank > 1 || bert_constant_elements(place) != 1) return false;
+    const int64_t at = bert_constant_int(place, 0);
+    return at != BERT_EVERY_PLACE && (!bert_dim_known(sequence) || (at >= -sequence && at < sequence));
+}
+
 /* Of a tensor [B, S, K]: one place along S, the same for all sequences. */
 static bool takes_one_place(const bert_node *gather) {
     const bert_value *data = bert_node_in(gather, 0), *place = bert_node_in(gather, 1);
     return bert_node_is(gather, BERT_OP_Gather) && data && place && bert_value_rank(data) == 3 &&
            bert_axis_from_front(BERT_NODE_INT(gather, "axis", 0), 3) == 1 && place->info.constant && !place->producer &&
-           place->info.constant->rank <= 1 && bert_constant_elements(place->info.constant) == 1;
+           may_be_place(place->info.constant, bert_value_dim(data, 1));
 }
 
 /* Of a tensor [B, S, K]: the tokens that an input of the graph says. */
@@ -143,13 +150,9 @@ static bool collect_readers(const bert_node *node, const bert_node *taker, bert_
     return true;
 }
 
-static bool has_place(const bert_node *node) {
-    return BERT_NODE_INT(node, "place", BERT_EVERY_PLACE) != BERT_EVERY_PLACE;
-}
-
 /* Whether a product that quantizes dynamically can leave out other places. */
 static bool can_have_place(const bert_node *node) {
-    return node->attribute_count + 2 <= MOST_ATTRIBUTES && bert_is_dynamic_linear(node) && !has_place(node) &&
+    return node->attribute_count + 2 <= MOST_ATTRIBUTES && bert_is_dynamic_linear(node) && !bert_has_place(node) &&
            bert_value_rank(node->inputs[BERT_LINEAR_X]) == 3 && !bert_node_in(node, BERT_LINEAR_RESIDUAL);
 }
 
@@ -210,7 +213,7 @@ static bert_status note(bert_pass_context *context, bert_node *taker) {
     static const char *const shared = "every row has a share in its dynamic scale";
     bert_node *node = takes_rows(taker) ? taker->inputs[0]->producer : NULL;
     bert_node *readers[MOST_OUTPUTS] = {NULL};
-    if (has_place(taker)) bert_pass_missed(context, taker, shared);
+    if (bert_has_place(taker)) bert_pass_missed(context, taker, shared);
     if (!node || node->block != taker->block) return BERT_OK;
     if (!collect_readers(node, taker, readers)) {
         if (rows_of(node, taker->inputs[0]) != 0 || can_have_place(node))

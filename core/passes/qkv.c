@@ -27,7 +27,8 @@ static bert_node *part(const bert_value *value, const bert_node *attention) {
     bert_node *linear = bert_value_made_by(value, BERT_OP_BERTC_Linear);
     if (!linear) linear = bert_value_made_by(value, BERT_OP_BERTC_QuantizedLinear);
     if (!linear || linear->block != attention->block || bert_value_sole_reader(value) != attention) return NULL;
-    if (BERT_NODE_INT(linear, "parts", 1) != 1 || linear->inputs[BERT_LINEAR_RESIDUAL]) return NULL;
+    if (BERT_NODE_INT(linear, "parts", 1) != 1 || linear->inputs[BERT_LINEAR_RESIDUAL] || bert_has_place(linear))
+        return NULL;
     return strcmp(BERT_NODE_STRING(linear, "activation", "none"), "none") == 0 ? linear : NULL;
 }
 

@@ -11,7 +11,7 @@ static bert_node *linear_of(const bert_value *value, const bert_node *add) {
     bert_node *linear = bert_value_made_by(value, BERT_OP_BERTC_Linear);
     if (!linear) linear = bert_value_made_by(value, BERT_OP_BERTC_QuantizedLinear);
     if (!linear || linear->block != add->block || bert_value_sole_reader(value) != add) return NULL;
-    return linear->inputs[BERT_LINEAR_RESIDUAL] ? NULL : linear;
+    return linear->inputs[BERT_LINEAR_RESIDUAL] || bert_has_place(linear) ? NULL : linear;
 }
 
 static bert_status visit(bert_pass_context *context, bert_node *add) {

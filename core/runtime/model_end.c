@@ -125,7 +125,7 @@ static bert_status add_pool(bert_graph *graph, const bert_pooled_output *wanted,
 static bert_status pool(bert_model *model, const bert_pooled_output *wanted, bert_value *states, bert_value **out,
                         bert_error *error) {
     bert_value *mask = NULL;
-    if (wanted->padded_behind && strcmp(wanted->pooling, "first") == 0) {
+    if (wanted->begins_at_0 && strcmp(wanted->pooling, "first") == 0) {
         BERT_TRY(take_first(model->graph, states, &states, error));
     } else {
         BERT_TRY(find_mask(model, wanted->mask, &mask, error));
@@ -142,6 +142,7 @@ static bert_status end_in(bert_model *model, bert_value *value, const char **nam
     bert_model_describe(model, value->name, value, output);
     model->outputs = output;
     BERT_TRY(bert_graph_set_outputs(model->graph, &value, 1, error));
+    /* model->pass_report stays that of the file's graph. */
     if (model->pass_report) BERT_TRY(model->composition->run_passes(model->graph, &model->log, &report, error));
     BERT_TRY(bert_deciders_find(model->graph, &model->arena, &model->deciders, error));
     BERT_TRY(bert_token_mask_find(model->graph, &model->token_mask, error));
@@ -163,7 +164,7 @@ bert_status bert_model_end_in_tokens(bert_model *model, const char *output, cons
     bert_graph *graph = model->graph;
     const bert_value_info info = {.dtype = BERT_INT32, .shape = {.rank = 1, .dims = {bert_dim_fresh(graph->symbols)}}};
     bert_value *inputs[2] = {NULL}, *taken = NULL;
-    BERT_TRY(find_output(model, output, "tokens are taken of floats of [batch, sequence, ...]", &inputs[BERT_PACK_X],
+    BERT_TRY(find_output(model, output, "tokens are taken of floats of [batch, sequence, size]", &inputs[BERT_PACK_X],
                          error));
     BERT_TRY(add_input(model, tokens, &info, &inputs[BERT_PACK_TOKENS], error));
     const bert_node_spec spec = {

@@ -12,9 +12,8 @@ typedef struct bert_pooled_output {
     const char *mask;
     const char *pooling; /**< "mean", "max", "first" */
     bool normalize;      /**< To length 1. */
-    /** Padding is behind each sequence's tokens: so the first one is at place 0, whatever the mask, which isn't asked
-     * for then. */
-    bool padded_behind;
+    /** Every sequence has a token, and the first one is at place 0: so the mask isn't asked for "first". */
+    bool begins_at_0;
 } bert_pooled_output;
 
 /**
@@ -30,7 +29,8 @@ bert_status bert_model_end_in_pool(bert_model *model, const bert_pooled_output *
 
 /**
  * The same for the rows [1, M, K] that output `output` [B, S, K] has of M tokens: an input `tokens` of int32 [M] says
- * which, by numbers b S + s. They have to be tokens that attention_mask counts, where padding is skipped.
+ * which, by numbers b S + s from 0 to B S - 1, in any order, some more than once. They have to be tokens that
+ * attention_mask counts, where padding is skipped.
  */
 bert_status bert_model_end_in_tokens(bert_model *model, const char *output, const char *tokens, const char **name_out,
                                      bert_error *error);

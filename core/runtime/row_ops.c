@@ -89,7 +89,7 @@ bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, 
     case BERT_OP_BERTC_SkipLayerNormalization:
         return rank > axes ? starting(1U << BERT_SKIP_X | 1U << BERT_SKIP_SKIP) : operands_if(false, 0);
     case BERT_OP_BERTC_QuantizedLinear:
-        if (BERT_NODE_INT(node, "place", BERT_EVERY_PLACE) != BERT_EVERY_PLACE) return operands_if(false, 0);
+        if (bert_has_place(node)) return operands_if(false, 0);
         return rank > axes ? starting(1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL) : operands_if(false, 0);
     case BERT_OP_BERTC_Linear:
         return rank > axes ? starting(1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL) : operands_if(false, 0);

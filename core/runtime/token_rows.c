@@ -346,7 +346,7 @@ static bool takes_known_tokens(packer *p, const bert_node *node) {
     }
     if (node->op->id == BERT_OP_BERTC_QuantizedLinear) {
         const int64_t place = BERT_NODE_INT(node, "place", BERT_EVERY_PLACE);
-        return place != BERT_EVERY_PLACE && need_token(p, place < 0 ? place + p->sequence : place);
+        return bert_has_place(node) && need_token(p, place < 0 ? place + p->sequence : place);
     }
     if (node->op->id != BERT_OP_Slice || node->input_count < 4) return false;
     const int64_t start = constant_int(p, node, 1, INT64_MIN), axis = constant_int(p, node, 3, INT64_MIN);

@@ -1,7 +1,7 @@
 #include "cpu/gemm/panels.h"
 
 /* Kernels' tiles of rows are whole in a multiple of it. */
-enum { BLOCK_STEP = BERT_PANEL_ROWS / 2, LINE_BYTES = 64 };
+enum { BLOCK_STEP = BERT_PANEL_ROWS / 2 };
 
 typedef struct panel_run {
     const bert_panel_product *product;
@@ -14,7 +14,7 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
     const bert_panel_product *product = run->product;
     const int64_t start = block * run->block_rows, rows = bert_smaller(product->rows - start, run->block_rows);
     const int64_t tiles = (rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS;
-    const int64_t lines = (product->panel_bytes / LINE_BYTES + tiles - 1) / tiles;
+    const int64_t lines = (product->panel_bytes / BERT_PANEL_LINE + tiles - 1) / tiles;
     for (int64_t panel = first; panel < end; panel++) {
         bert_panel_tile tile = {.panel = panel};
         if (panel + 1 < end) {
@@ -25,7 +25,7 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
             tile.row = start + row;
             tile.rows = bert_smaller(rows - row, BERT_PANEL_ROWS);
             product->run_tile(product->argument, &tile);
-            if (tile.next) tile.next += lines * LINE_BYTES;
+            if (tile.next) tile.next += lines * BERT_PANEL_LINE;
         }
     }
 }

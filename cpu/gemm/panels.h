@@ -4,8 +4,8 @@
 
 #include "cpu/gemm/gemm.h"
 
-/** Rows of a tile at most: their sums stay in the first-level cache. */
-enum { BERT_PANEL_ROWS = 64 };
+/** Rows of a tile at most: their sums stay in the first-level cache. Bytes of a cache line, by which is fetched. */
+enum { BERT_PANEL_ROWS = 64, BERT_PANEL_LINE = 64 };
 
 /** One panel for some rows. */
 typedef struct bert_panel_tile {

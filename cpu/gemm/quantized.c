@@ -276,7 +276,7 @@ void bert_cpu_free_quantized(bert_prepared *prepared) {
 
 /* Bytes of x that a block of rows may take, unless kernels want more: it stays in the second-level cache while panels
  * stream by. */
-enum { BLOCK_BYTES = 256 * 1024, LINE_BYTES = 64 };
+enum { BLOCK_BYTES = 256 * 1024 };
 
 /* Wrapping around, as the sums themselves do. */
 static void add_start(int32_t *sums, const int32_t *start, int64_t rows, int64_t n) {
@@ -306,23 +306,24 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
                                             .prefetch = at->next,
                                             .prefetch_lines = early_lines});
     if (call->start) add_start(sums, call->start + first, rows, width);
-    call->kernels->dequantize(&(bert_dequantize_args){.y = tile.y,
-                                                      .c = sums,
-                                                      .x_scales = call->x.scales + row,
-                                                      .x_zeros = call->x.zero_points + row,
-                                                      .x_sums = call->x.sums + row,
-                                                      .scales = weight->scales + first,
-                                                      .zeros = weight->zeros + first,
-                                                      .offsets = weight->offsets + first,
-                                                      .stride = tile.stride,
-                                                      .rows = rows,
-                                                      .n = width,
-                                                      .bias = tile.bias,
-                                                      .residual = tile.residual,
-                                                      .residual_stride = tile.residual_stride,
-                                                      .activation = tile.activation,
-                                                      .prefetch = at->next ? at->next + early_lines * LINE_BYTES : NULL,
-                                                      .prefetch_lines = late_lines});
+    call->kernels->dequantize(
+        &(bert_dequantize_args){.y = tile.y,
+                                .c = sums,
+                                .x_scales = call->x.scales + row,
+                                .x_zeros = call->x.zero_points + row,
+                                .x_sums = call->x.sums + row,
+                                .scales = weight->scales + first,
+                                .zeros = weight->zeros + first,
+                                .offsets = weight->offsets + first,
+                                .stride = tile.stride,
+                                .rows = rows,
+                                .n = width,
+                                .bias = tile.bias,
+                                .residual = tile.residual,
+                                .residual_stride = tile.residual_stride,
+                                .activation = tile.activation,
+                                .prefetch = at->next ? at->next + early_lines * BERT_PANEL_LINE : NULL,
+                                .prefetch_lines = late_lines});
 }
 
 void bert_gemm_quantized(const bert_quantized_call *call) {

@@ -179,22 +179,22 @@ typedef struct elements_run {
     int32_t axis;
     int64_t steps[BERT_MAX_RANK]; /* of x */
     int64_t task_rows;
-    atomic_int_least64_t wrong; /* an element whose index is outside x; -1: none */
+    atomic_bool wrong; /* an index is outside x */
 } elements_run;
 
-/* Indices of a row of the last dimension as offsets from what the row has of x; false: `*wrong` is outside. */
-static bool find_offsets(const elements_run *run, int64_t first, int64_t n, int64_t *offsets, int64_t *wrong) {
+static bool is_inside(int64_t size, int64_t index) {
+    return index >= -size && index < size;
+}
+
+/* Indices of a row of the last dimension as offsets from what the row has of x; false: one is outside. */
+static bool find_offsets(const elements_run *run, int64_t first, int64_t n, int64_t *offsets) {
     const int32_t last = run->x->rank - 1;
     const int64_t size = run->x->dims[run->axis], step = run->steps[run->axis];
     const int64_t along = run->axis == last ? 0 : run->steps[last];
     for (int64_t i = 0; i < n; i++) {
-        int64_t index = bert_cpu_index(run->indices, first + i);
-        if (index < 0) index += size;
-        if (index < 0 || index >= size) {
-            *wrong = first + i;
-            return false;
-        }
-        offsets[i] = index * step + i * along;
+        const int64_t index = bert_cpu_index(run->indices, first + i);
+        if (!is_inside(size, index)) return false;
+        offsets[i] = (index < 0 ? index + size : index) * step + i * along;
     }
     return true;
 }
@@ -219,7 +219,7 @@ static void take(const elements_run *run, const unsigned char *x, unsigned char 
 }
 
 /* A row of y in pieces. */
-static bool gather_row(const elements_run *run, int64_t row, int64_t *wrong) {
+static bool gather_row(const elements_run *run, int64_t row) {
     enum { PIECE = 256 };
     const bert_tensor *indices = run->indices;
     const int32_t last = indices->rank - 1;
@@ -232,7 +232,7 @@ static bool gather_row(const elements_run *run, int64_t row, int64_t *wrong) {
     for (int64_t first = 0; first < n; first += PIECE) {
         const int64_t count = n - first < PIECE ? n - first : PIECE;
         const int64_t start = from + (run->axis == last ? 0 : first * run->steps[last]);
-        if (!find_offsets(run, row * n + first, count, offsets, wrong)) return false;
+        if (!find_offsets(run, row * n + first, count, offsets)) return false;
         take(run, (const unsigned char *)run->x->data + (size_t)start * run->size,
              run->y + (size_t)(row * n + first) * run->size, offsets, count);
     }
@@ -247,8 +247,7 @@ static void gather_piece(void *argument, int64_t task, int thread) {
     elements_run *run = argument;
     const int64_t rows = index_rows(run), last = (task + 1) * run->task_rows, end = last < rows ? last : rows;
     for (int64_t row = task * run->task_rows; row < end; row++) {
-        int64_t wrong;
-        if (!gather_row(run, row, &wrong)) atomic_store(&run->wrong, wrong);
+        if (!gather_row(run, row)) atomic_store(&run->wrong, true);
     }
 }
 
@@ -260,12 +259,13 @@ static bert_status run_gather_elements(const bert_kernel_call *call, bert_error 
     bert_cpu_steps(x, x->rank, run.steps);
     run.size = bert_dtype_size(x->dtype);
     run.task_rows = (int64_t)(TASK_BYTES / sizeof(float)) / indices->dims[indices->rank - 1] + 1;
-    atomic_init(&run.wrong, -1);
+    atomic_init(&run.wrong, false);
     const int64_t rows = index_rows(&run);
     bert_thread_pool_run(rows <= run.task_rows ? NULL : bert_cpu_threads_for(call),
                          (rows + run.task_rows - 1) / run.task_rows, gather_piece, &run);
-    const int64_t wrong = atomic_load(&run.wrong);
-    if (wrong < 0) return BERT_OK;
+    if (!atomic_load(&run.wrong)) return BERT_OK;
+    int64_t wrong = 0; /* the first one, whichever thread met one */
+    while (is_inside(x->dims[run.axis], bert_cpu_index(indices, wrong))) wrong++;
     return bert_fail(error, BERT_INVALID_INPUT,
                      "index %lld, element %lld of the indices, is outside the %lld elements of the axis",
                      (long long)bert_cpu_index(indices, wrong), (long long)wrong, (long long)x->dims[run.axis]);
@@ -279,7 +279,6 @@ bert_status bert_cpu_plan_gather_elements(const bert_cpu_planner *planner) {
     planner->out->run = run_gather_elements;
     planner->out->kernel = "gather_elements/cpu";
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    if (node->inputs[0].rank < 1) return bert_cpu_leave(planner, "wants dimensions");
     const int64_t axis = BERT_NODE_INT(node, "axis", 0);
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int32_t), &state));

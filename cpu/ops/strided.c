@@ -17,7 +17,7 @@ typedef struct block {
     size_t size; /* bytes of an element */
     int32_t rank;
     int64_t dims[MOST_DIMS], x_steps[MOST_DIMS], y_steps[MOST_DIMS];
-    int64_t task_rows; /* rows of the last dimension */
+    int64_t task_rows, pieces; /* rows of the last dimension of a task; tasks of a row where that is long */
 } block;
 
 /* Bytes of one task: handing over fewer costs more than copying them. */
@@ -57,8 +57,8 @@ static void join(block *b) {
 #define COPY_ELEMENTS(type)                                                                                            \
     for (int64_t i = 0; i < n; i++) ((type *)(void *)y)[i * y_step] = ((const type *)(const void *)x)[i * x_step]
 
-static void copy_row(const block *b, const unsigned char *x, unsigned char *y) {
-    const int64_t n = b->dims[b->rank - 1], x_step = b->x_steps[b->rank - 1], y_step = b->y_steps[b->rank - 1];
+static void copy_elements(const block *b, const unsigned char *x, unsigned char *y, int64_t n) {
+    const int64_t x_step = b->x_steps[b->rank - 1], y_step = b->y_steps[b->rank - 1];
     if (x_step == 1 && y_step == 1) {
         memcpy(y, x, (size_t)n * b->size);
         return;
@@ -82,19 +82,28 @@ static int64_t rows_of(const block *b) {
     return bert_cpu_count(b->dims, 0, b->rank - 1);
 }
 
-static void copy_rows(void *argument, int64_t task, int thread) {
-    const block *b = argument;
-    const int64_t all = rows_of(b), last = (task + 1) * b->task_rows, end = last < all ? last : all;
-    for (int64_t row = task * b->task_rows; row < end; row++) {
-        int64_t x = 0, y = 0, left = row;
-        for (int32_t i = b->rank - 2; i >= 0; i--) {
-            const int64_t at = left % b->dims[i];
-            left /= b->dims[i];
-            x += at * b->x_steps[i];
-            y += at * b->y_steps[i];
-        }
-        copy_row(b, b->x + x * (int64_t)b->size, b->y + y * (int64_t)b->size);
+/* Elements [first, first + n) of a row. */
+static void copy_piece(const block *b, int64_t row, int64_t first, int64_t n) {
+    int64_t x = first * b->x_steps[b->rank - 1], y = first * b->y_steps[b->rank - 1];
+    for (int32_t i = b->rank - 2; i >= 0; i--) {
+        const int64_t at = row % b->dims[i];
+        row /= b->dims[i];
+        x += at * b->x_steps[i];
+        y += at * b->y_steps[i];
     }
+    copy_elements(b, b->x + x * (int64_t)b->size, b->y + y * (int64_t)b->size, n);
+}
+
+static void run_task(void *argument, int64_t task, int thread) {
+    const block *b = argument;
+    const int64_t n = b->dims[b->rank - 1];
+    if (b->pieces > 1) {
+        const int64_t piece = task % b->pieces, first = n * piece / b->pieces;
+        copy_piece(b, task / b->pieces, first, n * (piece + 1) / b->pieces - first);
+        return;
+    }
+    const int64_t all = rows_of(b), last = (task + 1) * b->task_rows, end = last < all ? last : all;
+    for (int64_t row = task * b->task_rows; row < end; row++) copy_piece(b, row, 0, n);
 }
 
 static void copy_block(const bert_kernel_call *call, block *b) {
@@ -102,9 +111,10 @@ static void copy_block(const bert_kernel_call *call, block *b) {
         if (b->dims[i] == 0) return;
     join(b);
     const int64_t bytes = b->dims[b->rank - 1] * (int64_t)b->size, rows = rows_of(b);
+    b->pieces = (bytes + TASK_BYTES - 1) / TASK_BYTES;
     b->task_rows = TASK_BYTES / bytes + 1;
-    bert_thread_pool_run(rows <= b->task_rows ? NULL : bert_cpu_threads_for(call),
-                         (rows + b->task_rows - 1) / b->task_rows, copy_rows, b);
+    const int64_t tasks = b->pieces > 1 ? rows * b->pieces : (rows + b->task_rows - 1) / b->task_rows;
+    bert_thread_pool_run(tasks == 1 ? NULL : bert_cpu_threads_for(call), tasks, run_task, b);
 }
 
 static int64_t from_front(int64_t axis, int32_t rank) {
@@ -165,7 +175,6 @@ bert_status bert_cpu_plan_slice(const bert_cpu_planner *planner) {
         wanted.starts = BERT_NODE_INTS(node, "starts", &starts);
         wanted.axes = BERT_NODE_INTS(node, "axes", &axes);
         wanted.count = (int64_t)starts;
-        if (!wanted.starts) return bert_cpu_leave(planner, "wants to know where it starts");
     }
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof wanted, &state));

@@ -41,6 +41,11 @@ static void pack_rows(void *argument, int64_t task, int thread) {
 static bert_status run_pack(const bert_kernel_call *call, bert_error *error) {
     token_run run = begin(call, &call->inputs[BERT_PACK_X]);
     if (run.bytes == 0 || run.padded == 0) return BERT_OK;
+    for (int64_t row = 0; row < run.rows; row++) {
+        if (run.tokens[row] >= 0) continue;
+        return bert_fail(error, BERT_INVALID_INPUT, "token %d of row %lld is negative", (int)run.tokens[row],
+                         (long long)row);
+    }
     bert_thread_pool_run(bert_cpu_threads_for(call), (run.rows + run.task_rows - 1) / run.task_rows, pack_rows, &run);
     return BERT_OK;
 }

@@ -170,11 +170,42 @@ static void what_can_not_be_written_is_said_and_leaves_nothing(void **state) {
     free(missing);
 }
 
+/* A product that multiplies [CLS] alone becomes a function that takes its row; loaded again, it is the same product. */
+static void a_product_of_one_place_is_found_again(void **state) {
+    const char *folder = cli_make_folder();
+    char *saved = cli_path(folder, "model.onnx"), *out[2] = {cli_path(folder, "before"), cli_path(folder, "after")};
+    save(MODEL_FOLDER "/model-optimized-quantized.onnx", saved, "--quiet");
+    char *logits[2];
+    size_t sizes[2];
+    for (int i = 0; i < 2; i++) {
+        const char *model = i ? saved : MODEL_FOLDER "/model-optimized-quantized.onnx";
+        cli_result result =
+            CLI("run", model, "--random", "--shape", "batch=2,sequence=9", "--output-dir", out[i], "--threads", "1");
+        cli_expect(&result, 0);
+        cli_free(&result);
+        char *file = cli_path(out[i], "output_0.npy");
+        logits[i] = cli_read_file(file, &sizes[i]);
+        free(file);
+    }
+    assert_int_equal(sizes[0], sizes[1]);
+    assert_memory_equal(logits[0], logits[1], sizes[0]);
+    char *before = operators(MODEL_FOLDER "/model-optimized-quantized.onnx"), *after = operators(saved);
+    assert_string_equal(after, before);
+    free(before);
+    free(after);
+    for (int i = 0; i < 2; i++) {
+        free(logits[i]);
+        free(out[i]);
+    }
+    free(saved);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_is_the_same_after_saving),
         cmocka_unit_test(external_data_lies_beside_the_model),
         cmocka_unit_test(a_model_can_be_saved_over_itself),
+        cmocka_unit_test(a_product_of_one_place_is_found_again),
         cmocka_unit_test(what_can_not_be_written_is_said_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

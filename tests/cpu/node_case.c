@@ -112,6 +112,10 @@ void node_case_begin(bert_op_id op) {
                                   .outputs = current.output_descs};
 }
 
+void node_case_opset(int32_t opset) {
+    current.node.opset = opset;
+}
+
 static void release_plan(void) {
     if (current.plan.release_state) current.plan.release_state(current.plan.state);
     if (current.workspace_data) guarded_free(&current.workspace);

@@ -30,6 +30,8 @@ void node_backend_threads(int threads);
 /** Ends the case before. */
 void node_case_begin(bert_op_id op);
 void node_case_end(void);
+/** Of an opset before the operator's newest one. */
+void node_case_opset(int32_t opset);
 void node_case_int(const char *name, int64_t value);
 void node_case_float(const char *name, float value);
 void node_case_string(const char *name, const char *value);

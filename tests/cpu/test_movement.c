@@ -78,6 +78,47 @@ static void slices_agree_with_the_reference(void **state) {
     }
 }
 
+/* Lists as attributes or as int32, axes and steps left out, bounds that are cut, and nothing at all. */
+static void slices_of_every_form_agree_with_the_reference(void **state) {
+    static const int64_t starts[] = {-9, 2}, ends[] = {3, 99}, dims[] = {5, 7, 3}, out[] = {3, 5, 3}, axes[] = {-2, 2};
+    static const int32_t narrow_starts[] = {-9, 2}, narrow_ends[] = {3, 99}, empty_ends[] = {-9, 99};
+    for (int axes_given = 0; axes_given < 2; axes_given++) {
+        const int64_t along_2[] = {5, 3, 1};
+        begin(BERT_OP_Slice, 1);
+        node_case_opset(9);
+        node_case_ints("starts", starts, 2);
+        node_case_ints("ends", ends, 2);
+        if (axes_given) node_case_ints("axes", axes, 2);
+        node_case_input(BERT_INT32, 3, dims, pool[0]);
+        node_case_output_of(BERT_INT32, 3, axes_given ? along_2 : out);
+        node_case_compare(0.0F);
+    }
+    for (int empty = 0; empty < 2; empty++) {
+        const int64_t two = 2, none[] = {0, 5, 3};
+        begin(BERT_OP_Slice, empty);
+        node_case_input(BERT_INT64, 3, dims, pool[0]);
+        node_case_input(BERT_INT32, 1, &two, narrow_starts);
+        node_case_input(BERT_INT32, 1, &two, empty ? empty_ends : narrow_ends);
+        node_case_output_of(BERT_INT64, 3, empty ? none : out);
+        node_case_compare(0.0F);
+    }
+}
+
+/* What joins to one long row is cut for the threads. */
+static void long_rows_agree_with_the_reference(void **state) {
+    static const int64_t long_dims[] = {3, 40000}, joined[] = {6, 40000}, one[] = {1, 1}, two = 2;
+    begin(BERT_OP_Concat, 1);
+    node_case_int("axis", 0);
+    for (int i = 0; i < 2; i++) node_case_input(BERT_INT32, 2, long_dims, pool[i]);
+    node_case_output_of(BERT_INT32, 2, joined);
+    node_case_compare(0.0F);
+    begin(BERT_OP_Expand, 2);
+    node_case_input(BERT_INT32, 2, one, pool[0]);
+    node_case_input(BERT_INT64, 1, &two, long_dims);
+    node_case_output_of(BERT_INT32, 2, long_dims);
+    node_case_compare(0.0F);
+}
+
 static void splits_and_concats_agree_with_the_reference(void **state) {
     for (int at = 0; at < CASES; at++) {
         int64_t dims[MOST_RANK], parts[3], whole = 0;
@@ -113,6 +154,12 @@ static int32_t draw_operand(const int64_t *dims, int32_t rank, int64_t *own) {
 }
 
 static void expansions_agree_with_the_reference(void **state) {
+    const int64_t none = 0;
+    begin(BERT_OP_Expand, 0); /* of a number to a number */
+    node_case_input(BERT_INT32, 0, NULL, pool[0]);
+    node_case_input(BERT_INT64, 1, &none, pool[0]);
+    node_case_output_of(BERT_INT32, 0, NULL);
+    node_case_compare(0.0F);
     for (int at = 0; at < CASES; at++) {
         int64_t dims[MOST_RANK], own[MOST_RANK];
         const int32_t rank = draw_shape(dims, 0), kept = draw_operand(dims, rank, own);
@@ -157,6 +204,11 @@ static void choices_agree_with_the_reference(void **state) {
         node_case_output_of(type_of(at), rank, dims);
         node_case_compare(0.0F);
     }
+    begin(BERT_OP_Where, 0); /* numbers */
+    node_case_input(BERT_BOOL, 0, NULL, mask);
+    for (int i = 0; i < 2; i++) node_case_input(BERT_INT32, 0, NULL, pool[i]);
+    node_case_output_of(BERT_INT32, 0, NULL);
+    node_case_compare(0.0F);
     begin(BERT_OP_Where, 1); /* rows longer than a task */
     node_case_input(BERT_BOOL, 1, (const int64_t[]){40000}, mask);
     node_case_input(BERT_INT32, 0, NULL, pool[0]);
@@ -197,6 +249,8 @@ static void gathered_elements_agree_with_the_reference(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_agree_with_the_reference),
+        cmocka_unit_test(slices_of_every_form_agree_with_the_reference),
+        cmocka_unit_test(long_rows_agree_with_the_reference),
         cmocka_unit_test(splits_and_concats_agree_with_the_reference),
         cmocka_unit_test(expansions_agree_with_the_reference),
         cmocka_unit_test(repetitions_agree_with_the_reference),

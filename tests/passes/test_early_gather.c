@@ -203,14 +203,14 @@ static bert_model *model_of_states(const spec *s) {
 static void a_model_that_ends_in_pooling_computes_no_more(void **state) {
     for (int i = 0; i < 8; i++) {
         const spec s = {.pre_norm = i & 1, .quantized = i & 2};
-        const bool padded_behind = i & 4;
+        const bool begins_at_0 = i & 4;
         bert_model *model = model_of_states(&s);
         const bert_pooled_output wanted = {bert_model_graph(model)->output_names[0], "mask", "first", true,
-                                           padded_behind};
+                                           begins_at_0};
         const char *name = NULL;
         bert_error error;
         if (bert_model_end_in_pool(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
-        assert_int_equal(whole_products(model), padded_behind ? s.quantized ? 2 : 0 : 3);
+        assert_int_equal(whole_products(model), begins_at_0 ? s.quantized ? 2 : 0 : 3);
         bert_model_free(model);
     }
 }
@@ -230,6 +230,45 @@ static void a_model_that_ends_in_tokens_computes_no_more(void **state) {
         }
         assert_int_equal(left, s.quantized ? 3 : 0);
         bert_model_free(model);
+    }
+}
+
+/* [CLS] through a product quantized dynamically, and a sum with it: states of one place that the caller pools. */
+static void make_placed(builder *b, const void *of) {
+    const spec s = {.quantized = true};
+    bert_value *h = input(b, "x", BERT_FLOAT, "batch sequence 8");
+    bert_value *axis = INTS(b, 1);
+    bert_value *first = OP(b, Add, take(b, linear(b, &s, h, WIDTH), &s), input(b, "t", BERT_FLOAT, "batch 8"));
+    bert_value *states = OP(b, Add, h, OP(b, Unsqueeze, first, axis));
+    declare(b, &states, 1);
+}
+
+/* Passes run again over a graph with such a product: it takes no residual. */
+static void passes_leave_a_product_with_a_place_as_it_is(void **state) {
+    bert_named_tensor given[2] = {twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH}),
+                                  twice_input("t", BERT_FLOAT, attended, 2, (const int64_t[]){BATCH, WIDTH})};
+    bert_model *model = twice(make_placed, NULL, given, 2, 1e-6);
+    assert_int_equal(whole_products(model), 0);
+    const bert_pooled_output wanted = {bert_model_graph(model)->output_names[0], "mask", "mean", false, false};
+    const char *name = NULL;
+    bert_error error;
+    if (bert_model_end_in_pool(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
+    assert_int_equal(twice_count(model, BERT_OP_BERTC_QuantizedLinear), 1);
+    assert_int_equal(whole_products(model), 0);
+    bert_model_free(model);
+}
+
+/* No place of a sequence of five: what a run says of it is what Gather says. */
+static void a_place_that_there_is_not_stays_a_gather(void **state) {
+    for (int i = 0; i < 2; i++) {
+        builder b = start(17);
+        bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
+        bert_value *x = input(&b, "x", BERT_FLOAT, "batch 5 8");
+        bert_value *taken =
+            OP_WITH(&b, Gather, axis, linear(&b, &(spec){.quantized = true}, x, 4), INT(&b, i ? INT64_MIN : 5));
+        run_all(&b, &taken, 1);
+        assert_int_equal(count_nodes(&b, BERT_OP_Gather), 1);
+        finish(&b);
     }
 }
 
@@ -259,6 +298,8 @@ int main(void) {
                                        cmocka_unit_test(what_reads_an_inputs_place_already_comes_after_it),
                                        cmocka_unit_test(a_model_that_ends_in_pooling_computes_no_more),
                                        cmocka_unit_test(a_model_that_ends_in_tokens_computes_no_more),
+                                       cmocka_unit_test(passes_leave_a_product_with_a_place_as_it_is),
+                                       cmocka_unit_test(a_place_that_there_is_not_stays_a_gather),
                                        cmocka_unit_test(where_it_stays_is_said_why)};
     return cmocka_run_group_tests(tests, fill, NULL);
 }

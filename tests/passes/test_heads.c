@@ -15,6 +15,8 @@ typedef struct spec {
     bool key_turned;     /* rotated as [batch, heads, size, sequence] */
     bool square;         /* as many tokens as a head is wide, and the key as it lies: no exporter does that */
     bool heads_are_read; /* by something else, too */
+    bool unknown_heads;  /* Near misses: nobody knows how many, */
+    bool scaled_value;   /* or what is to be multiplied by 2 */
 } spec;
 
 static float x[BATCH * SIZE * WIDTH];
@@ -51,6 +53,12 @@ static void make(builder *b, const void *of) {
     if (is_rotated(s, QUERY)) query = rotate(b, query);
     if (s->scaled) query = OP(b, Mul, query, scalar(b, 0.5F));
     if (is_rotated(s, VALUE)) value = rotate(b, value);
+    if (s->scaled_value) value = OP(b, Mul, value, scalar(b, 2));
+    if (s->unknown_heads) { /* as many as another input has elements: all of them */
+        bert_value *which = input(b, "which", BERT_INT64, "count");
+        bert_attribute heads_axis = BERT_INT_ATTRIBUTE("axis", 1);
+        query = OP_WITH(b, Gather, heads_axis, query, which);
+    }
     bert_value *scores = OP(b, Div, OP(b, MatMul, query, key_of(b, s, from)), scalar(b, 3));
     if (s->masked)
         scores = OP(b, Where, input(b, "mask", BERT_BOOL, "batch 1 1 sequence"), scores, scalar(b, -INFINITY));
@@ -66,10 +74,12 @@ static void make(builder *b, const void *of) {
 
 static int attentions(const spec *s) {
     const int64_t sequence = s->square ? SIZE : SEQUENCE;
-    const bert_named_tensor given[] = {
-        twice_input("x", BERT_FLOAT, x, 3, (const int64_t[]){BATCH, sequence, WIDTH}),
-        twice_input("mask", BERT_BOOL, mask, 4, (const int64_t[]){BATCH, 1, 1, sequence})};
-    bert_model *model = twice(make, s, given, s->masked ? 2 : 1, 1e-5);
+    static int64_t which[HEADS] = {0, 1, 2, 3};
+    bert_named_tensor given[3] = {twice_input("x", BERT_FLOAT, x, 3, (const int64_t[]){BATCH, sequence, WIDTH})};
+    size_t count = 1;
+    if (s->unknown_heads) given[count++] = twice_input("which", BERT_INT64, which, 1, (const int64_t[]){HEADS});
+    if (s->masked) given[count++] = twice_input("mask", BERT_BOOL, mask, 4, (const int64_t[]){BATCH, 1, 1, sequence});
+    bert_model *model = twice(make, s, given, count, 1e-5);
     const int found = twice_count(model, BERT_OP_BERTC_Attention);
     assert_int_equal(twice_count(model, BERT_OP_Softmax), 1 - found);
     bert_model_free(model);
@@ -97,8 +107,15 @@ static void keys_may_lie_in_any_order(void **state) {
     assert_int_equal(attentions(&(spec){.square = true}), 1);
 }
 
+static void what_attention_does_not_compute_stays_plain(void **state) {
+    assert_int_equal(attentions(&(spec){.rotated = EVERY, .unknown_heads = true}), 0);
+    assert_int_equal(attentions(&(spec){.rotated = EVERY, .scaled_value = true}), 0);
+    assert_int_equal(attentions(&(spec){.scaled_value = true}), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rotated_heads_become_attention),
-                                       cmocka_unit_test(keys_may_lie_in_any_order)};
+                                       cmocka_unit_test(keys_may_lie_in_any_order),
+                                       cmocka_unit_test(what_attention_does_not_compute_stays_plain)};
     return cmocka_run_group_tests(tests, fill, NULL);
 }

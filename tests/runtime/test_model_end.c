@@ -57,10 +57,10 @@ static const char *twice_name(void) {
     return built.taken ? "mask" : "twice";
 }
 
-static const char *end_in_pool(bert_model *model, const char *pooling, bool normalize, bool padded_behind) {
+static const char *end_in_pool(bert_model *model, const char *pooling, bool normalize, bool begins_at_0) {
     const char *name = NULL;
     bert_error error;
-    const bert_pooled_output wanted = {twice_name(), "mask", pooling, normalize, padded_behind};
+    const bert_pooled_output wanted = {twice_name(), "mask", pooling, normalize, begins_at_0};
     if (bert_model_end_in_pool(model, &wanted, &name, &error) != BERT_OK) fail_msg("%s", error.message);
     return name;
 }
@@ -82,7 +82,7 @@ static void expect_pooled(bert_model *model, const char *name, const float expec
 
 typedef struct pooled_case {
     const char *pooling;
-    bool normalize, padded_behind;
+    bool normalize, begins_at_0;
     float expected[BATCH * WIDTH];
 } pooled_case;
 
@@ -93,9 +93,9 @@ static void pooled_form(const pooled_case *c, int form) {
     built.taken = form % 3 == 2;
     built.optional = form / 3;
     bert_model *model = load();
-    const bool by_mask = !(c->padded_behind && strcmp(c->pooling, "first") == 0), own = form % 3 == 0;
+    const bool by_mask = !(c->begins_at_0 && strcmp(c->pooling, "first") == 0), own = form % 3 == 0;
     const size_t inputs = bert_model_input_count(model);
-    const char *name = end_in_pool(model, c->pooling, c->normalize, c->padded_behind);
+    const char *name = end_in_pool(model, c->pooling, c->normalize, c->begins_at_0);
     bert_model_tensor described = {0};
     assert_int_equal(bert_model_input_count(model), inputs + (by_mask && !own));
     if (by_mask || own) {
@@ -165,6 +165,25 @@ static void expect_refused(const char *output, const char *pooling, bert_status 
     bert_model_free(model);
 }
 
+static void expect_no_tokens(const char *output, bert_status status, const char *words) {
+    bert_model *model = load();
+    const char *name = NULL;
+    bert_error error = {.message = ""};
+    assert_int_equal(bert_model_end_in_tokens(model, output, "which", &name, &error), status);
+    if (!strstr(error.message, words)) fail_msg("'%s' was expected in '%s'", words, error.message);
+    bert_model_free(model);
+}
+
+static void tokens_of_what_has_none_are_refused(void **state) {
+    reset();
+    expect_no_tokens("nothing", BERT_INVALID_ARGUMENT, "the model has no output 'nothing'");
+    built.x_dims = "batch,2";
+    expect_no_tokens("twice", BERT_UNSUPPORTED, "output 'twice' is float of rank 2");
+    built.x_dims = "batch,sequence,2";
+    built.x_type = BERT_INT64;
+    expect_no_tokens("twice", BERT_UNSUPPORTED, "output 'twice' is int64 of rank 3");
+}
+
 static void what_cant_be_pooled_is_refused(void **state) {
     reset();
     expect_refused("nothing", "mean", BERT_INVALID_ARGUMENT, "the model has no output 'nothing'");
@@ -190,6 +209,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_ends_in_its_states_pooled),
         cmocka_unit_test(a_model_ends_in_some_tokens),
+        cmocka_unit_test(tokens_of_what_has_none_are_refused),
         cmocka_unit_test(what_cant_be_pooled_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

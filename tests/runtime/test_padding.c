@@ -2,6 +2,7 @@
  * Runs without padding against runs with it: every exporter's spelling of masks, padding on the right, on the left and
  * in the middle, and what must keep a graph from it. With arguments: the same for these models, as a table.
  */
+#include "core/runtime/model_end.h"
 #include "tests/runtime/build.h"
 #include "tests/support/test.h"
 #include "tests/support/worst.h"
@@ -215,6 +216,47 @@ static void pooled_rows_need_no_padding(void **state) {
         bert_session_free(session);
     }
     bert_model_free(model);
+}
+
+/* Of a model that ends in some tokens: those of the padded run, whichever side padding is on. */
+static void tokens_that_are_named_need_no_padding(void **state) {
+    static sample in;
+    static int64_t memory[MOST_INPUTS][TOKENS];
+    const char *path = BERT_SOURCE_DIR "/tests/data/graphs/new_bert_17/model.onnx";
+    for (int form = 0; form < FORMS; form++) {
+        int32_t tokens[2 * BATCH];
+        bert_model *model = load(path);
+        bert_model_tensor states;
+        bert_error error;
+        bert_named_tensor outputs[2] = {{NULL}, {NULL}};
+        bert_session *sessions[2];
+        bert_model_output(model, 0, &states);
+        fill(model, (mask_form)form, &in, memory);
+        if (bert_model_end_in_tokens(model, states.name, "chosen", &outputs[0].name, &error) != BERT_OK)
+            fail_msg("%s", error.message);
+        for (int b = 0, count = 0; b < BATCH; b++) { /* the first and the last real one of each sequence */
+            int first = b * SEQUENCE, last = first + SEQUENCE - 1;
+            while (!in.mask[first]) first++;
+            while (!in.mask[last]) last--;
+            tokens[count++] = last;
+            tokens[count++] = first;
+        }
+        in.inputs[in.count++] = named("chosen", BERT_INT32, 1, DIMS(2 * BATCH), tokens);
+        outputs[1].name = outputs[0].name;
+        for (int i = 0; i < 2; i++) {
+            sessions[i] = open_session(model, "cpu", i ? BERT_PADDED_ROWS_UNDEFINED : BERT_PADDED_ROWS_EXACT,
+                                       BERT_QUANT_SCOPE_TENSOR, &error);
+            assert_non_null(sessions[i]);
+            if (bert_session_run(sessions[i], NULL, in.inputs, in.count, &outputs[i], 1, &error) != BERT_OK)
+                fail_msg("%s", error.message);
+        }
+        assert_true(bert_session_plan(sessions[1])->request.rows > 0);
+        assert_int_equal(outputs[1].tensor.dims[1], 2 * BATCH);
+        for (int64_t i = 0; i < bert_tensor_elements(&outputs[0].tensor); i++)
+            assert_true(error_of(element(&outputs[1].tensor, i), element(&outputs[0].tensor, i)) < 1e-5);
+        for (int i = 0; i < 2; i++) bert_session_free(sessions[i]);
+        bert_model_free(model);
+    }
 }
 
 static void quantized_models_skip_padding_where_scales_are_not_shared(void **state) {
@@ -527,6 +569,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exporters_masks_are_understood),
         cmocka_unit_test(pooled_rows_need_no_padding),
+        cmocka_unit_test(tokens_that_are_named_need_no_padding),
         cmocka_unit_test(quantized_models_skip_padding_where_scales_are_not_shared),
         cmocka_unit_test(a_sequence_is_quantized_as_if_it_were_alone),
         cmocka_unit_test(a_scope_of_plain_operators_is_refused),

@@ -115,7 +115,7 @@ BERT_API void bert_session_get_memory(const bert_session *session, bert_session_
 
 /** Time of one kernel over the runs since the profile was last reset. Strings live as long as the session. */
 typedef struct bert_profile_entry {
-    const char *node; /**< Name in the graph. */
+    const char *node; /**< Name in the graph; of a node without one, that of what it stands for. */
     const char *op_type;
     const char *kernel;  /**< "linear/openblas". */
     const char *origins; /**< Names of the file's nodes that it stands for, separated by spaces. */
