@@ -37,10 +37,6 @@ static bert_status no_memory(const planner *p) {
     return bert_fail(p->error, BERT_OUT_OF_MEMORY, "could not allocate memory for a plan");
 }
 
-static size_t bytes_of(const bert_tensor *tensor) {
-    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
-}
-
 static const bert_value_info *info_of(const planner *p, const bert_value *value) {
     return &p->binding.infos[value->id];
 }
@@ -362,7 +358,7 @@ static bert_status place_outputs(planner *p, const bert_node *node, bert_plan_st
         storages[i] = BERT_NO_STORAGE;
         if (!output) continue;
         step->outputs[i] = tensor_of(info_of(p, output));
-        size_t bytes = bytes_of(&step->outputs[i]);
+        size_t bytes = bert_tensor_bytes(&step->outputs[i]);
         if (i == 0) step->y_unread = is_unread(p, output, &step->plan);
         const bool kept = p->last_read[output->id] > index && !(i == 0 && step->y_unread);
         const int32_t last = kept ? p->last_read[output->id] : index;
@@ -399,6 +395,131 @@ static bert_status mark_row_tensors(planner *p) {
     return BERT_OK;
 }
 
+/* ---- What is computed once --------------------------------------------------------------------------------------- */
+
+/* Whether its shape is the same for every request. */
+static bool is_static(const bert_value *value) {
+    const bert_shape *shape = &value->info.shape;
+    bool known = bert_dtype_size(value->info.dtype) > 0 && shape->rank >= 0;
+    for (int32_t i = 0; known && i < shape->rank; i++) known = bert_dim_known(shape->dims[i]);
+    return known;
+}
+
+/* Whether the step has constants of the model, and what was computed of them, for its inputs, whatever the request. */
+static bool has_constants_alone(const planner *p, const bert_node *node, const bool *constant) {
+    if (node->output_count != 1 || !node->outputs[0] || node->op->flags & BERT_OP_IMPURE) return false;
+    if (!is_static(node->outputs[0]) || node->outputs[0]->graph_output || node->outputs[0]->branch_output) return false;
+    for (int32_t i = 0; i < node->input_count; i++) {
+        const bert_value *input = node->inputs[i];
+        if (!input) continue;
+        const bool known = info_of(p, input)->constant ? p->binding.sources[input->id] != NULL
+                                                       : constant[p->binding.roots[input->id]->id];
+        if (!known || !is_static(input)) return false;
+    }
+    return true;
+}
+
+static bool multiplies(const bert_node *node) {
+    switch (node->op->id) {
+    case BERT_OP_BERTC_Linear:
+    case BERT_OP_MatMul:
+    case BERT_OP_Gemm:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/*
+ * Products of constants, as DeBERTa projects its relative positions in every layer, and what they are made of: they are
+ * the same in every run, and too large for the passes to compute on plain loops. In host memory alone.
+ */
+static bert_status find_once(planner *p, bool *once) {
+    bool *constant = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
+    bool *wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
+    if (!constant || !wanted) return no_memory(p);
+    if (!p->plan->weights->device->properties.host_memory) return BERT_OK;
+    for (size_t s = 0; s < p->binding.step_count; s++) {
+        const bert_node *node = p->binding.steps[s];
+        once[s] = has_constants_alone(p, node, constant);
+        if (once[s]) constant[node->outputs[0]->id] = true;
+    }
+    for (size_t s = p->binding.step_count; s-- > 0;) {
+        const bert_node *node = p->binding.steps[s];
+        once[s] = once[s] && (multiplies(node) || wanted[node->outputs[0]->id]);
+        for (int32_t i = 0; once[s] && i < node->input_count; i++)
+            if (node->inputs[i]) wanted[p->binding.roots[node->inputs[i]->id]->id] = true;
+    }
+    return BERT_OK;
+}
+
+/* Runs the kernel of a step, whose inputs are constants, into `data`. */
+static bert_status run_once(planner *p, bert_plan_step *step, void *data) {
+    const bert_weights *weights = p->plan->weights;
+    const bert_backend *backend = weights->device->backend;
+    const size_t bytes = step->plan.workspace_bytes;
+    bert_tensor output = tensor_of(info_of(p, step->node->outputs[0]));
+    void *workspace = bytes ? bert_allocate(&weights->model->allocator, bytes, BERT_ALIGNMENT) : NULL;
+    if (bytes && !workspace) return bert_fail_memory(p->error, bytes, "what is computed once");
+    output.data = data;
+    for (int32_t i = 0; i < step->node->input_count; i++)
+        if (step->input_storages[i] != BERT_NO_STORAGE)
+            step->inputs[i].data = p->plan->storages[step->input_storages[i]].base;
+    const bert_kernel_call call = {
+        .plan = &step->plan, .context = p->context, .inputs = step->inputs, .outputs = &output, .workspace = workspace};
+    bert_status status = backend->run_begin ? backend->run_begin(p->context, p->error) : BERT_OK;
+    if (status == BERT_OK) status = step->plan.run(&call, p->error);
+    if (backend->run_end) {
+        const bert_status ended = backend->run_end(p->context, status == BERT_OK ? p->error : NULL);
+        if (status == BERT_OK) status = ended;
+    }
+    bert_deallocate(&weights->model->allocator, workspace, bytes, BERT_ALIGNMENT);
+    return status == BERT_OK ? BERT_OK : bert_fail_in_node(p->error, status, step->node);
+}
+
+static bert_status compute_once(planner *p, const bert_node *node, int32_t index, size_t bytes, void **out) {
+    bert_weights *weights = p->plan->weights;
+    bert_plan_step step = {.node = node};
+    BERT_TRY(plan_kernel(p, node, &step, index));
+    void *data = bert_allocate(&weights->model->allocator, bytes, BERT_ALIGNMENT);
+    bert_status status = data ? place_inputs(p, node, &step) : bert_fail_memory(p->error, bytes, "a value");
+    if (status == BERT_OK) status = run_once(p, &step, data);
+    if (step.plan.release_state) step.plan.release_state(step.plan.state);
+    if (status != BERT_OK) {
+        bert_deallocate(&weights->model->allocator, data, bytes, BERT_ALIGNMENT);
+        return status;
+    }
+    return bert_weights_keep_computed(weights, node->outputs[0]->id, data, bytes, out, p->error);
+}
+
+/* The value of a step that is no part of the plan: computed now, or for an earlier one. */
+static bert_status place_once(planner *p, const bert_node *node, int32_t index) {
+    const bert_value *output = node->outputs[0];
+    const bert_tensor tensor = tensor_of(info_of(p, output));
+    const size_t bytes = bert_tensor_bytes(&tensor);
+    void *data = bert_weights_computed(p->plan->weights, output->id);
+    if (!data) BERT_TRY(compute_once(p, node, index, bytes, &data));
+    const uint32_t storage = add_storage(p, BERT_STORAGE_CONSTANT, bytes, 0, AFTER_LAST_STEP);
+    p->plan->storages[storage].base = data;
+    p->storage_of[output->id] = storage;
+    return BERT_OK;
+}
+
+/* Takes steps that are computed once out of the binding's. */
+static bert_status take_out_once(planner *p) {
+    bert_binding *binding = &p->binding;
+    size_t left = 0;
+    bool *once = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, binding->step_count);
+    if (!once) return no_memory(p);
+    BERT_TRY(find_once(p, once));
+    for (size_t s = 0; s < binding->step_count; s++)
+        if (once[s]) BERT_TRY(place_once(p, binding->steps[s], (int32_t)s));
+    for (size_t s = 0; s < binding->step_count; s++)
+        if (!once[s]) binding->steps[left++] = binding->steps[s];
+    binding->step_count = left;
+    return BERT_OK;
+}
+
 static bert_status plan_steps(planner *p) {
     bert_plan *plan = p->plan;
     plan->steps = BERT_ARENA_NEW_ARRAY(&plan->memory, bert_plan_step, p->binding.step_count);
@@ -423,8 +544,8 @@ static void add_input_storages(planner *p) {
     for (int32_t i = 0; i < p->graph->input_count; i++) {
         const bert_value *input = p->graph->inputs[i];
         if (info_of(p, input)->constant || p->last_read[input->id] < 0) continue;
-        uint32_t storage =
-            add_storage(p, BERT_STORAGE_INPUT, bytes_of(&p->plan->request.inputs[i]), 0, p->last_read[input->id]);
+        uint32_t storage = add_storage(p, BERT_STORAGE_INPUT, bert_tensor_bytes(&p->plan->request.inputs[i]), 0,
+                                       p->last_read[input->id]);
         p->plan->storages[storage].index = i;
         p->storage_of[input->id] = storage;
     }
@@ -435,7 +556,8 @@ static void add_token_storages(planner *p) {
     for (int32_t i = 0; i < BERT_TOKEN_LISTS; i++) {
         if (!lists[i] || p->last_read[lists[i]->id] < 0) continue;
         const bert_tensor tensor = tensor_of(info_of(p, lists[i]));
-        const uint32_t storage = add_storage(p, BERT_STORAGE_TOKENS, bytes_of(&tensor), 0, p->last_read[lists[i]->id]);
+        const uint32_t storage =
+            add_storage(p, BERT_STORAGE_TOKENS, bert_tensor_bytes(&tensor), 0, p->last_read[lists[i]->id]);
         p->plan->storages[storage].index = i;
         p->storage_of[lists[i]->id] = storage;
     }
@@ -449,7 +571,7 @@ static bert_status add_output(planner *p, int32_t index) {
     int32_t number = (int32_t)plan->output_count;
     bert_plan_output *output = &plan->outputs[plan->output_count++];
     *output = (bert_plan_output){.index = index, .tensor = tensor_of(info_of(p, value))};
-    output->bytes = bytes_of(&output->tensor);
+    output->bytes = bert_tensor_bytes(&output->tensor);
     if (info_of(p, value)->constant) {
         BERT_TRY(add_constant_storage(p, value, false, &output->source));
     } else {
@@ -503,58 +625,6 @@ static bert_status lay_out(planner *p) {
 
 /* ---- What a plan is for ----------------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t hash, uint64_t word) {
-    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-    return hash ^ hash >> 29;
-}
-
-static uint64_t mix_bytes(uint64_t hash, const unsigned char *bytes, size_t count) {
-    for (; count >= 8; bytes += 8, count -= 8) {
-        uint64_t word;
-        memcpy(&word, bytes, 8);
-        hash = mix(hash, word);
-    }
-    for (; count; bytes++, count--) hash = mix(hash, *bytes);
-    return hash;
-}
-
-uint64_t bert_request_key(const bert_model *model, const bert_request *request) {
-    uint64_t hash = mix(0, (uint64_t)request->rows);
-    for (int32_t i = 0; i < model->graph->input_count; i++) {
-        hash = mix(hash, request->given[i]);
-        if (!request->given[i]) continue;
-        const bert_tensor *input = &request->inputs[i];
-        hash = mix(hash, (uint64_t)input->rank);
-        for (int32_t d = 0; d < input->rank; d++) hash = mix(hash, (uint64_t)input->dims[d]);
-        if (model->deciders.inputs[i]) hash = mix_bytes(hash, input->data, bytes_of(input));
-    }
-    for (int32_t i = 0; i < model->graph->output_count; i++) hash = mix(hash, request->wanted[i]);
-    return hash;
-}
-
-static bool same_input(const bert_tensor *a, const bert_tensor *b, bool by_content) {
-    if (a->rank != b->rank) return false;
-    for (int32_t d = 0; d < a->rank; d++) {
-        if (a->dims[d] != b->dims[d]) return false;
-    }
-    size_t bytes = by_content ? bytes_of(a) : 0;
-    return bytes == 0 || memcmp(a->data, b->data, bytes) == 0;
-}
-
-bool bert_plan_is_for(const bert_plan *plan, uint64_t key, const bert_request *request) {
-    const bert_model *model = plan->weights->model;
-    if (plan->key != key || plan->request.rows != request->rows) return false;
-    for (int32_t i = 0; i < model->graph->input_count; i++) {
-        if (plan->request.given[i] != request->given[i]) return false;
-        if (!request->given[i]) continue;
-        if (!same_input(&plan->request.inputs[i], &request->inputs[i], model->deciders.inputs[i])) return false;
-    }
-    for (int32_t i = 0; i < model->graph->output_count; i++) {
-        if (plan->request.wanted[i] != request->wanted[i]) return false;
-    }
-    return true;
-}
-
 static bert_status copy_request(planner *p, const bert_request *request) {
     bert_arena *memory = &p->plan->memory;
     size_t inputs = (size_t)p->graph->input_count, outputs = (size_t)p->graph->output_count;
@@ -567,7 +637,7 @@ static bert_status copy_request(planner *p, const bert_request *request) {
         tensors[i] = request->inputs[i];
         tensors[i].data = NULL;
         if (!p->plan->weights->model->deciders.inputs[i]) continue;
-        size_t bytes = bytes_of(&tensors[i]);
+        size_t bytes = bert_tensor_bytes(&tensors[i]);
         tensors[i].data = bert_arena_allocate(memory, bytes, BERT_ALIGNMENT);
         if (!tensors[i].data) return no_memory(p);
         if (bytes) memcpy(tensors[i].data, request->inputs[i].data, bytes);
@@ -621,6 +691,7 @@ static bert_status build(planner *p, const bert_request *request) {
     plan->needed_count = p->binding.needed_count;
     plan->right = p->binding.right;
     BERT_TRY(allocate_tables(p));
+    BERT_TRY(take_out_once(p));
     BERT_TRY(find_last_reads(p));
     BERT_TRY(find_bytes(p));
     find_wanted_ranges(p);

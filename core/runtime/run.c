@@ -49,10 +49,6 @@ static bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes
     return left < right ? right - left < a_bytes : left - right < b_bytes;
 }
 
-static size_t bytes_of(const bert_tensor *tensor) {
-    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
-}
-
 static bool is_aligned(const bert_tensor *tensor, const void *data) {
     return (uintptr_t)data % bert_dtype_size(tensor->dtype) == 0;
 }
@@ -63,7 +59,7 @@ static bool can_write_directly(const runner *r, const bert_plan_output *output, 
     for (int32_t i = 0; i < r->session->model->graph->input_count; i++) {
         if (!r->session->given[i]) continue;
         const bert_tensor *input = &r->session->inputs[i];
-        if (overlap(data, output->bytes, input->data, bytes_of(input))) return false;
+        if (overlap(data, output->bytes, input->data, bert_tensor_bytes(input))) return false;
     }
     return true;
 }

@@ -111,6 +111,46 @@ bert_status bert_weights_resident(bert_weights *weights, const bert_constant *co
     return status;
 }
 
+/* ---- Values of constants alone ----------------------------------------------------------------------------------- */
+
+static void *find_computed(const bert_weights *weights, uint32_t id) {
+    const bert_computed_value *value = weights->computed;
+    while (value && value->id != id) value = value->next;
+    return value ? value->data : NULL;
+}
+
+void *bert_weights_computed(bert_weights *weights, uint32_t id) {
+    pthread_mutex_lock(&weights->mutex);
+    void *data = find_computed(weights, id);
+    pthread_mutex_unlock(&weights->mutex);
+    return data;
+}
+
+bert_status bert_weights_keep_computed(bert_weights *weights, uint32_t id, void *data, size_t bytes, void **out,
+                                       bert_error *error) {
+    const bert_allocator *allocator = &weights->model->allocator;
+    bert_computed_value *value = bert_allocate(allocator, sizeof *value, _Alignof(bert_computed_value));
+    if (!value) {
+        bert_deallocate(allocator, data, bytes, BERT_ALIGNMENT);
+        return bert_fail_memory(error, sizeof *value, "what is computed once");
+    }
+    pthread_mutex_lock(&weights->mutex);
+    *out = find_computed(weights, id);
+    if (!*out) {
+        *value = (bert_computed_value){.next = weights->computed, .id = id, .data = data, .bytes = bytes};
+        weights->computed = value;
+        weights->resident_bytes += bytes;
+        *out = data;
+        value = NULL;
+    }
+    pthread_mutex_unlock(&weights->mutex);
+    if (value) {
+        bert_deallocate(allocator, data, bytes, BERT_ALIGNMENT);
+        bert_deallocate(allocator, value, sizeof *value, _Alignof(bert_computed_value));
+    }
+    return BERT_OK;
+}
+
 /* ---- Preparing every node --------------------------------------------------------------------------------------- */
 
 typedef struct preparation {
@@ -247,6 +287,12 @@ static void free_weights(bert_weights *weights) {
         weights->residents = resident->next;
         free_resident(weights, resident->data, resident->bytes);
         bert_deallocate(allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
+    }
+    while (weights->computed) {
+        bert_computed_value *value = weights->computed;
+        weights->computed = value->next;
+        bert_deallocate(allocator, value->data, value->bytes, BERT_ALIGNMENT);
+        bert_deallocate(allocator, value, sizeof *value, _Alignof(bert_computed_value));
     }
     if (weights->prepared) weights->device->backend->prepared_free(weights->prepared);
     bert_model_store_free(&weights->store);

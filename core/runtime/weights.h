@@ -22,6 +22,14 @@ typedef struct bert_resident_constant {
     size_t bytes;
 } bert_resident_constant;
 
+/** What a value is that kernels computed of constants alone, once for all plans. */
+typedef struct bert_computed_value {
+    struct bert_computed_value *next;
+    uint32_t id; /**< Of the graph's value. */
+    void *data;
+    size_t bytes;
+} bert_computed_value;
+
 /** A model prepared. Lives as long as the model. */
 typedef struct bert_weights {
     struct bert_weights *next;
@@ -32,9 +40,10 @@ typedef struct bert_weights {
     bert_model_store store;
     bert_prepared *prepared;
     uint32_t scopes;       /**< Bit s: its nodes were queried with bert_quant_scope s. Under the model's lock. */
-    pthread_mutex_t mutex; /**< Of the list. */
+    pthread_mutex_t mutex; /**< Of the lists. */
     bert_resident_constant *residents;
-    size_t resident_bytes;
+    bert_computed_value *computed;
+    size_t resident_bytes; /**< Of both. */
 } bert_weights;
 
 /** What weights are wanted. */
@@ -67,6 +76,15 @@ size_t bert_weights_bytes(bert_weights *weights);
  * to the element, else a copy, on the device, that is made once. Any thread.
  */
 bert_status bert_weights_resident(bert_weights *weights, const bert_constant *constant, void **out, bert_error *error);
+
+/** What was computed of value `id`; NULL: nothing yet. Any thread. */
+void *bert_weights_computed(bert_weights *weights, uint32_t id);
+/**
+ * Keeps what was computed of it in host memory of the model's allocator, aligned to BERT_ALIGNMENT, which it takes over
+ * (also on failure); *out is that, or what another thread was faster with. Any thread.
+ */
+bert_status bert_weights_keep_computed(bert_weights *weights, uint32_t id, void *data, size_t bytes, void **out,
+                                       bert_error *error);
 
 /** Everything that was prepared, with the model. */
 void bert_weights_free_all(bert_model *model);
