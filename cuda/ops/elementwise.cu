@@ -18,6 +18,10 @@ struct elementwise {
 /* ---- Floats --------------------------------------------------------------------------------------------------------
  */
 
+template <typename F> static __device__ F softplus(F x) {
+    return x > F(0) ? x + log1p(exp(-x)) : log1p(exp(x));
+}
+
 template <typename F> static __device__ F of_one(bert_cuda_elementwise_op op, F x, F parameter) {
     switch (op) {
     case BERT_CUDA_ABS:
@@ -42,6 +46,8 @@ template <typename F> static __device__ F of_one(bert_cuda_elementwise_op op, F 
         return x / (F(1) + exp(-parameter * x));
     case BERT_CUDA_LOG:
         return log(x);
+    case BERT_CUDA_MISH:
+        return x * tanh(softplus(x));
     case BERT_CUDA_NEG:
         return -x;
     case BERT_CUDA_RECIPROCAL:
@@ -57,7 +63,7 @@ template <typename F> static __device__ F of_one(bert_cuda_elementwise_op op, F 
     case BERT_CUDA_SIN:
         return sin(x);
     case BERT_CUDA_SOFTPLUS:
-        return x > F(0) ? x + log1p(exp(-x)) : log1p(exp(x));
+        return softplus(x);
     case BERT_CUDA_SQRT:
         return sqrt(x);
     case BERT_CUDA_TANH_OF:

@@ -21,6 +21,7 @@ typedef enum bert_cuda_elementwise_op {
     BERT_CUDA_GELU_TANH_OF,
     BERT_CUDA_QUICK_GELU_OF, /**< parameter[0]: alpha */
     BERT_CUDA_LOG,
+    BERT_CUDA_MISH,
     BERT_CUDA_NEG,
     BERT_CUDA_RECIPROCAL,
     BERT_CUDA_RELU_OF,

@@ -29,6 +29,7 @@ static const bert_cuda_op ops[] = {
     ROW("", "Floor", PLAN(elementwise), elementwise, 0, BERT_CUDA_FLOOR),
     ROW("", "Gelu", PLAN(elementwise), elementwise, 0, BERT_CUDA_GELU_OF),
     ROW("", "Log", PLAN(elementwise), elementwise, 0, BERT_CUDA_LOG),
+    ROW("", "Mish", PLAN(elementwise), elementwise, 0, BERT_CUDA_MISH),
     ROW("", "Neg", PLAN(elementwise), elementwise, 0, BERT_CUDA_NEG),
     ROW("", "Reciprocal", PLAN(elementwise), elementwise, 0, BERT_CUDA_RECIPROCAL),
     ROW("", "Relu", PLAN(elementwise), elementwise, 0, BERT_CUDA_RELU_OF),

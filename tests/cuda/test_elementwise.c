@@ -41,25 +41,16 @@ static void unary_case(bert_op_id id, bert_cuda_elementwise_op op, bert_dtype dt
 static const struct {
     bert_op_id id;
     bert_cuda_elementwise_op op;
-} unary_ops[] = {{BERT_OP_Abs, BERT_CUDA_ABS},
-                 {BERT_OP_Ceil, BERT_CUDA_CEIL},
-                 {BERT_OP_Cos, BERT_CUDA_COS},
-                 {BERT_OP_Erf, BERT_CUDA_ERF},
-                 {BERT_OP_Exp, BERT_CUDA_EXP},
-                 {BERT_OP_Floor, BERT_CUDA_FLOOR},
-                 {BERT_OP_Gelu, BERT_CUDA_GELU_OF},
-                 {BERT_OP_MS_QuickGelu, BERT_CUDA_QUICK_GELU_OF},
-                 {BERT_OP_Log, BERT_CUDA_LOG},
-                 {BERT_OP_Neg, BERT_CUDA_NEG},
-                 {BERT_OP_Reciprocal, BERT_CUDA_RECIPROCAL},
-                 {BERT_OP_Relu, BERT_CUDA_RELU_OF},
-                 {BERT_OP_Round, BERT_CUDA_ROUND},
-                 {BERT_OP_Sigmoid, BERT_CUDA_SIGMOID},
-                 {BERT_OP_Sign, BERT_CUDA_SIGN},
-                 {BERT_OP_Sin, BERT_CUDA_SIN},
-                 {BERT_OP_Softplus, BERT_CUDA_SOFTPLUS},
-                 {BERT_OP_Sqrt, BERT_CUDA_SQRT},
-                 {BERT_OP_Tanh, BERT_CUDA_TANH_OF}};
+} unary_ops[] = {{BERT_OP_Abs, BERT_CUDA_ABS},         {BERT_OP_Ceil, BERT_CUDA_CEIL},
+                 {BERT_OP_Cos, BERT_CUDA_COS},         {BERT_OP_Erf, BERT_CUDA_ERF},
+                 {BERT_OP_Exp, BERT_CUDA_EXP},         {BERT_OP_Floor, BERT_CUDA_FLOOR},
+                 {BERT_OP_Gelu, BERT_CUDA_GELU_OF},    {BERT_OP_MS_QuickGelu, BERT_CUDA_QUICK_GELU_OF},
+                 {BERT_OP_Log, BERT_CUDA_LOG},         {BERT_OP_Mish, BERT_CUDA_MISH},
+                 {BERT_OP_Neg, BERT_CUDA_NEG},         {BERT_OP_Reciprocal, BERT_CUDA_RECIPROCAL},
+                 {BERT_OP_Relu, BERT_CUDA_RELU_OF},    {BERT_OP_Round, BERT_CUDA_ROUND},
+                 {BERT_OP_Sigmoid, BERT_CUDA_SIGMOID}, {BERT_OP_Sign, BERT_CUDA_SIGN},
+                 {BERT_OP_Sin, BERT_CUDA_SIN},         {BERT_OP_Softplus, BERT_CUDA_SOFTPLUS},
+                 {BERT_OP_Sqrt, BERT_CUDA_SQRT},       {BERT_OP_Tanh, BERT_CUDA_TANH_OF}};
 
 static void unary_operators_agree_with_the_reference(void **state) {
     for (size_t i = 0; i < sizeof unary_ops / sizeof *unary_ops; i++)
