@@ -198,18 +198,16 @@ template <typename T> static cudaError_t launch_quantize(const bert_cuda_quantiz
 
 cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t stream) {
     if (args->rows < 0 || args->width < 0 || args->pitch < args->width) return cudaErrorInvalidValue;
-    if (args->first < 0 || args->step < 0) return cudaErrorInvalidValue;
+    if (args->first < 0 || args->step < 1) return cudaErrorInvalidValue;
     if (args->ranges && args->ranges_per_row < 1) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->pitch == 0) return cudaSuccess;
-    bert_cuda_quantize_args a = *args;
-    if (a.step == 0) a.step = 1;
-    switch (a.dtype) {
+    switch (args->dtype) {
     case BERT_FLOAT:
-        return launch_quantize<float>(&a, stream);
+        return launch_quantize<float>(args, stream);
     case BERT_FLOAT16:
-        return launch_quantize<__half>(&a, stream);
+        return launch_quantize<__half>(args, stream);
     case BERT_BFLOAT16:
-        return launch_quantize<__nv_bfloat16>(&a, stream);
+        return launch_quantize<__nv_bfloat16>(args, stream);
     default:
         return cudaErrorInvalidValue;
     }

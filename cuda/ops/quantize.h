@@ -49,7 +49,7 @@ typedef struct bert_cuda_quantize_args {
     bert_dtype dtype;
     int64_t rows, width;
     const void *x;       /**< [.., width]: row i of y is made from row first + i step. */
-    int64_t first, step; /**< Step 0: 1. */
+    int64_t first, step; /**< At least 0 and 1. */
     /** [.., ranges_per_row]: each row of x has the scale and zero point of its own range, which are written; NULL: they
      * are there. */
     const bert_cuda_range *ranges;

@@ -166,6 +166,7 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
                                               .rows = rows,
                                               .width = width,
                                               .x = x->data,
+                                              .step = 1,
                                               .scales = out->scale,
                                               .zero_points = zero_points,
                                               .y = bytes,

@@ -50,6 +50,7 @@ static quantized quantize(const case_tensor *x, int64_t rows, int64_t width, int
                                           .rows = rows,
                                           .width = width,
                                           .x = x->device,
+                                          .step = 1,
                                           .scales = q.scales->device,
                                           .zero_points = q.zero_points->device,
                                           .scale_stride = 1,
@@ -194,6 +195,7 @@ static void ranges_may_be_of_parts_of_rows(void **state) {
                                               .rows = ROWS,
                                               .width = WIDTH,
                                               .x = x->device,
+                                              .step = 1,
                                               .ranges = by_row ? given->device : NULL,
                                               .ranges_per_row = count,
                                               .scales = scales->device,
@@ -246,12 +248,66 @@ static void many_ranges_are_joined_in_parts(void **state) {
     }
 }
 
-static void counts_of_ranges_are_checked(void **state) {
+/* Row i of y is row first + i step of x, in bytes, with that row's scale: its own range's, or one that is there. */
+static void rows_may_be_some_of_those_of_x(void **state) {
+    enum { ROWS = 7, PITCH = 16 };
+    static const int64_t chosen[][3] = {{0, 1, 7}, {2, 3, 2}, {6, 1, 1}, {1, 5, 2}}; /* first, step, rows */
+    for (int i = 0; i < 16; i++) {
+        const int64_t width = i % 2 ? 8 : 5, *rows = chosen[i / 4];
+        const bool by_row = i / 2 % 2;
+        case_begin(BERT_OP_Identity);
+        const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(ROWS, width), 3);
+        const quantized all = quantize(x, ROWS, width, 1, true, PITCH);
+        case_tensor *scales = by_row ? case_extra(BERT_FLOAT, 1, DIMS(ROWS)) : all.scales;
+        case_tensor *zeros = by_row ? case_extra(BERT_INT32, 1, DIMS(ROWS)) : all.zero_points;
+        case_tensor *bytes = case_extra(BERT_INT8, 2, DIMS(rows[2], PITCH));
+        case_tensor *sums = case_extra(BERT_INT32, 1, DIMS(rows[2]));
+        const bert_cuda_quantize_args args = {.dtype = BERT_FLOAT,
+                                              .rows = rows[2],
+                                              .width = width,
+                                              .x = x->device,
+                                              .first = rows[0],
+                                              .step = rows[1],
+                                              .ranges = by_row ? all.ranges->device : NULL,
+                                              .ranges_per_row = 1,
+                                              .scales = scales->device,
+                                              .zero_points = zeros->device,
+                                              .scale_stride = 1,
+                                              .shifted = true,
+                                              .y = bytes->device,
+                                              .pitch = PITCH,
+                                              .sums = sums->device};
+        case_good(bert_cuda_quantize(&args, NULL));
+        if (by_row) {
+            case_fetch(scales);
+            case_fetch(zeros);
+        }
+        case_fetch(bytes);
+        case_fetch(sums);
+        for (int64_t row = 0; row < rows[2]; row++) {
+            const int64_t source = rows[0] + row * rows[1];
+            assert_true(case_at(scales, source) == case_at(all.scales, source));
+            assert_true(case_at(zeros, source) == case_at(all.zero_points, source));
+            assert_true(case_at(sums, row) == case_at(all.sums, source));
+            for (int64_t at = 0; at < PITCH; at++)
+                assert_true(case_at(bytes, row * PITCH + at) == case_at(all.values, source * PITCH + at));
+        }
+    }
+}
+
+static void arguments_are_checked(void **state) {
     const bert_cuda_quantization_args none = {.rows = 1};
     assert_int_equal(bert_cuda_quantization(&none, NULL), cudaErrorInvalidValue);
     const bert_cuda_range range = {0, 1};
-    const bert_cuda_quantize_args by_row = {.dtype = BERT_FLOAT, .rows = 1, .width = 1, .pitch = 1, .ranges = &range};
+    const bert_cuda_quantize_args by_row = {
+        .dtype = BERT_FLOAT, .rows = 1, .width = 1, .step = 1, .pitch = 1, .ranges = &range};
     assert_int_equal(bert_cuda_quantize(&by_row, NULL), cudaErrorInvalidValue);
+    static const int64_t places[][2] = {{-1, 1}, {0, 0}, {0, -1}}; /* first, step */
+    for (int i = 0; i < 3; i++) {
+        const bert_cuda_quantize_args args = {
+            .dtype = BERT_FLOAT, .rows = 1, .width = 1, .first = places[i][0], .step = places[i][1], .pitch = 1};
+        assert_int_equal(bert_cuda_quantize(&args, NULL), cudaErrorInvalidValue);
+    }
 }
 
 /* `variant`: bit 0 uint8 weight, 1 zero points, 2 scales per column, 3 bias, 4 residual, 5 ranges, 6 static (and then
@@ -298,6 +354,7 @@ static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant)
                                                .rows = rows,
                                                .width = depth,
                                                .x = x->device,
+                                               .step = 1,
                                                .scales = q.scales->device,
                                                .zero_points = q.zero_points->device,
                                                .shifted = true,
@@ -417,7 +474,8 @@ int main(void) {
         cmocka_unit_test(rows_that_do_not_count_are_left_out),
         cmocka_unit_test(ranges_may_be_of_parts_of_rows),
         cmocka_unit_test(many_ranges_are_joined_in_parts),
-        cmocka_unit_test(counts_of_ranges_are_checked),
+        cmocka_unit_test(rows_may_be_some_of_those_of_x),
+        cmocka_unit_test(arguments_are_checked),
         cmocka_unit_test(a_quantized_linear_agrees_with_the_reference),
         cmocka_unit_test(quantize_and_dequantize_linear_agree_with_the_reference),
     };
