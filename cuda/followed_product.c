@@ -43,11 +43,11 @@ static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
 
 /* ---- Choosing ---------------------------------------------------------------------------------------------------- */
 
-/* The library adds a bias to floats itself. */
+/* The library adds a bias to floats itself. Scales that are not the product's own come before it. */
 static bool at_most_a_bias_follows(const bert_cuda_followed_product *p) {
     const bert_cuda_bias_activation_args *floats = p->floats;
     return p->product->kind != BERT_CUDA_GEMM_S8 && floats->activation == BERT_CUDA_NONE && !floats->residual &&
-           !floats->y_lower && !floats->ranges;
+           !floats->row_scales && !floats->y_lower && !floats->ranges && !floats->e4m3.bytes;
 }
 
 /* Our own kernel has no part in it: it doesn't take the product, or isn't wanted. */
@@ -78,8 +78,8 @@ static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_foll
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
 
-bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_gemm_args *product) {
-    return by_rule(maker) && bert_cuda_tensor_product_fits(product);
+bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
+    return !is_the_librarys(maker, p) && by_rule(maker);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */

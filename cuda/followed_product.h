@@ -45,8 +45,8 @@ typedef struct bert_cuda_followed_product {
 
 /** Whether C is never written, so that no memory is wanted for it, whatever the number of rows. Where products are
  * measured it isn't known: that is done in a run, for its rows alone, and writes C. Of the product only what
- * bert_cuda_tensor_product_fits looks at. */
-bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_gemm_args *product);
+ * bert_cuda_tensor_product_fits looks at; of what follows, `floats` alone. */
+bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p);
 
 /** Puts the product on the stream; may be captured. cudaSuccess, or an error with a sentence in `why`. */
 cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,

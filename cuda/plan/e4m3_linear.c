@@ -177,16 +177,11 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
     if (node->prepared->e4m3_scales) {
         product.row_scales = call->x_e4m3.scales;
         product.column_scales = packed;
-        if (!bert_cuda_epilogue_follows(call)) {
-            product.bias = bias;
-            epilogue.bias = NULL;
-        }
     } else {
         product.alpha = smallest_sums(node->k);
         epilogue.row_scales = call->x_e4m3.scales;
         epilogue.column_scales = packed;
         epilogue.scale = alpha / product.alpha;
     }
-    BERT_CUDA_TRY(bert_cuda_multiply(call, &product));
-    return bert_cuda_run_epilogue(call, &epilogue);
+    return bert_cuda_multiply_with_epilogue(call, &product, &epilogue);
 }

@@ -10,38 +10,25 @@ void bert_cuda_give_stretches(const bert_cuda_planner *planner) {
     if (planner->mode == BERT_PLAN_BIND) planner->out->y_ranges = (int32_t)bert_cuda_stretches(y->dims[y->rank - 1]);
 }
 
-bool bert_cuda_epilogue_follows(const bert_cuda_call *call) {
-    return bert_cuda_activation_of(&call->node->node) != BERT_CUDA_NONE || bert_cuda_input(call, BERT_LINEAR_RESIDUAL);
-}
-
-static bert_cuda_bias_activation_args epilogue_args(const bert_cuda_call *call, const bert_cuda_epilogue *epilogue) {
+bert_status bert_cuda_multiply_with_epilogue(const bert_cuda_call *call, bert_cuda_gemm_args *product,
+                                             const bert_cuda_epilogue *epilogue) {
     const bert_tensor *y = &call->outputs[0];
-    return (bert_cuda_bias_activation_args){.dtype = y->dtype,
-                                            .activation = bert_cuda_activation_of(&call->node->node),
-                                            .rows = bert_cuda_count(y->dims, 0, y->rank - 1),
-                                            .width = y->dims[y->rank - 1],
-                                            .x = y->data,
-                                            .bias = epilogue->bias,
-                                            .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
-                                            .row_scales = epilogue->row_scales,
-                                            .column_scales = epilogue->column_scales,
-                                            .scale = epilogue->scale,
-                                            .y = y->data,
-                                            .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
-                                            .y_lower = bert_cuda_output_lower_halves(call, 0),
-                                            .ranges = call->y_ranges};
-}
-
-bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_epilogue *epilogue) {
-    if (!epilogue->bias && !epilogue->row_scales && !bert_cuda_epilogue_follows(call)) return BERT_OK;
-    bert_cuda_bias_activation_args args = epilogue_args(call, epilogue);
-    args.e4m3 = call->y_e4m3;
-    args.y_unread = call->y_unread;
-    return bert_cuda_launched(call, bert_cuda_bias_activation(&args, call->context->stream), "bias_activation");
-}
-
-bert_status bert_cuda_multiply_with_bias(const bert_cuda_call *call, bert_cuda_gemm_args *product, const void *bias) {
-    const bert_cuda_bias_activation_args args = epilogue_args(call, &(bert_cuda_epilogue){.bias = bias});
+    const bert_cuda_bias_activation_args args = {.dtype = y->dtype,
+                                                 .activation = bert_cuda_activation_of(&call->node->node),
+                                                 .rows = bert_cuda_count(y->dims, 0, y->rank - 1),
+                                                 .width = y->dims[y->rank - 1],
+                                                 .x = y->data,
+                                                 .bias = epilogue->bias,
+                                                 .residual = bert_cuda_input_data(call, BERT_LINEAR_RESIDUAL),
+                                                 .row_scales = epilogue->row_scales,
+                                                 .column_scales = epilogue->column_scales,
+                                                 .scale = epilogue->scale,
+                                                 .y = y->data,
+                                                 .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
+                                                 .y_lower = bert_cuda_output_lower_halves(call, 0),
+                                                 .ranges = call->y_ranges,
+                                                 .e4m3 = call->y_e4m3,
+                                                 .y_unread = call->y_unread};
     return bert_cuda_multiply_followed(call, product, &args, NULL);
 }
 
@@ -55,7 +42,7 @@ bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
                                   BERT_NODE_INT(&node->node, "transpose", 0) != 0, y->dims[y->rank - 1], y->data);
     product.alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
     if (!bias && BERT_NODE_INT(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
-    return bert_cuda_multiply_with_bias(call, &product, bias);
+    return bert_cuda_multiply_with_epilogue(call, &product, &(bert_cuda_epilogue){.bias = bias});
 }
 
 /* Several weights side by side: their rows follow each other where they are transposed, else each row is joined. */

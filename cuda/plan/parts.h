@@ -57,12 +57,9 @@ typedef struct bert_cuda_epilogue {
 
 /** Rows of the output will have their ranges from what follows the product. */
 void bert_cuda_give_stretches(const bert_cuda_planner *planner);
-/** Whether the node has an activation or a residual. */
-bool bert_cuda_epilogue_follows(const bert_cuda_call *call);
-/** A product of floats whose C is the call's output, with bias (NULL: none), activation and residual. */
-bert_status bert_cuda_multiply_with_bias(const bert_cuda_call *call, bert_cuda_gemm_args *product, const void *bias);
-/** Scales, bias, activation and residual, in place; no kernel where there is nothing to do. */
-bert_status bert_cuda_run_epilogue(const bert_cuda_call *call, const bert_cuda_epilogue *epilogue);
+/** A product of floats whose C is the call's output, and the epilogue: scales, bias, activation and residual. */
+bert_status bert_cuda_multiply_with_epilogue(const bert_cuda_call *call, bert_cuda_gemm_args *product,
+                                             const bert_cuda_epilogue *epilogue);
 
 /** Whether a Linear runs in E4M3: --precision fp8, constant parts, and sizes that products of E4M3 take. */
 bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts);

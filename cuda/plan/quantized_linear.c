@@ -188,7 +188,8 @@ static bert_cuda_gemm_args product_of_bytes(const bert_cuda_node *node, int64_t 
 static int64_t sums_between(const bert_cuda_node *node, const bert_context *context, int64_t rows) {
     const bert_cuda_product_maker maker = bert_cuda_maker_of(context);
     const bert_cuda_gemm_args product = product_of_bytes(node, rows, NULL, NULL);
-    return bert_cuda_product_needs_no_sums(&maker, &product) ? 0 : bert_cuda_times(rows, node->padded_n);
+    const bert_cuda_followed_product followed = {.product = &product};
+    return bert_cuda_product_needs_no_sums(&maker, &followed) ? 0 : bert_cuda_times(rows, node->padded_n);
 }
 
 /* Rows that are multiplied. */
@@ -325,7 +326,7 @@ static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x) 
     const bert_cuda_node *node = call->node;
     bert_cuda_gemm_args product =
         bert_cuda_product_of_rows(call, x, node->packed[PACKED_BYTES], false, node->n, call->outputs[0].data);
-    return bert_cuda_multiply_with_bias(call, &product, node->packed[PACKED_BIAS]);
+    return bert_cuda_multiply_with_epilogue(call, &product, &(bert_cuda_epilogue){.bias = node->packed[PACKED_BIAS]});
 }
 
 bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {

@@ -206,7 +206,7 @@ static void both_ways_give_the_product(void **state) {
             const bool own = way != BERT_CUDA_PRODUCT_LIBRARY && kind < OF_OUR_OWN;
             tune(&maker, &f);
             check_run(&maker, &f, own);
-            assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.product), own);
+            assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.p), own);
         }
     }
 }
@@ -237,7 +237,7 @@ static void choices_are_measured_once_and_kept(void **state) {
             assert_in_range(kept, 1, 2);
         else
             assert_int_equal(kept, measured ? 2 : provider->clock || kind >= OF_OUR_OWN);
-        assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.product), !provider->clock && kind < OF_OUR_OWN);
+        assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.p), !provider->clock && kind < OF_OUR_OWN);
         count_own();
         tune(&maker, &f);
         expect_launches(0);
@@ -326,6 +326,7 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
         expect_launches(0);
         if (measures) assert_int_equal(bert_cuda_gemm_cache_count(cache), !own);
         check_run(&maker, &f, own);
+        assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.p), own);
         count_kernel("stretch_kernel");
         case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
         expect_launches(0);
