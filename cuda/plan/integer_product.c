@@ -204,11 +204,11 @@ static bert_status scale_sums(const bert_cuda_call *call, const bert_cuda_intege
 /* a in bytes, its scale and its zero point. */
 static bert_status quantize_a(const bert_cuda_call *call, const bert_tensor *x, void **rest, bert_tensor *bytes,
                               bert_tensor *scale, bert_tensor *zero) {
-    bert_cuda_tensor_scale found = {0};
+    bert_cuda_tensor_scale found;
     *bytes = *x;
     bytes->dtype = BERT_UINT8;
     bytes->data = bert_cuda_take(rest, bert_cuda_elements(x), 1);
-    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rest, bytes->data, &found));
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, rest, bytes->data, NULL, &found));
     *scale = (bert_tensor){.dtype = BERT_FLOAT, .data = found.scale};
     *zero = (bert_tensor){.dtype = BERT_UINT8, .data = found.zero_point};
     return BERT_OK;

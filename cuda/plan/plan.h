@@ -144,7 +144,7 @@ static inline const void *bert_cuda_input_data(const bert_cuda_call *call, int32
     const bert_tensor *tensor = bert_cuda_input(call, input);
     return tensor ? tensor->data : NULL;
 }
-/** An input that is there, or the copy that bert_cuda_keep_floats made of it. */
+/** The copy that bert_cuda_keep_floats made of an input, or, without one, that itself. The input must be present. */
 bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int32_t input);
 static inline void *bert_cuda_output_data(const bert_cuda_call *call, int32_t output) {
     return output >= 0 && output < call->node->node.output_count && call->outputs[output].dtype != BERT_DTYPE_UNDEFINED
@@ -196,17 +196,18 @@ bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tenso
 bert_status bert_cuda_give(const bert_cuda_call *call, const bert_tensor *from, int32_t output);
 /** Of an operator that has `indices`. */
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
-/** The scale and zero point of a whole tensor. */
+/** The scale and zero point of a whole tensor, on the device. */
 typedef struct bert_cuda_tensor_scale {
     float *scale;
-    uint8_t *zero_point; /**< Where it is wanted; NULL: in the workspace. */
+    uint8_t *zero_point;
 } bert_cuda_tensor_scale;
 
 /** Workspace of bert_cuda_quantize_by_range for x of these dimensions. */
 bert_status bert_cuda_reserve_quantize_by_range(const bert_cuda_planner *planner, int32_t rank, const int64_t *dims);
-/** x in bytes by its range: DynamicQuantizeLinear. Fills `out`, on the device. */
+/** x in bytes by its range: DynamicQuantizeLinear. Fills `out`. The zero point is written to `zero_point`, or, where
+ * that is NULL, in the workspace. */
 bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, void **workspace,
-                                        uint8_t *bytes, bert_cuda_tensor_scale *out);
+                                        uint8_t *bytes, uint8_t *zero_point, bert_cuda_tensor_scale *out);
 
 /* ---- Of both: tensors of which dimensions alone are looked at ------------------------------------------------------
  */

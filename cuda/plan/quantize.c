@@ -144,15 +144,15 @@ bert_status bert_cuda_reserve_quantize_by_range(const bert_cuda_planner *planner
 
 /* Nobody leaves ranges of x (x_ranges): they are for QuantizedLinear, and for Linears that read bytes. */
 bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_tensor *x, void **workspace,
-                                        uint8_t *bytes, bert_cuda_tensor_scale *out) {
+                                        uint8_t *bytes, uint8_t *zero_point, bert_cuda_tensor_scale *out) {
     const int64_t rows = rows_of(x->rank, x->dims), width = x->rank > 0 ? x->dims[x->rank - 1] : 1;
     cudaStream_t stream = call->context->stream;
     bert_cuda_range *ranges = bert_cuda_take(workspace, rows, sizeof *ranges);
     bert_cuda_range *parts = bert_cuda_take(workspace, BERT_CUDA_QUANTIZATION_PARTS, sizeof *parts);
     out->scale = bert_cuda_take(workspace, rows + 1, sizeof *out->scale); /* of no rows there is one, too */
     int32_t *zero_points = bert_cuda_take(workspace, rows, sizeof *zero_points);
-    uint8_t *zero_point = bert_cuda_take(workspace, 1, sizeof *zero_point);
-    if (!out->zero_point) out->zero_point = zero_point;
+    uint8_t *spare = bert_cuda_take(workspace, 1, sizeof *spare);
+    out->zero_point = zero_point ? zero_point : spare;
     const bert_cuda_row_ranges_args range = {
         .dtype = x->dtype, .rows = rows, .width = width, .x = x->data, .ranges = ranges};
     const bert_cuda_quantization_args quantization = {.ranges = ranges,
@@ -187,10 +187,10 @@ bert_status bert_cuda_plan_dynamic_quantize(const bert_cuda_planner *planner) {
 
 bert_status bert_cuda_run_dynamic_quantize(const bert_cuda_call *call) {
     const bert_tensor *x = &call->inputs[0];
-    bert_cuda_tensor_scale found = {.zero_point = bert_cuda_output_data(call, 2)};
+    bert_cuda_tensor_scale found;
     void *workspace = call->workspace, *bytes = bert_cuda_output_data(call, 0); /* also where nobody reads them */
     if (!bytes) bytes = bert_cuda_take(&workspace, bert_cuda_elements(x), 1);
-    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, &workspace, bytes, &found));
+    BERT_CUDA_TRY(bert_cuda_quantize_by_range(call, x, &workspace, bytes, bert_cuda_output_data(call, 2), &found));
     const bert_tensor scale = {.dtype = BERT_FLOAT, .data = found.scale};
     return bert_cuda_output_data(call, 1) ? bert_cuda_spread(call, &scale, &call->outputs[1]) : BERT_OK;
 }
