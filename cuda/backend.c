@@ -51,16 +51,24 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
     return BERT_OK;
 }
 
-static void check_environment(const bert_host *host) {
-    for (int i = 0; i < BERT_CUDA_VARIABLES; i++) {
-        const bert_cuda_variable *variable = bert_cuda_variable_at(i);
-        const char *first = variable->words[0], *second = variable->words[1];
-        char notice[256];
-        if (bert_cuda_environment_says(i) != BERT_CUDA_SAYS_SOMETHING_ELSE) continue;
-        snprintf(notice, sizeof notice, "provider cuda: %s takes %s%s%s; \"%.64s\" is ignored", variable->name, first,
-                 second ? " or " : "", second ? second : "", getenv(variable->name));
-        bert_cuda_notice(host, notice);
+/* Tells of a variable whose word isn't known which it takes. */
+static void check_variable(const bert_host *host, bert_cuda_variable variable) {
+    char notice[256], words[64] = "";
+    const char *name = NULL;
+    const bert_cuda_word *word;
+    if (bert_cuda_environment_says(variable) != BERT_CUDA_SAYS_SOMETHING_ELSE) return;
+    for (size_t i = 0; (word = bert_cuda_word_at(i)) != NULL; i++) {
+        if (word->variable != variable) continue;
+        const size_t length = strlen(words);
+        snprintf(words + length, sizeof words - length, "%s%s", length ? " or " : "", word->text);
+        name = word->variable_name;
     }
+    snprintf(notice, sizeof notice, "provider cuda: %s takes %s; \"%.64s\" is ignored", name, words, getenv(name));
+    bert_cuda_notice(host, notice);
+}
+
+static void check_environment(const bert_host *host) {
+    for (int i = 0; i < BERT_CUDA_VARIABLES; i++) check_variable(host, (bert_cuda_variable)i);
 }
 
 /* All devices of a process are the same GPU; sessions of them launch in many threads. */

@@ -1,11 +1,12 @@
 /*
  * What the environment says to the CUDA provider: all of its variables.
  *
- *   BERT_CUDA_GEMM_CACHE      a path, or "off": gemm_cache.h
  *   BERT_CUDA_LINEAR          "library" or "own": followed_product.h
  *   BERT_CUDA_LAUNCH_AHEAD    "off": launch.h
+ *   BERT_CUDA_GEMM_CACHE      a path, or "off": gemm_cache.h
  *
- * A word that isn't known has no effect; backend.c gives a notice of it.
+ * The first two take words. One that isn't known has no effect, and backend.c gives a notice of it. The last has no
+ * part in that: whatever isn't "off" is a path.
  */
 #ifndef BERT_CUDA_ENVIRONMENT_H
 #define BERT_CUDA_ENVIRONMENT_H
@@ -13,35 +14,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** A variable that takes words. */
-typedef struct bert_cuda_variable {
-    const char *name;
-    const char *words[2]; /**< NULL: there is no second one. */
+/** The variables that take words. */
+typedef enum bert_cuda_variable {
+    BERT_CUDA_LINEAR,
+    BERT_CUDA_LAUNCH_AHEAD,
+    BERT_CUDA_VARIABLES /**< How many there are. */
 } bert_cuda_variable;
 
-enum { BERT_CUDA_LINEAR, BERT_CUDA_LAUNCH_AHEAD, BERT_CUDA_VARIABLES };
+/** Their words, and the last part of the name of what is said by them. */
+#define BERT_CUDA_WORDS(WORD)                                                                                          \
+    WORD(BERT_CUDA_LINEAR, "library", LIBRARY)                                                                         \
+    WORD(BERT_CUDA_LINEAR, "own", OWN)                                                                                 \
+    WORD(BERT_CUDA_LAUNCH_AHEAD, "off", OFF)
 
-static inline const bert_cuda_variable *bert_cuda_variable_at(int which) {
-    static const bert_cuda_variable variables[BERT_CUDA_VARIABLES] = {{"BERT_CUDA_LINEAR", {"library", "own"}},
-                                                                      {"BERT_CUDA_LAUNCH_AHEAD", {"off", NULL}}};
-    return &variables[which];
+/** What a variable says: BERT_CUDA_LINEAR_LIBRARY and the like, or no word of its own. */
+#define BERT_CUDA_SAID(variable, text, name) variable##_##name,
+typedef enum bert_cuda_said {
+    BERT_CUDA_SAYS_NOTHING, /**< It is not set, or empty. */
+    BERT_CUDA_SAYS_SOMETHING_ELSE,
+    BERT_CUDA_WORDS(BERT_CUDA_SAID)
+} bert_cuda_said;
+#undef BERT_CUDA_SAID
+
+typedef struct bert_cuda_word {
+    bert_cuda_variable variable;
+    const char *variable_name, *text;
+    bert_cuda_said said;
+} bert_cuda_word;
+
+/** Word `i` of all variables' words; NULL behind the last. */
+static inline const bert_cuda_word *bert_cuda_word_at(size_t i) {
+#define BERT_CUDA_WORD(variable, text, name) {variable, #variable, text, variable##_##name},
+    static const bert_cuda_word words[] = {BERT_CUDA_WORDS(BERT_CUDA_WORD)};
+#undef BERT_CUDA_WORD
+    return i < sizeof words / sizeof *words ? &words[i] : NULL;
 }
 
-/** What a variable says: its words, in their order. */
-enum {
-    BERT_CUDA_SAYS_NOTHING = 0, /**< It is not set, or empty. */
-    BERT_CUDA_LINEAR_LIBRARY = 1,
-    BERT_CUDA_LINEAR_OWN = 2,
-    BERT_CUDA_LAUNCH_AHEAD_OFF = 1,
-    BERT_CUDA_SAYS_SOMETHING_ELSE = 3 /**< Than its words. */
-};
-
-static inline int bert_cuda_environment_says(int which) {
-    const bert_cuda_variable *variable = bert_cuda_variable_at(which);
-    const char *value = getenv(variable->name);
-    if (!value || !value[0]) return BERT_CUDA_SAYS_NOTHING;
-    for (int i = 0; i < 2 && variable->words[i]; i++)
-        if (strcmp(value, variable->words[i]) == 0) return i + 1;
+static inline bert_cuda_said bert_cuda_environment_says(bert_cuda_variable variable) {
+    const bert_cuda_word *word;
+    for (size_t i = 0; (word = bert_cuda_word_at(i)) != NULL; i++) {
+        if (word->variable != variable) continue;
+        const char *value = getenv(word->variable_name);
+        if (!value || !value[0]) return BERT_CUDA_SAYS_NOTHING;
+        if (strcmp(value, word->text) == 0) return word->said;
+    }
     return BERT_CUDA_SAYS_SOMETHING_ELSE;
 }
 
