@@ -5,7 +5,7 @@
 
 enum { FAILS, SLOW, FAST, AS_SLOW, WAYS };
 /* The emulator's clock goes a thousandth as fast as time does: what is written has to take a microsecond anywhere. */
-enum { FEW = 512 << 10, MANY = 32 << 20 };
+enum { FEW = 512 << 10, MANY = 256 << 20 };
 
 typedef struct fills {
     unsigned char *memory; /* [MANY] */
