@@ -54,8 +54,8 @@ static bert_status load_parts(bert_load *load, bert_error *error) {
     }
     BERT_TRY(bert_load_added_tokens(load, error));
     if (!load->tokenizer_json.data) {
-        BERT_TRY(bert_load_templates(load, bert_template_kind_of(load), tokenizer->special.cls, tokenizer->special.sep,
-                                     error));
+        bert_template_kind kind = load->class == BERT_CLASS_MPNET ? BERT_TEMPLATE_MPNET : BERT_TEMPLATE_BERT;
+        BERT_TRY(bert_load_templates(load, kind, tokenizer->special.cls, tokenizer->special.sep, error));
     }
     /* Only added tokens that are looked for in normalized text can tell spaces around Chinese characters. */
     BERT_TRY(bert_normalizer_create(&tokenizer->settings, true, tokenizer->allocator, &tokenizer->normalizer, error));

@@ -24,6 +24,10 @@ typedef struct bert_source {
     size_t size;
 } bert_source;
 
+/** Whose defaults hold for what no file says: BertTokenizerFast's, or MPNetTokenizerFast's (WordPiece as BERT's, with
+ * RoBERTa's tokens around texts). */
+typedef enum bert_tokenizer_class { BERT_CLASS_BERT, BERT_CLASS_MPNET, BERT_CLASS_COUNT } bert_tokenizer_class;
+
 /** What is known while loading. */
 typedef struct bert_load {
     bert_tokenizer *tokenizer;
@@ -32,8 +36,9 @@ typedef struct bert_load {
     bert_source tokenizer_json, vocab_txt, config, special_map, added_json;
     const bert_json *config_root, *special_root, *added_root; /**< NULL when absent. */
     const bert_json *tokenizer_added;                         /**< "added_tokens" of tokenizer.json, or NULL. */
-    bool lifted;           /**< The vocabulary was taken from tokenizer.json already. */
-    const char *unk_token; /**< NUL-terminated. */
+    bert_tokenizer_class class; /**< That tokenizer_config.json names; bert_load_settings finds it. */
+    bool lifted;                /**< The vocabulary was taken from tokenizer.json already. */
+    const char *unk_token;      /**< NUL-terminated. */
     size_t unk_length;
 } bert_load;
 
@@ -54,13 +59,14 @@ bert_status bert_load_tokenizer_json(bert_load *load, bert_error *error);
 bert_status bert_load_settings(bert_load *load, bert_error *error);
 /** Added and special tokens of all files. Needs the vocabulary and the settings. */
 bert_status bert_load_added_tokens(bert_load *load, bert_error *error);
-/** What stands around texts: of BERT [CLS] A [SEP] and [CLS] A [SEP] B [SEP], of RoBERTa <s> A </s> and <s> A </s></s>
- * B </s>. */
-typedef enum bert_template_kind { BERT_TEMPLATE_BERT, BERT_TEMPLATE_ROBERTA } bert_template_kind;
-/** Makes the tokenizer's templates. Those of RoBERTa have the type 0 everywhere. */
+/**
+ * What stands around texts: of BERT [CLS] A [SEP] and [CLS] A [SEP] B [SEP], of RoBERTa <s> A </s> and <s> A </s></s> B
+ * </s>, of type 0 everywhere. MPNet's are RoBERTa's tokens with BERT's types, as transformers makes them from
+ * vocab.txt.
+ */
+typedef enum bert_template_kind { BERT_TEMPLATE_BERT, BERT_TEMPLATE_ROBERTA, BERT_TEMPLATE_MPNET } bert_template_kind;
+/** Makes the tokenizer's templates. */
 bert_status bert_load_templates(bert_load *load, bert_template_kind kind, int32_t cls, int32_t sep, bert_error *error);
-/** The kind that the class of tokenizer_config.json has: MPNet's tokenizer, WordPiece as BERT's, has RoBERTa's. */
-bert_template_kind bert_template_kind_of(const bert_load *load);
 /** A boolean member; `otherwise` when absent or null. BERT_INVALID_MODEL when it is something else. */
 bert_status bert_load_boolean(const char *file, const bert_json *object, const char *key, bool otherwise, bool *out,
                               bert_error *error);

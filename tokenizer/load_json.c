@@ -76,17 +76,17 @@ bert_status bert_load_templates(bert_load *load, bert_template_kind kind, int32_
     }
     BERT_TRY(new_template(load, 3, single, error));
     BERT_TRY(new_template(load, 6, pair, error));
-    const bool roberta = kind == BERT_TEMPLATE_ROBERTA;
+    const bool no_types = kind == BERT_TEMPLATE_ROBERTA;
     for (int i = 0; i < 2; i++) {
         bert_template *template = i ? pair : single;
         put_piece(template, cls, 0, 0);
         put_piece(template, -1, 0, 0);
         put_piece(template, sep, 0, 0);
-        template->types_all = roberta;
+        template->types_all = no_types;
     }
-    if (roberta) put_piece(pair, sep, 0, 0);
-    put_piece(pair, -1, 1, !roberta);
-    put_piece(pair, sep, 0, !roberta);
+    if (kind != BERT_TEMPLATE_BERT) put_piece(pair, sep, 0, 0);
+    put_piece(pair, -1, 1, !no_types);
+    put_piece(pair, sep, 0, !no_types);
     return BERT_OK;
 }
 

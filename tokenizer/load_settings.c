@@ -41,10 +41,10 @@ static bool keeps_normalizer(const bert_json *config) {
     return bert_json_is_string(class, "PreTrainedTokenizerFast") || bert_json_is_string(class, "TokenizersBackend");
 }
 
-bert_template_kind bert_template_kind_of(const bert_load *load) {
-    const bert_json *class = bert_json_get(load->config_root, "tokenizer_class");
+static bert_tokenizer_class class_of(const bert_json *config) {
+    const bert_json *class = bert_json_get(config, "tokenizer_class");
     bool mpnet = bert_json_is_string(class, "MPNetTokenizer") || bert_json_is_string(class, "MPNetTokenizerFast");
-    return mpnet ? BERT_TEMPLATE_ROBERTA : BERT_TEMPLATE_BERT;
+    return mpnet ? BERT_CLASS_MPNET : BERT_CLASS_BERT;
 }
 
 bert_status bert_load_settings(bert_load *load, bert_error *error) {
@@ -52,6 +52,7 @@ bert_status bert_load_settings(bert_load *load, bert_error *error) {
     bert_normalizer_settings *settings = &tokenizer->settings;
     const bert_json *config = load->config_root;
     const char *file = load->config.name;
+    load->class = class_of(config);
     if (!load->tokenizer_json.data) {
         settings->clean_text = true;
         tokenizer->has_decoder = tokenizer->decoder_cleanup = true;
@@ -62,8 +63,11 @@ bert_status bert_load_settings(bert_load *load, bert_error *error) {
        stands alone is a tokenizer of its own. */
     if (!load->tokenizer_json.data || (config && !keeps_normalizer(config))) {
         BERT_TRY(bert_load_boolean(file, config, "do_lower_case", true, &settings->lowercase, error));
-        BERT_TRY(
-            bert_load_boolean(file, config, "tokenize_chinese_chars", true, &settings->handle_chinese_chars, error));
+        /* Of this, MPNetTokenizerFast leaves what tokenizer.json says. */
+        if (!load->tokenizer_json.data || load->class != BERT_CLASS_MPNET) {
+            BERT_TRY(bert_load_boolean(file, config, "tokenize_chinese_chars", true, &settings->handle_chinese_chars,
+                                       error));
+        }
         BERT_TRY(
             bert_load_boolean(file, config, "strip_accents", settings->lowercase, &settings->strip_accents, error));
     }
@@ -73,12 +77,13 @@ bert_status bert_load_settings(bert_load *load, bert_error *error) {
 }
 
 static const struct {
-    const char *key, *otherwise; /* The default of BertTokenizerFast, or NULL. */
+    const char *key;
+    const char *otherwise[BERT_CLASS_COUNT]; /* The class's default, or NULL. */
 } special_names[BERT_SPECIAL_COUNT] = {
-    [BERT_SPECIAL_BOS] = {"bos_token", NULL},       [BERT_SPECIAL_EOS] = {"eos_token", NULL},
-    [BERT_SPECIAL_UNK] = {"unk_token", "[UNK]"},    [BERT_SPECIAL_SEP] = {"sep_token", "[SEP]"},
-    [BERT_SPECIAL_PAD] = {"pad_token", "[PAD]"},    [BERT_SPECIAL_CLS] = {"cls_token", "[CLS]"},
-    [BERT_SPECIAL_MASK] = {"mask_token", "[MASK]"},
+    [BERT_SPECIAL_BOS] = {"bos_token", {NULL, "<s>"}},          [BERT_SPECIAL_EOS] = {"eos_token", {NULL, "</s>"}},
+    [BERT_SPECIAL_UNK] = {"unk_token", {"[UNK]", "[UNK]"}},     [BERT_SPECIAL_SEP] = {"sep_token", {"[SEP]", "</s>"}},
+    [BERT_SPECIAL_PAD] = {"pad_token", {"[PAD]", "<pad>"}},     [BERT_SPECIAL_CLS] = {"cls_token", {"[CLS]", "<s>"}},
+    [BERT_SPECIAL_MASK] = {"mask_token", {"[MASK]", "<mask>"}},
 };
 
 /* An added token as an object: {"content": .., "single_word": .., ...}. `special` is the default of that flag. */
@@ -223,11 +228,13 @@ static bert_status add_numbered(bert_load *load, bert_error *error) {
 }
 
 /* One special token: a string counts unless an added token is spelled so; an object changes the flags of that one,
-   unless the files that list added tokens with all their flags have it. */
-static bert_status add_special(bert_load *load, const bert_json *value, const char *otherwise, bool from_map,
+   unless the files that list added tokens with all their flags have it. MPNetTokenizerFast makes objects of strings,
+   and its mask takes the blanks before it. BERT_SPECIAL_COUNT is the name of one that has none. */
+static bert_status add_special(bert_load *load, const bert_json *value, bert_special_name name, bool from_map,
                                bert_error *error) {
     const char *file = from_map ? load->special_map.name : load->config.name;
-    bert_added_token token = {.id = -1, .special = true};
+    const bool mpnet = load->class == BERT_CLASS_MPNET && name != BERT_SPECIAL_COUNT;
+    bert_added_token token = {.id = -1, .special = true, .lstrip = mpnet && name == BERT_SPECIAL_MASK};
     if (value && value->type == BERT_JSON_OBJECT) {
         BERT_TRY(read_token(file, value, from_map, &token, error));
         token.special = true;
@@ -239,12 +246,12 @@ static bert_status add_special(bert_load *load, const bert_json *value, const ch
                          "%s: a special token is %s where a string or an object was expected", file,
                          bert_json_type_name(value));
     } else {
-        token.content = otherwise;
-        token.length = strlen(otherwise);
+        token.content = special_names[name].otherwise[load->class];
+        token.length = strlen(token.content);
     }
     const bert_added_token *there = bert_added_tokens_find(&load->tokenizer->added, token.content, token.length);
     if (there) {
-        bool object = value && value->type == BERT_JSON_OBJECT;
+        bool object = mpnet || (value && value->type == BERT_JSON_OBJECT);
         bool listed = load->tokenizer_added || bert_json_get(load->config_root, "added_tokens_decoder");
         if (object && !listed) return add(load, &token, error);
         token = *there;
@@ -267,7 +274,7 @@ static int32_t special_id(const bert_load *load, bert_special_name name) {
     const bert_json *value = special_value(load, special_names[name].key, &from_map);
     if (value && value->type == BERT_JSON_OBJECT) value = bert_json_get(value, "content");
     if (value && value->type == BERT_JSON_NULL) return -1;
-    const char *otherwise = special_names[name].otherwise;
+    const char *otherwise = special_names[name].otherwise[load->class];
     return value ? id_of(load->tokenizer, value->text, value->length)
                  : id_of(load->tokenizer, otherwise, strlen(otherwise));
 }
@@ -280,7 +287,7 @@ static bert_status add_more_special(bert_load *load, bool map, bert_error *error
                          map ? load->special_map.name : load->config.name, bert_json_type_name(more));
     }
     for (const bert_json *item = more->first; item; item = item->next) {
-        BERT_TRY(add_special(load, item, "", map, error));
+        BERT_TRY(add_special(load, item, BERT_SPECIAL_COUNT, map, error));
     }
     return BERT_OK;
 }
@@ -290,8 +297,8 @@ static bert_status add_all_special(bert_load *load, bert_error *error) {
     for (int i = 0; i < BERT_SPECIAL_COUNT; i++) {
         const bert_json *value = special_value(load, special_names[i].key, &from_map);
         if (value && value->type == BERT_JSON_NULL) continue;
-        if (!value && !special_names[i].otherwise) continue;
-        BERT_TRY(add_special(load, value, special_names[i].otherwise, from_map, error));
+        if (!value && !special_names[i].otherwise[load->class]) continue;
+        BERT_TRY(add_special(load, value, (bert_special_name)i, from_map, error));
     }
     BERT_TRY(add_more_special(load, false, error));
     return add_more_special(load, true, error);

@@ -77,32 +77,66 @@ static void templates_are_taken_as_they_are_written(void **state) {
     bert_tokenizer_free(tokenizer);
 }
 
-/* MPNet's, all-mpnet-base-v2's among them: two separators between texts, and the type 0 in every window. */
+/* all-mpnet-base-v2's: two separators between texts, and the type 0 in every window. */
 static void robertas_template_is_around_wordpiece_too(void **state) {
-    test_files files[] = {{.tokenizer_json = "{" NORMALIZER(
-                               "true") ", " PRE ", " MODEL ", \"post_processor\": {\"type\": "
-                                       "\"RobertaProcessing\", \"sep\": [\"[SEP]\", 2], \"cls\": [\"[CLS]\", 1], "
-                                       "\"trim_offsets\": true, \"add_prefix_space\": false}}"},
-                          {.vocab = vocabulary, .config = "{\"tokenizer_class\": \"MPNetTokenizer\"}"},
-                          {.vocab = vocabulary, .config = "{\"tokenizer_class\": \"MPNetTokenizerFast\"}"}};
+    test_files files = {.tokenizer_json = "{" NORMALIZER("true") ", " PRE ", " MODEL ", \"post_processor\": {\"type\": "
+                                                                 "\"RobertaProcessing\", \"sep\": [\"[SEP]\", 2], "
+                                                                 "\"cls\": [\"[CLS]\", 1], \"trim_offsets\": true, "
+                                                                 "\"add_prefix_space\": false}}"};
     const bert_encode_options options = {
         .struct_size = sizeof options, .truncation = BERT_TRUNCATION_ONLY_SECOND, .max_length = 6};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        expect_encoding(&files[i], "hello", "[CLS] hello [SEP]");
-        bert_tokenizer *tokenizer = load_files(&files[i]);
+    expect_encoding(&files, "hello", "[CLS] hello [SEP]");
+    bert_tokenizer *tokenizer = load_files(&files);
+    bert_encoding *encoding;
+    assert_int_equal(bert_encoding_create(tokenizer, &encoding, NULL), BERT_OK);
+    bert_encoding_view view = encode_with(tokenizer, encoding, "hello", "hello hello", &options);
+    const int32_t types[6] = {0};
+    for (int window = 0; window < 2; window++) {
+        assert_tokens(tokenizer, view, "[CLS] hello [SEP] [SEP] hello [SEP]");
+        assert_memory_equal(view.type_ids, types, sizeof types);
+        assert_int_equal(bert_encoding_next(encoding), window == 0);
+        view = bert_encoding_get(encoding);
+    }
+    bert_encoding_free(encoding);
+    bert_tokenizer_free(tokenizer);
+}
+
+/* MPNet's vocabulary has BERT's names for special tokens too, and the class says which count. From vocab.txt,
+ * transformers gives the second text the type 1. */
+static void mpnets_class_has_names_of_its_own(void **state) {
+    static const char both[] = "<s>\n<pad>\n</s>\n[UNK]\n<mask>\n[PAD]\n[CLS]\n[SEP]\n[MASK]\nhello\n";
+    static const char *const configs[] = {"{\"tokenizer_class\": \"MPNetTokenizer\"}",
+                                          "{\"tokenizer_class\": \"MPNetTokenizerFast\"}"};
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        test_files files = {.vocab = both, .config = configs[i]};
+        expect_encoding(&files, "hello [SEP] <mask>", "<s> hello [UNK] [UNK] [UNK] <mask> </s>");
+        bert_tokenizer *tokenizer = load_files(&files);
+        bert_special_ids ids = bert_tokenizer_special_ids(tokenizer);
+        assert_int_equal(ids.cls, 0);
+        assert_int_equal(ids.pad, 1);
+        assert_int_equal(ids.sep, 2);
+        assert_int_equal(ids.unk, 3);
+        assert_int_equal(ids.mask, 4);
         bert_encoding *encoding;
         assert_int_equal(bert_encoding_create(tokenizer, &encoding, NULL), BERT_OK);
-        bert_encoding_view view = encode_with(tokenizer, encoding, "hello", "hello hello", &options);
-        const int32_t types[6] = {0};
-        for (int window = 0; window < 2; window++) {
-            assert_tokens(tokenizer, view, "[CLS] hello [SEP] [SEP] hello [SEP]");
-            assert_memory_equal(view.type_ids, types, sizeof types);
-            assert_int_equal(bert_encoding_next(encoding), window == 0);
-            view = bert_encoding_get(encoding);
-        }
+        bert_encoding_view view = encode_with(tokenizer, encoding, "hello", "hello", NULL);
+        assert_tokens(tokenizer, view, "<s> hello </s> </s> hello </s>");
+        const int32_t types[] = {0, 0, 0, 0, 1, 1};
+        assert_memory_equal(view.type_ids, types, sizeof types);
+        /* The mask takes blanks before it. */
+        view = encode_with(tokenizer, encoding, "hello <mask>", NULL, NULL);
+        assert_int_equal(view.offsets[2][0], 5);
         bert_encoding_free(encoding);
         bert_tokenizer_free(tokenizer);
     }
+    test_files named = {.vocab = both, .config = "{\"tokenizer_class\": \"MPNetTokenizer\", \"cls_token\": \"[CLS]\"}"};
+    expect_encoding(&named, "hello", "[CLS] hello </s>");
+    /* Of Chinese characters, tokenizer.json has the last word. */
+    test_files chinese = {.tokenizer_json = "{" NORMALIZER("true") ", " PRE ", " MODEL "}",
+                          .config = "{\"tokenizer_class\": \"MPNetTokenizer\", \"tokenize_chinese_chars\": false}"};
+    expect_encoding(&chinese, "\xe4\xbb\x8a\xe5\xa4\xa9", "[UNK] [UNK]");
+    chinese.config = "{\"tokenize_chinese_chars\": false}";
+    expect_encoding(&chinese, "\xe4\xbb\x8a\xe5\xa4\xa9", "[UNK]");
 }
 
 static void special_tokens_come_from_every_file(void **state) {
@@ -494,6 +528,7 @@ int main(void) {
         cmocka_unit_test(a_config_lies_over_the_normalizer_of_tokenizer_json),
         cmocka_unit_test(templates_are_taken_as_they_are_written),
         cmocka_unit_test(robertas_template_is_around_wordpiece_too),
+        cmocka_unit_test(mpnets_class_has_names_of_its_own),
         cmocka_unit_test(special_tokens_come_from_every_file),
         cmocka_unit_test(further_special_tokens_of_both_files_add_up),
         cmocka_unit_test(a_mask_token_that_is_missing_gets_an_id),
