@@ -4,8 +4,6 @@
 #include "core/base/error.h"
 #include "pipelines/model_files.h"
 
-#include <sys/stat.h>
-
 static bert_status load_and_pack(const bert_engine_options *options, const char *path, const char *out,
                                  bert_engine *engine, bert_error *error) {
     BERT_TRY(bert_engine_load(options, path, engine, error));
@@ -15,21 +13,11 @@ static bert_status load_and_pack(const bert_engine_options *options, const char 
     return bert_model_pack(engine->model, &session_options, out, error);
 }
 
-static bool is_same_file(const char *a, const char *b) {
-    struct stat one;
-    struct stat other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-}
-
 static bert_status pack(const bert_engine_options *options, const char *model, const char *out, bert_error *error) {
     bert_model_files files;
     bert_arena arena;
     bert_arena_init(&arena, NULL);
     bert_status status = bert_model_files_find(model, NULL, &arena, &files, error);
-    if (status == BERT_OK && is_same_file(files.model, out)) {
-        status = bert_fail(error, BERT_INVALID_ARGUMENT, "'%s' is the model itself, which packed weights don't replace",
-                           out);
-    }
     if (status == BERT_OK) {
         bert_engine engine = {0};
         status = load_and_pack(options, files.model, out, &engine, error);

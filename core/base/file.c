@@ -93,6 +93,13 @@ void bert_file_close(bert_file *file) {
     *file = (bert_file){0};
 }
 
+bool bert_file_is_at(const bert_file *file, const char *path) {
+    struct stat status;
+    if (file->stamp.inode == 0 || stat(path, &status) != 0) return false;
+    const bert_file_stamp there = stamp_of(&status);
+    return there.device == file->stamp.device && there.inode == file->stamp.inode;
+}
+
 /* The whole pages inside [data, data + bytes), or (grown) all that it touches, for madvise. */
 static void advise_pages(const bert_file *file, const void *data, size_t bytes, bool grown, int advice) {
     if (!file->mapped) return;

@@ -26,6 +26,8 @@ typedef struct bert_file {
 bert_status bert_file_open(const char *path, bool map, const bert_allocator *allocator, bert_file *out,
                            bert_error *error);
 void bert_file_close(bert_file *file);
+/** Whether `path` leads, through links too, to the file that was opened. Never so for a caller's buffer. */
+bool bert_file_is_at(const bert_file *file, const char *path);
 
 /**
  * Gives the resident pages that lie wholly inside [data, data + bytes) back to the system; they come back from the file

@@ -161,12 +161,23 @@ static bert_status pack_for(void *argument, const bert_backend *backend, bert_er
     return bert_weights_pack(p->model, &request, p->path, error);
 }
 
+/* Constants of the graph are read from its files, and a rename would take the place of one. */
+static bert_status check_pack_path(const bert_model *model, const char *path, bert_error *error) {
+    for (const bert_graph_file *file = model->graph->files; file; file = file->next) {
+        if (!bert_file_is_at(&file->file, path)) continue;
+        return bert_fail(error, BERT_INVALID_ARGUMENT,
+                         "'%s' is one of the model's own files, which packed weights don't replace", path);
+    }
+    return BERT_OK;
+}
+
 bert_status bert_model_pack(bert_model *model, const bert_session_options *options, const char *path,
                             bert_error *error) {
     bert_session_options own;
     if (!model || !path) return bert_fail(error, BERT_INVALID_ARGUMENT, "packing needs a model and a path");
     BERT_TRY(bert_read_options(&own, sizeof own, options, "bert_session_options", error));
     BERT_TRY(check_options(model, &own, error));
+    BERT_TRY(check_pack_path(model, path, error));
     packing p = {model, &own, path};
     return choose_backend(model, own.providers, pack_for, &p, error);
 }

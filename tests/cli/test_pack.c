@@ -41,15 +41,29 @@ static void what_is_missing_is_one_sentence(void **state) {
     cli_free(&result);
 }
 
-static void a_model_is_not_packed_over_itself(void **state) {
-    char *model = cli_path(cli_make_folder(), "model.onnx");
-    cli_copy(MODEL_FOLDER "/model.onnx", model);
-    cli_expect_one_sentence(CLI("pack", model, model), "is the model itself");
-    cli_result result = CLI("inspect", model);
+static void expect_intact(const char *model) {
+    cli_result result = CLI("classify", model, "--tokenizer", MODEL_FOLDER, "x");
     cli_expect(&result, 0);
     cli_free(&result);
+}
+
+static void a_model_is_not_packed_over_itself(void **state) {
+    const char *folder = cli_make_folder();
+    char *model = cli_path(folder, "model.onnx"), *weights = cli_path(folder, "model.onnx.data");
+    cli_copy(MODEL_FOLDER "/model.onnx", model);
+    cli_expect_one_sentence(CLI("pack", model, model), "one of the model's own files");
+    expect_intact(model);
     unlink(model);
+    /* Nor over its weights, where these lie in a file beside it. */
+    cli_result result = CLI("quantize", MODEL_FOLDER, model, "--external-data");
+    cli_expect(&result, 0);
+    cli_free(&result);
+    cli_expect_one_sentence(CLI("pack", model, weights), "one of the model's own files");
+    expect_intact(model);
+    unlink(model);
+    unlink(weights);
     free(model);
+    free(weights);
 }
 
 /* Nothing of it stays, be it the disk that is full or a limit of the process. */

@@ -243,6 +243,14 @@ static void paths_that_lead_nowhere_are_errors(void **state) {
     assert_non_null(strstr(error.message, "nowhere/at.all"));
     assert_int_equal(pack("nowhere/at.all", &error), BERT_IO_ERROR);
     assert_non_null(strstr(error.message, "nowhere/at.all"));
+    /* Packed weights don't take the place of what they were read from, whatever leads there. */
+    char link_path[64];
+    snprintf(link_path, sizeof link_path, "%s/link", folder);
+    assert_int_equal(symlink("model.onnx", link_path), 0);
+    assert_int_equal(pack(model_path, &error), BERT_INVALID_ARGUMENT);
+    assert_non_null(strstr(error.message, "one of the model's own files"));
+    assert_int_equal(pack(link_path, &error), BERT_INVALID_ARGUMENT);
+    assert_int_equal(unlink(link_path), 0);
     /* What stood there stays when writing fails. */
     size_t size;
     unsigned char *bytes = read_file(packed_path, &size);

@@ -64,7 +64,8 @@ BERT_API void bert_session_free(bert_session *session);
 /**
  * Writes the weights as a session with these options holds them, for the first provider of the list that can run the
  * model, to a file for bert_session_options.packed_file. The file is there as a whole or not at all. BERT_UNSUPPORTED:
- * no such provider, or one whose memory is not the host's; BERT_IO_ERROR.
+ * no such provider, or one whose memory is not the host's; BERT_INVALID_ARGUMENT: `path` is one of the files that the
+ * model was loaded from; BERT_IO_ERROR.
  */
 BERT_API bert_status bert_model_pack(bert_model *model, const bert_session_options *options, const char *path,
                                      bert_error *error);
