@@ -212,6 +212,82 @@ static void convolutions_lay_kernels_over_padded_axes(void **state) {
     OP_CASE_EXPECT_CLOSE(0, 17, 23);
 }
 
+/* Two sequences, and two groups of two channels and two outputs each. */
+static void convolutions_keep_sequences_and_groups_apart(void **state) {
+    static const float x[24] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+    static const float w[16] = {-2, -1, 0, 1, 2, -2, -1, 0, 1, 2, -2, -1, 0, 1, 2, -2};
+    static const float bias[] = {0, 1, 2, 3};
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT, "2,4,3", x);
+    op_case_tensor(BERT_FLOAT, "4,2,2", w);
+    op_case_tensor(BERT_FLOAT, "4", bias);
+    op_case_int("group", 2);
+    op_case_expect(0, BERT_FLOAT, "2,4,2");
+    OP_CASE_EXPECT_CLOSE(0, 3, 1, -4, -5, -6, -6, 8, 9, -21, -23, -16, -17, -6, -6, 20, 21);
+}
+
+/* The places are those of the stride alone, and the padding what they need of the dilated kernel: an odd element of it
+ * goes behind, or before. */
+static void convolutions_pad_for_strides_and_dilations(void **state) {
+    static const float x[] = {1, 2, 3, 4, 5, 6}, w[] = {1, 10, 100};
+    static const int64_t two[] = {2}, three[] = {3};
+    static const float strided[2][3] = {{321, 543, 65}, {210, 432, 654}}, both[2][2] = {{420, 53}, {310, 42}};
+    for (int lower = 0; lower < 2; lower++) {
+        const char *way = lower ? "SAME_LOWER" : "SAME_UPPER";
+        op_case_begin("Conv", 13);
+        op_case_tensor(BERT_FLOAT, "1,1,6", x);
+        op_case_tensor(BERT_FLOAT, "1,1,3", w);
+        op_case_string("auto_pad", way);
+        op_case_ints("strides", two, 1);
+        op_case_expect_close(0, strided[lower], 3);
+        op_case_begin("Conv", 13);
+        op_case_tensor(BERT_FLOAT, "1,1,6", x);
+        op_case_tensor(BERT_FLOAT, "1,1,3", w);
+        op_case_string("auto_pad", way);
+        op_case_ints("dilations", two, 1);
+        OP_CASE_EXPECT_CLOSE(0, 310, 420, 531, 642, 53, 64);
+        op_case_begin("Conv", 13);
+        op_case_tensor(BERT_FLOAT, "1,1,5", x);
+        op_case_tensor(BERT_FLOAT, "1,1,3", w);
+        op_case_string("auto_pad", way);
+        op_case_ints("strides", three, 1);
+        op_case_ints("dilations", two, 1);
+        op_case_expect_close(0, both[lower], 2);
+    }
+}
+
+/* Sums are rounded once, to the type of the tensors: 2049 lies between two numbers of float16. */
+static void convolutions_are_of_every_float(void **state) {
+    static const float numbers[] = {2048, 1, 1};
+    uint16_t x[3], w[3];
+    for (int i = 0; i < 3; i++) x[i] = bert_float_to_half(numbers[i]);
+    for (int i = 0; i < 3; i++) w[i] = bert_float_to_half(1);
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_FLOAT16, "1,1,3", x);
+    op_case_tensor(BERT_FLOAT16, "1,1,3", w);
+    op_case_expect(0, BERT_FLOAT16, "1,1,1");
+    OP_CASE_EXPECT_DATA(0, uint16_t, bert_float_to_half(2050));
+    static const double fine[] = {1e16, 2, 3}, ones[] = {1, 1};
+    op_case_begin("Conv", 13);
+    op_case_tensor(BERT_DOUBLE, "1,1,3", fine);
+    op_case_tensor(BERT_DOUBLE, "1,1,2", ones);
+    op_case_expect(0, BERT_DOUBLE, "1,1,2");
+    OP_CASE_EXPECT_DATA(0, double, 10000000000000002.0, 5);
+}
+
+static void mish_is_the_identity_far_up_and_nothing_far_down(void **state) {
+    static const float x[] = {1, 0, -1, -3, 20, 1000, -1000, 3e38F, -3e38F};
+    op_case_begin("Mish", 18);
+    op_case_tensor(BERT_FLOAT, "9", x);
+    OP_CASE_EXPECT_CLOSE(0, 0.86509842F, 0, -0.30340147F, -0.14564747F, 20, 1000, 0, 3e38F, 0);
+    const uint16_t half[] = {bert_float_to_half(1), bert_float_to_half(-3), bert_float_to_half(-60000)};
+    op_case_begin("Mish", 18);
+    op_case_tensor(BERT_FLOAT16, "3", half);
+    op_case_expect(0, BERT_FLOAT16, "3");
+    OP_CASE_EXPECT_DATA(0, uint16_t, bert_float_to_half(0.86509842F), bert_float_to_half(-0.14564747F),
+                        bert_float_to_half(-0.0F));
+}
+
 static void convolutions_have_as_many_places_as_fit(void **state) {
     static const int64_t pads[] = {1, 1}, two[] = {2};
     op_case_begin("Conv", 13);
@@ -224,22 +300,31 @@ static void convolutions_have_as_many_places_as_fit(void **state) {
     op_case_input(BERT_FLOAT, "2,2,4");
     op_case_int("group", 2);
     op_case_expect(0, BERT_FLOAT, "batch,2,sequence - 3");
+    /* An axis without elements has no places, whatever is padded. */
+    op_case_begin("Conv", 13);
+    op_case_input(BERT_FLOAT, "batch,2,0");
+    op_case_input(BERT_FLOAT, "2,2,3");
+    op_case_ints("pads", pads, 2);
+    op_case_expect(0, BERT_FLOAT, "batch,2,0");
     static const struct {
         const char *x, *w, *words;
         const int64_t *pads;
-        int64_t group;
-    } wrong[] = {{"1,3,5", "2,2,2", "the channels of X and the groups' of W are 3 and 2", pads, 1},
-                 {"1,4,5", "3,2,2", "2 groups", pads, 2},
-                 {"1,2,5,5", "2,2,2,2", "pads lists 2 numbers for 2 spatial axes", pads, 1},
-                 {"1,2,5,5", "2,2,2", "X has 4 dimensions and W has 3", pads, 1},
-                 {"1,2,1", "2,2,4", "dimension", NULL, 1},
-                 {"1,2,5", "2,2,0", "a dimension of the kernel is 0", NULL, 1}};
+        int64_t group, stride;
+    } wrong[] = {{"1,3,5", "2,2,2", "the channels of X and the groups' of W are 3 and 2", pads, 1, 1},
+                 {"1,4,5", "3,2,2", "2 groups", pads, 2, 1},
+                 {"1,2,5,5", "2,2,2,2", "pads lists 2 numbers for 2 spatial axes", pads, 1, 0},
+                 {"1,2,5,5", "2,2,2", "X has 4 dimensions and W has 3", pads, 1, 0},
+                 {"1,2,1", "2,2,4", "a kernel of 4 with dilation 1 doesn't fit into an input of 1", NULL, 1, 1},
+                 {"1,2,1", "2,2,4", "a kernel of 4 with dilation 1 doesn't fit into an input of 1", NULL, 1, 4},
+                 {"1,2,3", "2,2,6", "doesn't fit into an input of 3 with padding 2", pads, 1, 9},
+                 {"1,2,5", "2,2,0", "a dimension of the kernel is 0", NULL, 1, 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         op_case_begin("Conv", 13);
         op_case_input(BERT_FLOAT, wrong[i].x);
         op_case_input(BERT_FLOAT, wrong[i].w);
         op_case_int("group", wrong[i].group);
         if (wrong[i].pads) op_case_ints("pads", wrong[i].pads, 2);
+        if (wrong[i].stride) op_case_ints("strides", &wrong[i].stride, 1);
         op_case_expect_refused(BERT_INVALID_MODEL, wrong[i].words);
     }
     op_case_begin("Conv", 13);
@@ -383,6 +468,10 @@ int main(void) {
         TEST(softmax_changed_its_meaning_at_13),
         TEST(matmul_takes_vectors_and_broadcasts_batches),
         TEST(convolutions_lay_kernels_over_padded_axes),
+        TEST(convolutions_keep_sequences_and_groups_apart),
+        TEST(convolutions_pad_for_strides_and_dilations),
+        TEST(convolutions_are_of_every_float),
+        TEST(mish_is_the_identity_far_up_and_nothing_far_down),
         TEST(convolutions_have_as_many_places_as_fit),
         TEST(reductions_take_axes_where_their_opset_has_them),
         TEST(layer_normalization_is_accepted_at_any_opset),

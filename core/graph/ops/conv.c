@@ -1,4 +1,5 @@
-/* Conv: over any number of spatial axes, one product of matrices for each place of the kernel. */
+/* Conv: over any number of spatial axes, one product of matrices for each place of the kernel. The reference is what
+ * the CPU runs too, on one thread and in plain loops. */
 #include "core/graph/ops/infer.h"
 #include "core/graph/ops/product.h"
 
@@ -102,16 +103,28 @@ static bert_status check_channels(const bert_inference *in, const bert_shape *x,
                             NULL);
 }
 
-/* Places that the kernel has on an axis of `size`. */
-static bert_dim places(const bert_inference *in, const conv_axis *axis, bert_dim size, bert_dim kernel) {
+/* Places that the kernel has on an axis of `size`: none on one that is empty, and at least one on any other. */
+static bert_status count_places(const bert_inference *in, const conv_axis *axis, bert_dim size, bert_dim kernel,
+                                bert_dim *out) {
     bert_symbols *s = in->symbols;
     auto_pad way = find_auto_pad(BERT_INFER_STRING(in, "auto_pad", "NOTSET"));
     if (way == SAME_UPPER || way == SAME_LOWER) {
-        return bert_dim_divide(s, bert_dim_add(s, size, axis->stride - 1), axis->stride, true);
+        *out = bert_dim_divide(s, bert_dim_add(s, size, axis->stride - 1), axis->stride, true);
+        return BERT_OK;
     }
     bert_dim span = bert_dim_multiply(s, bert_dim_subtract(s, kernel, 1), axis->dilation);
     bert_dim room = bert_dim_subtract(s, bert_dim_add(s, size, axis->before + axis->after - 1), span);
-    return bert_dim_add(s, bert_dim_divide(s, room, axis->stride, true), 1);
+    if (bert_dim_known(room) && room < 0 && size != 0) {
+        char kernel_text[64];
+        char size_text[64];
+        return bert_fail(in->error, BERT_INVALID_MODEL,
+                         "a kernel of %s with dilation %" PRId64
+                         " doesn't fit into an input of %s with padding %" PRId64,
+                         bert_dim_format(s, kernel, kernel_text, sizeof kernel_text), axis->dilation,
+                         bert_dim_format(s, size, size_text, sizeof size_text), axis->before + axis->after);
+    }
+    *out = bert_dim_add(s, bert_dim_divide(s, room, axis->stride, true), 1);
+    return BERT_OK;
 }
 
 bert_status bert_infer_conv(const bert_inference *in) {
@@ -135,7 +148,9 @@ bert_status bert_infer_conv(const bert_inference *in) {
     conv_axis axes[MAX_SPATIAL];
     read_axes(in->attributes, in->attribute_count, x->rank - SPATIAL, axes);
     bert_shape y = {.rank = x->rank, .dims = {x->dims[0], w->dims[0]}};
-    for (int32_t i = SPATIAL; i < y.rank; i++) y.dims[i] = places(in, &axes[i - SPATIAL], x->dims[i], w->dims[i]);
+    for (int32_t i = SPATIAL; i < y.rank; i++) {
+        BERT_TRY(count_places(in, &axes[i - SPATIAL], x->dims[i], w->dims[i], &y.dims[i]));
+    }
     bert_infer_give(in, 0, dtype, &y);
     return BERT_OK;
 }
