@@ -247,6 +247,23 @@ const char *bert_dim_name(const bert_symbols *symbols, bert_dim dim) {
     return s ? s->name : NULL;
 }
 
+bool bert_dim_all_named(const bert_symbols *symbols, bert_dim dim) {
+    if (bert_dim_known(dim)) return true;
+    uint64_t index = index_of(dim);
+    if (index >= SYMBOL_BASE) {
+        const symbol *s = symbol_of(symbols, dim);
+        if (!s || s->name) return s != NULL;
+        return bert_dim_all_named(symbols, s->operation.a) && bert_dim_all_named(symbols, s->operation.b);
+    }
+    const expression *e = symbols->expressions[index];
+    for (uint32_t i = 0; i < e->count; i++) {
+        for (uint32_t j = 0; j < e->terms[i].degree; j++) {
+            if (!bert_dim_all_named(symbols, handle_of(e->terms[i].symbols[j]))) return false;
+        }
+    }
+    return true;
+}
+
 /* The symbol for an operation that is not a polynomial; the same for the same operands. */
 static bert_dim derived(bert_symbols *symbols, symbol_kind kind, bert_dim a, bert_dim b, bool nonnegative) {
     operation key = {.kind = kind, .a = a, .b = b};

@@ -58,6 +58,8 @@ bool bert_dim_nonnegative(const bert_symbols *symbols, bert_dim dim);
 
 /** The name of a dimension that is just a name; NULL for a number, an expression, or what has none. */
 const char *bert_dim_name(const bert_symbols *symbols, bert_dim dim);
+/** Whether a number, or all that it is computed from has a name or is a number: nothing of it is fresh. */
+bool bert_dim_all_named(const bert_symbols *symbols, bert_dim dim);
 /** "12", "batch", "2*batch*sequence + 1"; truncated to capacity. Returns `out`. */
 const char *bert_dim_format(const bert_symbols *symbols, bert_dim dim, char *out, size_t capacity);
 

@@ -63,6 +63,21 @@ void op_case_unread(int32_t output) {
     current.outputs[output] = NULL;
 }
 
+/* "12", "batch" or "sequence + 3". */
+static bert_dim parse_dim(char *word) {
+    char *end;
+    long long number = strtoll(word, &end, 10);
+    if (!*end) return bert_dim_of(number);
+    char *plus = strstr(word, " + ");
+    if (plus) {
+        *plus = '\0';
+        number = strtoll(plus + 3, &end, 10);
+        assert_int_equal(*end, '\0');
+    }
+    const bert_dim name = bert_dim_named(current.symbols, word);
+    return plus ? bert_dim_add(current.symbols, name, number) : name;
+}
+
 /* "batch,12,-1" as dimensions. */
 static int32_t parse(const char *text, bert_dim *out, int32_t capacity) {
     int32_t count = 0;
@@ -72,13 +87,7 @@ static int32_t parse(const char *text, bert_dim *out, int32_t capacity) {
         assert_true(length < sizeof word && count < capacity);
         memcpy(word, text, length);
         word[length] = '\0';
-        char *end;
-        long long number = strtoll(word, &end, 10);
-        if (strcmp(word, "?") == 0) {
-            out[count++] = bert_dim_fresh(current.symbols);
-        } else {
-            out[count++] = *end ? bert_dim_named(current.symbols, word) : bert_dim_of(number);
-        }
+        out[count++] = strcmp(word, "?") == 0 ? bert_dim_fresh(current.symbols) : parse_dim(word);
         text += length + (text[length] == ',');
     }
     return count;

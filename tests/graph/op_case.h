@@ -2,7 +2,8 @@
  * One operator on its own: inference over shapes written as text, and the reference implementation over arrays.
  *
  *   op_case_begin("Concat", 13);
- *   op_case_input(BERT_FLOAT, "batch,3");           dimensions: numbers, names, or "?" for one that is unknown
+ *   op_case_input(BERT_FLOAT, "batch,3");           dimensions: numbers, names, a name with a number
+ *                                                   added, or "?" for one that is unknown
  *   op_case_input(BERT_FLOAT, "batch,5");
  *   op_case_int("axis", -1);
  *   op_case_expect(0, BERT_FLOAT, "batch,8");

@@ -254,6 +254,19 @@ static void concat_adds_along_its_axis_and_follows_elements(void **state) {
         op_case_int("axis", 2);
         EXPECT("batch,sequence,6");
     }
+    /* So does what is computed from names, which says more than nothing. */
+    for (int i = 0; i < 2; i++) {
+        op_case_begin("Concat", 13);
+        INPUT(i ? "sequence + 3,3" : "?,3");
+        INPUT(i ? "?,3" : "sequence + 3,3");
+        op_case_int("axis", 1);
+        EXPECT("sequence + 3,6");
+        op_case_begin("Concat", 13);
+        INPUT(i ? "sequence + 3,3" : "batch,3");
+        INPUT(i ? "batch,3" : "sequence + 3,3");
+        op_case_int("axis", 1);
+        EXPECT("batch,6");
+    }
     op_case_begin("Concat", 13);
     op_case_vector("batch");
     op_case_vector("sequence,12");

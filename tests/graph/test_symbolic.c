@@ -140,6 +140,12 @@ static void extremes_use_what_is_known_of_signs(void **state) {
     assert_false(bert_dim_nonnegative(symbols, difference(batch, 1)));
     assert_true(bert_dim_nonnegative(symbols, sum(product(batch, sequence), 3)));
     assert_false(bert_dim_nonnegative(symbols, bert_dim_fresh(symbols)));
+    assert_true(bert_dim_all_named(symbols, 3) && bert_dim_all_named(symbols, batch));
+    assert_true(bert_dim_all_named(symbols, sum(product(batch, greater), 3)));
+    const bert_dim fresh = bert_dim_fresh(symbols);
+    assert_false(bert_dim_all_named(symbols, fresh));
+    assert_false(bert_dim_all_named(symbols, sum(fresh, batch)));
+    assert_false(bert_dim_all_named(symbols, bert_dim_maximum(symbols, fresh, sequence)));
 }
 
 static void broadcasting_keeps_the_dimension_that_is_not_one(void **state) {

@@ -130,10 +130,12 @@ bert_dim bert_shape_elements(const bert_inference *in, const bert_shape *shape) 
     return shape->rank < 0 ? bert_dim_fresh(in->symbols) : bert_shape_product(in, shape, 0, shape->rank);
 }
 
-/* How much a dimension says: a number says more than a name, a name more than what was computed. */
+/* How much a dimension says: a number says more than a name, a name more than what was computed from names, and that
+ * more than what nothing is known of. */
 static int worth(const bert_inference *in, bert_dim dim) {
-    if (bert_dim_known(dim)) return 2;
-    return bert_dim_name(in->symbols, dim) ? 1 : 0;
+    if (bert_dim_known(dim)) return 3;
+    if (bert_dim_name(in->symbols, dim)) return 2;
+    return bert_dim_all_named(in->symbols, dim) ? 1 : 0;
 }
 
 bert_status bert_infer_equal(const bert_inference *in, bert_dim a, bert_dim b, const char *what, bert_dim *out) {
