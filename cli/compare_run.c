@@ -114,10 +114,6 @@ static uint32_t *order_nodes(comparison *c, const bert_graph *graph) {
     return orders;
 }
 
-static const char *node_name(const bert_node *node) {
-    return node->origin_count ? node->origins[node->origin_count - 1]->name : node->name;
-}
-
 /* What the file's own graph says of the tensors: `graph` has them as outputs. */
 static bert_status describe_rows(comparison *c, const bert_graph *graph, const uint32_t *orders, bert_error *error) {
     for (size_t i = 0; i < c->out->count; i++) {
@@ -127,7 +123,7 @@ static bert_status describe_rows(comparison *c, const bert_graph *graph, const u
         c->out->missing += !row->present;
         if (!value || !value->producer) continue;
         row->order = orders[value->producer->id];
-        row->node = copy(c, node_name(value->producer));
+        row->node = copy(c, bert_node_label(value->producer));
         row->op = value->producer->op->name;
         if (!row->node) return no_memory(error);
     }
@@ -151,7 +147,7 @@ static bert_status find_kept(comparison *c, const bert_graph *graph, bert_error 
         const bert_value *value = value_of(graph, row->name);
         row->kept = row->present && value;
         if (!row->kept || !value->producer) continue;
-        row->here = copy(c, value->producer->name);
+        row->here = copy(c, bert_node_label(value->producer));
         row->here_op = value->producer->op->name;
         row->origins = join_origins(c, value->producer);
         if (!row->here || !row->origins) return no_memory(error);
@@ -328,7 +324,7 @@ static bert_status find_suspects(comparison *c, const bert_graph *graph, const u
     for (const bert_node *node = graph->body.last; node; node = node->previous) {
         if (!marked[node->id] || out->suspect_count++ >= BERT_MAX_SUSPECTS) continue;
         bert_suspect *suspect = &out->suspects[out->suspect_count - 1];
-        *suspect = (bert_suspect){copy(c, node_name(node)), node->op->name, orders[node->id]};
+        *suspect = (bert_suspect){copy(c, bert_node_label(node)), node->op->name, orders[node->id]};
         if (!suspect->name) return no_memory(error);
     }
     return BERT_OK;

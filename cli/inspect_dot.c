@@ -14,7 +14,7 @@ static void print_quoted(const char *text) {
 static void print_node(const bert_node *node) {
     bert_output_print("  n%" PRIu32 " [label=\"%s%s\\n", node->id, bert_domain_prefix(node->op->domain),
                       node->op->name);
-    print_quoted(node->name);
+    print_quoted(bert_node_label(node));
     bert_output_print("\"%s];\n", node->op->domain[0] ? ", style=filled, fillcolor=lightblue" : "");
 }
 

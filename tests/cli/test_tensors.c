@@ -310,6 +310,9 @@ static void inspect_shows_the_model_in_three_formats(void **state) {
     result = CLI("inspect", MODEL_FOLDER, "--format", "dot");
     cli_expect(&result, 0);
     assert_int_equal(strncmp(result.out, "digraph model {", 15), 0);
+    /* Nodes that passes made have a name of the file's as well. */
+    assert_non_null(strstr(result.out, "bertc.Attention\\n"));
+    assert_null(strstr(result.out, "\\n\""));
     cli_free(&result);
     result = CLI("inspect", MODEL_FOLDER, "--format", "json", "--passes", "--shape", "batch=2,sequence=16");
     cli_expect(&result, 0);
