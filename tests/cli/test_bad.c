@@ -221,8 +221,8 @@ static void some_options_are_everywhere(void **state) {
                                            "compare",  "quantize", "pack", "bench"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         expect_usage(CLI(commands[i], MODEL_FOLDER, "--provider", "cpu", "--threads", "1", "--precision", "fp32",
-                         "--quant-scope", "token", "--no-passes", "--deterministic", "--seed", "3", "--quiet",
-                         "--verbose", "--no-such-option"),
+                         "--quant-scope", "token", "--attention", "fp32", "--packed", "x", "--no-passes",
+                         "--deterministic", "--seed", "3", "--quiet", "--verbose", "--no-such-option"),
                      "--no-such-option");
     }
 }
