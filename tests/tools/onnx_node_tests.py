@@ -8,11 +8,15 @@
     BERT_PLUGIN_DIR=build/release/tests/cuda/emulated BERT_CUDA_GEMM_CACHE=off \
         python tests/tools/onnx_node_tests.py build/release/cli/bertc --provider cuda          # CUDA, on the emulator
 
-tests/data/onnx_node_tests.txt names every test, with `pass`, with `pass but on PROVIDER:` and what that provider lacks, or
-with `out-of-scope:` and the reason. Exits with 1 when a test that must pass does not (with any provider, or any other one;
-the one that lacks something must say so, and skip it), when one is in neither list or in the list and not in the package,
-or when one passes that is listed otherwise: then the list has to grow. A crash is a failure of the test that it happened
-in. Exits with 77, and says why, where the package is missing.
+tests/data/onnx_node_tests.txt names every test, in one of three forms:
+
+    NAME pass                             it passes with every provider
+    NAME pass but on PROVIDER: REASON     so with every other provider; PROVIDER skips it, and says REASON
+    NAME out-of-scope: REASON             no provider passes it, and REASON says why none has to
+
+Exits with 1 when a test is not as the list has it, one that passes in spite of its line among them: then the list has to
+change. So too when one is not in the list, or in the list and not in the package. A crash is a failure of the test that it
+happened in, whatever its line is. Exits with 77, and says why, where the package is missing.
 
 Most tests state the newest opset or IR version at the time of the last change to their operator, if only another element
 type was allowed, and a few state one older than bert.c reads. Such a model is run with opset 23 (13 for the old ones)
@@ -34,7 +38,8 @@ VERSION = "1.22.0"
 FIRST_OPSET, STANDARD_OPSET, LAST_OPSET, LAST_IR = 9, 13, 23, 12
 CHUNK = 40
 TIMEOUT = 300
-HEADER = f"""# ONNX's node tests (PyPI's onnx {VERSION}): which must pass with every provider, and which are out of scope and why.
+HEADER = f"""# ONNX's node tests (PyPI's onnx {VERSION}): which must pass with every provider ("pass"), which with every one but PROVIDER,
+# that has to skip them for the reason given ("pass but on PROVIDER: REASON"), and which are out of scope and why.
 # Checked by tests/tools/onnx_node_tests.py; its --update adds new tests and keeps the reasons that stand here.
 """
 
@@ -48,10 +53,13 @@ DATA = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "
 
 
 class Lack(str):
-    """What one provider lacks for a test that passes with the others: "cuda: no Conv"."""
+    """Where a test passes with every provider but one: that one and the reason why it skips the test, "cuda: no Conv"."""
 
     def of(self, provider):
-        return self.startswith(provider + ":")
+        return self.startswith(provider + ": ")
+
+    def reason(self):
+        return self.split(": ", 1)[1]
 
 
 def read_list(path):
@@ -143,7 +151,8 @@ def run_all(bertc, provider, paths, jobs):
 
 def reason_for(sentence):
     """A reason for the list from what bert.c says: what it lacks, else the sentence without names of files and nodes."""
-    lacking = sorted(set(re.findall(r"(\w+) of (?:ai\.onnx|[\w.]+) \d+ \(", sentence)))
+    lacking = sorted(set(re.findall(r"(\w+) of (?:ai\.onnx|[\w.]+) \d+ \(", sentence)
+                         + re.findall(r"provider has no kernel for (\w+)", sentence)))
     if lacking:
         return "no " + ", ".join(lacking)
     if "ONNX IR version" in sentence or "of operator set ai.onnx" in sentence:
@@ -170,7 +179,8 @@ def check(entries, names, results):
         required = entry is None or isinstance(entry, Lack)
         bad = {provider: r[name] for provider, r in results.items() if r[name][0] != "pass"}
         for provider, (verdict, sentence) in bad.items():
-            lacks = isinstance(entry, Lack) and entry.of(provider) and verdict == "skip"
+            lacks = (isinstance(entry, Lack) and entry.of(provider) and verdict == "skip"
+                     and reason_for(sentence) == entry.reason())
             if verdict == "crash" or (required and not lacks):
                 report(name, f"{verdict} with {provider}: {sentence}")
         if name not in entries:
