@@ -33,4 +33,6 @@ BERT_DTYPES_FUNCTION bool bert_dtype_is_float(bert_dtype dtype) {
     return dtype == BERT_FLOAT || dtype == BERT_DOUBLE || dtype == BERT_FLOAT16 || dtype == BERT_BFLOAT16;
 }
 
+#undef BERT_DTYPES_FUNCTION
+
 #endif
