@@ -136,7 +136,8 @@ bert_status bert_onnx_save_block(bert_onnx_saver *saver, const bert_block *block
     bert_onnx_save_find_parts(saver, block);
     BERT_FOR_EACH_NODE (node, block) {
         bert_status status = save_one(saver, node, nodes, error);
-        if (status != BERT_OK) return bert_fail_in(error, status, "node %s (%s)", node->name, node->op->name);
+        if (status != BERT_OK)
+            return bert_fail_in(error, status, "node %s (%s)", bert_node_label(node), node->op->name);
     }
     return BERT_OK;
 }

@@ -102,7 +102,7 @@ static bert_status visit(sorter *s, bert_node *root, bert_error *error) {
         if (s->state[writer->id] == OPEN) {
             return bert_fail(error, BERT_INVALID_MODEL,
                              "the graph has a cycle: node %s (%s) needs tensor %s, which depends on that node's output",
-                             f->node->name, f->node->op->name, value->name);
+                             bert_node_label(f->node), f->node->op->name, value->name);
         }
         BERT_TRY(push(s, writer, error));
     }
@@ -163,26 +163,26 @@ static bert_status check_node(const bert_node *node, const unsigned char *writte
     const bert_op *op = node->op;
     if (node->input_count < op->min_inputs || (op->max_inputs >= 0 && node->input_count > op->max_inputs) ||
         node->output_count < op->min_outputs || (op->max_outputs >= 0 && node->output_count > op->max_outputs)) {
-        return bert_fail(error, BERT_INTERNAL, "node %s (%s) has %d inputs and %d outputs", node->name, op->name,
-                         node->input_count, node->output_count);
+        return bert_fail(error, BERT_INTERNAL, "node %s (%s) has %d inputs and %d outputs", bert_node_label(node),
+                         op->name, node->input_count, node->output_count);
     }
     for (int32_t i = 0; i < node->input_count; i++) {
         const bert_value *value = node->inputs[i];
         if (!value) continue;
         if (graph->values[value->id] != value || !reads(value, node, i)) {
             return bert_fail(error, BERT_INTERNAL, "input %d of node %s (%s) does not know of its reader", i,
-                             node->name, op->name);
+                             bert_node_label(node), op->name);
         }
         if (value->producer ? !written[value->id] : !value->graph_input && !value->info.constant) {
             return bert_fail(error, BERT_INTERNAL, "input %d of node %s (%s), %s, is read before it is written", i,
-                             node->name, op->name, value->name);
+                             bert_node_label(node), op->name, value->name);
         }
     }
     for (int32_t i = 0; i < node->output_count; i++) {
         const bert_value *value = node->outputs[i];
         if (value && (value->producer != node || value->producer_output != i || graph->values[value->id] != value)) {
             return bert_fail(error, BERT_INTERNAL, "output %d of node %s (%s) does not know of its writer", i,
-                             node->name, op->name);
+                             bert_node_label(node), op->name);
         }
     }
     return BERT_OK;
@@ -192,7 +192,7 @@ static bert_status check_block(const bert_block *block, unsigned char *written, 
     const bert_node *previous = NULL;
     BERT_FOR_EACH_NODE (node, block) {
         if (node->previous != previous || node->block != block) {
-            return bert_fail(error, BERT_INTERNAL, "node %s is wrongly linked", node->name);
+            return bert_fail(error, BERT_INTERNAL, "node %s is wrongly linked", bert_node_label(node));
         }
         previous = node;
         BERT_TRY(check_node(node, written, error));

@@ -187,7 +187,7 @@ static bert_status multiply(quantizer *q, bert_node *node, const matrix *m, bert
 }
 
 static bert_status leave(quantizer *q, const bert_node *node) {
-    if (!q->report->first_left) q->report->first_left = node->name;
+    if (!q->report->first_left) q->report->first_left = bert_node_label(node);
     q->report->left++;
     return BERT_OK;
 }

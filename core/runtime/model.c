@@ -97,8 +97,8 @@ static bert_status infer_as_declared(bert_model *model, bert_error *error) {
         if (!value || !value->producer || declared[i] == BERT_DTYPE_UNDEFINED || declared[i] == value->info.dtype)
             continue;
         return bert_fail(error, BERT_INVALID_MODEL, "tensor %s is declared as %s, and node %s (%s) makes it %s",
-                         value->name, bert_dtype_name(declared[i]), value->producer->name, value->producer->op->name,
-                         bert_dtype_name(value->info.dtype));
+                         value->name, bert_dtype_name(declared[i]), bert_node_label(value->producer),
+                         value->producer->op->name, bert_dtype_name(value->info.dtype));
     }
     return BERT_OK;
 }

@@ -64,6 +64,12 @@ static int64_t attention_flops(const bert_op_node *node) {
     return 4 * elements_of(&node->outputs[0]) * dimension_from_end(keys, 2);
 }
 
+/* One multiplication and addition for each output and element of a kernel [M, C/group, ...]; padding counts, too. */
+static int64_t conv_flops(const bert_op_node *node) {
+    const bert_tensor_desc *w = &node->inputs[1];
+    return w->rank > 0 && w->dims[0] > 0 ? 2 * elements_of(&node->outputs[0]) * (elements_of(w) / w->dims[0]) : 0;
+}
+
 int64_t bert_count_flops(const bert_op_node *node) {
     static const char *const products[] = {"Gemm",
                                            "MatMul",
@@ -73,13 +79,14 @@ int64_t bert_count_flops(const bert_op_node *node) {
                                            "DynamicQuantizeMatMul",
                                            "MatMulIntegerToFloat"};
     if (node->output_count < 1 || node->outputs[0].rank < 0) return 0;
-    int64_t outputs = elements_of(&node->outputs[0]);
+    const int64_t outputs = elements_of(&node->outputs[0]);
     if (strcmp(node->domain, BERT_CANONICAL_DOMAIN) == 0) {
         if (strcmp(node->op_type, "Linear") == 0 || strcmp(node->op_type, "QuantizedLinear") == 0) {
             return 2 * outputs * dimension_from_end(&node->inputs[BERT_LINEAR_X], 1);
         }
         return strcmp(node->op_type, "Attention") == 0 ? attention_flops(node) : 0;
     }
+    if (strcmp(node->op_type, "Conv") == 0) return conv_flops(node);
     for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
         if (strcmp(node->op_type, products[i]) != 0) continue;
         bool transposed = BERT_NODE_INT(node, "transA", 0) != 0;
