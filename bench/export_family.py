@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Writes a model of a family beside BERT, of base size and with random weights, through torch.onnx.export:
+
+    export_family.py modernbert|deberta OUT.onnx
+
+Inputs input_ids and attention_mask, output last_hidden_state; the vocabulary has 20,000 tokens. Needs torch,
+transformers and onnx from PyPI (tests/tools/requirements-torch.txt says how to do without CUDA's packages).
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/tools"))
+import torch_without_cuda  # noqa: E402,F401  has to come before torch
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+VOCABULARY = 20000
+
+
+def modernbert():
+    """answerdotai/ModernBERT-base: 22 layers, 768, rotary embeddings, windows of 128 tokens in two layers of three."""
+    config = transformers.ModernBertConfig(vocab_size=VOCABULARY, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                                           cls_token_id=1, sep_token_id=2)
+    config._attn_implementation = "sdpa"
+    return transformers.ModernBertModel(config)
+
+
+def deberta():
+    """microsoft/deberta-v3-base: 12 layers, 768, scores of content to position and position to content."""
+    return transformers.DebertaV2Model(transformers.DebertaV2Config(
+        vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
+        relative_attention=True, position_buckets=256, norm_rel_ebd="layer_norm", share_att_key=True,
+        pos_att_type=["p2c", "c2p"], max_relative_positions=-1, position_biased_input=False, type_vocab_size=0))
+
+
+FAMILIES = {"modernbert": modernbert, "deberta": deberta}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", choices=FAMILIES)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    model = FAMILIES[arguments.family]().eval()
+    ids = torch.randint(5, VOCABULARY, (2, 16))
+    names = ["input_ids", "attention_mask", "last_hidden_state"]
+    torch.onnx.export(model, (ids, torch.ones_like(ids)), str(arguments.out), input_names=names[:2],
+                      output_names=names[2:], dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names},
+                      opset_version=17, dynamo=False)
+
+
+if __name__ == "__main__":
+    main()
