@@ -102,10 +102,14 @@ static bert_cuda_gemm_args product_of_library(const bert_cuda_followed_product *
 
 static cudaError_t run_library(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, cudaStream_t stream,
                                char *why, size_t size) {
-    const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
+    const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8, alone = at_most_a_bias_follows(p);
     const bert_cuda_gemm_args product = product_of_library(p);
+    if (alone && product.c != p->floats->y) {
+        snprintf(why, size, "a product that at most a bias follows is to be written where it is wanted");
+        return cudaErrorInvalidValue;
+    }
     cudaError_t status = provider->run(gemm, &product, stream, why, size);
-    if (status != cudaSuccess || at_most_a_bias_follows(p)) return status;
+    if (status != cudaSuccess || alone) return status;
     status = bytes ? bert_cuda_dequantize(p->bytes, stream) : bert_cuda_bias_activation(p->floats, stream);
     if (status != cudaSuccess)
         snprintf(why, size, "the kernel %s: %s", bytes ? "dequantize" : "bias_activation", cudaGetErrorString(status));

@@ -1,6 +1,7 @@
 /*
  * A product and what follows it, y = epilogue(A B), in the faster of two ways: the library's product and a kernel after
- * it, or one kernel of our own that does both (ops/tensor_product.h).
+ * it, or one kernel of our own that does both (ops/tensor_product.h). A bias alone the library adds itself, with no
+ * kernel after it.
  */
 #ifndef BERT_CUDA_FOLLOWED_PRODUCT_H
 #define BERT_CUDA_FOLLOWED_PRODUCT_H
@@ -16,7 +17,7 @@ typedef enum bert_cuda_product_way {
      * library's, which adds that itself, unless nothing is measured because there is no cache: the library's first
      * guess may depend on the number of rows. */
     BERT_CUDA_PRODUCT_CHOSEN,
-    BERT_CUDA_PRODUCT_LIBRARY, /**< By the library and a kernel after it, always. */
+    BERT_CUDA_PRODUCT_LIBRARY, /**< By the library, with a kernel after it where more than a bias follows. */
     BERT_CUDA_PRODUCT_OWN      /**< By our own kernel, where that takes it. */
 } bert_cuda_product_way;
 

@@ -335,6 +335,49 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
     }
 }
 
+/* Where ranges or E4M3 are to be made of y, too, more than a bias follows: the kernel that makes them is launched. */
+static void what_is_made_of_y_follows_the_librarys_product(void **state) {
+    const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_LIBRARY);
+    for (int e4m3 = 0; e4m3 < 2; e4m3++) {
+        enum { ROWS = 20 };
+        followed f;
+        char why[512] = "";
+        bert_cuda_range ranges[ROWS];
+        make_floats(&f, BERT_FLOAT16, ROWS, true);
+        case_tensor *bytes = case_extra(BERT_UINT8, 2, DIMS(ROWS, N)), *scales = case_extra(BERT_FLOAT, 1, DIMS(ROWS));
+        case_tensor *extremes = case_extra(BERT_FLOAT, 2, DIMS(ROWS, 2));
+        cudaMemset(scales->device, 0xff, ROWS * sizeof(float));
+        cudaMemset(extremes->device, 0xff, sizeof ranges);
+        if (e4m3)
+            f.floats.e4m3 = (bert_cuda_e4m3_rows){.bytes = bytes->device, .scales = scales->device};
+        else
+            f.floats.ranges = extremes->device;
+        count_kernel("stretch_kernel");
+        case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
+        assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+        if (!e4m3) expect_launches(1);
+        float written[ROWS];
+        cudaMemcpy(ranges, extremes->device, sizeof ranges, cudaMemcpyDeviceToHost);
+        cudaMemcpy(written, scales->device, sizeof written, cudaMemcpyDeviceToHost);
+        for (int i = 0; i < ROWS; i++)
+            if (e4m3)
+                assert_true(written[i] > 0);
+            else
+                assert_true(ranges[i].least < ranges[i].most);
+    }
+}
+
+/* A product that nothing follows is written into y, and nowhere else. */
+static void a_product_beside_y_is_refused(void **state) {
+    const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_LIBRARY);
+    followed f;
+    char why[512] = "";
+    make_floats(&f, BERT_FLOAT, 4, true);
+    f.product.c = case_extra(BERT_FLOAT, 2, DIMS(4, N))->device;
+    assert_int_equal(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why), cudaErrorInvalidValue);
+    assert_non_null(strstr(why, "at most a bias follows"));
+}
+
 /* Files of choices that were made against another kernel of ours are known by it. */
 static void the_identity_names_our_own_kernel(void **state) {
     char librarys[256] = "", identity[256] = "", expected[300];
@@ -363,6 +406,8 @@ int main(void) {
         cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(a_bias_alone_is_added_by_the_library),
+        cmocka_unit_test(what_is_made_of_y_follows_the_librarys_product),
+        cmocka_unit_test(a_product_beside_y_is_refused),
         cmocka_unit_test(the_identity_names_our_own_kernel),
         cmocka_unit_test(the_environment_names_a_way),
     };
