@@ -397,26 +397,34 @@ static bert_status mark_row_tensors(planner *p) {
 
 /* ---- What is computed once --------------------------------------------------------------------------------------- */
 
-/* Whether its shape is the same for every request. */
+/* Whether it has elements, and the same shape for every request. */
 static bool is_static(const bert_value *value) {
     const bert_shape *shape = &value->info.shape;
     bool known = bert_dtype_size(value->info.dtype) > 0 && shape->rank >= 0;
-    for (int32_t i = 0; known && i < shape->rank; i++) known = bert_dim_known(shape->dims[i]);
+    for (int32_t i = 0; known && i < shape->rank; i++) known = bert_dim_known(shape->dims[i]) && shape->dims[i] > 0;
     return known;
 }
 
-/* Whether the step has constants of the model, and what was computed of them, for its inputs, whatever the request. */
-static bool has_constants_alone(const planner *p, const bert_node *node, const bool *constant) {
+/* Whether the node's output follows from constants of the model alone, whatever the request and the session: a branch
+ * of an If is the request's choice, and how activations are quantized the session's. */
+static bool gives_fixed(const bert_node *node, const bool *fixed) {
     if (node->output_count != 1 || !node->outputs[0] || node->op->flags & BERT_OP_IMPURE) return false;
+    if (node->op->id == BERT_OP_If || bert_is_dynamic_linear(node)) return false;
     if (!is_static(node->outputs[0]) || node->outputs[0]->graph_output || node->outputs[0]->branch_output) return false;
-    for (int32_t i = 0; i < node->input_count; i++) {
-        const bert_value *input = node->inputs[i];
-        if (!input) continue;
-        const bool known = info_of(p, input)->constant ? p->binding.sources[input->id] != NULL
-                                                       : constant[p->binding.roots[input->id]->id];
-        if (!known || !is_static(input)) return false;
-    }
+    for (int32_t i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && !fixed[node->inputs[i]->id]) return false;
     return true;
+}
+
+/* By value: constants of the model, and what follows from them. */
+static bool *find_fixed(planner *p) {
+    bool *fixed = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
+    if (!fixed) return NULL;
+    for (uint32_t i = 0; i < p->graph->value_count; i++)
+        fixed[i] = p->graph->values[i] && p->graph->values[i]->info.constant;
+    BERT_FOR_EACH_NODE (node, &p->graph->body)
+        if (gives_fixed(node, fixed)) fixed[node->outputs[0]->id] = true;
+    return fixed;
 }
 
 static bool multiplies(const bert_node *node) {
@@ -432,21 +440,16 @@ static bool multiplies(const bert_node *node) {
 
 /*
  * Products of constants, as DeBERTa projects its relative positions in every layer, and what they are made of: they are
- * the same in every run, and too large for the passes to compute on plain loops. In host memory alone.
+ * the same in every run, and too large for binding to compute on plain loops. In host memory alone.
  */
 static bert_status find_once(planner *p, bool *once) {
-    bool *constant = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
+    const bool *fixed = find_fixed(p);
     bool *wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
-    if (!constant || !wanted) return no_memory(p);
-    if (!p->plan->weights->device->properties.host_memory) return BERT_OK;
-    for (size_t s = 0; s < p->binding.step_count; s++) {
-        const bert_node *node = p->binding.steps[s];
-        once[s] = has_constants_alone(p, node, constant);
-        if (once[s]) constant[node->outputs[0]->id] = true;
-    }
+    if (!fixed || !wanted) return no_memory(p);
     for (size_t s = p->binding.step_count; s-- > 0;) {
         const bert_node *node = p->binding.steps[s];
-        once[s] = once[s] && (multiplies(node) || wanted[node->outputs[0]->id]);
+        const bert_value *output = node->outputs[0];
+        once[s] = output && fixed[output->id] && (multiplies(node) || wanted[output->id]);
         for (int32_t i = 0; once[s] && i < node->input_count; i++)
             if (node->inputs[i]) wanted[p->binding.roots[node->inputs[i]->id]->id] = true;
     }
@@ -468,8 +471,9 @@ static bert_status run_once(planner *p, bert_plan_step *step, void *data) {
     const bert_kernel_call call = {
         .plan = &step->plan, .context = p->context, .inputs = step->inputs, .outputs = &output, .workspace = workspace};
     bert_status status = backend->run_begin ? backend->run_begin(p->context, p->error) : BERT_OK;
-    if (status == BERT_OK) status = step->plan.run(&call, p->error);
-    if (backend->run_end) {
+    const bool begun = status == BERT_OK;
+    if (begun) status = step->plan.run(&call, p->error);
+    if (begun && backend->run_end) {
         const bert_status ended = backend->run_end(p->context, status == BERT_OK ? p->error : NULL);
         if (status == BERT_OK) status = ended;
     }
@@ -509,6 +513,7 @@ static bert_status place_once(planner *p, const bert_node *node, int32_t index) 
 static bert_status take_out_once(planner *p) {
     bert_binding *binding = &p->binding;
     size_t left = 0;
+    if (!p->plan->weights->device->properties.host_memory) return BERT_OK;
     bool *once = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, binding->step_count);
     if (!once) return no_memory(p);
     BERT_TRY(find_once(p, once));

@@ -77,25 +77,30 @@ static bert_status copy_constant(const bert_weights *weights, const bert_constan
     return BERT_OK;
 }
 
+static void *find_resident(const bert_resident *list, uint64_t id) {
+    while (list && list->id != id) list = list->next;
+    return list ? list->data : NULL;
+}
+
+static void add_to(bert_weights *weights, bert_resident **list, bert_resident *resident) {
+    resident->next = *list;
+    *list = resident;
+    weights->resident_bytes += resident->bytes;
+}
+
 static bert_status add_resident(bert_weights *weights, const bert_constant *constant, void **out, bert_error *error) {
-    for (const bert_resident_constant *resident = weights->residents; resident; resident = resident->next) {
-        if (resident->id != constant->id) continue;
-        *out = resident->data;
-        return BERT_OK;
-    }
-    bert_resident_constant *resident =
-        bert_allocate(&weights->model->allocator, sizeof *resident, _Alignof(bert_resident_constant));
+    *out = find_resident(weights->constants, constant->id);
+    if (*out) return BERT_OK;
+    bert_resident *resident = bert_allocate(&weights->model->allocator, sizeof *resident, _Alignof(bert_resident));
     if (!resident) return bert_fail_memory(error, sizeof *resident, "a weight");
     void *data = NULL;
     bert_status status = copy_constant(weights, constant, &data, error);
     if (status != BERT_OK) {
-        bert_deallocate(&weights->model->allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
+        bert_deallocate(&weights->model->allocator, resident, sizeof *resident, _Alignof(bert_resident));
         return status;
     }
-    *resident = (bert_resident_constant){
-        .next = weights->residents, .id = constant->id, .data = data, .bytes = constant->bytes};
-    weights->residents = resident;
-    weights->resident_bytes += constant->bytes;
+    *resident = (bert_resident){.id = constant->id, .data = data, .bytes = constant->bytes};
+    add_to(weights, &weights->constants, resident);
     *out = data;
     return BERT_OK;
 }
@@ -113,15 +118,9 @@ bert_status bert_weights_resident(bert_weights *weights, const bert_constant *co
 
 /* ---- Values of constants alone ----------------------------------------------------------------------------------- */
 
-static void *find_computed(const bert_weights *weights, uint32_t id) {
-    const bert_computed_value *value = weights->computed;
-    while (value && value->id != id) value = value->next;
-    return value ? value->data : NULL;
-}
-
 void *bert_weights_computed(bert_weights *weights, uint32_t id) {
     pthread_mutex_lock(&weights->mutex);
-    void *data = find_computed(weights, id);
+    void *data = find_resident(weights->computed, id);
     pthread_mutex_unlock(&weights->mutex);
     return data;
 }
@@ -129,24 +128,23 @@ void *bert_weights_computed(bert_weights *weights, uint32_t id) {
 bert_status bert_weights_keep_computed(bert_weights *weights, uint32_t id, void *data, size_t bytes, void **out,
                                        bert_error *error) {
     const bert_allocator *allocator = &weights->model->allocator;
-    bert_computed_value *value = bert_allocate(allocator, sizeof *value, _Alignof(bert_computed_value));
+    bert_resident *value = bert_allocate(allocator, sizeof *value, _Alignof(bert_resident));
     if (!value) {
         bert_deallocate(allocator, data, bytes, BERT_ALIGNMENT);
         return bert_fail_memory(error, sizeof *value, "what is computed once");
     }
     pthread_mutex_lock(&weights->mutex);
-    *out = find_computed(weights, id);
+    *out = find_resident(weights->computed, id);
     if (!*out) {
-        *value = (bert_computed_value){.next = weights->computed, .id = id, .data = data, .bytes = bytes};
-        weights->computed = value;
-        weights->resident_bytes += bytes;
+        *value = (bert_resident){.id = id, .data = data, .bytes = bytes};
+        add_to(weights, &weights->computed, value);
         *out = data;
         value = NULL;
     }
     pthread_mutex_unlock(&weights->mutex);
     if (value) {
         bert_deallocate(allocator, data, bytes, BERT_ALIGNMENT);
-        bert_deallocate(allocator, value, sizeof *value, _Alignof(bert_computed_value));
+        bert_deallocate(allocator, value, sizeof *value, _Alignof(bert_resident));
     }
     return BERT_OK;
 }
@@ -280,20 +278,19 @@ static bert_status prepare_all(bert_weights *weights, bert_quant_scope scope, be
 
 /* ---- The list --------------------------------------------------------------------------------------------------- */
 
+static void free_list(bert_weights *weights, bert_resident *list) {
+    while (list) {
+        bert_resident *resident = list;
+        list = resident->next;
+        free_resident(weights, resident->data, resident->bytes);
+        bert_deallocate(&weights->model->allocator, resident, sizeof *resident, _Alignof(bert_resident));
+    }
+}
+
 static void free_weights(bert_weights *weights) {
     const bert_allocator *allocator = &weights->model->allocator;
-    while (weights->residents) {
-        bert_resident_constant *resident = weights->residents;
-        weights->residents = resident->next;
-        free_resident(weights, resident->data, resident->bytes);
-        bert_deallocate(allocator, resident, sizeof *resident, _Alignof(bert_resident_constant));
-    }
-    while (weights->computed) {
-        bert_computed_value *value = weights->computed;
-        weights->computed = value->next;
-        bert_deallocate(allocator, value->data, value->bytes, BERT_ALIGNMENT);
-        bert_deallocate(allocator, value, sizeof *value, _Alignof(bert_computed_value));
-    }
+    free_list(weights, weights->constants);
+    free_list(weights, weights->computed);
     if (weights->prepared) weights->device->backend->prepared_free(weights->prepared);
     bert_model_store_free(&weights->store);
     pthread_mutex_destroy(&weights->mutex);

@@ -14,21 +14,13 @@ typedef struct bert_opened_device {
     bert_device_properties properties;
 } bert_opened_device;
 
-/** What one constant is in memory that kernels can read: aligned, or on the device. */
-typedef struct bert_resident_constant {
-    struct bert_resident_constant *next;
-    uint64_t id;
+/** One constant, or one value that kernels computed, in memory that kernels can read: aligned, or on the device. */
+typedef struct bert_resident {
+    struct bert_resident *next;
+    uint64_t id; /**< Of the constant, or of the graph's value. */
     void *data;
     size_t bytes;
-} bert_resident_constant;
-
-/** What a value is that kernels computed of constants alone, once for all plans. */
-typedef struct bert_computed_value {
-    struct bert_computed_value *next;
-    uint32_t id; /**< Of the graph's value. */
-    void *data;
-    size_t bytes;
-} bert_computed_value;
+} bert_resident;
 
 /** A model prepared. Lives as long as the model. */
 typedef struct bert_weights {
@@ -41,9 +33,9 @@ typedef struct bert_weights {
     bert_prepared *prepared;
     uint32_t scopes;       /**< Bit s: its nodes were queried with bert_quant_scope s. Under the model's lock. */
     pthread_mutex_t mutex; /**< Of the lists. */
-    bert_resident_constant *residents;
-    bert_computed_value *computed;
-    size_t resident_bytes; /**< Of both. */
+    bert_resident *constants;
+    bert_resident *computed; /**< Of constants alone, once for all plans; in host memory. */
+    size_t resident_bytes;   /**< Of both. */
 } bert_weights;
 
 /** What weights are wanted. */

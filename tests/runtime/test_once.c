@@ -44,21 +44,22 @@ static int start(void **state) {
 }
 
 /*
- * x W with W = (-I) B, of constants alone; and the sum of -I, that no product reads. I is the identity, and larger than
- * what binding computes by itself.
+ * x W with W = (-I) (-B), of constants alone, of which binding computes the second in every plan; and the sum of -I,
+ * that no product reads. I is the identity, and larger than what binding computes by itself.
  */
 static bert_status build_products(bert_graph *graph, bert_error *error) {
     static float identity[DEEP * DEEP], b[DEEP * WIDTH];
     bert_block *body = &graph->body;
     for (int i = 0; i < DEEP; i++) {
         identity[i * DEEP + i] = 1;
-        b[i * WIDTH] = (float)i;
-        b[i * WIDTH + 1] = 1;
+        b[i * WIDTH] = -(float)i;
+        b[i * WIDTH + 1] = -1;
     }
     bert_value *one = build_constant(graph, BERT_FLOAT, 2, DIMS(DEEP, DEEP), identity);
     bert_value *x = build_input(graph, "x", BERT_FLOAT, "rows,520");
     bert_value *left = build_node(body, "Neg", "left", NULL, 0, one, BUILD_END);
-    bert_value *right = build_constant(graph, BERT_FLOAT, 2, DIMS(DEEP, WIDTH), b);
+    bert_value *right = build_node(body, "Neg", "right", NULL, 0,
+                                   build_constant(graph, BERT_FLOAT, 2, DIMS(DEEP, WIDTH), b), BUILD_END);
     bert_value *weight = build_node(body, "MatMul", "weight", NULL, 0, left, right, BUILD_END);
     bert_value *product = build_node(body, "MatMul", "product", NULL, 0, x, weight, BUILD_END);
     bert_value *other = build_node(body, "Neg", "other", NULL, 0, one, BUILD_END);
