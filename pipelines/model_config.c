@@ -96,8 +96,9 @@ static void take_cross_encoder(bert_model_config *config, const bert_json *root)
 /* Families that count positions from behind the padding's id on: so many of their position embeddings no token reaches.
  */
 static int64_t unreached_positions(const bert_json *root) {
-    static const char *const families[] = {"mpnet", "roberta", "xlm-roberta", "camembert"};
+    static const char *const families[] = {"roberta", "xlm-roberta", "camembert"};
     const bert_json *type = bert_json_get(root, "model_type");
+    if (bert_json_is_string(type, "mpnet")) return 2; /* padding's place is 1 there, whatever the config says */
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (!bert_json_is_string(type, families[i])) continue;
         int64_t padding = 1;

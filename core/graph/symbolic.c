@@ -44,7 +44,7 @@ typedef struct operation {
 
 typedef struct symbol {
     bert_dim handle;
-    bool nonnegative;
+    bool nonnegative, all_named;
     const char *name;    /* of a named dimension; else NULL */
     operation operation; /* what the others are */
 } symbol;
@@ -238,7 +238,7 @@ bert_dim bert_dim_named(bert_symbols *symbols, const char *name) {
     symbol *added = BERT_ARENA_NEW(symbols->arena, symbol);
     char *copy = bert_arena_string(symbols->arena, name, length);
     if (!added || !copy) return bert_dim_fresh(symbols);
-    *added = (symbol){.nonnegative = true, .name = copy};
+    *added = (symbol){.nonnegative = true, .all_named = true, .name = copy};
     return add_symbol(symbols, added, symbols->by_name, copy, length);
 }
 
@@ -252,8 +252,7 @@ bool bert_dim_all_named(const bert_symbols *symbols, bert_dim dim) {
     uint64_t index = index_of(dim);
     if (index >= SYMBOL_BASE) {
         const symbol *s = symbol_of(symbols, dim);
-        if (!s || s->name) return s != NULL;
-        return bert_dim_all_named(symbols, s->operation.a) && bert_dim_all_named(symbols, s->operation.b);
+        return s && s->all_named;
     }
     const expression *e = symbols->expressions[index];
     for (uint32_t i = 0; i < e->count; i++) {
@@ -271,7 +270,9 @@ static bert_dim derived(bert_symbols *symbols, symbol_kind kind, bert_dim a, ber
     if (known) return known->handle;
     symbol *added = BERT_ARENA_NEW(symbols->arena, symbol);
     if (!added) return bert_dim_fresh(symbols);
-    *added = (symbol){.nonnegative = nonnegative, .operation = key};
+    *added = (symbol){.nonnegative = nonnegative,
+                      .all_named = bert_dim_all_named(symbols, a) && bert_dim_all_named(symbols, b),
+                      .operation = key};
     return add_symbol(symbols, added, symbols->by_operands, &added->operation, sizeof key);
 }
 

@@ -301,11 +301,14 @@ static void convolutions_have_as_many_places_as_fit(void **state) {
     op_case_int("group", 2);
     op_case_expect(0, BERT_FLOAT, "batch,2,sequence - 3");
     /* An axis without elements has no places, whatever is padded. */
-    op_case_begin("Conv", 13);
-    op_case_input(BERT_FLOAT, "batch,2,0");
-    op_case_input(BERT_FLOAT, "2,2,3");
-    op_case_ints("pads", pads, 2);
-    op_case_expect(0, BERT_FLOAT, "batch,2,0");
+    for (int64_t pad = 0; pad < 3; pad++) {
+        const int64_t both[] = {pad, pad};
+        op_case_begin("Conv", 13);
+        op_case_input(BERT_FLOAT, "batch,2,0");
+        op_case_input(BERT_FLOAT, "2,2,3");
+        op_case_ints("pads", both, 2);
+        op_case_expect(0, BERT_FLOAT, "batch,2,0");
+    }
     static const struct {
         const char *x, *w, *words;
         const int64_t *pads;

@@ -54,15 +54,19 @@ static void drop_folder(void) {
     assert_int_equal(rmdir(folder), 0);
 }
 
-static bert_answers *answer(bert_task task, const bert_pipeline_options *options, const char *text) {
+static bert_answers *answer_all(bert_task task, const bert_pipeline_options *options, const bert_text *texts,
+                                size_t count) {
     bert_pipeline *pipeline;
     bert_answers *answers;
     bert_error error;
-    const bert_text one = {.text = text, .text_length = strlen(text)};
     if (bert_pipeline_load(task, folder, options, &pipeline, &error) != BERT_OK) fail_msg("%s", error.message);
-    if (bert_pipeline_run(pipeline, &one, 1, NULL, &answers, &error) != BERT_OK) fail_msg("%s", error.message);
+    if (bert_pipeline_run(pipeline, texts, count, NULL, &answers, &error) != BERT_OK) fail_msg("%s", error.message);
     bert_pipeline_free(pipeline);
     return answers;
+}
+
+static bert_answers *answer(bert_task task, const bert_pipeline_options *options, const char *text) {
+    return answer_all(task, options, &(bert_text){.text = text, .text_length = strlen(text)}, 1);
 }
 
 static void expect_refused(bert_task task, const bert_pipeline_options *options, bert_status status,
@@ -124,6 +128,7 @@ static void families_differ_in_how_many_tokens_their_positions_are_for(void **st
     } cases[] = {{"{\"max_position_embeddings\": 6}", 6},
                  {"{\"max_position_embeddings\": 6, \"model_type\": \"bert\", \"pad_token_id\": 1}", 6},
                  {"{\"max_position_embeddings\": 6, \"model_type\": \"mpnet\"}", 4},
+                 {"{\"max_position_embeddings\": 6, \"model_type\": \"mpnet\", \"pad_token_id\": 0}", 4},
                  {"{\"max_position_embeddings\": 6, \"model_type\": \"roberta\", \"pad_token_id\": 0}", 5}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         make_folder(SMALL "/classify", cases[i].config);
@@ -249,12 +254,7 @@ static void models_without_a_mask_are_pooled_too(void **state) {
     for (int pooled = 0; pooled < 2; pooled++) {
         const bert_pipeline_options options = {.struct_size = sizeof options,
                                                .pooling = pooled ? BERT_POOLING_MEAN : BERT_POOLING_NONE};
-        bert_pipeline *pipeline;
-        bert_answers *answers;
-        bert_error error;
-        if (bert_pipeline_load(BERT_TASK_FEATURE_EXTRACTION, folder, &options, &pipeline, &error) != BERT_OK ||
-            bert_pipeline_run(pipeline, texts, 2, NULL, &answers, &error) != BERT_OK)
-            fail_msg("%s", error.message);
+        bert_answers *answers = answer_all(BERT_TASK_FEATURE_EXTRACTION, &options, texts, 2);
         for (int i = 0; i < 2; i++) {
             const bert_answer *answer = bert_answers_get(answers, (size_t)i);
             assert_int_equal(answer->width, 2);
@@ -266,7 +266,6 @@ static void models_without_a_mask_are_pooled_too(void **state) {
             }
         }
         bert_answers_free(answers);
-        bert_pipeline_free(pipeline);
     }
     drop_folder();
 }
@@ -287,19 +286,13 @@ static void cls_is_the_first_token_whichever_side_is_padded(void **state) {
         write_file("tokenizer_config.json", config);
         const bert_pipeline_options options = {.struct_size = sizeof options,
                                                .pooling = pooled ? BERT_POOLING_CLS : BERT_POOLING_NONE};
-        bert_pipeline *pipeline;
-        bert_answers *answers;
-        bert_error error;
-        if (bert_pipeline_load(BERT_TASK_FEATURE_EXTRACTION, folder, &options, &pipeline, &error) != BERT_OK ||
-            bert_pipeline_run(pipeline, texts, 2, NULL, &answers, &error) != BERT_OK)
-            fail_msg("%s", error.message);
+        bert_answers *answers = answer_all(BERT_TASK_FEATURE_EXTRACTION, &options, texts, 2);
         for (size_t text = 0; text < 2; text++) {
             const bert_answer *answer = bert_answers_get(answers, text);
-            if (!pooled) memcpy(expected, answer->embedding, sizeof expected);
+            if (!pooled && text == 0) memcpy(expected, answer->embedding, sizeof expected);
             assert_memory_equal(answer->embedding, expected, sizeof expected);
         }
         bert_answers_free(answers);
-        bert_pipeline_free(pipeline);
         drop_folder();
     }
 }

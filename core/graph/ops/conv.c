@@ -114,7 +114,11 @@ static bert_status count_places(const bert_inference *in, const conv_axis *axis,
     }
     bert_dim span = bert_dim_multiply(s, bert_dim_subtract(s, kernel, 1), axis->dilation);
     bert_dim room = bert_dim_subtract(s, bert_dim_add(s, size, axis->before + axis->after - 1), span);
-    if (bert_dim_known(room) && room < 0 && size != 0) {
+    if (size == 0) {
+        *out = 0;
+        return BERT_OK;
+    }
+    if (bert_dim_known(room) && room < 0) {
         char kernel_text[64];
         char size_text[64];
         return bert_fail(in->error, BERT_INVALID_MODEL,
