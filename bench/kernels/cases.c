@@ -313,6 +313,17 @@ static bool add_halves(lab_buffers *buffers, int index, int64_t count) {
     return true;
 }
 
+static bool prepare_sgemm_bf16(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->k, 1.0F) && add_halves(b, 1, s->k * s->n) &&
+           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_sgemm_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    const bert_sgemm_args product = {
+        .c = b->out, .a = b->inputs[0], .ldc = s->n, .lda = s->k, .ldb = s->n, .m = s->m, .n = s->n, .k = s->k};
+    table->sgemm_bf16(&(bert_sgemm_bf16_args){.product = product, .b = b->inputs[1]});
+}
+
 static bool prepare_bgemm(const lab_shape *s, lab_buffers *b) {
     return add_halves(b, 0, s->m * s->k) && add_halves(b, 1, s->k * BERT_BGEMM_COLUMNS) &&
            set_output(b, (size_t)(s->m * BERT_BGEMM_COLUMNS) * sizeof(float));
@@ -464,6 +475,15 @@ const lab_kernel lab_kernels[] = {
      call_from_bf16,
      conversion_work,
      has_from_bf16},
+    {"sgemm_bf16",
+     "rows x columns x depth",
+     {{1, 48, 768}, {8, 48, 768}, {16, 48, 768}, {128, 48, 768}},
+     LAB_PEAK_FLOAT,
+     1e-4F,
+     prepare_sgemm_bf16,
+     call_sgemm_bf16,
+     product_work,
+     has_sgemm_bf16},
     {"bgemm",
      "rows x columns x depth",
      {{1, 48, 768}, {16, 48, 768}, {64, 48, 768}, {64, 48, 3072}},

@@ -41,8 +41,8 @@ static const unsigned admitted[BERT_ISA_COUNT] = {
 };
 
 static pthread_once_t detected_once = PTHREAD_ONCE_INIT, tiles_once = PTHREAD_ONCE_INIT;
-static unsigned detected; /* ISA_BITs; written once. */
-static bool tiles_granted;
+static unsigned detected; /* ISA_BITs; written once, with slow_pairs. */
+static bool tiles_granted, slow_pairs;
 
 #if defined(__x86_64__)
 
@@ -67,6 +67,11 @@ static bool has_all(uint32_t value, uint32_t bits) {
     return (value & bits) == bits;
 }
 
+static bool is_intel(void) {
+    uint32_t most, name[3];
+    return __get_cpuid(0, &most, &name[0], &name[2], &name[1]) && memcmp(name, "GenuineIntel", sizeof name) == 0;
+}
+
 static unsigned detect_x86(void) {
     enum { A, B, C, D };
     uint32_t leaf1[4] = {0}, leaf7[4] = {0}, leaf7_1[4] = {0};
@@ -87,6 +92,8 @@ static unsigned detect_x86(void) {
     if (!has_all(leaf7[C], 1U << 11)) return found;
     found |= ISA_BIT(BERT_ISA_AVX512_VNNI);
     if (has_all(leaf7_1[A], 1U << 5)) found |= ISA_BIT(BERT_ISA_AVX512_BF16);
+    const uint32_t fp16 = 1U << 23;
+    slow_pairs = (found & ISA_BIT(BERT_ISA_AVX512_BF16)) && has_all(leaf7[D], fp16) && is_intel();
     const uint32_t bf16_tile_int8 = 1U << 22 | 1U << 24 | 1U << 25;
     if ((xcr0 & tiles) == tiles && has_all(leaf7[D], bf16_tile_int8)) /* request_tile_data has the last word */
         found |= ISA_BIT(BERT_ISA_AMX);
@@ -118,6 +125,11 @@ bool bert_isa_present(bert_isa isa) {
     if (isa != BERT_ISA_AMX) return true;
     pthread_once(&tiles_once, request_tile_data);
     return tiles_granted;
+}
+
+bool bert_bf16_pairs_are_slow(void) {
+    pthread_once(&detected_once, detect);
+    return slow_pairs;
 }
 
 bool bert_isa_usable(bert_isa isa, bert_isa limit) {

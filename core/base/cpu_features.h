@@ -26,6 +26,11 @@ bool bert_isa_present(bert_isa isa);
  */
 bool bert_isa_usable(bert_isa isa, bert_isa limit);
 /**
+ * Whether this machine multiplies pairs of bfloat16 (AVX-512 BF16) at half the rate of float32, as Intel's cores with
+ * AVX-512 FP16 do, which are made for AMX; others do it at twice that rate. Any thread.
+ */
+bool bert_bf16_pairs_are_slow(void);
+/**
  * The highest ISA to use: BERT_CPU_ISA's when set, else the best present. BERT_UNSUPPORTED when the variable names an
  * unknown ISA or one that isn't there.
  */

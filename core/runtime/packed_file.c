@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Raised whenever anything in this file, or what a layout's name stands for, changes. */
-enum { FORMAT_VERSION = 1 };
+enum { FORMAT_VERSION = 2 };
 /* Of weights: a page, which any kernel's alignment divides. */
 enum { WEIGHT_ALIGNMENT = 4096 };
 static const char magic[8] = {'b', 'e', 'r', 't', 'p', 'a', 'c', 'k'};

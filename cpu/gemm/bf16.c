@@ -4,8 +4,8 @@
  * "bf16": weights and x are rounded to bfloat16 and multiplied by the bgemm kernel, which adds in float32. Weights lie
  * in panels of BERT_BGEMM_COLUMNS columns, two rows of k side by side; x is rounded into the workspace first.
  *
- * "bf16_weights": only weights are rounded, which halves their memory. They lie in the own provider's panels, and its
- * product widens a piece of a panel at a time.
+ * "bf16_weights": only weights are rounded, which halves their memory and what is read of it. Their panels are as wide
+ * as the own provider's, whose product runs on them with the kernel that widens in registers.
  */
 #include "core/base/memory.h"
 #include "cpu/gemm/panels.h"
@@ -200,12 +200,12 @@ const bert_gemm_provider bert_gemm_bf16 = {
 /* ---- Weights alone ----------------------------------------------------------------------------------------------- */
 
 static size_t weights_packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
-    return panel_bytes(k, n, kernels->sgemm_columns, 1);
+    return panel_bytes(k, n, kernels->sgemm_columns, BERT_BGEMM_STEP);
 }
 
 static void pack_weights(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n,
                          int64_t first, const bert_constant *part, bool transposed) {
-    pack_halves(kernels, threads, packed, first, part, transposed, kernels->sgemm_columns, 1);
+    pack_halves(kernels, threads, packed, first, part, transposed, kernels->sgemm_columns, BERT_BGEMM_STEP);
 }
 
 const bert_gemm_provider bert_gemm_bf16_weights = {

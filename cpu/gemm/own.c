@@ -14,7 +14,7 @@
 
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
-enum { DEPTH = 768, BF16_DEPTH = 256, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
+enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
 
 size_t bert_gemm_panel_bytes(int64_t columns, int64_t k, int64_t n) {
@@ -110,77 +110,66 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
 typedef struct own_run {
     const bert_gemm_call *call;
     int64_t block_rows, blocks, panels, parts;
-    bool bf16; /* weights of bfloat16, widened a piece at a time */
+    bool bf16; /* weights of bfloat16, two rows of a panel side by side */
 } own_run;
-
-/* Rows of a panel in one piece. */
-static int64_t piece_depth(const own_run *run) {
-    return run->bf16 ? BF16_DEPTH : DEPTH;
-}
 
 /* Bytes of `rows` rows of a panel. */
 static int64_t piece_bytes(const own_run *run, int64_t rows) {
-    const size_t size = run->bf16 ? sizeof(uint16_t) : sizeof(float);
-    return rows * run->call->kernels->sgemm_columns * (int64_t)size;
+    const int64_t columns = run->call->kernels->sgemm_columns;
+    return run->bf16 ? (rows + 1) / 2 * 2 * columns * (int64_t)sizeof(uint16_t)
+                     : rows * columns * (int64_t)sizeof(float);
 }
 
 /* The piece of a panel that begins at row `depth`. */
 static const void *piece_at(const own_run *run, int64_t panel, int64_t depth) {
-    return (const char *)run->call->weight->data + piece_bytes(run, panel * run->call->weight->k + depth);
+    return (const char *)run->call->weight->data + panel * piece_bytes(run, run->call->weight->k) +
+           piece_bytes(run, depth);
 }
 
 /* A piece of `steps` rows for one block of rows, and the epilogue after the last piece. */
 static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth, int64_t steps,
-                           const float *piece, const void *next) {
+                           const void *next) {
     const bert_gemm_call *call = run->call;
     const int64_t columns = call->kernels->sgemm_columns, k = call->weight->k;
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, panel * columns,
                                                               panel_width(call->weight->n, columns, panel));
-    call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue.y,
-                                            .a = call->x + row * k + depth,
-                                            .b = piece,
-                                            .ldc = epilogue.stride,
-                                            .lda = k,
-                                            .ldb = columns,
-                                            .m = rows,
-                                            .n = epilogue.n,
-                                            .k = steps,
-                                            .accumulate = depth > 0,
-                                            .prefetch = next,
-                                            .prefetch_lines = next ? piece_bytes(run, steps) / LINE_BYTES : 0});
+    bert_sgemm_args product = {.c = epilogue.y,
+                               .a = call->x + row * k + depth,
+                               .ldc = epilogue.stride,
+                               .lda = k,
+                               .ldb = columns,
+                               .m = rows,
+                               .n = epilogue.n,
+                               .k = steps,
+                               .accumulate = depth > 0,
+                               .prefetch = next,
+                               .prefetch_lines = next ? piece_bytes(run, steps) / LINE_BYTES : 0};
+    if (run->bf16) {
+        call->kernels->sgemm_bf16(&(bert_sgemm_bf16_args){.product = product, .b = piece_at(run, panel, depth)});
+    } else {
+        product.b = piece_at(run, panel, depth);
+        call->kernels->sgemm(&product);
+    }
     if (depth + steps == k) call->kernels->epilogue(&epilogue);
-}
-
-/* The same after widening the piece: it stays in the second-level cache. */
-static void multiply_bf16_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth,
-                                int64_t steps, const void *next) {
-    _Alignas(BERT_ALIGNMENT) float piece[BF16_DEPTH * BERT_GEMM_MAX_COLUMNS];
-    const bert_cpu_kernels *kernels = run->call->kernels;
-    kernels->from_bf16(
-        &(bert_from_bf16_args){.y = piece, .x = piece_at(run, panel, depth), .n = steps * kernels->sgemm_columns});
-    multiply_piece(run, row, rows, panel, depth, steps, piece, next);
 }
 
 /* The panels [first, end) for one block of rows. */
 static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
     const own_run *run = argument;
-    const int64_t k = run->call->weight->k, most = piece_depth(run), row = block * run->block_rows;
+    const int64_t k = run->call->weight->k, row = block * run->block_rows;
     const int64_t left = run->call->rows - row, rows = left < run->block_rows ? left : run->block_rows;
     int64_t depth = 0;
     do { /* once even where k is 0: the epilogue of zeros */
-        const int64_t steps = k - depth < most ? k - depth : most;
+        const int64_t steps = k - depth < DEPTH ? k - depth : DEPTH;
         for (int64_t panel = first; panel < end; panel++) {
             const void *next = NULL;
             if (panel + 1 < end)
                 next = piece_at(run, panel + 1, depth);
-            else if (depth + most < k)
-                next = piece_at(run, first, depth + most);
-            if (run->bf16)
-                multiply_bf16_piece(run, row, rows, panel, depth, steps, next);
-            else
-                multiply_piece(run, row, rows, panel, depth, steps, piece_at(run, panel, depth), next);
+            else if (depth + DEPTH < k)
+                next = piece_at(run, first, depth + DEPTH);
+            multiply_piece(run, row, rows, panel, depth, steps, next);
         }
-        depth += most;
+        depth += DEPTH;
     } while (depth < k);
 }
 

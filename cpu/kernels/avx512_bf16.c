@@ -1,6 +1,5 @@
 /*
- * The product of bfloat16 for AVX-512 BF16: pairs of products are added to a float32 sum. Where a machine does that no
- * faster than float32 products it still reads half the bytes.
+ * The product of bfloat16 for AVX-512 BF16: pairs of products are added to a float32 sum.
  *
  * tests/cpu/test_emulated.c runs this file, compiled a second time over an emulation of the instruction.
  */

@@ -246,6 +246,15 @@ typedef struct bert_from_bf16_args {
     int64_t n;
 } bert_from_bf16_args;
 
+/**
+ * sgemm with a b of bfloat16, two rows of it side by side as in bert_bgemm_args: b[(k + 1) / 2][n][2], rows of pairs
+ * ldb pairs apart. Where k is odd the second row of the last pairs doesn't count. The same bits as with b in float32.
+ */
+typedef struct bert_sgemm_bf16_args {
+    bert_sgemm_args product; /**< All but its b. */
+    const uint16_t *b;
+} bert_sgemm_bf16_args;
+
 /** y[n] = x[n] in float16, to the nearest, half to even; beyond its range infinity; NaN stays one. */
 typedef struct bert_to_f16_args {
     uint16_t *y;
@@ -288,6 +297,7 @@ typedef struct bert_bgemm_args {
     X(dequantize)                                                                                                      \
     X(to_bf16)                                                                                                         \
     X(from_bf16)                                                                                                       \
+    X(sgemm_bf16)                                                                                                      \
     X(bgemm)                                                                                                           \
     X(to_f16)                                                                                                          \
     X(from_f16)

@@ -261,6 +261,32 @@ static void from_bf16(const bert_from_bf16_args *args) {
     for (int64_t i = 0; i < args->n; i++) args->y[i] = bert_bfloat16_to_float(args->x[i]);
 }
 
+/* A chain of some columns of b at a time becomes float32. */
+static void sgemm_bf16(const bert_sgemm_bf16_args *args) {
+    enum { WIDTH = 16 };
+    const bert_sgemm_args *all = &args->product;
+    for (int64_t first = 0; first < all->n; first += WIDTH) {
+        float b[BERT_SGEMM_CHAIN * WIDTH];
+        bert_sgemm_args part = *all;
+        part.b = b;
+        part.ldb = WIDTH;
+        part.c = all->c + first;
+        part.n = all->n - first < WIDTH ? all->n - first : WIDTH;
+        int64_t begin = 0;
+        do { /* once even where k is 0: zeros */
+            part.a = all->a + begin;
+            part.k = all->k - begin < BERT_SGEMM_CHAIN ? all->k - begin : BERT_SGEMM_CHAIN;
+            part.accumulate = all->accumulate || begin > 0;
+            for (int64_t p = 0; p < part.k; p++) {
+                const uint16_t *row = args->b + ((begin + p) / 2 * all->ldb + first) * 2 + p % 2;
+                for (int64_t j = 0; j < part.n; j++) b[p * WIDTH + j] = bert_bfloat16_to_float(row[2 * j]);
+            }
+            sgemm(&part);
+            begin += BERT_SGEMM_CHAIN;
+        } while (begin < all->k);
+    }
+}
+
 static void bgemm(const bert_bgemm_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {
         const uint16_t *a = args->a + row * args->lda;

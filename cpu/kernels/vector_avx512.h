@@ -47,6 +47,13 @@ static inline v_int v_sub_int(v_int a, v_int b) {
 static inline v_int v_mul_int(v_int a, v_int b) {
     return _mm512_mullo_epi32(a, b);
 }
+/* Of pairs of bfloat16, the first and the second ones. */
+static inline v_float v_first_bf16(v_int a) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(a, 16));
+}
+static inline v_float v_second_bf16(v_int a) {
+    return _mm512_castsi512_ps(_mm512_and_si512(a, _mm512_set1_epi32((int32_t)0xffff0000)));
+}
 static inline v_float v_to_float(v_int a) {
     return _mm512_cvtepi32_ps(a);
 }

@@ -15,13 +15,23 @@
 /* The widest tile: with 8 x 3 vectors for most columns, four vectors are 6 x 4, 24 sums as well. */
 enum { V_MOST_VECTORS = V_TILE_VECTORS > 2 ? 4 : V_TILE_VECTORS, V_WIDE_ROWS = 6 };
 
+/* What a row of b is: floats, or the first or second ones of pairs of bfloat16. */
+typedef enum row_form { ROW_FLOAT, ROW_FIRST, ROW_SECOND } row_form;
+
+/* A vector of a row of b, of the lanes in `lanes` where it is cut. */
+V_ALWAYS_INLINE v_float load_row(const row_form form, const bool cut, v_mask lanes, const float *b) {
+    if (form == ROW_FLOAT) return cut ? v_load_first(b, lanes) : v_load(b);
+    const int32_t *pairs = (const int32_t *)(const void *)b;
+    const v_int pair = cut ? v_load_int_first(pairs, lanes) : v_load_int(pairs);
+    return form == ROW_FIRST ? v_first_bf16(pair) : v_second_bf16(pair);
+}
+
 /* One step along k: `vectors` vectors of a row of b against one element of each of `rows` rows of a. */
-V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool partial, v_mask last,
+V_ALWAYS_INLINE void tile_step(const row_form form, const int rows, const int vectors, const bool partial, v_mask last,
                                v_float sums[V_TILE_ROWS][V_MOST_VECTORS], const float *a, int64_t lda, const float *b) {
     v_float columns[V_MOST_VECTORS];
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; j++)
-        columns[j] = partial && j == vectors - 1 ? v_load_first(b + j * V_WIDTH, last) : v_load(b + j * V_WIDTH);
+    for (int j = 0; j < vectors; j++) columns[j] = load_row(form, partial && j == vectors - 1, last, b + j * V_WIDTH);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
         const v_float row = v_set(a[i * lda]);
@@ -33,7 +43,7 @@ V_ALWAYS_INLINE void tile_step(const int rows, const int vectors, const bool par
 /* Where a tile's product is read and written; prefetch: `each` lines every four steps. */
 typedef struct tile_place {
     float *c;
-    const float *a, *b;
+    const float *a, *b; /* b: or pairs of bfloat16, one in the place of a float */
     const char *prefetch;
     int64_t each;
 } tile_place;
@@ -43,7 +53,7 @@ typedef struct tile_place {
  * pointers are constants of the call, so that the loops unroll and each combination becomes straight code. `partial`:
  * only the lanes of `last` of the rightmost vector are there.
  */
-V_ALWAYS_INLINE void tile_chain(const int rows, const int vectors, const bool partial, v_mask last,
+V_ALWAYS_INLINE void tile_chain(const bool pairs, const int rows, const int vectors, const bool partial, v_mask last,
                                 const bert_sgemm_args *args, tile_place *at, int64_t steps, bool accumulate) {
     const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc;
     const float *a = at->a, *b = at->b;
@@ -59,12 +69,20 @@ V_ALWAYS_INLINE void tile_chain(const int rows, const int vectors, const bool pa
         for (int64_t line = 0; line < at->each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
 #pragma GCC unroll 4
         for (int step = 0; step < 4; step++) {
-            tile_step(rows, vectors, partial, last, sums, a, lda, b);
+            const row_form form = !pairs ? ROW_FLOAT : step % 2 == 0 ? ROW_FIRST : ROW_SECOND;
+            tile_step(form, rows, vectors, partial, last, sums, a, lda, b);
             a++;
+            if (form != ROW_FIRST) b += ldb;
+        }
+    }
+    for (; p < steps; p++, a++) {
+        if (pairs && p % 2 == 0) {
+            tile_step(ROW_FIRST, rows, vectors, partial, last, sums, a, lda, b);
+        } else {
+            tile_step(pairs ? ROW_SECOND : ROW_FLOAT, rows, vectors, partial, last, sums, a, lda, b);
             b += ldb;
         }
     }
-    for (; p < steps; p++, a++, b += ldb) tile_step(rows, vectors, partial, last, sums, a, lda, b);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 4
@@ -85,7 +103,7 @@ V_ALWAYS_INLINE void tile_chain(const int rows, const int vectors, const bool pa
 }
 
 /* A tile of c over the whole of k, chain by chain. */
-V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial, v_mask last,
+V_ALWAYS_INLINE void tile(const bool pairs, const int rows, const int vectors, const bool partial, v_mask last,
                           const bert_sgemm_args *args, float *c, const float *a, const float *b, const char *prefetch,
                           int64_t lines) {
     const int64_t k = args->k;
@@ -95,13 +113,13 @@ V_ALWAYS_INLINE void tile(const int rows, const int vectors, const bool partial,
     int64_t begin = 0;
     do { /* once even where k is 0: zeros */
         const int64_t steps = k - begin < BERT_SGEMM_CHAIN ? k - begin : BERT_SGEMM_CHAIN;
-        tile_chain(rows, vectors, partial, last, args, &at, steps, args->accumulate || begin > 0);
+        tile_chain(pairs, rows, vectors, partial, last, args, &at, steps, args->accumulate || begin > 0);
         begin += BERT_SGEMM_CHAIN;
     } while (begin < k);
 }
 
 /* Columns of one tile's width over all rows, `most` at a time. */
-V_ALWAYS_INLINE void tile_column(const int most, const int vectors, const bool partial, v_mask last,
+V_ALWAYS_INLINE void tile_column(const bool pairs, const int most, const int vectors, const bool partial, v_mask last,
                                  const bert_sgemm_args *args, int64_t first) {
     const int shared_rows = most / 2 + 1; /* half of a tile and the two rows that may be left after it */
     const int64_t tiles = (args->m + most - 1) / most;
@@ -114,12 +132,12 @@ V_ALWAYS_INLINE void tile_column(const int most, const int vectors, const bool p
     const bool shared = whole > 0 && (rest == 1 || rest == 2);
     if (shared) whole--;
     for (int64_t i = 0; i < whole; i++, prefetch += lines * 64) {
-        tile(most, vectors, partial, last, args, c, a, b, prefetch, lines);
+        tile(pairs, most, vectors, partial, last, args, c, a, b, prefetch, lines);
         a += most * args->lda;
         c += most * args->ldc;
     }
     if (shared) {
-        tile(shared_rows, vectors, partial, last, args, c, a, b, prefetch, lines);
+        tile(pairs, shared_rows, vectors, partial, last, args, c, a, b, prefetch, lines);
         a += shared_rows * args->lda;
         c += shared_rows * args->ldc;
         rest += most - shared_rows;
@@ -127,7 +145,7 @@ V_ALWAYS_INLINE void tile_column(const int most, const int vectors, const bool p
     switch (rest) {
 #define TILE_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
-        if (rows < most) tile(rows, vectors, partial, last, args, c, a, b, prefetch, lines);                           \
+        if (rows < most) tile(pairs, rows, vectors, partial, last, args, c, a, b, prefetch, lines);                    \
         break;
         TILE_CASE(1)
         TILE_CASE(2)
@@ -145,21 +163,21 @@ V_ALWAYS_INLINE void tile_column(const int most, const int vectors, const bool p
 }
 
 static void tile_columns_1(const bert_sgemm_args *args, int64_t first) {
-    tile_column(V_TILE_ROWS, 1, false, v_first(0), args, first);
+    tile_column(false, V_TILE_ROWS, 1, false, v_first(0), args, first);
 }
 static void tile_columns_2(const bert_sgemm_args *args, int64_t first) {
-    tile_column(V_TILE_ROWS, 2, false, v_first(0), args, first);
+    tile_column(false, V_TILE_ROWS, 2, false, v_first(0), args, first);
 }
 #if BERT_V_TILE_VECTORS > 2
 static void tile_columns_3(const bert_sgemm_args *args, int64_t first) {
-    tile_column(V_TILE_ROWS, 3, false, v_first(0), args, first);
+    tile_column(false, V_TILE_ROWS, 3, false, v_first(0), args, first);
 }
 static void tile_columns_4(const bert_sgemm_args *args, int64_t first) {
-    tile_column(V_WIDE_ROWS, V_MOST_VECTORS, false, v_first(0), args, first);
+    tile_column(false, V_WIDE_ROWS, V_MOST_VECTORS, false, v_first(0), args, first);
 }
 #endif
 static void tile_columns_partial(const bert_sgemm_args *args, int64_t first) {
-    tile_column(V_TILE_ROWS, 1, true, v_first(args->n - first), args, first);
+    tile_column(false, V_TILE_ROWS, 1, true, v_first(args->n - first), args, first);
 }
 
 static void sgemm(const bert_sgemm_args *args) {
@@ -183,6 +201,27 @@ static void sgemm(const bert_sgemm_args *args) {
         }
     }
     if (first < args->n) tile_columns_partial(args, first);
+}
+
+static void pair_columns(const bert_sgemm_args *args, int64_t first) {
+    tile_column(true, V_TILE_ROWS, V_TILE_VECTORS, false, v_first(0), args, first);
+}
+static void pair_columns_1(const bert_sgemm_args *args, int64_t first) {
+    tile_column(true, V_TILE_ROWS, 1, false, v_first(0), args, first);
+}
+static void pair_columns_partial(const bert_sgemm_args *args, int64_t first) {
+    tile_column(true, V_TILE_ROWS, 1, true, v_first(args->n - first), args, first);
+}
+
+/* Panels are as wide as a tile: there is one, or of the last panel what is left. */
+static void sgemm_bf16(const bert_sgemm_bf16_args *args) {
+    bert_sgemm_args product = args->product;
+    product.b = (const float *)(const void *)args->b;
+    int64_t first = 0;
+    for (; product.n - first >= V_TILE_VECTORS * V_WIDTH; first += V_TILE_VECTORS * V_WIDTH)
+        pair_columns(&product, first);
+    for (; product.n - first >= V_WIDTH; first += V_WIDTH) pair_columns_1(&product, first);
+    if (first < product.n) pair_columns_partial(&product, first);
 }
 
 /* ---- Elementwise ------------------------------------------------------------------------------------------------- */
@@ -568,7 +607,7 @@ static void transpose(const bert_transpose_args *args) {
 /* The table of the file that includes this one, with the kernels that it adds. */
 #define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
-        .sgemm = sgemm, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax, .attention = attention,    \
-        .unary = unary, .binary = binary, .transpose = transpose, .dequantize = dequantize,                            \
+        .sgemm = sgemm, .sgemm_bf16 = sgemm_bf16, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax,  \
+        .attention = attention, .unary = unary, .binary = binary, .transpose = transpose, .dequantize = dequantize,    \
         .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                              \
     }

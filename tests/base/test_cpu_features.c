@@ -14,14 +14,14 @@
 
 #if defined(__x86_64__)
 
-/* Words of the first "flags" line of /proc/cpuinfo with a space on both sides; false where there is none. */
-static bool read_flags(char *flags, size_t bytes) {
+/* Words of the first line of /proc/cpuinfo that begins with `key`, a space on both sides; false where there is none. */
+static bool read_words(const char *key, char *words, size_t bytes) {
     FILE *file = fopen("/proc/cpuinfo", "r");
     if (!file) return false;
     bool found = false;
-    while (!found && fgets(flags, (int)bytes, file)) found = strncmp(flags, "flags", 5) == 0;
+    while (!found && fgets(words, (int)bytes, file)) found = strncmp(words, key, strlen(key)) == 0;
     fclose(file);
-    if (found) flags[strcspn(flags, "\n")] = ' ';
+    if (found) words[strcspn(words, "\n")] = ' ';
     return found;
 }
 
@@ -38,7 +38,7 @@ static bool has_words(const char *flags, const char *words) {
 
 static void the_kernel_agrees(void **state) {
     static char flags[16384];
-    if (!read_flags(flags, sizeof flags)) {
+    if (!read_words("flags", flags, sizeof flags)) {
         print_message("skipped: /proc/cpuinfo lists no flags here\n");
         skip();
     }
@@ -55,6 +55,9 @@ static void the_kernel_agrees(void **state) {
         print_message("%s: %s\n", bert_isa_name((bert_isa)isa), bert_isa_present((bert_isa)isa) ? "present" : "absent");
         assert_int_equal(bert_isa_present((bert_isa)isa), has_words(flags, needs[isa]));
     }
+    char vendor[256];
+    const bool intel = read_words("vendor_id", vendor, sizeof vendor) && has_words(vendor, "GenuineIntel");
+    assert_int_equal(bert_bf16_pairs_are_slow(), intel && has_words(flags, "avx512_bf16 avx512_fp16"));
 }
 
 #else

@@ -54,6 +54,56 @@ static void fill_halves(uint16_t *x, int64_t count, bool whole, uint32_t seed) {
     }
 }
 
+/* The same bits as sgemm of the same table with b in float32; what stands beside the last row of an odd k is no number.
+ */
+static void widened_case(const bert_cpu_kernels *table, int64_t m, int64_t n, int64_t k, int64_t slack) {
+    const int64_t lda = k + slack, ldb = n + slack, ldc = n + slack, pairs = (k + 1) / 2;
+    const int64_t results = (m - 1) * ldc + n;
+    bert_guarded memory[5];
+    float *a = guarded_floats(&memory[0], (m - 1) * lda + k), *wide = guarded_floats(&memory[1], k * n);
+    uint16_t *b = guarded_new(&memory[2], (size_t)((pairs - 1) * ldb + n) * 2 * sizeof *b);
+    float *c = guarded_floats(&memory[3], results), *expected = guarded_floats(&memory[4], results);
+    fill_random(a, (m - 1) * lda + k, 1.0F, 1);
+    fill_halves(b, ((pairs - 1) * ldb + n) * 2, false, 2);
+    for (int64_t i = 0; i < n && k % 2; i++) b[((pairs - 1) * ldb + i) * 2 + 1] = 0x7fc0;
+    for (int64_t row = 0; row < k; row++)
+        for (int64_t i = 0; i < n; i++)
+            wide[row * n + i] = bert_bfloat16_to_float(b[(row / 2 * ldb + i) * 2 + row % 2]);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        fill_random(c, results, 1.0F, 3);
+        memcpy(expected, c, (size_t)results * sizeof *c);
+        bert_sgemm_args product = {.c = expected,
+                                   .a = a,
+                                   .b = wide,
+                                   .ldc = ldc,
+                                   .lda = lda,
+                                   .ldb = n,
+                                   .m = m,
+                                   .n = n,
+                                   .k = k,
+                                   .accumulate = accumulate != 0,
+                                   .prefetch = a,
+                                   .prefetch_lines = accumulate * 7};
+        table->sgemm(&product);
+        product.c = c;
+        product.b = NULL;
+        product.ldb = ldb;
+        table->sgemm_bf16(&(bert_sgemm_bf16_args){.product = product, .b = b});
+        assert_memory_equal(c, expected, (size_t)results * sizeof *c); /* the slack too */
+    }
+    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
+void test_sgemm_bf16(const bert_cpu_kernels *table) {
+    static const int64_t rows[] = {1, 2, 3, 5, 6, 7, 8, 9, 17}, depths[] = {1, 2, 3, 4, 5, 7, 64, 129};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int j = 0; j < LENGTHS; j++)
+            for (size_t k = 0; k < sizeof depths / sizeof *depths; k++)
+                widened_case(table, rows[i], lengths[j], depths[k], (int64_t)(i + k) % 2 * 5 + j % 2);
+    widened_case(table, 9, 48, 2 * BERT_SGEMM_CHAIN, 0);
+    widened_case(table, 3, 50, 2 * BERT_SGEMM_CHAIN + 1, 5);
+}
+
 static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t steps, int64_t slack, bool whole) {
     const int64_t depth = steps * BERT_BGEMM_STEP, lda = depth + slack, ldc = BERT_BGEMM_COLUMNS + slack;
     const int64_t results = (rows - 1) * ldc + BERT_BGEMM_COLUMNS;

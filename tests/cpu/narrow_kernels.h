@@ -6,6 +6,7 @@
 
 void test_to_bf16(const bert_cpu_kernels *table);
 void test_from_bf16(const bert_cpu_kernels *table);
+void test_sgemm_bf16(const bert_cpu_kernels *table);
 void test_bgemm(const bert_cpu_kernels *table);
 void test_to_f16(const bert_cpu_kernels *table);
 void test_from_f16(const bert_cpu_kernels *table);
