@@ -343,4 +343,4 @@ static void bgemm(const bert_bgemm_args *args) {
 
 /* Blocks of x take half of the second-level cache, which CPUs with AMX have 2 MB of. */
 const bert_cpu_kernels bert_cpu_kernels_amx = {
-    .qgemm = qgemm, .bgemm = bgemm, .block_bytes = 1024 * 1024, .late_eighths = 1, .enter = enter, .leave = leave};
+    .qgemm = qgemm, .bgemm = bgemm, .block_bytes = 1024 * 1024, .late_eighths = 2, .enter = enter, .leave = leave};

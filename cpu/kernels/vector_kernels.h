@@ -354,6 +354,10 @@ _Static_assert(BERT_QGEMM_COLUMNS % V_WIDTH == 0, "a panel is whole vectors");
 /* Vectors of a panel. Their numbers are loaded once for all rows; with AVX-512 they stay in registers. */
 enum { V_PANEL_VECTORS = BERT_QGEMM_COLUMNS / V_WIDTH };
 
+/* Lines of y are asked for so many rows before they are written: a panel's part of a row is seldom in the first level.
+ */
+enum { ROWS_AHEAD = 8 };
+
 /* What columns share as long as the scale and zero point of x stay the same. */
 typedef struct dequantized_strip {
     v_int taken[V_PANEL_VECTORS]; /* what the zero point of x takes off */
@@ -394,6 +398,8 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
         float *y = args->y + row * args->stride + first;
         const float x_scale = args->x_scales[row];
         for (int64_t line = 0; line < each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+        for (int j = 0; j < vectors && row + ROWS_AHEAD < args->rows; j++)
+            __builtin_prefetch(y + ROWS_AHEAD * args->stride + j * V_WIDTH, 1, 3);
         const uint32_t sum = (uint32_t)args->x_sums[row];
         const v_int same = v_set_int((int32_t)(sum * (uint32_t)(one_zero ? args->zeros[first] : 0)));
         /* Rows of a tensor or a sequence have one scale and zero point. */
