@@ -263,6 +263,19 @@ static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, c
                                               .activation = s->k ? BERT_UNARY_GELU : BERT_UNARY_IDENTITY});
 }
 
+static bool prepare_dequantize_bytes(const lab_shape *s, lab_buffers *b) {
+    return add_bytes(b, 0, s->m * s->n) && set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_dequantize_bytes(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->dequantize_bytes(&(bert_dequantize_bytes_args){.y = b->out,
+                                                          .x = b->inputs[0],
+                                                          .n = s->m * s->n,
+                                                          .scale = 0.02F,
+                                                          .zero_point = s->k ? 3 : 128,
+                                                          .is_signed = s->k != 0});
+}
+
 /* ---- Floats of 16 bits ------------------------------------------------------------------------------------------- */
 
 static bool prepare_to_bf16(const lab_shape *s, lab_buffers *b) {
@@ -457,6 +470,15 @@ const lab_kernel lab_kernels[] = {
      call_dequantize,
      two_matrices,
      has_dequantize},
+    {"dequantize_bytes",
+     "rows x columns, int8 (1) or uint8 (0)",
+     {{16, 768, 0}, {16, 768, 1}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_dequantize_bytes,
+     call_dequantize_bytes,
+     quantize_work,
+     has_dequantize_bytes},
     {"to_bf16",
      "rows x columns",
      {{16, 768, 0}},

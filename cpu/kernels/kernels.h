@@ -226,6 +226,16 @@ typedef struct bert_dequantize_args {
     int64_t prefetch_lines;
 } bert_dequantize_args;
 
+/** y[n] = (x[n] - zero_point) scale of bytes, uint8 or int8, by one rounding: ONNX's DequantizeLinear. */
+typedef struct bert_dequantize_bytes_args {
+    float *y;
+    const void *x;
+    int64_t n;
+    float scale;
+    int32_t zero_point;
+    bool is_signed; /**< x is int8. */
+} bert_dequantize_bytes_args;
+
 /** Columns of a panel of packed bfloat16 weights, and the rows of it that lie side by side, a column's after one
  * another.
  */
@@ -295,6 +305,7 @@ typedef struct bert_bgemm_args {
     X(quantize)                                                                                                        \
     X(qgemm)                                                                                                           \
     X(dequantize)                                                                                                      \
+    X(dequantize_bytes)                                                                                                \
     X(to_bf16)                                                                                                         \
     X(from_bf16)                                                                                                       \
     X(sgemm_bf16)                                                                                                      \

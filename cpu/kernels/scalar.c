@@ -249,6 +249,13 @@ static void dequantize(const bert_dequantize_args *args) {
                                    .activation = args->activation});
 }
 
+static void dequantize_bytes(const bert_dequantize_bytes_args *args) {
+    const uint8_t *unsigned_x = args->x;
+    const int8_t *signed_x = args->x;
+    for (int64_t i = 0; i < args->n; i++)
+        args->y[i] = (float)((args->is_signed ? signed_x[i] : unsigned_x[i]) - args->zero_point) * args->scale;
+}
+
 /* ---- Bfloat16 ---------------------------------------------------------------------------------------------------- */
 
 static void to_bf16(const bert_to_bf16_args *args) {

@@ -3,6 +3,7 @@
 #define BERT_CPU_KERNELS_VECTOR_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -146,6 +147,16 @@ static inline v_mask v_load_bytes_first(const uint8_t *p, int64_t n) {
 }
 static inline v_mask v_load_bytes(const uint8_t *p) {
     return v_load_bytes_first(p, V_WIDTH);
+}
+/* bytes, of int8 or uint8, as integers */
+static inline v_int v_widen(const uint8_t *p, bool is_signed) {
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return is_signed ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes);
+}
+static inline v_int v_widen_first(const uint8_t *p, int64_t n, bool is_signed) {
+    uint8_t bytes[8] = {0};
+    memcpy(bytes, p, (size_t)n);
+    return v_widen(bytes, is_signed);
 }
 
 /* y[8][8] = transpose of x[8][8] */

@@ -3,6 +3,7 @@
 #define BERT_CPU_KERNELS_VECTOR_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { V_WIDTH = 16, V_TILE_ROWS = BERT_V_TILE_ROWS, V_TILE_VECTORS = BERT_V_TILE_VECTORS };
@@ -127,6 +128,15 @@ static inline v_mask v_load_bytes(const uint8_t *p) {
 static inline v_mask v_load_bytes_first(const uint8_t *p, int64_t n) {
     const __m128i bytes = _mm_maskz_loadu_epi8(v_first(n), p);
     return _mm_test_epi8_mask(bytes, bytes);
+}
+/* bytes, of int8 or uint8, as integers */
+static inline v_int v_widen(const uint8_t *p, bool is_signed) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return is_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
+}
+static inline v_int v_widen_first(const uint8_t *p, int64_t n, bool is_signed) {
+    const __m128i bytes = _mm_maskz_loadu_epi8(v_first(n), p);
+    return is_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
 }
 static inline float v_greatest(v_float a) {
     return _mm512_reduce_max_ps(a);

@@ -446,6 +446,26 @@ static void dequantize(const bert_dequantize_args *args) {
 #undef CALL
 }
 
+V_ALWAYS_INLINE void dequantize_bytes_loop(const bert_dequantize_bytes_args *args, const bool is_signed) {
+    const uint8_t *x = args->x;
+    const v_float scale = v_set(args->scale);
+    const v_int zero_point = v_set_int(args->zero_point);
+    int64_t i = 0;
+    for (; i + V_WIDTH <= args->n; i += V_WIDTH)
+        v_store(args->y + i, v_mul(v_to_float(v_sub_int(v_widen(x + i, is_signed), zero_point)), scale));
+    if (i < args->n) {
+        const v_int value = v_sub_int(v_widen_first(x + i, args->n - i, is_signed), zero_point);
+        v_store_first(args->y + i, v_first(args->n - i), v_mul(v_to_float(value), scale));
+    }
+}
+
+static void dequantize_bytes(const bert_dequantize_bytes_args *args) {
+    if (args->is_signed)
+        dequantize_bytes_loop(args, true);
+    else
+        dequantize_bytes_loop(args, false);
+}
+
 V_ALWAYS_INLINE v_float combine(const bert_binary op, v_float a, v_float b) {
     switch (op) {
     case BERT_BINARY_SUBTRACT:
@@ -615,5 +635,6 @@ static void transpose(const bert_transpose_args *args) {
     {                                                                                                                  \
         .sgemm = sgemm, .sgemm_bf16 = sgemm_bf16, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax,  \
         .attention = attention, .unary = unary, .binary = binary, .transpose = transpose, .dequantize = dequantize,    \
-        .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                              \
+        .dequantize_bytes = dequantize_bytes, .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS,    \
+        __VA_ARGS__                                                                                                    \
     }

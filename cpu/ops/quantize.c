@@ -6,7 +6,7 @@
 enum { X, SCALE, ZERO_POINT };
 
 /* Elements of one task. */
-enum { TASK_ELEMENTS = 16384, BYTES = 256 };
+enum { TASK_ELEMENTS = 16384 };
 
 typedef struct quantize_run {
     const bert_kernel_call *call;
@@ -14,7 +14,6 @@ typedef struct quantize_run {
     float scale;
     int32_t zero_point;
     bool is_signed;
-    const float *table; /* DequantizeLinear: what each byte stands for */
 } quantize_run;
 
 /* Of a byte of uint8, or of int8 as it lies in memory. */
@@ -69,18 +68,18 @@ static bert_status run_quantize(const bert_kernel_call *call, bert_error *error)
 
 static void dequantize_task(void *argument, int64_t task, int thread) {
     const quantize_run *run = argument;
-    const int64_t first = task * TASK_ELEMENTS, n = elements_of_task(run, task);
-    const unsigned char *x = (const unsigned char *)run->call->inputs[X].data + first;
-    float *y = (float *)run->call->outputs[0].data + first;
-    for (int64_t i = 0; i < n; i++) y[i] = run->table[x[i]];
+    const int64_t first = task * TASK_ELEMENTS;
+    bert_cpu_kernels_for(run->call)->dequantize_bytes(
+        &(bert_dequantize_bytes_args){.y = (float *)run->call->outputs[0].data + first,
+                                      .x = (const uint8_t *)run->call->inputs[X].data + first,
+                                      .n = elements_of_task(run, task),
+                                      .scale = run->scale,
+                                      .zero_point = run->zero_point,
+                                      .is_signed = run->is_signed});
 }
 
 static bert_status run_dequantize(const bert_kernel_call *call, bert_error *error) {
-    float table[BYTES];
-    quantize_run run = begin(call, call->inputs[X].dtype);
-    for (int32_t byte = 0; byte < BYTES; byte++)
-        table[byte] = (float)(byte_of((unsigned char)byte, run.is_signed) - run.zero_point) * run.scale;
-    run.table = table;
+    const quantize_run run = begin(call, call->inputs[X].dtype);
     run_tasks(&run, dequantize_task);
     return BERT_OK;
 }

@@ -194,3 +194,31 @@ void test_dequantize(const bert_cpu_kernels *table) {
         for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
     }
 }
+
+/* Each of the 256 bytes in the last turn, whose first comes at another place each time. */
+void test_dequantize_bytes(const bert_cpu_kernels *table) {
+    static const float scales[] = {0.02F, 0.0F, 1e-44F, 3e38F, -0.3F, INFINITY, NAN};
+    enum { SCALES = sizeof scales / sizeof *scales };
+    for (int at = 0; at < (LENGTHS + 1) * SCALES * 2; at++) {
+        const int64_t n = at / 2 / SCALES < LENGTHS ? lengths[at / 2 / SCALES] : 256;
+        const bool is_signed = at % 2 == 1;
+        bert_guarded memory[3];
+        uint8_t *x = guarded_new(&memory[0], (size_t)n);
+        float *y = guarded_floats(&memory[1], n), *expected = guarded_floats(&memory[2], n);
+        for (int64_t i = 0; i < n; i++) x[i] = (uint8_t)(i + at * 31);
+        bert_dequantize_bytes_args args = {
+            expected, x, n, scales[at / 2 % SCALES], at * 57 % 256 - (is_signed ? 128 : 0), is_signed};
+        bert_cpu_kernels_scalar.dequantize_bytes(&args);
+        if (x[0] == 255 && args.scale > 0.0F)
+            assert_true(expected[0] == (float)((is_signed ? -1 : 255) - args.zero_point) * args.scale);
+        args.y = y;
+        table->dequantize_bytes(&args);
+        for (int64_t i = 0; i < n; i++) {
+            if (isnan(expected[i]))
+                assert_true(isnan(y[i]));
+            else
+                assert_memory_equal(&y[i], &expected[i], sizeof *y);
+        }
+        for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
+    }
+}

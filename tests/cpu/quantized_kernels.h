@@ -9,5 +9,6 @@ void test_range(const bert_cpu_kernels *table);
 void test_quantize(const bert_cpu_kernels *table);
 void test_qgemm(const bert_cpu_kernels *table);
 void test_dequantize(const bert_cpu_kernels *table);
+void test_dequantize_bytes(const bert_cpu_kernels *table);
 
 #endif
