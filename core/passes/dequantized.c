@@ -64,6 +64,41 @@ bert_status bert_match_dequantized_rows(bert_pass_context *context, bert_node *d
     return match_dequantize(context, dequantize, bytes, of_columns ? 1 : -1, out);
 }
 
+/* ---- One scale and zero point ---------------------------------------------------------------------------------------
+ */
+
+bool bert_is_single_constant(const bert_value *value) {
+    return value && value->info.constant && bert_constant_elements(value->info.constant) == 1;
+}
+
+static bool same_number(const bert_value *a, const bert_value *b) {
+    double x = 0, y = 0;
+    return (!a || bert_value_scalar(a, &x)) && (!b || bert_value_scalar(b, &y)) && x == y;
+}
+
+bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point) {
+    bert_node *node = bert_value_made_by(q, BERT_OP_QuantizeLinear);
+    if (!node) node = bert_value_made_by(q, BERT_OP_MS_QuantizeLinear);
+    if (!node || !bert_is_single_constant(node->inputs[1]) || node->inputs[0]->info.dtype != scale->info.dtype)
+        return NULL;
+    const bert_value *own = bert_node_in(node, 2);
+    if (own && !bert_is_single_constant(own)) return NULL;
+    return same_number(node->inputs[1], scale) && same_number(own, zero_point) ? node : NULL;
+}
+
+bert_node *bert_dequantizer_of(const bert_value *value) {
+    bert_node *node = value->producer;
+    if (!node || !is_dequantize(node) || !is_byte(node->inputs[0]->info.dtype)) return NULL;
+    const bert_value *scale = node->inputs[1], *zero = bert_node_in(node, 2);
+    const bool single = bert_is_single_constant(scale) && (!zero || bert_is_single_constant(zero));
+    return single && scale->info.dtype == value->info.dtype && !BERT_NODE_INT(node, "block_size", 0) ? node : NULL;
+}
+
+bool bert_same_dequantizers(const bert_node *a, const bert_node *b) {
+    return a->inputs[0]->info.dtype == b->inputs[0]->info.dtype && same_number(a->inputs[1], b->inputs[1]) &&
+           same_number(bert_node_in(a, 2), bert_node_in(b, 2));
+}
+
 /* ---- Cast, Sub and Mul ---------------------------------------------------------------------------------------------
  */
 

@@ -28,27 +28,8 @@ bert_status bert_quantized_per_column(bert_pass_context *context, bert_value *va
 /* ---- A scale of x that the file has --------------------------------------------------------------------------------
  */
 
-static bool is_single(const bert_value *value) {
-    return value && value->info.constant && bert_constant_elements(value->info.constant) == 1;
-}
-
 static bool is_byte(const bert_value *value) {
     return value->info.dtype == BERT_UINT8 || value->info.dtype == BERT_INT8;
-}
-
-static bool same_number(const bert_value *a, const bert_value *b) {
-    double x = 0, y = 0;
-    return (!a || bert_value_scalar(a, &x)) && (!b || bert_value_scalar(b, &y)) && x == y;
-}
-
-/* The QuantizeLinear that made q with this scale and zero point, or NULL. */
-static bert_node *maker_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point) {
-    bert_node *node = bert_value_made_by(q, BERT_OP_QuantizeLinear);
-    if (!node) node = bert_value_made_by(q, BERT_OP_MS_QuantizeLinear);
-    if (!node || !is_single(node->inputs[1]) || node->inputs[0]->info.dtype != scale->info.dtype) return NULL;
-    const bert_value *own = bert_node_in(node, 2);
-    if (own && !is_single(own)) return NULL;
-    return same_number(node->inputs[1], scale) && same_number(own, zero_point) ? node : NULL;
 }
 
 /* The zero point of uint8: that of int8 is 128 less, as all of its values are. */
@@ -69,13 +50,13 @@ static bert_status give_zero_point(bert_quantized_product *m, bert_dtype dtype, 
 bert_status bert_quantized_take_x(bert_quantized_product *m, const bert_node *node, bert_value *q, bert_value *scale,
                                   bert_value *zero_point, bool *matched) {
     bert_pass_context *context = m->pattern.context;
-    *matched = is_single(scale) && (!zero_point || is_single(zero_point)) && is_byte(q) &&
+    *matched = bert_is_single_constant(scale) && (!zero_point || bert_is_single_constant(zero_point)) && is_byte(q) &&
                (scale->info.dtype == BERT_FLOAT || scale->info.dtype == BERT_DOUBLE);
     if (!*matched) {
         bert_quantized_miss(m, node, "its first operand has no constant scale and zero point of one element");
         return BERT_OK;
     }
-    bert_node *maker = maker_of(q, scale, zero_point);
+    bert_node *maker = bert_quantizer_of(q, scale, zero_point);
     if (maker) {
         m->x = maker->inputs[0];
         bert_pattern_add_shared(&m->pattern, maker);
