@@ -179,8 +179,8 @@ typedef struct bert_range_args {
 } bert_range_args;
 
 /**
- * y[rows, n] = clamp(round(x / scale) + zero_point, 0, 255), half to even, NaN as 0, a scale and zero point a row; rows
- * of y are `stride` apart and filled up with zeros. sums[rows]: of each row of y.
+ * y[rows, n] = clamp(round(x / scale) + zero_point, 0, 255), half to even, NaN as 0, a scale and zero point, of [0,
+ * 255], a row; rows of y are `stride` apart and filled up with zeros. sums[rows]: of each row of y.
  */
 typedef struct bert_quantize_args {
     uint8_t *y;

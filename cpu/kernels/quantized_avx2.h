@@ -38,18 +38,20 @@ static void range(const bert_range_args *args) {
     }
 }
 
-/* 8 integers in [0, 255]. Beyond +-512 nothing changes but that the conversion to integers would overflow; NaN becomes
- * the least, since max keeps its second operand for it. */
-static inline __m256i quantize_vector(__m256 x, __m256 scale, __m256i zero_point) {
-    __m256 ratio = _mm256_div_ps(x, scale);
-    ratio = _mm256_min_ps(_mm256_max_ps(ratio, _mm256_set1_ps(-512.0F)), _mm256_set1_ps(512.0F));
-    const __m256i value = _mm256_add_epi32(_mm256_cvtps_epi32(ratio), zero_point);
-    return _mm256_min_epi32(_mm256_max_epi32(value, _mm256_setzero_si256()), _mm256_set1_epi32(255));
+/* 8 quotients as whole numbers. Beyond +-512 nothing changes but that the conversion to integers would overflow; NaN
+ * becomes the least, since max keeps its second operand for it. */
+static inline __m256i quantize_vector(__m256 x, __m256 scale) {
+    const __m256 ratio = _mm256_max_ps(_mm256_div_ps(x, scale), _mm256_set1_ps(-512.0F));
+    return _mm256_cvtps_epi32(_mm256_min_ps(ratio, _mm256_set1_ps(512.0F)));
 }
 
-static inline __m128i narrow(__m256i values) {
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
-    return _mm_packus_epi16(words, words);
+/* Four vectors' bytes in order. Words hold a quotient and a zero point, 767 at most; saturation clamps to [0, 255]. */
+static inline __m256i to_bytes(const __m256i values[4], __m256i zero_point) {
+    /* Packing leaves four bytes of each of the vectors in each half. */
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i low = _mm256_add_epi16(_mm256_packs_epi32(values[0], values[1]), zero_point);
+    const __m256i high = _mm256_add_epi16(_mm256_packs_epi32(values[2], values[3]), zero_point);
+    return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), in_order);
 }
 
 static void quantize(const bert_quantize_args *args) {
@@ -57,23 +59,28 @@ static void quantize(const bert_quantize_args *args) {
         const float *x = args->x + row * args->n;
         uint8_t *y = args->y + row * args->stride;
         const __m256 scale = _mm256_set1_ps(args->scales[row]);
-        const __m256i zero_point = _mm256_set1_epi32(args->zero_points[row]);
-        __m256i total = _mm256_setzero_si256();
+        const __m256i zero_point = _mm256_set1_epi16((short)args->zero_points[row]);
+        __m256i values[4], total = _mm256_setzero_si256();
         int64_t i = 0;
-        for (; args->n - i >= 8; i += 8) {
-            const __m256i values = quantize_vector(_mm256_loadu_ps(x + i), scale, zero_point);
-            total = _mm256_add_epi32(total, values);
-            _mm_storel_epi64((__m128i *)(void *)(y + i), narrow(values));
+        for (; args->n - i >= 32; i += 32) {
+            for (int j = 0; j < 4; j++) values[j] = quantize_vector(_mm256_loadu_ps(x + i + 8 * j), scale);
+            const __m256i bytes = to_bytes(values, zero_point);
+            total = _mm256_add_epi64(total, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+            _mm256_storeu_si256((__m256i *)(void *)(y + i), bytes);
         }
-        uint32_t lanes[8], sum = 0;
-        uint8_t last[16];
+        int64_t lanes[4];
         _mm256_storeu_si256((__m256i *)(void *)lanes, total);
-        for (int lane = 0; lane < 8; lane++) sum += lanes[lane];
-        _mm_storeu_si128((__m128i *)(void *)last,
-                         narrow(quantize_vector(load_first(x + i, args->n - i), scale, zero_point)));
-        for (int64_t j = i; j < args->n; j++) {
-            y[j] = last[j - i];
-            sum += y[j];
+        int64_t sum = lanes[0] + lanes[1] + lanes[2] + lanes[3];
+        for (; i < args->n; i += 8) {
+            const int64_t count = args->n - i < 8 ? args->n - i : 8;
+            uint8_t last[32];
+            values[0] = quantize_vector(count < 8 ? load_first(x + i, count) : _mm256_loadu_ps(x + i), scale);
+            for (int j = 1; j < 4; j++) values[j] = values[0];
+            _mm256_storeu_si256((__m256i *)(void *)last, to_bytes(values, zero_point));
+            for (int64_t j = 0; j < count; j++) {
+                y[i + j] = last[j];
+                sum += last[j];
+            }
         }
         for (int64_t j = args->n; j < args->stride; j++) y[j] = 0;
         args->sums[row] = (int32_t)sum;

@@ -53,12 +53,11 @@ static inline bool by_inverse(float scale) {
 /* What a row is divided by. */
 typedef struct row_scale {
     __m512 scale, inverse, low, high;
-    __m512i zero_point;
 } row_scale;
 
 /*
- * 16 integers in [0, 255]. Beyond +-512 nothing changes but that the conversion to integers would overflow; NaN becomes
- * the least, since max keeps its second operand for it. `divide`: not by_inverse.
+ * 16 quotients as whole numbers. Beyond +-512 nothing changes but that the conversion to integers would overflow; NaN
+ * becomes the least, since max keeps its second operand for it. `divide`: not by_inverse.
  */
 static inline __attribute__((always_inline)) __m512i quantize_vector(__m512 x, const row_scale *by, const bool divide) {
     __m512 ratio;
@@ -69,8 +68,16 @@ static inline __attribute__((always_inline)) __m512i quantize_vector(__m512 x, c
         ratio = _mm512_mul_ps(x, by->inverse);
         ratio = _mm512_fmadd_ps(_mm512_fnmadd_ps(by->scale, ratio, x), by->inverse, ratio);
     }
-    const __m512i value = _mm512_add_epi32(_mm512_cvtps_epi32(ratio), by->zero_point);
-    return _mm512_min_epi32(_mm512_max_epi32(value, _mm512_setzero_si512()), _mm512_set1_epi32(255));
+    return _mm512_cvtps_epi32(ratio);
+}
+
+/* Four vectors' bytes in order. Words hold a quotient and a zero point, 767 at most; saturation clamps to [0, 255]. */
+static inline __m512i to_bytes(const __m512i values[4], __m512i zero_point) {
+    /* Packing leaves four bytes of each of the vectors in each quarter. */
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i low = _mm512_add_epi16(_mm512_packs_epi32(values[0], values[1]), zero_point);
+    const __m512i high = _mm512_add_epi16(_mm512_packs_epi32(values[2], values[3]), zero_point);
+    return _mm512_permutexvar_epi32(in_order, _mm512_packus_epi16(low, high));
 }
 
 static inline __attribute__((always_inline)) void quantize_row(const bert_quantize_args *args, int64_t row,
@@ -81,23 +88,26 @@ static inline __attribute__((always_inline)) void quantize_row(const bert_quanti
     const row_scale by = {.scale = _mm512_set1_ps(scale),
                           .inverse = _mm512_set1_ps(1.0F / scale),
                           .low = _mm512_set1_ps(-bound),
-                          .high = _mm512_set1_ps(bound),
-                          .zero_point = _mm512_set1_epi32(args->zero_points[row])};
-    __m512i total = _mm512_setzero_si512();
+                          .high = _mm512_set1_ps(bound)};
+    const __m512i zero_point = _mm512_set1_epi16((short)args->zero_points[row]);
+    __m512i values[4], total = _mm512_setzero_si512();
     int64_t i = 0;
-    for (; args->n - i >= 16; i += 16) {
-        const __m512i values = quantize_vector(_mm512_loadu_ps(x + i), &by, divide);
-        total = _mm512_add_epi32(total, values);
-        _mm_storeu_si128((__m128i *)(void *)(y + i), _mm512_cvtepi32_epi8(values));
+    for (; args->n - i >= 64; i += 64) {
+        for (int j = 0; j < 4; j++) values[j] = quantize_vector(_mm512_loadu_ps(x + i + 16 * j), &by, divide);
+        const __m512i bytes = to_bytes(values, zero_point);
+        total = _mm512_add_epi64(total, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+        _mm512_storeu_si512(y + i, bytes);
     }
-    if (i < args->n) {
+    for (; i < args->n; i += 16) {
         const __mmask16 lanes = lanes_of(args->n - i);
-        const __m512i values = quantize_vector(_mm512_maskz_loadu_ps(lanes, x + i), &by, divide);
-        total = _mm512_mask_add_epi32(total, lanes, total, values);
-        _mm_mask_storeu_epi8(y + i, lanes, _mm512_cvtepi32_epi8(values));
+        values[0] = quantize_vector(_mm512_maskz_loadu_ps(lanes, x + i), &by, divide);
+        for (int j = 1; j < 4; j++) values[j] = values[0];
+        const __m512i bytes = _mm512_maskz_mov_epi8(lanes, to_bytes(values, zero_point));
+        total = _mm512_add_epi64(total, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+        _mm_mask_storeu_epi8(y + i, lanes, _mm512_castsi512_si128(bytes));
     }
     if (args->stride > args->n) memset(y + args->n, 0, (size_t)(args->stride - args->n));
-    args->sums[row] = _mm512_reduce_add_epi32(total);
+    args->sums[row] = (int32_t)_mm512_reduce_add_epi64(total);
 }
 
 static void quantize(const bert_quantize_args *args) {
