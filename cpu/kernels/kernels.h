@@ -47,10 +47,10 @@ typedef enum bert_binary {
 enum { BERT_SGEMM_CHAIN = 256 };
 
 /**
- * c[m, n] = a[m, k] b[k, n], or with `accumulate` c += a b; rows `ldc`, `lda`, `ldb` elements apart. Each element is a
- * chain of additions in order of k over every BERT_SGEMM_CHAIN steps, and the chains are added in order: shorter chains
- * round less (one of 3,072 steps is off three times as far). So a product cut along k at a multiple of
- * BERT_SGEMM_CHAIN gives the same bits as one that is not.
+ * c[m, n] = a[m, k] b[k, n], or with `accumulate` c += a b; rows `ldc`, `lda`, `ldb` elements apart. Those of b may
+ * overlap (ldb < n): a convolution's do. Each element is a chain of additions in order of k over every BERT_SGEMM_CHAIN
+ * steps, and the chains are added in order: shorter chains round less (one of 3,072 steps is off three times as far).
+ * So a product cut along k at a multiple of BERT_SGEMM_CHAIN gives the same bits as one that is not.
  */
 typedef struct bert_sgemm_args {
     float *c;

@@ -53,6 +53,21 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t m, int64_t n, i
     for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
 }
 
+/* Rows of b that overlap, each `ldb` elements after the one before. */
+static void overlapping_case(const bert_cpu_kernels *table, int64_t m, int64_t n, int64_t k, int64_t ldb) {
+    bert_guarded memory[4];
+    float *a = guarded_floats(&memory[0], m * k), *b = guarded_floats(&memory[1], (k - 1) * ldb + n);
+    float *c = guarded_floats(&memory[2], m * n), *expected = guarded_floats(&memory[3], m * n);
+    fill_random(a, m * k, 1.0F, 1);
+    fill_random(b, (k - 1) * ldb + n, 1.0F, 2);
+    bert_sgemm_args args = {.a = a, .b = b, .c = expected, .lda = k, .ldb = ldb, .ldc = n, .m = m, .n = n, .k = k};
+    bert_cpu_kernels_scalar.sgemm(&args);
+    args.c = c;
+    table->sgemm(&args);
+    compare(c, n, expected, n, m, n, 2e-6F * sqrtf((float)k), "sgemm");
+    for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
+}
+
 /* Long products round as chains of BERT_SGEMM_CHAIN do, not as one of K: half of that is well above the one and well
  * below the other. */
 static void sgemm_rounding_case(const bert_cpu_kernels *table) {
@@ -85,6 +100,8 @@ static void test_sgemm(const bert_cpu_kernels *table) {
                 multiply_case(table, rows[i], columns[j], depths[k], (int64_t)(i + j + k) % 2 * 5);
     multiply_case(table, 9, 50, 2 * BERT_SGEMM_CHAIN, 0);
     multiply_case(table, 3, 17, 2 * BERT_SGEMM_CHAIN + 1, 5);
+    overlapping_case(table, 1, 120, 9, 1);
+    overlapping_case(table, 5, 33, 4, 3);
     sgemm_rounding_case(table);
 }
 
