@@ -30,6 +30,7 @@ typedef bert_status (*bert_cpu_plan_fn)(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_binary(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_concat(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_conv(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner);

@@ -14,6 +14,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_BERTC_QuantizedLinear] = bert_cpu_plan_quantized_linear,
     [BERT_OP_BERTC_SkipLayerNormalization] = bert_cpu_plan_skip_layer_norm,
     [BERT_OP_Concat] = bert_cpu_plan_concat,
+    [BERT_OP_Conv] = bert_cpu_plan_conv,
     [BERT_OP_DequantizeLinear] = bert_cpu_plan_dequantize,
     [BERT_OP_BERTC_UnpackTokens] = bert_cpu_plan_unpack_tokens,
     [BERT_OP_Div] = bert_cpu_plan_binary,

@@ -1,5 +1,4 @@
-/* Conv: over any number of spatial axes, one product of matrices for each place of the kernel. The reference is what
- * the CPU runs too, on one thread and in plain loops. */
+/* Conv: over any number of spatial axes, one product of matrices for each place of the kernel. */
 #include "core/graph/ops/infer.h"
 #include "core/graph/ops/product.h"
 
