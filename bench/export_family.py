@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a model of a family beside BERT, of base size and with random weights, through torch.onnx.export:
 
-    export_family.py modernbert|deberta OUT.onnx
+    export_family.py modernbert|deberta|squeezebert|convbert OUT.onnx
 
 Inputs input_ids and attention_mask, output last_hidden_state; the vocabulary has 20,000 tokens. Needs torch,
 transformers and onnx from PyPI (tests/tools/requirements-torch.txt says how to do without CUDA's packages).
@@ -35,7 +35,17 @@ def deberta():
         pos_att_type=["p2c", "c2p"], max_relative_positions=-1, position_biased_input=False, type_vocab_size=0))
 
 
-FAMILIES = {"modernbert": modernbert, "deberta": deberta}
+def squeezebert():
+    """squeezebert/squeezebert-uncased: 12 layers, 768, convolutions of one token in 4 groups in place of Linear."""
+    return transformers.SqueezeBertModel(transformers.SqueezeBertConfig(vocab_size=VOCABULARY, pad_token_id=0))
+
+
+def convbert():
+    """YituTech/conv-bert-base: 12 layers, 768, 6 heads of attention beside convolutions along 9 tokens."""
+    return transformers.ConvBertModel(transformers.ConvBertConfig(vocab_size=VOCABULARY, pad_token_id=0))
+
+
+FAMILIES = {"modernbert": modernbert, "deberta": deberta, "squeezebert": squeezebert, "convbert": convbert}
 
 
 def main():
