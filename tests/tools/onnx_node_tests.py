@@ -53,7 +53,7 @@ DATA = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "
 
 
 class Lack(str):
-    """Where a test passes with every provider but one: that one and the reason why it skips the test, "cuda: no Conv"."""
+    """Where a test passes with every provider but one: that one and the reason why it skips the test, "cuda: no Abs"."""
 
     def of(self, provider):
         return self.startswith(provider + ": ")
