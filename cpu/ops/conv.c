@@ -8,10 +8,10 @@
  */
 #include "cpu/ops/ops.h"
 
+#include "core/graph/conv_axes.h"
+
 #include <limits.h>
 #include <string.h>
-
-enum { SPATIAL = 2, MOST_AXES = BERT_MAX_RANK - SPATIAL };
 
 /* Columns as they lie are used up to this many places: rows that are further apart share few of the cache's sets. */
 enum { MOST_DIRECT_PLACES = 512 };
@@ -24,16 +24,11 @@ enum { MOST_ROW_OUTPUTS = 8, ROW_PLACES = 1024 };
 
 typedef enum conv_way { DIRECT, OVERLAPPING_ROWS, GATHERED } conv_way;
 
-/* How the kernel is laid over one spatial axis: tap t meets element place * stride + t * dilation - before of x. */
-typedef struct conv_axis {
-    int64_t size, taps, places, stride, dilation, before;
-} conv_axis;
-
 typedef struct conv_state {
     conv_way way;
     bool biased;
     int32_t axes;
-    conv_axis axis[MOST_AXES];
+    bert_conv_axis axis[BERT_CONV_MAX_AXES];
     int64_t groups, inputs, outputs; /* Channels of a group. */
     int64_t taps, k;                 /* Of a kernel; of one for each input. */
     int64_t size, places;            /* Elements of a channel of x and of y. */
@@ -47,7 +42,7 @@ typedef struct conv_run {
     float *y;
 } conv_run;
 
-static const conv_axis *last_axis(const conv_state *state) {
+static const bert_conv_axis *last_axis(const conv_state *state) {
     return &state->axis[state->axes - 1];
 }
 
@@ -66,7 +61,7 @@ static void begin_rows(const conv_run *run, float *y, int64_t first, int64_t row
 static int64_t find_row(const conv_state *state, int64_t row, int64_t outer) {
     int64_t offset = 0, step = last_axis(state)->size;
     for (int32_t i = state->axes - 2; i >= 0; i--) {
-        const conv_axis *axis = &state->axis[i];
+        const bert_conv_axis *axis = &state->axis[i];
         const int64_t at = row % axis->places * axis->stride + outer % axis->taps * axis->dilation - axis->before;
         if (at < 0 || at >= axis->size) return -1;
         row /= axis->places;
@@ -80,7 +75,7 @@ static int64_t find_row(const conv_state *state, int64_t row, int64_t outer) {
 /* ---- One channel a group: overlapping rows ----------------------------------------------------------------------- */
 
 /* Places [begin, end) of a row of y where some taps may meet padding. */
-static void add_edge(const conv_axis *axis, float *y, const float *x, const float *w, int64_t begin, int64_t end) {
+static void add_edge(const bert_conv_axis *axis, float *y, const float *x, const float *w, int64_t begin, int64_t end) {
     for (int64_t tap = 0; tap < axis->taps; tap++) {
         const int64_t shift = tap * axis->dilation - axis->before;
         const int64_t first = begin < -shift ? -shift : begin, last = bert_smaller(end, axis->size - shift);
@@ -91,7 +86,7 @@ static void add_edge(const conv_axis *axis, float *y, const float *x, const floa
 /* Adds what the taps of one row of kernels give to places [begin, end) of rows of y. */
 static void add_taps(const conv_run *run, float *y, const float *x, const float *w, int64_t begin, int64_t end) {
     const conv_state *state = run->state;
-    const conv_axis *axis = last_axis(state);
+    const bert_conv_axis *axis = last_axis(state);
     /* Where no tap meets padding. */
     int64_t inner = axis->before < begin ? begin : axis->before;
     int64_t inner_end = bert_smaller(end, axis->size + axis->before - (axis->taps - 1) * axis->dilation);
@@ -118,7 +113,7 @@ static void add_taps(const conv_run *run, float *y, const float *x, const float 
 static void run_row(void *argument, int64_t task, int thread) {
     const conv_run *run = argument;
     const conv_state *state = run->state;
-    const conv_axis *axis = last_axis(state);
+    const bert_conv_axis *axis = last_axis(state);
     const int64_t begin = task % state->place_blocks * state->block_places;
     const int64_t end = bert_smaller(axis->places, begin + state->block_places);
     task /= state->place_blocks;
@@ -143,7 +138,7 @@ typedef struct meeting {
 } meeting;
 
 /* From place `begin` of a row on; the row of x starts at `row`. */
-static meeting meet(const conv_axis *axis, int64_t tap, int64_t begin, int64_t row, int64_t places) {
+static meeting meet(const bert_conv_axis *axis, int64_t tap, int64_t begin, int64_t row, int64_t places) {
     const int64_t start = begin * axis->stride + tap * axis->dilation - axis->before, left = axis->size - start;
     const int64_t nothing = start < 0 ? (-start + axis->stride - 1) / axis->stride : 0;
     const int64_t end = left > 0 ? bert_smaller(places, (left - 1) / axis->stride + 1) : 0;
@@ -164,7 +159,7 @@ static void copy_row(float *y, const float *x, const meeting *m, int64_t stride,
 /* Rows [begin, end) of the columns of places along one row of y; x is the group's first channel. */
 static void gather_row(const conv_state *state, float *columns, const float *x, int64_t place, int64_t places,
                        int64_t begin, int64_t end) {
-    const conv_axis *axis = last_axis(state);
+    const bert_conv_axis *axis = last_axis(state);
     for (int64_t tap = 0; tap < state->taps; tap++) {
         meeting m = {.nothing = places};
         const int64_t row = find_row(state, place / axis->places, tap / axis->taps);
@@ -254,29 +249,6 @@ static bert_status run_conv(const bert_kernel_call *call, bert_error *error) {
 
 /* ---- Planning ---------------------------------------------------------------------------------------------------- */
 
-/* Attributes as shape inference has checked them; pads that follow from the shapes of x and y with auto_pad. */
-static void read_axes(const bert_op_node *node, conv_state *state) {
-    size_t count;
-    const int64_t *strides = BERT_NODE_INTS(node, "strides", &count);
-    const int64_t *dilations = BERT_NODE_INTS(node, "dilations", &count);
-    const int64_t *pads = BERT_NODE_INTS(node, "pads", &count);
-    const char *auto_pad = BERT_NODE_STRING(node, "auto_pad", "NOTSET");
-    const bool upper = strcmp(auto_pad, "SAME_UPPER") == 0, lower = strcmp(auto_pad, "SAME_LOWER") == 0;
-    const bool given = strcmp(auto_pad, "NOTSET") == 0;
-    for (int32_t i = 0; i < state->axes; i++) {
-        conv_axis *axis = &state->axis[i];
-        *axis = (conv_axis){.size = node->inputs[0].dims[SPATIAL + i],
-                            .taps = node->inputs[1].dims[SPATIAL + i],
-                            .places = node->outputs[0].dims[SPATIAL + i],
-                            .stride = strides ? strides[i] : 1,
-                            .dilation = dilations ? dilations[i] : 1,
-                            .before = given && pads ? pads[i] : 0};
-        const int64_t padding =
-            (axis->places - 1) * axis->stride + (axis->taps - 1) * axis->dilation + 1 - axis->size; /* on both sides */
-        if ((upper || lower) && padding > 0) axis->before = upper ? padding / 2 : padding - padding / 2;
-    }
-}
-
 static bool multiply_into(int64_t *product, int64_t factor) {
     size_t out;
     if (!bert_size_multiply((size_t)*product, (size_t)factor, &out) || out > INT64_MAX) return false;
@@ -288,7 +260,7 @@ static bool multiply_into(int64_t *product, int64_t factor) {
 static bool count_elements(conv_state *state) {
     state->taps = state->size = state->places = 1;
     for (int32_t i = 0; i < state->axes; i++) {
-        const conv_axis *axis = &state->axis[i];
+        const bert_conv_axis *axis = &state->axis[i];
         if (!multiply_into(&state->taps, axis->taps) || !multiply_into(&state->size, axis->size) ||
             !multiply_into(&state->places, axis->places))
             return false;
@@ -302,7 +274,7 @@ static conv_way choose_way(const conv_state *state) {
     if (state->inputs == 1 && state->outputs <= MOST_ROW_OUTPUTS && last_axis(state)->stride == 1 && state->taps > 1)
         return OVERLAPPING_ROWS;
     for (int32_t i = 0; i < state->axes; i++) {
-        const conv_axis *axis = &state->axis[i];
+        const bert_conv_axis *axis = &state->axis[i];
         if (axis->taps != 1 || axis->stride != 1 || axis->size != axis->places || axis->before != 0) return GATHERED;
     }
     return state->places <= MOST_DIRECT_PLACES ? DIRECT : GATHERED;
@@ -328,12 +300,13 @@ static bert_status plan_shapes(const bert_cpu_planner *planner, conv_state *stat
     *state = (conv_state){0};
     for (int32_t i = 0; i < node->outputs[0].rank; i++)
         if (node->outputs[0].dims[i] == 0) return BERT_OK; /* nothing to do */
-    *state = (conv_state){.axes = node->inputs[0].rank - SPATIAL,
+    *state = (conv_state){.axes = node->inputs[0].rank - BERT_CONV_SPATIAL,
                           .biased = bert_cpu_has(node, 2),
                           .groups = BERT_NODE_INT(node, "group", 1),
                           .inputs = node->inputs[1].dims[1]};
     state->outputs = node->inputs[1].dims[0] / state->groups;
-    read_axes(node, state);
+    bert_conv_read_axes(node->attributes, node->attribute_count, state->axes, node->inputs[0].dims,
+                        node->inputs[1].dims, node->outputs[0].dims, state->axis);
     if (!count_elements(state)) return bert_cpu_leave(planner, "can't hold tensors of this size");
     state->way = choose_way(state);
     cut(state);

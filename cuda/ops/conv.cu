@@ -34,7 +34,7 @@ struct conv_sizes {
 static __device__ inline int64_t meet(const bert_cuda_conv_args &a, int64_t place, int64_t tap) {
     int64_t element = 0, stride = 1;
     for (int i = a.axes - 1; i >= 0; i--) {
-        const bert_cuda_conv_axis &axis = a.axis[i];
+        const bert_conv_axis &axis = a.axis[i];
         const int64_t next_place = i ? place / axis.places : 0, next_tap = i ? tap / axis.taps : 0;
         const int64_t at = (place - next_place * axis.places) * axis.stride +
                            (tap - next_tap * axis.taps) * axis.dilation - axis.before;
@@ -252,11 +252,11 @@ static __global__ void __launch_bounds__(THREADS) direct_kernel(bert_cuda_conv_a
 /* False for arguments that conv.h doesn't allow. Without channels there is nothing to meet. */
 static bool measure(const bert_cuda_conv_args &a, conv_sizes *s) {
     bert_cuda_walk taps = {}, elements = {}, places, y;
-    int64_t dims[3][BERT_CUDA_CONV_AXES];
-    if (!bert_dtype_is_float(a.dtype) || a.axes < 1 || a.axes > BERT_CUDA_CONV_AXES) return false;
+    int64_t dims[3][BERT_CONV_MAX_AXES];
+    if (!bert_dtype_is_float(a.dtype) || a.axes < 1 || a.axes > BERT_CONV_MAX_AXES) return false;
     if (a.groups < 1 || a.group_inputs < 0) return false;
     for (int i = 0; i < a.axes; i++) {
-        const bert_cuda_conv_axis &axis = a.axis[i];
+        const bert_conv_axis &axis = a.axis[i];
         if (axis.taps < 1 || axis.stride < 1 || axis.dilation < 1 || axis.before < 0) return false;
         dims[0][i] = axis.taps;
         dims[1][i] = axis.size;

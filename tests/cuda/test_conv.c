@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { MOST_AXES = BERT_CUDA_CONV_AXES };
+enum { MOST_AXES = BERT_CONV_MAX_AXES };
 
 /* What the axes of a case have; an auto_pad other than NULL overrules pads. */
 typedef struct conv_case {

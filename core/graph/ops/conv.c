@@ -1,16 +1,12 @@
 /* Conv: over any number of spatial axes, one product of matrices for each place of the kernel. */
+#include "core/graph/conv_axes.h"
 #include "core/graph/ops/infer.h"
 #include "core/graph/ops/product.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { SPATIAL = 2, MAX_SPATIAL = BERT_MAX_RANK - SPATIAL };
-
-/* How the kernel is laid over one spatial axis. */
-typedef struct conv_axis {
-    int64_t stride, dilation, before, after;
-} conv_axis;
+enum { SPATIAL = BERT_CONV_SPATIAL };
 
 /* ---- Attributes ----------------------------------------------------------------------------------------------------
  */
@@ -22,22 +18,6 @@ static auto_pad find_auto_pad(const char *name) {
     auto_pad way = GIVEN;
     while (way < AUTO_PADS && strcmp(name, names[way]) != 0) way++;
     return way;
-}
-
-/* The axes as strides, dilations and pads have them; with auto_pad, pads come later. Lists are as long as they have to
- * be. */
-static void read_axes(const bert_attribute *attributes, size_t attribute_count, int32_t axes, conv_axis *out) {
-    size_t count;
-    const int64_t *strides = bert_attribute_ints(attributes, attribute_count, "strides", &count);
-    const int64_t *dilations = bert_attribute_ints(attributes, attribute_count, "dilations", &count);
-    const int64_t *pads = bert_attribute_ints(attributes, attribute_count, "pads", &count);
-    bool given = find_auto_pad(bert_attribute_string(attributes, attribute_count, "auto_pad", "NOTSET")) == GIVEN;
-    for (int32_t i = 0; i < axes; i++) {
-        out[i] = (conv_axis){.stride = strides ? strides[i] : 1,
-                             .dilation = dilations ? dilations[i] : 1,
-                             .before = given && pads ? pads[i] : 0,
-                             .after = given && pads ? pads[i + axes] : 0};
-    }
 }
 
 /* ---- Inference -----------------------------------------------------------------------------------------------------
@@ -103,7 +83,7 @@ static bert_status check_channels(const bert_inference *in, const bert_shape *x,
 }
 
 /* Places that the kernel has on an axis of `size`: none on one that is empty, and at least one on any other. */
-static bert_status count_places(const bert_inference *in, const conv_axis *axis, bert_dim size, bert_dim kernel,
+static bert_status count_places(const bert_inference *in, const bert_conv_axis *axis, bert_dim size, bert_dim kernel,
                                 bert_dim *out) {
     bert_symbols *s = in->symbols;
     auto_pad way = find_auto_pad(BERT_INFER_STRING(in, "auto_pad", "NOTSET"));
@@ -148,8 +128,8 @@ bert_status bert_infer_conv(const bert_inference *in) {
     }
     BERT_TRY(check_attributes(in, w));
     BERT_TRY(check_channels(in, x, w));
-    conv_axis axes[MAX_SPATIAL];
-    read_axes(in->attributes, in->attribute_count, x->rank - SPATIAL, axes);
+    bert_conv_axis axes[BERT_CONV_MAX_AXES];
+    bert_conv_read_attributes(in->attributes, in->attribute_count, x->rank - SPATIAL, axes);
     bert_shape y = {.rank = x->rank, .dims = {x->dims[0], w->dims[0]}};
     for (int32_t i = SPATIAL; i < y.rank; i++) {
         BERT_TRY(count_places(in, &axes[i - SPATIAL], x->dims[i], w->dims[i], &y.dims[i]));
@@ -165,22 +145,11 @@ bert_status bert_infer_conv(const bert_inference *in) {
 typedef struct conv {
     const bert_tensor *x, *w, *b, *y;
     int32_t axes;
-    conv_axis axis[MAX_SPATIAL];
+    bert_conv_axis axis[BERT_CONV_MAX_AXES];
     int64_t x_strides[BERT_MAX_RANK];
     int64_t group_inputs, group_outputs, taps, row; /* Elements of a kernel and of a row of y. */
     double *sums, *scratch;
 } conv;
-
-static void pad_automatically(conv *c, auto_pad way) {
-    for (int32_t i = 0; i < c->axes && (way == SAME_UPPER || way == SAME_LOWER); i++) {
-        conv_axis *axis = &c->axis[i];
-        int64_t span = (c->w->dims[SPATIAL + i] - 1) * axis->dilation + 1;
-        int64_t both = (c->y->dims[SPATIAL + i] - 1) * axis->stride + span - c->x->dims[SPATIAL + i];
-        if (both < 0) both = 0;
-        axis->before = way == SAME_UPPER ? both / 2 : both - both / 2;
-        axis->after = both - axis->before;
-    }
-}
 
 /* Where a tap of the kernel meets x: from its element `offset` within a channel on, for so many elements of a row of y.
  */
@@ -192,19 +161,18 @@ typedef struct meeting {
 static meeting meet(const conv *c, const int64_t *at, int64_t tap) {
     meeting m = {0};
     for (int32_t i = c->axes - 1; i >= 0; i--) {
-        const conv_axis *axis = &c->axis[i];
-        int64_t size = c->x->dims[SPATIAL + i];
-        int64_t start = tap % c->w->dims[SPATIAL + i] * axis->dilation - axis->before;
-        tap /= c->w->dims[SPATIAL + i];
+        const bert_conv_axis *axis = &c->axis[i];
+        int64_t start = tap % axis->taps * axis->dilation - axis->before;
+        tap /= axis->taps;
         if (i == c->axes - 1) {
             m.first = start < 0 ? (-start + axis->stride - 1) / axis->stride : 0;
-            int64_t end = size > start ? (size - start - 1) / axis->stride + 1 : 0;
+            int64_t end = axis->size > start ? (axis->size - start - 1) / axis->stride + 1 : 0;
             if (end > c->row) end = c->row;
             m.count = end - m.first;
             start += m.first * axis->stride;
         } else {
             start += at[i] * axis->stride;
-            if (start < 0 || start >= size) return (meeting){0};
+            if (start < 0 || start >= axis->size) return (meeting){0};
         }
         m.offset += start * c->x_strides[SPATIAL + i];
     }
@@ -267,8 +235,7 @@ bert_status bert_reference_conv(const bert_reference_call *call) {
     if (bert_tensor_elements(y) == 0) return BERT_OK;
     c.scratch = c.sums + BERT_PRODUCT_ROWS * c.row;
     bert_dense_strides(x->rank, x->dims, c.x_strides);
-    read_axes(call->attributes, call->attribute_count, c.axes, c.axis);
-    pad_automatically(&c, find_auto_pad(BERT_CALL_STRING(call, "auto_pad", "NOTSET")));
+    bert_conv_read_axes(call->attributes, call->attribute_count, c.axes, x->dims, w->dims, y->dims, c.axis);
     for (int64_t sequence = 0; sequence < y->dims[0]; sequence++) {
         for (int64_t group = 0; group < groups; group++) compute_group(&c, sequence, group);
     }
