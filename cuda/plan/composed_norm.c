@@ -222,7 +222,7 @@ bert_status bert_cuda_plan_composed_norm(const bert_cuda_planner *planner, bool 
         if (bert_cuda_node_has(node, i) && !bert_cuda_is_float(node, i) && !is_double)
             return bert_cuda_leave(planner, "has no kernel for this type");
         in_float = in_float && !is_double;
-        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, i, i));
+        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, i));
     }
     /* No kernel makes halves of doubles. */
     if (in_float) bert_cuda_give_wide(planner, 0);

@@ -16,8 +16,8 @@ enum { WORD, POSITION, SEGMENT, GAMMA, BETA, PARAMETERS };
 enum { Y, MASK_INDEX, SUM };
 enum { IDS, SEGMENT_IDS, FIRST_PARAMETER, MASK = 7, POSITION_IDS = 8, FIRST_SCALE = 8, FIRST_ZERO_POINT = 13 };
 
-/* By the code of the row: whether parameters are bytes. What is packed are their scales, or else they themselves; the
- * node's flag: all of these are there, as float32. */
+/* By the code of the row: whether parameters are bytes. What stays float32 are their scales, or else they themselves;
+ * the node's flag: all of these are there, as float32. */
 static bool is_quantized(const bert_cuda_op *op) {
     return op->code != 0;
 }
@@ -52,7 +52,7 @@ bert_status bert_cuda_plan_embed_layer_norm(const bert_cuda_planner *planner) {
     BERT_CUDA_TRY(bert_cuda_want_float(planner, first));
     planner->state->flag = bert_cuda_stay_floats(planner, floats, PARAMETERS);
     for (int i = WORD; (quantized || planner->state->flag) && i < PARAMETERS; i++)
-        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, floats[i], i));
+        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, floats[i]));
     if (planner->state->flag) bert_cuda_give_wide(planner, Y);
     if (planner->state->flag) bert_cuda_give_wide(planner, SUM);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;

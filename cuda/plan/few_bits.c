@@ -4,14 +4,12 @@
 #include "cuda/plan/plan.h"
 
 enum { A, B, SCALES, ZERO_POINTS, BIAS = 5 };
-/* What is packed. */
-enum { KEPT_SCALES, KEPT_ZERO_POINTS };
 
 bert_status bert_cuda_plan_matmul_nbits(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     BERT_CUDA_TRY(bert_cuda_want_float(planner, A));
-    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALES, KEPT_SCALES));
-    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, ZERO_POINTS, KEPT_ZERO_POINTS));
+    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALES));
+    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, ZERO_POINTS));
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     return bert_cuda_reserve(planner, bert_cuda_times(BERT_NODE_INT(node, "N", 0), BERT_NODE_INT(node, "K", 0)),
                              bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, node->inputs[A].dtype)));

@@ -83,7 +83,7 @@ bert_status bert_cuda_plan_product_floats(const bert_cuda_planner *planner, bert
         const int32_t input = floats.inputs[i];
         if (input < 0 || !bert_cuda_node_has(planner->node, input)) continue;
         BERT_CUDA_TRY(bert_cuda_want_float(planner, input));
-        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, input, i));
+        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, input));
     }
     return BERT_OK;
 }

@@ -10,7 +10,7 @@
 #include "cuda/ops/elementwise.h"
 
 /** Inputs whose content a plan keeps, and pieces of device memory that one may have. */
-enum { BERT_CUDA_KNOWN_INPUTS = 24, BERT_CUDA_PACKED = 6 };
+enum { BERT_CUDA_KNOWN_INPUTS = 24, BERT_CUDA_PACKED = 3 };
 
 typedef struct bert_cuda_op bert_cuda_op;
 
@@ -20,10 +20,9 @@ typedef struct bert_cuda_node {
     bert_prepared *prepared;
     bert_op_node node; /**< Without descriptions of tensors: those are good while it is planned alone. */
     const bert_constant *known[BERT_CUDA_KNOWN_INPUTS]; /**< By input; NULL: not known. */
-    void *packed[BERT_CUDA_PACKED]; /**< Device memory of the prepared model; what each is, the operator says. */
-    /** Of what bert_cuda_keep_floats packed: 1 + the input that it is a copy of; 0: it is something else. */
-    int32_t kept[BERT_CUDA_PACKED];
-    void *own; /**< Device memory of this plan. */
+    void *packed[BERT_CUDA_PACKED];       /**< Device memory of the prepared model; what each is, the operator says. */
+    void *floats[BERT_CUDA_KNOWN_INPUTS]; /**< By input; what bert_cuda_keep_floats packed of it, or NULL. */
+    void *own;                            /**< Device memory of this plan. */
     size_t own_bytes;
     int64_t n, k; /**< Of a product with packed weights. */
     int64_t padded_n, padded_k;
@@ -106,9 +105,9 @@ bool bert_cuda_is_alike(const bert_cuda_planner *planner, const bert_tensor_desc
 void bert_cuda_offer_place(const bert_cuda_planner *planner, int32_t inputs);
 /** Copies `bytes` to device memory that the plan owns. BERT_PLAN_BIND alone. */
 bert_status bert_cuda_own(const bert_cuda_planner *planner, const void *source, size_t bytes);
-/** A constant of float32 stays so in sessions of 16 bits: a copy in packed[slot], which is NULL where nothing is to be
- * kept. */
-bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input, int slot);
+/** A constant of float32 stays so in sessions of 16 bits: bert_cuda_kept_floats has a copy. `input`: among the first
+ * BERT_CUDA_KNOWN_INPUTS, or -1. */
+bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input);
 /**
  * Whether constants stay float32 with bf16: the vectors of a LayerNorm and the tables of an Embedding, which are read
  * once a row, beside all that is, and what rounding takes from them every later layer lacks. False where one of

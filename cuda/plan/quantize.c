@@ -6,8 +6,8 @@
 
 /* ---- By a given scale -------------------------------------------------------------------------------------------- */
 
-/* The input that is the scale, and where a copy of it is packed. */
-enum { SCALE = 1, KEPT_SCALE = 0 };
+/* The input that is the scale. */
+enum { SCALE = 1 };
 
 /* An input of the two operators; one that is absent has no type. */
 static bert_tensor quantization_input(const bert_cuda_call *call, int32_t input) {
@@ -41,7 +41,7 @@ static bert_status plan_repeated(const bert_cuda_planner *planner, int64_t lengt
 bert_status bert_cuda_plan_quantize(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     const int64_t block = BERT_NODE_INT(node, "block_size", 0);
-    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALE, KEPT_SCALE));
+    BERT_CUDA_TRY(bert_cuda_keep_floats(planner, SCALE));
     if (block == 0 || planner->mode != BERT_PLAN_BIND) return BERT_OK;
     const bert_tensor_desc *x = &node->inputs[0];
     const int64_t length = x->dims[bert_cuda_axis(BERT_NODE_INT(node, "axis", 1), x->rank)];

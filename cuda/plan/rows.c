@@ -9,18 +9,14 @@
 
 /* ---- Parameters of LayerNorm ------------------------------------------------------------------------------------- */
 
-/* What is packed: tables from 0 on, and these. */
-enum { GAMMA = 3, BETA, BIAS };
-
-/* Packs gamma, beta and bias, as far as they are there, where the planner has set `flag`: they are float32. */
-static bert_status pack_parameters(const bert_cuda_planner *planner, const int32_t inputs[3]) {
-    for (int i = 0; planner->state->flag && i < 3; i++)
-        BERT_CUDA_TRY(bert_cuda_keep_floats(planner, inputs[i], GAMMA + i));
+/* Gamma, beta and bias, as far as they are there, stay float32 where the planner has set `flag`. */
+static bert_status keep_parameters(const bert_cuda_planner *planner, const int32_t inputs[3]) {
+    for (int i = 0; planner->state->flag && i < 3; i++) BERT_CUDA_TRY(bert_cuda_keep_floats(planner, inputs[i]));
     return BERT_OK;
 }
 
-static const void *parameter(const bert_cuda_call *call, int32_t input, int slot) {
-    return call->node->flag ? call->node->packed[slot] : bert_cuda_input_data(call, input);
+static const void *parameter(const bert_cuda_call *call, int32_t input) {
+    return bert_cuda_input(call, input) ? bert_cuda_kept_floats(call, input).data : NULL;
 }
 
 /* Whole rows are written, so that their ranges, or their bytes, come with them. */
@@ -103,9 +99,9 @@ bert_status bert_cuda_plan_embedding(const bert_cuda_planner *planner) {
         else if (!bert_cuda_is_float(node, tables[i]))
             return bert_cuda_leave(planner, "has no kernel for tables of this type");
         else if (floats)
-            BERT_CUDA_TRY(bert_cuda_keep_floats(planner, tables[i], i));
+            BERT_CUDA_TRY(bert_cuda_keep_floats(planner, tables[i]));
     }
-    BERT_CUDA_TRY(pack_parameters(planner, parameters));
+    BERT_CUDA_TRY(keep_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
     give_rows(planner);
     return bert_cuda_want_reports(planner);
@@ -115,12 +111,12 @@ static bert_cuda_embedding_table table_of(const bert_cuda_call *call, int which)
     const bert_tensor *ids = bert_cuda_input(call, tables[which] - 1);
     const bert_tensor *table = bert_cuda_input(call, tables[which]);
     if (!ids || !table) return (bert_cuda_embedding_table){0};
-    const void *packed = call->node->packed[which];
+    const void *made = call->node->packed[which]; /* of bytes */
     return (bert_cuda_embedding_table){.ids = ids->data,
                                        .id_type = ids->dtype,
                                        .batch_stride = ids->dims[0] == 1 ? 0 : ids->dims[1],
                                        .token_stride = ids->dims[1] == 1 ? 0 : 1,
-                                       .table = packed ? packed : table->data,
+                                       .table = made ? made : parameter(call, tables[which]),
                                        .rows = table->dims[0]};
 }
 
@@ -134,8 +130,8 @@ bert_status bert_cuda_run_embedding(const bert_cuda_call *call) {
                                            .word = table_of(call, 0),
                                            .type = table_of(call, 2),
                                            .position = table_of(call, 1),
-                                           .gamma = parameter(call, BERT_EMBEDDING_GAMMA, GAMMA),
-                                           .beta = parameter(call, BERT_EMBEDDING_BETA, BETA),
+                                           .gamma = parameter(call, BERT_EMBEDDING_GAMMA),
+                                           .beta = parameter(call, BERT_EMBEDDING_BETA),
                                            .epsilon = BERT_NODE_FLOAT(&call->node->node, "epsilon", 1e-12F),
                                            .sources = bert_cuda_input_data(call, BERT_EMBEDDING_TOKENS),
                                            .tokens = y->dims[0] * y->dims[1],
@@ -182,7 +178,7 @@ bert_status bert_cuda_plan_layer_norm(const bert_cuda_planner *planner) {
     if (!suits_layer_norm(planner)) return bert_cuda_plan_composed_norm(planner, false);
     const int32_t parameters[] = {1, 2, -1};
     planner->state->flag = bert_cuda_stay_floats(planner, parameters, 3);
-    BERT_CUDA_TRY(pack_parameters(planner, parameters));
+    BERT_CUDA_TRY(keep_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
     bert_cuda_offer_place(planner, 1);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
@@ -200,8 +196,8 @@ bert_status bert_cuda_run_layer_norm(const bert_cuda_call *call) {
                                       .rows = bert_cuda_count(x->dims, 0, axis),
                                       .width = bert_cuda_count(x->dims, axis, x->rank),
                                       .x = x->data,
-                                      .gamma = parameter(call, 1, GAMMA),
-                                      .beta = parameter(call, 2, BETA),
+                                      .gamma = parameter(call, 1),
+                                      .beta = parameter(call, 2),
                                       .y = call->outputs[0].data,
                                       .x_lower = bert_cuda_lower_halves(call, 0),
                                       .y_lower = bert_cuda_output_lower_halves(call, 0),
@@ -229,7 +225,7 @@ bert_status bert_cuda_plan_skip_layer_norm(const bert_cuda_planner *planner) {
     const bert_cuda_skip_form form = bert_cuda_skip_form_of(node, planner->state->op->code);
     const int32_t parameters[] = {BERT_SKIP_GAMMA, form.beta, form.bias};
     planner->state->flag = bert_cuda_stay_floats(planner, parameters, 3);
-    BERT_CUDA_TRY(pack_parameters(planner, parameters));
+    BERT_CUDA_TRY(keep_parameters(planner, parameters));
     bert_cuda_give_wide(planner, 0);
     bert_cuda_give_wide(planner, form.sum);
     bert_cuda_offer_place(planner, 2);
@@ -248,9 +244,9 @@ bert_status bert_cuda_run_skip_layer_norm(const bert_cuda_call *call) {
                                             .width = x->dims[x->rank - 1],
                                             .x = x->data,
                                             .residual = call->inputs[1].data,
-                                            .bias = parameter(call, form.bias, BIAS),
-                                            .gamma = parameter(call, BERT_SKIP_GAMMA, GAMMA),
-                                            .beta = parameter(call, form.beta, BETA),
+                                            .bias = parameter(call, form.bias),
+                                            .gamma = parameter(call, BERT_SKIP_GAMMA),
+                                            .beta = parameter(call, form.beta),
                                             .sum = bert_cuda_output_data(call, form.sum),
                                             .y = call->outputs[0].data,
                                             .x_lower = bert_cuda_lower_halves(call, BERT_SKIP_X),

@@ -138,7 +138,7 @@ static bert_status write_floats(const void *argument, void *out, bert_error *err
     return BERT_OK;
 }
 
-bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input, int slot) {
+bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t input) {
     const bert_constant *constant = input < 0 ? NULL : bert_cuda_known(planner->node, input);
     char key[48];
     if (!constant || constant->id == 0 || constant->dtype != BERT_FLOAT) return BERT_OK;
@@ -146,9 +146,8 @@ bert_status bert_cuda_keep_floats(const bert_cuda_planner *planner, int32_t inpu
     planner->out->unread_inputs |= UINT64_C(1) << input;
     if (planner->mode == BERT_PLAN_QUERY) return BERT_OK;
     const int length = snprintf(key, sizeof key, "floats %llu", (unsigned long long)constant->id);
-    planner->state->kept[slot] = 1 + input;
     return bert_cuda_pack(planner->prepared, key, (size_t)length, constant->bytes, write_floats, constant,
-                          &planner->state->packed[slot], planner->error);
+                          &planner->state->floats[input], planner->error);
 }
 
 bool bert_cuda_stay_floats(const bert_cuda_planner *planner, const int32_t *inputs, int count) {
@@ -201,11 +200,9 @@ bert_cuda_activation bert_cuda_activation_of(const bert_op_node *node) {
 
 bert_tensor bert_cuda_kept_floats(const bert_cuda_call *call, int32_t input) {
     bert_tensor tensor = call->inputs[input];
-    for (int slot = 0; slot < BERT_CUDA_PACKED; slot++) {
-        if (call->node->kept[slot] != 1 + input) continue;
-        tensor.dtype = BERT_FLOAT;
-        tensor.data = call->node->packed[slot];
-    }
+    if (!call->node->floats[input]) return tensor;
+    tensor.dtype = BERT_FLOAT;
+    tensor.data = call->node->floats[input];
     return tensor;
 }
 
@@ -367,11 +364,10 @@ bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call) {
 /* ---- Operands ---------------------------------------------------------------------------------------------------- */
 
 static void use_kept_floats(const bert_cuda_node *node, bert_tensor *inputs) {
-    for (int slot = 0; slot < BERT_CUDA_PACKED; slot++) {
-        if (!node->kept[slot]) continue;
-        bert_tensor *input = &inputs[node->kept[slot] - 1];
-        input->dtype = BERT_FLOAT;
-        input->data = node->packed[slot];
+    for (int i = 0; i < BERT_CUDA_KNOWN_INPUTS; i++) {
+        if (!node->floats[i]) continue;
+        inputs[i].dtype = BERT_FLOAT;
+        inputs[i].data = node->floats[i];
     }
 }
 
