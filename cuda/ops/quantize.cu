@@ -109,14 +109,13 @@ static __global__ void __launch_bounds__(1024) quantization_kernel(bert_cuda_qua
         range.join_block(scratch);
         const float scale = scale_of(range);
         const int zero_point = zero_point_of(range, scale);
+        if (!a.offsets) end = 1; /* all rows share it */
         for (int64_t row = first + threadIdx.x; row < end; row += blockDim.x) {
             a.scales[row] = scale;
             a.zero_points[row] = zero_point;
         }
-        if (group == 0 && threadIdx.x == 0 && a.first_zero_point) {
+        if (group == 0 && threadIdx.x == 0 && a.first_zero_point)
             *a.first_zero_point = static_cast<uint8_t>(zero_point);
-            if (a.rows == 0) a.scales[0] = scale;
-        }
     }
 }
 
@@ -124,7 +123,7 @@ cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cuda
     bert_cuda_quantization_args a = *args;
     if (a.rows < 0 || a.ranges_per_row < 1 || a.groups < 0) return cudaErrorInvalidValue;
     if (!a.offsets) a.groups = 1;
-    if (a.groups == 0 || (a.rows == 0 && !a.first_zero_point)) return cudaSuccess;
+    if (a.groups == 0 || (a.rows == 0 && a.offsets)) return cudaSuccess;
     const int64_t all = a.rows * a.ranges_per_row, ranges = all / a.groups;
     int64_t joined = 0;
     if (a.parts && !a.offsets && !a.counted && all > FEW_RANGES) {

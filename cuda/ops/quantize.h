@@ -31,18 +31,17 @@ typedef struct bert_cuda_quantization_args {
     int64_t rows, ranges_per_row;
     /** [groups + 1]: rows offsets[g] to offsets[g + 1] - 1 share a scale (quant_scope sequence); NULL: all rows do. */
     const int32_t *offsets;
-    int64_t groups; /**< With `offsets`. */
-    const uint8_t
-        *counted;  /**< [rows]: a group's scale is that of its rows that count; of all where none does. NULL: all. */
-    float *scales; /**< [rows]: (most - least) / 255, or 1 where that is 0 */
-    int32_t *zero_points; /**< [rows]: round(-least / scale), in [0, 255] */
+    int64_t groups;         /**< With `offsets`. */
+    const uint8_t *counted; /**< [rows]: a group's scale is that of its rows that count; of all where none does. NULL:
+                                 all. */
+    float *scales;          /**< [rows], or one without `offsets`: (most - least) / 255, or 1 where that is 0 */
+    int32_t *zero_points;   /**< As many: round(-least / scale), in [0, 255] */
     /** [BERT_CUDA_QUANTIZATION_PARTS] to work in, where all rows are one group; NULL: one block reads all ranges. */
     bert_cuda_range *parts;
-    /** The first group's as a byte, for DynamicQuantizeLinear, which gives a scale and zero point of no rows too:
-     * scales[0] is there. Or NULL. */
-    uint8_t *first_zero_point;
+    uint8_t *first_zero_point; /**< The first one as a byte, for DynamicQuantizeLinear; or NULL. */
 } bert_cuda_quantization_args;
 
+/** Without `offsets`, no rows have a scale and zero point too. */
 cudaError_t bert_cuda_quantization(const bert_cuda_quantization_args *args, cudaStream_t stream);
 
 typedef struct bert_cuda_quantize_args {

@@ -137,8 +137,8 @@ bert_status bert_cuda_reserve_quantize_by_range(const bert_cuda_planner *planner
     const int64_t rows = rows_of(rank, dims);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(bert_cuda_range)));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, BERT_CUDA_QUANTIZATION_PARTS, sizeof(bert_cuda_range)));
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows + 1, sizeof(float)));
-    BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, sizeof(int32_t)));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, 1, sizeof(float)));
+    BERT_CUDA_TRY(bert_cuda_reserve(planner, 1, sizeof(int32_t)));
     return bert_cuda_reserve(planner, 1, sizeof(uint8_t));
 }
 
@@ -149,8 +149,8 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
     cudaStream_t stream = call->context->stream;
     bert_cuda_range *ranges = bert_cuda_take(workspace, rows, sizeof *ranges);
     bert_cuda_range *parts = bert_cuda_take(workspace, BERT_CUDA_QUANTIZATION_PARTS, sizeof *parts);
-    out->scale = bert_cuda_take(workspace, rows + 1, sizeof *out->scale); /* of no rows there is one, too */
-    int32_t *zero_points = bert_cuda_take(workspace, rows, sizeof *zero_points);
+    out->scale = bert_cuda_take(workspace, 1, sizeof *out->scale);
+    int32_t *whole_zero_point = bert_cuda_take(workspace, 1, sizeof *whole_zero_point);
     uint8_t *spare = bert_cuda_take(workspace, 1, sizeof *spare);
     out->zero_point = zero_point ? zero_point : spare;
     const bert_cuda_row_ranges_args range = {
@@ -159,7 +159,7 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
                                                       .rows = rows,
                                                       .ranges_per_row = 1,
                                                       .scales = out->scale,
-                                                      .zero_points = zero_points,
+                                                      .zero_points = whole_zero_point,
                                                       .parts = parts,
                                                       .first_zero_point = out->zero_point};
     const bert_cuda_quantize_args quantize = {.dtype = x->dtype,
@@ -168,7 +168,7 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
                                               .x = x->data,
                                               .step = 1,
                                               .scales = out->scale,
-                                              .zero_points = zero_points,
+                                              .zero_points = whole_zero_point,
                                               .y = bytes,
                                               .pitch = width};
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_row_ranges(&range, stream), "row_ranges"));

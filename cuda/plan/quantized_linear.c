@@ -197,13 +197,22 @@ static bert_row_choice multiplied(const bert_op_node *node, const bert_tensor *x
     return bert_rows_at(BERT_NODE_INT(node, "place", BERT_EVERY_PLACE), x);
 }
 
+static bool scope_is(const bert_op_node *node, const char *scope) {
+    return strcmp(BERT_NODE_STRING(node, "scope", "tensor"), scope) == 0;
+}
+
+/* Whether all rows of x have one scale and zero point: those of a static x, which the node owns, or of its range. */
+static bool shares_scale(const bert_cuda_node *node) {
+    return node->own || scope_is(&node->node, "tensor");
+}
+
 static bert_status reserve(const bert_cuda_planner *planner) {
     const bert_cuda_node *state = planner->state;
     const bert_tensor_desc *x = &planner->node->inputs[0], *y = &planner->node->outputs[0];
     const int64_t all = bert_cuda_desc_count(x, 0, x->rank - 1), rows = bert_cuda_desc_count(y, 0, y->rank - 1);
     BERT_CUDA_TRY(bert_cuda_reserve(planner, state->node.x_ranges ? 0 : all, sizeof(bert_cuda_range)));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, BERT_CUDA_QUANTIZATION_PARTS, sizeof(bert_cuda_range)));
-    for (int i = 0; i < 2; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, all, 4));
+    for (int i = 0; i < 2; i++) BERT_CUDA_TRY(bert_cuda_reserve(planner, shares_scale(state) ? 1 : all, 4));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, rows, 4));
     BERT_CUDA_TRY(bert_cuda_reserve(planner, bert_cuda_times(rows, state->padded_k), 1));
     return bert_cuda_reserve(planner, sums_between(state, planner->context, rows), 4);
@@ -235,7 +244,7 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
-/* The rows of x that are multiplied, in bytes, and what each row of x has; sums: of the rows in bytes. */
+/* The rows of x that are multiplied, in bytes, and what each row of x has, or all share; sums: of the rows in bytes. */
 typedef struct byte_rows {
     bert_row_choice multiplied;
     bert_cuda_range *parts;
@@ -244,10 +253,6 @@ typedef struct byte_rows {
     int8_t *bytes;
     int32_t *products;
 } byte_rows;
-
-static bool scope_is(const bert_op_node *node, const char *scope) {
-    return strcmp(BERT_NODE_STRING(node, "scope", "tensor"), scope) == 0;
-}
 
 static int64_t ranges_per_row(const bert_cuda_call *call) {
     return call->x_ranges ? call->node->node.x_ranges : 1;
@@ -288,12 +293,13 @@ static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const b
 static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, byte_rows *out) {
     const bert_cuda_node *node = call->node;
     const int64_t all = bert_cuda_count(x->dims, 0, x->rank - 1), rows = out->multiplied.count;
+    const int64_t scales = shares_scale(node) ? 1 : all;
     const bert_cuda_range *ranges;
     void *workspace = call->workspace;
     BERT_CUDA_TRY(find_ranges(call, x, all, &workspace, &ranges));
     out->parts = bert_cuda_take(&workspace, BERT_CUDA_QUANTIZATION_PARTS, sizeof *out->parts);
-    out->scales = bert_cuda_take(&workspace, all, 4);
-    out->zero_points = bert_cuda_take(&workspace, all, 4);
+    out->scales = bert_cuda_take(&workspace, scales, 4);
+    out->zero_points = bert_cuda_take(&workspace, scales, 4);
     out->sums = bert_cuda_take(&workspace, rows, 4);
     out->bytes = bert_cuda_take(&workspace, rows * node->padded_k, 1);
     out->products = bert_cuda_take(&workspace, sums_between(node, call->context, rows), 4);
@@ -314,7 +320,7 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, by
                                           .ranges_per_row = ranges_per_row(call),
                                           .scales = out->scales,
                                           .zero_points = out->zero_points,
-                                          .scale_stride = node->own ? 0 : 1,
+                                          .scale_stride = shares_scale(node) ? 0 : 1,
                                           .shifted = true,
                                           .y = out->bytes,
                                           .pitch = node->padded_k,
@@ -338,6 +344,7 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
     if (rows == 0 || node->n == 0) return BERT_OK;
     BERT_CUDA_TRY(quantize(call, x, &work));
     bert_cuda_gemm_args product = product_of_bytes(node, rows, work.bytes, work.products);
+    const int64_t first = shares_scale(node) ? 0 : work.multiplied.first;
     const float *scales = node->packed[PACKED_COLUMNS];
     const int32_t *zero_points = (const int32_t *)(const void *)(scales + node->padded_n);
     const bert_cuda_dequantize_args args = {.dtype = y->dtype,
@@ -347,9 +354,9 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .depth = node->k,
                                             .products = work.products,
                                             .pitch = node->padded_n,
-                                            .scales = node->own ? NULL : work.scales + work.multiplied.first,
-                                            .zero_points = work.zero_points + work.multiplied.first,
-                                            .row_stride = node->own ? 0 : work.multiplied.step,
+                                            .scales = node->own ? NULL : work.scales + first,
+                                            .zero_points = work.zero_points + first,
+                                            .row_stride = shares_scale(node) ? 0 : work.multiplied.step,
                                             .sums = work.sums,
                                             .weight_scales = scales,
                                             .weight_zero_points = zero_points,
