@@ -33,8 +33,7 @@ bert_status bert_cuda_run_matmul_nbits(const bert_cuda_call *call) {
                                             .y = call->workspace};
     bert_cuda_gemm_args product =
         bert_cuda_product_of_rows(call, a, weight.y, true, weight.columns, call->outputs[0].data);
-    product.bias = bert_cuda_input_data(call, BIAS);
     if (product.m == 0) return BERT_OK;
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_few_bits(&weight, call->context->stream), "few_bits"));
-    return bert_cuda_multiply(call, &product);
+    return bert_cuda_multiply_biased(call, &product, a->dtype, bert_cuda_input_data(call, BIAS));
 }

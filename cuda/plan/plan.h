@@ -174,6 +174,9 @@ bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *
 bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_gemm_args *args,
                                         const bert_cuda_bias_activation_args *floats,
                                         const bert_cuda_dequantize_args *bytes);
+/** One product of floats in the type that the device holds, and a bias [n], or NULL, for each row of it. */
+bert_status bert_cuda_multiply_biased(const bert_cuda_call *call, bert_cuda_gemm_args *args, bert_dtype dtype,
+                                      const void *bias);
 bert_cuda_product_maker bert_cuda_maker_of(const bert_context *context);
 /** In what products of a type are computed. */
 bert_cuda_gemm_kind bert_cuda_product_kind(const bert_prepared *prepared, bert_dtype stored);

@@ -124,8 +124,7 @@ static bert_status project(const bert_cuda_call *call, const bert_tensor *projec
     const bert_tensor *x = &call->inputs[X], *weight = &call->inputs[WEIGHT];
     bert_cuda_gemm_args args =
         bert_cuda_product_of_rows(call, x, weight->data, false, weight->dims[1], projected->data);
-    args.bias = bert_cuda_input_data(call, BIAS);
-    return bert_cuda_multiply(call, &args);
+    return bert_cuda_multiply_biased(call, &args, projected->dtype, bert_cuda_input_data(call, BIAS));
 }
 
 bert_status bert_cuda_run_ms_attention(const bert_cuda_call *call) {

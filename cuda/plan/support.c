@@ -315,6 +315,13 @@ bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_ge
     return multiplied(call, args, result, why);
 }
 
+bert_status bert_cuda_multiply_biased(const bert_cuda_call *call, bert_cuda_gemm_args *args, bert_dtype dtype,
+                                      const void *bias) {
+    const bert_cuda_bias_activation_args floats = {
+        .dtype = dtype, .rows = args->m, .width = args->n, .x = args->c, .bias = bias, .y = args->c};
+    return bert_cuda_multiply_followed(call, args, &floats, NULL);
+}
+
 bert_cuda_elementwise_args bert_cuda_elementwise_to(bert_cuda_elementwise_op op, const bert_tensor *y) {
     bert_cuda_elementwise_args args = {.op = op, .rank = y->rank, .dtype = y->dtype, .y = y->data};
     memcpy(args.dims, y->dims, sizeof args.dims);
