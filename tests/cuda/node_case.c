@@ -19,6 +19,10 @@ static struct {
 } backend;
 
 static case_node current;
+static struct {
+    const bert_row_range *ranges;
+    int32_t per_row;
+} left_ranges;
 /* Of the last plan that was run. */
 static uint64_t wide_outputs;
 
@@ -63,6 +67,7 @@ int node_case_close(void **state) {
 
 static bert_status plan_as(bert_plan_mode mode, bert_op_plan *out, bert_error *error) {
     *out = (bert_op_plan){0};
+    current.node.x_ranges = mode == BERT_PLAN_BIND ? left_ranges.per_row : 0;
     return backend.table->plan(backend.prepared, mode == BERT_PLAN_BIND ? backend.context : NULL, &current.node, mode,
                                out, error);
 }
@@ -89,14 +94,24 @@ static bert_status run(const bert_tensor *given, const bert_tensor *outputs, ber
     for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
         if (plan.unread_inputs >> i & 1) inputs[i].data = NULL;
     if (plan.workspace_bytes) assert_int_equal(cudaMalloc(&workspace, plan.workspace_bytes), cudaSuccess);
-    const bert_kernel_call call = {
-        .plan = &plan, .context = backend.context, .inputs = inputs, .outputs = outputs, .workspace = workspace};
+    const bert_kernel_call call = {.plan = &plan,
+                                   .context = backend.context,
+                                   .inputs = inputs,
+                                   .outputs = outputs,
+                                   .workspace = workspace,
+                                   .x_ranges = left_ranges.ranges};
     bert_status status = backend.table->run_begin(backend.context, error);
     if (status == BERT_OK) status = plan.run(&call, error);
     const bert_status ended = backend.table->run_end(backend.context, status == BERT_OK ? error : NULL);
     cudaFree(workspace);
     if (plan.release_state) plan.release_state(plan.state);
+    node_case_give_ranges(NULL, 0);
     return status == BERT_OK ? ended : status;
+}
+
+void node_case_give_ranges(const case_tensor *ranges, int32_t per_row) {
+    left_ranges.ranges = ranges ? ranges->device : NULL;
+    left_ranges.per_row = per_row;
 }
 
 void node_case_compare(void) {
