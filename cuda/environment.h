@@ -21,20 +21,14 @@ typedef enum bert_cuda_variable {
     BERT_CUDA_VARIABLES /**< How many there are. */
 } bert_cuda_variable;
 
-/** Their words, and the last part of the name of what is said by them. */
-#define BERT_CUDA_WORDS(WORD)                                                                                          \
-    WORD(BERT_CUDA_LINEAR, "library", LIBRARY)                                                                         \
-    WORD(BERT_CUDA_LINEAR, "own", OWN)                                                                                 \
-    WORD(BERT_CUDA_LAUNCH_AHEAD, "off", OFF)
-
-/** What a variable says: BERT_CUDA_LINEAR_LIBRARY and the like, or no word of its own. */
-#define BERT_CUDA_SAID(variable, text, name) variable##_##name,
+/** What a variable says. */
 typedef enum bert_cuda_said {
     BERT_CUDA_SAYS_NOTHING, /**< It is not set, or empty. */
     BERT_CUDA_SAYS_SOMETHING_ELSE,
-    BERT_CUDA_WORDS(BERT_CUDA_SAID)
+    BERT_CUDA_LINEAR_LIBRARY,
+    BERT_CUDA_LINEAR_OWN,
+    BERT_CUDA_LAUNCH_AHEAD_OFF
 } bert_cuda_said;
-#undef BERT_CUDA_SAID
 
 typedef struct bert_cuda_word {
     bert_cuda_variable variable;
@@ -44,9 +38,10 @@ typedef struct bert_cuda_word {
 
 /** Word `i` of all variables' words; NULL behind the last. */
 static inline const bert_cuda_word *bert_cuda_word_at(size_t i) {
-#define BERT_CUDA_WORD(variable, text, name) {variable, #variable, text, variable##_##name},
-    static const bert_cuda_word words[] = {BERT_CUDA_WORDS(BERT_CUDA_WORD)};
-#undef BERT_CUDA_WORD
+    static const bert_cuda_word words[] = {
+        {BERT_CUDA_LINEAR, "BERT_CUDA_LINEAR", "library", BERT_CUDA_LINEAR_LIBRARY},
+        {BERT_CUDA_LINEAR, "BERT_CUDA_LINEAR", "own", BERT_CUDA_LINEAR_OWN},
+        {BERT_CUDA_LAUNCH_AHEAD, "BERT_CUDA_LAUNCH_AHEAD", "off", BERT_CUDA_LAUNCH_AHEAD_OFF}};
     return i < sizeof words / sizeof *words ? &words[i] : NULL;
 }
 
