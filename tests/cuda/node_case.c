@@ -94,6 +94,7 @@ static bert_status run(const bert_tensor *given, const bert_tensor *outputs, ber
     for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
         if (plan.unread_inputs >> i & 1) inputs[i].data = NULL;
     if (plan.workspace_bytes) assert_int_equal(cudaMalloc(&workspace, plan.workspace_bytes), cudaSuccess);
+    assert_int_equal(cudaDeviceSynchronize(), cudaSuccess); /* the session's stream doesn't wait for copies */
     const bert_kernel_call call = {.plan = &plan,
                                    .context = backend.context,
                                    .inputs = inputs,

@@ -435,7 +435,8 @@ static void products_are_captured_and_measuring_is_not(void **state) {
     cudaStream_t stream;
     cudaGraph_t graph;
     cudaGraphExec_t exec;
-    assert_int_equal(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    /* One that waits for the default stream, on which operands are copied and C is cleared. */
+    assert_int_equal(cudaStreamCreate(&stream), cudaSuccess);
     provider->use_cache(gemm, cache);
     assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
     assert_int_equal(provider->tune(gemm, &x.args, stream, why, sizeof why), cudaErrorStreamCaptureUnsupported);
@@ -465,7 +466,7 @@ static void small_products_are_measured_on_a_stream(void **state) {
     bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
     made x = make(&p);
     cudaStream_t stream;
-    assert_int_equal(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    assert_int_equal(cudaStreamCreate(&stream), cudaSuccess);
     provider->use_cache(gemm, cache);
 #ifdef BERT_TESTS_CUBLASLT
     const uint64_t launches = bert_emulator_graph_launches();
