@@ -23,6 +23,7 @@ case "$*" in
 esac
 """
 SANITIZER = """#!/bin/sh
+echo "$BERT_CUDA_LINEAR $*" >>"$(dirname "$0")/calls"
 case "$*" in
   *racecheck*rows_gpu*) echo '========= Race reported'; echo '========= RACECHECK SUMMARY: 1 hazard'; exit 86 ;;
   *test_slow_gpu*) sleep 30 ;;
@@ -130,15 +131,26 @@ class Suite(unittest.TestCase):
 
     def test_sanitizers(self):
         self.write("bin/compute-sanitizer", SANITIZER)
-        librarys = ("cuda_followed_product", "cuda_nodes", "cuda_narrow_nodes")  # judged by their memory alone
-        for name in ("rows", "skips", *librarys):
+        librarys = ("cuda_followed_product", "cuda_nodes", "cuda_narrow_nodes")  # initcheck doesn't see all that these write
+        for name in ("rows", "skips", "cuda_gemm", *librarys):
             self.write(f"build/tests/cuda/test_{name}_gpu", "")
-        self.assertEqual(self.suite("memcheck").returncode, 0)
-        self.assertEqual(self.outcomes("memcheck"), {"rows, memcheck": "passed", "skips, memcheck": "skipped",
-                                                     **{f"{name}, memcheck": "passed" for name in librarys}})
-        self.assertEqual(self.suite("racecheck").returncode, 1)
-        self.assertEqual(self.outcomes("racecheck"), {"rows, racecheck": "failed", "skips, racecheck": "skipped"})
-        self.assertEqual(self.stage("memcheck")["status"], "passed")  # one result holds both
+        passes = ("cuda_gemm", *librarys, "cuda_nodes_library")
+        for tool in ("memcheck", "racecheck", "synccheck"):
+            racing = tool == "racecheck"
+            self.assertEqual(self.suite(tool).returncode, racing)
+            self.assertEqual(self.outcomes(tool), {f"rows, {tool}": "failed" if racing else "passed", f"skips, {tool}": "skipped",
+                                                   **{f"{name}, {tool}": "passed" for name in passes}})
+        self.assertEqual(self.suite("initcheck").returncode, 0)
+        self.assertEqual(self.outcomes("initcheck"), {"rows, initcheck": "passed", "skips, initcheck": "skipped",
+                                                      "cuda_gemm, initcheck": "passed"})
+        self.assertEqual(self.stage("memcheck")["status"], "passed")  # one result holds all
+        with open(os.path.join(self.folder.name, "bin/calls")) as file:
+            calls = file.read().splitlines()
+        for tool, option, count in (("memcheck", "--report-api-errors no", 7), ("racecheck", "--kernel-name-exclude regex=", 7),
+                                    ("synccheck", "--kernel-name-exclude regex=", 7), ("initcheck", "--error-exitcode", 3)):
+            self.assertEqual(sum(f"--tool {tool} {option}" in call for call in calls), count, tool)
+        self.assertEqual(sum(call.startswith("library ") for call in calls), 3)
+        self.assertEqual(sum(call.endswith("byte_kernel*") for call in calls), 1)
 
     def test_time_is_up(self):
         self.write("bin/compute-sanitizer", SANITIZER)
