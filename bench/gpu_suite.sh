@@ -18,7 +18,7 @@
 #   --cases FOLDER   one more folder of cases for conformance; may be given again
 #   --limit S        seconds a stage may take (default 470)
 #
-# The machine needs CUDA 12 or 13, a C compiler, CMake 3.20 and Python, for benchmarks PyTorch, onnx and numpy besides, and no network.
+# The machine needs CUDA 12 or 13, a C compiler, CMake 3.21 and Python, for benchmarks PyTorch, onnx and numpy besides, and no network.
 # What it lacks of OpenBLAS, protobuf-c, utf8proc, jansson, xxHash, cmocka, pkg-config and protoc-c comes with build/gpu-bundle.
 # Exit status: 0 all passed, 1 something failed, 2 usage, 77 no GPU is here.
 set -euo pipefail
