@@ -20,7 +20,7 @@ import xml.etree.ElementTree as xml
 import gpu_report
 
 # The library's kernels are not ours to judge, beyond the memory that we give them: those whose mangled names have this are left out of
-# two tools. No name of ours has it: there gemm, of an argument, comes after an underscore.
+# two tools (which takes CUDA 12.3). No name of ours has it: there gemm, of an argument, comes after an underscore.
 LEAVE_OUT = ["--kernel-name-exclude", "regex=cublas|cutlass|nvjet|xmma|[a-z0-9]gemm|gemv|splitK"]
 # Calls may fail in memcheck: a test looks at what they return, and wants an error now and then.
 OPTIONS = {"memcheck": ["--report-api-errors", "no"], "racecheck": LEAVE_OUT, "initcheck": [], "synccheck": LEAVE_OUT}

@@ -124,6 +124,18 @@ pack() {
   fi
 }
 
+# Takes libraries away that the machine has itself, but for those that the build links: what is in LD_LIBRARY_PATH would come before the
+# machine's own for every program, Python among them.
+drop_known_libraries() {
+  local folder=$1 known linked file name
+  known=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | awk '{ print $1 }') || true
+  linked=$(readlink "$folder"/*.so)
+  for file in "$folder"/*.so.*; do
+    name=$(basename "$file")
+    if grep -qxF -- "$name" <<<"$known" && ! grep -qxF -- "$name" <<<"$linked"; then rm "$file"; fi
+  done
+}
+
 # Makes what was brought along known to CMake, compilers and programs; what the machine has of its own tools goes first.
 use_bundle() {
   [[ -f $bundle/libraries.tar.gz ]] || return 0
@@ -131,6 +143,7 @@ use_bundle() {
     rm -rf "$dependencies"
     mkdir -p "$dependencies"
     tar -C "$dependencies" -xzf "$bundle/libraries.tar.gz"
+    drop_known_libraries "$dependencies/lib"
   fi
   local folder=$PWD/$dependencies
   export PATH=$PATH:$folder/bin PKG_CONFIG_PATH=$folder/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
