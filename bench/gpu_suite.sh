@@ -140,10 +140,13 @@ drop_known_libraries() {
 use_bundle() {
   [[ -f $bundle/libraries.tar.gz ]] || return 0
   if [[ ! -d $dependencies || $bundle/libraries.tar.gz -nt $dependencies ]]; then
-    rm -rf "$dependencies"
-    mkdir -p "$dependencies"
-    tar -C "$dependencies" -xzf "$bundle/libraries.tar.gz"
-    drop_known_libraries "$dependencies/lib"
+    # Whole or not at all: a stage's time may end here. touch: tar gives the folder the time at which it was packed.
+    rm -rf "$dependencies" "$dependencies.new"
+    mkdir -p "$dependencies.new"
+    tar -C "$dependencies.new" -xzf "$bundle/libraries.tar.gz"
+    drop_known_libraries "$dependencies.new/lib"
+    touch "$dependencies.new"
+    mv "$dependencies.new" "$dependencies"
   fi
   local folder=$PWD/$dependencies
   export PATH=$PATH:$folder/bin PKG_CONFIG_PATH=$folder/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
