@@ -1,5 +1,6 @@
 /* Functions of one float32 tensor, and of several with ONNX's broadcasting. */
 #include "cpu/ops/ops.h"
+#include "cpu/ops/walk.h"
 
 #include "core/graph/op.h"
 
@@ -120,109 +121,43 @@ bert_status bert_cpu_plan_is_nan(const bert_cpu_planner *planner) {
 
 /* ---- Several tensors --------------------------------------------------------------------------------------------- */
 
-enum { MOST_OPERANDS = 3 };
-
-/* Dimensions of y with the steps of the operands along each, neighbours joined where all go on evenly. */
-typedef struct broadcast {
-    int32_t operands;
-    int32_t rank; /* >= 1; the last dimension is the inner loop */
-    int64_t dims[BERT_MAX_RANK], strides[MOST_OPERANDS][BERT_MAX_RANK];
-    int64_t rows_per_task, pieces_per_row;
-} broadcast;
-
-/* Computes elements [first, first + n) of inner row `row`, for which the operands begin at `offsets`. */
-typedef void (*broadcast_row_fn)(const broadcast *b, const int64_t *offsets, int64_t position, int64_t n);
-
-/* Whether dimension i of y, of `size`, goes on where the last one of `b` steps, for every operand. */
-static bool goes_on(const broadcast *b, int64_t strides[][BERT_MAX_RANK], int32_t i, int64_t size) {
-    bool even = b->rank > 0;
-    for (int32_t o = 0; even && o < b->operands; o++) even = b->strides[o][b->rank - 1] == strides[o][i] * size;
-    return even;
-}
-
-static broadcast collapse(const bert_tensor *inputs, int32_t operands, const bert_tensor *y) {
-    broadcast b = {.operands = operands};
-    int64_t strides[MOST_OPERANDS][BERT_MAX_RANK];
-    for (int32_t o = 0; o < operands; o++) bert_cpu_steps(&inputs[o], y->rank, strides[o]);
-    for (int32_t i = 0; i < y->rank; i++) {
-        if (y->dims[i] == 1) continue;
-        if (goes_on(&b, strides, i, y->dims[i])) {
-            b.dims[b.rank - 1] *= y->dims[i];
-        } else {
-            b.dims[b.rank++] = y->dims[i];
-        }
-        for (int32_t o = 0; o < operands; o++) b.strides[o][b.rank - 1] = strides[o][i];
-    }
-    if (b.rank == 0) b.dims[b.rank++] = 1;
-    const int64_t n = b.dims[b.rank - 1];
-    b.pieces_per_row = (n + TASK_FLOATS - 1) / TASK_FLOATS;
-    b.rows_per_task = TASK_FLOATS / n + 1;
-    return b;
-}
-
-static void run_row(const broadcast *b, broadcast_row_fn compute, int64_t row, int64_t first, int64_t n) {
-    const int32_t inner = b->rank - 1;
-    int64_t offsets[MOST_OPERANDS] = {0};
-    const int64_t position = row * b->dims[inner] + first;
-    for (int32_t o = 0; o < b->operands; o++) offsets[o] = first * b->strides[o][inner];
-    for (int32_t i = inner - 1; i >= 0; i--) {
-        for (int32_t o = 0; o < b->operands; o++) offsets[o] += row % b->dims[i] * b->strides[o][i];
-        row /= b->dims[i];
-    }
-    compute(b, offsets, position, n);
-}
-
-/* One task of a run that is made of a broadcast and what it is for. */
-static void run_rows(const broadcast *b, broadcast_row_fn compute, int64_t task) {
-    const int64_t n = b->dims[b->rank - 1], rows = bert_cpu_count(b->dims, 0, b->rank - 1);
-    if (b->pieces_per_row > 1) {
-        const int64_t first = task % b->pieces_per_row * TASK_FLOATS;
-        run_row(b, compute, task / b->pieces_per_row, first, n - first < TASK_FLOATS ? n - first : TASK_FLOATS);
-        return;
-    }
-    const int64_t last = (task + 1) * b->rows_per_task, end = last < rows ? last : rows;
-    for (int64_t row = task * b->rows_per_task; row < end; row++) run_row(b, compute, row, 0, n);
-}
-
-static int64_t count_tasks(const broadcast *b) {
-    const int64_t rows = bert_cpu_count(b->dims, 0, b->rank - 1);
-    return b->pieces_per_row > 1 ? rows * b->pieces_per_row : (rows + b->rows_per_task - 1) / b->rows_per_task;
+/* All of y; the operands are the `inputs`, which broadcast to it, and y. */
+static bert_walk walk_over(const bert_kernel_call *call, int32_t inputs) {
+    const bert_tensor *y = &call->outputs[0];
+    bert_walk walk = bert_walk_begin(y->rank, y->dims);
+    for (int32_t i = 0; i < inputs; i++) bert_walk_add(&walk, &call->inputs[i]);
+    bert_walk_add(&walk, y);
+    return walk;
 }
 
 /* ---- Two tensors ------------------------------------------------------------------------------------------------- */
 
 typedef struct binary_run {
-    broadcast b; /* first, so that a row finds the rest */
     const bert_cpu_kernels *kernels;
     bert_binary op;
     float *y;
-    const float *operands[2];
+    const float *a, *b;
 } binary_run;
 
-static void compute_binary_row(const broadcast *b, const int64_t *offsets, int64_t position, int64_t n) {
-    const binary_run *run = (const binary_run *)b;
-    run->kernels->binary(&(bert_binary_args){.y = run->y + position,
-                                             .a = run->operands[0] + offsets[0],
-                                             .b = run->operands[1] + offsets[1],
-                                             .a_stride = b->strides[0][b->rank - 1],
-                                             .b_stride = b->strides[1][b->rank - 1],
+static void compute_row(const void *argument, const int64_t *offsets, const int64_t *steps, int64_t n) {
+    const binary_run *run = argument;
+    run->kernels->binary(&(bert_binary_args){.y = run->y + offsets[2],
+                                             .a = run->a + offsets[0],
+                                             .b = run->b + offsets[1],
+                                             .a_stride = steps[0],
+                                             .b_stride = steps[1],
                                              .n = n,
                                              .op = run->op});
 }
 
-static void run_binary_piece(void *argument, int64_t task, int thread) {
-    run_rows(argument, compute_binary_row, task);
-}
-
 static bert_status run_binary(const bert_kernel_call *call, bert_error *error) {
-    const bert_tensor *y = &call->outputs[0];
-    if (bert_tensor_elements(y) == 0) return BERT_OK;
-    binary_run run = {.b = collapse(call->inputs, 2, y),
-                      .kernels = bert_cpu_kernels_for(call),
-                      .op = *(const bert_binary *)call->plan->state,
-                      .y = y->data,
-                      .operands = {call->inputs[0].data, call->inputs[1].data}};
-    bert_thread_pool_run(bert_cpu_threads_for(call), count_tasks(&run.b), run_binary_piece, &run);
+    const binary_run run = {.kernels = bert_cpu_kernels_for(call),
+                            .op = *(const bert_binary *)call->plan->state,
+                            .y = call->outputs[0].data,
+                            .a = call->inputs[0].data,
+                            .b = call->inputs[1].data};
+    bert_walk walk = walk_over(call, 2);
+    bert_walk_run(&walk, bert_cpu_threads_for(call), sizeof(float), compute_row, &run);
     return BERT_OK;
 }
 
@@ -248,85 +183,60 @@ bert_status bert_cpu_plan_binary(const bert_cpu_planner *planner) {
 
 /* ---- Where ------------------------------------------------------------------------------------------------------- */
 
-enum { CONDITION, X, Y };
+enum { CONDITION, X, Y, OUT };
 
 typedef struct where_run {
-    broadcast b; /* first, so that a row finds the rest */
     size_t size; /* bytes of an element of x, y and the output */
-    const unsigned char *data[3];
+    const uint8_t *condition;
+    const unsigned char *x, *y;
     unsigned char *out;
 } where_run;
 
 /* The inner loops that compilers make vectors of: x and y a number or a row each. */
-#define CHOOSE(type, x_step, y_step)                                                                                   \
+#define CHOOSE(x_step, y_step)                                                                                         \
     for (int64_t i = 0; i < n; i++) out[i] = condition[i] ? x[i * (x_step)] : y[i * (y_step)]
 #define DEFINE_CHOOSE(type)                                                                                            \
     static void choose_##type(type *restrict out, const uint8_t *restrict condition, const type *restrict x,           \
                               const type *restrict y, int64_t n, bool x_row, bool y_row) {                             \
         if (x_row && y_row)                                                                                            \
-            CHOOSE(type, 1, 1);                                                                                        \
+            CHOOSE(1, 1);                                                                                              \
         else if (x_row)                                                                                                \
-            CHOOSE(type, 1, 0);                                                                                        \
+            CHOOSE(1, 0);                                                                                              \
         else if (y_row)                                                                                                \
-            CHOOSE(type, 0, 1);                                                                                        \
+            CHOOSE(0, 1);                                                                                              \
         else                                                                                                           \
-            CHOOSE(type, 0, 0);                                                                                        \
+            CHOOSE(0, 0);                                                                                              \
     }
 DEFINE_CHOOSE(uint8_t)
 DEFINE_CHOOSE(uint16_t)
 DEFINE_CHOOSE(uint32_t)
 DEFINE_CHOOSE(uint64_t)
 
-/* One operand for the whole row. */
-static void copy(unsigned char *out, const unsigned char *from, size_t size, int64_t n, bool row) {
-    if (row) {
-        memcpy(out, from, (size_t)n * size);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) memcpy(out + (size_t)i * size, from, size);
-}
-
-static void compute_where_row(const broadcast *b, const int64_t *offsets, int64_t position, int64_t n) {
-    const where_run *run = (const where_run *)b;
-    const int32_t inner = b->rank - 1;
-    const uint8_t *condition = run->data[CONDITION] + offsets[CONDITION];
-    const unsigned char *x = run->data[X] + (size_t)offsets[X] * run->size;
-    const unsigned char *y = run->data[Y] + (size_t)offsets[Y] * run->size;
-    const bool x_row = b->strides[X][inner] != 0, y_row = b->strides[Y][inner] != 0;
-    unsigned char *out = run->out + (size_t)position * run->size;
-    if (b->strides[CONDITION][inner] == 0) {
-        copy(out, *condition ? x : y, run->size, n, *condition ? x_row : y_row);
+static void choose_row(const void *argument, const int64_t *offsets, const int64_t *steps, int64_t n) {
+    const where_run *run = argument;
+    const uint8_t *condition = run->condition + offsets[CONDITION];
+    const unsigned char *x = run->x + (size_t)offsets[X] * run->size;
+    const unsigned char *y = run->y + (size_t)offsets[Y] * run->size;
+    unsigned char *out = run->out + (size_t)offsets[OUT] * run->size;
+    if (steps[CONDITION] == 0) {
+        bert_cpu_copy(out, 1, *condition ? x : y, steps[*condition ? X : Y], run->size, n);
         return;
     }
 #define CALL(type)                                                                                                     \
     choose_##type((type *)(void *)out, condition, (const type *)(const void *)x, (const type *)(const void *)y, n,     \
-                  x_row, y_row)
-    switch (run->size) {
-    case 1:
-        CALL(uint8_t);
-        return;
-    case 2:
-        CALL(uint16_t);
-        return;
-    case 4:
-        CALL(uint32_t);
-        return;
-    default:
-        CALL(uint64_t);
-    }
+                  steps[X] != 0, steps[Y] != 0)
+    BERT_CPU_BY_SIZE(run->size, CALL)
 #undef CALL
 }
 
-static void run_where_piece(void *argument, int64_t task, int thread) {
-    run_rows(argument, compute_where_row, task);
-}
-
 static bert_status run_where(const bert_kernel_call *call, bert_error *error) {
-    const bert_tensor *out = &call->outputs[0];
-    if (bert_tensor_elements(out) == 0) return BERT_OK;
-    where_run run = {.b = collapse(call->inputs, 3, out), .size = bert_dtype_size(out->dtype), .out = out->data};
-    for (int i = CONDITION; i <= Y; i++) run.data[i] = call->inputs[i].data;
-    bert_thread_pool_run(bert_cpu_threads_for(call), count_tasks(&run.b), run_where_piece, &run);
+    const where_run run = {.size = bert_dtype_size(call->outputs[0].dtype),
+                           .condition = call->inputs[CONDITION].data,
+                           .x = call->inputs[X].data,
+                           .y = call->inputs[Y].data,
+                           .out = call->outputs[0].data};
+    bert_walk walk = walk_over(call, 3);
+    bert_walk_run(&walk, bert_cpu_threads_for(call), run.size, choose_row, &run);
     return BERT_OK;
 }
 

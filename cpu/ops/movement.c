@@ -1,5 +1,6 @@
 /* Transpose, Gather and GatherElements: elements are moved, not changed. */
 #include "cpu/ops/ops.h"
+#include "cpu/ops/walk.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -14,81 +15,64 @@ typedef struct transpose_state {
     int32_t perm[BERT_MAX_RANK];
 } transpose_state;
 
+enum { FROM, TO }; /* operands of the walk over y's shape: x and y */
+
 typedef struct transpose_run {
     const bert_cpu_kernels *kernels;
     const unsigned char *x;
     unsigned char *y;
-    int32_t rank;                  /* of the joined shape */
-    int64_t dims[BERT_MAX_RANK];   /* of y */
-    int64_t x_step[BERT_MAX_RANK]; /* of x, along y's dimensions, in elements */
-    int64_t y_step[BERT_MAX_RANK];
-    size_t size;   /* bytes of an element */
-    int32_t plane; /* the dimension of y along which x is contiguous */
+    bert_walk walk; /* joined */
+    size_t size;    /* bytes of an element */
+    int32_t plane;  /* the dimension of y along which x is contiguous */
 } transpose_run;
 
-static void join(const bert_tensor *x, const int32_t *perm, transpose_run *run) {
-    int64_t strides[BERT_MAX_RANK], stride = 1;
-    bert_cpu_steps(x, x->rank, strides);
-    run->rank = 0;
-    for (int32_t i = 0; i < x->rank; i++) {
-        const int64_t size = x->dims[perm[i]], step = strides[perm[i]];
-        if (size == 1) continue;
-        if (run->rank > 0 && run->x_step[run->rank - 1] == step * size) {
-            run->dims[run->rank - 1] *= size;
-            run->x_step[run->rank - 1] = step;
-            continue;
-        }
-        run->dims[run->rank] = size;
-        run->x_step[run->rank++] = step;
-    }
-    if (run->rank == 0) {
-        run->rank = 1;
-        run->dims[0] = run->x_step[0] = 1;
-    }
-    run->plane = run->rank - 1;
-    for (int32_t i = run->rank - 1; i >= 0; i--) {
-        run->y_step[i] = stride;
-        stride *= run->dims[i];
-        if (run->x_step[i] == 1) run->plane = i;
-    }
+static void join(const bert_tensor *x, const bert_tensor *y, const int32_t *perm, transpose_run *run) {
+    int64_t steps[BERT_MAX_RANK];
+    bert_cpu_steps(x, x->rank, steps);
+    run->walk = bert_walk_begin(y->rank, y->dims);
+    bert_walk_add(&run->walk, x);
+    bert_walk_add(&run->walk, y);
+    for (int32_t i = 0; i < x->rank; i++) run->walk.steps[FROM][i] = steps[perm[i]];
+    bert_walk_join(&run->walk);
+    run->plane = run->walk.rank - 1;
+    while (run->plane > 0 && run->walk.steps[FROM][run->plane] != 1) run->plane--;
 }
 
 /* One row (or one plane) for every index of the other dimensions. */
 static void run_transpose_piece(void *argument, int64_t index, int thread) {
     const transpose_run *run = argument;
-    const int32_t last = run->rank - 1;
+    const bert_walk *walk = &run->walk;
+    const int32_t last = walk->rank - 1;
     int64_t x = 0, y = 0;
     for (int32_t i = last; i >= 0; i--) {
         if (i == last || i == run->plane) continue;
-        const int64_t at = index % run->dims[i];
-        index /= run->dims[i];
-        x += at * run->x_step[i];
-        y += at * run->y_step[i];
+        const int64_t at = index % walk->dims[i];
+        index /= walk->dims[i];
+        x += at * walk->steps[FROM][i];
+        y += at * walk->steps[TO][i];
     }
     if (run->plane == last) {
-        memcpy(run->y + y * (int64_t)run->size, run->x + x * (int64_t)run->size, (size_t)run->dims[last] * run->size);
+        memcpy(run->y + y * (int64_t)run->size, run->x + x * (int64_t)run->size, (size_t)walk->dims[last] * run->size);
         return;
     }
     run->kernels->transpose(&(bert_transpose_args){.y = (float *)(void *)run->y + y,
                                                    .x = (const float *)(const void *)run->x + x,
-                                                   .ldy = run->y_step[run->plane],
-                                                   .ldx = run->x_step[last],
-                                                   .rows = run->dims[last],
-                                                   .columns = run->dims[run->plane]});
+                                                   .ldy = walk->steps[TO][run->plane],
+                                                   .ldx = walk->steps[FROM][last],
+                                                   .rows = walk->dims[last],
+                                                   .columns = walk->dims[run->plane]});
 }
 
 static bert_status run_transpose(const bert_kernel_call *call, bert_error *error) {
     const transpose_state *state = call->plan->state;
-    const bert_tensor *x = &call->inputs[0];
+    const bert_tensor *x = &call->inputs[0], *y = &call->outputs[0];
     if (bert_tensor_elements(x) == 0) return BERT_OK;
-    transpose_run run = {.kernels = bert_cpu_kernels_for(call),
-                         .x = x->data,
-                         .y = call->outputs[0].data,
-                         .size = bert_dtype_size(x->dtype)};
-    join(x, state->perm, &run);
+    transpose_run run = {
+        .kernels = bert_cpu_kernels_for(call), .x = x->data, .y = y->data, .size = bert_dtype_size(x->dtype)};
+    join(x, y, state->perm, &run);
     int64_t pieces = 1;
-    for (int32_t i = 0; i < run.rank; i++)
-        if (i != run.rank - 1 && i != run.plane) pieces *= run.dims[i];
+    for (int32_t i = 0; i < run.walk.rank; i++)
+        if (i != run.walk.rank - 1 && i != run.plane) pieces *= run.walk.dims[i];
     bert_thread_pool_run(bert_cpu_threads_for(call), pieces, run_transpose_piece, &run);
     return BERT_OK;
 }
@@ -132,8 +116,7 @@ static void run_gather_row(void *argument, int64_t task, int thread) {
 
 static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
     const bert_tensor *x = &call->inputs[0], *indices = &call->inputs[1];
-    int64_t axis = *(const int64_t *)call->plan->state;
-    if (axis < 0) axis += x->rank;
+    const int64_t axis = *(const int64_t *)call->plan->state;
     gather_run run = {.indices = indices,
                       .x = x->data,
                       .y = call->outputs[0].data,
@@ -166,7 +149,7 @@ bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner) {
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int64_t), &state));
-    *(int64_t *)state = BERT_NODE_INT(node, "axis", 0);
+    *(int64_t *)state = bert_cpu_axis(BERT_NODE_INT(node, "axis", 0), node->inputs[0].rank);
     return BERT_OK;
 }
 
@@ -203,19 +186,7 @@ static bool find_offsets(const elements_run *run, int64_t first, int64_t n, int6
     for (int64_t i = 0; i < n; i++) ((type *)(void *)y)[i] = ((const type *)(const void *)x)[offsets[i]]
 
 static void take(const elements_run *run, const unsigned char *x, unsigned char *y, const int64_t *offsets, int64_t n) {
-    switch (run->size) {
-    case 1:
-        TAKE(uint8_t);
-        return;
-    case 2:
-        TAKE(uint16_t);
-        return;
-    case 4:
-        TAKE(uint32_t);
-        return;
-    default:
-        TAKE(uint64_t);
-    }
+    BERT_CPU_BY_SIZE(run->size, TAKE)
 }
 
 /* A row of y in pieces. */
@@ -279,9 +250,8 @@ bert_status bert_cpu_plan_gather_elements(const bert_cpu_planner *planner) {
     planner->out->run = run_gather_elements;
     planner->out->kernel = "gather_elements/cpu";
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    const int64_t axis = BERT_NODE_INT(node, "axis", 0);
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(int32_t), &state));
-    *(int32_t *)state = (int32_t)(axis < 0 ? axis + node->inputs[0].rank : axis);
+    *(int32_t *)state = (int32_t)bert_cpu_axis(BERT_NODE_INT(node, "axis", 0), node->inputs[0].rank);
     return BERT_OK;
 }

@@ -115,9 +115,31 @@ static inline bool bert_cpu_is_moved(const bert_op_node *node, int32_t input) {
     const size_t size = bert_dtype_size(node->inputs[input].dtype);
     return size == 1 || size == 2 || size == 4 || size == 8;
 }
+/** `statement`, for elements of `size` bytes: a macro of one argument, the unsigned type that is as large. */
+#define BERT_CPU_BY_SIZE(size, statement)                                                                              \
+    switch (size) {                                                                                                    \
+    case 1:                                                                                                            \
+        statement(uint8_t);                                                                                            \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        statement(uint16_t);                                                                                           \
+        break;                                                                                                         \
+    case 4:                                                                                                            \
+        statement(uint32_t);                                                                                           \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        statement(uint64_t);                                                                                           \
+    }
+/** Copies `n` elements of such a size, each `x_step` elements after the last one (0: one is repeated), to a place each
+ * `y_step` elements after the last one. */
+void bert_cpu_copy(void *y, int64_t y_step, const void *x, int64_t x_step, size_t size, int64_t n);
 /** Element `i` of an int32 or int64 tensor. */
 static inline int64_t bert_cpu_index(const bert_tensor *indices, int64_t i) {
     return indices->dtype == BERT_INT32 ? ((const int32_t *)indices->data)[i] : ((const int64_t *)indices->data)[i];
+}
+/** An axis that may be counted from the end, counted from the front. */
+static inline int64_t bert_cpu_axis(int64_t axis, int32_t rank) {
+    return axis < 0 ? axis + rank : axis;
 }
 /** Elements from one to the next along each dimension of a tensor, seen with `rank` dimensions, its own or more: 0
  * where it has one element, and so repeats it where it broadcasts. */

@@ -4,121 +4,34 @@
  * bytes.
  */
 #include "cpu/ops/ops.h"
+#include "cpu/ops/walk.h"
 
-#include <string.h>
-
-/* What Tile repeats is a dimension beside the one that is repeated. */
-enum { MOST_DIMS = 2 * BERT_MAX_RANK };
-
-/* A block of elements; steps in elements. */
+/* A block of elements in x and y. */
 typedef struct block {
     const unsigned char *x;
     unsigned char *y;
     size_t size; /* bytes of an element */
-    int32_t rank;
-    int64_t dims[MOST_DIMS], x_steps[MOST_DIMS], y_steps[MOST_DIMS];
-    int64_t task_rows, pieces; /* rows of the last dimension of a task; tasks of a row where that is long */
+    bert_walk walk;
 } block;
 
-/* Bytes of one task: handing over fewer costs more than copying them. */
-enum { TASK_BYTES = 65536 };
-
-/* ---- Blocks ------------------------------------------------------------------------------------------------------ */
+enum { X, Y }; /* the walk's operands */
 
 /* What is [dims] in y, with the steps that x and y have as they are. */
 static block begin_block(const bert_tensor *x, const bert_tensor *y, const int64_t *dims) {
-    block b = {.x = x->data, .y = y->data, .size = bert_dtype_size(y->dtype), .rank = y->rank};
-    if (y->rank) memcpy(b.dims, dims, (size_t)y->rank * sizeof *dims);
-    bert_cpu_steps(x, y->rank, b.x_steps);
-    bert_cpu_steps(y, y->rank, b.y_steps);
+    block b = {.x = x->data, .y = y->data, .size = bert_dtype_size(y->dtype), .walk = bert_walk_begin(y->rank, dims)};
+    bert_walk_add(&b.walk, x);
+    bert_walk_add(&b.walk, y);
     return b;
 }
 
-static void join(block *b) {
-    int32_t rank = 0;
-    for (int32_t i = 0; i < b->rank; i++) {
-        if (b->dims[i] == 1) continue;
-        const int32_t last = rank - 1;
-        if (last >= 0 && b->x_steps[last] == b->x_steps[i] * b->dims[i] &&
-            b->y_steps[last] == b->y_steps[i] * b->dims[i]) {
-            b->dims[last] *= b->dims[i];
-            b->x_steps[last] = b->x_steps[i];
-            b->y_steps[last] = b->y_steps[i];
-            continue;
-        }
-        b->dims[rank] = b->dims[i];
-        b->x_steps[rank] = b->x_steps[i];
-        b->y_steps[rank++] = b->y_steps[i];
-    }
-    if (rank == 0) b->dims[rank++] = b->x_steps[0] = b->y_steps[0] = 1;
-    b->rank = rank;
-}
-
-#define COPY_ELEMENTS(type)                                                                                            \
-    for (int64_t i = 0; i < n; i++) ((type *)(void *)y)[i * y_step] = ((const type *)(const void *)x)[i * x_step]
-
-static void copy_elements(const block *b, const unsigned char *x, unsigned char *y, int64_t n) {
-    const int64_t x_step = b->x_steps[b->rank - 1], y_step = b->y_steps[b->rank - 1];
-    if (x_step == 1 && y_step == 1) {
-        memcpy(y, x, (size_t)n * b->size);
-        return;
-    }
-    switch (b->size) {
-    case 1:
-        COPY_ELEMENTS(uint8_t);
-        return;
-    case 2:
-        COPY_ELEMENTS(uint16_t);
-        return;
-    case 4:
-        COPY_ELEMENTS(uint32_t);
-        return;
-    default:
-        COPY_ELEMENTS(uint64_t);
-    }
-}
-
-static int64_t rows_of(const block *b) {
-    return bert_cpu_count(b->dims, 0, b->rank - 1);
-}
-
-/* Elements [first, first + n) of a row. */
-static void copy_piece(const block *b, int64_t row, int64_t first, int64_t n) {
-    int64_t x = first * b->x_steps[b->rank - 1], y = first * b->y_steps[b->rank - 1];
-    for (int32_t i = b->rank - 2; i >= 0; i--) {
-        const int64_t at = row % b->dims[i];
-        row /= b->dims[i];
-        x += at * b->x_steps[i];
-        y += at * b->y_steps[i];
-    }
-    copy_elements(b, b->x + x * (int64_t)b->size, b->y + y * (int64_t)b->size, n);
-}
-
-static void run_task(void *argument, int64_t task, int thread) {
+static void copy_row(const void *argument, const int64_t *offsets, const int64_t *steps, int64_t n) {
     const block *b = argument;
-    const int64_t n = b->dims[b->rank - 1];
-    if (b->pieces > 1) {
-        const int64_t piece = task % b->pieces, first = n * piece / b->pieces;
-        copy_piece(b, task / b->pieces, first, n * (piece + 1) / b->pieces - first);
-        return;
-    }
-    const int64_t all = rows_of(b), last = (task + 1) * b->task_rows, end = last < all ? last : all;
-    for (int64_t row = task * b->task_rows; row < end; row++) copy_piece(b, row, 0, n);
+    bert_cpu_copy(b->y + offsets[Y] * (int64_t)b->size, steps[Y], b->x + offsets[X] * (int64_t)b->size, steps[X],
+                  b->size, n);
 }
 
 static void copy_block(const bert_kernel_call *call, block *b) {
-    for (int32_t i = 0; i < b->rank; i++)
-        if (b->dims[i] == 0) return;
-    join(b);
-    const int64_t bytes = b->dims[b->rank - 1] * (int64_t)b->size, rows = rows_of(b);
-    b->pieces = (bytes + TASK_BYTES - 1) / TASK_BYTES;
-    b->task_rows = TASK_BYTES / bytes + 1;
-    const int64_t tasks = b->pieces > 1 ? rows * b->pieces : (rows + b->task_rows - 1) / b->task_rows;
-    bert_thread_pool_run(tasks == 1 ? NULL : bert_cpu_threads_for(call), tasks, run_task, b);
-}
-
-static int64_t from_front(int64_t axis, int32_t rank) {
-    return axis < 0 ? axis + rank : axis;
+    bert_walk_run(&b->walk, bert_cpu_threads_for(call), b->size, copy_row, b);
 }
 
 /* ---- Slice ------------------------------------------------------------------------------------------------------- */
@@ -154,10 +67,10 @@ static bert_status run_slice(const bert_kernel_call *call, bert_error *error) {
     for (int64_t i = 0; i < count; i++) {
         const int64_t start = state->starts ? state->starts[i] : bert_cpu_index(&call->inputs[1], i);
         const int64_t given = state->starts ? (state->axes ? state->axes[i] : i) : option_at(call, 3, i, i);
-        const int64_t step = state->starts ? 1 : option_at(call, 4, i, 1), axis = from_front(given, x->rank);
-        b.x += first_of(start, step, x->dims[axis]) * b.x_steps[axis] * (int64_t)b.size;
+        const int64_t step = state->starts ? 1 : option_at(call, 4, i, 1), axis = bert_cpu_axis(given, x->rank);
+        b.x += first_of(start, step, x->dims[axis]) * b.walk.steps[X][axis] * (int64_t)b.size;
         /* A step beyond the dimension takes one element. */
-        b.x_steps[axis] *= y->dims[axis] > 1 ? step : 1;
+        b.walk.steps[X][axis] *= y->dims[axis] > 1 ? step : 1;
     }
     copy_block(call, &b);
     return BERT_OK;
@@ -196,7 +109,7 @@ static bert_status plan_parts(const bert_cpu_planner *planner, int32_t count) {
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(parts_state), &state));
     *(parts_state *)state = (parts_state){
-        .axis = (int32_t)from_front(BERT_NODE_INT(node, "axis", 0), node->inputs[0].rank), .count = count};
+        .axis = (int32_t)bert_cpu_axis(BERT_NODE_INT(node, "axis", 0), node->inputs[0].rank), .count = count};
     return BERT_OK;
 }
 
@@ -207,7 +120,7 @@ static bert_status run_split(const bert_kernel_call *call, bert_error *error) {
     for (int32_t i = 0; i < state->count; i++) {
         const bert_tensor *y = &call->outputs[i];
         block b = begin_block(x, y, y->dims);
-        b.x += first * b.x_steps[state->axis] * (int64_t)b.size;
+        b.x += first * b.walk.steps[X][state->axis] * (int64_t)b.size;
         first += y->dims[state->axis];
         copy_block(call, &b);
     }
@@ -230,7 +143,7 @@ static bert_status run_concat(const bert_kernel_call *call, bert_error *error) {
     for (int32_t i = 0; i < state->count; i++) {
         const bert_tensor *x = &call->inputs[i];
         block b = begin_block(x, y, x->dims);
-        b.y += first * b.y_steps[state->axis] * (int64_t)b.size;
+        b.y += first * b.walk.steps[Y][state->axis] * (int64_t)b.size;
         first += x->dims[state->axis];
         copy_block(call, &b);
     }
@@ -264,16 +177,17 @@ bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner) {
 static bert_status run_tile(const bert_kernel_call *call, bert_error *error) {
     const bert_tensor *x = &call->inputs[0], *y = &call->outputs[0];
     int64_t x_steps[BERT_MAX_RANK], y_steps[BERT_MAX_RANK];
-    block b = {.x = x->data, .y = y->data, .size = bert_dtype_size(x->dtype)};
+    block b = {.x = x->data, .y = y->data, .size = bert_dtype_size(x->dtype), .walk = {.operands = 2}};
+    bert_walk *walk = &b.walk;
     bert_cpu_steps(x, x->rank, x_steps);
     bert_cpu_steps(y, y->rank, y_steps);
     if (bert_tensor_elements(y) == 0) return BERT_OK;
     for (int32_t i = 0; i < x->rank; i++) {
-        b.dims[b.rank] = y->dims[i] / x->dims[i];
-        b.y_steps[b.rank++] = y_steps[i] * x->dims[i];
-        b.dims[b.rank] = x->dims[i];
-        b.x_steps[b.rank] = x_steps[i];
-        b.y_steps[b.rank++] = y_steps[i];
+        walk->dims[walk->rank] = y->dims[i] / x->dims[i];
+        walk->steps[Y][walk->rank++] = y_steps[i] * x->dims[i];
+        walk->dims[walk->rank] = x->dims[i];
+        walk->steps[X][walk->rank] = x_steps[i];
+        walk->steps[Y][walk->rank++] = y_steps[i];
     }
     copy_block(call, &b);
     return BERT_OK;

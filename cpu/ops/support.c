@@ -58,3 +58,14 @@ void bert_cpu_steps(const bert_tensor *tensor, int32_t rank, int64_t *steps) {
         step *= size;
     }
 }
+
+#define COPY(type)                                                                                                     \
+    for (int64_t i = 0; i < n; i++) ((type *)y)[i * y_step] = ((const type *)x)[i * x_step]
+
+void bert_cpu_copy(void *y, int64_t y_step, const void *x, int64_t x_step, size_t size, int64_t n) {
+    if (x_step == 1 && y_step == 1) {
+        memcpy(y, x, (size_t)n * size);
+        return;
+    }
+    BERT_CPU_BY_SIZE(size, COPY)
+}
