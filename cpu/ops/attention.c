@@ -25,22 +25,16 @@ typedef struct attention_state {
     int64_t scratch_floats; /* of one thread */
 } attention_state;
 
-/* A float or bool tensor of rank 4 seen as [B, H, S, T] by strides of 0 where it is broadcast. */
-typedef struct broadcast {
-    const void *data;
-    int64_t strides[4];
-} broadcast;
+/* A bias or mask of [B, H, S, T], where it may broadcast, and its steps along each. */
+typedef struct mask_tensor {
+    const void *data; /* NULL: absent */
+    int64_t steps[4];
+} mask_tensor;
 
-static broadcast see_as_4d(const bert_tensor *tensor) {
-    broadcast seen = {0};
-    if (tensor->dtype == BERT_DTYPE_UNDEFINED) return seen;
-    seen.data = tensor->data;
-    int64_t stride = 1;
-    for (int i = 3; i >= 0; i--) {
-        seen.strides[i] = tensor->dims[i] == 1 ? 0 : stride;
-        stride *= tensor->dims[i];
-    }
-    return seen;
+static mask_tensor mask_of(const bert_kernel_call *call, int32_t input) {
+    mask_tensor mask = {.data = bert_cpu_input(call, input)};
+    if (mask.data) bert_cpu_steps(&call->inputs[input], 4, mask.steps);
+    return mask;
 }
 
 typedef struct attention_run {
@@ -50,7 +44,7 @@ typedef struct attention_run {
     int64_t q_stride, kv_stride;  /* from one token to the next */
     int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
     int64_t pieces;               /* of the queries of a head: tasks where there are fewer heads than threads want */
-    broadcast bias, mask;
+    mask_tensor bias, mask;
     const int32_t *starts, *tokens; /* NULL: every token is a row */
 } attention_run;
 
@@ -100,7 +94,7 @@ static void gather_mask(const sequence_rows *rows, const uint8_t *data, int64_t 
 /* Points a block of rows from `first` on to its bias and mask. `extra`: a row each, for what isn't contiguous. */
 static void set_masks(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t first, float *extra,
                       bert_attention_args *args) {
-    const int64_t *bias = run->bias.strides, *mask = run->mask.strides;
+    const int64_t *bias = run->bias.steps, *mask = run->mask.steps;
     const int64_t query = position_of(rows, first), key = rows->contiguous ? position_of(rows, 0) : 0;
     if (run->bias.data) {
         args->bias = (const float *)run->bias.data + rows->batch * bias[0] + head * bias[1] + query * bias[2];
@@ -149,7 +143,7 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
 
 /* Where each query has a bias or mask of its own and positions have gaps, a block is one query. */
 static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
-    if (!rows->contiguous && ((run->bias.data && run->bias.strides[2]) || (run->mask.data && run->mask.strides[2])))
+    if (!rows->contiguous && ((run->bias.data && run->bias.steps[2]) || (run->mask.data && run->mask.steps[2])))
         return 1;
     return rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
 }
@@ -199,8 +193,8 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
         batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
         run.queries = run.keys = state->sequence;
     }
-    run.bias = see_as_4d(&call->inputs[BERT_ATTENTION_BIAS]);
-    run.mask = see_as_4d(&call->inputs[BERT_ATTENTION_MASK]);
+    run.bias = mask_of(call, BERT_ATTENTION_BIAS);
+    run.mask = mask_of(call, BERT_ATTENTION_MASK);
     if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
     const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
     run.pieces = 1;
