@@ -192,11 +192,23 @@ static void run_region(bert_thread_pool *pool) {
     wait_for_workers(pool);
 }
 
+/* A task as thread 0, with no region: what it calls stays on its thread all the same. */
+static void run_single(bert_thread_pool *pool, bert_task_fn fn, void *argument) {
+    current_pool = pool;
+    current_thread = 0;
+    fn(argument, 0, 0);
+    current_pool = NULL;
+}
+
 void bert_thread_pool_run(bert_thread_pool *pool, int64_t tasks, bert_task_fn fn, void *argument) {
     if (tasks <= 0) return;
     if (!pool || current_pool) {
         const int thread = pool && pool == current_pool ? current_thread : 0;
         for (int64_t task = 0; task < tasks; task++) fn(argument, task, thread);
+        return;
+    }
+    if (tasks == 1) {
+        run_single(pool, fn, argument);
         return;
     }
     pthread_mutex_lock(&pool->region);

@@ -100,18 +100,24 @@ typedef struct gather_run {
     const bert_tensor *indices;
     const unsigned char *x;
     unsigned char *y;
-    int64_t count, rows; /* indices; what they choose from */
-    size_t bytes;        /* of one row */
+    int64_t count, rows;       /* indices; what they choose from */
+    int64_t y_rows, task_rows; /* of the output */
+    size_t bytes;              /* of one row */
 } gather_run;
 
+/* Bytes of one task: handing over a few rows costs more than copying them. */
 enum { TASK_BYTES = 65536 };
 
-static void run_gather_row(void *argument, int64_t task, int thread) {
+static void gather_rows(void *argument, int64_t task, int thread) {
     const gather_run *run = argument;
-    const int64_t outer = task / run->count;
-    int64_t index = bert_cpu_index(run->indices, task % run->count);
-    if (index < 0) index += run->rows;
-    memcpy(run->y + task * (int64_t)run->bytes, run->x + (outer * run->rows + index) * (int64_t)run->bytes, run->bytes);
+    const int64_t last = (task + 1) * run->task_rows, end = last < run->y_rows ? last : run->y_rows;
+    for (int64_t row = task * run->task_rows; row < end; row++) {
+        const int64_t outer = row / run->count;
+        int64_t index = bert_cpu_index(run->indices, row % run->count);
+        if (index < 0) index += run->rows;
+        memcpy(run->y + row * (int64_t)run->bytes, run->x + (outer * run->rows + index) * (int64_t)run->bytes,
+               run->bytes);
+    }
 }
 
 static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
@@ -122,7 +128,7 @@ static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
                       .y = call->outputs[0].data,
                       .count = bert_tensor_elements(indices),
                       .rows = x->dims[axis]};
-    const int64_t outer = bert_cpu_count(x->dims, 0, (int32_t)axis);
+    run.y_rows = bert_cpu_count(x->dims, 0, (int32_t)axis) * run.count;
     run.bytes = (size_t)bert_cpu_count(x->dims, (int32_t)axis + 1, x->rank) * bert_dtype_size(x->dtype);
     for (int64_t i = 0; i < run.count; i++) {
         const int64_t index = bert_cpu_index(indices, i);
@@ -132,9 +138,9 @@ static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
                          (long long)i, (long long)run.count, (long long)run.rows);
     }
     if (run.bytes == 0) return BERT_OK;
-    /* Handing over a few rows costs more than copying them. */
-    const bool small = (size_t)(outer * run.count) < TASK_BYTES / run.bytes + 1;
-    bert_thread_pool_run(small ? NULL : bert_cpu_threads_for(call), outer * run.count, run_gather_row, &run);
+    run.task_rows = (int64_t)(TASK_BYTES / run.bytes) + 1;
+    const int64_t tasks = (run.y_rows + run.task_rows - 1) / run.task_rows;
+    bert_thread_pool_run(bert_cpu_threads_for(call), tasks, gather_rows, &run);
     return BERT_OK;
 }
 
@@ -231,9 +237,8 @@ static bert_status run_gather_elements(const bert_kernel_call *call, bert_error 
     run.size = bert_dtype_size(x->dtype);
     run.task_rows = (int64_t)(TASK_BYTES / sizeof(float)) / indices->dims[indices->rank - 1] + 1;
     atomic_init(&run.wrong, false);
-    const int64_t rows = index_rows(&run);
-    bert_thread_pool_run(rows <= run.task_rows ? NULL : bert_cpu_threads_for(call),
-                         (rows + run.task_rows - 1) / run.task_rows, gather_piece, &run);
+    const int64_t tasks = (index_rows(&run) + run.task_rows - 1) / run.task_rows;
+    bert_thread_pool_run(bert_cpu_threads_for(call), tasks, gather_piece, &run);
     if (!atomic_load(&run.wrong)) return BERT_OK;
     int64_t wrong = 0; /* the first one, whichever thread met one */
     while (is_inside(x->dims[run.axis], bert_cpu_index(indices, wrong))) wrong++;

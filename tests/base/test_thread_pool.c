@@ -143,7 +143,41 @@ static void calls_inside_a_task_stay_on_its_thread(void **state) {
     struct record record = {.pool = make_pool(3)};
     bert_thread_pool_run(record.pool, 7, call_again, &record);
     assert_int_equal(atomic_load(&record.nested), 70);
+    bert_thread_pool_run(record.pool, 1, call_again, &record);
+    assert_int_equal(atomic_load(&record.nested), 80);
     bert_thread_pool_free(record.pool);
+}
+
+static void set_flag(void *argument, int64_t task, int thread) {
+    atomic_store((atomic_bool *)argument, true);
+}
+
+struct busy_pool {
+    bert_thread_pool *pool;
+    atomic_bool begun, passed;
+};
+
+static void *pass_by(void *argument) {
+    struct busy_pool *busy = argument;
+    while (!atomic_load(&busy->begun)) usleep(1000);
+    bert_thread_pool_run(busy->pool, 1, set_flag, &busy->passed);
+    return NULL;
+}
+
+static void wait_to_be_passed(void *argument, int64_t task, int thread) {
+    struct busy_pool *busy = argument;
+    atomic_store(&busy->begun, true);
+    for (int i = 0; i < 20000 && !atomic_load(&busy->passed); i++) usleep(1000);
+}
+
+static void a_single_task_does_not_wait_for_a_busy_pool(void **state) {
+    struct busy_pool busy = {.pool = make_pool(2)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, pass_by, &busy), 0);
+    bert_thread_pool_run(busy.pool, 2, wait_to_be_passed, &busy);
+    assert_true(atomic_load(&busy.passed)); /* while the region was under way */
+    pthread_join(thread, NULL);
+    bert_thread_pool_free(busy.pool);
 }
 
 struct caller {
@@ -281,6 +315,7 @@ int main(void) {
         cmocka_unit_test(every_task_runs_once_where_threads_come_late),
         cmocka_unit_test(no_pool_means_the_caller),
         cmocka_unit_test(calls_inside_a_task_stay_on_its_thread),
+        cmocka_unit_test(a_single_task_does_not_wait_for_a_busy_pool),
         cmocka_unit_test(callers_take_turns),
         cmocka_unit_test(threads_that_slept_wake_again),
         cmocka_unit_test(odd_sizes_are_refused),
