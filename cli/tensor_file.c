@@ -106,7 +106,7 @@ static bert_status write_npy(const char *path, const bert_tensor *tensor, bert_e
     char *header;
     size_t header_size;
     BERT_TRY(bert_npy_header(tensor, &header, &header_size, error));
-    size_t bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+    size_t bytes = bert_tensor_bytes(tensor);
     bert_status status =
         write_file(path, (const void *[2]){header, tensor->data}, (const size_t[2]){header_size, bytes}, error);
     free(header);

@@ -28,6 +28,11 @@ void bert_ask_for_large_pages(void *memory, size_t bytes);
 bool bert_size_multiply(size_t a, size_t b, size_t *out);
 bool bert_size_add(size_t a, size_t b, size_t *out);
 
+/** Bytes of a tensor's elements, for which bert_tensor_elements has a number. */
+static inline size_t bert_tensor_bytes(const bert_tensor *tensor) {
+    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+}
+
 /**
  * A growing region freed as a whole. Blocks come from the allocator; memory handed out is zeroed, stays where it is,
  * and lives until bert_arena_free. Not for use by two threads at once.

@@ -51,7 +51,7 @@ bert_status bert_node_evaluate(bert_arena *arena, const bert_node *node, const b
     if (node->op->workspace) BERT_TRY(allocate(arena, node->op->workspace(&shown), &workspace, error));
     for (int32_t i = 0; i < node->output_count; i++) {
         if (outputs[i].dtype == BERT_DTYPE_UNDEFINED || outputs[i].data) continue;
-        size_t bytes = (size_t)bert_tensor_elements(&outputs[i]) * bert_dtype_size(outputs[i].dtype);
+        size_t bytes = bert_tensor_bytes(&outputs[i]);
         BERT_TRY(allocate(arena, bytes, &outputs[i].data, error));
     }
     return bert_op_evaluate(&shown, inputs, outputs, workspace, error);

@@ -52,7 +52,7 @@ static bool describe(const bert_value *value, bert_tensor *out, int64_t *element
 
 /* Memory of a tensor's elements in the graph's arena. */
 static bool allocate(bert_graph *graph, bert_tensor *tensor, size_t *bytes) {
-    *bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+    *bytes = bert_tensor_bytes(tensor);
     tensor->data = bert_arena_allocate(&graph->arena, *bytes, BERT_ALIGNMENT);
     return tensor->data != NULL;
 }
@@ -98,7 +98,7 @@ static bert_status compute(bert_pass_context *context, const bert_node *node, fo
 }
 
 static bert_status become_constant(bert_pass_context *context, bert_value *value, const bert_tensor *tensor) {
-    size_t bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+    size_t bytes = bert_tensor_bytes(tensor);
     const bert_constant *constant = NULL;
     BERT_TRY(bert_graph_add_constant(context->graph, tensor->dtype, tensor->rank, tensor->dims, tensor->data, bytes,
                                      NULL, &constant, context->error));

@@ -76,7 +76,7 @@ static bert_status set_known(binder *b, bert_value_info *info, const bert_tensor
     if (!constant) return no_memory(b);
     *constant = (bert_constant){.id = id, .dtype = tensor->dtype, .rank = tensor->rank, .alignment = BERT_ALIGNMENT};
     memcpy(constant->dims, tensor->dims, sizeof constant->dims);
-    constant->bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+    constant->bytes = bert_tensor_bytes(tensor);
     constant->data = constant->bytes ? data : NULL;
     return bert_constant_describe(b->arena, constant, info, b->error);
 }
@@ -88,7 +88,7 @@ static bert_tensor tensor_of(const bert_value_info *info) {
 }
 
 static void *allocate_tensor(binder *b, bert_tensor *tensor) {
-    size_t bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+    size_t bytes = bert_tensor_bytes(tensor);
     tensor->data = bert_arena_allocate(b->arena, bytes, BERT_ALIGNMENT);
     return tensor->data;
 }
@@ -169,7 +169,7 @@ static bool can_evaluate(const binder *b, const bert_node *node) {
     for (int32_t i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;
         bert_tensor tensor = tensor_of(info_of(b, node->outputs[i]));
-        size_t size = (size_t)bert_tensor_elements(&tensor) * bert_dtype_size(tensor.dtype);
+        size_t size = bert_tensor_bytes(&tensor);
         if (!bert_size_add(bytes, size, &bytes)) return false;
     }
     return bytes <= greatest_fold_bytes;
@@ -312,7 +312,7 @@ static bert_status bind_input(binder *b, int32_t index) {
     if (!b->model->deciders.inputs[index]) return BERT_OK;
     bert_tensor copy = *given;
     if (!allocate_tensor(b, &copy)) return no_memory(b);
-    size_t bytes = (size_t)bert_tensor_elements(given) * bert_dtype_size(given->dtype);
+    size_t bytes = bert_tensor_bytes(given);
     if (bytes) memcpy(copy.data, given->data, bytes);
     return set_known(b, info, &copy, copy.data, 0);
 }

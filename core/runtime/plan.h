@@ -96,11 +96,6 @@ typedef struct bert_plan {
     uint64_t last_use;    /**< The cache's clock. */
 } bert_plan;
 
-/** Bytes that a tensor takes. */
-static inline size_t bert_tensor_bytes(const bert_tensor *tensor) {
-    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
-}
-
 /** The hash of what a plan is for. */
 uint64_t bert_request_key(const bert_model *model, const bert_request *request);
 /** Whether the plan is for this. Allocates nothing. */

@@ -91,17 +91,13 @@ static bert_status constant_to_device(bert_prepared *prepared, void *destination
     return BERT_OK;
 }
 
-static size_t tensor_bytes(const bert_tensor *tensor) {
-    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
-}
-
 static bert_status upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
-    to_device(destination, source->data, tensor_bytes(source));
+    to_device(destination, source->data, bert_tensor_bytes(source));
     return BERT_OK;
 }
 
 static bert_status download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
-    const size_t bytes = tensor_bytes(source);
+    const size_t bytes = bert_tensor_bytes(source);
     assert_true(find_on_device(source->data, bytes) < MOST_BLOCKS && find_on_device(destination, 1) == MOST_BLOCKS);
     device_downloads++;
     memcpy(destination, source->data, bytes);

@@ -85,7 +85,7 @@ bert_status bert_reference_unpack_tokens(const bert_reference_call *call) {
     const bert_tensor *y = &call->outputs[0];
     const token_rows padded = rows_of(call, y);
     const int64_t rows = call->inputs[BERT_PACK_TOKENS].dims[0];
-    const size_t bytes = (size_t)bert_tensor_elements(y) * bert_dtype_size(y->dtype);
+    const size_t bytes = bert_tensor_bytes(y);
     if (bytes) memset(y->data, 0, bytes);
     for (int64_t row = 0; row < rows; row++) {
         int64_t token;
