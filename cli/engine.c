@@ -57,7 +57,7 @@ void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quan
          .argument = "N",
          .least = 0,
          .greatest = INT64_MAX,
-         .help = "of inputs that are made up (default: 0)"},
+         .help = "of the inputs that run and bench make up (default: 0)"},
         {.name = "quiet", .value = &options->quiet, .help = "no notices"},
         {.name = "verbose", .value = &options->verbose, .help = "more of what goes on, on standard error"},
     };

@@ -20,6 +20,8 @@ typedef struct bert_engine_options {
 } bert_engine_options;
 
 #define BERT_ENGINE_OPTION_COUNT 11
+/** Their heading in the help of a command without a session. */
+#define BERT_ENGINE_NOTICES_TITLE "Engine (taken by every command; here only --quiet and --verbose have an effect)"
 /** Rows for the table of options, over `options`, which get their defaults. */
 void bert_engine_option_rows(bert_engine_options *options, bert_quant_scope quant_scope,
                              bert_option rows[BERT_ENGINE_OPTION_COUNT]);

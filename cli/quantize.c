@@ -78,8 +78,7 @@ int bert_command_quantize(int argc, char **argv) {
         .text = "Writes a float32 model as dynamic INT8: weights of products and tables become bytes, activations are\n"
                 "quantized while it runs. OUT is ONNX, of operators that ONNX Runtime has too.\n",
         .groups = {{"Quantizing", rows, sizeof rows / sizeof rows[0]},
-                   {"Engine (taken by every command; here only --quiet and --verbose have an effect)", engine_rows,
-                    BERT_ENGINE_OPTION_COUNT}},
+                   {BERT_ENGINE_NOTICES_TITLE, engine_rows, BERT_ENGINE_OPTION_COUNT}},
         .least_arguments = 2,
         .greatest_arguments = 2,
     };

@@ -201,8 +201,7 @@ int bert_command_tokenize(int argc, char **argv) {
                 "Nothing is cut unless --max-length or --truncation is given.\n",
         .groups = {{"Tokenizing", own_rows, sizeof own_rows / sizeof own_rows[0]},
                    {"Text", text_rows, BERT_TEXT_TASK_OPTION_COUNT},
-                   {"Engine (taken by every command; here only --quiet and --verbose have an effect)", engine_rows,
-                    BERT_ENGINE_OPTION_COUNT}},
+                   {BERT_ENGINE_NOTICES_TITLE, engine_rows, BERT_ENGINE_OPTION_COUNT}},
         .least_arguments = 1,
         .greatest_arguments = -1};
     int first;

@@ -88,10 +88,9 @@ bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, 
     case BERT_OP_MS_SkipSimplifiedLayerNormalization:
     case BERT_OP_BERTC_SkipLayerNormalization:
         return rank > axes ? starting(1U << BERT_SKIP_X | 1U << BERT_SKIP_SKIP) : operands_if(false, 0);
+    case BERT_OP_BERTC_Linear:
     case BERT_OP_BERTC_QuantizedLinear:
         if (bert_has_place(node)) return operands_if(false, 0);
-        return rank > axes ? starting(1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL) : operands_if(false, 0);
-    case BERT_OP_BERTC_Linear:
         return rank > axes ? starting(1U << BERT_LINEAR_X | 1U << BERT_LINEAR_RESIDUAL) : operands_if(false, 0);
     case BERT_OP_BERTC_Embedding:
         return starting(1U << BERT_EMBEDDING_WORD_IDS | 1U << BERT_EMBEDDING_POSITION_IDS |
