@@ -225,13 +225,18 @@ static size_t longest_row(const bert_text_row *const *rows, size_t count) {
     return longest;
 }
 
-/* Memory for every input, `stride` bytes each. */
+/* Numbers of tokens are half as wide as an int64, so that those which find_masks repeats lie in the same lines. */
+_Static_assert(MASK_STEP * sizeof(int32_t) <= BERT_ALIGNMENT, "a step of tokens is no more than a cache line");
+
+/* Memory for every input and for first_masks, `stride` bytes each: whole cache lines of an int64 for each token, and
+ * for each row where there are no tokens. */
 static bert_status reserve_tensors(bert_text_batch *batch, size_t rows, size_t width, size_t *stride,
                                    bert_error *error) {
     size_t elements;
     size_t bytes;
-    if (!bert_size_multiply(rows, width, &elements) || !bert_size_multiply(elements, sizeof(int64_t), &bytes) ||
-        !bert_size_add(bytes, 2 * BERT_ALIGNMENT, &bytes) || bytes > SIZE_MAX / (INPUTS + 1)) {
+    if (!bert_size_multiply(rows, width > 0 ? width : 1, &elements) ||
+        !bert_size_multiply(elements, sizeof(int64_t), &bytes) || !bert_size_add(bytes, BERT_ALIGNMENT - 1, &bytes) ||
+        bytes > SIZE_MAX / (INPUTS + 1)) {
         return bert_fail_memory(error, SIZE_MAX, "a batch of texts");
     }
     *stride = bytes / BERT_ALIGNMENT * BERT_ALIGNMENT;
