@@ -242,12 +242,14 @@ static void join_biases(const bert_op_node *node, const bert_quantized_source *s
     }
 }
 
-/* Bytes of scratch for the greatest x; false where they overflow. */
-static bool workspace_bytes(const bert_quantized_weight *weight, const bert_tensor_desc *x, size_t *bytes) {
+/* Bytes of scratch for the greatest x, as lay_out has it; false where they overflow. */
+static bool workspace_bytes(const bert_quantized_weight *weight, int64_t place, const bert_tensor_desc *x,
+                            size_t *bytes) {
     size_t rows = 1, values, vectors;
     for (int32_t i = 0; i + 1 < x->rank; i++)
         if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return false;
-    if (!bert_size_multiply(rows, (size_t)bert_quantized_row_bytes(weight), &values) ||
+    const size_t multiplied = place == BERT_EVERY_PLACE ? rows : (size_t)x->dims[0];
+    if (!bert_size_multiply(multiplied, (size_t)bert_quantized_row_bytes(weight), &values) ||
         !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors))
         return false;
     return bert_size_add(values, vectors, bytes);
@@ -313,7 +315,8 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     BERT_TRY(bert_cpu_pack_quantized(planner->prepared, bert_cpu_planner_threads(planner), &source, &weight,
                                      planner->error));
     if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
-    if (!workspace_bytes(weight, &node->inputs[BERT_LINEAR_X], &planner->out->workspace_bytes))
+    const int64_t place = BERT_NODE_INT(node, "place", BERT_EVERY_PLACE);
+    if (!workspace_bytes(weight, place, &node->inputs[BERT_LINEAR_X], &planner->out->workspace_bytes))
         return bert_cpu_leave(planner, "can't hold an input of this size");
     void *memory;
     BERT_TRY(
@@ -321,7 +324,7 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     quantized_state *state = memory;
     state->weight = weight;
     state->activation = activation;
-    state->place = BERT_NODE_INT(node, "place", BERT_EVERY_PLACE);
+    state->place = place;
     keep_scale(node, state);
     keep_scope(node, (int32_t)parts, state);
     state->residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1;
