@@ -1,7 +1,7 @@
 /*
  * Operators of the CPU backend that move elements and change none (Slice, Split, Concat, Expand, Tile, Where,
  * GatherElements) against the reference implementation: shapes drawn at random, elements of every size, one thread and
- * several.
+ * several; and what they leave to the fallback.
  */
 #include "tests/cpu/node_case.h"
 
@@ -246,6 +246,52 @@ static void gathered_elements_agree_with_the_reference(void **state) {
     }
 }
 
+static void begin_of(bert_op_id op, bert_dtype dtype, int inputs) {
+    node_case_begin(op);
+    for (int i = 0; i < inputs; i++) node_case_input(dtype, 1, (const int64_t[]){2}, pool[i]);
+}
+
+static void expect_left_with(bert_dtype index_dtype, bert_dtype dtype) {
+    static const int64_t two = 2;
+    if (index_dtype != BERT_DTYPE_UNDEFINED) node_case_input(index_dtype, 1, &two, pool[2]);
+    node_case_output_of(dtype, 1, &two);
+    node_case_expect_left();
+}
+
+/* Strings have no bytes that could be moved; Transpose moves float32 alone. */
+static void types_that_are_not_moved_are_left(void **state) {
+    static const bert_op_id with_list[] = {BERT_OP_Slice, BERT_OP_Split,  BERT_OP_Expand,
+                                           BERT_OP_Tile,  BERT_OP_Gather, BERT_OP_GatherElements};
+    for (size_t i = 0; i < sizeof with_list / sizeof *with_list; i++) {
+        begin_of(with_list[i], BERT_STRING, 1);
+        expect_left_with(BERT_INT64, BERT_STRING);
+    }
+    begin_of(BERT_OP_Concat, BERT_STRING, 2);
+    expect_left_with(BERT_DTYPE_UNDEFINED, BERT_STRING);
+    begin_of(BERT_OP_Where, BERT_BOOL, 1);
+    for (int i = 0; i < 2; i++) node_case_input(BERT_STRING, 1, (const int64_t[]){2}, pool[i]);
+    expect_left_with(BERT_DTYPE_UNDEFINED, BERT_STRING);
+    begin_of(BERT_OP_Transpose, BERT_INT32, 1);
+    expect_left_with(BERT_DTYPE_UNDEFINED, BERT_INT32);
+}
+
+static void indices_of_other_types_are_left(void **state) {
+    static const bert_dtype types[] = {BERT_INT16, BERT_UINT32, BERT_UINT64};
+    for (size_t i = 0; i < 2 * sizeof types / sizeof *types; i++) {
+        begin_of(i % 2 ? BERT_OP_Gather : BERT_OP_GatherElements, BERT_INT32, 1);
+        expect_left_with(types[i / 2], BERT_INT32);
+    }
+}
+
+static void a_split_without_a_part_is_left(void **state) {
+    for (int absent = 0; absent < 2; absent++) {
+        begin_of(BERT_OP_Split, BERT_INT32, 1);
+        for (int i = 0; i < 2; i++)
+            node_case_output_of(i == absent ? BERT_DTYPE_UNDEFINED : BERT_INT32, 1, (const int64_t[]){1});
+        node_case_expect_left();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_agree_with_the_reference),
@@ -256,6 +302,9 @@ int main(void) {
         cmocka_unit_test(repetitions_agree_with_the_reference),
         cmocka_unit_test(choices_agree_with_the_reference),
         cmocka_unit_test(gathered_elements_agree_with_the_reference),
+        cmocka_unit_test(types_that_are_not_moved_are_left),
+        cmocka_unit_test(indices_of_other_types_are_left),
+        cmocka_unit_test(a_split_without_a_part_is_left),
     };
     return node_run_tests(tests, sizeof tests / sizeof *tests, fill, false);
 }

@@ -297,6 +297,110 @@ static void cls_is_the_first_token_whichever_side_is_padded(void **state) {
     }
 }
 
+enum { MASKED_TEXTS = 2, MOST_MASKED_TOKENS = 32 };
+static const char *const masked_texts[MASKED_TEXTS] = {"good [MASK]", "john [MASK] in paris and works in [MASK]"};
+
+/* A batch as the model's inputs have it. */
+typedef struct masked_batch {
+    size_t width;
+    int64_t inputs[3][MASKED_TEXTS * MOST_MASKED_TOKENS];
+} masked_batch;
+
+static masked_batch encode_masked_texts(const bert_tokenizer *tokenizer) {
+    masked_batch batch = {0};
+    bert_encoding *encoding;
+    assert_int_equal(bert_encoding_create(tokenizer, &encoding, NULL), BERT_OK);
+    for (int padded = 0; padded < 2; padded++) {
+        const bert_encode_options options = {.struct_size = sizeof options, .pad_to = (int64_t)batch.width};
+        for (int text = 0; text < MASKED_TEXTS; text++) {
+            assert_int_equal(bert_tokenizer_encode(tokenizer, masked_texts[text], strlen(masked_texts[text]), NULL, 0,
+                                                   &options, encoding, NULL),
+                             BERT_OK);
+            const bert_encoding_view view = bert_encoding_get(encoding);
+            if (!padded && view.length > batch.width) batch.width = view.length;
+            assert_true(batch.width <= MOST_MASKED_TOKENS);
+            for (size_t i = 0; padded && i < batch.width; i++) {
+                const size_t at = (size_t)text * batch.width + i;
+                batch.inputs[0][at] = view.ids[i];
+                batch.inputs[1][at] = view.attention_mask[i];
+                batch.inputs[2][at] = view.type_ids[i];
+            }
+        }
+    }
+    bert_encoding_free(encoding);
+    return batch;
+}
+
+static double probability(const float *logits, size_t count, int32_t token) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += exp((double)logits[i]);
+    return exp((double)logits[token]) / sum;
+}
+
+/* Holds the fillings of every mask against what the whole batch's logits say. */
+static void check_fillings(const masked_batch *batch, const bert_answers *answers, int64_t mask, const bert_tensor *y) {
+    const size_t vocabulary = (size_t)y->dims[2];
+    for (size_t text = 0; text < MASKED_TEXTS; text++) {
+        const bert_answer *answer = bert_answers_get(answers, text);
+        size_t masks = 0;
+        for (size_t at = text * batch->width; at < (text + 1) * batch->width; at++) {
+            if (batch->inputs[0][at] != mask) continue;
+            const bert_mask_answer *found = &answer->masks[masks++];
+            const float *logits = (const float *)y->data + at * vocabulary;
+            assert_true(masks <= answer->mask_count && found->count == 5);
+            for (size_t i = 0; i < found->count; i++)
+                assert_true(fabs(found->fillings[i].score - probability(logits, vocabulary, found->fillings[i].token)) <
+                            1e-6);
+        }
+        assert_int_equal(masks, text + 1);
+        assert_int_equal(masks, answer->mask_count);
+    }
+}
+
+/* What a session that computes every token of the same batch says; `left`: where padding is. */
+static void check_against_session(const bert_answers *answers, bool left) {
+    static const char *const names[] = {"input_ids", "attention_mask", "token_type_ids"};
+    bert_tokenizer *tokenizer;
+    bert_model *model;
+    bert_session *session;
+    char path[256];
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
+    assert_int_equal(bert_tokenizer_load(folder, NULL, &tokenizer, NULL), BERT_OK);
+    assert_int_equal(bert_model_load(path, NULL, &model, NULL), BERT_OK);
+    assert_int_equal(bert_session_create(model, NULL, &session, NULL), BERT_OK);
+    masked_batch batch = encode_masked_texts(tokenizer);
+    assert_int_equal(batch.inputs[1][0], left ? 0 : 1);
+    bert_named_tensor inputs[3], logits = {.name = "logits"};
+    for (int n = 0; n < 3; n++)
+        inputs[n] = (bert_named_tensor){
+            .name = names[n], .tensor = {BERT_INT64, 2, {MASKED_TEXTS, (int64_t)batch.width}, batch.inputs[n]}};
+    assert_int_equal(bert_session_run(session, NULL, inputs, 3, &logits, 1, NULL), BERT_OK);
+    check_fillings(&batch, answers, bert_tokenizer_special_ids(tokenizer).mask, &logits.tensor);
+    bert_session_free(session);
+    bert_model_free(model);
+    bert_tokenizer_free(tokenizer);
+}
+
+/* A short text's [MASK] stands behind its padding, with the position that the graph counts there. */
+static void masks_are_found_whichever_side_is_padded(void **state) {
+    static const char *const sides[] = {"right", "left"};
+    const bert_session_options exact = {.struct_size = sizeof exact, .padded_rows = BERT_PADDED_ROWS_EXACT};
+    bert_text texts[MASKED_TEXTS];
+    for (int t = 0; t < MASKED_TEXTS; t++) texts[t] = (bert_text){masked_texts[t], strlen(masked_texts[t]), NULL, 0};
+    for (int i = 0; i < 4; i++) { /* tokens of padding are skipped, or computed */
+        char config[128];
+        make_folder(SMALL "/fill-mask", NULL);
+        drop_file("tokenizer_config.json");
+        snprintf(config, sizeof config, "{\"padding_side\": \"%s\"}", sides[i / 2]);
+        write_file("tokenizer_config.json", config);
+        const bert_pipeline_options options = {.struct_size = sizeof options, .session = i % 2 ? &exact : NULL};
+        bert_answers *answers = answer_all(BERT_TASK_FILL_MASK, &options, texts, MASKED_TEXTS);
+        check_against_session(answers, i / 2);
+        bert_answers_free(answers);
+        drop_folder();
+    }
+}
+
 /* Of tokens and of texts alike. */
 static void a_vector_with_a_nan_has_no_length(void **state) {
     make_folder(SMALL "/embed", NULL);
@@ -376,6 +480,7 @@ int main(void) {
         cmocka_unit_test(sentence_transformers_files_say_how_to_pool),
         cmocka_unit_test(models_without_a_mask_are_pooled_too),
         cmocka_unit_test(cls_is_the_first_token_whichever_side_is_padded),
+        cmocka_unit_test(masks_are_found_whichever_side_is_padded),
         cmocka_unit_test(a_vector_with_a_nan_has_no_length),
         cmocka_unit_test(modules_that_cant_be_followed_are_refused),
         cmocka_unit_test(sentence_length_limits_embeddings),
