@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/graph/op.h"
 #include "core/runtime/memory_plan.h"
+#include "core/runtime/once.h"
 #include "core/runtime/op_node.h"
 #include "core/runtime/token_rows.h"
 
@@ -397,97 +398,18 @@ static bert_status mark_row_tensors(planner *p) {
 
 /* ---- What is computed once --------------------------------------------------------------------------------------- */
 
-/* Whether it has elements, and the same shape for every request. */
-static bool is_static(const bert_value *value) {
-    const bert_shape *shape = &value->info.shape;
-    bool known = bert_dtype_size(value->info.dtype) > 0 && shape->rank >= 0;
-    for (int32_t i = 0; known && i < shape->rank; i++) known = bert_dim_known(shape->dims[i]) && shape->dims[i] > 0;
-    return known;
-}
-
-/* Whether the node's output follows from constants of the model alone, whatever the request and the session: a branch
- * of an If is the request's choice, and how activations are quantized the session's. */
-static bool gives_fixed(const bert_node *node, const bool *fixed) {
-    if (node->output_count != 1 || !node->outputs[0] || node->op->flags & BERT_OP_IMPURE) return false;
-    if (node->op->id == BERT_OP_If || bert_is_dynamic_linear(node)) return false;
-    if (!is_static(node->outputs[0]) || node->outputs[0]->graph_output || node->outputs[0]->branch_output) return false;
-    for (int32_t i = 0; i < node->input_count; i++)
-        if (node->inputs[i] && !fixed[node->inputs[i]->id]) return false;
-    return true;
-}
-
-/* By value: constants of the model, and what follows from them. */
-static bool *find_fixed(planner *p) {
-    bool *fixed = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
-    if (!fixed) return NULL;
-    for (uint32_t i = 0; i < p->graph->value_count; i++)
-        fixed[i] = p->graph->values[i] && p->graph->values[i]->info.constant;
-    BERT_FOR_EACH_NODE (node, &p->graph->body)
-        if (gives_fixed(node, fixed)) fixed[node->outputs[0]->id] = true;
-    return fixed;
-}
-
-static bool multiplies(const bert_node *node) {
-    switch (node->op->id) {
-    case BERT_OP_BERTC_Linear:
-    case BERT_OP_MatMul:
-    case BERT_OP_Gemm:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/*
- * Products of constants, as DeBERTa projects its relative positions in every layer, and what they are made of: they are
- * the same in every run, and too large for binding to compute on plain loops. In host memory alone.
- */
-static bert_status find_once(planner *p, bool *once) {
-    const bool *fixed = find_fixed(p);
-    bool *wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.value_count);
-    if (!fixed || !wanted) return no_memory(p);
-    for (size_t s = p->binding.step_count; s-- > 0;) {
-        const bert_node *node = p->binding.steps[s];
-        const bert_value *output = node->outputs[0];
-        once[s] = output && fixed[output->id] && (multiplies(node) || wanted[output->id]);
-        for (int32_t i = 0; once[s] && i < node->input_count; i++)
-            if (node->inputs[i]) wanted[p->binding.roots[node->inputs[i]->id]->id] = true;
-    }
-    return BERT_OK;
-}
-
-/* Runs the kernel of a step, whose inputs are constants, into `data`. */
-static bert_status run_once(planner *p, bert_plan_step *step, void *data) {
-    const bert_weights *weights = p->plan->weights;
-    const bert_backend *backend = weights->device->backend;
-    const size_t bytes = step->plan.workspace_bytes;
-    bert_tensor output = tensor_of(info_of(p, step->node->outputs[0]));
-    void *workspace = bytes ? bert_allocate(&weights->model->allocator, bytes, BERT_ALIGNMENT) : NULL;
-    if (bytes && !workspace) return bert_fail_memory(p->error, bytes, "what is computed once");
-    output.data = data;
-    for (int32_t i = 0; i < step->node->input_count; i++)
-        if (step->input_storages[i] != BERT_NO_STORAGE)
-            step->inputs[i].data = p->plan->storages[step->input_storages[i]].base;
-    const bert_kernel_call call = {
-        .plan = &step->plan, .context = p->context, .inputs = step->inputs, .outputs = &output, .workspace = workspace};
-    bert_status status = backend->run_begin ? backend->run_begin(p->context, p->error) : BERT_OK;
-    const bool begun = status == BERT_OK;
-    if (begun) status = step->plan.run(&call, p->error);
-    if (begun && backend->run_end) {
-        const bert_status ended = backend->run_end(p->context, status == BERT_OK ? p->error : NULL);
-        if (status == BERT_OK) status = ended;
-    }
-    bert_deallocate(&weights->model->allocator, workspace, bytes, BERT_ALIGNMENT);
-    return status == BERT_OK ? BERT_OK : bert_fail_in_node(p->error, status, step->node);
-}
-
 static bert_status compute_once(planner *p, const bert_node *node, int32_t index, size_t bytes, void **out) {
     bert_weights *weights = p->plan->weights;
     bert_plan_step step = {.node = node};
     BERT_TRY(plan_kernel(p, node, &step, index));
     void *data = bert_allocate(&weights->model->allocator, bytes, BERT_ALIGNMENT);
+    bert_tensor output = tensor_of(info_of(p, node->outputs[0]));
+    output.data = data;
     bert_status status = data ? place_inputs(p, node, &step) : bert_fail_memory(p->error, bytes, "a value");
-    if (status == BERT_OK) status = run_once(p, &step, data);
+    for (int32_t i = 0; status == BERT_OK && i < node->input_count; i++)
+        if (step.input_storages[i] != BERT_NO_STORAGE)
+            step.inputs[i].data = p->plan->storages[step.input_storages[i]].base;
+    if (status == BERT_OK) status = bert_run_once(weights, p->context, &step, &output, p->error);
     if (step.plan.release_state) step.plan.release_state(step.plan.state);
     if (status != BERT_OK) {
         bert_deallocate(&weights->model->allocator, data, bytes, BERT_ALIGNMENT);
@@ -516,7 +438,7 @@ static bert_status take_out_once(planner *p) {
     if (!p->plan->weights->device->properties.host_memory) return BERT_OK;
     bool *once = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, binding->step_count);
     if (!once) return no_memory(p);
-    BERT_TRY(find_once(p, once));
+    if (!bert_find_once(p->graph, binding, &p->scratch, once)) return no_memory(p);
     for (size_t s = 0; s < binding->step_count; s++)
         if (once[s]) BERT_TRY(place_once(p, binding->steps[s], (int32_t)s));
     for (size_t s = 0; s < binding->step_count; s++)
