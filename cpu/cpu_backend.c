@@ -73,7 +73,7 @@ static bert_status choose_gemm(const bert_device *device, const bert_prepare_opt
         return BERT_OK;
     case BERT_PRECISION_BF16:
         BERT_TRY(check_bf16(device, error));
-        *out = device->isa < BERT_ISA_AMX && bert_bf16_pairs_are_slow() ? &bert_gemm_bf16_weights : &bert_gemm_bf16;
+        *out = bert_gemm_choose_bf16(device->isa, bert_bf16_pairs_are_slow());
         return BERT_OK;
     default:
         return bert_fail(error, BERT_UNSUPPORTED, "the cpu backend computes in fp32, bf16 and bf16-weights only");

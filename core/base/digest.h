@@ -7,9 +7,9 @@
 #include <stddef.h>
 
 /**
- * 64 bits that depend on every one of `bytes` bytes and on their number: the sum of XXH3 over blocks, each seeded with
- * its position, so that threads share the work and any number of them gives the same. `threads` may be NULL. Allocates
- * nothing. Any thread.
+ * 64 bits that depend on every one of `bytes` bytes and on their number: the sum of XXH3 over blocks of 256 KiB, each
+ * seeded with its position, so that threads share the work and any number of them gives the same. `threads` may be
+ * NULL. Allocates nothing. Any thread.
  */
 uint64_t bert_digest(const void *data, size_t bytes, bert_thread_pool *threads);
 

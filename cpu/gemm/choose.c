@@ -15,3 +15,7 @@ bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_
     if (strcmp(name, "openblas") == 0) return bert_openblas_open(out, error);
     return bert_fail(error, BERT_UNSUPPORTED, "BERT_CPU_GEMM is \"%.40s\"; it may be own or openblas", name);
 }
+
+const bert_gemm_provider *bert_gemm_choose_bf16(bert_isa isa, bool slow_pairs) {
+    return isa < BERT_ISA_AMX && slow_pairs ? &bert_gemm_bf16_weights : &bert_gemm_bf16;
+}

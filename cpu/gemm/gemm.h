@@ -94,6 +94,8 @@ void bert_gemm_own_run_bf16(const bert_gemm_call *call);
 
 /** The provider that BERT_CPU_GEMM names, else the one for these kernels. */
 bert_status bert_gemm_choose(bert_isa isa, const bert_gemm_provider **out, bert_error *error);
+/** The one for products in bfloat16, where there is a kernel for them: weights alone where that is the faster way. */
+const bert_gemm_provider *bert_gemm_choose_bf16(bert_isa isa, bool slow_pairs);
 
 /**
  * Opens the library, once in a process, and gives the one of its two providers that suits its kernels for this CPU.

@@ -22,6 +22,7 @@ enum { BLOCK_PLACES = 96, VECTOR_PLACES = 16, PIECE = 3 * BERT_SGEMM_CHAIN };
 /* Outputs of a group of one channel up to which nothing is gathered, and places of a task then. */
 enum { MOST_ROW_OUTPUTS = 8, ROW_PLACES = 1024 };
 
+/* In the field's words: pointwise, depthwise, im2col. */
 typedef enum conv_way { DIRECT, OVERLAPPING_ROWS, GATHERED } conv_way;
 
 typedef struct conv_state {

@@ -99,8 +99,9 @@ static void product_case(const bert_gemm_provider *provider, const bert_cpu_kern
 }
 
 static void hold(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels, const char *what) {
-    static const shape shapes[] = {{1, 1, 1, 1},    {3, 7, 5, 1},     {2, 33, 49, 1},  {17, 64, 48, 1},
-                                   {9, 130, 97, 2}, {65, 31, 150, 3}, {5, 600, 51, 3}, {70, 513, 96, 1}};
+    static const shape shapes[] = {{1, 1, 1, 1},    {3, 7, 5, 1},     {2, 33, 49, 1},   {17, 64, 48, 1},
+                                   {9, 130, 97, 2}, {65, 31, 150, 3}, {5, 600, 51, 3},  {70, 513, 96, 1},
+                                   {3, 769, 50, 1}, {2, 1537, 97, 2}, {17, 2305, 49, 3}}; /* several pieces of k */
     double worst = 0.0;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int transposed = 0; transposed < 2; transposed++)
@@ -117,6 +118,12 @@ static void weights_in_bfloat16_give_the_products_of_what_they_round_to(void **s
         bert_cpu_kernels_select((bert_isa)isa, &kernels);
         hold(&bert_gemm_bf16_weights, &kernels, bert_isa_name((bert_isa)isa));
     }
+}
+
+static void slow_pairs_are_left_for_weights_alone(void **state) {
+    assert_ptr_equal(bert_gemm_choose_bf16(BERT_ISA_AVX512_BF16, true), &bert_gemm_bf16_weights);
+    assert_ptr_equal(bert_gemm_choose_bf16(BERT_ISA_AVX512_BF16, false), &bert_gemm_bf16);
+    assert_ptr_equal(bert_gemm_choose_bf16(BERT_ISA_AMX, true), &bert_gemm_bf16); /* it has tiles */
 }
 
 /* Matrices of one head, rows `stride` apart as in a packed QKV tensor. */
@@ -239,6 +246,7 @@ static void both_sides_in_bfloat16_give_the_products_of_what_they_round_to(void 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_in_bfloat16_give_the_products_of_what_they_round_to),
+        cmocka_unit_test(slow_pairs_are_left_for_weights_alone),
         cmocka_unit_test(attention_in_bfloat16_is_that_of_what_its_operands_round_to),
         cmocka_unit_test(both_sides_in_bfloat16_give_the_products_of_what_they_round_to),
     };

@@ -257,8 +257,9 @@ typedef enum bert_quant_scope {
 
 typedef enum bert_precision {
     BERT_PRECISION_FP32 = 0,
-    BERT_PRECISION_BF16 = 1,
-    BERT_PRECISION_BF16_WEIGHTS = 2,
+    BERT_PRECISION_BF16 = 1,         /**< What products multiply is rounded, sums are not. A CPU on which float32 is
+                                          faster rounds weights alone. */
+    BERT_PRECISION_BF16_WEIGHTS = 2, /**< Weights of products alone are rounded. */
     BERT_PRECISION_FP16 = 3,
     BERT_PRECISION_FP64 = 4,
     BERT_PRECISION_TF32 = 5,
