@@ -116,8 +116,8 @@ typedef struct own_run {
 /* Bytes of `rows` rows of a panel. */
 static int64_t piece_bytes(const own_run *run, int64_t rows) {
     const int64_t columns = run->call->kernels->sgemm_columns;
-    return run->bf16 ? (rows + 1) / 2 * 2 * columns * (int64_t)sizeof(uint16_t)
-                     : rows * columns * (int64_t)sizeof(float);
+    if (!run->bf16) return rows * columns * (int64_t)sizeof(float);
+    return (rows + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP * columns * (int64_t)sizeof(uint16_t);
 }
 
 /* The piece of a panel that begins at row `depth`. */

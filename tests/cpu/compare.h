@@ -25,4 +25,14 @@ static inline void compare(const float *y, int64_t stride, const float *expected
     }
 }
 
+/* The same bits, but that a NaN may be any NaN. */
+static inline void compare_bits(const float *y, const float *expected, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(expected[i]))
+            assert_true(isnan(y[i]));
+        else
+            assert_memory_equal(&y[i], &expected[i], sizeof *y);
+    }
+}
+
 #endif

@@ -1,6 +1,7 @@
 #include "tests/cpu/narrow_kernels.h"
 
 #include "core/base/float16.h"
+#include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
 
 #include <math.h>
@@ -185,12 +186,7 @@ void test_from_f16(const bert_cpu_kernels *table) {
         bert_cpu_kernels_scalar.from_f16(&args);
         args.y = y;
         table->from_f16(&args);
-        for (int64_t i = 0; i < n; i++) {
-            if (isnan(expected[i]))
-                assert_true(isnan(y[i]));
-            else
-                assert_memory_equal(&y[i], &expected[i], sizeof *y);
-        }
+        compare_bits(y, expected, n);
         for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
     }
 }

@@ -36,6 +36,16 @@ static struct {
 } current;
 
 static uint64_t next_id = 1000;
+static uint32_t random_state;
+
+void node_case_seed(uint32_t seed) {
+    random_state = seed;
+}
+
+int64_t node_case_draw(int64_t least, int64_t most) {
+    random_state = random_state * 1664525U + 1013904223U;
+    return least + (int64_t)((uint64_t)(random_state >> 8) * (uint64_t)(most - least + 1) >> 24);
+}
 
 int node_open(void **state) {
     bert_error error = {0};

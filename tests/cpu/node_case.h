@@ -27,6 +27,10 @@ int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFuncti
 /** Threads of the following cases. */
 void node_backend_threads(int threads);
 
+/** Whole numbers of [least, most] that look random and are the same everywhere, from a seed on. */
+void node_case_seed(uint32_t seed);
+int64_t node_case_draw(int64_t least, int64_t most);
+
 /** Ends the case before. */
 void node_case_begin(bert_op_id op);
 void node_case_end(void);

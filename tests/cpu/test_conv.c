@@ -12,21 +12,15 @@
 enum { MOST_AXES = 3, MOST_RANK = MOST_AXES + 2, MOST_ELEMENTS = 1 << 20, CASES = 400 };
 
 static float x_values[MOST_ELEMENTS], w_values[MOST_ELEMENTS], bias[1 << 12];
-static uint32_t random_state;
-
-static int64_t draw(int64_t least, int64_t most) {
-    random_state = random_state * 1664525U + 1013904223U;
-    return least + (int64_t)((uint64_t)(random_state >> 8) * (uint64_t)(most - least + 1) >> 24);
-}
 
 static int fill(void **state) {
     node_open(state);
-    random_state = 11;
+    node_case_seed(11);
     for (int i = 0; i < MOST_ELEMENTS; i++) {
-        x_values[i] = (float)draw(-1000, 1000) / 1000.0F;
-        w_values[i] = (float)draw(-1000, 1000) / 8000.0F;
+        x_values[i] = (float)node_case_draw(-1000, 1000) / 1000.0F;
+        w_values[i] = (float)node_case_draw(-1000, 1000) / 8000.0F;
     }
-    for (size_t i = 0; i < sizeof bias / sizeof *bias; i++) bias[i] = (float)draw(-1000, 1000) / 500.0F;
+    for (size_t i = 0; i < sizeof bias / sizeof *bias; i++) bias[i] = (float)node_case_draw(-1000, 1000) / 500.0F;
     return 0;
 }
 
@@ -109,21 +103,23 @@ static void compare(const conv_case *c) {
 }
 
 static void draw_axis(conv_case *c, int32_t i) {
-    c->size[i] = draw(0, 5) ? draw(1, 12) : draw(0, 40);
-    c->kernel[i] = draw(0, 2) ? draw(1, 4) : 1;
-    if (draw(0, 1)) c->strides[i] = draw(1, 3);
-    if (draw(0, 1)) c->dilations[i] = draw(1, 3);
-    for (int side = 0; side < 2 && draw(0, 1); side++) c->pads[i + side * c->axes] = draw(0, 5);
+    c->size[i] = node_case_draw(0, 5) ? node_case_draw(1, 12) : node_case_draw(0, 40);
+    c->kernel[i] = node_case_draw(0, 2) ? node_case_draw(1, 4) : 1;
+    if (node_case_draw(0, 1)) c->strides[i] = node_case_draw(1, 3);
+    if (node_case_draw(0, 1)) c->dilations[i] = node_case_draw(1, 3);
+    for (int side = 0; side < 2 && node_case_draw(0, 1); side++) c->pads[i + side * c->axes] = node_case_draw(0, 5);
 }
 
 static void any_shape_agrees_with_the_reference(void **state) {
     static const char *const ways[] = {NULL, NULL, "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"};
     for (int at = 0; at < CASES;) {
-        conv_case c = {.axes = (int32_t)draw(1, MOST_AXES), .batch = draw(1, 3), .biased = draw(0, 1)};
-        c.inputs = draw(0, 1) ? 1 : draw(0, 9);
-        c.outputs = draw(0, 2) ? draw(1, 3) : draw(1, 20);
-        c.group = draw(0, 1) ? 1 : draw(1, 5);
-        c.auto_pad = ways[draw(0, 5)];
+        conv_case c = {.axes = (int32_t)node_case_draw(1, MOST_AXES),
+                       .batch = node_case_draw(1, 3),
+                       .biased = node_case_draw(0, 1)};
+        c.inputs = node_case_draw(0, 1) ? 1 : node_case_draw(0, 9);
+        c.outputs = node_case_draw(0, 2) ? node_case_draw(1, 3) : node_case_draw(1, 20);
+        c.group = node_case_draw(0, 1) ? 1 : node_case_draw(1, 5);
+        c.auto_pad = ways[node_case_draw(0, 5)];
         for (int32_t i = 0; i < c.axes; i++) draw_axis(&c, i);
         if (c.axes == 3) c.batch = 1;
         /* Inference lets every list be left out, but not one number of it. */

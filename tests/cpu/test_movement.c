@@ -11,18 +11,12 @@
 enum { MOST_RANK = 4, MOST_ELEMENTS = 1 << 16, MOST_BYTES = 1 << 22, CASES = 300 };
 
 static unsigned char pool[3][MOST_BYTES];
-static uint32_t random_state;
-
-static int64_t draw(int64_t least, int64_t most) {
-    random_state = random_state * 1664525U + 1013904223U;
-    return least + (int64_t)((uint64_t)(random_state >> 8) * (uint64_t)(most - least + 1) >> 24);
-}
 
 static int fill(void **state) {
     node_open(state);
-    random_state = 7;
+    node_case_seed(7);
     for (int i = 0; i < 3; i++)
-        for (int j = 0; j < MOST_BYTES; j++) pool[i][j] = (unsigned char)draw(0, 255);
+        for (int j = 0; j < MOST_BYTES; j++) pool[i][j] = (unsigned char)node_case_draw(0, 255);
     return 0;
 }
 
@@ -35,11 +29,11 @@ static bert_dtype type_of(int at) {
 /* A shape whose last dimension is long now and then, so that there are several tasks. */
 static int32_t draw_shape(int64_t *dims, int64_t least) {
     for (;;) {
-        const int32_t rank = (int32_t)draw(1, MOST_RANK);
+        const int32_t rank = (int32_t)node_case_draw(1, MOST_RANK);
         int64_t count = 1;
-        for (int32_t i = 0; i < rank; i++) dims[i] = draw(least, 7);
-        if (draw(0, 3) == 0) dims[rank - 1] = draw(100, 300);
-        if (draw(0, 7) == 0) dims[0] = draw(50, 90);
+        for (int32_t i = 0; i < rank; i++) dims[i] = node_case_draw(least, 7);
+        if (node_case_draw(0, 3) == 0) dims[rank - 1] = node_case_draw(100, 300);
+        if (node_case_draw(0, 7) == 0) dims[0] = node_case_draw(50, 90);
         for (int32_t i = 0; i < rank; i++) count *= dims[i];
         if (count <= MOST_ELEMENTS) return rank;
     }
@@ -54,16 +48,17 @@ static void slices_agree_with_the_reference(void **state) {
     for (int at = 0; at < CASES; at++) {
         int64_t dims[MOST_RANK], out[MOST_RANK], starts[MOST_RANK], ends[MOST_RANK], axes[MOST_RANK], steps[MOST_RANK];
         const int32_t rank = draw_shape(dims, 1);
-        const int64_t count = draw(1, rank);
+        const int64_t count = node_case_draw(1, rank);
         for (int32_t i = 0; i < rank; i++) out[i] = dims[i];
         for (int64_t i = 0; i < count; i++) { /* the last axes, counted from the end or from the front */
             const int64_t axis = rank - 1 - i, dim = dims[axis];
             axes[i] = at % 2 ? axis - rank : axis;
-            steps[i] = draw(0, 3) ? draw(1, 3) : -draw(1, 3);
-            const int64_t first = draw(0, dim - 1), last = steps[i] > 0 ? draw(first, dim - 1) : draw(0, first);
+            steps[i] = node_case_draw(0, 3) ? node_case_draw(1, 3) : -node_case_draw(1, 3);
+            const int64_t first = node_case_draw(0, dim - 1),
+                          last = steps[i] > 0 ? node_case_draw(first, dim - 1) : node_case_draw(0, first);
             const int64_t step = steps[i];
             out[axis] = (last - first) / step + 1;
-            starts[i] = draw(0, 1) ? first : first - dim;
+            starts[i] = node_case_draw(0, 1) ? first : first - dim;
             ends[i] = last + (step > 0 ? 1 : -1);
             if (ends[i] < 0) ends[i] = INT64_MIN;
         }
@@ -123,8 +118,8 @@ static void splits_and_concats_agree_with_the_reference(void **state) {
     for (int at = 0; at < CASES; at++) {
         int64_t dims[MOST_RANK], parts[3], whole = 0;
         const int32_t rank = draw_shape(dims, 0);
-        const int64_t axis = draw(0, rank - 1), count = draw(1, 3);
-        for (int64_t i = 0; i < count; i++) whole += parts[i] = draw(0, 5);
+        const int64_t axis = node_case_draw(0, rank - 1), count = node_case_draw(1, 3);
+        for (int64_t i = 0; i < count; i++) whole += parts[i] = node_case_draw(0, 5);
         const bool split = at % 2;
         begin(split ? BERT_OP_Split : BERT_OP_Concat, at);
         node_case_int("axis", at % 4 < 2 ? axis : axis - rank);
@@ -148,8 +143,8 @@ static void splits_and_concats_agree_with_the_reference(void **state) {
 
 /* Of a shape, its last dimensions, some of which repeat. */
 static int32_t draw_operand(const int64_t *dims, int32_t rank, int64_t *own) {
-    const int32_t kept = (int32_t)draw(0, rank);
-    for (int32_t i = 0; i < kept; i++) own[i] = draw(0, 1) ? dims[rank - kept + i] : 1;
+    const int32_t kept = (int32_t)node_case_draw(0, rank);
+    for (int32_t i = 0; i < kept; i++) own[i] = node_case_draw(0, 1) ? dims[rank - kept + i] : 1;
     return kept;
 }
 
@@ -177,7 +172,8 @@ static void repetitions_agree_with_the_reference(void **state) {
         int64_t dims[MOST_RANK], repeats[MOST_RANK], out[MOST_RANK];
         const int32_t rank = draw_shape(dims, 0);
         const int64_t count = rank;
-        for (int32_t i = 0; i < rank; i++) out[i] = dims[i] * (repeats[i] = draw(0, 9) ? draw(1, 2) : draw(0, 5));
+        for (int32_t i = 0; i < rank; i++)
+            out[i] = dims[i] * (repeats[i] = node_case_draw(0, 9) ? node_case_draw(1, 2) : node_case_draw(0, 5));
         begin(BERT_OP_Tile, at);
         node_case_input(type_of(at), rank, dims, pool[0]);
         node_case_input(BERT_INT64, 1, &count, repeats);
@@ -188,13 +184,13 @@ static void repetitions_agree_with_the_reference(void **state) {
 
 static void choices_agree_with_the_reference(void **state) {
     static unsigned char mask[MOST_BYTES];
-    for (int i = 0; i < MOST_BYTES; i++) mask[i] = (unsigned char)draw(0, 1);
+    for (int i = 0; i < MOST_BYTES; i++) mask[i] = (unsigned char)node_case_draw(0, 1);
     for (int at = 0; at < 2 * CASES; at++) {
         int64_t dims[MOST_RANK], own[3][MOST_RANK];
         int32_t kept[3];
         const int32_t rank = draw_shape(dims, 0);
         for (int i = 0; i < 3; i++) kept[i] = draw_operand(dims, rank, own[i]);
-        const int whole = (int)draw(0, 2); /* one operand has the whole shape */
+        const int whole = (int)node_case_draw(0, 2); /* one operand has the whole shape */
         kept[whole] = rank;
         memcpy(own[whole], dims, sizeof dims);
         begin(BERT_OP_Where, at);
@@ -223,12 +219,14 @@ static void gathered_elements_agree_with_the_reference(void **state) {
     for (int at = 0; at < CASES; at++) {
         int64_t dims[MOST_RANK], from[MOST_RANK], count = 1;
         const int32_t rank = draw_shape(dims, 1);
-        const int64_t axis = draw(0, rank - 1);
+        const int64_t axis = node_case_draw(0, rank - 1);
         for (int32_t i = 0; i < rank; i++) {
-            from[i] = i == axis ? draw(1, 3) : dims[i] + draw(0, dims[i] < 9); /* others may be longer */
+            from[i] =
+                i == axis ? node_case_draw(1, 3) : dims[i] + node_case_draw(0, dims[i] < 9); /* others may be longer */
             count *= dims[i];
         }
-        for (int64_t i = 0; i < count; i++) narrow[i] = (int32_t)(wide[i] = draw(-from[axis], from[axis] - 1));
+        for (int64_t i = 0; i < count; i++)
+            narrow[i] = (int32_t)(wide[i] = node_case_draw(-from[axis], from[axis] - 1));
         begin(BERT_OP_GatherElements, at);
         node_case_int("axis", at % 4 < 2 ? axis : axis - rank);
         node_case_input(type_of(at / 2), rank, from, pool[0]);

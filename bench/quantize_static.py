@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Writes the static INT8 file of a float32 BERT in the QDQ format, as ONNX Runtime's quantize_static makes it.
+
+    quantize_static.py MODEL.onnx OUT.onnx [--operators MatMul,...]
+
+uint8 activations, int8 weights, one scale a tensor; ranges come from two batches of 32 random ids. --operators quantizes
+those alone; otherwise all that ONNX Runtime can. Needs numpy and onnxruntime from PyPI.
+"""
+import argparse
+import logging
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+VOCABULARY, TOKENS = 20000, 32
+
+
+class RandomIds(CalibrationDataReader):
+    def __init__(self, batches=2):
+        random = np.random.default_rng(0)
+        self.ids = iter([random.integers(0, VOCABULARY, (1, TOKENS)) for _ in range(batches)])
+
+    def get_next(self):
+        ids = next(self.ids, None)
+        if ids is None:
+            return None
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model")
+    p.add_argument("out")
+    p.add_argument("--operators", type=lambda names: names.split(","))
+    arguments = p.parse_args()
+    logging.disable(logging.WARNING)  # advice to preprocess
+    quantize_static(arguments.model, arguments.out, RandomIds(), quant_format=QuantFormat.QDQ,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    op_types_to_quantize=arguments.operators)
+
+
+if __name__ == "__main__":
+    main()
