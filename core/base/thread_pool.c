@@ -96,14 +96,19 @@ static int64_t first_task(int64_t tasks, int index, int threads) {
     return tasks / threads * index + tasks % threads * index / threads;
 }
 
-/* The tasks of one share, on thread `index`. */
-static void run_share(const bert_thread_pool *pool, int share, int index) {
-    const int64_t end = first_task(pool->tasks, share + 1, pool->shares);
+/* Tasks [first, end) on thread `index`: what they call stays on it. */
+static void run_tasks(const bert_thread_pool *pool, bert_task_fn fn, void *argument, int64_t first, int64_t end,
+                      int index) {
     current_pool = pool;
     current_thread = index;
-    for (int64_t task = first_task(pool->tasks, share, pool->shares); task < end; task++)
-        pool->fn(pool->argument, task, index);
+    for (int64_t task = first; task < end; task++) fn(argument, task, index);
     current_pool = NULL;
+}
+
+/* The tasks of one share, on thread `index`. */
+static void run_share(const bert_thread_pool *pool, int share, int index) {
+    run_tasks(pool, pool->fn, pool->argument, first_task(pool->tasks, share, pool->shares),
+              first_task(pool->tasks, share + 1, pool->shares), index);
 }
 
 /* Whether the share of this generation was nobody's yet, and is the calling thread's now. */
@@ -192,14 +197,6 @@ static void run_region(bert_thread_pool *pool) {
     wait_for_workers(pool);
 }
 
-/* A task as thread 0, with no region: what it calls stays on its thread all the same. */
-static void run_single(bert_thread_pool *pool, bert_task_fn fn, void *argument) {
-    current_pool = pool;
-    current_thread = 0;
-    fn(argument, 0, 0);
-    current_pool = NULL;
-}
-
 void bert_thread_pool_run(bert_thread_pool *pool, int64_t tasks, bert_task_fn fn, void *argument) {
     if (tasks <= 0) return;
     if (!pool || current_pool) {
@@ -208,7 +205,7 @@ void bert_thread_pool_run(bert_thread_pool *pool, int64_t tasks, bert_task_fn fn
         return;
     }
     if (tasks == 1) {
-        run_single(pool, fn, argument);
+        run_tasks(pool, fn, argument, 0, 1, 0); /* no region */
         return;
     }
     pthread_mutex_lock(&pool->region);

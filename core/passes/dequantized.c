@@ -1,15 +1,12 @@
 #include "core/passes/dequantized.h"
 
 #include "core/base/error.h"
+#include "core/passes/quantizers.h"
 
 #include <math.h>
 
-static bool is_byte(bert_dtype dtype) {
-    return dtype == BERT_INT8 || dtype == BERT_UINT8;
-}
-
 static bool is_byte_matrix(const bert_value *value) {
-    return value && value->info.constant && is_byte(value->info.dtype) && bert_value_rank(value) == 2;
+    return value && value->info.constant && bert_is_byte(value->info.dtype) && bert_value_rank(value) == 2;
 }
 
 static void add_node(bert_dequantized *out, bert_node *node) {
@@ -34,10 +31,6 @@ static bert_status along(bert_pass_context *context, bert_value *value, const be
     return bert_build_shown(context, value, 2, dims, out);
 }
 
-static bool is_dequantize(const bert_node *node) {
-    return bert_node_is(node, BERT_OP_DequantizeLinear) || bert_node_is(node, BERT_OP_MS_DequantizeLinear);
-}
-
 /* `axis`: of the matrix, along which a list of scales lies; -1: none may. */
 static bert_status match_dequantize(bert_pass_context *context, bert_node *node, bert_value *bytes, int32_t axis,
                                     bert_dequantized *out) {
@@ -58,45 +51,10 @@ static bert_status match_dequantize(bert_pass_context *context, bert_node *node,
 bert_status bert_match_dequantized_rows(bert_pass_context *context, bert_node *dequantize, bert_value *bytes,
                                         bert_dequantized *out) {
     *out = (bert_dequantized){.bytes = NULL};
-    if (!is_dequantize(dequantize)) return BERT_OK;
+    if (!bert_is_dequantize(dequantize)) return BERT_OK;
     const int32_t rank = bert_value_rank(dequantize->inputs[0]);
     const bool of_columns = bert_axis_from_front(BERT_NODE_INT(dequantize, "axis", 1), rank) == rank - 1;
     return match_dequantize(context, dequantize, bytes, of_columns ? 1 : -1, out);
-}
-
-/* ---- One scale and zero point ---------------------------------------------------------------------------------------
- */
-
-bool bert_is_single_constant(const bert_value *value) {
-    return value && value->info.constant && bert_constant_elements(value->info.constant) == 1;
-}
-
-static bool same_number(const bert_value *a, const bert_value *b) {
-    double x = 0, y = 0;
-    return (!a || bert_value_scalar(a, &x)) && (!b || bert_value_scalar(b, &y)) && x == y;
-}
-
-bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point) {
-    bert_node *node = bert_value_made_by(q, BERT_OP_QuantizeLinear);
-    if (!node) node = bert_value_made_by(q, BERT_OP_MS_QuantizeLinear);
-    if (!node || !bert_is_single_constant(node->inputs[1]) || node->inputs[0]->info.dtype != scale->info.dtype)
-        return NULL;
-    const bert_value *own = bert_node_in(node, 2);
-    if (own && !bert_is_single_constant(own)) return NULL;
-    return same_number(node->inputs[1], scale) && same_number(own, zero_point) ? node : NULL;
-}
-
-bert_node *bert_dequantizer_of(const bert_value *value) {
-    bert_node *node = value->producer;
-    if (!node || !is_dequantize(node) || !is_byte(node->inputs[0]->info.dtype)) return NULL;
-    const bert_value *scale = node->inputs[1], *zero = bert_node_in(node, 2);
-    const bool single = bert_is_single_constant(scale) && (!zero || bert_is_single_constant(zero));
-    return single && scale->info.dtype == value->info.dtype && !BERT_NODE_INT(node, "block_size", 0) ? node : NULL;
-}
-
-bool bert_same_dequantizers(const bert_node *a, const bert_node *b) {
-    return a->inputs[0]->info.dtype == b->inputs[0]->info.dtype && same_number(a->inputs[1], b->inputs[1]) &&
-           same_number(bert_node_in(a, 2), bert_node_in(b, 2));
 }
 
 /* ---- Cast, Sub and Mul ---------------------------------------------------------------------------------------------
@@ -106,7 +64,7 @@ bool bert_same_dequantizers(const bert_node *a, const bert_node *b) {
 static bert_value *cast_of(const bert_value *value, bert_dequantized *out) {
     bert_node *cast = bert_value_made_by(value, BERT_OP_Cast);
     if (!cast || !bert_dtype_is_float(value->info.dtype) || !cast->inputs[0]->info.constant ||
-        !is_byte(cast->inputs[0]->info.dtype))
+        !bert_is_byte(cast->inputs[0]->info.dtype))
         return NULL;
     add_node(out, cast);
     return cast->inputs[0];
@@ -179,7 +137,7 @@ bert_status bert_match_dequantized(bert_pass_context *context, const bert_value 
     *out = (bert_dequantized){.bytes = NULL};
     if (!node || value->producer_output != 0) return BERT_OK;
     if (bert_node_is(node, BERT_OP_Mul)) return match_mul(context, node, out);
-    if (!is_dequantize(node)) return BERT_OK;
+    if (!bert_is_dequantize(node)) return BERT_OK;
     const int32_t axis = bert_axis_from_front(BERT_NODE_INT(node, "axis", 1), 2);
     return match_dequantize(context, node, node->inputs[0], axis, out);
 }

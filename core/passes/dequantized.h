@@ -29,16 +29,4 @@ bert_status bert_match_dequantized(bert_pass_context *context, const bert_value 
 bert_status bert_match_dequantized_rows(bert_pass_context *context, bert_node *dequantize, bert_value *bytes,
                                         bert_dequantized *out);
 
-/** Whether the value is a constant of one element. */
-bool bert_is_single_constant(const bert_value *value);
-/** The QuantizeLinear that made q with this scale and zero point (NULL: 0), constants of one element; else NULL. */
-bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point);
-/**
- * The DequantizeLinear that made `value` of int8 or uint8 with a constant scale, of the type of `value`, and zero point
- * of one element; else NULL.
- */
-bert_node *bert_dequantizer_of(const bert_value *value);
-/** Whether the zero points (NULL: 0) and scales of two such DequantizeLinear, and their bytes' types, are equal. */
-bool bert_same_dequantizers(const bert_node *a, const bert_node *b);
-
 #endif

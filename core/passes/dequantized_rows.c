@@ -3,8 +3,8 @@
  * would be computed as a whole at each run, and lie in memory in its float form.
  */
 #include "core/base/error.h"
-#include "core/passes/dequantized.h"
 #include "core/passes/list.h"
+#include "core/passes/quantizers.h"
 
 static bert_status rewrite(bert_pass_context *context, bert_node *gather, bert_node *dequantize) {
     bert_value *zero = bert_node_in(dequantize, 2), *inputs[3] = {NULL};
@@ -33,8 +33,9 @@ static bert_status rewrite(bert_pass_context *context, bert_node *gather, bert_n
 
 static bert_status visit(bert_pass_context *context, bert_node *node) {
     if (!bert_node_is(node, BERT_OP_Gather)) return BERT_OK;
-    bert_node *dequantize = bert_dequantizer_of(node->inputs[0]);
-    return dequantize && dequantize->inputs[0]->info.constant ? rewrite(context, node, dequantize) : BERT_OK;
+    bert_node *dequantize = node->inputs[0]->producer;
+    const bool fits = bert_is_single_dequantizer(dequantize) && dequantize->inputs[0]->info.constant;
+    return fits ? rewrite(context, node, dequantize) : BERT_OK;
 }
 
 bert_status bert_pass_dequantized_rows(bert_pass_context *context) {

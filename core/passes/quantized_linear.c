@@ -13,6 +13,7 @@
 #include "core/base/error.h"
 #include "core/passes/list.h"
 #include "core/passes/quantized_product.h"
+#include "core/passes/quantizers.h"
 
 typedef struct integer_product {
     bert_quantized_product product;
@@ -133,9 +134,8 @@ static bert_status match_parameters(bert_quantized_product *m, const bert_node *
     if (bias) BERT_TRY(match_own_bias(m, bias, matched));
     if (!*matched || !y_scale) return BERT_OK;
     m->y_zero_point = input_at(node, at->y_zero_point);
-    *matched = y_scale->info.constant && bert_constant_elements(y_scale->info.constant) == 1 && m->y_zero_point &&
-               m->y_zero_point->info.constant && bert_constant_elements(m->y_zero_point->info.constant) == 1 &&
-               m->x->info.dtype == BERT_FLOAT;
+    *matched =
+        bert_is_single_constant(y_scale) && bert_is_single_constant(m->y_zero_point) && m->x->info.dtype == BERT_FLOAT;
     if (!*matched) bert_quantized_miss(m, node, "its result has no constant scale and zero point");
     return BERT_OK;
 }

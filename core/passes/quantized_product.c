@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
+#include "core/passes/quantizers.h"
 
 #include <string.h>
 
@@ -28,10 +29,6 @@ bert_status bert_quantized_per_column(bert_pass_context *context, bert_value *va
 /* ---- A scale of x that the file has --------------------------------------------------------------------------------
  */
 
-static bool is_byte(const bert_value *value) {
-    return value->info.dtype == BERT_UINT8 || value->info.dtype == BERT_INT8;
-}
-
 /* The zero point of uint8: that of int8 is 128 less, as all of its values are. */
 static bert_status give_zero_point(bert_quantized_product *m, bert_dtype dtype, bert_value *zero_point) {
     bert_graph *graph = m->pattern.context->graph;
@@ -50,8 +47,8 @@ static bert_status give_zero_point(bert_quantized_product *m, bert_dtype dtype, 
 bert_status bert_quantized_take_x(bert_quantized_product *m, const bert_node *node, bert_value *q, bert_value *scale,
                                   bert_value *zero_point, bool *matched) {
     bert_pass_context *context = m->pattern.context;
-    *matched = bert_is_single_constant(scale) && (!zero_point || bert_is_single_constant(zero_point)) && is_byte(q) &&
-               (scale->info.dtype == BERT_FLOAT || scale->info.dtype == BERT_DOUBLE);
+    *matched = bert_is_single_constant(scale) && (!zero_point || bert_is_single_constant(zero_point)) &&
+               bert_is_byte(q->info.dtype) && (scale->info.dtype == BERT_FLOAT || scale->info.dtype == BERT_DOUBLE);
     if (!*matched) {
         bert_quantized_miss(m, node, "its first operand has no constant scale and zero point of one element");
         return BERT_OK;

@@ -5,7 +5,6 @@
 #ifndef BERT_PASSES_QUANTIZED_PRODUCT_H
 #define BERT_PASSES_QUANTIZED_PRODUCT_H
 
-#include "core/passes/dequantized.h"
 #include "core/passes/match.h"
 
 typedef struct bert_quantized_product {

@@ -8,12 +8,12 @@
  * number of at most 8 bits, x / s is off n by 2^-23 n at most and rounds to n: so x stays, bit for bit.
  */
 #include "core/base/error.h"
-#include "core/passes/dequantized.h"
 #include "core/passes/layout.h"
 #include "core/passes/list.h"
+#include "core/passes/quantizers.h"
 
 /* Whether the node gives elements of its first input alone, at other places. */
-static bool only_moves(const bert_node *node) {
+static bool moves_elements(const bert_node *node) {
     return bert_is_view(node) || bert_node_is(node, BERT_OP_Gather) || bert_node_is(node, BERT_OP_Slice) ||
            bert_node_is(node, BERT_OP_Expand);
 }
@@ -26,15 +26,15 @@ static bool is_ordinary(const bert_value *scale) {
 }
 
 static bert_status visit(bert_pass_context *context, bert_node *node) {
-    if (node->output_count != 1 || bert_value_leaves(node->outputs[0]) ||
-        node != bert_dequantizer_of(node->outputs[0]) || !is_ordinary(node->inputs[1]))
+    if (node->output_count != 1 || bert_value_leaves(node->outputs[0]) || !bert_is_single_dequantizer(node) ||
+        !is_ordinary(node->inputs[1]))
         return BERT_OK;
     bert_node *quantize = bert_quantizer_of(node->inputs[0], node->inputs[1], bert_node_in(node, 2));
     if (!quantize) return BERT_OK;
     const bert_value *from = quantize->inputs[0];
-    while (from->producer && only_moves(from->producer)) from = from->producer->inputs[0];
-    const bert_node *first = bert_dequantizer_of(from);
-    if (!first || !bert_same_dequantizers(first, node)) return BERT_OK;
+    while (from->producer && moves_elements(from->producer)) from = from->producer->inputs[0];
+    const bert_node *first = from->producer;
+    if (!bert_is_single_dequantizer(first) || !bert_same_dequantizers(first, node)) return BERT_OK;
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
     bert_pattern_add_shared(&pattern, quantize);

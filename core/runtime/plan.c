@@ -2,8 +2,8 @@
 
 #include "core/base/error.h"
 #include "core/graph/op.h"
+#include "core/runtime/computed_once.h"
 #include "core/runtime/memory_plan.h"
-#include "core/runtime/once.h"
 #include "core/runtime/op_node.h"
 #include "core/runtime/token_rows.h"
 
@@ -409,7 +409,7 @@ static bert_status compute_once(planner *p, const bert_node *node, int32_t index
     for (int32_t i = 0; status == BERT_OK && i < node->input_count; i++)
         if (step.input_storages[i] != BERT_NO_STORAGE)
             step.inputs[i].data = p->plan->storages[step.input_storages[i]].base;
-    if (status == BERT_OK) status = bert_run_once(weights, p->context, &step, &output, p->error);
+    if (status == BERT_OK) status = bert_compute_once(weights, p->context, &step, &output, p->error);
     if (step.plan.release_state) step.plan.release_state(step.plan.state);
     if (status != BERT_OK) {
         bert_deallocate(&weights->model->allocator, data, bytes, BERT_ALIGNMENT);
@@ -438,7 +438,7 @@ static bert_status take_out_once(planner *p) {
     if (!p->plan->weights->device->properties.host_memory) return BERT_OK;
     bool *once = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, binding->step_count);
     if (!once) return no_memory(p);
-    if (!bert_find_once(p->graph, binding, &p->scratch, once)) return no_memory(p);
+    if (!bert_find_computed_once(p->graph, binding, &p->scratch, once)) return no_memory(p);
     for (size_t s = 0; s < binding->step_count; s++)
         if (once[s]) BERT_TRY(place_once(p, binding->steps[s], (int32_t)s));
     for (size_t s = 0; s < binding->step_count; s++)

@@ -19,44 +19,43 @@ enum { FROM, TO }; /* operands of the walk over y's shape: x and y */
 
 typedef struct transpose_run {
     const bert_cpu_kernels *kernels;
-    const unsigned char *x;
-    unsigned char *y;
+    const float *x;
+    float *y;
     bert_walk walk; /* joined */
-    size_t size;    /* bytes of an element */
     int32_t plane;  /* the dimension of y along which x is contiguous */
 } transpose_run;
 
 static void join(const bert_tensor *x, const bert_tensor *y, const int32_t *perm, transpose_run *run) {
-    int64_t steps[BERT_MAX_RANK];
-    bert_cpu_steps(x, x->rank, steps);
-    run->walk = bert_walk_begin(y->rank, y->dims);
-    bert_walk_add(&run->walk, x);
-    bert_walk_add(&run->walk, y);
-    for (int32_t i = 0; i < x->rank; i++) run->walk.steps[FROM][i] = steps[perm[i]];
+    bert_walk walk = bert_walk_begin(y->rank, y->dims);
+    bert_walk_add(&walk, x);
+    bert_walk_add(&walk, y);
+    run->walk = walk;
+    for (int32_t i = 0; i < x->rank; i++) run->walk.steps[FROM][i] = walk.steps[FROM][perm[i]];
     bert_walk_join(&run->walk);
     run->plane = run->walk.rank - 1;
     while (run->plane > 0 && run->walk.steps[FROM][run->plane] != 1) run->plane--;
 }
 
-/* One row (or one plane) for every index of the other dimensions. */
-static void run_transpose_piece(void *argument, int64_t index, int thread) {
+static void copy_row(const void *argument, const int64_t *offsets, const int64_t *steps, int64_t n) {
+    const transpose_run *run = argument;
+    memcpy(run->y + offsets[TO], run->x + offsets[FROM], (size_t)n * sizeof *run->y);
+}
+
+/* One plane, for an index of the other dimensions. */
+static void transpose_plane(void *argument, int64_t index, int thread) {
     const transpose_run *run = argument;
     const bert_walk *walk = &run->walk;
     const int32_t last = walk->rank - 1;
     int64_t x = 0, y = 0;
-    for (int32_t i = last; i >= 0; i--) {
-        if (i == last || i == run->plane) continue;
+    for (int32_t i = last - 1; i >= 0; i--) {
+        if (i == run->plane) continue;
         const int64_t at = index % walk->dims[i];
         index /= walk->dims[i];
         x += at * walk->steps[FROM][i];
         y += at * walk->steps[TO][i];
     }
-    if (run->plane == last) {
-        memcpy(run->y + y * (int64_t)run->size, run->x + x * (int64_t)run->size, (size_t)walk->dims[last] * run->size);
-        return;
-    }
-    run->kernels->transpose(&(bert_transpose_args){.y = (float *)(void *)run->y + y,
-                                                   .x = (const float *)(const void *)run->x + x,
+    run->kernels->transpose(&(bert_transpose_args){.y = run->y + y,
+                                                   .x = run->x + x,
                                                    .ldy = walk->steps[TO][run->plane],
                                                    .ldx = walk->steps[FROM][last],
                                                    .rows = walk->dims[last],
@@ -66,14 +65,17 @@ static void run_transpose_piece(void *argument, int64_t index, int thread) {
 static bert_status run_transpose(const bert_kernel_call *call, bert_error *error) {
     const transpose_state *state = call->plan->state;
     const bert_tensor *x = &call->inputs[0], *y = &call->outputs[0];
-    if (bert_tensor_elements(x) == 0) return BERT_OK;
-    transpose_run run = {
-        .kernels = bert_cpu_kernels_for(call), .x = x->data, .y = y->data, .size = bert_dtype_size(x->dtype)};
+    const int64_t elements = bert_tensor_elements(x);
+    if (elements == 0) return BERT_OK;
+    transpose_run run = {.kernels = bert_cpu_kernels_for(call), .x = x->data, .y = y->data};
     join(x, y, state->perm, &run);
-    int64_t pieces = 1;
-    for (int32_t i = 0; i < run.walk.rank; i++)
-        if (i != run.walk.rank - 1 && i != run.plane) pieces *= run.walk.dims[i];
-    bert_thread_pool_run(bert_cpu_threads_for(call), pieces, run_transpose_piece, &run);
+    const int32_t last = run.walk.rank - 1;
+    if (run.plane == last) {
+        bert_walk_run(&run.walk, bert_cpu_threads_for(call), sizeof(float), copy_row, &run);
+        return BERT_OK;
+    }
+    const int64_t planes = elements / (run.walk.dims[last] * run.walk.dims[run.plane]);
+    bert_thread_pool_run(bert_cpu_threads_for(call), planes, transpose_plane, &run);
     return BERT_OK;
 }
 
@@ -105,9 +107,6 @@ typedef struct gather_run {
     size_t bytes;              /* of one row */
 } gather_run;
 
-/* Bytes of one task: handing over a few rows costs more than copying them. */
-enum { TASK_BYTES = 65536 };
-
 static void gather_rows(void *argument, int64_t task, int thread) {
     const gather_run *run = argument;
     const int64_t last = (task + 1) * run->task_rows, end = last < run->y_rows ? last : run->y_rows;
@@ -138,7 +137,7 @@ static bert_status run_gather(const bert_kernel_call *call, bert_error *error) {
                          (long long)i, (long long)run.count, (long long)run.rows);
     }
     if (run.bytes == 0) return BERT_OK;
-    run.task_rows = (int64_t)(TASK_BYTES / run.bytes) + 1;
+    run.task_rows = (int64_t)(BERT_CPU_TASK_BYTES / run.bytes) + 1;
     const int64_t tasks = (run.y_rows + run.task_rows - 1) / run.task_rows;
     bert_thread_pool_run(bert_cpu_threads_for(call), tasks, gather_rows, &run);
     return BERT_OK;
@@ -235,7 +234,7 @@ static bert_status run_gather_elements(const bert_kernel_call *call, bert_error 
     if (bert_tensor_elements(indices) == 0) return BERT_OK;
     bert_cpu_steps(x, x->rank, run.steps);
     run.size = bert_dtype_size(x->dtype);
-    run.task_rows = (int64_t)(TASK_BYTES / sizeof(float)) / indices->dims[indices->rank - 1] + 1;
+    run.task_rows = (int64_t)(BERT_CPU_TASK_BYTES / run.size) / indices->dims[indices->rank - 1] + 1;
     atomic_init(&run.wrong, false);
     const int64_t tasks = (index_rows(&run) + run.task_rows - 1) / run.task_rows;
     bert_thread_pool_run(bert_cpu_threads_for(call), tasks, gather_piece, &run);

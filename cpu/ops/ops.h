@@ -130,6 +130,8 @@ static inline bool bert_cpu_is_moved(const bert_op_node *node, int32_t input) {
     default:                                                                                                           \
         statement(uint64_t);                                                                                           \
     }
+/** Of one task that moves elements: handing over fewer costs more than copying them. */
+enum { BERT_CPU_TASK_BYTES = 65536 };
 /** Copies `n` elements of such a size, each `x_step` elements after the last one (0: one is repeated), to a place each
  * `y_step` elements after the last one. */
 void bert_cpu_copy(void *y, int64_t y_step, const void *x, int64_t x_step, size_t size, int64_t n);

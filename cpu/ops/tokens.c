@@ -5,9 +5,6 @@
 
 #include <string.h>
 
-/* Bytes of one task. */
-enum { TASK_BYTES = 65536 };
-
 typedef struct token_run {
     const unsigned char *x;
     unsigned char *y;
@@ -26,7 +23,7 @@ static token_run begin(const bert_kernel_call *call, const bert_tensor *padded) 
                      .padded = bert_cpu_count(padded->dims, 0, axes),
                      .bytes = bert_dtype_size(padded->dtype)};
     run.bytes *= (size_t)bert_cpu_count(padded->dims, axes, padded->rank);
-    run.task_rows = TASK_BYTES / (int64_t)(run.bytes + 1) + 1;
+    run.task_rows = BERT_CPU_TASK_BYTES / (int64_t)(run.bytes + 1) + 1;
     return run;
 }
 

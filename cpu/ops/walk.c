@@ -5,9 +5,6 @@
 
 #include <string.h>
 
-/* Bytes of one task: handing over fewer costs more than copying them. */
-enum { TASK_BYTES = 65536 };
-
 bert_walk bert_walk_begin(int32_t rank, const int64_t *dims) {
     bert_walk walk = {.rank = rank};
     for (int32_t i = 0; i < rank; i++) walk.dims[i] = dims[i];
@@ -96,7 +93,7 @@ void bert_walk_run(bert_walk *walk, bert_thread_pool *threads, size_t size, bert
                     .argument = argument,
                     .n = walk->dims[inner],
                     .rows = bert_cpu_count(walk->dims, 0, inner),
-                    .task_elements = TASK_BYTES / (int64_t)size};
+                    .task_elements = BERT_CPU_TASK_BYTES / (int64_t)size};
     if (run.n == 0 || run.rows == 0) return;
     for (int32_t o = 0; o < walk->operands; o++) run.steps[o] = walk->steps[o][inner];
     run.pieces = (run.n - 1) / run.task_elements + 1;

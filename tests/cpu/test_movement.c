@@ -1,7 +1,7 @@
 /*
  * Operators of the CPU backend that move elements and change none (Slice, Split, Concat, Expand, Tile, Where,
  * GatherElements) against the reference implementation: shapes drawn at random, elements of every size, one thread and
- * several; and what they leave to the fallback.
+ * several; and what they, Transpose and Gather leave to the fallback.
  */
 #include "tests/cpu/node_case.h"
 

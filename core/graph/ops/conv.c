@@ -6,20 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { SPATIAL = BERT_CONV_SPATIAL };
-
-/* ---- Attributes ----------------------------------------------------------------------------------------------------
- */
-
-typedef enum auto_pad { GIVEN, SAME_UPPER, SAME_LOWER, VALID, AUTO_PADS } auto_pad;
-
-static auto_pad find_auto_pad(const char *name) {
-    static const char *const names[AUTO_PADS] = {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"};
-    auto_pad way = GIVEN;
-    while (way < AUTO_PADS && strcmp(name, names[way]) != 0) way++;
-    return way;
-}
-
 /* ---- Inference -----------------------------------------------------------------------------------------------------
  */
 
@@ -44,12 +30,12 @@ static bert_status check_list(const bert_inference *in, const char *name, int32_
 
 /* Lists of attributes, and the kernel's shape where it is stated. */
 static bert_status check_attributes(const bert_inference *in, const bert_shape *w) {
-    const char *way = BERT_INFER_STRING(in, "auto_pad", "NOTSET");
-    if (find_auto_pad(way) == AUTO_PADS) {
+    if (bert_conv_auto_pad(in->attributes, in->attribute_count) == BERT_CONV_PADS) {
         return bert_fail(in->error, BERT_INVALID_MODEL,
-                         "auto_pad is \"%s\"; NOTSET, SAME_UPPER, SAME_LOWER and VALID are known", way);
+                         "auto_pad is \"%s\"; NOTSET, SAME_UPPER, SAME_LOWER and VALID are known",
+                         BERT_INFER_STRING(in, "auto_pad", "NOTSET"));
     }
-    int32_t axes = w->rank - SPATIAL;
+    int32_t axes = w->rank - BERT_CONV_SPATIAL;
     BERT_TRY(check_list(in, "strides", axes, 1, 1));
     BERT_TRY(check_list(in, "dilations", axes, 1, 1));
     BERT_TRY(check_list(in, "pads", axes, 2, 0));
@@ -57,7 +43,7 @@ static bert_status check_attributes(const bert_inference *in, const bert_shape *
     size_t count;
     const int64_t *kernel = BERT_INFER_INTS(in, "kernel_shape", &count);
     for (int32_t i = 0; i < axes; i++) {
-        bert_dim dim = w->dims[SPATIAL + i];
+        bert_dim dim = w->dims[BERT_CONV_SPATIAL + i];
         if (bert_dim_known(dim) && (dim < 1 || dim > INT32_MAX)) {
             return bert_fail(in->error, BERT_INVALID_MODEL, "a dimension of the kernel is %" PRId64, dim);
         }
@@ -82,17 +68,21 @@ static bert_status check_channels(const bert_inference *in, const bert_shape *x,
                             NULL);
 }
 
-/* Places that the kernel has on an axis of `size`: none on one that is empty, and at least one on any other. */
-static bert_status count_places(const bert_inference *in, const bert_conv_axis *axis, bert_dim size, bert_dim kernel,
+/* Places that the kernel has on axis `i`, of `size`: none on one that is empty, and at least one on any other. */
+static bert_status count_places(const bert_inference *in, int32_t i, int32_t axes, bert_dim size, bert_dim kernel,
                                 bert_dim *out) {
     bert_symbols *s = in->symbols;
-    auto_pad way = find_auto_pad(BERT_INFER_STRING(in, "auto_pad", "NOTSET"));
-    if (way == SAME_UPPER || way == SAME_LOWER) {
-        *out = bert_dim_divide(s, bert_dim_add(s, size, axis->stride - 1), axis->stride, true);
+    const int way = bert_conv_auto_pad(in->attributes, in->attribute_count);
+    const int64_t *pads = bert_conv_pads(in->attributes, in->attribute_count);
+    int64_t stride = bert_conv_step(in->attributes, in->attribute_count, "strides", i);
+    int64_t dilation = bert_conv_step(in->attributes, in->attribute_count, "dilations", i);
+    int64_t padding = pads ? pads[i] + pads[i + axes] : 0;
+    if (way == BERT_CONV_SAME_UPPER || way == BERT_CONV_SAME_LOWER) {
+        *out = bert_dim_divide(s, bert_dim_add(s, size, stride - 1), stride, true);
         return BERT_OK;
     }
-    bert_dim span = bert_dim_multiply(s, bert_dim_subtract(s, kernel, 1), axis->dilation);
-    bert_dim room = bert_dim_subtract(s, bert_dim_add(s, size, axis->before + axis->after - 1), span);
+    bert_dim span = bert_dim_multiply(s, bert_dim_subtract(s, kernel, 1), dilation);
+    bert_dim room = bert_dim_subtract(s, bert_dim_add(s, size, padding - 1), span);
     if (size == 0) {
         *out = 0;
         return BERT_OK;
@@ -103,10 +93,10 @@ static bert_status count_places(const bert_inference *in, const bert_conv_axis *
         return bert_fail(in->error, BERT_INVALID_MODEL,
                          "a kernel of %s with dilation %" PRId64
                          " doesn't fit into an input of %s with padding %" PRId64,
-                         bert_dim_format(s, kernel, kernel_text, sizeof kernel_text), axis->dilation,
-                         bert_dim_format(s, size, size_text, sizeof size_text), axis->before + axis->after);
+                         bert_dim_format(s, kernel, kernel_text, sizeof kernel_text), dilation,
+                         bert_dim_format(s, size, size_text, sizeof size_text), padding);
     }
-    *out = bert_dim_add(s, bert_dim_divide(s, room, axis->stride, true), 1);
+    *out = bert_dim_add(s, bert_dim_divide(s, room, stride, true), 1);
     return BERT_OK;
 }
 
@@ -114,8 +104,8 @@ bert_status bert_infer_conv(const bert_inference *in) {
     BERT_TRY(bert_infer_type(in, 0, BERT_TYPES_FLOAT));
     BERT_TRY(bert_infer_same_type(in, 0, 1));
     BERT_TRY(bert_infer_same_type(in, 0, 2));
-    BERT_TRY(bert_infer_rank(in, 0, SPATIAL + 1, BERT_MAX_RANK));
-    BERT_TRY(bert_infer_rank(in, 1, SPATIAL + 1, BERT_MAX_RANK));
+    BERT_TRY(bert_infer_rank(in, 0, BERT_CONV_SPATIAL + 1, BERT_MAX_RANK));
+    BERT_TRY(bert_infer_rank(in, 1, BERT_CONV_SPATIAL + 1, BERT_MAX_RANK));
     BERT_TRY(bert_infer_rank(in, 2, 1, 1));
     const bert_shape *x = bert_infer_shape(in, 0);
     const bert_shape *w = bert_infer_shape(in, 1);
@@ -128,11 +118,10 @@ bert_status bert_infer_conv(const bert_inference *in) {
     }
     BERT_TRY(check_attributes(in, w));
     BERT_TRY(check_channels(in, x, w));
-    bert_conv_axis axes[BERT_CONV_MAX_AXES];
-    bert_conv_read_attributes(in->attributes, in->attribute_count, x->rank - SPATIAL, axes);
     bert_shape y = {.rank = x->rank, .dims = {x->dims[0], w->dims[0]}};
-    for (int32_t i = SPATIAL; i < y.rank; i++) {
-        BERT_TRY(count_places(in, &axes[i - SPATIAL], x->dims[i], w->dims[i], &y.dims[i]));
+    for (int32_t i = BERT_CONV_SPATIAL; i < y.rank; i++) {
+        BERT_TRY(
+            count_places(in, i - BERT_CONV_SPATIAL, y.rank - BERT_CONV_SPATIAL, x->dims[i], w->dims[i], &y.dims[i]));
     }
     bert_infer_give(in, 0, dtype, &y);
     return BERT_OK;
@@ -174,7 +163,7 @@ static meeting meet(const conv *c, const int64_t *at, int64_t tap) {
             start += at[i] * axis->stride;
             if (start < 0 || start >= axis->size) return (meeting){0};
         }
-        m.offset += start * c->x_strides[SPATIAL + i];
+        m.offset += start * c->x_strides[BERT_CONV_SPATIAL + i];
     }
     return m.count > 0 ? m : (meeting){0};
 }
@@ -201,12 +190,12 @@ static void compute_row(const conv *c, int64_t sequence, int64_t group, const in
 }
 
 static void compute_group(const conv *c, int64_t sequence, int64_t group) {
-    int64_t rows = bert_dims_product(c->y, SPATIAL, c->y->rank - 1);
+    int64_t rows = bert_dims_product(c->y, BERT_CONV_SPATIAL, c->y->rank - 1);
     int64_t first = (sequence * c->y->dims[1] + group * c->group_outputs) * rows * c->row;
     for (int64_t output = 0; output < c->group_outputs; output += BERT_PRODUCT_ROWS) {
         int64_t left = c->group_outputs - output;
         int64_t outputs = left < BERT_PRODUCT_ROWS ? left : BERT_PRODUCT_ROWS;
-        bert_loop loop = bert_loop_over(c->axes - 1, c->y->dims + SPATIAL);
+        bert_loop loop = bert_loop_over(c->axes - 1, c->y->dims + BERT_CONV_SPATIAL);
         for (int64_t row = 0; row < rows; row++) {
             compute_row(c, sequence, group, loop.index, output, outputs);
             for (int64_t i = 0; i < outputs; i++) {
@@ -226,10 +215,10 @@ bert_status bert_reference_conv(const bert_reference_call *call) {
               .w = w,
               .b = bert_call_input(call, 2),
               .y = y,
-              .axes = x->rank - SPATIAL,
+              .axes = x->rank - BERT_CONV_SPATIAL,
               .group_inputs = w->dims[1],
               .group_outputs = w->dims[0] / groups,
-              .taps = w->dims[1] == 0 ? 0 : bert_dims_product(w, SPATIAL, w->rank),
+              .taps = w->dims[1] == 0 ? 0 : bert_dims_product(w, BERT_CONV_SPATIAL, w->rank),
               .row = y->dims[y->rank - 1],
               .sums = call->workspace};
     if (bert_tensor_elements(y) == 0) return BERT_OK;

@@ -1,4 +1,4 @@
-#include "core/runtime/once.h"
+#include "core/runtime/computed_once.h"
 
 #include "core/base/error.h"
 #include "core/graph/op.h"
@@ -44,7 +44,7 @@ static bool multiplies(const bert_node *node) {
     }
 }
 
-bool bert_find_once(const bert_graph *graph, const bert_binding *binding, bert_arena *scratch, bool *once) {
+bool bert_find_computed_once(const bert_graph *graph, const bert_binding *binding, bert_arena *scratch, bool *once) {
     const bool *fixed = find_fixed(graph, binding->value_count, scratch);
     bool *wanted = BERT_ARENA_NEW_ARRAY(scratch, bool, binding->value_count);
     if (!fixed || !wanted) return false;
@@ -58,8 +58,8 @@ bool bert_find_once(const bert_graph *graph, const bert_binding *binding, bert_a
     return true;
 }
 
-bert_status bert_run_once(const bert_weights *weights, bert_context *context, const bert_plan_step *step,
-                          bert_tensor *output, bert_error *error) {
+bert_status bert_compute_once(const bert_weights *weights, bert_context *context, const bert_plan_step *step,
+                              bert_tensor *output, bert_error *error) {
     const bert_backend *backend = weights->device->backend;
     const size_t bytes = step->plan.workspace_bytes;
     void *workspace = bytes ? bert_allocate(&weights->model->allocator, bytes, BERT_ALIGNMENT) : NULL;

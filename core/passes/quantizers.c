@@ -1,0 +1,38 @@
+#include "core/passes/quantizers.h"
+
+bool bert_is_byte(bert_dtype dtype) {
+    return dtype == BERT_INT8 || dtype == BERT_UINT8;
+}
+
+bool bert_is_single_constant(const bert_value *value) {
+    return value && value->info.constant && bert_constant_elements(value->info.constant) == 1;
+}
+
+bool bert_is_dequantize(const bert_node *node) {
+    return bert_node_is(node, BERT_OP_DequantizeLinear) || bert_node_is(node, BERT_OP_MS_DequantizeLinear);
+}
+
+/* Both constants of one element; NULL: 0. */
+static bool same_number(const bert_value *a, const bert_value *b) {
+    double x = 0, y = 0;
+    return (!a || bert_value_scalar(a, &x)) && (!b || bert_value_scalar(b, &y)) && x == y;
+}
+
+bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point) {
+    bert_node *node = bert_value_made_by(q, BERT_OP_QuantizeLinear);
+    if (!node) node = bert_value_made_by(q, BERT_OP_MS_QuantizeLinear);
+    if (!node || node->inputs[0]->info.dtype != scale->info.dtype) return NULL;
+    return same_number(node->inputs[1], scale) && same_number(bert_node_in(node, 2), zero_point) ? node : NULL;
+}
+
+bool bert_is_single_dequantizer(const bert_node *node) {
+    if (!node || !bert_is_dequantize(node) || !bert_is_byte(node->inputs[0]->info.dtype)) return false;
+    const bert_value *scale = node->inputs[1], *zero = bert_node_in(node, 2);
+    return bert_is_single_constant(scale) && (!zero || bert_is_single_constant(zero)) &&
+           scale->info.dtype == node->outputs[0]->info.dtype && !BERT_NODE_INT(node, "block_size", 0);
+}
+
+bool bert_same_dequantizers(const bert_node *a, const bert_node *b) {
+    return a->inputs[0]->info.dtype == b->inputs[0]->info.dtype && same_number(a->inputs[1], b->inputs[1]) &&
+           same_number(bert_node_in(a, 2), bert_node_in(b, 2));
+}
