@@ -88,9 +88,9 @@ def sanitizers(a):
     """compute-sanitizer over the kernel tests; what there is no time for is told as not run."""
     tool_path = shutil.which("compute-sanitizer", path=os.environ["PATH"] + ":/usr/local/cuda/bin")
     programs = sorted(glob.glob(os.path.join(a.build, "tests", "cuda", "test_*_gpu")))
-    # By name, with what the environment says to them: nodes also as ctest's cuda_nodes_library_gpu has them.
+    # By name, with what the environment says to them: nodes that multiply also as ctest's cuda_product_nodes_library_gpu has them.
     runs = [(os.path.basename(p)[5:-4], p, {}) for p in programs]
-    runs += [(name + "_library", p, {"BERT_CUDA_LINEAR": "library"}) for name, p, _ in runs if name == "cuda_nodes"]
+    runs += [(name + "_library", p, {"BERT_CUDA_LINEAR": "library"}) for name, p, _ in runs if name == "cuda_product_nodes"]
     checks = [(t, *run) for t in a.tools.split(",") for run in runs if t != "initcheck" or not re.search(READS_THE_LIBRARYS, run[1])]
     end = time.monotonic() + a.seconds
     if not programs:

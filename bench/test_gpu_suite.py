@@ -131,10 +131,10 @@ class Suite(unittest.TestCase):
 
     def test_sanitizers(self):
         self.write("bin/compute-sanitizer", SANITIZER)
-        librarys = ("cuda_followed_product", "cuda_nodes", "cuda_narrow_nodes")  # initcheck doesn't see all that these write
+        librarys = ("cuda_followed_product", "cuda_nodes", "cuda_product_nodes")  # initcheck doesn't see all that these write
         for name in ("rows", "skips", "cuda_gemm", *librarys):
             self.write(f"build/tests/cuda/test_{name}_gpu", "")
-        passes = ("cuda_gemm", *librarys, "cuda_nodes_library")
+        passes = ("cuda_gemm", *librarys, "cuda_product_nodes_library")
         for tool in ("memcheck", "racecheck", "synccheck"):
             racing = tool == "racecheck"
             self.assertEqual(self.suite(tool).returncode, racing)

@@ -87,5 +87,10 @@ double case_at(const case_tensor *tensor, int64_t index);
 
 /** Tolerance of one rounding of the type, with some room for sums. */
 float case_tolerance(bert_dtype dtype);
+/** The output, whose tolerance is so many times as great from now on. */
+static inline case_tensor *loosened(case_tensor *tensor, float factor) {
+    tensor->tolerance *= factor;
+    return tensor;
+}
 
 #endif

@@ -5,6 +5,10 @@
 #include "cuda/backend.h"
 #include "tests/cuda/halves_case.h"
 
+#ifdef BERT_CUDA_EMULATED
+#include "tests/cuda_emulator/emulator.h"
+#endif
+
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +170,31 @@ void node_case_compare_in(bert_precision precision) {
             exchange(&current.outputs[i], &current.device_outputs[i], &outputs[i], true);
     for (int32_t i = 0; i < current.node.input_count; i++) cudaFree(inputs[i].data);
     case_compare(cudaSuccess);
+}
+
+static void count_launches(const char *kernel) {
+#ifdef BERT_CUDA_EMULATED
+    bert_emulator_count(kernel);
+#endif
+}
+
+static void expect_launches(uint64_t count) {
+#ifdef BERT_CUDA_EMULATED
+    assert_int_equal(bert_emulator_launches(), count);
+    bert_emulator_count(NULL);
+#endif
+}
+
+void node_case_compare_launching(const char *kernel, uint64_t count) {
+    count_launches(kernel);
+    node_case_compare();
+    expect_launches(count);
+}
+
+void node_case_compare_in_launching(bert_precision precision, const char *kernel, uint64_t count) {
+    count_launches(kernel);
+    node_case_compare_in(precision);
+    expect_launches(count);
 }
 
 /* An output of float32 as its elements, of which the device has both halves or the upper ones. */

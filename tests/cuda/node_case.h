@@ -21,6 +21,9 @@ void node_case_give_ranges(const case_tensor *ranges, int32_t per_row);
 void node_case_compare(void);
 /** The same in a session of this precision, in which the device may hold float32 in 16 bits. */
 void node_case_compare_in(bert_precision precision);
+/** The same two, in which so many kernels are launched whose names have `kernel` in them; a GPU doesn't tell. */
+void node_case_compare_launching(const char *kernel, uint64_t count);
+void node_case_compare_in_launching(bert_precision precision, const char *kernel, uint64_t count);
 /** In a session of bf16: inputs whose bit is set in `wide` are held in float32 (cuda/ops/halves.h), all other floats
  * are rounded to bfloat16, for the reference too. What is known is rounded on the device alone where its bit is set:
  * planners have it in float32. Every output is float32, and held in it. */
