@@ -1,4 +1,5 @@
 /* Convolutions, as the provider plans them: with tiles that are full, that are mostly padding, and without. */
+#include "core/base/memory.h"
 #include "cuda/ops/conv.h"
 #include "tests/cuda/node_case.h"
 
@@ -71,6 +72,13 @@ static void compare_in_every_type(const conv_case *c) {
     }
 }
 
+static void compare_by_kernel(const conv_case *c, const char *kernel) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        build(c, types[i]);
+        node_case_compare_launching(kernel, 1);
+    }
+}
+
 /* A kernel of one place: products. Outputs and places around a tile of 64, channels around 32 of them. */
 static void products_agree_with_the_reference(void **state) {
     static const int64_t outputs[] = {1, 63, 64, 65, 131}, channels[] = {33, 31, 32, 1, 67}, places[] = {65, 1, 63, 64};
@@ -123,9 +131,11 @@ static const conv_case awkward[] = {
     {.axes = 6, .size = {2, 1, 2, 1, 2, 3}, .taps = {2, 1, 1, 1, 2, 2}, .pads = {1, 0, 0, 1, 0, 1}, .bias = true},
 };
 
-/* By each of the two kernels: one channel of a group, some, and as many as a tile holds. */
+/* Channels of a group, by each of the two kernels: one channel, few, and enough for tiles. */
+static const int64_t inputs[] = {1, 3, 17}, outputs[] = {1, 2, 18};
+static const char *const kernels[] = {"direct_kernel", "direct_kernel", "tile_kernel"};
+
 static void kernels_lie_over_padded_axes(void **state) {
-    static const int64_t inputs[] = {1, 3, 17}, outputs[] = {1, 2, 18};
     for (size_t i = 0; i < sizeof awkward / sizeof *awkward; i++) {
         for (int j = 0; j < 3; j++) {
             conv_case c = awkward[i];
@@ -133,8 +143,43 @@ static void kernels_lie_over_padded_axes(void **state) {
             c.groups = 5 - 2 * j;
             c.group_inputs = inputs[j];
             c.group_outputs = outputs[j];
-            compare_in_every_type(&c);
+            compare_by_kernel(&c, kernels[j]);
         }
+    }
+}
+
+/* Tiles have places of two items, and those of an item lie in two tiles; alone, they lie in one. */
+static void bits_of_an_item_depend_on_no_other(void **state) {
+    enum { BATCH = 3, PLACES = 50, TAPS = 3, GROUPS = 2, CASES = 3 * 4 };
+    for (int i = 0; i < CASES; i++) {
+        const bert_dtype dtype = types[i % 4];
+        const int64_t of_x = GROUPS * inputs[i / 4], of_y = GROUPS * outputs[i / 4];
+        case_begin(BERT_OP_Conv);
+        const case_tensor *x = case_input(dtype, 3, DIMS(BATCH, of_x, PLACES), 1.0F);
+        const case_tensor *w = case_input(dtype, 3, DIMS(of_y, inputs[i / 4], TAPS), 1.0F);
+        const case_tensor *b = case_input(dtype, 1, DIMS(of_y), 1.0F);
+        case_tensor *together = case_extra(dtype, 3, DIMS(BATCH, of_y, PLACES));
+        case_tensor *alone = case_extra(dtype, 3, DIMS(BATCH, of_y, PLACES));
+        bert_cuda_conv_args args = {
+            .dtype = dtype,
+            .axes = 1,
+            .axis = {{.size = PLACES, .taps = TAPS, .places = PLACES, .stride = 1, .dilation = 1, .before = 1}},
+            .batch = BATCH,
+            .groups = GROUPS,
+            .group_inputs = inputs[i / 4],
+            .group_outputs = outputs[i / 4],
+            .x = x->device,
+            .w = w->device,
+            .b = b->device,
+            .y = together->device};
+        case_good(bert_cuda_conv(&args, NULL));
+        args.batch = 1;
+        for (int item = 0; item < BATCH; item++) {
+            args.x = (const char *)x->device + bert_tensor_bytes(&x->host) / BATCH * item;
+            args.y = (char *)alone->device + bert_tensor_bytes(&alone->host) / BATCH * item;
+            case_good(bert_cuda_conv(&args, NULL));
+        }
+        assert_memory_equal(case_fetch(alone), case_fetch(together), bert_tensor_bytes(&alone->host));
     }
 }
 
@@ -179,7 +224,8 @@ static void sessions_of_16_bits_agree_with_the_reference(void **state) {
 }
 
 static void wrong_arguments_are_refused(void **state) {
-    const bert_cuda_conv_args good = {.dtype = BERT_FLOAT, .axes = 1, .axis = {{0, 1, 0, 1, 1, 0}}, .groups = 1};
+    const bert_cuda_conv_args good = {
+        .dtype = BERT_FLOAT, .axes = 1, .axis = {{.taps = 1, .stride = 1, .dilation = 1}}, .groups = 1};
     assert_int_equal(bert_cuda_conv(&good, NULL), cudaSuccess);
     for (int i = 0; i < 10; i++) {
         bert_cuda_conv_args args = good;
@@ -202,6 +248,7 @@ int main(void) {
         cmocka_unit_test(products_agree_with_the_reference),
         cmocka_unit_test(items_of_a_batch_are_side_by_side),
         cmocka_unit_test(kernels_lie_over_padded_axes),
+        cmocka_unit_test(bits_of_an_item_depend_on_no_other),
         cmocka_unit_test(empty_tensors_are_taken),
         cmocka_unit_test(sessions_of_16_bits_agree_with_the_reference),
         cmocka_unit_test(wrong_arguments_are_refused),
