@@ -94,9 +94,14 @@ template <typename... P> static inline cudaError_t bert_allow_shared(void (*kern
                                 static_cast<int>(bytes));
 }
 
+/** Tiles of `side` items that hold `count` of them, the last one maybe in part. */
+static inline int64_t bert_tiles(int64_t count, int64_t side) {
+    return count / side + (count % side != 0);
+}
+
 /** Blocks for `count` items with `per_block` each, at most `most`: the kernel strides over the rest. At least one. */
 static inline unsigned bert_blocks(int64_t count, int64_t per_block, int64_t most = 1 << 16) {
-    const int64_t blocks = (count + per_block - 1) / per_block;
+    const int64_t blocks = bert_tiles(count, per_block);
     return static_cast<unsigned>(blocks < 1 ? 1 : blocks > most ? most : blocks);
 }
 

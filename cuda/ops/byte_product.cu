@@ -68,6 +68,6 @@ cudaError_t bert_cuda_byte_product(const bert_cuda_gemm_args *args, cudaStream_t
         g.k < 0 || g.batch < 0)
         return cudaErrorInvalidValue;
     if (g.m == 0 || g.n == 0 || g.batch == 0) return cudaSuccess;
-    const int64_t across = (g.n + TILE - 1) / TILE, tiles = across * ((g.m + TILE - 1) / TILE) * g.batch;
+    const int64_t across = bert_tiles(g.n, TILE), tiles = across * bert_tiles(g.m, TILE) * g.batch;
     return BERT_LAUNCH(byte_product_kernel, dim3(bert_blocks(tiles, 1)), dim3(THREADS), 0, stream, g, across, tiles);
 }

@@ -69,20 +69,6 @@ template <typename T> struct conv_tiles {
     }
 };
 
-/* An element as its sums are computed, and back. */
-static __device__ inline double number(double x) {
-    return x;
-}
-template <typename T> static __device__ inline float number(T x) {
-    return to_float(x);
-}
-template <typename T, typename F> static __device__ inline T rounded(F x) {
-    if constexpr (std::is_same<T, F>::value)
-        return x;
-    else
-        return from_float<T>(x);
-}
-
 /* The sums of a block: of so many outputs from `channel` on, and of the columns from `column` on. */
 struct conv_block {
     int64_t group, channel, outputs, column;
@@ -173,11 +159,10 @@ static __device__ inline void multiply_on_tensor_cores(float (&sums)[SIDE][SIDE]
 
 template <typename T, typename F>
 static __device__ inline void begin_sums(const bert_cuda_conv_args &a, const conv_block &block, F (&sums)[SIDE][SIDE]) {
-    const T *b = static_cast<const T *>(a.b);
     for (int i = 0; i < SIDE; i++) {
         for (int j = 0; j < SIDE; j++) {
             const int output = conv_tiles<T>::output_of(i, j);
-            sums[i][j] = b && output < block.outputs ? number(b[block.channel + output]) : F(0);
+            sums[i][j] = a.b && output < block.outputs ? load_as<F>(a.b, a.dtype, block.channel + output) : F(0);
         }
     }
 }
@@ -191,7 +176,7 @@ static __device__ inline void store_sums(const bert_cuda_conv_args &a, const con
             const int64_t column = block.column + conv_tiles<T>::place_of(i, j), item = column / s.places;
             if (output >= block.outputs || column >= s.columns) continue;
             const int64_t row = item * a.groups * a.group_outputs + block.channel + output;
-            static_cast<T *>(a.y)[row * s.places + column - item * s.places] = rounded<T>(sums[i][j]);
+            store_as<F>(a.y, a.dtype, row * s.places + column - item * s.places, sums[i][j]);
         }
     }
 }
@@ -271,21 +256,17 @@ static bool measure(const bert_cuda_conv_args &a, conv_sizes *s) {
     return true;
 }
 
-static int64_t tiles_of(int64_t count, int64_t side) {
-    return count / side + (count % side != 0);
-}
-
 /* A multiply-add in a tile takes a fraction of the time of one that loads what it wants, so a tile may be padding for
  * the greater part. */
 static bool fill_tiles(const bert_cuda_conv_args &a) {
     enum { MOST_PADDED = 8 };
-    const int64_t padded = tiles_of(a.group_outputs, TILE) * TILE * (tiles_of(a.group_inputs, DEPTH) * DEPTH);
+    const int64_t padded = bert_tiles(a.group_outputs, TILE) * TILE * (bert_tiles(a.group_inputs, DEPTH) * DEPTH);
     return a.group_inputs > 0 && padded <= MOST_PADDED * a.group_outputs * a.group_inputs;
 }
 
 template <typename T>
 static cudaError_t launch_tiles(const bert_cuda_conv_args &a, const conv_sizes &s, cudaStream_t stream) {
-    const int64_t tiles = tiles_of(s.columns, TILE) * tiles_of(a.group_outputs, TILE) * a.groups;
+    const int64_t tiles = bert_tiles(s.columns, TILE) * bert_tiles(a.group_outputs, TILE) * a.groups;
     return BERT_LAUNCH((tile_kernel<T>), dim3(bert_blocks(tiles, 1)), dim3(THREADS), 0, stream, a, s, tiles);
 }
 

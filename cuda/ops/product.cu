@@ -72,7 +72,7 @@ cudaError_t bert_cuda_product(const bert_cuda_product_args *args, cudaStream_t s
         g.k < 0 || !bert_walk_over(g.rank, g.dims, &batches))
         return cudaErrorInvalidValue;
     if (g.m == 0 || g.n == 0 || batches.count == 0) return cudaSuccess;
-    const int64_t across = (g.n + TILE - 1) / TILE, tiles = across * ((g.m + TILE - 1) / TILE) * batches.count;
+    const int64_t across = bert_tiles(g.n, TILE), tiles = across * bert_tiles(g.m, TILE) * batches.count;
     const dim3 grid(bert_blocks(tiles, 1)), block(THREADS);
     if (whole) return BERT_LAUNCH((product_kernel<int64_t>), grid, block, 0, stream, g, batches, across, tiles);
     return BERT_LAUNCH((product_kernel<double>), grid, block, 0, stream, g, batches, across, tiles);

@@ -358,14 +358,10 @@ static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tens
 /* ---- Launching -----------------------------------------------------------------------------------------------------
  */
 
-static int64_t tiles_of(int64_t size, int64_t tile) {
-    return (size + tile - 1) / tile;
-}
-
 template <typename T, bool B_ROWS, int M, typename BEFORE>
 static cudaError_t launch_tile(product<BEFORE> p, cudaStream_t stream) {
-    p.row_tiles = tiles_of(p.m, M);
-    p.column_tiles = tiles_of(p.after.width, COLUMNS);
+    p.row_tiles = bert_tiles(p.m, M);
+    p.column_tiles = bert_tiles(p.after.width, COLUMNS);
     if (p.row_tiles > INT32_MAX / p.column_tiles) return cudaErrorInvalidValue;
     const cudaError_t allowed = bert_allow_shared(tensor_product_kernel<T, B_ROWS, M, BEFORE>, tile<M>::SHARED);
     if (allowed != cudaSuccess) return allowed;
@@ -387,7 +383,7 @@ static cudaError_t launch(const bert_cuda_tensor_product_args *args, const BEFOR
     p.m = g->m;
     p.n = g->n;
     p.depth = static_cast<int>(B_ROWS ? g->k * bytes : g->k);
-    p.pieces = static_cast<int>(tiles_of(g->k * bytes, PIECE));
+    p.pieces = static_cast<int>(bert_tiles(g->k * bytes, PIECE));
     p.before = before;
     p.after = after;
     p.vectors = after.template vectors_fit<16 / static_cast<int>(sizeof(typename BEFORE::element))>();
@@ -428,7 +424,7 @@ bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *g) {
 int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n) {
     int32_t tile = 0;
     for (int64_t rows = 256; tile < BERT_CUDA_TENSOR_PRODUCT_TILES - 1; tile++, rows /= 2)
-        if (tiles_of(m, rows) * tiles_of(n, COLUMNS) >= ENOUGH_BLOCKS) break;
+        if (bert_tiles(m, rows) * bert_tiles(n, COLUMNS) >= ENOUGH_BLOCKS) break;
     return tile;
 }
 
