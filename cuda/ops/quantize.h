@@ -53,7 +53,7 @@ typedef struct bert_cuda_quantize_args {
      * are there. */
     const bert_cuda_range *ranges;
     int64_t ranges_per_row;
-    float *scales;        /**< One for each row of x. */
+    float *scales;        /**< One for each row of x, or one with scale_stride 0. */
     int32_t *zero_points; /**< Likewise. */
     int64_t scale_stride; /**< 1, or 0: the first scale and zero point for every row, without ranges. */
     bool shifted;         /**< y is int8, q - 128; else uint8, q. */
@@ -71,8 +71,8 @@ typedef struct bert_cuda_dequantize_args {
     int64_t rows, width, depth; /**< depth: K, over which the product summed. */
     const int32_t *products;    /**< [rows, pitch]: sums of (q - 128) (w - weight_shift) */
     int64_t pitch;
-    const float *scales;               /**< [rows] of x; NULL: weight_scales hold it already */
-    const int32_t *zero_points;        /**< [rows] of x */
+    const float *scales;               /**< [rows] of x, one with row_stride 0; NULL: weight_scales hold it already */
+    const int32_t *zero_points;        /**< [rows] of x, one with row_stride 0 */
     int64_t row_stride;                /**< From row to row of these two; 0: the first ones for every row. */
     const int32_t *sums;               /**< [rows], of the rows of q - 128 */
     const float *weight_scales;        /**< [width] */

@@ -244,9 +244,11 @@ bert_status bert_cuda_plan_quantized_linear(const bert_cuda_planner *planner) {
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
-/* The rows of x that are multiplied, in bytes, and what each row of x has, or all share; sums: of the rows in bytes. */
+/* The rows of x that are multiplied, in bytes, and what each row of x has, or all share: then scale_stride is 0,
+ * else 1. sums: of the rows in bytes. */
 typedef struct byte_rows {
     bert_row_choice multiplied;
+    int64_t scale_stride;
     bert_cuda_range *parts;
     float *scales;
     int32_t *zero_points, *sums;
@@ -293,7 +295,7 @@ static bert_status find_scales(const bert_cuda_call *call, int64_t rows, const b
 static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, byte_rows *out) {
     const bert_cuda_node *node = call->node;
     const int64_t all = bert_cuda_count(x->dims, 0, x->rank - 1), rows = out->multiplied.count;
-    const int64_t scales = shares_scale(node) ? 1 : all;
+    const int64_t scales = out->scale_stride ? all : 1;
     const bert_cuda_range *ranges;
     void *workspace = call->workspace;
     BERT_CUDA_TRY(find_ranges(call, x, all, &workspace, &ranges));
@@ -320,7 +322,7 @@ static bert_status quantize(const bert_cuda_call *call, const bert_tensor *x, by
                                           .ranges_per_row = ranges_per_row(call),
                                           .scales = out->scales,
                                           .zero_points = out->zero_points,
-                                          .scale_stride = shares_scale(node) ? 0 : 1,
+                                          .scale_stride = out->scale_stride,
                                           .shifted = true,
                                           .y = out->bytes,
                                           .pitch = node->padded_k,
@@ -339,12 +341,12 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
     const bert_cuda_node *node = call->node;
     const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
     if (BERT_NODE_INT(&node->node, "weight_only", 0)) return run_floats(call, x);
-    byte_rows work = {.multiplied = multiplied(&node->node, x)};
+    byte_rows work = {.multiplied = multiplied(&node->node, x), .scale_stride = shares_scale(node) ? 0 : 1};
     const int64_t rows = work.multiplied.count;
     if (rows == 0 || node->n == 0) return BERT_OK;
     BERT_CUDA_TRY(quantize(call, x, &work));
     bert_cuda_gemm_args product = product_of_bytes(node, rows, work.bytes, work.products);
-    const int64_t first = shares_scale(node) ? 0 : work.multiplied.first;
+    const int64_t first = work.scale_stride * work.multiplied.first;
     const float *scales = node->packed[PACKED_COLUMNS];
     const int32_t *zero_points = (const int32_t *)(const void *)(scales + node->padded_n);
     const bert_cuda_dequantize_args args = {.dtype = y->dtype,
@@ -356,7 +358,7 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .pitch = node->padded_n,
                                             .scales = node->own ? NULL : work.scales + first,
                                             .zero_points = work.zero_points + first,
-                                            .row_stride = shares_scale(node) ? 0 : work.multiplied.step,
+                                            .row_stride = work.scale_stride * work.multiplied.step,
                                             .sums = work.sums,
                                             .weight_scales = scales,
                                             .weight_zero_points = zero_points,
