@@ -214,7 +214,7 @@ bert_status bert_cuda_quantize_by_range(const bert_cuda_call *call, const bert_t
 /* ---- Of both: tensors of which dimensions alone are looked at ------------------------------------------------------
  */
 
-enum { BERT_CUDA_MOST_OPERANDS = 24 };
+enum { BERT_CUDA_MOST_OPERANDS = BERT_CUDA_KNOWN_INPUTS };
 
 /** The tensors of a node, by their places; absent ones have dtype BERT_DTYPE_UNDEFINED. */
 typedef struct bert_cuda_operands {
