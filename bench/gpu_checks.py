@@ -25,7 +25,8 @@ LEAVE_OUT = ["--kernel-name-exclude", "regex=cublas|cutlass|nvjet|xmma|[a-z0-9]g
 # Calls may fail in memcheck: a test looks at what they return, and wants an error now and then.
 OPTIONS = {"memcheck": ["--report-api-errors", "no"], "racecheck": LEAVE_OUT, "initcheck": [], "synccheck": LEAVE_OUT}
 # initcheck sees whether memory was written, but for writes that it doesn't follow (TMA's, say) and those of kernels that are left out. So
-# it is for programs where no kernel of ours reads what the library's wrote, and of the products' own for the one kernel that is ours.
+# it is for programs where no kernel of ours reads what the library's wrote; of test_cuda_gemm it runs byte_kernel* alone, the one kernel
+# there that is ours.
 READS_THE_LIBRARYS = "test_cuda_(followed_product|(.*_)?nodes)_gpu$"
 # Tolerances of each precision; none: those of the cases. int8 lies in the cases themselves.
 PRECISIONS = {"fp32": [], "fp16": ["--rtol", "1e-2", "--atol", "1e-2"], "bf16": ["--rtol", "1e-2", "--atol", "1e-2"],

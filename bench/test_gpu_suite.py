@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Tests of bench/gpu_suite.sh and its report that need no GPU: what a GPU would answer is made up here."""
+import glob
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import gpu_checks  # noqa: E402
 import gpu_report  # noqa: E402
 
 BERTC = """#!/bin/sh
@@ -151,6 +154,23 @@ class Suite(unittest.TestCase):
             self.assertEqual(sum(f"--tool {tool} {option}" in call for call in calls), count, tool)
         self.assertEqual(sum(call.startswith("library ") for call in calls), 3)
         self.assertEqual(sum(call.endswith("byte_kernel*") for call in calls), 1)
+
+    def test_the_librarys_kernels_alone_are_left_out(self):
+        left_out = re.compile(gpu_checks.LEAVE_OUT[1].split("=", 1)[1])
+        for name in ("ampere_fp16_s16816gemm_fp16_128x64_nn", "sm90_xmma_f32f32", "_ZN7cutlass6KernelI", "gemvNSP_kernel"):
+            self.assertTrue(left_out.search(name), name)
+        files = sorted(glob.glob(os.path.join(HERE, "../cuda/ops/*.cu")) + glob.glob(os.path.join(HERE, "../cuda/ops/*.h")))
+        names, kernels = [], []
+        for path in files:
+            with open(path) as file:
+                text = file.read()
+            found = re.findall(r"__global__ void\s*(?:__launch_bounds__\([^()]*\))?\s*(\w+)\(", text)
+            self.assertEqual(len(found), text.count("__global__"), path)  # no kernel is overlooked
+            kernels += found
+            names += [*found, *re.findall(r"\b(?:struct|enum) (\w+)", text), os.path.basename(path).replace(".", "_")]
+        self.assertGreater(len(kernels), 40)
+        for name in names:  # as the mangled names of kernels have them
+            self.assertIsNone(left_out.search(f"{len(name)}{name}"), name)
 
     def test_time_is_up(self):
         self.write("bin/compute-sanitizer", SANITIZER)
