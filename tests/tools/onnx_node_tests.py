@@ -8,11 +8,10 @@
     BERT_PLUGIN_DIR=build/release/tests/cuda/emulated BERT_CUDA_GEMM_CACHE=off \
         python tests/tools/onnx_node_tests.py build/release/cli/bertc --provider cuda          # CUDA, on the emulator
 
-tests/data/onnx_node_tests.txt names every test, in one of three forms:
+tests/data/onnx_node_tests.txt names every test, in one of two forms:
 
-    NAME pass                             it passes with every provider
-    NAME pass but on PROVIDER: REASON     so with every other provider; PROVIDER skips it, and says REASON
-    NAME out-of-scope: REASON             no provider passes it, and REASON says why none has to
+    NAME pass                     it passes with every provider
+    NAME out-of-scope: REASON     no provider passes it, and REASON says why none has to
 
 Exits with 1 when a test is not as the list has it, one that passes in spite of its line among them: then the list has to
 change. So too when one is not in the list, or in the list and not in the package. A crash is a failure of the test that it
@@ -38,8 +37,7 @@ VERSION = "1.22.0"
 FIRST_OPSET, STANDARD_OPSET, LAST_OPSET, LAST_IR = 9, 13, 23, 12
 CHUNK = 40
 TIMEOUT = 300
-HEADER = f"""# ONNX's node tests (PyPI's onnx {VERSION}): which must pass with every provider ("pass"), which with every one but PROVIDER,
-# that has to skip them for the reason given ("pass but on PROVIDER: REASON"), and which are out of scope and why.
+HEADER = f"""# ONNX's node tests (PyPI's onnx {VERSION}): which must pass with every provider, and which are out of scope and why.
 # Checked by tests/tools/onnx_node_tests.py; its --update adds new tests and keeps the reasons that stand here.
 """
 
@@ -52,18 +50,8 @@ except ImportError as missing:
 DATA = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "node")
 
 
-class Lack(str):
-    """Where a test passes with every provider but one: that one and the reason why it skips the test, "cuda: no Abs"."""
-
-    def of(self, provider):
-        return self.startswith(provider + ": ")
-
-    def reason(self):
-        return self.split(": ", 1)[1]
-
-
 def read_list(path):
-    """{name: None for pass, a Lack for pass but on a provider, else the reason why it is out of scope}"""
+    """{name: None for pass, else the reason why it is out of scope}"""
     entries = {}
     if not os.path.exists(path):
         return entries
@@ -72,11 +60,10 @@ def read_list(path):
             line = line.rstrip("\n")
             if not line or line.startswith("#"):
                 continue
-            match = re.fullmatch(r"(\S+) (?:pass(?: but on (\w+: .+))?|out-of-scope: (.+))", line)
+            match = re.fullmatch(r"(\S+) (?:pass|out-of-scope: (.+))", line)
             if not match or match[1] in entries:
-                sys.exit(f"{path}:{number}: neither 'NAME pass', 'NAME pass but on PROVIDER: REASON' nor 'NAME out-of-scope: "
-                         f"REASON', or a name again: {line}")
-            entries[match[1]] = Lack(match[2]) if match[2] else match[3]
+                sys.exit(f"{path}:{number}: neither 'NAME pass' nor 'NAME out-of-scope: REASON', or a name again: {line}")
+            entries[match[1]] = match[2]
     return entries
 
 
@@ -151,8 +138,7 @@ def run_all(bertc, provider, paths, jobs):
 
 def reason_for(sentence):
     """A reason for the list from what bert.c says: what it lacks, else the sentence without names of files and nodes."""
-    lacking = sorted(set(re.findall(r"(\w+) of (?:ai\.onnx|[\w.]+) \d+ \(", sentence)
-                         + re.findall(r"provider has no kernel for (\w+)", sentence)))
+    lacking = sorted(set(re.findall(r"(\w+) of (?:ai\.onnx|[\w.]+) \d+ \(", sentence)))
     if lacking:
         return "no " + ", ".join(lacking)
     if "ONNX IR version" in sentence or "of operator set ai.onnx" in sentence:
@@ -176,19 +162,12 @@ def check(entries, names, results):
 
     for name in names:
         entry = entries.get(name, "")
-        required = entry is None or isinstance(entry, Lack)
         bad = {provider: r[name] for provider, r in results.items() if r[name][0] != "pass"}
         for provider, (verdict, sentence) in bad.items():
-            lacks = (isinstance(entry, Lack) and entry.of(provider) and verdict == "skip"
-                     and reason_for(sentence) == entry.reason())
-            if verdict == "crash" or (required and not lacks):
+            if verdict == "crash" or entry is None:
                 report(name, f"{verdict} with {provider}: {sentence}")
         if name not in entries:
             report(name, "is not in the list (--update adds it)")
-        elif isinstance(entry, Lack):
-            for provider in results:
-                if entry.of(provider) and provider not in bad:
-                    report(name, f"passes with {provider}, but is listed as what that lacks something for")
         elif entry is not None and len(bad) < len(results):
             report(name, "passes, but is listed as out of scope (--update moves it)")
     return wrong
@@ -201,9 +180,6 @@ def write_list(path, entries, results):
     for name in sorted(first):
         verdicts = [result[name] for result in results.values()]
         entry = entries.get(name, "")
-        if isinstance(entry, Lack):
-            lines.append(f"{name} pass but on {entry}\n")
-            continue
         if entry is None or all(verdict == "pass" for verdict, _ in verdicts):
             lines.append(f"{name} pass\n")
             continue
@@ -246,7 +222,7 @@ def main():
     for provider, verdicts in results.items():
         passed = sum(verdict == "pass" for verdict, _ in verdicts.values())
         print(f"{provider}: {passed} of {len(names)} pass")
-    required = sum(entry is None or isinstance(entry, Lack) for entry in (entries.get(name, "") for name in names))
+    required = sum(entries.get(name, "") is None for name in names)
     print(f"{required} must pass; {wrong} not as listed")
     return 1 if wrong or not names else 0
 
