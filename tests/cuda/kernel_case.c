@@ -94,17 +94,13 @@ void case_ints(const char *name, const int64_t *values, size_t count) {
     attribute->count = count;
 }
 
-static size_t bytes_of(const bert_tensor *tensor) {
-    return (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
-}
-
 static case_tensor *new_tensor(bert_dtype dtype, int32_t rank, const int64_t *dims) {
     assert_true(current.all_count < 2 * MOST);
     case_tensor *tensor = calloc(1, sizeof *tensor);
     current.all[current.all_count++] = tensor;
     tensor->host = (bert_tensor){.dtype = dtype, .rank = rank};
     for (int32_t i = 0; i < rank; i++) tensor->host.dims[i] = dims[i];
-    const size_t bytes = bytes_of(&tensor->host);
+    const size_t bytes = bert_tensor_bytes(&tensor->host);
     tensor->host.data = malloc(bytes + 1);
     tensor->tolerance = case_tolerance(dtype);
     memset(tensor->host.data, PATTERN, bytes);
@@ -113,7 +109,7 @@ static case_tensor *new_tensor(bert_dtype dtype, int32_t rank, const int64_t *di
 }
 
 static void upload(case_tensor *tensor) {
-    const size_t bytes = bytes_of(&tensor->host);
+    const size_t bytes = bert_tensor_bytes(&tensor->host);
     if (!bytes) return;
     assert_int_equal(cudaMemcpy(tensor->device, tensor->host.data, bytes, cudaMemcpyHostToDevice), cudaSuccess);
 }
@@ -141,7 +137,7 @@ case_tensor *case_input(bert_dtype dtype, int32_t rank, const int64_t *dims, flo
 
 case_tensor *case_input_of(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data) {
     case_tensor *tensor = new_tensor(dtype, rank, dims);
-    if (bytes_of(&tensor->host)) memcpy(tensor->host.data, data, bytes_of(&tensor->host));
+    if (bert_tensor_bytes(&tensor->host)) memcpy(tensor->host.data, data, bert_tensor_bytes(&tensor->host));
     upload(tensor);
     current.inputs[current.input_count++] = tensor;
     return tensor;
@@ -216,7 +212,7 @@ void case_describe(case_node *out) {
                                             .dtype = tensor->dtype,
                                             .rank = tensor->rank,
                                             .data = tensor->data,
-                                            .bytes = bytes_of(tensor),
+                                            .bytes = bert_tensor_bytes(tensor),
                                             .alignment = 8};
         memcpy(out->constants[i].dims, tensor->dims, sizeof tensor->dims);
         out->input_descs[i].constant = &out->constants[i];
@@ -257,7 +253,7 @@ static void run_reference(void) {
 }
 
 static void download(void *to, const case_tensor *tensor) {
-    const size_t bytes = bytes_of(&tensor->host);
+    const size_t bytes = bert_tensor_bytes(&tensor->host);
     if (bytes) assert_int_equal(cudaMemcpy(to, tensor->device, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
 }
 
@@ -287,7 +283,7 @@ void case_expect_ranges(case_tensor *y, case_tensor *ranges, int64_t rows, int64
 
 static void compare(const case_tensor *expected, int32_t output) {
     bert_tensor got = expected->host;
-    got.data = malloc(bytes_of(&got) + 1);
+    got.data = malloc(bert_tensor_bytes(&got) + 1);
     download(got.data, expected);
     for (int64_t i = 0; i < bert_tensor_elements(&got); i++) {
         const double y = bert_load(&got, i), e = bert_load(&expected->host, i);

@@ -127,15 +127,9 @@ void node_case_compare(void) {
     case_compare(cudaSuccess);
 }
 
-static size_t elements_of(const bert_tensor *tensor) {
-    size_t count = 1;
-    for (int32_t i = 0; i < tensor->rank; i++) count *= (size_t)tensor->dims[i];
-    return count;
-}
-
 /* Elements as the session has them, in memory of their own: to the device, or back to the case's memory. */
 static void exchange(const bert_tensor *host, const bert_tensor *device, bert_tensor *own, bool back) {
-    const size_t bytes = elements_of(host) * bert_dtype_size(host->dtype);
+    const size_t bytes = bert_tensor_bytes(host);
     bert_error error = {0};
     bert_status status = BERT_OK;
     if (bytes == 0) return;
@@ -199,7 +193,7 @@ void node_case_compare_in_launching(bert_precision precision, const char *kernel
 
 /* An output of float32 as its elements, of which the device has both halves or the upper ones. */
 static void join_output(const bert_tensor *host, void *device, bool both) {
-    const size_t count = elements_of(host);
+    const size_t count = (size_t)bert_tensor_elements(host);
     if (!both) assert_int_equal(cudaMemset((uint16_t *)device + count, 0, 2 * count), cudaSuccess);
     halves_join_all(host, device);
 }

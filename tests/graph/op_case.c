@@ -292,7 +292,7 @@ static bert_status run(void) {
             assert_true(bert_dim_known(shape->dims[j]));
             tensor->dims[j] = shape->dims[j];
         }
-        size_t bytes = (size_t)bert_tensor_elements(tensor) * bert_dtype_size(tensor->dtype);
+        const size_t bytes = bert_tensor_bytes(tensor);
         tensor->data = bert_arena_allocate(&current.arena, bytes, BERT_ALIGNMENT);
         memset(tensor->data, 0xa5, bytes);
     }

@@ -2,6 +2,7 @@
  * Runs without padding against runs with it: every exporter's spelling of masks, padding on the right, on the left and
  * in the middle, and what must keep a graph from it. With arguments: the same for these models, as a table.
  */
+#include "core/base/memory.h"
 #include "core/runtime/model_end.h"
 #include "tests/runtime/build.h"
 #include "tests/support/test.h"
@@ -142,8 +143,7 @@ static const char *compare(bert_model *model, const char *provider, bert_quant_s
     if (padding) snprintf(why, sizeof why, "%s", padding);
     for (size_t i = 0; i < count; i++) {
         if (padding) {
-            const size_t bytes = (size_t)bert_tensor_elements(&got[i].tensor) * bert_dtype_size(got[i].tensor.dtype);
-            assert_memory_equal(expected[i].tensor.data, got[i].tensor.data, bytes);
+            assert_memory_equal(expected[i].tensor.data, got[i].tensor.data, bert_tensor_bytes(&got[i].tensor));
             continue;
         }
         const double off = difference(&expected[i].tensor, &got[i].tensor, &in);
