@@ -719,6 +719,23 @@ static bert_status save_pool(bert_onnx_saver *saver, const bert_node *node, bert
     return finish(&c, nodes, pool_body, error);
 }
 
+/* ---- Lookup ----------------------------------------------------------------------------------------------------- */
+
+static bert_status lookup_body(call *c, bert_error *error) {
+    c->inner_outputs[0] = step(c, "Gather", "y", "table", cast_to(c, BERT_INT32, "places", "x"));
+    return BERT_OK;
+}
+
+static bert_status save_lookup(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
+                               bert_error *error) {
+    call c;
+    begin(&c, saver, node, "Lookup", BERT_LOOKUP_X);
+    give(&c, "x", BERT_LOOKUP_X);
+    give(&c, "table", BERT_LOOKUP_TABLE);
+    give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));
+    return finish(&c, nodes, lookup_body, error);
+}
+
 /* ---- All -------------------------------------------------------------------------------------------------------- */
 
 bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
@@ -732,6 +749,8 @@ bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *no
         return save_attention(saver, node, nodes, error);
     case BERT_OP_BERTC_Embedding:
         return save_embedding(saver, node, nodes, error);
+    case BERT_OP_BERTC_Lookup:
+        return save_lookup(saver, node, nodes, error);
     case BERT_OP_BERTC_Pool:
         return save_pool(saver, node, nodes, error);
     case BERT_OP_BERTC_SkipLayerNormalization:

@@ -276,6 +276,18 @@ static void call_dequantize_bytes(const bert_cpu_kernels *table, const lab_shape
                                                           .is_signed = s->k != 0});
 }
 
+static bool prepare_lookup(const lab_shape *s, lab_buffers *b) {
+    return add_bytes(b, 0, s->m * s->n) && add_bytes(b, 1, 256) && set_output(b, (size_t)(s->m * s->n));
+}
+
+static void call_lookup(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->lookup(&(bert_lookup_args){.y = b->out, .x = b->inputs[0], .table = b->inputs[1], .n = s->m * s->n});
+}
+
+static double lookup_work(const lab_shape *s) {
+    return (double)s->m * (double)s->n * 2.0;
+}
+
 /* ---- Floats of 16 bits ------------------------------------------------------------------------------------------- */
 
 static bool prepare_to_bf16(const lab_shape *s, lab_buffers *b) {
@@ -479,6 +491,15 @@ const lab_kernel lab_kernels[] = {
      call_dequantize_bytes,
      quantize_work,
      has_dequantize_bytes},
+    {"lookup",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_lookup,
+     call_lookup,
+     lookup_work,
+     has_lookup},
     {"to_bf16",
      "rows x columns",
      {{16, 768, 0}},

@@ -102,6 +102,11 @@
  *   root of the sum of squares over K for |y|.
  *   With `starts` x is [1, R, K]: rows starts[b] to starts[b + 1] are all that there is of sequence b, each counting 1.
  *
+ * Lookup
+ *   inputs      0 x [...] int8|uint8              1 table [256] int8|uint8
+ *   outputs     0 y [...], of the table's type
+ *   y = table[x], counted from the end where x is negative, as ONNX's Gather has it: any function of single bytes.
+ *
  * PackTokens and UnpackTokens, which binding puts around what runs without padding; PackTokens also where a caller
  * wants some tokens alone
  *   inputs      0 x                              1 tokens int32 [R], none negative; of UnpackTokens ascending
@@ -181,6 +186,10 @@ static inline bert_pool_kind bert_pool_kind_of(const char *name) {
     return (bert_pool_kind)found;
 }
 #define BERT_POOL_EPSILON 1e-9F
+
+/** Inputs of Lookup, and the elements of its table. */
+enum { BERT_LOOKUP_X, BERT_LOOKUP_TABLE };
+#define BERT_LOOKUP_SIZE 256
 
 /** Inputs of PackTokens and UnpackTokens. */
 enum { BERT_PACK_X, BERT_PACK_TOKENS };

@@ -13,6 +13,7 @@ bert_status bert_pass_fused_attention(bert_pass_context *context);
 bert_status bert_pass_layer_norm(bert_pass_context *context);
 bert_status bert_pass_gelu(bert_pass_context *context);
 bert_status bert_pass_linear(bert_pass_context *context);
+bert_status bert_pass_lookup(bert_pass_context *context);
 bert_status bert_pass_quantized_linear(bert_pass_context *context);
 bert_status bert_pass_dequantized_linear(bert_pass_context *context);
 bert_status bert_pass_requantized(bert_pass_context *context);

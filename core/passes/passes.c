@@ -24,6 +24,7 @@ const bert_pass bert_passes[] = {
     {"layer_norm", "LayerNormalization from means, powers and roots", bert_pass_layer_norm},
     {"gelu", "Gelu from its erf, tanh and sigmoid spellings", bert_pass_gelu},
     {"linear", "Linear from MatMul or Gemm, bias and activation", bert_pass_linear},
+    {"lookup", "a table in the place of what becomes of single bytes", bert_pass_lookup},
     {"quantized_linear", "QuantizedLinear from products of integers, their scales, bias and activation",
      bert_pass_quantized_linear},
     {"dequantized_linear", "QuantizedLinear from products with weights that are dequantized",

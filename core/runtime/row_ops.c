@@ -95,6 +95,8 @@ bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, 
     case BERT_OP_BERTC_Embedding:
         return starting(1U << BERT_EMBEDDING_WORD_IDS | 1U << BERT_EMBEDDING_POSITION_IDS |
                         1U << BERT_EMBEDDING_TYPE_IDS);
+    case BERT_OP_BERTC_Lookup:
+        return operands(1U << BERT_LOOKUP_X);
     case BERT_OP_BERTC_Attention:
         return starting(1U << BERT_ATTENTION_Q | 1U << BERT_ATTENTION_K | 1U << BERT_ATTENTION_V);
     case BERT_OP_MatMul:

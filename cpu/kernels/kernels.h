@@ -236,6 +236,13 @@ typedef struct bert_dequantize_bytes_args {
     bool is_signed; /**< x is int8. */
 } bert_dequantize_bytes_args;
 
+/** y[n] = table[x[n]] of bytes; table has 256. */
+typedef struct bert_lookup_args {
+    uint8_t *y;
+    const uint8_t *x, *table;
+    int64_t n;
+} bert_lookup_args;
+
 /** Columns of a panel of packed bfloat16 weights, and the rows of it that lie side by side, a column's after one
  * another.
  */
@@ -306,6 +313,7 @@ typedef struct bert_bgemm_args {
     X(qgemm)                                                                                                           \
     X(dequantize)                                                                                                      \
     X(dequantize_bytes)                                                                                                \
+    X(lookup)                                                                                                          \
     X(to_bf16)                                                                                                         \
     X(from_bf16)                                                                                                       \
     X(sgemm_bf16)                                                                                                      \

@@ -256,6 +256,10 @@ static void dequantize_bytes(const bert_dequantize_bytes_args *args) {
         args->y[i] = (float)((args->is_signed ? signed_x[i] : unsigned_x[i]) - args->zero_point) * args->scale;
 }
 
+static void lookup(const bert_lookup_args *args) {
+    for (int64_t i = 0; i < args->n; i++) args->y[i] = args->table[args->x[i]];
+}
+
 /* ---- Bfloat16 ---------------------------------------------------------------------------------------------------- */
 
 static void to_bf16(const bert_to_bf16_args *args) {

@@ -39,6 +39,7 @@ bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_is_nan(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_lookup(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_matmul_nbits(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_matmul(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_dequantize(const bert_cpu_planner *planner);

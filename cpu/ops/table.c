@@ -9,6 +9,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_BERTC_Attention] = bert_cpu_plan_attention,
     [BERT_OP_BERTC_Embedding] = bert_cpu_plan_embedding,
     [BERT_OP_BERTC_Linear] = bert_cpu_plan_linear,
+    [BERT_OP_BERTC_Lookup] = bert_cpu_plan_lookup,
     [BERT_OP_BERTC_PackTokens] = bert_cpu_plan_pack_tokens,
     [BERT_OP_BERTC_Pool] = bert_cpu_plan_pool,
     [BERT_OP_BERTC_QuantizedLinear] = bert_cpu_plan_quantized_linear,

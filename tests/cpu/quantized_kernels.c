@@ -217,3 +217,20 @@ void test_dequantize_bytes(const bert_cpu_kernels *table) {
         for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
     }
 }
+
+/* Each of the 256 bytes at each place of a vector. */
+void test_lookup(const bert_cpu_kernels *table) {
+    for (int at = 0; at < LENGTHS + 64; at++) {
+        const int64_t n = at < LENGTHS ? lengths[at] : 256 + 64;
+        bert_guarded memory[4];
+        uint8_t *x = guarded_new(&memory[0], (size_t)n), *y = guarded_new(&memory[1], (size_t)n);
+        uint8_t *expected = guarded_new(&memory[2], (size_t)n), *bytes = guarded_new(&memory[3], 256);
+        for (int64_t i = 0; i < n; i++) x[i] = (uint8_t)(i + at);
+        fill_bytes(bytes, 256, (uint32_t)at);
+        bert_cpu_kernels_scalar.lookup(&(bert_lookup_args){expected, x, bytes, n});
+        assert_int_equal(expected[n - 1], bytes[(n - 1 + at) % 256]);
+        table->lookup(&(bert_lookup_args){y, x, bytes, n});
+        assert_memory_equal(y, expected, n);
+        for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
+    }
+}

@@ -10,5 +10,6 @@ void test_quantize(const bert_cpu_kernels *table);
 void test_qgemm(const bert_cpu_kernels *table);
 void test_dequantize(const bert_cpu_kernels *table);
 void test_dequantize_bytes(const bert_cpu_kernels *table);
+void test_lookup(const bert_cpu_kernels *table);
 
 #endif
