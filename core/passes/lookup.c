@@ -4,9 +4,11 @@
  *   DequantizeLinear(x) -> operators that work element by element, with constants of one element, and further pairs of
  *   QuantizeLinear and DequantizeLinear -> QuantizeLinear
  *
- * Files of quantize_static have such a pair around each operator, so that a GELU is fifteen passes over its tensor. What
- * a byte of x becomes depends on nothing else: the table has it for all 256, as the reference implementations compute it.
- * It reaches from the first bytes that a value is a function of to the last ones that something else reads.
+ * Files of quantize_static have such a pair around each operator, so that a GELU is fifteen passes over its tensor.
+ * What a byte of x becomes depends on nothing else: the table has it for all 256, as the reference implementations
+ * compute it. It reaches from the first bytes that a value is a function of to the last ones that something else reads.
+ *
+ *   Gather(table of 256 bytes, Cast(x)): how such a Lookup is saved
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -96,8 +98,8 @@ static bert_status read_inputs(search *s, const bert_node *node, bert_tensor *in
 static bool can_follow(const bert_node *node) {
     if (node->output_count != 1 || !node->outputs[0] || bert_dtype_size(node->outputs[0]->info.dtype) == 0)
         return false;
-    return bert_op_is_elementwise(node->op) || bert_node_is(node, BERT_OP_Identity) || bert_is_single_dequantizer(node) ||
-           (is_quantize(node) && bert_is_single_constant(node->inputs[1]));
+    return bert_op_is_elementwise(node->op) || bert_node_is(node, BERT_OP_Identity) ||
+           bert_is_single_dequantizer(node) || (is_quantize(node) && bert_is_single_constant(node->inputs[1]));
 }
 
 static bert_status follow(search *s, const bert_node *node) {
@@ -146,7 +148,8 @@ static void add_nodes(const search *s, bert_pattern *pattern, const bert_value *
     if (value == of || !function || !function->of) return;
     const int before = pattern->count;
     bert_pattern_add_shared(pattern, value->producer);
-    if (pattern->count == before && value != pattern->root->outputs[0]) return; /* it was there, or there are too many */
+    if (pattern->count == before && value != pattern->root->outputs[0])
+        return; /* it was there, or there are too many */
     for (int32_t i = 0; i < value->producer->input_count; i++) {
         const bert_value *input = value->producer->inputs[i];
         if (input && !input->info.constant) add_nodes(s, pattern, input, of);
@@ -177,7 +180,28 @@ static bert_status replace(search *s, bert_node *quantize) {
     BERT_TRY(bert_graph_add_constant_value(graph, NULL, constant, &inputs[BERT_LOOKUP_TABLE], s->context->error));
     return bert_pattern_replace(
         &pattern,
-        &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Lookup), .opset = 1, .inputs = inputs, .input_count = 2}, NULL);
+        &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Lookup), .opset = 1, .inputs = inputs, .input_count = 2},
+        NULL);
+}
+
+/* ---- Tables that the file has ---------------------------------------------------------------------------------------
+ */
+
+static bert_status visit_gather(bert_pass_context *context, bert_node *node) {
+    if (!bert_node_is(node, BERT_OP_Gather)) return BERT_OK;
+    const bert_constant *table = node->inputs[0]->info.constant;
+    bert_node *cast = bert_value_made_by(node->inputs[1], BERT_OP_Cast);
+    if (!table || table->rank != 1 || table->dims[0] != BERT_LOOKUP_SIZE || !bert_is_byte(table->dtype) || !cast ||
+        !bert_is_byte(cast->inputs[0]->info.dtype) || bert_dtype_size(cast->outputs[0]->info.dtype) < sizeof(int32_t))
+        return BERT_OK;
+    bert_value *inputs[] = {[BERT_LOOKUP_X] = cast->inputs[0], [BERT_LOOKUP_TABLE] = node->inputs[0]};
+    bert_pattern pattern;
+    bert_pattern_begin(&pattern, context, node);
+    bert_pattern_add_shared(&pattern, cast);
+    return bert_pattern_replace(
+        &pattern,
+        &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Lookup), .opset = 1, .inputs = inputs, .input_count = 2},
+        NULL);
 }
 
 /* ---- All ------------------------------------------------------------------------------------------------------------
@@ -208,5 +232,6 @@ bert_status bert_pass_lookup(bert_pass_context *context) {
     bert_arena_init(&s.scratch, context->graph->allocator);
     const bert_status status = rewrite(&s);
     bert_arena_free(&s.scratch);
-    return status;
+    BERT_TRY(status);
+    return bert_pass_each(context, visit_gather);
 }

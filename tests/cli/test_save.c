@@ -1,6 +1,7 @@
 /* bertc inspect --save-optimized: what it writes is the same model, whole or not at all. */
 #include "core/base/json.h"
 #include "tests/cli/driver.h"
+#include "tests/support/onnx_writer.h"
 
 #include <dirent.h>
 #include <signal.h>
@@ -170,17 +171,15 @@ static void what_can_not_be_written_is_said_and_leaves_nothing(void **state) {
     free(missing);
 }
 
-/* A product that multiplies [CLS] alone becomes a function that takes its row; loaded again, it is the same product. */
-static void a_product_of_one_place_is_found_again(void **state) {
-    const char *folder = cli_make_folder();
-    char *saved = cli_path(folder, "model.onnx"), *out[2] = {cli_path(folder, "before"), cli_path(folder, "after")};
-    save(MODEL_FOLDER "/model-optimized-quantized.onnx", saved, "--quiet");
+/* Loaded again, what was saved has the same operators, and its first output the same bits. `option` is run's. */
+static void expect_found_again(const char *folder, const char *original, const char *option) {
+    char *saved = cli_path(folder, "saved.onnx"), *out[2] = {cli_path(folder, "before"), cli_path(folder, "after")};
+    save(original, saved, "--quiet");
     char *logits[2];
     size_t sizes[2];
     for (int i = 0; i < 2; i++) {
-        const char *model = i ? saved : MODEL_FOLDER "/model-optimized-quantized.onnx";
-        cli_result result =
-            CLI("run", model, "--random", "--shape", "batch=2,sequence=9", "--output-dir", out[i], "--threads", "1");
+        const char *model = i ? saved : original;
+        cli_result result = CLI("run", model, "--random", option, "--output-dir", out[i], "--threads", "1");
         cli_expect(&result, 0);
         cli_free(&result);
         char *file = cli_path(out[i], "output_0.npy");
@@ -189,7 +188,7 @@ static void a_product_of_one_place_is_found_again(void **state) {
     }
     assert_int_equal(sizes[0], sizes[1]);
     assert_memory_equal(logits[0], logits[1], sizes[0]);
-    char *before = operators(MODEL_FOLDER "/model-optimized-quantized.onnx"), *after = operators(saved);
+    char *before = operators(original), *after = operators(saved);
     assert_string_equal(after, before);
     free(before);
     free(after);
@@ -200,12 +199,49 @@ static void a_product_of_one_place_is_found_again(void **state) {
     free(saved);
 }
 
+/* A product that multiplies [CLS] alone becomes a function that takes its row. */
+static void a_product_of_one_place_is_found_again(void **state) {
+    expect_found_again(cli_make_folder(), MODEL_FOLDER "/model-optimized-quantized.onnx", "--shape=batch=2,sequence=9");
+}
+
+static message scalar_of(const char *name, int type, const void *data, size_t size) {
+    message tensor = tensor_head(name, type, 0, NULL);
+    put_blob(&tensor, TENSOR_RAW, data, size);
+    return tensor;
+}
+
+/* x in bytes, squared between bytes, and as floats again. */
+static void a_table_of_bytes_is_found_again(void **state) {
+    enum { FLOAT = 1, UINT8 = 2 };
+    const char *folder = cli_make_folder();
+    char *path = cli_path(folder, "model.onnx");
+    message graph = {0};
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("s", FLOAT, &(float){0.0117F}, sizeof(float)));
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("z", UINT8, &(unsigned char){128}, 1));
+    put_message(&graph, GRAPH_INPUT, value_info("x", FLOAT, 2, (const int64_t[]){2, 300}));
+    put_message(&graph, GRAPH_NODE, node("QuantizeLinear", "x s z", "q"));
+    put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "q s z", "d"));
+    put_message(&graph, GRAPH_NODE, node("Mul", "d d", "m"));
+    put_message(&graph, GRAPH_NODE, node("QuantizeLinear", "m s z", "r"));
+    put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "r s z", "output_0"));
+    put_message(&graph, GRAPH_OUTPUT, value_info("output_0", FLOAT, 2, (const int64_t[]){2, 300}));
+    message whole = model(8, 17, graph);
+    cli_write_file(path, whole.data, whole.size);
+    free_message(&whole);
+    char *names = operators(path);
+    assert_non_null(strstr(names, "Lookup"));
+    free(names);
+    expect_found_again(folder, path, "--quiet");
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_is_the_same_after_saving),
         cmocka_unit_test(external_data_lies_beside_the_model),
         cmocka_unit_test(a_model_can_be_saved_over_itself),
         cmocka_unit_test(a_product_of_one_place_is_found_again),
+        cmocka_unit_test(a_table_of_bytes_is_found_again),
         cmocka_unit_test(what_can_not_be_written_is_said_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

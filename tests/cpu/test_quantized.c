@@ -159,6 +159,20 @@ static void one_scale_quantizes_and_dequantizes_exactly(void **state) {
     }
 }
 
+static void bytes_are_looked_up(void **state) {
+    static const int64_t counts[] = {0, 1, 63, 64, 65, 65536, 65600}; /* a task has 65,536 */
+    for (int choice = 0; choice < 28; choice++) {
+        const int64_t count = counts[choice / 4];
+        const bert_dtype from = choice & 1 ? BERT_INT8 : BERT_UINT8, to = choice & 2 ? BERT_INT8 : BERT_UINT8;
+        node_backend_threads(choice % 3 + 1);
+        node_case_begin(BERT_OP_BERTC_Lookup);
+        node_case_input(from, 2, DIMS(1, count), weights[0]);
+        node_case_constant_of(to, 1, DIMS(BERT_LOOKUP_SIZE), weights[1]);
+        node_case_output_of(to, 2, DIMS(1, count));
+        node_case_compare(0.0F);
+    }
+}
+
 /* Rows in groups of very different ranges, in each scope; `variant` as above, without an activation. */
 static void scoped_case(bert_quant_scope scope, bool counted, int variant) {
     static const int32_t ends[] = {0, 3, 3, 9, 10};
@@ -246,6 +260,7 @@ int main(void) {
         cmocka_unit_test(weights_alone_agree_with_the_reference),
         cmocka_unit_test(packed_blocks_agree_with_the_reference),
         cmocka_unit_test(one_scale_quantizes_and_dequantizes_exactly),
+        cmocka_unit_test(bytes_are_looked_up),
         cmocka_unit_test(scopes_have_the_bits_of_the_reference),
         cmocka_unit_test(rows_of_a_place_agree_with_the_reference),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),

@@ -382,9 +382,38 @@ static void a_remainder_has_the_sign_that_is_asked_for(void **state) {
     op_case_expect_elements(0, "-2,2");
 }
 
+static void lookup_counts_from_the_end_as_gather_does(void **state) {
+    unsigned char table[256], every[256];
+    for (int i = 0; i < 256; i++) {
+        table[i] = (unsigned char)(i * 101 + 7);
+        every[i] = (unsigned char)i;
+    }
+    static const bert_dtype types[] = {BERT_UINT8, BERT_INT8};
+    for (int form = 0; form < 4; form++) {
+        op_case_begin_in("bertc", "Lookup", 1);
+        op_case_tensor(types[form % 2], "16,16", every);
+        op_case_tensor(types[form / 2], "256", table);
+        op_case_expect(0, types[form / 2], "16,16");
+        assert_memory_equal(op_case_run(), table, sizeof table);
+    }
+    op_case_begin_in("bertc", "Lookup", 1);
+    op_case_input(BERT_INT8, "batch,3");
+    op_case_input(BERT_UINT8, "*");
+    op_case_expect(0, BERT_UINT8, "batch,3");
+    op_case_begin_in("bertc", "Lookup", 1);
+    op_case_input(BERT_INT8, "batch,3");
+    op_case_input(BERT_UINT8, "255");
+    op_case_expect_refused(BERT_INVALID_MODEL, "255 and 256");
+    op_case_begin_in("bertc", "Lookup", 1);
+    op_case_input(BERT_INT32, "3");
+    op_case_input(BERT_UINT8, "256");
+    op_case_expect_refused(BERT_INVALID_MODEL, "input 0 has type int32");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, op_case_teardown)
     const struct CMUnitTest tests[] = {
+        TEST(lookup_counts_from_the_end_as_gather_does),
         TEST(expand_broadcasts_both_ways),
         TEST(tile_repeats),
         TEST(constant_of_shape_fills),

@@ -9,8 +9,8 @@ bert_status bert_infer_lookup(const bert_inference *in) {
     BERT_TRY(bert_infer_rank(in, BERT_LOOKUP_TABLE, 1, 1));
     const bert_shape *table = bert_infer_shape(in, BERT_LOOKUP_TABLE);
     if (table->rank == 1) {
-        BERT_TRY(bert_infer_equal(in, table->dims[0], BERT_LOOKUP_SIZE, "the elements of the table and what a byte holds",
-                                  NULL));
+        BERT_TRY(bert_infer_equal(in, table->dims[0], BERT_LOOKUP_SIZE,
+                                  "the elements of the table and what a byte holds", NULL));
     }
     bert_infer_give(in, 0, bert_infer_dtype(in, BERT_LOOKUP_TABLE), bert_infer_shape(in, BERT_LOOKUP_X));
     return BERT_OK;
