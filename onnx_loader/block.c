@@ -219,7 +219,7 @@ static bert_status build_node(const bert_onnx_context *context, const BertOnnx__
     return build_op(context, &node, error);
 }
 
-static bert_status fail_in_node(const BertOnnx__NodeProto *node, bert_status status, bert_error *error) {
+bert_status bert_onnx_fail_in_node(const BertOnnx__NodeProto *node, bert_status status, bert_error *error) {
     const char *name = bert_onnx_node_name(node), *op = bert_onnx_text(node->op_type);
     return bert_fail_in(error, status, "node %.*s (%.*s)", BERT_ONNX_SHOWN(name), BERT_ONNX_SHOWN(op));
 }
@@ -228,11 +228,11 @@ bert_status bert_onnx_build_nodes(const bert_onnx_context *context, BertOnnx__No
                                   bert_error *error) {
     for (size_t i = 0; i < count; i++) {
         bert_status status = declare_outputs(context, nodes[i], error);
-        if (status != BERT_OK) return fail_in_node(nodes[i], status, error);
+        if (status != BERT_OK) return bert_onnx_fail_in_node(nodes[i], status, error);
     }
     for (size_t i = 0; i < count; i++) {
         bert_status status = build_node(context, nodes[i], context->first_index + (uint32_t)i, error);
-        if (status != BERT_OK) return fail_in_node(nodes[i], status, error);
+        if (status != BERT_OK) return bert_onnx_fail_in_node(nodes[i], status, error);
     }
     return BERT_OK;
 }

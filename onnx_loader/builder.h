@@ -30,6 +30,7 @@ enum {
     BERT_ONNX_LAST_OPSET = 23,
     BERT_ONNX_MAX_IMPORTS = 256,          /**< Operator sets that a model or function imports. */
     BERT_ONNX_MAX_ATTRIBUTES = 256,       /**< Of a node. */
+    BERT_ONNX_COMPOSED_OVERLOAD = 40,     /**< Bytes of bert_onnx_composed_overload. */
     BERT_ONNX_MAX_CALL_DEPTH = 32,        /**< Functions in functions. */
     BERT_ONNX_MAX_INLINED_NODES = 1 << 18 /**< Nodes that functions are expanded to, calls included. */
 };
@@ -43,7 +44,7 @@ typedef struct bert_onnx_opsets {
     size_t import_count;
 } bert_onnx_opsets;
 
-/** A function that the model defines. */
+/** A function that the model defines, or that one of its operators is. */
 typedef struct bert_onnx_function {
     const BertOnnx__FunctionProto *proto;
     bert_onnx_opsets opsets;
@@ -124,10 +125,20 @@ bert_status bert_onnx_read_opsets(BertOnnx__OperatorSetIdProto *const *imports, 
                                   bert_onnx_opsets *out, bert_error *error);
 /** Collects the model's functions, numbers all nodes, and lists all operators that are missing in one sentence. */
 bert_status bert_onnx_survey(bert_onnx_builder *builder, bert_error *error);
-/** NULL when the node is not a call of a function of the model, or when memory runs out (then *exhausted). */
+/** The function that the node calls, of the model or of bert_onnx_compose; NULL when it is no call. */
 bert_onnx_function *bert_onnx_find_function(bert_onnx_builder *builder, const BertOnnx__NodeProto *node);
 /** bert_origin.index of the graph's first node. */
 uint32_t bert_onnx_first_index(const bert_onnx_builder *builder, const BertOnnx__GraphProto *graph);
+
+/* composed.c */
+
+/** Whether the node is of an operator that is a function of others without the model's defining it. */
+bool bert_onnx_is_composed(const BertOnnx__NodeProto *node);
+/** The overload by which that function is found, since there is one for each number of inputs. */
+void bert_onnx_composed_overload(const BertOnnx__NodeProto *node, char out[BERT_ONNX_COMPOSED_OVERLOAD]);
+/** That function, of as many inputs as the node has; BERT_INVALID_MODEL or BERT_UNSUPPORTED where these are wrong. */
+bert_status bert_onnx_compose(bert_arena *arena, const BertOnnx__NodeProto *node, const BertOnnx__FunctionProto **out,
+                              bert_error *error);
 
 /* tensor.c, external.c */
 
@@ -190,6 +201,8 @@ bert_status bert_onnx_build_branch(const bert_onnx_context *context, const BertO
                                    bert_block **out, bert_error *error);
 /** The name by which sentences call a node: its own, or its first output's. */
 const char *bert_onnx_node_name(const BertOnnx__NodeProto *node);
+/** Adds the node to an error's sentence; gives the status. */
+bert_status bert_onnx_fail_in_node(const BertOnnx__NodeProto *node, bert_status status, bert_error *error);
 
 /** A node about to be built: its values, its name in the graph, and where it comes from. */
 typedef struct bert_onnx_node {

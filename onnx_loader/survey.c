@@ -80,10 +80,10 @@ static const char *function_key(bert_arena *arena, const char *domain, const cha
     return key;
 }
 
-bert_onnx_function *bert_onnx_find_function(bert_onnx_builder *builder, const BertOnnx__NodeProto *node) {
+static bert_onnx_function *look_up(const bert_onnx_builder *builder, const BertOnnx__NodeProto *node,
+                                   const char *overload) {
     char key[512];
-    const char *parts[] = {bert_onnx_domain(node->domain), bert_onnx_text(node->op_type),
-                           bert_onnx_text(node->overload)};
+    const char *parts[] = {bert_onnx_domain(node->domain), bert_onnx_text(node->op_type), overload};
     size_t length = 0;
     for (int i = 0; i < 3; i++) {
         size_t part = strlen(parts[i]);
@@ -93,6 +93,14 @@ bert_onnx_function *bert_onnx_find_function(bert_onnx_builder *builder, const Be
         if (i < 2) key[length++] = '\0';
     }
     return bert_hash_get(builder->functions, key, length);
+}
+
+bert_onnx_function *bert_onnx_find_function(bert_onnx_builder *builder, const BertOnnx__NodeProto *node) {
+    bert_onnx_function *function = look_up(builder, node, bert_onnx_text(node->overload));
+    char overload[BERT_ONNX_COMPOSED_OVERLOAD];
+    if (function || !bert_onnx_is_composed(node)) return function;
+    bert_onnx_composed_overload(node, overload);
+    return look_up(builder, node, overload);
 }
 
 static bert_status add_function(bert_onnx_builder *builder, const BertOnnx__FunctionProto *proto, bert_error *error) {
@@ -265,11 +273,24 @@ static bert_status survey_op(survey *s, const BertOnnx__NodeProto *node, const b
     return note_missing(s, node, opset, op);
 }
 
+/* The function that a node calls; one that is composed is made for the first of its calls. */
+static bert_status called_function(const survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
+    const BertOnnx__FunctionProto *composed = NULL;
+    *out = bert_onnx_find_function(s->builder, node);
+    if (*out || !bert_onnx_is_composed(node)) return BERT_OK;
+    const bert_status status = bert_onnx_compose(&s->builder->scratch, node, &composed, s->error);
+    if (status != BERT_OK) return bert_onnx_fail_in_node(node, status, s->error);
+    BERT_TRY(add_function(s->builder, composed, s->error));
+    *out = bert_onnx_find_function(s->builder, node);
+    return BERT_OK;
+}
+
 static bert_status survey_nodes(survey *s, BertOnnx__NodeProto *const *nodes, size_t count,
                                 const bert_onnx_opsets *opsets, bool reached, int call_depth) {
     for (size_t i = 0; i < count; i++) {
         const BertOnnx__NodeProto *node = nodes[i];
-        bert_onnx_function *function = bert_onnx_find_function(s->builder, node);
+        bert_onnx_function *function = NULL;
+        BERT_TRY(called_function(s, node, &function));
         if (function && reached) {
             BERT_TRY(survey_function(s, function, true, call_depth + 1));
         } else if (reached) {
