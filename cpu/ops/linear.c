@@ -203,20 +203,6 @@ typedef struct batched_run {
     int64_t m, n, k, row_blocks;
 } batched_run;
 
-/* Offset of the matrix that broadcasting puts at batch `index` of y. */
-static int64_t matrix_offset(const bert_tensor *tensor, const bert_tensor *y, int64_t index) {
-    int64_t offset = 0, stride = bert_cpu_count(tensor->dims, tensor->rank - 2, tensor->rank);
-    for (int32_t back = 3; back <= y->rank; back++) {
-        const int64_t at = index % y->dims[y->rank - back];
-        index /= y->dims[y->rank - back];
-        if (back > tensor->rank) continue;
-        const int64_t size = tensor->dims[tensor->rank - back];
-        if (size > 1) offset += at * stride;
-        stride *= size;
-    }
-    return offset;
-}
-
 static void run_batched_block(void *argument, int64_t task, int thread) {
     const batched_run *run = argument;
     const bert_tensor *a = &run->call->inputs[0], *b = &run->call->inputs[1], *y = &run->call->outputs[0];
@@ -224,8 +210,8 @@ static void run_batched_block(void *argument, int64_t task, int thread) {
     const int64_t rows = run->m - row < TASK_ROWS ? run->m - row : TASK_ROWS;
     run->call->context->prepared->multiply(
         &(bert_sgemm_args){.c = (float *)y->data + (batch * run->m + row) * run->n,
-                           .a = (const float *)a->data + matrix_offset(a, y, batch) + row * run->k,
-                           .b = (const float *)b->data + matrix_offset(b, y, batch),
+                           .a = (const float *)a->data + bert_cpu_matrix_offset(a, y, batch) + row * run->k,
+                           .b = (const float *)b->data + bert_cpu_matrix_offset(b, y, batch),
                            .ldc = run->n,
                            .lda = run->k,
                            .ldb = run->n,

@@ -19,8 +19,9 @@ enum { FROM, TO }; /* operands of the walk over y's shape: x and y */
 
 typedef struct transpose_run {
     const bert_cpu_kernels *kernels;
-    const float *x;
-    float *y;
+    const unsigned char *x;
+    unsigned char *y;
+    size_t size;    /* of an element */
     bert_walk walk; /* joined */
     int32_t plane;  /* the dimension of y along which x is contiguous */
 } transpose_run;
@@ -38,7 +39,25 @@ static void join(const bert_tensor *x, const bert_tensor *y, const int32_t *perm
 
 static void copy_row(const void *argument, const int64_t *offsets, const int64_t *steps, int64_t n) {
     const transpose_run *run = argument;
-    memcpy(run->y + offsets[TO], run->x + offsets[FROM], (size_t)n * sizeof *run->y);
+    const int64_t size = (int64_t)run->size;
+    memcpy(run->y + offsets[TO] * size, run->x + offsets[FROM] * size, (size_t)(n * size));
+}
+
+/* A plane of elements that the kernel doesn't have: squares of 16 by 16, whose lines stay in the first-level cache. */
+static void transpose_elements(const bert_transpose_args *args, void *to, const void *from, size_t size) {
+    enum { SIDE = 16 };
+    for (int64_t i = 0; i < args->columns; i += SIDE) {
+        const int64_t i_end = bert_smaller(args->columns, i + SIDE);
+        for (int64_t j = 0; j < args->rows; j += SIDE) {
+            const int64_t j_end = bert_smaller(args->rows, j + SIDE);
+#define TRANSPOSE(type)                                                                                                \
+    for (int64_t y_row = i; y_row < i_end; y_row++)                                                                    \
+        for (int64_t x_row = j; x_row < j_end; x_row++)                                                                \
+            ((type *)to)[y_row * args->ldy + x_row] = ((const type *)from)[x_row * args->ldx + y_row];
+            BERT_CPU_BY_SIZE(size, TRANSPOSE)
+#undef TRANSPOSE
+        }
+    }
 }
 
 /* One plane, for an index of the other dimensions. */
@@ -54,12 +73,19 @@ static void transpose_plane(void *argument, int64_t index, int thread) {
         x += at * walk->steps[FROM][i];
         y += at * walk->steps[TO][i];
     }
-    run->kernels->transpose(&(bert_transpose_args){.y = run->y + y,
-                                                   .x = run->x + x,
-                                                   .ldy = walk->steps[TO][run->plane],
-                                                   .ldx = walk->steps[FROM][last],
-                                                   .rows = walk->dims[last],
-                                                   .columns = walk->dims[run->plane]});
+    unsigned char *to = run->y + y * (int64_t)run->size;
+    const unsigned char *from = run->x + x * (int64_t)run->size;
+    bert_transpose_args args = {.ldy = walk->steps[TO][run->plane],
+                                .ldx = walk->steps[FROM][last],
+                                .rows = walk->dims[last],
+                                .columns = walk->dims[run->plane]};
+    if (run->size != sizeof(float)) {
+        transpose_elements(&args, to, from, run->size);
+        return;
+    }
+    args.y = (float *)(void *)to;
+    args.x = (const float *)(const void *)from;
+    run->kernels->transpose(&args);
 }
 
 static bert_status run_transpose(const bert_kernel_call *call, bert_error *error) {
@@ -67,11 +93,12 @@ static bert_status run_transpose(const bert_kernel_call *call, bert_error *error
     const bert_tensor *x = &call->inputs[0], *y = &call->outputs[0];
     const int64_t elements = bert_tensor_elements(x);
     if (elements == 0) return BERT_OK;
-    transpose_run run = {.kernels = bert_cpu_kernels_for(call), .x = x->data, .y = y->data};
+    transpose_run run = {
+        .kernels = bert_cpu_kernels_for(call), .x = x->data, .y = y->data, .size = bert_dtype_size(x->dtype)};
     join(x, y, state->perm, &run);
     const int32_t last = run.walk.rank - 1;
     if (run.plane == last) {
-        bert_walk_run(&run.walk, bert_cpu_threads_for(call), sizeof(float), copy_row, &run);
+        bert_walk_run(&run.walk, bert_cpu_threads_for(call), run.size, copy_row, &run);
         return BERT_OK;
     }
     const int64_t planes = elements / (run.walk.dims[last] * run.walk.dims[run.plane]);
@@ -81,7 +108,7 @@ static bert_status run_transpose(const bert_kernel_call *call, bert_error *error
 
 bert_status bert_cpu_plan_transpose(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
-    if (!bert_cpu_is_float(node, 0)) return bert_cpu_leave(planner, "moves float32 only");
+    if (!bert_cpu_is_moved(node, 0)) return bert_cpu_leave(planner, "moves elements of 1, 2, 4 or 8 bytes");
     planner->out->run = run_transpose;
     planner->out->kernel = "transpose/cpu";
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;

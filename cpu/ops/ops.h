@@ -36,6 +36,7 @@ bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather_elements(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gemm(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_integer_matmul(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_is_nan(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner);
@@ -147,6 +148,9 @@ static inline int64_t bert_cpu_axis(int64_t axis, int32_t rank) {
 /** Elements from one to the next along each dimension of a tensor, seen with `rank` dimensions, its own or more: 0
  * where it has one element, and so repeats it where it broadcasts. */
 void bert_cpu_steps(const bert_tensor *tensor, int32_t rank, int64_t *steps);
+
+/** Elements before the matrix, the last two dimensions of the tensor, that broadcasting puts at batch `index` of y. */
+int64_t bert_cpu_matrix_offset(const bert_tensor *tensor, const bert_tensor *y, int64_t index);
 
 /** The activation of that name ("gelu"); false for an unknown one. */
 bool bert_cpu_activation(const char *name, bert_unary *out);

@@ -69,3 +69,16 @@ void bert_cpu_copy(void *y, int64_t y_step, const void *x, int64_t x_step, size_
     }
     BERT_CPU_BY_SIZE(size, COPY)
 }
+
+int64_t bert_cpu_matrix_offset(const bert_tensor *tensor, const bert_tensor *y, int64_t index) {
+    int64_t offset = 0, stride = bert_cpu_count(tensor->dims, tensor->rank - 2, tensor->rank);
+    for (int32_t back = 3; back <= y->rank; back++) {
+        const int64_t at = index % y->dims[y->rank - back];
+        index /= y->dims[y->rank - back];
+        if (back > tensor->rank) continue;
+        const int64_t size = tensor->dims[tensor->rank - back];
+        if (size > 1) offset += at * stride;
+        stride *= size;
+    }
+    return offset;
+}

@@ -1,7 +1,7 @@
 /*
  * Operators of the CPU backend that move elements and change none (Slice, Split, Concat, Expand, Tile, Where,
- * GatherElements) against the reference implementation: shapes drawn at random, elements of every size, one thread and
- * several; and what they, Transpose and Gather leave to the fallback.
+ * GatherElements, Transpose) against the reference implementation: shapes drawn at random, elements of every size, one
+ * thread and several; and what they and Gather leave to the fallback.
  */
 #include "tests/cpu/node_case.h"
 
@@ -256,7 +256,26 @@ static void expect_left_with(bert_dtype index_dtype, bert_dtype dtype) {
     node_case_expect_left();
 }
 
-/* Strings have no bytes that could be moved; Transpose moves float32 alone. */
+static void transpositions_agree_with_the_reference(void **state) {
+    for (int at = 0; at < CASES; at++) {
+        int64_t dims[MOST_RANK], out[MOST_RANK], perm[MOST_RANK];
+        const int32_t rank = draw_shape(dims, at % 16 == 0 ? 0 : 1);
+        for (int32_t i = 0; i < rank; i++) perm[i] = i;
+        for (int32_t i = rank - 1; i > 0; i--) {
+            const int64_t other = node_case_draw(0, i), kept = perm[i];
+            perm[i] = perm[other];
+            perm[other] = kept;
+        }
+        for (int32_t i = 0; i < rank; i++) out[i] = dims[perm[i]];
+        begin(BERT_OP_Transpose, at);
+        node_case_ints("perm", perm, (size_t)rank);
+        node_case_input(type_of(at / 2), rank, dims, pool[0]);
+        node_case_output_of(type_of(at / 2), rank, out);
+        node_case_compare(0.0F);
+    }
+}
+
+/* Strings have no bytes that could be moved. */
 static void types_that_are_not_moved_are_left(void **state) {
     static const bert_op_id with_list[] = {BERT_OP_Slice, BERT_OP_Split,  BERT_OP_Expand,
                                            BERT_OP_Tile,  BERT_OP_Gather, BERT_OP_GatherElements};
@@ -269,8 +288,8 @@ static void types_that_are_not_moved_are_left(void **state) {
     begin_of(BERT_OP_Where, BERT_BOOL, 1);
     for (int i = 0; i < 2; i++) node_case_input(BERT_STRING, 1, (const int64_t[]){2}, pool[i]);
     expect_left_with(BERT_DTYPE_UNDEFINED, BERT_STRING);
-    begin_of(BERT_OP_Transpose, BERT_INT32, 1);
-    expect_left_with(BERT_DTYPE_UNDEFINED, BERT_INT32);
+    begin_of(BERT_OP_Transpose, BERT_STRING, 1);
+    expect_left_with(BERT_DTYPE_UNDEFINED, BERT_STRING);
 }
 
 static void indices_of_other_types_are_left(void **state) {
@@ -300,6 +319,7 @@ int main(void) {
         cmocka_unit_test(repetitions_agree_with_the_reference),
         cmocka_unit_test(choices_agree_with_the_reference),
         cmocka_unit_test(gathered_elements_agree_with_the_reference),
+        cmocka_unit_test(transpositions_agree_with_the_reference),
         cmocka_unit_test(types_that_are_not_moved_are_left),
         cmocka_unit_test(indices_of_other_types_are_left),
         cmocka_unit_test(a_split_without_a_part_is_left),
