@@ -1,7 +1,9 @@
-/* Elements by their indices: the Gather and Scatter families, Compress, OneHot. */
+/* Elements by their indices: the Gather and Scatter families, Compress, Lookup, OneHot. */
 #include "cuda/ops/gather.h"
 
+#include "core/graph/canonical.h"
 #include "cuda/ops/generate.h"
+#include "cuda/ops/lookup.h"
 #include "cuda/plan/plan.h"
 
 #include <string.h>
@@ -183,6 +185,17 @@ bert_status bert_cuda_run_compress(const bert_cuda_call *call) {
                                         .y = call->outputs[0].data};
     if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
     return bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather");
+}
+
+/* ---- Lookup: no byte is outside its table ------------------------------------------------------------------------ */
+
+bert_status bert_cuda_run_lookup(const bert_cuda_call *call) {
+    const bert_tensor *x = &call->inputs[BERT_LOOKUP_X];
+    const bert_cuda_lookup_args args = {.count = bert_cuda_elements(x),
+                                        .x = x->data,
+                                        .table = call->inputs[BERT_LOOKUP_TABLE].data,
+                                        .y = call->outputs[0].data};
+    return bert_cuda_launched(call, bert_cuda_lookup(&args, call->context->stream), "lookup");
 }
 
 /* ---- From a rule ------------------------------------------------------------------------------------------------- */

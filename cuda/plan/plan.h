@@ -238,7 +238,7 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(compress) RUN(concat)                    \
     RUN(constant_of_shape) RUN(conv) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(dropout) RUN(dynamic_quantize)  \
     RUN(elementwise) RUN(embed_layer_norm) RUN(embedding) RUN(expand) RUN(eye_like) RUN(gather) RUN(gather_elements)   \
-    RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear) RUN(matmul) RUN(matmul_integer) RUN(matmul_nbits)             \
+    RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear) RUN(lookup) RUN(matmul) RUN(matmul_integer) RUN(matmul_nbits) \
     RUN(ms_attention) RUN(multi_head_attention) RUN(one_hot) RUN(onnx_attention) RUN(pack_tokens)                      \
     RUN(packed_attention) RUN(pad) RUN(pool) RUN(quantize) RUN(quantized_linear) RUN(range) RUN(reduce)                \
     RUN(remove_padding) RUN(restore_padding) RUN(rotary_embedding) RUN(scatter_elements) RUN(scatter_nd)               \

@@ -97,6 +97,7 @@ static const bert_cuda_op ops[] = {
     INDEXED("bertc", "Embedding", PLAN(embedding), embedding, 0, table_rows),
     ROW("bertc", "Linear", PLAN(linear), linear, 0, 0),
     ROW("bertc", "QuantizedLinear", PLAN(quantized_linear), quantized_linear, 0, 0),
+    ROW("bertc", "Lookup", PLAN(in_place), lookup, 0, 0),
     ROW("bertc", "Attention", PLAN(attention), attention, 0, 0),
     ROW("", "Attention", PLAN(onnx_attention), onnx_attention, 0, 0),
     ROW("com.microsoft", "MultiHeadAttention", PLAN(multi_head_attention), multi_head_attention, 0, 0),

@@ -1,9 +1,11 @@
-/* What moves elements: strided copies, padding, gathers and scatters, tensors from a rule. */
+/* What moves elements: strided copies, padding, gathers and scatters, a table of bytes, tensors from a rule. */
 #include "cuda/ops/gather.h"
 #include "cuda/ops/generate.h"
+#include "cuda/ops/lookup.h"
 #include "cuda/ops/move.h"
 #include "tests/cuda/kernel_case.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const bert_dtype types[] = {BERT_FLOAT, BERT_BOOL, BERT_FLOAT16, BERT_INT64, BERT_INT8};
@@ -322,6 +324,65 @@ static void scatters_agree_with_the_reference(void **state) {
     }
 }
 
+/* ---- Lookup --------------------------------------------------------------------------------------------------------
+ */
+
+/* x, of all bytes where it is long enough, which come again in another place; and a table that has each byte once. */
+static case_tensor *lookup_inputs(bert_dtype x_type, bert_dtype table_type, int64_t count, const case_tensor **table) {
+    uint8_t all[256], *bytes = malloc((size_t)count + 1);
+    for (int64_t i = 0; i < count; i++) bytes[i] = (uint8_t)(200 + i * 37 + i / 256 * 11);
+    for (int i = 0; i < 256; i++) all[i] = (uint8_t)(43 + i * 151);
+    case_begin(BERT_OP_BERTC_Lookup);
+    case_tensor *x = case_input_of(x_type, 1, &count, bytes);
+    *table = case_input_of(table_type, 1, DIMS(256), all);
+    free(bytes);
+    return x;
+}
+
+/* x and y begin so many bytes behind where memory is aligned for everything. */
+static void lookup_case(bert_dtype x_type, bert_dtype table_type, int64_t count, int64_t x_first, int64_t y_first) {
+    const case_tensor *table, *x = lookup_inputs(x_type, table_type, count, &table);
+    const case_tensor *y = case_output(table_type, 1, &count);
+    const case_tensor *from = case_extra(x_type, 1, DIMS(x_first + count));
+    case_tensor *to = case_extra(table_type, 1, DIMS(y_first + count));
+    uint8_t *moved_x = (uint8_t *)from->device + x_first, *moved_y = (uint8_t *)to->device + y_first, before[16];
+    const size_t bytes = (size_t)count;
+    memcpy(before, to->host.data, (size_t)y_first);
+    if (bytes) assert_int_equal(cudaMemcpy(moved_x, x->device, bytes, cudaMemcpyDeviceToDevice), cudaSuccess);
+    const bert_cuda_lookup_args args = {.count = count, .x = moved_x, .table = table->device, .y = moved_y};
+    const cudaError_t status = bert_cuda_lookup(&args, NULL);
+    if (bytes) assert_int_equal(cudaMemcpy(y->device, moved_y, bytes, cudaMemcpyDeviceToDevice), cudaSuccess);
+    case_compare(status);
+    assert_memory_equal(case_fetch(to), before, (size_t)y_first);
+}
+
+static void lookups_agree_with_the_reference(void **state) {
+    static const int64_t counts[] = {0, 1, 15, 16, 17, 255, 256, 4097};
+    static const int64_t firsts[][2] = {{0, 0}, {1, 0}, {0, 1}, {5, 5}, {8, 8}, {16, 16}};
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 6; j++)
+            for (int k = 0; k < 4; k++)
+                lookup_case(k & 1 ? BERT_INT8 : BERT_UINT8, k & 2 ? BERT_INT8 : BERT_UINT8, counts[i], firsts[j][0],
+                            firsts[j][1]);
+    /* More than the blocks of a grid take at once, by vectors and by bytes. */
+    lookup_case(BERT_UINT8, BERT_UINT8, (16 << 19) + 4097, 0, 0);
+    lookup_case(BERT_UINT8, BERT_UINT8, (1 << 19) + 4097, 1, 0);
+    assert_int_equal(bert_cuda_lookup(&(const bert_cuda_lookup_args){.count = -1}, NULL), cudaErrorInvalidValue);
+}
+
+static void lookups_work_in_place(void **state) {
+    for (int i = 0; i < 2; i++) {
+        const int64_t count = i ? 4097 : 15;
+        const case_tensor *table, *x = lookup_inputs(BERT_INT8, BERT_UINT8, count, &table);
+        case_tensor *y = case_output(BERT_UINT8, 1, &count);
+        void *own = y->device;
+        y->device = x->device;
+        const bert_cuda_lookup_args args = {.count = count, .x = x->device, .table = table->device, .y = y->device};
+        case_compare(bert_cuda_lookup(&args, NULL));
+        y->device = own;
+    }
+}
+
 /* ---- Rules ---------------------------------------------------------------------------------------------------------
  */
 
@@ -378,6 +439,8 @@ int main(void) {
         cmocka_unit_test(gathers_agree_with_the_reference),
         cmocka_unit_test(bad_indices_are_reported),
         cmocka_unit_test(scatters_agree_with_the_reference),
+        cmocka_unit_test(lookups_agree_with_the_reference),
+        cmocka_unit_test(lookups_work_in_place),
         cmocka_unit_test(rules_agree_with_the_reference),
     };
     return cmocka_run_group_tests(tests, case_open, case_close);

@@ -422,6 +422,26 @@ static void a_pooled_vector_with_a_nan_has_no_length(void **state) {
     node_case_compare();
 }
 
+/* ---- Lookup ------------------------------------------------------------------------------------------------------ */
+
+/* By a table that is constant, as passes have it, or comes with a run; bytes are bytes in every precision. */
+static void bytes_are_looked_up_as_in_the_reference(void **state) {
+    static const int64_t dims[][3] = {{2, 5, 33}, {1, 1, 1}, {2, 0, 3}};
+    for (int i = 0; i < 24; i++) {
+        const bert_dtype x = i & 1 ? BERT_INT8 : BERT_UINT8, y = i & 2 ? BERT_INT8 : BERT_UINT8;
+        uint8_t bytes[2 * 5 * 33], table[BERT_LOOKUP_SIZE];
+        for (int j = 0; j < 2 * 5 * 33; j++) bytes[j] = (uint8_t)(200 + j * 37);
+        for (int j = 0; j < BERT_LOOKUP_SIZE; j++) table[j] = (uint8_t)(43 + j * 151);
+        case_begin(BERT_OP_BERTC_Lookup);
+        case_input_of(x, i < 21 ? 3 : 0, dims[i % 3], bytes);
+        case_input_of(y, 1, DIMS(BERT_LOOKUP_SIZE), table);
+        if (i & 4) case_known();
+        case_output(y, i < 21 ? 3 : 0, dims[i % 3]);
+        node_case_compare_in_launching(i & 8 ? BERT_PRECISION_FP16 : BERT_PRECISION_FP32, "lookup_kernel",
+                                       i < 21 && i % 3 == 2 ? 0 : 1);
+    }
+}
+
 /* ---- What is left ------------------------------------------------------------------------------------------------ */
 
 static void what_has_no_kernel_is_left(void **state) {
@@ -459,6 +479,7 @@ int main(void) {
         cmocka_unit_test(ranges_of_many_rows_are_joined_in_parts),
         cmocka_unit_test(pooling_agrees_with_the_reference),
         cmocka_unit_test(a_pooled_vector_with_a_nan_has_no_length),
+        cmocka_unit_test(bytes_are_looked_up_as_in_the_reference),
         cmocka_unit_test(what_has_no_kernel_is_left),
     };
     return cmocka_run_group_tests(tests, node_case_open, node_case_close);
