@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the static INT8 file of a float32 BERT in the QDQ format, as ONNX Runtime's quantize_static makes it.
+"""Writes the static INT8 file of a float32 BERT as ONNX Runtime's quantize_static makes it.
 
-    quantize_static.py MODEL.onnx OUT.onnx [--operators MatMul,...]
+    quantize_static.py MODEL.onnx OUT.onnx [--format qdq|qoperator] [--operators MatMul,...]
 
 uint8 activations, int8 weights, one scale a tensor; ranges come from two batches of 32 random ids. --operators quantizes
 those alone; otherwise all that ONNX Runtime can. Needs numpy and onnxruntime from PyPI.
@@ -31,10 +31,12 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
     p.add_argument("out")
+    p.add_argument("--format", choices=("qdq", "qoperator"), default="qdq")
     p.add_argument("--operators", type=lambda names: names.split(","))
     arguments = p.parse_args()
     logging.disable(logging.WARNING)  # advice to preprocess
-    quantize_static(arguments.model, arguments.out, RandomIds(), quant_format=QuantFormat.QDQ,
+    form = QuantFormat.QDQ if arguments.format == "qdq" else QuantFormat.QOperator
+    quantize_static(arguments.model, arguments.out, RandomIds(), quant_format=form,
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     op_types_to_quantize=arguments.operators)
 

@@ -31,8 +31,9 @@ static const composed_op composed_ops[] = {
     {.name = "QLinearWhere", .op = "Where", .plain = 1, .operands = 2},
 };
 
-/* Opset of the functions' operators: the last in which ReduceMean has its axes as an attribute. */
-enum { OPSET = 13, MOST_ATTRIBUTES = 2 };
+/* Opset of the functions' operators, the last in which ReduceMean has its axes as an attribute; that of an old Softmax.
+ */
+enum { OPSET = 13, OLD_OPSET = 11, MOST_ATTRIBUTES = 2 };
 
 static const composed_op *find_op(const BertOnnx__NodeProto *node) {
     if (strcmp(bert_onnx_domain(node->domain), "com.microsoft") != 0) return NULL;
@@ -42,17 +43,6 @@ static const composed_op *find_op(const BertOnnx__NodeProto *node) {
     return NULL;
 }
 
-bool bert_onnx_is_composed(const BertOnnx__NodeProto *node) {
-    return find_op(node) != NULL;
-}
-
-void bert_onnx_composed_overload(const BertOnnx__NodeProto *node, char out[BERT_ONNX_COMPOSED_OVERLOAD]) {
-    snprintf(out, BERT_ONNX_COMPOSED_OVERLOAD, "of %zu inputs", node->n_input);
-}
-
-/* ---- What a node must have ------------------------------------------------------------------------------------------
- */
-
 static const BertOnnx__AttributeProto *attribute_of(const BertOnnx__NodeProto *node, const char *name) {
     for (size_t i = 0; i < node->n_attribute; i++) {
         if (strcmp(bert_onnx_text(node->attribute[i]->name), name) == 0) return node->attribute[i];
@@ -60,13 +50,22 @@ static const BertOnnx__AttributeProto *attribute_of(const BertOnnx__NodeProto *n
     return NULL;
 }
 
-/* Before opset 13 Softmax is over all dimensions from its axis on: the same for the last one alone. */
-static bert_status check_softmax(const BertOnnx__NodeProto *node, bert_error *error) {
-    const BertOnnx__AttributeProto *opset = attribute_of(node, "opset"), *axis = attribute_of(node, "axis");
-    if (strcmp(node->op_type, "QLinearSoftmax") != 0 || !opset || opset->i >= OPSET || !axis || axis->i == -1)
-        return BERT_OK;
-    return bert_fail(error, BERT_UNSUPPORTED, "it is a Softmax of before opset 13 over another axis than -1");
+/* Before opset 13 Softmax is over all dimensions from its axis on: the node says which it is. */
+static int opset_of(const BertOnnx__NodeProto *node) {
+    const BertOnnx__AttributeProto *opset = attribute_of(node, "opset");
+    return strcmp(node->op_type, "QLinearSoftmax") == 0 && opset && opset->i < OPSET ? OLD_OPSET : OPSET;
 }
+
+bool bert_onnx_is_composed(const BertOnnx__NodeProto *node) {
+    return find_op(node) != NULL;
+}
+
+void bert_onnx_composed_overload(const BertOnnx__NodeProto *node, char out[BERT_ONNX_COMPOSED_OVERLOAD]) {
+    snprintf(out, BERT_ONNX_COMPOSED_OVERLOAD, "%zu inputs, opset %d", node->n_input, opset_of(node));
+}
+
+/* ---- What a node must have ------------------------------------------------------------------------------------------
+ */
 
 static bert_status check_inputs(const composed_op *op, const BertOnnx__NodeProto *node, size_t *operands,
                                 bert_error *error) {
@@ -120,6 +119,21 @@ static BertOnnx__NodeProto *add_node(maker *m, const char *op, size_t inputs, ch
     return node;
 }
 
+/* An axis that the call doesn't give is the last one, as these operators have it. */
+static void default_axis(maker *m) {
+    BertOnnx__AttributeProto *axis = BERT_ARENA_NEW(m->arena, BertOnnx__AttributeProto);
+    BertOnnx__AttributeProto **list = BERT_ARENA_NEW(m->arena, BertOnnx__AttributeProto *);
+    m->failed |= !axis || !list;
+    if (m->failed) return;
+    bert_onnx__attribute_proto__init(axis);
+    axis->name = copy(m, "axis");
+    axis->has_i = true;
+    axis->i = -1;
+    list[0] = axis;
+    m->function->attribute_proto = list;
+    m->function->n_attribute_proto = 1;
+}
+
 /* The node has the attribute that the call gives by this name. */
 static void refer(maker *m, BertOnnx__NodeProto *node, const char *name) {
     BertOnnx__AttributeProto *attribute = BERT_ARENA_NEW(m->arena, BertOnnx__AttributeProto);
@@ -155,6 +169,7 @@ static void fill(maker *m, const composed_op *op, size_t operands) {
     for (size_t i = 0; i < operands; i++, at += 3) add_operand(m, node, op->plain + i, function->input + at, i);
     for (size_t i = 0; !op->result_first && i < 2; i++) function->input[at++] = result[1 + i];
     for (size_t i = 0; i < MOST_ATTRIBUTES && op->attributes[i]; i++) refer(m, node, op->attributes[i]);
+    if (strcmp(op->op, "Softmax") == 0) default_axis(m);
     add_quantizer(m, "QuantizeLinear", result, y);
     function->n_input = at;
     function->output[0] = y;
@@ -165,7 +180,6 @@ bert_status bert_onnx_compose(bert_arena *arena, const BertOnnx__NodeProto *node
     const composed_op *op = find_op(node);
     size_t operands = 0;
     BERT_TRY(check_inputs(op, node, &operands, error));
-    BERT_TRY(check_softmax(node, error));
     maker m = {.arena = arena, .function = BERT_ARENA_NEW(arena, BertOnnx__FunctionProto)};
     char **names = BERT_ARENA_NEW_ARRAY(arena, char *, node->n_input + 1);
     BertOnnx__NodeProto **nodes = BERT_ARENA_NEW_ARRAY(arena, BertOnnx__NodeProto *, operands + 2);
@@ -176,7 +190,7 @@ bert_status bert_onnx_compose(bert_arena *arena, const BertOnnx__NodeProto *node
         bert_onnx__function_proto__init(m.function);
         bert_onnx__operator_set_id_proto__init(opset);
         opset->has_version = true;
-        opset->version = OPSET;
+        opset->version = opset_of(node);
         imports[0] = opset;
         m.function->name = copy(&m, op->name);
         m.function->domain = copy(&m, "com.microsoft");

@@ -236,7 +236,7 @@ typedef struct bert_dequantize_bytes_args {
     bool is_signed; /**< x is int8. */
 } bert_dequantize_bytes_args;
 
-/** y[n] = table[x[n]] of bytes; table has 256. */
+/** y[n] = table[x[n]] of bytes; table has 256. y may be x. */
 typedef struct bert_lookup_args {
     uint8_t *y;
     const uint8_t *x, *table;

@@ -24,5 +24,6 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
 bert_status bert_cpu_plan_lookup(const bert_cpu_planner *planner) {
     planner->out->run = run;
     planner->out->kernel = "lookup/cpu";
+    planner->out->in_place = 1 + BERT_LOOKUP_X;
     return BERT_OK;
 }

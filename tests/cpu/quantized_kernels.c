@@ -231,6 +231,8 @@ void test_lookup(const bert_cpu_kernels *table) {
         assert_int_equal(expected[n - 1], bytes[(n - 1 + at) % 256]);
         table->lookup(&(bert_lookup_args){y, x, bytes, n});
         assert_memory_equal(y, expected, n);
+        table->lookup(&(bert_lookup_args){x, x, bytes, n}); /* y may be x */
+        assert_memory_equal(x, expected, n);
         for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
     }
 }
