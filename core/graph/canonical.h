@@ -81,6 +81,18 @@
  *   there may be none, and attend to each other alone. Row r is token s = tokens[r] - b S of it, for which bias and
  *   mask, still those of [B, H, S, S], have what they have.
  *
+ * DisentangledBias
+ *   inputs      0 q [B, S, H D] float             1 k [B, T, H D]
+ *               2 position_keys [1, P, H D]       3 content_to_position [S, T] int32|int64, rows of 2   (both absent: none)
+ *               4 position_queries [1, P', H D]   5 position_to_content [T, S] int32|int64, rows of 4   (both absent: none)
+ *   outputs     0 y [B, H, S, T]
+ *   attributes  heads int
+ *               scale float
+ *   y[b, h, i, j] = scale (q[b, i] . position_keys[content_to_position[i, j]] + k[b, j] . position_queries[
+ *   position_to_content[j, i]]), products over the D elements of head h: what DeBERTa's disentangled attention adds to the scores for
+ *   relative positions (He et al., 'DeBERTa', 2021, equation 4). Indices as ONNX's GatherElements has them: a negative one counts from
+ *   the end, outside it is BERT_INVALID_INPUT with the place.
+ *
  * SkipLayerNormalization
  *   inputs      0 x [..., K]   1 skip, the shape of x   2 gamma [K]   3 beta [K] or absent   4 bias [K] or absent
  *   outputs     0 y [..., K]   1 sum [..., K] = x + skip + bias, optional
@@ -168,6 +180,17 @@ enum {
     BERT_ATTENTION_MASK,
     BERT_ATTENTION_STARTS,
     BERT_ATTENTION_TOKENS
+};
+
+/** Inputs of DisentangledBias. */
+enum {
+    BERT_DISENTANGLED_Q,
+    BERT_DISENTANGLED_K,
+    BERT_DISENTANGLED_KEYS,
+    BERT_DISENTANGLED_C2P,
+    BERT_DISENTANGLED_QUERIES,
+    BERT_DISENTANGLED_P2C,
+    BERT_DISENTANGLED_INPUTS
 };
 
 /** Inputs of Pool. */
