@@ -562,6 +562,65 @@ static bert_status save_attention(bert_onnx_saver *saver, const bert_node *node,
     return finish(&c, nodes, attention_body, error);
 }
 
+/* One term of DisentangledBias: heads of `content` times those of `positions`, at the `indices`. */
+static const char *position_term(call *c, const char *content, const char *positions, const char *indices) {
+    static const int64_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
+    bert_onnx_saver *saver = c->saver;
+    const char *heads = head_view(c, content, bhsd), *rows = head_view(c, positions, bhds);
+    const char *product = step(c, "MatMul", bert_onnx_save_format(saver, "%s_products", positions), heads, rows);
+    const char *all = step(c, "Shape", bert_onnx_save_format(saver, "%s_shape", product), product, NULL);
+    const char *first = step(c, "Gather", bert_onnx_save_format(saver, "%s_first", all), all, "first_two");
+    const char *last_two = step(c, "Shape", bert_onnx_save_format(saver, "%s_shape", indices), indices, NULL);
+    const char *shape = step(c, "Concat", bert_onnx_save_format(saver, "%s_expanded_shape", indices), first, last_two);
+    bert_onnx_save_int(saver, last(c), "axis", 0);
+    const char *by = step(c, "Expand", bert_onnx_save_format(saver, "%s_expanded", indices), indices, shape);
+    step(c, "GatherElements", bert_onnx_save_format(saver, "%s_gathered", positions), product, by);
+    bert_onnx_save_int(saver, last(c), "axis", -1);
+    return bert_onnx_save_format(saver, "%s_gathered", positions);
+}
+
+static bert_status disentangled_bias_body(call *c, bert_error *error) {
+    static const int64_t turn[4] = {0, 1, 3, 2};
+    const int64_t heads = BERT_NODE_INT(c->node, "heads", 1);
+    const bert_dim width = input_of(c->node, BERT_DISENTANGLED_Q)->info.shape.dims[2];
+    const char *keys = NULL, *queries = NULL;
+    ints(c, "heads_shape", (int64_t[]){0, 0, heads, width / heads}, 4);
+    ints(c, "first_two", (int64_t[]){0, 1}, 2);
+    if (input_of(c->node, BERT_DISENTANGLED_KEYS))
+        keys = position_term(c, "query", "position_keys", "content_to_position");
+    if (input_of(c->node, BERT_DISENTANGLED_QUERIES)) {
+        queries = position_term(c, "key", "position_queries", "position_to_content");
+        queries = transpose(c, "turned", queries, turn, 4);
+    }
+    const char *sum = keys && queries ? step(c, "Add", "sum", keys, queries) : keys ? keys : queries;
+    c->inner_outputs[0] = step(c, "Mul", "y", sum, given_number(c, "scale"));
+    return BERT_OK;
+}
+
+static bert_status save_disentangled_bias(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
+                                          bert_error *error) {
+    static const char *const known[] = {"heads", "scale", NULL};
+    const int64_t heads = BERT_NODE_INT(node, "heads", 1);
+    const bert_shape *q = &node->inputs[BERT_DISENTANGLED_Q]->info.shape;
+    call c;
+    begin(&c, saver, node, "DisentangledBias", BERT_DISENTANGLED_Q);
+    BERT_TRY(check_attributes(node, known, error));
+    if (q->rank != 3 || !bert_dim_known(q->dims[2]) ||
+        (!input_of(node, BERT_DISENTANGLED_KEYS) && !input_of(node, BERT_DISENTANGLED_QUERIES)))
+        return bert_fail(error, BERT_UNSUPPORTED, "it has no positions, or heads whose size isn't known");
+    extend_name(&c, "_%" PRId64 "_heads_of_%" PRId64, heads, q->dims[2] / heads);
+    give(&c, "query", BERT_DISENTANGLED_Q);
+    give(&c, "key", BERT_DISENTANGLED_K);
+    if (give(&c, "position_keys", BERT_DISENTANGLED_KEYS)) extend_name(&c, "_keys");
+    give(&c, "content_to_position", BERT_DISENTANGLED_C2P);
+    if (give(&c, "position_queries", BERT_DISENTANGLED_QUERIES)) extend_name(&c, "_queries");
+    give(&c, "position_to_content", BERT_DISENTANGLED_P2C);
+    give_number(&c, "scale", BERT_NODE_FLOAT(node, "scale", 1));
+    name_type(&c);
+    give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));
+    return finish(&c, nodes, disentangled_bias_body, error);
+}
+
 /* ---- Embedding and SkipLayerNormalization ----------------------------------------------------------------------- */
 
 static const char *normalize(call *c, const char *x, const char *beta) {
@@ -747,6 +806,8 @@ bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *no
         return save_quantized_linear(saver, node, nodes, error);
     case BERT_OP_BERTC_Attention:
         return save_attention(saver, node, nodes, error);
+    case BERT_OP_BERTC_DisentangledBias:
+        return save_disentangled_bias(saver, node, nodes, error);
     case BERT_OP_BERTC_Embedding:
         return save_embedding(saver, node, nodes, error);
     case BERT_OP_BERTC_Lookup:

@@ -9,6 +9,7 @@
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
+#include "core/passes/disentangled.h"
 #include "core/passes/layout.h"
 #include "core/passes/list.h"
 
@@ -18,173 +19,40 @@
 #define VIEWS 16
 #define BIASES 4
 
-/* One of query, key and value: a view of `source` [B, S, H D], times `scale`; or of a source of rank 4, whose
- * dimensions are B, S, H and D in the order `axes`. */
-typedef struct operand {
-    bert_value *source;
-    int64_t axes[4];
-    bert_dim batch, length, heads, size;
-    double scale;
-    int32_t rank; /* Of the view: 4, or 3 with batch and heads joined. */
-} operand;
-
 typedef struct attention {
     bert_pattern pattern;
     bert_node *softmax;
-    operand query, key, value;
+    bert_heads query, key, value;
     double scale;
     bert_value *biases[BIASES];
+    bool joined_biases[BIASES]; /* Added where batch and heads are one dimension. */
     int bias_count;
-    bert_value *mask; /* NULL: none. */
-    bool mask_drops;  /* True in `mask` means: masked. */
+    bool joined;          /* So far back have scores been followed. */
+    bert_dim split_heads; /* Into which a Reshape parts that dimension before Softmax; 0: none does. */
+    bert_disentangled disentangled;
+    int disentangled_bias; /* Which of them that is; -1: none. */
+    bert_value *mask;      /* NULL: none. */
+    bool mask_drops;       /* True in `mask` means: masked. */
     double mask_value;
     bool guarded; /* Rows of NaN count as zeros. */
 } attention;
 
-/* ---- Query, key and value -------------------------------------------------------------------------------------------
- */
-
-/* What `view` is `order` of, for a source [B, S, H D]: order is the permutation of (B, S, H, D). */
-static bool read_operand(bert_symbols *symbols, bert_value *source, bert_node *const *chain, int count,
-                         const bert_value *view, const int32_t order[4], operand *out) {
-    int32_t rank = bert_value_rank(view), last = order[3] == 3 ? -1 : -2;
-    bert_layout found, expected;
-    if (bert_value_rank(source) != 3 || (rank != 4 && rank != 3)) return false;
-    out->source = source;
-    out->rank = rank;
-    out->batch = bert_value_dim(source, 0);
-    out->length = bert_value_dim(source, 1);
-    out->size = bert_value_dim(view, last);
-    out->heads =
-        rank == 4 ? bert_value_dim(view, 1) : bert_dim_divide(symbols, bert_value_dim(view, 0), out->batch, true);
-    if (!bert_dim_known(out->heads) || !bert_dim_known(out->size) || out->heads < 1 || out->size < 1) return false;
-    if (!bert_layout_begin(&found, source)) return false;
-    expected = found;
-    for (int i = count - 1; i >= 0; i--) {
-        if (bert_is_view(chain[i]) && !bert_layout_apply(&found, chain[i], symbols)) return false;
-    }
-    bert_dim split[4] = {out->batch, out->length, out->heads, out->size};
-    if (!bert_layout_reshape(&expected, split, 4, symbols)) return false;
-    bert_layout_permute(&expected, order);
-    if (rank == 3) {
-        const bert_shape *shape = &view->info.shape;
-        if (!bert_layout_reshape(&expected, shape->dims, 3, symbols)) return false;
-    }
-    return bert_layout_equal(&found, &expected);
-}
-
-/* The scale that a node multiplies its only tensor with, or 0 when it does something else. */
-static double scale_of(const bert_node *node) {
-    double scalar = 0;
-    if (bert_node_is(node, BERT_OP_Mul) && bert_node_beside_scalar(node, false, &scalar)) return scalar;
-    if (bert_node_is(node, BERT_OP_Div) && bert_node_beside_scalar(node, true, &scalar) && scalar != 0)
-        return 1 / scalar;
-    return 0;
-}
-
-static bert_value *scaled_operand(const bert_node *node) {
-    double scalar = 0;
-    return bert_node_beside_scalar(node, bert_node_is(node, BERT_OP_Div), &scalar);
-}
-
-/* Heads [B, S, H, D] in any order of dimensions: as far back as only transpositions and scales are passed. */
-static bool match_heads(attention *m, bert_value *view, const int32_t order[4], operand *out) {
-    int64_t axes[4] = {0, 1, 2, 3}; /* of the source, by dimension of the view */
-    bert_value *source = view;
-    if (bert_value_rank(view) != 4) return false;
-    *out = (operand){.scale = 1, .rank = 4};
-    for (int passed = 0; passed < VIEWS && source->producer; passed++) {
-        bert_node *node = source->producer;
-        const double scale = scale_of(node);
-        size_t count = 0;
-        const int64_t *perm = bert_node_is(node, BERT_OP_Transpose) ? BERT_NODE_INTS(node, "perm", &count) : NULL;
-        if (scale == 0 && count != 4) break;
-        for (int i = 0; i < 4 && scale == 0; i++) axes[i] = perm[axes[i]];
-        if (scale != 0) out->scale *= scale;
-        source = scale != 0 ? scaled_operand(node) : node->inputs[0];
-        if (bert_value_rank(source) != 4) return false;
-        bert_pattern_add_shared(&m->pattern, node);
-    }
-    bert_dim *dims[4] = {&out->batch, &out->length, &out->heads, &out->size};
-    for (int i = 0; i < 4; i++) {
-        out->axes[order[i]] = axes[i];
-        *dims[order[i]] = bert_value_dim(view, i);
-    }
-    out->source = source;
-    return bert_dim_known(out->heads) && bert_dim_known(out->size) && out->heads >= 1 && out->size >= 1;
-}
-
-/* Goes back through views and scales as far as the source can be [B, S, H D]. */
-static bool match_operand(attention *m, bert_value *view, const int32_t order[4], operand *out) {
-    bert_symbols *symbols = m->pattern.context->graph->symbols;
-    bert_node *chain[VIEWS];
-    bert_value *sources[VIEWS + 1] = {view};
-    int count = 0;
-    for (bert_value *value = view; count < VIEWS && value->producer; count++) {
-        bert_node *node = value->producer;
-        if (!bert_is_view(node) && scale_of(node) == 0) break;
-        chain[count] = node;
-        value = bert_is_view(node) ? node->inputs[0] : scaled_operand(node);
-        sources[count + 1] = value;
-    }
-    for (; count >= 0; count--) {
-        if (!read_operand(symbols, sources[count], chain, count, view, order, out)) continue;
-        out->scale = 1;
-        for (int i = 0; i < count; i++) {
-            if (!bert_is_view(chain[i])) out->scale *= scale_of(chain[i]);
-            bert_pattern_add_shared(&m->pattern, chain[i]);
-        }
-        return true;
-    }
-    return match_heads(m, view, order, out);
-}
-
-static bert_status build_transpose(const attention *m, const int64_t axes[4], bert_value **value) {
-    bert_pass_context *context = m->pattern.context;
-    int64_t *own = BERT_ARENA_NEW_ARRAY(&context->graph->arena, int64_t, 4);
-    if (!own) return bert_fail_memory(context->error, 4 * sizeof *own, "an attribute");
-    memcpy(own, axes, 4 * sizeof *own);
-    const bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 4, .value.ints = own};
-    return bert_build(context, m->pattern.root,
-                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
-                                        .opset = bert_build_opset(m->pattern.root, 13),
-                                        .inputs = value,
-                                        .input_count = 1,
-                                        .attributes = &perm,
-                                        .attribute_count = 1},
-                      NULL, value);
-}
-
-/* The operand as [B, S, H D]. */
-static bert_status build_operand(const attention *m, const operand *from, bert_value **out) {
-    bert_pass_context *context = m->pattern.context;
-    *out = from->source;
-    if (bert_value_rank(from->source) == 3) return BERT_OK;
-    bool in_order = true;
-    for (int i = 0; i < 4; i++) in_order = in_order && from->axes[i] == i;
-    if (!in_order) BERT_TRY(build_transpose(m, from->axes, out));
-    bert_value *inputs[2] = {*out, NULL};
-    const int64_t shape[3] = {0, 0, from->heads * from->size}; /* 0: as it is */
-    BERT_TRY(bert_build_ints(context, shape, 3, &inputs[1]));
-    return bert_build_op(context, m->pattern.root, BERT_OP_Reshape, inputs, 2, out);
-}
-
 static bool match_product(attention *m, bert_node *node) {
-    static const int32_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
-    const int32_t *key_order = bhds;
+    const int32_t *key_order = bert_heads_bhds;
     if (bert_node_is(node, BERT_OP_MS_FusedMatMul)) {
         if (BERT_NODE_INT(node, "transA", 0) || BERT_NODE_INT(node, "transBatchA", 0) ||
             BERT_NODE_INT(node, "transBatchB", 0))
             return false;
-        if (BERT_NODE_INT(node, "transB", 0)) key_order = bhsd;
+        if (BERT_NODE_INT(node, "transB", 0)) key_order = bert_heads_bhsd;
         m->scale *= BERT_NODE_FLOAT(node, "alpha", 1);
     }
-    if (!match_operand(m, node->inputs[0], bhsd, &m->query) || !match_operand(m, node->inputs[1], key_order, &m->key))
+    if (!bert_match_heads(&m->pattern, node->inputs[0], bert_heads_bhsd, &m->query) ||
+        !bert_match_heads(&m->pattern, node->inputs[1], key_order, &m->key))
         return false;
     bert_pattern_add(&m->pattern, node);
     m->scale *= m->query.scale * m->key.scale;
     return m->query.heads == m->key.heads && m->query.size == m->key.size && m->query.batch == m->key.batch &&
-           m->query.rank == m->key.rank;
+           m->query.rank == m->key.rank && (!m->split_heads || m->split_heads == m->query.heads);
 }
 
 /* ---- From Softmax back to the product -------------------------------------------------------------------------------
@@ -217,6 +85,7 @@ static bool match_addition(attention *m, bert_node *add, int depth) {
     for (int side = 0; side < 2; side++) {
         attention before = *m;
         bert_pattern_add(&m->pattern, add);
+        m->joined_biases[m->bias_count] = m->joined;
         m->biases[m->bias_count++] = add->inputs[1 - side];
         if (match_scores(m, add->inputs[side], depth - 1, true, false)) return true;
         *m = before;
@@ -224,15 +93,27 @@ static bool match_addition(attention *m, bert_node *add, int depth) {
     return false;
 }
 
+/* Scores [B H, S, T] as [B, H, S, T]. */
+static bool match_split(attention *m, bert_node *reshape, int depth, bool may_add, bool may_mask) {
+    const bert_value *from = reshape->inputs[0], *to = reshape->outputs[0];
+    if (m->joined || bert_value_rank(from) != 3 || bert_value_rank(to) != 4 || !bert_dim_known(bert_value_dim(to, 1)) ||
+        bert_value_dim(from, 1) != bert_value_dim(to, 2) || bert_value_dim(from, 2) != bert_value_dim(to, 3))
+        return false;
+    bert_pattern_add(&m->pattern, reshape);
+    m->joined = true;
+    m->split_heads = bert_value_dim(to, 1);
+    return match_scores(m, reshape->inputs[0], depth - 1, may_add, may_mask);
+}
+
 /* Outermost first: one Where, additions, then scales alone. A scale outside an addition would scale the bias, too. */
 static bool match_scores(attention *m, bert_value *value, int depth, bool may_add, bool may_mask) {
     bert_node *node = value->producer;
     if (!node || depth == 0) return false;
-    double scale = scale_of(node);
+    double scale = bert_scale_of(node);
     if (scale != 0) {
         bert_pattern_add(&m->pattern, node);
         m->scale *= scale;
-        return match_scores(m, scaled_operand(node), depth - 1, false, false);
+        return match_scores(m, bert_scaled_operand(node), depth - 1, false, false);
     }
     switch (node->op->id) {
     case BERT_OP_MatMul:
@@ -246,6 +127,8 @@ static bool match_scores(attention *m, bert_value *value, int depth, bool may_ad
         return may_add && match_addition(m, node, depth);
     case BERT_OP_Where:
         return may_mask && match_masking(m, node, depth);
+    case BERT_OP_Reshape:
+        return match_split(m, node, depth, may_add, may_mask);
     default:
         return false;
     }
@@ -259,6 +142,11 @@ static bool is_over_last(const bert_node *softmax) {
 
 /* ---- From Softmax on to the result ----------------------------------------------------------------------------------
  */
+
+/* From here on down a score is so small that its exponential is 0 beside any other's. */
+static double most_masked(bert_dtype dtype) {
+    return dtype == BERT_FLOAT16 ? -65504 : -1e30;
+}
 
 /* Where(IsNaN(p), 0, p), which scaled-dot-product attention is exported with. */
 static bert_value *match_guard(attention *m, bert_value *probabilities, bert_node *nodes[2]) {
@@ -277,8 +165,23 @@ static bert_value *match_guard(attention *m, bert_value *probabilities, bert_nod
     return probabilities;
 }
 
+/* Where(mask, 0, p): masked keys, whose scores were made too small for them to count, and so rows of these alone. */
+static bert_value *match_zeroed(attention *m, bert_value *probabilities, bert_node **out) {
+    bert_node *where = bert_value_sole_reader(probabilities);
+    double zero = 1;
+    if (!m->mask || !bert_node_is(where, BERT_OP_Where) || where->inputs[0] != m->mask) return probabilities;
+    const int side = m->mask_drops ? 1 : 2; /* of the zero */
+    if (where->inputs[3 - side] != probabilities || !is_uniform(where->inputs[side], &zero) || zero != 0 ||
+        m->mask_value > most_masked(m->query.source->info.dtype))
+        return probabilities;
+    *out = where;
+    m->guarded = true;
+    m->mask_value = -INFINITY;
+    return where->outputs[0];
+}
+
 /* Follows the views of the result until they are [B, S, H D]; the node that gets there, or NULL. */
-static bert_node *find_result(attention *m, bert_value *context, const operand *value, bert_node *chain[VIEWS],
+static bert_node *find_result(attention *m, bert_value *context, const bert_heads *value, bert_node *chain[VIEWS],
                               int *count) {
     static const int32_t swap[4] = {0, 2, 1, 3};
     bert_symbols *symbols = m->pattern.context->graph->symbols;
@@ -316,12 +219,36 @@ static bool fits_scores(const attention *m, const bert_value *value) {
     return true;
 }
 
-static bool masks_fit(const attention *m) {
-    /* With batch and heads joined a mask has another form, which has not been seen yet. */
-    if (m->query.rank != 4 && (m->bias_count || m->mask)) return false;
-    if (m->mask && (m->mask->info.dtype != BERT_BOOL || !fits_scores(m, m->mask))) return false;
+/* What is added to scores [B H, S, T]: the same for all heads, or what DeBERTa adds. */
+static bool fits_joined(attention *m, int index) {
+    bert_value *bias = m->biases[index];
+    if (bert_value_rank(bias) < 3 || (bert_value_rank(bias) == 3 && bert_value_dim(bias, 0) == 1))
+        return fits_scores(m, bias);
+    return m->disentangled_bias == index;
+}
+
+/* One of what is added may be DeBERTa's. */
+static void find_disentangled(attention *m) {
+    for (int i = 0; i < m->bias_count && m->disentangled_bias < 0; i++) {
+        const bert_pattern before = m->pattern;
+        if (bert_match_disentangled(&m->pattern, m->biases[i], &m->query, &m->key, &m->disentangled))
+            m->disentangled_bias = i;
+        else
+            m->pattern = before;
+    }
+}
+
+static bool masks_fit(attention *m) {
+    const bool joined = m->query.rank == 3;
+    find_disentangled(m);
+    /* Where nothing parts batch and heads before it, a mask has another form, which has not been seen yet. */
+    if (m->mask && (m->mask->info.dtype != BERT_BOOL || !fits_scores(m, m->mask) || (joined && !m->split_heads)))
+        return false;
     for (int i = 0; i < m->bias_count; i++) {
-        if (m->biases[i]->info.dtype != m->query.source->info.dtype || !fits_scores(m, m->biases[i])) return false;
+        if (m->biases[i]->info.dtype != m->query.source->info.dtype) return false;
+        const bool of_joined = m->joined_biases[i] || (joined && !m->split_heads);
+        if (i == m->disentangled_bias) continue;
+        if (of_joined ? !fits_joined(m, i) : !fits_scores(m, m->biases[i])) return false;
     }
     return true;
 }
@@ -336,6 +263,10 @@ static bert_status give_rank_4(attention *m, bert_value *value, bert_value **out
 
 static bert_status build_bias(attention *m, bert_value **out) {
     *out = NULL;
+    if (m->disentangled_bias >= 0) {
+        BERT_TRY(bert_build_disentangled(&m->pattern, &m->disentangled, &m->query, &m->key,
+                                         &m->biases[m->disentangled_bias]));
+    }
     /* The outermost addition was found first: the sum is taken from the inside out. */
     for (int i = m->bias_count - 1; i >= 0; i--) {
         bert_value *terms[2] = {*out, m->biases[i]};
@@ -372,9 +303,9 @@ static bert_status build_mask(attention *m, bert_value **out) {
 
 static bert_status rewrite(attention *m) {
     bert_value *inputs[BERT_ATTENTION_MASK + 1] = {NULL};
-    BERT_TRY(build_operand(m, &m->query, &inputs[BERT_ATTENTION_Q]));
-    BERT_TRY(build_operand(m, &m->key, &inputs[BERT_ATTENTION_K]));
-    BERT_TRY(build_operand(m, &m->value, &inputs[BERT_ATTENTION_V]));
+    BERT_TRY(bert_build_heads(&m->pattern, &m->query, &inputs[BERT_ATTENTION_Q]));
+    BERT_TRY(bert_build_heads(&m->pattern, &m->key, &inputs[BERT_ATTENTION_K]));
+    BERT_TRY(bert_build_heads(&m->pattern, &m->value, &inputs[BERT_ATTENTION_V]));
     BERT_TRY(build_bias(m, &inputs[BERT_ATTENTION_BIAS]));
     BERT_TRY(build_mask(m, &inputs[BERT_ATTENTION_MASK]));
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", m->query.heads),
@@ -394,17 +325,23 @@ static bert_status rewrite(attention *m) {
 
 /* The product with the values, and the views after it: the last of these is the root. */
 static bert_node *match_forward(attention *m, bert_value *probabilities) {
-    static const int32_t bhsd[4] = {0, 2, 1, 3};
     bert_pass_context *context = m->pattern.context;
     bert_node *guard[2] = {NULL, NULL}, *chain[VIEWS];
     int count = 0;
     probabilities = match_guard(m, probabilities, guard);
-    bert_node *product = bert_value_sole_reader(probabilities);
+    if (!m->guarded) probabilities = match_zeroed(m, probabilities, &guard[0]);
+    bert_node *product = bert_value_sole_reader(probabilities), *join = NULL;
+    if (m->split_heads && bert_node_is(product, BERT_OP_Reshape) && bert_value_rank(product->outputs[0]) == 3 &&
+        product->inputs[0] == probabilities) {
+        join = product;
+        probabilities = join->outputs[0];
+        product = bert_value_sole_reader(probabilities);
+    }
     if (!bert_node_is(product, BERT_OP_MatMul) || product->inputs[0] != probabilities) {
         bert_pass_missed(context, m->softmax, "its result is not read by one MatMul alone");
         return NULL;
     }
-    if (!match_operand(m, product->inputs[1], bhsd, &m->value) || m->value.scale != 1 ||
+    if (!bert_match_heads(&m->pattern, product->inputs[1], bert_heads_bhsd, &m->value) || m->value.scale != 1 ||
         m->value.heads != m->query.heads || m->value.size != m->query.size || m->value.batch != m->query.batch ||
         m->value.length != m->key.length) {
         bert_pass_missed(context, product, "its values are not heads of a [batch, sequence, heads x size] tensor");
@@ -416,8 +353,9 @@ static bert_node *match_forward(attention *m, bert_value *probabilities) {
         return NULL;
     }
     bert_pattern_add(&m->pattern, product);
+    if (join) bert_pattern_add(&m->pattern, join);
     for (int i = 0; i < count; i++) bert_pattern_add(&m->pattern, chain[i]);
-    for (int i = 0; i < 2 && m->guarded; i++) bert_pattern_add(&m->pattern, guard[i]);
+    for (int i = 0; i < 2 && guard[i]; i++) bert_pattern_add(&m->pattern, guard[i]);
     return root;
 }
 
@@ -430,7 +368,7 @@ static void move_root(bert_pattern *pattern, bert_node *root) {
 
 static bert_status visit(bert_pass_context *context, bert_node *softmax) {
     if (!bert_node_is(softmax, BERT_OP_Softmax)) return BERT_OK;
-    attention m = {.softmax = softmax, .scale = 1, .mask_value = -INFINITY};
+    attention m = {.softmax = softmax, .scale = 1, .mask_value = -INFINITY, .disentangled_bias = -1};
     bert_pattern_begin(&m.pattern, context, softmax);
     if (!is_over_last(softmax)) {
         bert_pass_missed(context, softmax, "is not over the last dimension of scores");

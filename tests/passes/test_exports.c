@@ -111,7 +111,7 @@ static const export_case whole[] = {
     {DYNAMO, "roberta", 20, "", 9},
 };
 
-/* Attention has positions of its own: DeBERTa's stays plain, ModernBERT's rotates heads before. */
+/* Attention has positions of its own: DeBERTa's gets a bias for them, ModernBERT's rotates heads before. */
 static const export_case in_part[] = {
     {OLD, "deberta2", 14, "", 12},      {OLD, "deberta2", 17, "", 12},     {NEW, "deberta2", 17, "", 12},
     {DYNAMO, "deberta2", 18, "", 12},   {DYNAMO, "deberta2", 20, "", 12},  {NEW, "modernbert", 17, "", 8},
@@ -233,11 +233,15 @@ static void every_family_runs_canonical_kernels_whichever_exporter_wrote_it(void
     }
 }
 
-static void other_attention_leaves_linear_norms_and_gelu(void **state) {
+static void attention_with_positions_of_its_own_is_attention(void **state) {
+    static const char *const of_deberta[] = {"MatMul", "Softmax", "GatherElements", "Tile", "Transpose"};
     for (size_t i = 0; i < COUNT(in_part); i++) {
         const export_case *c = &in_part[i];
         parity_profile p = profile(c);
-        expect(c, &p, "Attention", "attention/", strcmp(c->family, "modernbert") == 0 ? LAYERS : 0);
+        const bool deberta = strcmp(c->family, "deberta2") == 0;
+        expect(c, &p, "Attention", "attention/", LAYERS);
+        expect(c, &p, "DisentangledBias", "disentangled_bias/", deberta ? LAYERS : 0);
+        for (int j = 0; deberta && j < 5; j++) expect(c, &p, of_deberta[j], NULL, 0);
         expect(c, &p, "SkipLayerNormalization", "skip_layer_norm/", 2 * LAYERS);
         expect(c, &p, "Linear", "linear/", c->products);
         expect(c, &p, "Erf", NULL, 0);
@@ -313,7 +317,7 @@ static void every_export_computes_the_same_rewritten(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_runs_canonical_kernels_whichever_exporter_wrote_it),
-        cmocka_unit_test(other_attention_leaves_linear_norms_and_gelu),
+        cmocka_unit_test(attention_with_positions_of_its_own_is_attention),
         cmocka_unit_test(layers_that_share_weights_have_them_packed_once),
         cmocka_unit_test(every_export_computes_the_same_rewritten),
     };

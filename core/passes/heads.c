@@ -1,0 +1,132 @@
+#include "core/passes/heads.h"
+
+#include "core/base/error.h"
+#include "core/passes/layout.h"
+
+#include <string.h>
+
+enum { VIEWS = 16 };
+
+const int32_t bert_heads_bhsd[4] = {0, 2, 1, 3}, bert_heads_bhds[4] = {0, 2, 3, 1};
+
+/* What `view` is `order` of, for a source [B, S, H D]: order is the permutation of (B, S, H, D). */
+static bool read_heads(bert_symbols *symbols, bert_value *source, bert_node *const *chain, int count,
+                       const bert_value *view, const int32_t order[4], bert_heads *out) {
+    int32_t rank = bert_value_rank(view), last = order[3] == 3 ? -1 : -2;
+    bert_layout found, expected;
+    if (bert_value_rank(source) != 3 || (rank != 4 && rank != 3)) return false;
+    out->source = source;
+    out->rank = rank;
+    out->batch = bert_value_dim(source, 0);
+    out->length = bert_value_dim(source, 1);
+    out->size = bert_value_dim(view, last);
+    out->heads =
+        rank == 4 ? bert_value_dim(view, 1) : bert_dim_divide(symbols, bert_value_dim(view, 0), out->batch, true);
+    if (!bert_dim_known(out->heads) || !bert_dim_known(out->size) || out->heads < 1 || out->size < 1) return false;
+    if (!bert_layout_begin(&found, source)) return false;
+    expected = found;
+    for (int i = count - 1; i >= 0; i--) {
+        if (bert_is_view(chain[i]) && !bert_layout_apply(&found, chain[i], symbols)) return false;
+    }
+    bert_dim split[4] = {out->batch, out->length, out->heads, out->size};
+    if (!bert_layout_reshape(&expected, split, 4, symbols)) return false;
+    bert_layout_permute(&expected, order);
+    if (rank == 3) {
+        const bert_shape *shape = &view->info.shape;
+        if (!bert_layout_reshape(&expected, shape->dims, 3, symbols)) return false;
+    }
+    return bert_layout_equal(&found, &expected);
+}
+
+double bert_scale_of(const bert_node *node) {
+    double scalar = 0;
+    if (bert_node_is(node, BERT_OP_Mul) && bert_node_beside_scalar(node, false, &scalar)) return scalar;
+    if (bert_node_is(node, BERT_OP_Div) && bert_node_beside_scalar(node, true, &scalar) && scalar != 0)
+        return 1 / scalar;
+    return 0;
+}
+
+bert_value *bert_scaled_operand(const bert_node *node) {
+    double scalar = 0;
+    return bert_node_beside_scalar(node, bert_node_is(node, BERT_OP_Div), &scalar);
+}
+
+/* Heads [B, S, H, D] in any order of dimensions: as far back as only transpositions and scales are passed. */
+static bool match_in_four(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out) {
+    int64_t axes[4] = {0, 1, 2, 3}; /* of the source, by dimension of the view */
+    bert_value *source = view;
+    if (bert_value_rank(view) != 4) return false;
+    *out = (bert_heads){.scale = 1, .rank = 4};
+    for (int passed = 0; passed < VIEWS && source->producer; passed++) {
+        bert_node *node = source->producer;
+        const double scale = bert_scale_of(node);
+        size_t count = 0;
+        const int64_t *perm = bert_node_is(node, BERT_OP_Transpose) ? BERT_NODE_INTS(node, "perm", &count) : NULL;
+        if (scale == 0 && count != 4) break;
+        for (int i = 0; i < 4 && scale == 0; i++) axes[i] = perm[axes[i]];
+        if (scale != 0) out->scale *= scale;
+        source = scale != 0 ? bert_scaled_operand(node) : node->inputs[0];
+        if (bert_value_rank(source) != 4) return false;
+        bert_pattern_add_shared(pattern, node);
+    }
+    bert_dim *dims[4] = {&out->batch, &out->length, &out->heads, &out->size};
+    for (int i = 0; i < 4; i++) {
+        out->axes[order[i]] = axes[i];
+        *dims[order[i]] = bert_value_dim(view, i);
+    }
+    out->source = source;
+    return bert_dim_known(out->heads) && bert_dim_known(out->size) && out->heads >= 1 && out->size >= 1;
+}
+
+bool bert_match_heads(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out) {
+    bert_symbols *symbols = pattern->context->graph->symbols;
+    bert_node *chain[VIEWS];
+    bert_value *sources[VIEWS + 1] = {view};
+    int count = 0;
+    for (bert_value *value = view; count < VIEWS && value->producer; count++) {
+        bert_node *node = value->producer;
+        if (!bert_is_view(node) && bert_scale_of(node) == 0) break;
+        chain[count] = node;
+        value = bert_is_view(node) ? node->inputs[0] : bert_scaled_operand(node);
+        sources[count + 1] = value;
+    }
+    for (; count >= 0; count--) {
+        if (!read_heads(symbols, sources[count], chain, count, view, order, out)) continue;
+        out->scale = 1;
+        for (int i = 0; i < count; i++) {
+            if (!bert_is_view(chain[i])) out->scale *= bert_scale_of(chain[i]);
+            bert_pattern_add_shared(pattern, chain[i]);
+        }
+        return true;
+    }
+    return match_in_four(pattern, view, order, out);
+}
+
+static bert_status build_transpose(const bert_pattern *pattern, const int64_t axes[4], bert_value **value) {
+    bert_pass_context *context = pattern->context;
+    int64_t *own = BERT_ARENA_NEW_ARRAY(&context->graph->arena, int64_t, 4);
+    if (!own) return bert_fail_memory(context->error, 4 * sizeof *own, "an attribute");
+    memcpy(own, axes, 4 * sizeof *own);
+    const bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 4, .value.ints = own};
+    return bert_build(context, pattern->root,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
+                                        .opset = bert_build_opset(pattern->root, 13),
+                                        .inputs = value,
+                                        .input_count = 1,
+                                        .attributes = &perm,
+                                        .attribute_count = 1},
+                      NULL, value);
+}
+
+bert_status bert_build_heads(const bert_pattern *pattern, const bert_heads *from, bert_value **out) {
+    bert_pass_context *context = pattern->context;
+    *out = from->source;
+    if (bert_value_rank(from->source) == 3) return BERT_OK;
+    bool in_order = true;
+    for (int i = 0; i < 4; i++) in_order = in_order && from->axes[i] == i;
+    if (!in_order) BERT_TRY(build_transpose(pattern, from->axes, out));
+    bert_value *inputs[2] = {*out, NULL};
+    const int64_t shape[3] = {0, 0, from->heads * from->size}; /* 0: as it is */
+    BERT_TRY(bert_build_ints(context, shape, 3, &inputs[1]));
+    return bert_build_op(context, pattern->root, BERT_OP_Reshape, inputs, 2, out);
+}

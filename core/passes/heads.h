@@ -1,0 +1,35 @@
+/* Heads of attention: views of a tensor [batch, sequence, heads x size], however an exporter spells them (layout.h). */
+#ifndef BERT_PASSES_HEADS_H
+#define BERT_PASSES_HEADS_H
+
+#include "core/passes/match.h"
+
+/**
+ * One of query, key and value: a view of `source` [B, S, H D], times `scale`; or of a source of rank 4, whose
+ * dimensions are B, S, H and D in the order `axes`.
+ */
+typedef struct bert_heads {
+    bert_value *source;
+    int64_t axes[4];
+    bert_dim batch, length, heads, size;
+    double scale;
+    int32_t rank; /**< Of the view: 4, or 3 with batch and heads joined. */
+} bert_heads;
+
+/** Orders of a view's dimensions, as permutations of (B, S, H, D). */
+extern const int32_t bert_heads_bhsd[4], bert_heads_bhds[4];
+
+/**
+ * Goes back from `view`, whose dimensions stand in this order, through views and scales as far as the source can be
+ * [B, S, H D], and adds them to the pattern as nodes that others may read. False where it is no such view.
+ */
+bool bert_match_heads(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out);
+/** They as [B, S, H D], built before the pattern's root where they aren't yet. */
+bert_status bert_build_heads(const bert_pattern *pattern, const bert_heads *from, bert_value **out);
+
+/** The scale that a node multiplies its only tensor with, or 0 when it does something else. */
+double bert_scale_of(const bert_node *node);
+/** That tensor. */
+bert_value *bert_scaled_operand(const bert_node *node);
+
+#endif
