@@ -118,6 +118,9 @@ bert_status bert_onnx_save_attributes(bert_onnx_saver *saver, const bert_node *n
 /** A call of the function that a canonical node is; the function is made where the file has none like it yet. */
 bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
                                      bert_error *error);
+
+/* save_linear.c */
+
 /** Finds the Linears whose parts can be read one by one, because packed Attentions alone read them. */
 void bert_onnx_save_find_parts(bert_onnx_saver *saver, const bert_block *block);
 
