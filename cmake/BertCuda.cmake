@@ -12,8 +12,8 @@ include(CheckLanguage)
 
 # The host side of the provider: C, built with the CUDA toolkit's headers, and with the emulator's.
 set(BERT_CUDA_HOST backend context device elements followed_product prepared recording plan/attend plan/attention plan/composed_norm
-                   plan/conv plan/e4m3_linear plan/elementwise plan/embed_layer_norm plan/few_bits plan/fused_attention
-                   plan/gather plan/integer_product plan/linear plan/matmul plan/movement plan/padding plan/parts
+                   plan/conv plan/disentangled_bias plan/e4m3_linear plan/elementwise plan/embed_layer_norm plan/few_bits
+                   plan/fused_attention plan/gather plan/integer_product plan/linear plan/matmul plan/movement plan/padding plan/parts
                    plan/plan plan/pool plan/projected_attention plan/quantize plan/quantized_linear plan/reduce
                    plan/rotary plan/rows plan/support plan/table)
 

@@ -14,6 +14,7 @@
 /* What indices are to those that report them. */
 static const bert_cuda_index_words table_rows = {"index", "is outside the", "rows of the table", false};
 static const bert_cuda_index_words elements = {"index", "is outside the", "elements of its axis", false};
+static const bert_cuda_index_words positions = {"index", "is outside the", "positions", false};
 static const bert_cuda_index_words ids = {"id", "is outside the", "rows of the table", true};
 static const bert_cuda_index_words rotary_rows = {"position id", "is outside the", "rows of the rotary caches", true};
 static const bert_cuda_index_words places = {"offset", "is outside the", "places", true};
@@ -99,6 +100,7 @@ static const bert_cuda_op ops[] = {
     ROW("bertc", "QuantizedLinear", PLAN(quantized_linear), quantized_linear, 0, 0),
     ROW("bertc", "Lookup", PLAN(in_place), lookup, 0, 0),
     ROW("bertc", "Attention", PLAN(attention), attention, 0, 0),
+    INDEXED("bertc", "DisentangledBias", PLAN(disentangled_bias), disentangled_bias, 0, positions),
     ROW("", "Attention", PLAN(onnx_attention), onnx_attention, 0, 0),
     ROW("com.microsoft", "MultiHeadAttention", PLAN(multi_head_attention), multi_head_attention, 0, 0),
     ROW("com.microsoft", "Attention", PLAN(ms_attention), ms_attention, 0, 0),
