@@ -265,18 +265,57 @@ static void join_lengths(bert_mask_prober *p, const bert_node *node, const bert_
     }
 }
 
-static const int32_t *join_elementwise(bert_mask_prober *p, const bert_node *node, const bert_tensor *out) {
+/* The second element of the mask on which one of a value depends. */
+static int32_t second_at(const bert_mask_probe *probe, int64_t at) {
+    return probe->with ? probe->with[at] : BERT_MASK_NONE;
+}
+
+static bert_status join_elementwise(bert_mask_prober *p, const bert_node *node, bert_mask_probe *probe) {
+    const bert_tensor *out = &probe->zeros;
     const int64_t elements = bert_tensor_elements(out);
-    int32_t *depends = new_depends(p, elements, BERT_MASK_NONE);
-    for (int32_t i = 0; depends && i < node->input_count; i++) {
+    int32_t *depends = new_depends(p, elements, BERT_MASK_NONE), *with = NULL;
+    if (!depends) return no_memory(p);
+    for (int32_t i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
         const bert_mask_probe *input = p->probes[node->inputs[i]->id];
+        if (input->with && !with) {
+            with = new_depends(p, elements, BERT_MASK_NONE);
+            if (!with) return no_memory(p);
+        }
         for (int64_t e = 0; e < elements; e++) {
-            depends[e] = join(depends[e], input->depends[broadcast_offset(&input->zeros, out, e)]);
+            const int64_t at = broadcast_offset(&input->zeros, out, e);
+            const int32_t first = input->depends[at], second = second_at(input, at);
+            const bool other = with && depends[e] != BERT_MASK_NONE && first != BERT_MASK_NONE && with[e] != second;
+            depends[e] = other ? BERT_MASK_UNKNOWN : join(depends[e], first);
+            if (with && second != BERT_MASK_NONE) with[e] = second;
         }
     }
-    if (depends) join_lengths(p, node, out, depends);
-    return depends;
+    join_lengths(p, node, out, depends);
+    probe->depends = depends;
+    probe->with = with;
+    return BERT_OK;
+}
+
+/* A product of two elements that are 0 where theirs of the mask are: 0 where either is. A mask of queries and keys. */
+static bert_status join_pairs(bert_mask_prober *p, const bert_node *node, bert_mask_probe *probe) {
+    const bert_tensor *out = &probe->zeros;
+    const int64_t elements = bert_tensor_elements(out);
+    if ((node->op->id != BERT_OP_Mul && node->op->id != BERT_OP_And) || probe->with) return BERT_OK;
+    const bert_mask_probe *a = p->probes[node->inputs[0]->id], *b = p->probes[node->inputs[1]->id];
+    int32_t *depends = (int32_t *)probe->depends, *with = NULL; /* this node's own */
+    for (int64_t e = 0; e < elements; e++) {
+        const int64_t a_at = broadcast_offset(&a->zeros, out, e), b_at = broadcast_offset(&b->zeros, out, e);
+        const int32_t first = a->depends[a_at], second = b->depends[b_at];
+        if (first < 0 || second < 0 || first == second || number_at(&a->zeros, a_at) != 0 ||
+            number_at(&b->zeros, b_at) != 0 || !isfinite(number_at(&probe->ones, e)))
+            continue;
+        if (!with) with = new_depends(p, elements, BERT_MASK_NONE);
+        if (!with) return no_memory(p);
+        depends[e] = first < second ? first : second;
+        with[e] = first < second ? second : first;
+    }
+    probe->with = with;
+    return BERT_OK;
 }
 
 /* A sum over the ones of a sequence is its length; any other isn't followed. */
@@ -284,7 +323,7 @@ static const int32_t *sum_depends(const bert_mask_prober *p, const bert_node *no
     const bert_mask_probe *input = p->probes[node->inputs[0]->id];
     const int64_t elements = bert_tensor_elements(out);
     int32_t *depends = new_depends(p, elements, BERT_MASK_UNKNOWN);
-    if (!depends || input->elements != elements * p->sequence) return depends;
+    if (!depends || input->with || input->elements != elements * p->sequence) return depends;
     if (input->zeros.rank < 1 || input->zeros.dims[input->zeros.rank - 1] != p->sequence) return depends;
     for (int64_t e = 0; e < elements; e++) {
         const int32_t first = input->depends[e * p->sequence];
@@ -311,23 +350,35 @@ static bert_status run(const bert_mask_prober *p, const bert_node *node, const b
     return status == BERT_OUT_OF_MEMORY ? no_memory(p) : BERT_OK;
 }
 
-/* The indices of the mask's elements, moved as the node moves elements. `inputs`, `outputs`: scratch. */
-static bert_status move_depends(const bert_mask_prober *p, const bert_node *node, node_kind kind, bert_tensor *inputs,
-                                bert_tensor *outputs, bool *done) {
-    *done = false;
-    for (int32_t i = 0; i < node->input_count; i++) {
+/* The elements of the mask that the inputs' depend on, first or second ones, as inputs of a node that moves them. NULL:
+ * where to depends on the mask, too, or memory ran out. */
+static const bert_tensor *list_depends(const bert_mask_prober *p, const bert_node *node, node_kind kind, bool second) {
+    bert_tensor *inputs = BERT_ARENA_NEW_ARRAY(p->arena, bert_tensor, (size_t)node->input_count);
+    for (int32_t i = 0; inputs && i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
         const bert_mask_probe *input = p->probes[node->inputs[i]->id];
+        const int32_t *depends = second ? input->with : input->depends;
         inputs[i] = input->zeros;
         if (i > 0 && kind == MOVES_FIRST) {
             for (int64_t e = 0; e < input->elements; e++) {
-                if (input->depends[e] != BERT_MASK_NONE) return BERT_OK; /* where to is what depends on the mask */
+                if (input->depends[e] != BERT_MASK_NONE) return NULL;
             }
             continue;
         }
+        if (!depends) depends = new_depends(p, input->elements, BERT_MASK_NONE);
+        if (!depends) return NULL;
         inputs[i].dtype = BERT_INT32;
-        inputs[i].data = (void *)input->depends; /* only read */
+        inputs[i].data = (void *)depends; /* only read */
     }
+    return inputs;
+}
+
+/* The same of outputs, moved as the node moves elements; `outputs`: scratch. */
+static bert_status move_depends(const bert_mask_prober *p, const bert_node *node, node_kind kind, bool second,
+                                bert_tensor *outputs, bool *done) {
+    const bert_tensor *inputs = list_depends(p, node, kind, second);
+    *done = false;
+    if (!inputs) return BERT_OK;
     for (int32_t i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;
         outputs[i] = tensor_of(p, node->outputs[i]);
@@ -336,10 +387,18 @@ static bert_status move_depends(const bert_mask_prober *p, const bert_node *node
     return run(p, node, inputs, outputs, done);
 }
 
+static bool has_pairs(const bert_mask_prober *p, const bert_node *node) {
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (node->inputs[i] && p->probes[node->inputs[i]->id]->with) return true;
+    }
+    return false;
+}
+
 static bert_status probe_node(bert_mask_prober *p, const bert_node *node, node_kind kind) {
     const size_t count = (size_t)node->input_count, output_count = (size_t)node->output_count;
-    bert_tensor *inputs[2], *outputs[3];
+    bert_tensor *inputs[2], *outputs[4];
     bool done = true;
+    const bool moves = kind == MOVES_FIRST || kind == MOVES_ALL, pairs = moves && has_pairs(p, node);
     for (int k = 0; k < 2; k++) {
         inputs[k] = BERT_ARENA_NEW_ARRAY(p->arena, bert_tensor, count);
         if (!inputs[k]) return no_memory(p);
@@ -349,7 +408,7 @@ static bert_status probe_node(bert_mask_prober *p, const bert_node *node, node_k
             inputs[k][i] = k ? input->ones : input->zeros;
         }
     }
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 4; k++) {
         outputs[k] = BERT_ARENA_NEW_ARRAY(p->arena, bert_tensor, output_count);
         if (!outputs[k]) return no_memory(p);
         for (size_t i = 0; i < output_count; i++) {
@@ -357,12 +416,16 @@ static bert_status probe_node(bert_mask_prober *p, const bert_node *node, node_k
         }
     }
     for (int k = 0; k < 2 && done; k++) BERT_TRY(run(p, node, inputs[k], outputs[k], &done));
-    if (done && (kind == MOVES_FIRST || kind == MOVES_ALL))
-        BERT_TRY(move_depends(p, node, kind, inputs[0], outputs[2], &done));
+    if (done && moves) BERT_TRY(move_depends(p, node, kind, false, outputs[2], &done));
+    if (done && pairs) BERT_TRY(move_depends(p, node, kind, true, outputs[3], &done));
     for (size_t i = 0; i < output_count && done; i++) {
         if (!node->outputs[i]) continue;
-        bert_mask_probe probe = {.zeros = outputs[0][i], .ones = outputs[1][i], .depends = outputs[2][i].data};
-        if (kind == ELEMENTWISE) probe.depends = join_elementwise(p, node, &probe.zeros);
+        bert_mask_probe probe = {.zeros = outputs[0][i],
+                                 .ones = outputs[1][i],
+                                 .depends = outputs[2][i].data,
+                                 .with = pairs ? outputs[3][i].data : NULL};
+        if (kind == ELEMENTWISE) BERT_TRY(join_elementwise(p, node, &probe));
+        if (kind == ELEMENTWISE) BERT_TRY(join_pairs(p, node, &probe));
         if (kind == SUMS) probe.depends = sum_depends(p, node, &probe.ones);
         if (!probe.depends) return no_memory(p);
         BERT_TRY(finish(p, node->outputs[i], &probe));
@@ -451,8 +514,14 @@ static bool drops_keys(const bert_mask_prober *p, const bert_mask_probe *probe, 
     for (int64_t i = 0; i < probe->elements; i++) {
         const int64_t key = i % dims[3], query = i / dims[3] % dims[2], batch = i / dims[3] / dims[2] / dims[1];
         const int32_t own = (int32_t)(batch * p->sequence + key);
-        const int32_t depends = probe->depends[i];
-        if (depends != own && depends != BERT_MASK_NONE) return false;
+        const int32_t depends = probe->depends[i], with = second_at(probe, i);
+        if (with != BERT_MASK_NONE) { /* a query that is asked for is a real token */
+            const int32_t asks = (int32_t)(batch * p->sequence + query);
+            if (dims[2] != p->sequence || !((depends == own && with == asks) || (depends == asks && with == own)))
+                return false;
+        } else if (depends != own && depends != BERT_MASK_NONE) {
+            return false;
+        }
         if (!(added(&probe->zeros, i, mask_value) <= least)) return false;
         const bool itself = dims[2] == 1 || query == key;
         if (itself && !(added(&probe->ones, i, mask_value) >= KEEPS)) return false;
@@ -524,7 +593,8 @@ bert_status bert_mask_is_tokens(bert_mask_prober *prober, const bert_value *valu
     BERT_TRY(bert_mask_probe_value(prober, value, &probe));
     if (!probe || probe->elements != prober->batch * prober->sequence) return BERT_OK;
     for (int64_t i = 0; i < probe->elements; i++) {
-        if (probe->depends[i] != i || number_at(&probe->zeros, i) != 0 || number_at(&probe->ones, i) != 1)
+        if (probe->depends[i] != i || second_at(probe, i) != BERT_MASK_NONE || number_at(&probe->zeros, i) != 0 ||
+            number_at(&probe->ones, i) != 1)
             return BERT_OK;
     }
     *out = true;

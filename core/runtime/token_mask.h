@@ -22,6 +22,8 @@ typedef struct bert_mask_probe {
     bert_tensor zeros, ones; /**< What it holds when the mask is all 0, and all 1. */
     const int32_t *depends;  /**< By element: the element of the mask that it depends on, BERT_MASK_NONE, UNKNOWN, or
                                BERT_MASK_LENGTH_OF its sequence. */
+    const int32_t *with;     /**< By element: a second one, where it is what it is in `zeros` as soon as either is 0;
+                               else BERT_MASK_NONE. NULL: NONE for all. */
     int64_t elements;
 } bert_mask_probe;
 

@@ -381,9 +381,21 @@ static bert_status hides_padding(packer *p, const bert_node *node, bool *out) {
 
 static bert_status scope_node(packer *p, const bert_node *node);
 
+/* Whether the node makes a bias for pairs of tokens, of which Attention without padding looks at real ones alone. */
+static bool gives_bias_of_pairs(const bert_node *node) {
+    if (node->op->id != BERT_OP_BERTC_DisentangledBias) return false;
+    const bert_value *bias = node->outputs[0];
+    bool attention = !bias->graph_output && !bias->branch_output;
+    for (uint32_t i = 0; i < bias->use_count && attention; i++) {
+        const bert_use *use = &bias->uses[i];
+        attention = use->node->op->id == BERT_OP_BERTC_Attention && use->input == BERT_ATTENTION_BIAS;
+    }
+    return attention;
+}
+
 /* A node that runs with padding. */
 static bert_status keep_node(packer *p, const bert_node *node, const char *why) {
-    bool allowed = !reads_inexact(p, node) || takes_known_tokens(p, node);
+    bool allowed = !reads_inexact(p, node) || takes_known_tokens(p, node) || gives_bias_of_pairs(node);
     if (!allowed && node->outputs[0]) BERT_TRY(hides_padding(p, node, &allowed));
     if (!allowed) return refuse(p, node, why);
     for (int32_t i = 0; i < node->input_count; i++) {

@@ -187,6 +187,27 @@ static void exporters_masks_are_understood(void **state) {
     }
 }
 
+/* Masks of pairs of tokens, and biases for relative positions that are computed of them. */
+static void masks_of_pairs_are_understood(void **state) {
+    static const char *const names[] = {"old_deberta2_14", "old_deberta2_17", "new_deberta2_17", "new_deberta2_18_dyn",
+                                        "new_deberta2_20_dyn"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        snprintf(path, sizeof path, BERT_SOURCE_DIR "/tests/data/exports/%s.onnx", names[i]);
+        bert_model *model = load(path);
+        for (int provider = 0; provider < 2; provider++) {
+            for (int form = 0; form < FORMS; form++) {
+                double worst;
+                const char *why =
+                    compare(model, provider ? "cpu" : "reference", BERT_QUANT_SCOPE_TENSOR, (mask_form)form, &worst);
+                if (why) fail_msg("%s, form %d: %s", names[i], form, why);
+                if (!(worst <= 2e-6)) fail_msg("%s, form %d: off by %g", names[i], form, worst);
+            }
+        }
+        bert_model_free(model);
+    }
+}
+
 static int count_steps(const bert_plan *plan, bert_op_id op) {
     int count = 0;
     for (size_t i = 0; i < plan->step_count; i++) count += plan->steps[i].node->op->id == op;
@@ -349,6 +370,11 @@ typedef enum graph_form {
     SMALL_NUMBER,    /* masked by a number that leaves a probability */
     LARGE_NUMBER,    /* ... that doesn't */
     POSITION_BIAS,   /* the sum of a mask and what is computed */
+    PAIRS,           /* pairs of tokens are masked where either is padding */
+    PAIRS_OF_OTHERS, /* ... where a token or another one is */
+    PAIRS_ADDED,     /* ... where both are */
+    PAIRS_BIASED,    /* ... and get a bias of both */
+    BIAS_READ,       /* ... which is an output as well */
     NO_MASK,         /* nothing is masked */
     ANOTHER_TOKEN,   /* masked by the token before */
     MEAN,            /* an output that is the mean over all tokens */
@@ -368,15 +394,18 @@ typedef enum graph_form {
 
 static graph_form building;
 
-static bert_value *attention_node(bert_graph *graph, bert_value *x, bert_value *bias) {
-    bert_value *y = NULL, *inputs[] = {x, x, x, bias};
+/* `bias`, `mask`: NULL where there is none. */
+static bert_value *attention_node(bert_graph *graph, bert_value *x, bert_value *bias, bert_value *mask) {
+    bert_value *y = NULL, *inputs[] = {x, x, x, bias, mask};
     bert_node *node = NULL;
     const bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", 2), BERT_FLOAT_ATTRIBUTE("scale", 0.5F)};
     const bert_node_spec spec = {.op = bert_op_get(BERT_OP_BERTC_Attention),
                                  .opset = 1,
                                  .name = "attention",
                                  .inputs = inputs,
-                                 .input_count = bias ? 4 : 3,
+                                 .input_count = mask   ? 5
+                                                : bias ? 4
+                                                       : 3,
                                  .outputs = &y,
                                  .output_count = 1,
                                  .attributes = attributes,
@@ -424,6 +453,38 @@ static bert_value *mask_bias(bert_graph *graph, bert_value *mask, float number) 
     bert_value *bias = build_node(&graph->body, "Mul", "bias", NULL, 0, rest, build_float(graph, number), BUILD_END);
     bert_value *axes = build_int64s(graph, 2, DIMS(1, 2));
     return build_node(&graph->body, "Unsqueeze", "scores_bias", NULL, 0, bias, axes, BUILD_END);
+}
+
+static bool is_of_pairs(void) {
+    return building >= PAIRS && building <= BIAS_READ;
+}
+
+/* [batch, 1, sequence, sequence] of bool: of a query and a key. */
+static bert_value *pair_mask(bert_graph *graph, bert_value *mask) {
+    const bert_attribute to_bool = BERT_INT_ATTRIBUTE("to", BERT_BOOL);
+    bert_block *body = &graph->body;
+    bert_value *of_keys = building == PAIRS_OF_OTHERS ? turned_mask(graph, mask) : mask;
+    bert_value *keys =
+        build_node(body, "Unsqueeze", "keys", NULL, 0, of_keys, build_int64s(graph, 2, DIMS(1, 2)), BUILD_END);
+    bert_value *queries =
+        build_node(body, "Unsqueeze", "queries", NULL, 0, mask, build_int64s(graph, 2, DIMS(1, 3)), BUILD_END);
+    bert_value *pairs =
+        build_node(body, building == PAIRS_ADDED ? "Add" : "Mul", "pairs", NULL, 0, keys, queries, BUILD_END);
+    return build_node(body, "Cast", "pair_mask", &to_bool, 1, pairs, BUILD_END);
+}
+
+/* What is added to the score of each pair: products with rows of a table of positions. */
+static bert_value *pair_bias(bert_graph *graph, bert_value *x) {
+    static float rows[2 * SEQUENCE * 4];
+    static int32_t places[SEQUENCE * SEQUENCE];
+    for (int i = 0; i < 2 * SEQUENCE * 4; i++) rows[i] = (float)((i * 29) % 31) / 20.0F - 0.7F;
+    for (int i = 0; i < SEQUENCE * SEQUENCE; i++) places[i] = SEQUENCE + i / SEQUENCE - i % SEQUENCE;
+    bert_value *positions = build_constant(graph, BERT_FLOAT, 3, DIMS(1, 2 * SEQUENCE, 4), rows);
+    bert_value *indices = build_constant(graph, BERT_INT32, 2, DIMS(SEQUENCE, SEQUENCE), places);
+    bert_value *inputs[] = {x, x, positions, indices, positions, indices};
+    const bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", 2), BERT_FLOAT_ATTRIBUTE("scale", 0.5F)};
+    return build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_DisentangledBias), 1, "pair_bias", attributes, 2,
+                         inputs, 6);
 }
 
 /* Real tokens' rows alone: [batch, sequence, 1] of 1 and 0. */
@@ -480,7 +541,9 @@ static bert_status build_small(bert_graph *graph, bert_error *error) {
     bert_value *words = build_constant(graph, BERT_FLOAT, 2, DIMS(44, 4), table);
     bert_value *x = build_node(&graph->body, "Gather", "embedded", NULL, 0, words, ids, BUILD_END);
     bert_value *bias = NULL;
-    if (building != NO_MASK) bias = mask_bias(graph, mask, building == SMALL_NUMBER ? -50.0F : -1e38F);
+    bert_value *pairs = is_of_pairs() ? pair_mask(graph, mask) : NULL;
+    if (building == PAIRS_BIASED || building == BIAS_READ) bias = pair_bias(graph, x);
+    if (building != NO_MASK && !pairs) bias = mask_bias(graph, mask, building == SMALL_NUMBER ? -50.0F : -1e38F);
     if (building == POSITION_BIAS) {
         /* Of a shape that binding doesn't work out by itself: it depends on the ids. */
         const bert_attribute to_float = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
@@ -489,8 +552,9 @@ static bert_status build_small(bert_graph *graph, bert_error *error) {
                                       build_int64s(graph, 2, DIMS(1, 2)), BUILD_END);
         bias = build_node(&graph->body, "Add", "both", NULL, 0, four, bias, BUILD_END);
     }
-    bert_value *y = attention_node(graph, x, bias);
+    bert_value *y = attention_node(graph, x, bias, pairs);
     BERT_TRY(build_inputs(graph, error, ids, mask, BUILD_END));
+    if (building == BIAS_READ) return build_outputs(graph, error, build_output(graph, y, mask), bias, BUILD_END);
     return build_outputs(graph, error, build_output(graph, y, mask), BUILD_END);
 }
 
@@ -516,6 +580,11 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(FIRST_TOKEN, NULL);
     expect_form(POOLED, NULL);
     expect_form(NORMALIZED, NULL);
+    expect_form(PAIRS, NULL);
+    expect_form(PAIRS_BIASED, NULL);
+    expect_form(PAIRS_OF_OTHERS, "node attention (Attention): its mask isn't certain");
+    expect_form(PAIRS_ADDED, "node attention (Attention): its mask isn't certain");
+    expect_form(BIAS_READ, "node pair_bias (DisentangledBias): it doesn't treat every token by itself");
     expect_form(SMALL_NUMBER, "node attention (Attention): its mask isn't certain");
     expect_form(NO_MASK, "node attention (Attention): it masks no keys");
     expect_form(ANOTHER_TOKEN, "node attention (Attention): its mask isn't certain");
@@ -568,6 +637,7 @@ static void masks_that_are_no_masks_run_as_they_are(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exporters_masks_are_understood),
+        cmocka_unit_test(masks_of_pairs_are_understood),
         cmocka_unit_test(pooled_rows_need_no_padding),
         cmocka_unit_test(tokens_that_are_named_need_no_padding),
         cmocka_unit_test(quantized_models_skip_padding_where_scales_are_not_shared),
