@@ -171,6 +171,27 @@ static void call_transpose(const bert_cpu_kernels *table, const lab_shape *s, co
     table->transpose(&(bert_transpose_args){b->out, b->inputs[0], s->m, s->n, s->m, s->n});
 }
 
+/* Rows one after the other, each a step further, as relative positions of queries and keys are. */
+static bool prepare_take(const lab_shape *s, lab_buffers *b) {
+    if (!add_floats(b, 0, s->m * s->k, 1.0F) || !add_constants(b, 1, s->m * s->n, 0, 0, false)) return false;
+    for (int64_t i = 0; i < s->m * s->n; i++)
+        ((int32_t *)b->inputs[1])[i] = (int32_t)((i / s->n + s->n - 1 - i % s->n) % s->k);
+    return set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_take(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->take(&(bert_take_args){.y = b->out,
+                                  .x = b->inputs[0],
+                                  .index = b->inputs[1],
+                                  .ldy = s->n,
+                                  .ldx = s->k,
+                                  .ld_index = s->n,
+                                  .rows = s->m,
+                                  .n = s->n,
+                                  .width = s->k,
+                                  .scale = 0.125F});
+}
+
 /* ---- Attention --------------------------------------------------------------------------------------------------- */
 
 /* m queries, n keys, k wide; the fourth input is scratch. */
@@ -454,6 +475,15 @@ const lab_kernel lab_kernels[] = {
      call_transpose,
      two_matrices,
      has_transpose},
+    {"take",
+     "rows x columns x width",
+     {{16, 16, 31}, {48, 128, 175}, {48, 256, 303}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_take,
+     call_take,
+     three_matrices,
+     has_take},
     {"range", "rows x columns", {{16, 768, 0}}, LAB_PEAK_CACHE, 0.0F, prepare_range, call_range, one_matrix, has_range},
     {"quantize",
      "rows x columns",

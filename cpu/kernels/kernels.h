@@ -159,6 +159,22 @@ typedef struct bert_transpose_args {
     int64_t rows, columns;
 } bert_transpose_args;
 
+/**
+ * y[rows, n] = scale x[row, index[row, n] - first] + plus[rows, n], with 0 for what is outside x[rows, width]. Rows of
+ * each are its ld elements apart; `first` and indices aren't negative, and first + width fits 31 bits. Fast where
+ * indices side by side are close to each other.
+ */
+typedef struct bert_take_args {
+    float *y;
+    const float *x;
+    const int32_t *index;
+    const float *plus; /**< May be y. NULL: none. */
+    int64_t ldy, ldx, ld_index, ld_plus;
+    int64_t rows, n, width;
+    int32_t first;
+    float scale;
+} bert_take_args;
+
 /** y[n] = f(x[n]); y may be x. */
 typedef struct bert_unary_args {
     float *y;
@@ -308,6 +324,7 @@ typedef struct bert_bgemm_args {
     X(unary)                                                                                                           \
     X(binary)                                                                                                          \
     X(transpose)                                                                                                       \
+    X(take)                                                                                                            \
     X(range)                                                                                                           \
     X(quantize)                                                                                                        \
     X(qgemm)                                                                                                           \

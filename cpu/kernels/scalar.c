@@ -256,6 +256,19 @@ static void dequantize_bytes(const bert_dequantize_bytes_args *args) {
         args->y[i] = (float)((args->is_signed ? signed_x[i] : unsigned_x[i]) - args->zero_point) * args->scale;
 }
 
+static void take(const bert_take_args *args) {
+    for (int64_t i = 0; i < args->rows; i++) {
+        const float *x = args->x + i * args->ldx;
+        const float *plus = args->plus ? args->plus + i * args->ld_plus : NULL;
+        float *y = args->y + i * args->ldy;
+        for (int64_t j = 0; j < args->n; j++) {
+            const int64_t at = (int64_t)args->index[i * args->ld_index + j] - args->first;
+            const float value = at >= 0 && at < args->width ? args->scale * x[at] : 0.0F;
+            y[j] = plus ? plus[j] + value : value;
+        }
+    }
+}
+
 static void lookup(const bert_lookup_args *args) {
     for (int64_t i = 0; i < args->n; i++) args->y[i] = args->table[args->x[i]];
 }

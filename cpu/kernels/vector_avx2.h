@@ -138,6 +138,22 @@ static inline float v_greatest(v_float a) {
     greatest = _mm_max_ps(greatest, _mm_movehl_ps(greatest, greatest));
     return _mm_cvtss_f32(_mm_max_ss(greatest, _mm_movehdup_ps(greatest)));
 }
+/* Of each lane the element `at`, of [0, 2 V_WIDTH), of both vectors side by side. */
+static inline v_float v_choose(v_float low, v_float high, v_int at) {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, at), _mm256_permutevar8x32_ps(high, at),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
+}
+/* Whether each of `lanes` is in [0, 2 V_WIDTH). */
+static inline bool v_can_choose(v_int at, v_mask lanes) {
+    const __m256i others = _mm256_and_si256(at, _mm256_castps_si256(lanes));
+    return _mm256_testz_si256(others, _mm256_set1_epi32(-2 * V_WIDTH));
+}
+/* Of each of `lanes` x[at], 0 where that is outside [0, n). */
+static inline v_float v_gather(const float *x, v_int at, int32_t n, v_mask lanes) {
+    const __m256i inside = _mm256_andnot_si256(at, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), at));
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x, at, _mm256_and_ps(_mm256_castsi256_ps(inside), lanes),
+                                    sizeof(float));
+}
 /* bytes that are not 0 */
 static inline v_mask v_load_bytes_first(const uint8_t *p, int64_t n) {
     uint8_t bytes[8] = {0};

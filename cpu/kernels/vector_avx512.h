@@ -120,6 +120,19 @@ static inline v_float v_scale_down(v_float a, v_float n) {
 static inline float v_sum(v_float a) {
     return _mm512_reduce_add_ps(a);
 }
+/* Of each lane the element `at`, of [0, 2 V_WIDTH), of both vectors side by side. */
+static inline v_float v_choose(v_float low, v_float high, v_int at) {
+    return _mm512_permutex2var_ps(low, at, high);
+}
+/* Whether each of `lanes` is in [0, 2 V_WIDTH). */
+static inline bool v_can_choose(v_int at, v_mask lanes) {
+    return _mm512_mask_cmpge_epu32_mask(lanes, at, _mm512_set1_epi32(2 * V_WIDTH)) == 0;
+}
+/* Of each of `lanes` x[at], 0 where that is outside [0, n). */
+static inline v_float v_gather(const float *x, v_int at, int32_t n, v_mask lanes) {
+    const __mmask16 inside = _mm512_mask_cmplt_epu32_mask(lanes, at, _mm512_set1_epi32(n));
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), inside, at, x, sizeof(float));
+}
 /* bytes that are not 0 */
 static inline v_mask v_load_bytes(const uint8_t *p) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);

@@ -628,13 +628,70 @@ static void transpose(const bert_transpose_args *args) {
             args->y[column * ldy + row] = args->x[row * ldx + column];
 }
 
+/* ---- Elements by their indices ----------------------------------------------------------------------------------- */
+
+/* A row of x: the element that index `first` names, and the last two vectors' first. */
+typedef struct take_row {
+    const float *x;
+    int32_t first, last, width;
+    v_mask low, high; /* lanes of x where it has less than two vectors */
+} take_row;
+
+/* Elements of the row by the indices of `lanes`, which are `count`. `narrow`: of a row of less than two vectors. */
+V_ALWAYS_INLINE v_float take_lanes(const bool narrow, const bool cut, const take_row *row, const int32_t *index,
+                                   v_mask lanes, int64_t count) {
+    const v_int at = cut ? v_load_int_first(index, lanes) : v_load_int(index);
+    /* Where indices ascend or descend, the lesser end is where all of them are found from. */
+    int32_t from = index[0] < index[count - 1] ? index[0] : index[count - 1];
+    from = from < row->last ? from : row->last;
+    from = from > row->first ? from : row->first;
+    const v_int near = v_sub_int(at, v_set_int(from));
+    if (!v_can_choose(near, lanes)) return v_gather(row->x, v_sub_int(at, v_set_int(row->first)), row->width, lanes);
+    const float *x = row->x + (from - row->first);
+    if (narrow) return v_choose(v_load_first(x, row->low), v_load_first(x + V_WIDTH, row->high), near);
+    return v_choose(v_load(x), v_load(x + V_WIDTH), near);
+}
+
+V_ALWAYS_INLINE void take_rows(const bool narrow, const bool sum, const bert_take_args *args, take_row row) {
+    const v_float scale = v_set(args->scale);
+    const v_mask all = v_first(V_WIDTH), rest = v_first(args->n % V_WIDTH);
+    const int64_t whole = args->n - args->n % V_WIDTH;
+    for (int64_t i = 0; i < args->rows; i++) {
+        float *y = args->y + i * args->ldy;
+        const float *plus = sum ? args->plus + i * args->ld_plus : NULL;
+        const int32_t *index = args->index + i * args->ld_index;
+        row.x = args->x + i * args->ldx;
+        for (int64_t j = 0; j < whole; j += V_WIDTH) {
+            const v_float x = take_lanes(narrow, false, &row, index + j, all, V_WIDTH);
+            v_store(y + j, sum ? v_fma(scale, x, v_load(plus + j)) : v_mul(scale, x));
+        }
+        if (whole == args->n) continue;
+        const v_float x = take_lanes(narrow, true, &row, index + whole, rest, args->n - whole);
+        v_store_first(y + whole, rest, sum ? v_fma(scale, x, v_load_first(plus + whole, rest)) : v_mul(scale, x));
+    }
+}
+
+static void take(const bert_take_args *args) {
+    const int64_t width = args->width;
+    const bool narrow = width < 2 * V_WIDTH;
+    const take_row row = {.first = args->first,
+                          .last = narrow ? args->first : (int32_t)(args->first + width - 2 * V_WIDTH),
+                          .width = (int32_t)width,
+                          .low = v_first(width < V_WIDTH ? width : V_WIDTH),
+                          .high = v_first(narrow && width > V_WIDTH ? width - V_WIDTH : 0)};
+    if (narrow)
+        args->plus ? take_rows(true, true, args, row) : take_rows(true, false, args, row);
+    else
+        args->plus ? take_rows(false, true, args, row) : take_rows(false, false, args, row);
+}
+
 #include "cpu/kernels/vector_attention.h"
 
 /* The table of the file that includes this one, with the kernels that it adds. */
 #define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
         .sgemm = sgemm, .sgemm_bf16 = sgemm_bf16, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax,  \
-        .attention = attention, .unary = unary, .binary = binary, .transpose = transpose, .dequantize = dequantize,    \
-        .dequantize_bytes = dequantize_bytes, .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS,    \
-        __VA_ARGS__                                                                                                    \
+        .attention = attention, .unary = unary, .binary = binary, .transpose = transpose, .take = take,                \
+        .dequantize = dequantize, .dequantize_bytes = dequantize_bytes, .sgemm_columns = V_TILE_VECTORS * V_WIDTH,     \
+        .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                                                                         \
     }

@@ -276,6 +276,91 @@ static void test_transpose(const bert_cpu_kernels *table) {
     }
 }
 
+/* What index has at a place of a row: of neighbours, of neighbours far away, or of anything inside or around x. */
+enum take_order { TAKE_DOWN, TAKE_UP, TAKE_SAME, TAKE_SLOWLY, TAKE_JUMP, TAKE_INSIDE, TAKE_AROUND, TAKE_ORDERS };
+
+static int32_t take_index(enum take_order order, int64_t row, int64_t i, int64_t n, int64_t width) {
+    const int64_t mixed = (row * 7919 + i * 104729) % 8191;
+    switch (order) {
+    case TAKE_DOWN:
+        return (int32_t)(row + n - 1 - i);
+    case TAKE_UP:
+        return (int32_t)(row + i);
+    case TAKE_SAME:
+        return (int32_t)(width - 1);
+    case TAKE_SLOWLY:
+        return (int32_t)(row + i / 3);
+    case TAKE_JUMP:
+        return (int32_t)((row + i) / 9 % 2 ? width - 1 : 0);
+    case TAKE_INSIDE:
+        return (int32_t)(mixed % width);
+    default:
+        return (int32_t)(mixed % (3 * width) - width);
+    }
+}
+
+/* What is added: nothing, a matrix, y itself. */
+enum take_sum { TAKE_ALONE, TAKE_PLUS, TAKE_IN_PLACE, TAKE_SUMS };
+
+static void take_case(const bert_cpu_kernels *table, int64_t n, int64_t width, enum take_order order,
+                      enum take_sum sum) {
+    enum { ROWS = 3 };
+    bert_guarded memory[5];
+    const int64_t ldx = width + n % 2, ldy = n + width % 3, ld_index = n + (n + width) % 2, ld_plus = n + width % 2;
+    const int64_t indices = (ROWS - 1) * ld_index + n, count = (ROWS - 1) * ldy + n;
+    float *x = guarded_floats(&memory[0], (ROWS - 1) * ldx + width), *y = guarded_floats(&memory[1], count);
+    float *expected = guarded_floats(&memory[2], count), *plus = guarded_floats(&memory[3], (ROWS - 1) * ld_plus + n);
+    int32_t *index = guarded_new(&memory[4], (size_t)indices * sizeof *index);
+    /* Indices aren't negative, x's first column may be any. */
+    const int32_t first = order == TAKE_AROUND ? (int32_t)width : order == TAKE_UP ? 1 << 20 : 0;
+    for (int64_t i = 0; i < indices; i++) index[i] = first + take_index(order, i / ld_index, i % ld_index, n, width);
+    fill_random(x, (ROWS - 1) * ldx + width, 1.0F, 1);
+    fill_random(y, count, 1.0F, 2);
+    fill_random(plus, (ROWS - 1) * ld_plus + n, 1.0F, 3);
+    memcpy(expected, y, (size_t)count * sizeof *y);
+    bert_take_args args = {.y = expected,
+                           .x = x,
+                           .index = index,
+                           .plus = sum == TAKE_ALONE  ? NULL
+                                   : sum == TAKE_PLUS ? plus
+                                                      : expected,
+                           .ldy = ldy,
+                           .ldx = ldx,
+                           .ld_index = ld_index,
+                           .ld_plus = sum == TAKE_IN_PLACE ? ldy : ld_plus,
+                           .rows = ROWS,
+                           .n = n,
+                           .width = width,
+                           .first = first,
+                           .scale = 0.7F};
+    float last[512];
+    memcpy(last, y + (ROWS - 1) * ldy, (size_t)n * sizeof *last);
+    bert_cpu_kernels_scalar.take(&args);
+    args.y = y;
+    if (sum == TAKE_IN_PLACE) args.plus = y;
+    table->take(&args);
+    compare(y, ldy, expected, ldy, ROWS, n, sum == TAKE_ALONE ? 0.0F : 1e-6F, "take");
+    for (int64_t row = 0; row + 1 < ROWS; row++) /* the slack is left alone */
+        assert_memory_equal(y + row * ldy + n, expected + row * ldy + n, (size_t)(ldy - n) * sizeof *y);
+    args.y = last; /* the last row alone: the same bits */
+    args.x += (ROWS - 1) * ldx;
+    args.index += (ROWS - 1) * ld_index;
+    if (sum == TAKE_PLUS) args.plus += (ROWS - 1) * ld_plus;
+    if (sum == TAKE_IN_PLACE) args.plus = last;
+    args.rows = 1;
+    table->take(&args);
+    assert_memory_equal(last, y + (ROWS - 1) * ldy, (size_t)n * sizeof *last);
+    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
+static void test_take(const bert_cpu_kernels *table) {
+    for (int i = 0; i < LENGTHS; i++)
+        for (int j = 0; j < LENGTHS; j++)
+            for (int order = 0; order < TAKE_ORDERS; order++)
+                for (int sum = 0; sum < TAKE_SUMS; sum++) take_case(table, lengths[i], lengths[j], order, sum);
+    take_case(table, 40, 500, TAKE_DOWN, TAKE_PLUS);
+}
+
 struct kernel_test {
     const char *name;
     void (*test)(const bert_cpu_kernels *table);
