@@ -31,6 +31,7 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_binary(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_concat(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_conv(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_disentangled_bias(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_expand(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_gather(const bert_cpu_planner *planner);

@@ -7,6 +7,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_Abs] = bert_cpu_plan_unary,
     [BERT_OP_Add] = bert_cpu_plan_binary,
     [BERT_OP_BERTC_Attention] = bert_cpu_plan_attention,
+    [BERT_OP_BERTC_DisentangledBias] = bert_cpu_plan_disentangled_bias,
     [BERT_OP_BERTC_Embedding] = bert_cpu_plan_embedding,
     [BERT_OP_BERTC_Linear] = bert_cpu_plan_linear,
     [BERT_OP_BERTC_Lookup] = bert_cpu_plan_lookup,
