@@ -5,7 +5,8 @@
  * views of [batch, sequence, heads x size] tensors, or of heads that were computed one by one, as those that are
  * rotated by their positions: these are put side by side first. Forward: the guard against rows of NaN, the product
  * with the values, and the views that put the heads side by side again. How an exporter spells the views doesn't matter
- * (layout.h). What computes the masks stays as it is and feeds the new node.
+ * (layout.h). What computes the masks stays as it is and feeds the new node; so does a bias, but for that of relative
+ * positions (disentangled.h), which becomes one node.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -219,12 +220,10 @@ static bool fits_scores(const attention *m, const bert_value *value) {
     return true;
 }
 
-/* What is added to scores [B H, S, T]: the same for all heads, or what DeBERTa adds. */
-static bool fits_joined(attention *m, int index) {
-    bert_value *bias = m->biases[index];
-    if (bert_value_rank(bias) < 3 || (bert_value_rank(bias) == 3 && bert_value_dim(bias, 0) == 1))
-        return fits_scores(m, bias);
-    return m->disentangled_bias == index;
+/* Whether what is added to scores [B H, S, T] is the same for all of the first dimension. */
+static bool fits_joined(const attention *m, const bert_value *bias) {
+    const int32_t rank = bert_value_rank(bias);
+    return (rank < 3 || (rank == 3 && bert_value_dim(bias, 0) == 1)) && fits_scores(m, bias);
 }
 
 /* One of what is added may be DeBERTa's. */
@@ -246,9 +245,9 @@ static bool masks_fit(attention *m) {
         return false;
     for (int i = 0; i < m->bias_count; i++) {
         if (m->biases[i]->info.dtype != m->query.source->info.dtype) return false;
-        const bool of_joined = m->joined_biases[i] || (joined && !m->split_heads);
         if (i == m->disentangled_bias) continue;
-        if (of_joined ? !fits_joined(m, i) : !fits_scores(m, m->biases[i])) return false;
+        const bool of_joined = m->joined_biases[i] || (joined && !m->split_heads);
+        if (of_joined ? !fits_joined(m, m->biases[i]) : !fits_scores(m, m->biases[i])) return false;
     }
     return true;
 }
