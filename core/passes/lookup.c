@@ -64,13 +64,26 @@ static bert_status begin_function(search *s, bert_value *bytes) {
     return BERT_OK;
 }
 
-/* A constant of one element as a scalar, which may lie at any address of the file. */
-static bert_status read_scalar(search *s, const bert_constant *constant, bert_tensor *out) {
-    *out = (bert_tensor){.dtype = constant->dtype};
+/* A constant of one element as [1], which may lie at any address of the file. */
+static bert_status read_single(search *s, const bert_constant *constant, bert_tensor *out) {
+    *out = (bert_tensor){.dtype = constant->dtype, .rank = 1, .dims = {1}};
     out->data = bert_arena_allocate(&s->scratch, constant->bytes, BERT_ALIGNMENT);
     if (!out->data) return no_memory(s);
     memcpy(out->data, constant->data, constant->bytes);
     return BERT_OK;
+}
+
+/* Whether the operator takes an element of this input for each of its output: bounds, zero points and biases may be
+ * functions of a single byte, too, but not of each byte of a table. */
+static bool goes_along(const bert_node *node, int32_t input) {
+    switch (node->op->id) {
+    case BERT_OP_Clip:
+    case BERT_OP_MS_BiasGelu:
+    case BERT_OP_MS_FastGelu:
+        return input == 0;
+    default:
+        return input == 0 || !is_quantize(node);
+    }
 }
 
 /* Fills the node's inputs where each is a function of the same bytes or a constant; *of: the bytes, else NULL. */
@@ -83,10 +96,10 @@ static bert_status read_inputs(search *s, const bert_node *node, bert_tensor *in
         const byte_function *function = function_of(s, input);
         if (!input) continue;
         if (bert_is_single_constant(input)) {
-            BERT_TRY(read_scalar(s, input->info.constant, &inputs[i]));
+            BERT_TRY(read_single(s, input->info.constant, &inputs[i]));
             continue;
         }
-        if (!function || !function->of || (bytes && function->of != bytes)) return BERT_OK;
+        if (!function || !function->of || (bytes && function->of != bytes) || !goes_along(node, i)) return BERT_OK;
         bytes = function->of;
         inputs[i] = function->table;
     }
@@ -127,9 +140,11 @@ static bool ends_function(const search *s, const bert_node *node) {
     return function && function->of && function->of != node->outputs[0] && bert_is_byte(function->table.dtype);
 }
 
+/* What makes bytes that a function begins with, such as a Transpose, is part of none. */
 static bool reads_it_itself(const search *s, const bert_node *reader) {
     const byte_function *function = reader->output_count ? function_of(s, reader->outputs[0]) : NULL;
-    return !function || !function->of || (function->needed && !ends_function(s, reader));
+    return !function || !function->of || function->of == reader->outputs[0] ||
+           (function->needed && !ends_function(s, reader));
 }
 
 /* Readers come after what they read, so that theirs is known. */

@@ -164,6 +164,20 @@ static void other_gathers_stay(void **state) {
     }
 }
 
+/* A Transpose, of which no table is made, reads the bytes of one. */
+static void tables_stand_on_both_sides_of_a_move(void **state) {
+    builder b = start(21);
+    const grid by = grid_of(&b, 0.01F, BERT_UINT8), other = grid_of(&b, 0.02F, BERT_INT8);
+    bert_value *q = input(&b, "q", BERT_UINT8, "n 6");
+    bert_value *moved = OP(&b, Transpose, quantize(&b, OP(&b, Exp, dequantize(&b, q, by)), other));
+    bert_value *y = dequantize(&b, quantize(&b, OP(&b, Neg, dequantize(&b, moved, other)), by), by);
+    RUN(&b, "lookup", y);
+    assert_int_equal(count_nodes(&b, BERT_OP_BERTC_Lookup), 2);
+    assert_int_equal(count_nodes(&b, BERT_OP_QuantizeLinear), 0);
+    assert_int_equal(count_nodes(&b, BERT_OP_Exp) + count_nodes(&b, BERT_OP_Neg), 0);
+    finish(&b);
+}
+
 /* ---- What stays -----------------------------------------------------------------------------------------------------
  */
 
@@ -212,6 +226,31 @@ static void what_depends_on_more_than_a_byte_stays(void **state) {
     }
 }
 
+/* Of one byte: bounds and a zero point that depend on it, which an operator has one of for all of its elements. */
+static void make_bounds(builder *b, const void *spec) {
+    const int form = *(const int *)spec;
+    const grid by = grid_of(b, 0.05F, BERT_UINT8);
+    bert_value *q = input(b, "q", BERT_UINT8, "1"), *x = dequantize(b, q, by), *twice = OP(b, Mul, x, scalar(b, 2));
+    const grid last = {by.scale, q};
+    bert_value *y[] = {NULL, OP(b, Softmax, round_trip(b, twice, by))}; /* the other is a table */
+    if (form == 0) y[0] = quantize(b, OP(b, Clip, x, twice), by);
+    if (form == 1) y[0] = quantize(b, OP(b, Clip, x, NULL, twice), by);
+    if (form == 2) y[0] = quantize(b, OP(b, Clip, tensor(b, 1, DIMS(1)), x), by);
+    if (form == 3) y[0] = quantize(b, twice, last);
+    if (form == 4) y[0] = quantize(b, tensor(b, 1, DIMS(1)), last);
+    y[0] = cast(b, y[0], BERT_FLOAT);
+    declare(b, y, 2);
+}
+
+static void one_byte_for_all_elements_stays(void **state) {
+    for (int form = 0; form < 5; form++) {
+        bert_named_tensor q = twice_input("q", BERT_UINT8, &(unsigned char){130}, 1, DIMS(1));
+        bert_model *model = twice(make_bounds, &form, &q, 1, 0);
+        assert_int_equal(twice_count(model, BERT_OP_BERTC_Lookup), 1);
+        bert_model_free(model);
+    }
+}
+
 /* A function begins anew where more than its bytes comes in, and floats that are read are computed as before. */
 static void tables_begin_and_end_where_others_read(void **state) {
     builder b = start(21);
@@ -239,6 +278,8 @@ int main(void) {
         cmocka_unit_test(sums_of_sums_end),
         cmocka_unit_test(a_table_that_is_gathered_from_is_one),
         cmocka_unit_test(other_gathers_stay),
+        cmocka_unit_test(tables_stand_on_both_sides_of_a_move),
+        cmocka_unit_test(one_byte_for_all_elements_stays),
         cmocka_unit_test(what_depends_on_more_than_a_byte_stays),
         cmocka_unit_test(tables_begin_and_end_where_others_read),
     };
