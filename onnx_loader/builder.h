@@ -136,7 +136,10 @@ uint32_t bert_onnx_first_index(const bert_onnx_builder *builder, const BertOnnx_
 bool bert_onnx_is_composed(const BertOnnx__NodeProto *node);
 /** The overload by which that function is found, since there is one for each number of inputs. */
 void bert_onnx_composed_overload(const BertOnnx__NodeProto *node, char out[BERT_ONNX_COMPOSED_OVERLOAD]);
-/** That function, of as many inputs as the node has; BERT_INVALID_MODEL or BERT_UNSUPPORTED where these are wrong. */
+/** Whether that function stands for this node: BERT_INVALID_MODEL or BERT_UNSUPPORTED where its inputs or attributes
+ * are wrong. */
+bert_status bert_onnx_check_composed(const BertOnnx__NodeProto *node, bert_error *error);
+/** That function, of as many inputs as the node has, which bert_onnx_check_composed has seen. */
 bert_status bert_onnx_compose(bert_arena *arena, const BertOnnx__NodeProto *node, const BertOnnx__FunctionProto **out,
                               bert_error *error);
 

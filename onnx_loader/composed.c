@@ -67,16 +67,52 @@ void bert_onnx_composed_overload(const BertOnnx__NodeProto *node, char out[BERT_
 /* ---- What a node must have ------------------------------------------------------------------------------------------
  */
 
-static bert_status check_inputs(const composed_op *op, const BertOnnx__NodeProto *node, size_t *operands,
-                                bert_error *error) {
-    const size_t count = node->n_input, besides = op->plain + 2;
-    *operands = count > besides ? (count - besides) / 3 : 0;
-    if (*operands == 0 || count != besides + 3 * *operands || (op->operands && *operands != op->operands)) {
+/* Inputs of one with this many operands. */
+static size_t inputs_of(const composed_op *op, size_t operands) {
+    return op->plain + 3 * operands + 2;
+}
+
+static size_t operands_of(const composed_op *op, const BertOnnx__NodeProto *node) {
+    return node->n_input > op->plain + 2 ? (node->n_input - op->plain - 2) / 3 : 0;
+}
+
+static bert_status check_inputs(const composed_op *op, const BertOnnx__NodeProto *node, bert_error *error) {
+    const size_t count = node->n_input, operands = operands_of(op, node);
+    const bool ends_early = op->operands && count + 1 == inputs_of(op, op->operands) && !op->result_first;
+    if (!ends_early &&
+        (operands == 0 || count != inputs_of(op, operands) || (op->operands && operands != op->operands)))
         return bert_fail(error, BERT_INVALID_MODEL,
                          "it has %zu inputs; each operand has a scale and a zero point, and so has the result", count);
-    }
-    if (*node->input[op->result_first ? 1 : count - 1]) return BERT_OK;
+    if (!ends_early && *node->input[op->result_first ? 1 : count - 1]) return BERT_OK;
     return bert_fail(error, BERT_UNSUPPORTED, "it has no zero point of its result, which would tell the type");
+}
+
+static bool has_attribute(const composed_op *op, const char *name) {
+    for (size_t i = 0; i < MOST_ATTRIBUTES && op->attributes[i]; i++) {
+        if (strcmp(op->attributes[i], name) == 0) return true;
+    }
+    /* ONNX leaves names with __ to whoever writes them. */
+    return strncmp(name, "__", 2) == 0 || (strcmp(op->op, "Softmax") == 0 && strcmp(name, "opset") == 0);
+}
+
+static bert_status check_attributes(const composed_op *op, const BertOnnx__NodeProto *node, bert_error *error) {
+    for (size_t i = 0; i < node->n_attribute; i++) {
+        const char *name = bert_onnx_text(node->attribute[i]->name);
+        if (!has_attribute(op, name)) {
+            return bert_fail(error, BERT_INVALID_MODEL, "it has an attribute %.*s, which %s has not",
+                             BERT_ONNX_SHOWN(name), op->name);
+        }
+        if (strcmp(name, "opset") == 0 && *bert_onnx_text(node->attribute[i]->ref_attr_name)) {
+            return bert_fail(error, BERT_UNSUPPORTED, "its attribute opset is what a function's call gives");
+        }
+    }
+    return BERT_OK;
+}
+
+bert_status bert_onnx_check_composed(const BertOnnx__NodeProto *node, bert_error *error) {
+    const composed_op *op = find_op(node);
+    BERT_TRY(check_inputs(op, node, error));
+    return check_attributes(op, node, error);
 }
 
 /* ---- Making the function --------------------------------------------------------------------------------------------
@@ -178,8 +214,7 @@ static void fill(maker *m, const composed_op *op, size_t operands) {
 bert_status bert_onnx_compose(bert_arena *arena, const BertOnnx__NodeProto *node, const BertOnnx__FunctionProto **out,
                               bert_error *error) {
     const composed_op *op = find_op(node);
-    size_t operands = 0;
-    BERT_TRY(check_inputs(op, node, &operands, error));
+    const size_t operands = operands_of(op, node);
     maker m = {.arena = arena, .function = BERT_ARENA_NEW(arena, BertOnnx__FunctionProto)};
     char **names = BERT_ARENA_NEW_ARRAY(arena, char *, node->n_input + 1);
     BertOnnx__NodeProto **nodes = BERT_ARENA_NEW_ARRAY(arena, BertOnnx__NodeProto *, operands + 2);

@@ -273,16 +273,23 @@ static bert_status survey_op(survey *s, const BertOnnx__NodeProto *node, const b
     return note_missing(s, node, opset, op);
 }
 
-/* The function that a node calls; one that is composed is made for the first of its calls. */
-static bert_status called_function(const survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
+/* The function of operators that the node is, made for the first of its kind. */
+static bert_status composed_function(const survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
     const BertOnnx__FunctionProto *composed = NULL;
-    *out = bert_onnx_find_function(s->builder, node);
-    if (*out || !bert_onnx_is_composed(node)) return BERT_OK;
-    const bert_status status = bert_onnx_compose(&s->builder->scratch, node, &composed, s->error);
+    const bert_status status = bert_onnx_check_composed(node, s->error);
     if (status != BERT_OK) return bert_onnx_fail_in_node(node, status, s->error);
+    *out = bert_onnx_find_function(s->builder, node);
+    if (*out) return BERT_OK;
+    BERT_TRY(bert_onnx_compose(&s->builder->scratch, node, &composed, s->error));
     BERT_TRY(add_function(s->builder, composed, s->error));
     *out = bert_onnx_find_function(s->builder, node);
     return BERT_OK;
+}
+
+/* The function that a node calls, NULL: none. */
+static bert_status called_function(const survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
+    *out = look_up(s->builder, node, bert_onnx_text(node->overload));
+    return *out || !bert_onnx_is_composed(node) ? BERT_OK : composed_function(s, node, out);
 }
 
 static bert_status survey_nodes(survey *s, BertOnnx__NodeProto *const *nodes, size_t count,
@@ -290,8 +297,8 @@ static bert_status survey_nodes(survey *s, BertOnnx__NodeProto *const *nodes, si
     for (size_t i = 0; i < count; i++) {
         const BertOnnx__NodeProto *node = nodes[i];
         bert_onnx_function *function = NULL;
-        BERT_TRY(called_function(s, node, &function));
-        if (function && reached) {
+        if (reached) BERT_TRY(called_function(s, node, &function));
+        if (function) {
             BERT_TRY(survey_function(s, function, true, call_depth + 1));
         } else if (reached) {
             BERT_TRY(survey_op(s, node, opsets));

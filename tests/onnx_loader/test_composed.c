@@ -20,20 +20,24 @@ static message byte_constant(const char *name, int type) {
     return tensor;
 }
 
-/* Of bytes a, b [2, 3] and a condition c, with scales s, t, u and zero points z, w, o. */
-static message model_of(message call) {
+/* Bytes a, b [2, 3] and a condition c, with scales s, t, u and zero points z, w, o. */
+static void put_operands(message *graph) {
     static const int64_t dims[] = {2, 3};
     static const char *const scales[] = {"s", "t", "u"}, *const zero_points[] = {"z", "w", "o"};
-    message graph = {0};
     for (int i = 0; i < 3; i++) {
         message scale = tensor_head(scales[i], FLOAT, 0, NULL);
         put_blob(&scale, TENSOR_RAW, &(float){0.5F + (float)i}, sizeof(float));
-        put_message(&graph, GRAPH_INITIALIZER, scale);
-        put_message(&graph, GRAPH_INITIALIZER, byte_constant(zero_points[i], i == 2 ? INT8 : UINT8));
+        put_message(graph, GRAPH_INITIALIZER, scale);
+        put_message(graph, GRAPH_INITIALIZER, byte_constant(zero_points[i], i == 2 ? INT8 : UINT8));
     }
-    put_message(&graph, GRAPH_INPUT, value_info("a", UINT8, 2, dims));
-    put_message(&graph, GRAPH_INPUT, value_info("b", UINT8, 2, dims));
-    put_message(&graph, GRAPH_INPUT, value_info("c", BOOL, 2, dims));
+    put_message(graph, GRAPH_INPUT, value_info("a", UINT8, 2, dims));
+    put_message(graph, GRAPH_INPUT, value_info("b", UINT8, 2, dims));
+    put_message(graph, GRAPH_INPUT, value_info("c", BOOL, 2, dims));
+}
+
+static message model_of(message call) {
+    message graph = {0};
+    put_operands(&graph);
     put_message(&graph, GRAPH_NODE, call);
     put_message(&graph, GRAPH_OUTPUT, value_info("y", 0, -1, NULL));
     return model(8, 11, graph);
@@ -158,15 +162,77 @@ static void a_function_of_the_model_comes_first(void **state) {
 }
 
 static void calls_that_make_no_sense_are_refused(void **state) {
-    expect_refused(model_of(microsoft("QLinearAdd", "a s z b t w u")), BERT_INVALID_MODEL,
-                   "node n (QLinearAdd): it has 7 inputs");
+    expect_refused(model_of(microsoft("QLinearAdd", "a s z b t w")), BERT_INVALID_MODEL,
+                   "node n (QLinearAdd): it has 6 inputs");
     expect_refused(model_of(microsoft("QLinearAdd", "a s z u o")), BERT_INVALID_MODEL, "it has 5 inputs");
+    expect_refused(model_of(microsoft("QLinearConcat", "u o a s")), BERT_INVALID_MODEL, "it has 4 inputs");
+    expect_refused(model_of(microsoft("QLinearAdd", "a s z b t w u")), BERT_UNSUPPORTED, "no zero point of its result");
     expect_refused(model_of(microsoft("QLinearConcat", "u o")), BERT_INVALID_MODEL, "it has 2 inputs");
     expect_refused(model_of(microsoft("QLinearAdd", "a s z b t w u -")), BERT_UNSUPPORTED,
                    "no zero point of its result");
     expect_refused(model_of(microsoft("QLinearAdd", "a - z b t w u o")), BERT_INVALID_MODEL, "its input 1 is missing");
     message elsewhere = node("QLinearAdd", "a s z b t w u o", "y");
     expect_refused(model_of(elsewhere), BERT_UNSUPPORTED, "QLinearAdd of ai.onnx");
+}
+
+/* Each call is looked at, not only the first one of its kind. */
+static void a_later_call_is_refused_too(void **state) {
+    message m = {0}, graph = {0}, second = node("QLinearAdd", "a s z b t w u -", "r");
+    put_string(&second, NODE_DOMAIN, "com.microsoft");
+    put_operands(&graph);
+    put_message(&graph, GRAPH_NODE, microsoft("QLinearAdd", "a s z b t w u o"));
+    put_message(&graph, GRAPH_NODE, second);
+    put_message(&graph, GRAPH_OUTPUT, value_info("y", 0, -1, NULL));
+    m = model(8, 11, graph);
+    expect_refused(m, BERT_UNSUPPORTED, "node r (QLinearAdd): it has no zero point of its result");
+}
+
+static void attributes_that_it_lacks_are_refused(void **state) {
+    message call = microsoft("QLinearAdd", "a s z b t w u o");
+    put_message(&call, NODE_ATTRIBUTE, int_attribute("__note", 1));
+    message m = model_of(call);
+    release(load(&m), &m);
+    call = microsoft("QLinearAdd", "a s z b t w u o");
+    put_message(&call, NODE_ATTRIBUTE, int_attribute("axis", 1));
+    expect_refused(model_of(call), BERT_INVALID_MODEL, "it has an attribute axis, which QLinearAdd has not");
+}
+
+/* A function `f` of the model, which has the call in it. */
+static message function_with(message call) {
+    message f = {0};
+    put_string(&f, FUNCTION_NAME, "F");
+    put_string(&f, FUNCTION_DOMAIN, "f");
+    static const char *const inputs[] = {"a", "s", "z"};
+    for (int i = 0; i < 3; i++) put_string(&f, FUNCTION_INPUT, inputs[i]);
+    put_string(&f, FUNCTION_OUTPUT, "y");
+    put_message(&f, FUNCTION_NODE, call);
+    return f;
+}
+
+static message call_of_function(void) {
+    message call = node("F", "a s z", "y");
+    put_string(&call, NODE_DOMAIN, "f");
+    return call;
+}
+
+static void calls_in_functions(void **state) {
+    message m = model_of(call_of_function());
+    put_message(&m, MODEL_FUNCTION, function_with(microsoft("QLinearSigmoid", "a s z s z")));
+    bert_graph *graph = load(&m);
+    made_by(made_by(value_named(graph, "y"), BERT_OP_QuantizeLinear)->inputs[0], BERT_OP_Sigmoid);
+    release(graph, &m);
+
+    m = model_of(node("Identity", "a", "y")); /* what nothing calls may be anything */
+    put_message(&m, MODEL_FUNCTION, function_with(microsoft("QLinearSigmoid", "a")));
+    release(load(&m), &m);
+
+    message call = microsoft("QLinearSoftmax", "a s z s z"), opset = {0};
+    put_string(&opset, ATTRIBUTE_NAME, "opset");
+    put_string(&opset, ATTRIBUTE_REFERENCE, "o");
+    put_message(&call, NODE_ATTRIBUTE, opset);
+    m = model_of(call_of_function());
+    put_message(&m, MODEL_FUNCTION, function_with(call));
+    expect_refused(m, BERT_UNSUPPORTED, "its attribute opset");
 }
 
 int main(void) {
@@ -178,6 +244,9 @@ int main(void) {
         cmocka_unit_test(concats_of_any_number),
         cmocka_unit_test(a_function_of_the_model_comes_first),
         cmocka_unit_test(calls_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_later_call_is_refused_too),
+        cmocka_unit_test(attributes_that_it_lacks_are_refused),
+        cmocka_unit_test(calls_in_functions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
