@@ -145,6 +145,7 @@ typedef struct survey {
     missing_op **last;
     size_t missing_count;
     uint32_t next_index;
+    uint32_t composed_nodes; /* nodes with an index that are not in the file */
     bert_error *error;
 } survey;
 
@@ -274,7 +275,7 @@ static bert_status survey_op(survey *s, const BertOnnx__NodeProto *node, const b
 }
 
 /* The function of operators that the node is, made for the first of its kind. */
-static bert_status composed_function(const survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
+static bert_status composed_function(survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
     const BertOnnx__FunctionProto *composed = NULL;
     const bert_status status = bert_onnx_check_composed(node, s->error);
     if (status != BERT_OK) return bert_onnx_fail_in_node(node, status, s->error);
@@ -282,12 +283,13 @@ static bert_status composed_function(const survey *s, const BertOnnx__NodeProto 
     if (*out) return BERT_OK;
     BERT_TRY(bert_onnx_compose(&s->builder->scratch, node, &composed, s->error));
     BERT_TRY(add_function(s->builder, composed, s->error));
+    s->composed_nodes += (uint32_t)composed->n_node;
     *out = bert_onnx_find_function(s->builder, node);
     return BERT_OK;
 }
 
 /* The function that a node calls, NULL: none. */
-static bert_status called_function(const survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
+static bert_status called_function(survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
     *out = look_up(s->builder, node, bert_onnx_text(node->overload));
     return *out || !bert_onnx_is_composed(node) ? BERT_OK : composed_function(s, node, out);
 }
@@ -332,6 +334,6 @@ bert_status bert_onnx_survey(bert_onnx_builder *builder, bert_error *error) {
         const BertOnnx__NodeProto call = {.op_type = proto->name, .domain = proto->domain, .overload = proto->overload};
         BERT_TRY(survey_function(&s, bert_onnx_find_function(builder, &call), false, 0));
     }
-    builder->graph->file_node_count = s.next_index;
+    builder->graph->file_node_count = s.next_index - s.composed_nodes;
     return report_missing(&s);
 }

@@ -89,6 +89,7 @@ static void each_is_what_it_stands_for(void **state) {
         message m = model_of(call);
         bert_graph *graph = load(&m);
         const bert_node *node = operator_of(graph, cases[i].id);
+        assert_int_equal(graph->file_node_count, 1);
         assert_int_equal(node->input_count, cases[i].plain + cases[i].operands);
         if (cases[i].plain) assert_ptr_equal(node->inputs[0], value_named(graph, "c"));
         expect_dequantized(graph, node->inputs[cases[i].plain], "a", "s", "z");
