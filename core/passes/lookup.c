@@ -95,8 +95,9 @@ static bert_status read_inputs(search *s, const bert_node *node, bert_tensor *in
         const bert_value *input = node->inputs[i];
         const byte_function *function = function_of(s, input);
         if (!input) continue;
-        if (bert_is_single_constant(input)) {
-            BERT_TRY(read_single(s, input->info.constant, &inputs[i]));
+        const bert_constant *constant = input->info.constant;
+        if (constant && bert_constant_elements(constant) == 1) {
+            BERT_TRY(read_single(s, constant, &inputs[i]));
             continue;
         }
         if (!function || !function->of || (bytes && function->of != bytes) || !goes_along(node, i)) return BERT_OK;
