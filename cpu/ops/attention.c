@@ -21,6 +21,7 @@ typedef struct attention_state {
     int64_t heads;
     float scale, mask_value;
     bool packed, nan_is_zero;
+    bool biased, masked;    /* the node has these inputs */
     int64_t sequence;       /* S, where rows are tokens without padding */
     int64_t scratch_floats; /* of one thread */
 } attention_state;
@@ -32,8 +33,8 @@ typedef struct mask_tensor {
 } mask_tensor;
 
 static mask_tensor mask_of(const bert_kernel_call *call, int32_t input) {
-    mask_tensor mask = {.data = bert_cpu_input(call, input)};
-    if (mask.data) bert_cpu_steps(&call->inputs[input], 4, mask.steps);
+    mask_tensor mask = {.data = call->inputs[input].data};
+    bert_cpu_steps(&call->inputs[input], 4, mask.steps);
     return mask;
 }
 
@@ -193,8 +194,8 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
         batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
         run.queries = run.keys = state->sequence;
     }
-    run.bias = mask_of(call, BERT_ATTENTION_BIAS);
-    run.mask = mask_of(call, BERT_ATTENTION_MASK);
+    if (state->biased) run.bias = mask_of(call, BERT_ATTENTION_BIAS);
+    if (state->masked) run.mask = mask_of(call, BERT_ATTENTION_MASK);
     if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
     const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
     run.pieces = 1;
@@ -236,6 +237,8 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
                               .scale = BERT_NODE_FLOAT(node, "scale", 1.0F),
                               .mask_value = BERT_NODE_FLOAT(node, "mask_value", -INFINITY),
                               .packed = BERT_NODE_INT(node, "packed", 0) != 0,
+                              .biased = bert_cpu_has(node, BERT_ATTENTION_BIAS),
+                              .masked = bert_cpu_has(node, BERT_ATTENTION_MASK),
                               .sequence = BERT_NODE_INT(node, "sequence", 0),
                               .nan_is_zero = strcmp(BERT_NODE_STRING(node, "masked_rows", "nan"), "zero") == 0};
     const bool float_inputs =

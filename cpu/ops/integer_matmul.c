@@ -26,6 +26,12 @@ typedef struct scratch {
     int32_t sums[TASK_ROWS * BLOCK_COLUMNS];
 } scratch;
 
+/* What a plan keeps. */
+typedef struct product_state {
+    bool quantizes;
+    int32_t b, a_zero, b_zero; /* inputs; -1: absent, 0 */
+} product_state;
+
 typedef struct product_run {
     const bert_kernel_call *call;
     const bert_cpu_kernels *kernels;
@@ -42,9 +48,9 @@ typedef struct product_run {
 
 /* Element 0 of the bytes at an input, 0 where it is absent. */
 static int32_t zero_point(const bert_kernel_call *call, int32_t input) {
-    const unsigned char *byte = bert_cpu_input(call, input);
-    if (!byte) return 0;
-    return call->inputs[input].dtype == BERT_INT8 ? *(const int8_t *)byte : *byte;
+    if (input < 0) return 0;
+    const bert_tensor *bytes = &call->inputs[input];
+    return bytes->dtype == BERT_INT8 ? *(const int8_t *)bytes->data : *(const uint8_t *)bytes->data;
 }
 
 static void center(const product_run *run, float *y, const bert_tensor *of, int64_t first, int64_t n, int32_t zero) {
@@ -138,23 +144,22 @@ static void run_block(void *argument, int64_t task, int thread) {
 /* ---- All --------------------------------------------------------------------------------------------------------- */
 
 static bert_status run_product(const bert_kernel_call *call, bert_error *error) {
-    const bool quantizes = *(const bool *)call->plan->state;
-    const places at = quantizes ? qlinear_places : integer_places;
+    const product_state *state = call->plan->state;
     const bert_tensor *a = &call->inputs[A], *y = &call->outputs[0];
     if (bert_tensor_elements(y) == 0) return BERT_OK;
     product_run run = {.call = call,
                        .kernels = bert_cpu_kernels_for(call),
                        .a = a,
-                       .b = &call->inputs[at.b],
+                       .b = &call->inputs[state->b],
                        .y = y,
-                       .a_zero = zero_point(call, at.a_zero),
-                       .b_zero = zero_point(call, at.b_zero),
+                       .a_zero = zero_point(call, state->a_zero),
+                       .b_zero = zero_point(call, state->b_zero),
                        .scratches = call->workspace,
                        .m = y->dims[y->rank - 2],
                        .n = y->dims[y->rank - 1],
                        .k = a->dims[a->rank - 1],
-                       .quantizes = quantizes};
-    if (quantizes) {
+                       .quantizes = state->quantizes};
+    if (state->quantizes) {
         const float scale = *(const float *)call->inputs[A_SCALE].data * *(const float *)call->inputs[B_SCALE].data;
         run.ratio = scale / *(const float *)call->inputs[Y_SCALE].data;
         run.y_zero = zero_point(call, Y_ZERO);
@@ -187,8 +192,11 @@ static bert_status bind(const bert_cpu_planner *planner, const places *at, bool 
     if (!bert_size_add(bytes, scratches, &planner->out->workspace_bytes))
         return bert_cpu_leave(planner, "can't hold tensors of this size");
     void *state;
-    BERT_TRY(bert_cpu_new_state(planner, sizeof quantizes, &state));
-    *(bool *)state = quantizes;
+    BERT_TRY(bert_cpu_new_state(planner, sizeof(product_state), &state));
+    *(product_state *)state = (product_state){.quantizes = quantizes,
+                                              .b = at->b,
+                                              .a_zero = bert_cpu_has(node, at->a_zero) ? at->a_zero : -1,
+                                              .b_zero = bert_cpu_has(node, at->b_zero) ? at->b_zero : -1};
     return BERT_OK;
 }
 

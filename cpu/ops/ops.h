@@ -96,7 +96,7 @@ static inline bool bert_cpu_is_float(const bert_op_node *node, int32_t input) {
 static inline bool bert_cpu_float_or_absent(const bert_op_node *node, int32_t input) {
     return !bert_cpu_has(node, input) || bert_cpu_is_float(node, input);
 }
-/** The data of an input of a call; NULL when it is absent. */
+/** The data of an input of a call, one that the node lists; NULL when it is absent. */
 const void *bert_cpu_input(const bert_kernel_call *call, int32_t input);
 
 static inline const bert_cpu_kernels *bert_cpu_kernels_for(const bert_kernel_call *call) {

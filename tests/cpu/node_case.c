@@ -267,6 +267,8 @@ static bert_status run_backend(bert_error *error) {
     memcpy(inputs, current.inputs, sizeof inputs);
     for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
         if (current.plan.unread_inputs >> i & 1) inputs[i].data = NULL;
+    for (int32_t i = current.node.input_count; i < MOST; i++) /* what a node doesn't list is nobody's to read */
+        inputs[i] = (bert_tensor){.dtype = BERT_UINT8, .rank = -1, .data = (void *)(uintptr_t)1};
     return current.plan.run(&(bert_kernel_call){.plan = &current.plan,
                                                 .context = backend.context,
                                                 .inputs = inputs,

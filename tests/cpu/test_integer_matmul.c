@@ -88,6 +88,12 @@ static void matrices_broadcast(void **state) {
     node_case_input(BERT_INT8, 2, DIMS(20, 5), pool[1]);
     node_case_output_of(BERT_INT32, 4, DIMS(2, 2, 3, 5));
     node_case_compare(0.0F);
+    node_case_begin(BERT_OP_MatMulInteger); /* a zero point of A alone */
+    node_case_input(BERT_UINT8, 2, DIMS(3, 20), pool[0]);
+    node_case_input(BERT_INT8, 2, DIMS(20, 5), pool[1]);
+    node_case_input(BERT_UINT8, 0, NULL, pool[0]);
+    node_case_output_of(BERT_INT32, 2, DIMS(3, 5));
+    node_case_compare(0.0F);
 }
 
 /* As large as sums get: 256 products of 255 and 255, and so many that 32 bits wrap around. */
