@@ -72,6 +72,12 @@ static bool has_one_matrix(const bert_node *node, const bert_value_info *infos, 
     return rank > axes && rank_of(node, infos, 1) == 2;
 }
 
+/* One scale for the whole tensor: QuantizeLinear's and DequantizeLinear's input 1. */
+static bool has_one_scale(const bert_node *node, const bert_value_info *infos) {
+    const bert_value_info *scale = info_of(node, infos, 1);
+    return scale && (scale->shape.rank == 0 || (scale->shape.rank == 1 && scale->shape.dims[0] == 1));
+}
+
 bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, int32_t axes) {
     const int32_t rank = rank_of(node, infos, 0);
     const int64_t axis = BERT_NODE_INT(node, "axis", 0);
@@ -97,6 +103,11 @@ bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, 
                         1U << BERT_EMBEDDING_TYPE_IDS);
     case BERT_OP_BERTC_Lookup:
         return operands(1U << BERT_LOOKUP_X);
+    case BERT_OP_QuantizeLinear:
+    case BERT_OP_DequantizeLinear:
+    case BERT_OP_MS_QuantizeLinear:
+    case BERT_OP_MS_DequantizeLinear:
+        return operands_if(has_one_scale(node, infos), 1);
     case BERT_OP_BERTC_Attention:
         return starting(1U << BERT_ATTENTION_Q | 1U << BERT_ATTENTION_K | 1U << BERT_ATTENTION_V);
     case BERT_OP_MatMul:

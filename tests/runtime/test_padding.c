@@ -375,6 +375,8 @@ typedef enum graph_form {
     PAIRS_ADDED,     /* ... where both are */
     PAIRS_BIASED,    /* ... and get a bias of both */
     BIAS_READ,       /* ... which is an output as well */
+    BYTES,           /* of bytes with one scale, and a table's */
+    BYTES_BY_PLACE,  /* of bytes with a scale for each place */
     NO_MASK,         /* nothing is masked */
     ANOTHER_TOKEN,   /* masked by the token before */
     MEAN,            /* an output that is the mean over all tokens */
@@ -533,6 +535,23 @@ static bert_value *build_output(bert_graph *graph, bert_value *y, bert_value *ma
     }
 }
 
+/* x by way of bytes. */
+static bert_value *as_bytes(bert_graph *graph, bert_value *x) {
+    static float each[SEQUENCE];
+    static unsigned char zeros[SEQUENCE], table[256];
+    bert_block *body = &graph->body;
+    for (int i = 0; i < SEQUENCE; i++) each[i] = 0.01F * (float)(i + 1);
+    for (int i = 0; i < 256; i++) table[i] = (unsigned char)(255 - i);
+    memset(zeros, 128, sizeof zeros);
+    const bool one = building == BYTES;
+    bert_value *scale = one ? build_float(graph, 0.01F) : build_constant(graph, BERT_FLOAT, 1, DIMS(SEQUENCE), each);
+    bert_value *zero = build_constant(graph, BERT_UINT8, one ? 0 : 1, DIMS(SEQUENCE), zeros);
+    bert_value *q = build_node(body, "QuantizeLinear", "quantized", NULL, 0, x, scale, zero, BUILD_END);
+    bert_value *looked_up[] = {q, build_constant(graph, BERT_UINT8, 1, DIMS(256), table)};
+    q = build_node_of(body, bert_op_get(BERT_OP_BERTC_Lookup), 1, "lookup", NULL, 0, looked_up, 2);
+    return build_node(body, "DequantizeLinear", "dequantized", NULL, 0, q, scale, zero, BUILD_END);
+}
+
 static bert_status build_small(bert_graph *graph, bert_error *error) {
     static float table[44 * 4];
     for (int i = 0; i < 44 * 4; i++) table[i] = (float)((i * 37) % 53) / 20.0F - 1.0F;
@@ -553,6 +572,7 @@ static bert_status build_small(bert_graph *graph, bert_error *error) {
         bias = build_node(&graph->body, "Add", "both", NULL, 0, four, bias, BUILD_END);
     }
     bert_value *y = attention_node(graph, x, bias, pairs);
+    if (building == BYTES || building == BYTES_BY_PLACE) y = as_bytes(graph, y);
     BERT_TRY(build_inputs(graph, error, ids, mask, BUILD_END));
     if (building == BIAS_READ) return build_outputs(graph, error, build_output(graph, y, mask), bias, BUILD_END);
     return build_outputs(graph, error, build_output(graph, y, mask), BUILD_END);
@@ -580,6 +600,8 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(FIRST_TOKEN, NULL);
     expect_form(POOLED, NULL);
     expect_form(NORMALIZED, NULL);
+    expect_form(BYTES, NULL);
+    expect_form(BYTES_BY_PLACE, "node quantized (QuantizeLinear)");
     expect_form(PAIRS, NULL);
     expect_form(PAIRS_BIASED, NULL);
     expect_form(PAIRS_OF_OTHERS, "node attention (Attention): its mask isn't certain");
