@@ -87,8 +87,8 @@
  *               4 position_queries [1, P', H D]   5 position_to_content [T, S] int32|int64, rows of 4   (both absent: none)
  *   outputs     0 y [B, H, S, T]
  *   attributes  heads int
- *               scale float
- *   y[b, h, i, j] = scale (q[b, i] . position_keys[content_to_position[i, j]] + k[b, j] . position_queries[
+ *               scale float (1)
+ *   P and P' are positions: y[b, h, i, j] = scale (q[b, i] . position_keys[content_to_position[i, j]] + k[b, j] . position_queries[
  *   position_to_content[j, i]]), products over the D elements of head h: what DeBERTa's disentangled attention adds to the scores for
  *   relative positions (He et al., 'DeBERTa', 2021, equation 4). Indices as ONNX's GatherElements has them: a negative one counts from
  *   the end, outside it is BERT_INVALID_INPUT with the place.

@@ -144,7 +144,7 @@ static bool is_over_last(const bert_node *softmax) {
 /* ---- From Softmax on to the result ----------------------------------------------------------------------------------
  */
 
-/* From here on down a score is so small that its exponential is 0 beside any other's. */
+/* From here on down a score is so small that its exponential is 0 beside that of any product of queries and keys. */
 static double most_masked(bert_dtype dtype) {
     return dtype == BERT_FLOAT16 ? -65504 : -1e30;
 }
@@ -166,11 +166,15 @@ static bert_value *match_guard(attention *m, bert_value *probabilities, bert_nod
     return probabilities;
 }
 
-/* Where(mask, 0, p): masked keys, whose scores were made too small for them to count, and so rows of these alone. */
+/*
+ * Where(mask, 0, p): masked keys, whose scores were made too small for them to count, and so rows of these alone. With
+ * a bias, which may make others as small, it stays. A row that is NaN becomes zeros, too.
+ */
 static bert_value *match_zeroed(attention *m, bert_value *probabilities, bert_node **out) {
     bert_node *where = bert_value_sole_reader(probabilities);
     double zero = 1;
     if (!m->mask || !bert_node_is(where, BERT_OP_Where) || where->inputs[0] != m->mask) return probabilities;
+    if (m->bias_count > (m->disentangled_bias >= 0 ? 1 : 0)) return probabilities;
     const int side = m->mask_drops ? 1 : 2; /* of the zero */
     if (where->inputs[3 - side] != probabilities || !is_uniform(where->inputs[side], &zero) || zero != 0 ||
         m->mask_value > most_masked(m->query.source->info.dtype))

@@ -95,18 +95,29 @@ static bool match_indices(const search *s, bert_value *value, bert_dim first, be
 /* ---- Terms ----------------------------------------------------------------------------------------------------------
  */
 
+/* Whether all sequences and heads are gathered from: indices may have fewer of these than the products. */
+static bool gathers_all(const bert_node *gather) {
+    const bert_value *from = gather->inputs[0], *to = gather->outputs[0];
+    const int32_t rank = bert_value_rank(from);
+    if (rank < 3 || bert_value_rank(to) != rank ||
+        bert_axis_from_front(BERT_NODE_INT(gather, "axis", 0), rank) != rank - 1)
+        return false;
+    for (int32_t i = 0; i + 1 < rank; i++) {
+        if (bert_value_dim(from, i) != bert_value_dim(to, i)) return false;
+    }
+    return true;
+}
+
 /* `turned`: behind the Transpose that puts queries first. */
 static bool match_term(const search *s, bert_node *gather, bool turned, double scale) {
     const bert_heads *of = turned ? s->key : s->query;
     const bert_heads *others = turned ? s->query : s->key;
     bert_positions *term = turned ? &s->found->queries : &s->found->keys;
     bert_heads content;
-    const int32_t rank = bert_value_rank(gather->inputs[0]);
     bert_node *product = bert_value_made_by(gather->inputs[0], BERT_OP_MatMul);
-    if (!product || term->rows || bert_axis_from_front(BERT_NODE_INT(gather, "axis", 0), rank) != rank - 1)
-        return false;
-    bert_pattern_add(s->pattern, gather);
-    bert_pattern_add(s->pattern, product);
+    if (!product || term->rows || !gathers_all(gather)) return false;
+    bert_pattern_add_shared(s->pattern, gather);
+    bert_pattern_add_shared(s->pattern, product);
     if (!bert_match_heads(s->pattern, product->inputs[0], bert_heads_bhsd, &content) || content.source != of->source ||
         content.heads != of->heads || content.size != of->size || bert_value_rank(content.source) != 3)
         return false;
@@ -120,11 +131,11 @@ static bool match_terms(const search *s, bert_value *value, bool turned, double 
     if (!node || depth == 0) return false;
     const double factor = bert_scale_of(node);
     if (factor != 0) {
-        bert_pattern_add(s->pattern, node);
+        bert_pattern_add_shared(s->pattern, node);
         return match_terms(s, bert_scaled_operand(node), turned, scale * factor, depth - 1);
     }
     if (bert_node_is(node, BERT_OP_GatherElements)) return match_term(s, node, turned, scale);
-    bert_pattern_add(s->pattern, node);
+    bert_pattern_add_shared(s->pattern, node);
     if (turns_last(node)) return match_terms(s, node->inputs[0], !turned, scale, depth - 1);
     return bert_node_is(node, BERT_OP_Add) && match_terms(s, node->inputs[0], turned, scale, depth - 1) &&
            match_terms(s, node->inputs[1], turned, scale, depth - 1);

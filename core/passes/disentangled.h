@@ -22,7 +22,7 @@ typedef struct bert_disentangled {
     bert_positions keys, queries;
 } bert_disentangled;
 
-/** Whether `bias` is that for these heads; its nodes join the pattern. */
+/** Whether `bias` is that for these heads, of all sequences; its nodes, which others may read, join the pattern. */
 bool bert_match_disentangled(bert_pattern *pattern, bert_value *bias, const bert_heads *query, const bert_heads *key,
                              bert_disentangled *out);
 /** Builds it before the pattern's root: [B, H, S, T]. */

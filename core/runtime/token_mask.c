@@ -350,34 +350,39 @@ static bert_status run(const bert_mask_prober *p, const bert_node *node, const b
     return status == BERT_OUT_OF_MEMORY ? no_memory(p) : BERT_OK;
 }
 
-/* The elements of the mask that the inputs' depend on, first or second ones, as inputs of a node that moves them. NULL:
- * where to depends on the mask, too, or memory ran out. */
-static const bert_tensor *list_depends(const bert_mask_prober *p, const bert_node *node, node_kind kind, bool second) {
+/* The elements of the mask that the inputs' depend on, first or second ones, as inputs of a node that moves them. *out
+ * NULL: where to depends on the mask, too. */
+static bert_status list_depends(const bert_mask_prober *p, const bert_node *node, node_kind kind, bool second,
+                                const bert_tensor **out) {
     bert_tensor *inputs = BERT_ARENA_NEW_ARRAY(p->arena, bert_tensor, (size_t)node->input_count);
-    for (int32_t i = 0; inputs && i < node->input_count; i++) {
+    *out = NULL;
+    if (!inputs) return no_memory(p);
+    for (int32_t i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
         const bert_mask_probe *input = p->probes[node->inputs[i]->id];
         const int32_t *depends = second ? input->with : input->depends;
         inputs[i] = input->zeros;
         if (i > 0 && kind == MOVES_FIRST) {
             for (int64_t e = 0; e < input->elements; e++) {
-                if (input->depends[e] != BERT_MASK_NONE) return NULL;
+                if (input->depends[e] != BERT_MASK_NONE) return BERT_OK;
             }
             continue;
         }
         if (!depends) depends = new_depends(p, input->elements, BERT_MASK_NONE);
-        if (!depends) return NULL;
+        if (!depends) return no_memory(p);
         inputs[i].dtype = BERT_INT32;
         inputs[i].data = (void *)depends; /* only read */
     }
-    return inputs;
+    *out = inputs;
+    return BERT_OK;
 }
 
 /* The same of outputs, moved as the node moves elements; `outputs`: scratch. */
 static bert_status move_depends(const bert_mask_prober *p, const bert_node *node, node_kind kind, bool second,
                                 bert_tensor *outputs, bool *done) {
-    const bert_tensor *inputs = list_depends(p, node, kind, second);
+    const bert_tensor *inputs;
     *done = false;
+    BERT_TRY(list_depends(p, node, kind, second, &inputs));
     if (!inputs) return BERT_OK;
     for (int32_t i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;

@@ -17,6 +17,8 @@ typedef struct spelling {
     bool late;       /* What indices are comes with a run. */
     bool masked;     /* Where(mask, ...) before Softmax; */
     bool zeroed;     /* and behind it. */
+    bool read;       /* The bias is an output as well. */
+    bool another;    /* There is a second bias, which masks keys, too. */
     enum {
         RIGHT,
         OTHER_CONTENT,   /* The values' heads are multiplied with positions. */
@@ -24,6 +26,7 @@ typedef struct spelling {
         OTHER_SCALE,     /* One term has another scale. */
         NOT_TURNED,      /* Keys stay first. */
         BY_HEAD,         /* Indices of each head, which come with a run. */
+        OF_ONE_HEAD,     /* Indices for the first sequence and head alone, whose bias all get. */
         TWICE,           /* The same term two times. */
         OTHER_MASK,      /* Zeros behind Softmax by another mask; */
         OTHER_NUMBER,    /* something else than zeros; */
@@ -76,6 +79,7 @@ static bert_value *indices(builder *b, spelling s, int64_t first) {
     bert_value *list = RESHAPE(b, ints(b, SEQUENCE * SEQUENCE, all), 1, SEQUENCE, SEQUENCE);
     if (s.late) list = OP(b, Add, list, s.offset);
     if (s.wrong == BY_HEAD) return s.by_head;
+    if (s.wrong == OF_ONE_HEAD) return s.four ? RESHAPE(b, list, 1, 1, SEQUENCE, SEQUENCE) : list;
     return s.four ? OP(b, Expand, list, INTS(b, BATCH, HEADS, SEQUENCE, SEQUENCE))
                   : OP(b, Expand, list, INTS(b, BATCH * HEADS, SEQUENCE, SEQUENCE));
 }
@@ -139,12 +143,13 @@ static void make(builder *b, const void *spec) {
     bert_value *scores = OP(b, MatMul, heads[0], OP(b, Div, turned(b, heads[1], s.four), scalar(b, 4)));
     bert_value *bias = bias_of(b, s, heads[0], heads[1], heads[2]);
     scores = OP(b, Add, s.swapped ? bias : scores, s.swapped ? scores : bias);
-    bert_value *y = attend(b, s, scores, heads[2]);
-    declare(b, &y, 1);
+    if (s.another) scores = OP(b, Add, scores, input(b, "another", BERT_FLOAT, "2 1 1 3"));
+    bert_value *y[] = {attend(b, s, scores, heads[2]), s.read ? OP(b, Neg, bias) : NULL};
+    declare(b, y, s.read ? 2 : 1);
 }
 
 static bert_model *run_twice(spelling s) {
-    bert_named_tensor inputs[5] = {twice_input("x", BERT_FLOAT, numbers, 3, DIMS(BATCH, SEQUENCE, WIDTH))};
+    bert_named_tensor inputs[6] = {twice_input("x", BERT_FLOAT, numbers, 3, DIMS(BATCH, SEQUENCE, WIDTH))};
     size_t count = 1;
     static int64_t offset = 0;
     if (s.late) inputs[count++] = twice_input("offset", BERT_INT64, &offset, 0, NULL);
@@ -152,6 +157,8 @@ static bert_model *run_twice(spelling s) {
         inputs[count++] =
             twice_input("by_head", BERT_INT64, by_head, s.four ? 4 : 3,
                         s.four ? DIMS(BATCH, HEADS, SEQUENCE, SEQUENCE) : DIMS(BATCH * HEADS, SEQUENCE, SEQUENCE));
+    static float another[] = {-3e38F, 0, 0, -3e38F, -3e38F, 0};
+    if (s.another) inputs[count++] = twice_input("another", BERT_FLOAT, another, 4, DIMS(BATCH, 1, 1, SEQUENCE));
     if (s.masked) inputs[count++] = twice_input("mask", BERT_BOOL, mask, 4, DIMS(BATCH, 1, SEQUENCE, SEQUENCE));
     if (s.wrong == OTHER_MASK)
         inputs[count++] = twice_input("other_mask", BERT_BOOL, other_mask, 4, DIMS(BATCH, 1, SEQUENCE, SEQUENCE));
@@ -187,10 +194,31 @@ static void what_is_another_bias_stays(void **state) {
             assert_int_equal(twice_count(model, BERT_OP_BERTC_DisentangledBias), 0);
             assert_true(twice_count(model, BERT_OP_GatherElements) >= 2);
             /* Where batch and heads are apart it may be any bias of an attention's. */
-            assert_int_equal(twice_count(model, BERT_OP_BERTC_Attention), four);
+            assert_int_equal(twice_count(model, BERT_OP_BERTC_Attention), four || wrong == OF_ONE_HEAD);
             bert_model_free(model);
         }
     }
+}
+
+static void others_may_read_the_bias(void **state) {
+    for (int four = 0; four < 2; four++) {
+        bert_model *model = run_twice((spelling){.four = four, .read = true});
+        assert_int_equal(twice_count(model, BERT_OP_BERTC_Attention), 1);
+        assert_int_equal(twice_count(model, BERT_OP_BERTC_DisentangledBias), 1);
+        assert_int_equal(twice_count(model, BERT_OP_GatherElements), 2);
+        bert_model_free(model);
+    }
+}
+
+/* It may mask all that a mask leaves: then masked keys are what counts, until they become zeros. */
+static void zeros_behind_another_bias_stay(void **state) {
+    bert_model *model = run_twice((spelling){.four = true, .masked = true, .zeroed = true, .another = true});
+    assert_int_equal(twice_count(model, BERT_OP_BERTC_Attention), 0);
+    bert_model_free(model);
+    model = run_twice((spelling){.four = true, .another = true});
+    assert_int_equal(twice_count(model, BERT_OP_BERTC_Attention), 1);
+    assert_int_equal(twice_count(model, BERT_OP_BERTC_DisentangledBias), 1);
+    bert_model_free(model);
 }
 
 static void what_is_put_in_the_place_of_other_probabilities_stays(void **state) {
@@ -206,6 +234,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_spelling_becomes_a_bias_of_one_attention),
         cmocka_unit_test(what_is_another_bias_stays),
+        cmocka_unit_test(others_may_read_the_bias),
+        cmocka_unit_test(zeros_behind_another_bias_stay),
         cmocka_unit_test(what_is_put_in_the_place_of_other_probabilities_stays),
     };
     return cmocka_run_group_tests(tests, fill, NULL);
