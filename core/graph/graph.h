@@ -81,6 +81,7 @@ struct bert_node {
     size_t attribute_count;
     const bert_origin **origins; /**< Nodes of the file that this one stands for. */
     uint32_t origin_count;
+    uint32_t origin_capacity; /**< Of `origins`, where that is this node's own; 0: others may have the same list. */
     bert_block *block;
     bert_node *previous, *next; /**< Of the block, in an order in which every value is written before it is read. */
 };

@@ -110,27 +110,41 @@ const char *bert_node_label(const bert_node *node) {
     return node->output_count && node->outputs[0] ? node->outputs[0]->name : "";
 }
 
+/* Room for so many origins. It doubles, since a node may take in any number of others one by one. */
+static bert_status reserve_origins(bert_node *node, size_t count, bert_error *error) {
+    if (count <= node->origin_capacity) return BERT_OK;
+    const bert_origin **grown = BERT_ARENA_NEW_ARRAY(&node->block->graph->arena, const bert_origin *, 2 * count);
+    if (!grown) return bert_fail_memory(error, 2 * count * sizeof(const bert_origin *), "a node's origins");
+    if (node->origin_count) memcpy(grown, node->origins, node->origin_count * sizeof *grown);
+    node->origins = grown;
+    node->origin_capacity = (uint32_t)(2 * count);
+    return BERT_OK;
+}
+
+/* Where in the list, which is sorted by index, an origin is or belongs. */
+static uint32_t place_of(const bert_node *node, uint32_t index) {
+    uint32_t first = 0, end = node->origin_count;
+    while (first < end) {
+        const uint32_t middle = first + (end - first) / 2;
+        if (node->origins[middle]->index < index)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
 bert_status bert_node_add_origins(bert_node *node, const bert_node *from, bert_error *error) {
     if (from->origin_count == 0 || node == from) return BERT_OK;
-    size_t most = (size_t)node->origin_count + from->origin_count;
-    const bert_origin **origins = BERT_ARENA_NEW_ARRAY(&node->block->graph->arena, const bert_origin *, most);
-    if (!origins) return bert_fail_memory(error, most * sizeof(const bert_origin *), "a node's origins");
-    /* Both lists are sorted by index: merge them, each origin once. */
-    uint32_t a = 0, b = 0, count = 0;
-    while (a < node->origin_count || b < from->origin_count) {
-        const bert_origin *left = a < node->origin_count ? node->origins[a] : NULL;
-        const bert_origin *right = b < from->origin_count ? from->origins[b] : NULL;
-        if (!right || (left && left->index <= right->index)) {
-            origins[count++] = left;
-            a++;
-            if (right && right->index == left->index) b++;
-        } else {
-            origins[count++] = right;
-            b++;
-        }
+    BERT_TRY(reserve_origins(node, (size_t)node->origin_count + from->origin_count, error));
+    for (uint32_t i = 0; i < from->origin_count; i++) {
+        const bert_origin *origin = from->origins[i];
+        const uint32_t at = place_of(node, origin->index), after = node->origin_count - at;
+        if (after && node->origins[at]->index == origin->index) continue;
+        memmove(node->origins + at + 1, node->origins + at, after * sizeof *node->origins);
+        node->origins[at] = origin;
+        node->origin_count++;
     }
-    node->origins = origins;
-    node->origin_count = count;
     return BERT_OK;
 }
 

@@ -206,6 +206,34 @@ static bert_status build_with(const bert_allocator *allocator) {
     return status;
 }
 
+/* In any order, each once, in memory that grows with their number; a list that nodes share stays the other's. */
+static void origins_are_gathered_in_order(void **state) {
+    enum { NODES = 5000 };
+    static bert_origin all[NODES];
+    static const bert_origin *lists[NODES][2];
+    bert_error error;
+    bert_graph *graph = make_chain(NODES);
+    bert_node *first = graph->body.first;
+    int i = 0;
+    BERT_FOR_EACH_NODE (node, &graph->body) {
+        all[i] = (bert_origin){.index = (uint32_t)i, .name = "n"};
+        lists[i][0] = &all[0]; /* the call that all are part of */
+        lists[i][1] = &all[i];
+        node->origins = i ? lists[i] : &lists[0][0];
+        node->origin_count = i ? 2 : 1;
+        i++;
+    }
+    const size_t before = graph->arena.total_bytes;
+    for (bert_node *node = graph->body.last; node != first; node = node->previous)
+        assert_int_equal(bert_node_add_origins(first, node, &error), BERT_OK);
+    BERT_FOR_EACH_NODE (node, &graph->body) assert_int_equal(bert_node_add_origins(first, node, &error), BERT_OK);
+    assert_int_equal(first->origin_count, NODES);
+    for (uint32_t o = 0; o < NODES; o++) assert_ptr_equal(first->origins[o], &all[o]);
+    assert_ptr_equal(lists[1][1], &all[1]);
+    assert_true(graph->arena.total_bytes - before < 100 * NODES * sizeof(void *));
+    bert_graph_free(graph);
+}
+
 static void running_out_of_memory_is_a_status(void **state) {
     scarce_memory plenty = {0};
     bert_allocator allocator = scarce_allocator(&plenty);
@@ -229,6 +257,7 @@ int main(void) {
         cmocka_unit_test(the_check_finds_a_lost_use),
         cmocka_unit_test(names_and_writers_are_unique),
         cmocka_unit_test(constants_are_read_at_any_alignment),
+        cmocka_unit_test(origins_are_gathered_in_order),
         cmocka_unit_test(running_out_of_memory_is_a_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
