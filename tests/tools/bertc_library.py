@@ -83,7 +83,7 @@ class Library:
         error, kept = Error(), []
         inputs, outputs = (NamedTensor * max(len(feed), 1))(), (NamedTensor * len(names))()
         for slot, (name, values) in zip(inputs, feed.items()):
-            values = np.ascontiguousarray(values, np.float64 if double and values.dtype == np.float32 else None)
+            values = np.asarray(values, np.float64 if double and values.dtype == np.float32 else None, order="C")
             kept.append(values)
             slot.name = name.encode()
             slot.tensor = Tensor(NUMBERS[values.dtype], values.ndim, (ctypes.c_int64 * MAX_RANK)(*values.shape),
