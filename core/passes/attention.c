@@ -1,12 +1,13 @@
 /*
  * Attention: softmax(scale Q K^T + bias) V over heads.
  *
- * Found at its Softmax. Backward from there: additions of a bias, a Where that masks, scales, and the product of two
- * views of [batch, sequence, heads x size] tensors, or of heads that were computed one by one, as those that are
- * rotated by their positions: these are put side by side first. Forward: the guard against rows of NaN, the product
- * with the values, and the views that put the heads side by side again. How an exporter spells the views doesn't matter
- * (layout.h). What computes the masks stays as it is and feeds the new node; so does a bias, but for that of relative
- * positions (disentangled.h), which becomes one node.
+ * Found at its Softmax. Backward from there: a Where that masks, additions of a bias, a Reshape where batch and heads
+ * were one dimension, scales, and the product of two views of [batch, sequence, heads x size] tensors, or of heads that
+ * were computed one by one, as those that are rotated by their positions: these are put side by side first. Forward:
+ * the guard against rows of NaN, or zeros for masked keys, that Reshape again, the product with the values, and the
+ * views that put the heads side by side again. How an exporter spells the views doesn't matter (layout.h). What
+ * computes the masks stays as it is and feeds the new node; so does a bias, but for that of relative positions
+ * (disentangled.h), which becomes one node.
  */
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
@@ -26,10 +27,9 @@ typedef struct attention {
     bert_heads query, key, value;
     double scale;
     bert_value *biases[BIASES];
-    bool joined_biases[BIASES]; /* Added where batch and heads are one dimension. */
     int bias_count;
-    bool joined;          /* So far back have scores been followed. */
-    bert_dim split_heads; /* Into which a Reshape parts that dimension before Softmax; 0: none does. */
+    bert_dim split_heads; /* Into which a Reshape parts joined batch and heads before Softmax; 0: none does. */
+    int split_biases;     /* With it: so many of them are added behind it, the others where batch and heads are one. */
     bert_disentangled disentangled;
     int disentangled_bias; /* Which of them that is; -1: none. */
     bert_value *mask;      /* NULL: none. */
@@ -86,7 +86,6 @@ static bool match_addition(attention *m, bert_node *add, int depth) {
     for (int side = 0; side < 2; side++) {
         attention before = *m;
         bert_pattern_add(&m->pattern, add);
-        m->joined_biases[m->bias_count] = m->joined;
         m->biases[m->bias_count++] = add->inputs[1 - side];
         if (match_scores(m, add->inputs[side], depth - 1, true, false)) return true;
         *m = before;
@@ -97,12 +96,13 @@ static bool match_addition(attention *m, bert_node *add, int depth) {
 /* Scores [B H, S, T] as [B, H, S, T]. */
 static bool match_split(attention *m, bert_node *reshape, int depth, bool may_add, bool may_mask) {
     const bert_value *from = reshape->inputs[0], *to = reshape->outputs[0];
-    if (m->joined || bert_value_rank(from) != 3 || bert_value_rank(to) != 4 || !bert_dim_known(bert_value_dim(to, 1)) ||
+    if (m->split_heads || bert_value_rank(from) != 3 || bert_value_rank(to) != 4 ||
+        !bert_dim_known(bert_value_dim(to, 1)) || bert_value_dim(to, 1) < 1 ||
         bert_value_dim(from, 1) != bert_value_dim(to, 2) || bert_value_dim(from, 2) != bert_value_dim(to, 3))
         return false;
     bert_pattern_add(&m->pattern, reshape);
-    m->joined = true;
     m->split_heads = bert_value_dim(to, 1);
+    m->split_biases = m->bias_count;
     return match_scores(m, reshape->inputs[0], depth - 1, may_add, may_mask);
 }
 
@@ -188,7 +188,6 @@ static bert_value *match_zeroed(attention *m, bert_value *probabilities, bert_no
 /* Follows the views of the result until they are [B, S, H D]; the node that gets there, or NULL. */
 static bert_node *find_result(attention *m, bert_value *context, const bert_heads *value, bert_node *chain[VIEWS],
                               int *count) {
-    static const int32_t swap[4] = {0, 2, 1, 3};
     bert_symbols *symbols = m->pattern.context->graph->symbols;
     bert_dim heads[4] = {value->batch, value->heads, m->query.length, value->size};
     bert_dim joined[3] = {value->batch, m->query.length, bert_dim_multiply(symbols, value->heads, value->size)};
@@ -196,7 +195,7 @@ static bert_node *find_result(attention *m, bert_value *context, const bert_head
     if (!bert_layout_begin(&view, context)) return NULL;
     expected = view;
     if (!bert_layout_reshape(&expected, heads, 4, symbols)) return NULL;
-    bert_layout_permute(&expected, swap);
+    bert_layout_permute(&expected, bert_heads_bhsd); /* its own inverse */
     if (!bert_layout_reshape(&expected, joined, 3, symbols)) return NULL;
     for (*count = 0; *count < VIEWS;) {
         bert_node *node = bert_value_sole_reader(context);
@@ -250,7 +249,7 @@ static bool masks_fit(attention *m) {
     for (int i = 0; i < m->bias_count; i++) {
         if (m->biases[i]->info.dtype != m->query.source->info.dtype) return false;
         if (i == m->disentangled_bias) continue;
-        const bool of_joined = m->joined_biases[i] || (joined && !m->split_heads);
+        const bool of_joined = m->split_heads ? i >= m->split_biases : joined;
         if (of_joined ? !fits_joined(m, m->biases[i]) : !fits_scores(m, m->biases[i])) return false;
     }
     return true;

@@ -8,7 +8,8 @@
 
 /*
  * Results up to this size are evaluated once, while binding, and kept with the plan (shape arithmetic, position ids,
- * masks of ranges). A larger one runs as a kernel in every run: a plan must not hold copies of weights.
+ * masks of ranges). A larger one runs as a kernel, in every run or once for all (computed_once.h): a plan must not hold
+ * copies of weights.
  */
 static const size_t greatest_fold_bytes = (size_t)1 << 20;
 

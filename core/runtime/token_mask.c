@@ -270,6 +270,26 @@ static int32_t second_at(const bert_mask_probe *probe, int64_t at) {
     return probe->with ? probe->with[at] : BERT_MASK_NONE;
 }
 
+/* A product of two elements that are 0 where theirs of the mask are: 0 where either is. A mask of queries and keys. */
+static bert_status join_pairs(const bert_mask_prober *p, const bert_node *node, const bert_mask_probe *probe,
+                              int32_t *depends, int32_t **with) {
+    const bert_tensor *out = &probe->zeros;
+    const int64_t elements = bert_tensor_elements(out);
+    const bert_mask_probe *a = p->probes[node->inputs[0]->id], *b = p->probes[node->inputs[1]->id];
+    for (int64_t e = 0; e < elements; e++) {
+        const int64_t a_at = broadcast_offset(&a->zeros, out, e), b_at = broadcast_offset(&b->zeros, out, e);
+        const int32_t first = a->depends[a_at], second = b->depends[b_at];
+        if (first < 0 || second < 0 || first == second || number_at(&a->zeros, a_at) != 0 ||
+            number_at(&b->zeros, b_at) != 0 || !isfinite(number_at(&probe->ones, e)))
+            continue;
+        if (!*with) *with = new_depends(p, elements, BERT_MASK_NONE);
+        if (!*with) return no_memory(p);
+        depends[e] = first < second ? first : second;
+        (*with)[e] = first < second ? second : first;
+    }
+    return BERT_OK;
+}
+
 static bert_status join_elementwise(bert_mask_prober *p, const bert_node *node, bert_mask_probe *probe) {
     const bert_tensor *out = &probe->zeros;
     const int64_t elements = bert_tensor_elements(out);
@@ -291,29 +311,9 @@ static bert_status join_elementwise(bert_mask_prober *p, const bert_node *node, 
         }
     }
     join_lengths(p, node, out, depends);
+    if (!with && (node->op->id == BERT_OP_Mul || node->op->id == BERT_OP_And))
+        BERT_TRY(join_pairs(p, node, probe, depends, &with));
     probe->depends = depends;
-    probe->with = with;
-    return BERT_OK;
-}
-
-/* A product of two elements that are 0 where theirs of the mask are: 0 where either is. A mask of queries and keys. */
-static bert_status join_pairs(bert_mask_prober *p, const bert_node *node, bert_mask_probe *probe) {
-    const bert_tensor *out = &probe->zeros;
-    const int64_t elements = bert_tensor_elements(out);
-    if ((node->op->id != BERT_OP_Mul && node->op->id != BERT_OP_And) || probe->with) return BERT_OK;
-    const bert_mask_probe *a = p->probes[node->inputs[0]->id], *b = p->probes[node->inputs[1]->id];
-    int32_t *depends = (int32_t *)probe->depends, *with = NULL; /* this node's own */
-    for (int64_t e = 0; e < elements; e++) {
-        const int64_t a_at = broadcast_offset(&a->zeros, out, e), b_at = broadcast_offset(&b->zeros, out, e);
-        const int32_t first = a->depends[a_at], second = b->depends[b_at];
-        if (first < 0 || second < 0 || first == second || number_at(&a->zeros, a_at) != 0 ||
-            number_at(&b->zeros, b_at) != 0 || !isfinite(number_at(&probe->ones, e)))
-            continue;
-        if (!with) with = new_depends(p, elements, BERT_MASK_NONE);
-        if (!with) return no_memory(p);
-        depends[e] = first < second ? first : second;
-        with[e] = first < second ? second : first;
-    }
     probe->with = with;
     return BERT_OK;
 }
@@ -416,7 +416,7 @@ static bert_status probe_node(bert_mask_prober *p, const bert_node *node, node_k
     for (int k = 0; k < 4; k++) {
         outputs[k] = BERT_ARENA_NEW_ARRAY(p->arena, bert_tensor, output_count);
         if (!outputs[k]) return no_memory(p);
-        for (size_t i = 0; i < output_count; i++) {
+        for (size_t i = 0; i < output_count && k < 2; i++) {
             if (node->outputs[i]) outputs[k][i] = tensor_of(p, node->outputs[i]);
         }
     }
@@ -430,7 +430,6 @@ static bert_status probe_node(bert_mask_prober *p, const bert_node *node, node_k
                                  .depends = outputs[2][i].data,
                                  .with = pairs ? outputs[3][i].data : NULL};
         if (kind == ELEMENTWISE) BERT_TRY(join_elementwise(p, node, &probe));
-        if (kind == ELEMENTWISE) BERT_TRY(join_pairs(p, node, &probe));
         if (kind == SUMS) probe.depends = sum_depends(p, node, &probe.ones);
         if (!probe.depends) return no_memory(p);
         BERT_TRY(finish(p, node->outputs[i], &probe));

@@ -2,10 +2,11 @@
  * Which keys attention masks drop, found by following what a mask is made of.
  *
  * Exporters spell a mask in a dozen ways; what counts is on which element of the attention mask (the graph's input)
- * each element of Attention's bias or mask depends, and what it is where that is 0 and where it is 1. Both are found
- * for concrete shapes by running the mask's nodes: on zeros, on ones, and, where nodes move elements, on their own
- * indices. What can't be followed so is not known, and no padding is skipped then. A mask that compares positions with
- * the sum of a sequence's mask is followed as if all padding were on the right, which a run must see to.
+ * each element of Attention's bias or mask depends, and what it is where that is 0 and where it is 1; or on which two,
+ * a query's and a key's, where they are multiplied and either makes it 0. Both are found for concrete shapes by running
+ * the mask's nodes: on zeros, on ones, and, where nodes move elements, on their own indices. What can't be followed so
+ * is not known, and no padding is skipped then. A mask that compares positions with the sum of a sequence's mask is
+ * followed as if all padding were on the right, which a run must see to.
  */
 #ifndef BERT_RUNTIME_TOKEN_MASK_H
 #define BERT_RUNTIME_TOKEN_MASK_H

@@ -154,8 +154,8 @@ static bert_status name_wrong(const term *t, bert_error *error) {
         if (index < -t->count || index >= t->count) break;
     }
     return bert_fail(error, BERT_INVALID_INPUT,
-                     "index %" PRId64 ", element %" PRId64 ", is outside the %" PRId64 " positions", index, at,
-                     t->count);
+                     "index %" PRId64 ", element %" PRId64 " of input %d, is outside the %" PRId64 " positions", index,
+                     at, t->of_keys ? BERT_DISENTANGLED_P2C : BERT_DISENTANGLED_C2P, t->count);
 }
 
 /* From one row of transposed positions to the next: an odd number of cache lines, so that a column of them lies in all

@@ -229,8 +229,8 @@ static void expect_outside(const bias_case *c, int term, int64_t at, int64_t ind
     (term ? p2c : c2p)[at] = index;
     (term ? narrow_p2c : narrow_c2p)[at] = (int32_t)index;
     begin(c, threads);
-    snprintf(text, sizeof text, "index %lld, element %lld, is outside the %lld positions", (long long)index,
-             (long long)at, (long long)positions);
+    snprintf(text, sizeof text, "index %lld, element %lld of input %d, is outside the %lld positions", (long long)index,
+             (long long)at, term ? 5 : 3, (long long)positions);
     node_case_expect_fails(BERT_INVALID_INPUT, text);
 }
 
@@ -258,7 +258,7 @@ static void indices_outside_are_named(void **state) {
         memset(c2p, 0, sizeof c2p);
         memset(narrow_c2p, 0, sizeof narrow_c2p);
         begin(&c, 2);
-        node_case_expect_fails(BERT_INVALID_INPUT, "index 0, element 0, is outside the 0 positions");
+        node_case_expect_fails(BERT_INVALID_INPUT, "index 0, element 0 of input 3, is outside the 0 positions");
     }
 }
 

@@ -68,7 +68,7 @@ static void indices_outside_are_named(void **state) {
     op_case_tensor(BERT_FLOAT, "2,4,10", k);
     op_case_tensor(BERT_FLOAT, "1,6,10", keys);
     op_case_tensor(BERT_INT32, "3,4", outside);
-    op_case_expect_run_fails(BERT_INVALID_INPUT, "index 6, element 5, is outside the 6 positions");
+    op_case_expect_run_fails(BERT_INVALID_INPUT, "index 6 at [1, 1] of input 3 is outside the 6 positions");
 }
 
 static void symbolic(const char *keys_shape, const char *c2p_shape) {
@@ -92,6 +92,33 @@ static void shapes_must_agree(void **state) {
     op_case_expect_refused(BERT_INVALID_MODEL, "the first dimension of positions and 1 are 2 and 1");
     symbolic("1,p,13", "queries,keys");
     op_case_expect_refused(BERT_INVALID_MODEL, "q and the position keys are 13 and 12");
+    static const struct {
+        const char *keys, *c2p, *queries, *p2c, *says;
+    } wrong[] = {
+        {"1,6,12", "4,5", "1,6,12", "5,4", NULL},
+        {"1,6,12", "3,5", NULL, NULL, "the queries and the rows of content_to_position"},
+        {"1,6,12", "4,4", NULL, NULL, "the keys and the columns of content_to_position"},
+        {NULL, NULL, "1,6,12", "4,5", "the keys and the rows of position_to_content"},
+        {NULL, NULL, "1,6,12", "5,5", "the queries and the columns of position_to_content"},
+        {NULL, NULL, "1,6,11", "5,4", "k and the position queries"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const char *const shapes[] = {wrong[i].keys, wrong[i].c2p, wrong[i].queries, wrong[i].p2c};
+        op_case_begin_in("bertc", "DisentangledBias", 1);
+        op_case_int("heads", 3);
+        op_case_input(BERT_FLOAT, "2,4,12");
+        op_case_input(BERT_FLOAT, "2,5,12");
+        for (int j = 0; j < 4; j++) {
+            if (shapes[j])
+                op_case_input(j % 2 ? BERT_INT32 : BERT_FLOAT, shapes[j]);
+            else
+                op_case_absent();
+        }
+        if (wrong[i].says)
+            op_case_expect_refused(BERT_INVALID_MODEL, wrong[i].says);
+        else
+            op_case_expect(0, BERT_FLOAT, "2,3,4,5");
+    }
     symbolic("1,p,12", NULL);
     op_case_expect_refused(BERT_INVALID_MODEL, "positions without indices");
     op_case_begin_in("bertc", "DisentangledBias", 1);

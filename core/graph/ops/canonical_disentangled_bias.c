@@ -1,7 +1,7 @@
 /* The canonical DisentangledBias (core/graph/canonical.h). */
 #include "core/graph/canonical.h"
 #include "core/graph/ops/infer.h"
-#include "core/graph/ops/loops.h"
+#include "core/graph/ops/movement.h"
 
 #include <inttypes.h>
 
@@ -62,26 +62,14 @@ bert_status bert_infer_disentangled_bias(const bert_inference *in) {
     if (bert_dim_known(width) && width % heads != 0)
         return bert_fail(in->error, BERT_INVALID_MODEL, "%" PRId64 " elements don't make %" PRId64 " heads", width,
                          heads);
-    if (q->rank == 3 && k->rank == 3) {
-        BERT_TRY(infer_term(in, &content_to_position, y.dims[2], y.dims[3], width));
-        BERT_TRY(infer_term(in, &position_to_content, y.dims[3], y.dims[2], width));
-    }
+    BERT_TRY(infer_term(in, &content_to_position, y.dims[2], y.dims[3], width));
+    BERT_TRY(infer_term(in, &position_to_content, y.dims[3], y.dims[2], width));
     bert_infer_give(in, 0, bert_infer_dtype(in, BERT_DISENTANGLED_Q), &y);
     return BERT_OK;
 }
 
 /* ---- Reference ------------------------------------------------------------------------------------------------------
  */
-
-/* The row of positions that an index of the term names. */
-static bert_status row_at(const bert_reference_call *call, const term *t, int64_t at, int64_t *out) {
-    const bert_tensor *rows = &call->inputs[t->rows];
-    const int64_t index = (int64_t)bert_load_integer(&call->inputs[t->indices], at), count = rows->dims[1];
-    *out = index < 0 ? index + count : index;
-    if (*out >= 0 && *out < count) return BERT_OK;
-    return bert_fail(call->error, BERT_INVALID_INPUT,
-                     "index %" PRId64 ", element %" PRId64 ", is outside the %" PRId64 " positions", index, at, count);
-}
 
 /* Of two rows of H D elements, those of one head; elements of the tensors at which these begin. */
 static double dot(const bert_tensor *a, int64_t a_first, const bert_tensor *b, int64_t b_first, int64_t size) {
@@ -97,7 +85,7 @@ static bert_status term_at(const bert_reference_call *call, const term *t, int32
     const int64_t width = of->dims[2], size = width / BERT_CALL_INT(call, "heads", 1);
     int64_t position;
     if (!rows) return BERT_OK;
-    BERT_TRY(row_at(call, t, at, &position));
+    BERT_TRY(bert_read_index(call, t->indices, at, rows->dims[1], "positions", &position));
     *sum += dot(of, row * width + head * size, rows, position * width + head * size, size);
     return BERT_OK;
 }
