@@ -11,6 +11,7 @@
 #include "core/passes/dequantized.h"
 #include "core/passes/list.h"
 #include "core/passes/quantized_product.h"
+#include "core/passes/quantizers.h"
 
 /* ---- The weight ----------------------------------------------------------------------------------------------------
  */
@@ -50,12 +51,12 @@ static bert_status match_weight(bert_quantized_product *m, const bert_node *node
  */
 
 static bert_status match_x(bert_quantized_product *m, const bert_node *node, bool *matched) {
-    bert_node *dequantize = bert_value_made_by(node->inputs[0], BERT_OP_DequantizeLinear);
-    if (!dequantize) dequantize = bert_value_made_by(node->inputs[0], BERT_OP_MS_DequantizeLinear);
+    bert_node *dequantize = node->inputs[0]->producer;
     m->x = node->inputs[0];
     *matched = m->x->info.dtype == m->scale->info.dtype && !m->x->info.constant;
     m->weight_only = true;
-    if (!*matched || !dequantize || dequantize->inputs[1]->info.dtype != m->x->info.dtype) return BERT_OK;
+    if (!*matched || !bert_is_dequantize(dequantize) || dequantize->inputs[1]->info.dtype != m->x->info.dtype)
+        return BERT_OK;
     bool taken = false;
     bert_quantized_product with_bytes = *m;
     bert_pattern_add_shared(&with_bytes.pattern, dequantize);

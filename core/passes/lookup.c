@@ -41,10 +41,6 @@ static bert_status no_memory(const search *s) {
     return bert_fail_memory(s->context->error, 0, "a table of bytes");
 }
 
-static bool is_quantize(const bert_node *node) {
-    return bert_node_is(node, BERT_OP_QuantizeLinear) || bert_node_is(node, BERT_OP_MS_QuantizeLinear);
-}
-
 /* ---- Tables ---------------------------------------------------------------------------------------------------------
  */
 
@@ -82,7 +78,7 @@ static bool goes_along(const bert_node *node, int32_t input) {
     case BERT_OP_MS_FastGelu:
         return input == 0;
     default:
-        return input == 0 || !is_quantize(node);
+        return input == 0 || !bert_is_quantize(node);
     }
 }
 
@@ -113,7 +109,7 @@ static bool can_follow(const bert_node *node) {
     if (node->output_count != 1 || !node->outputs[0] || bert_dtype_size(node->outputs[0]->info.dtype) == 0)
         return false;
     return bert_op_is_elementwise(node->op) || bert_node_is(node, BERT_OP_Identity) ||
-           bert_is_single_dequantizer(node) || (is_quantize(node) && bert_is_single_constant(node->inputs[1]));
+           bert_is_single_dequantizer(node) || (bert_is_quantize(node) && bert_is_single_constant(node->inputs[1]));
 }
 
 static bert_status follow(search *s, const bert_node *node) {
@@ -137,7 +133,7 @@ static bert_status follow(search *s, const bert_node *node) {
 
 /* Whether it is a QuantizeLinear that gives bytes by a table of others. */
 static bool ends_function(const search *s, const bert_node *node) {
-    const byte_function *function = is_quantize(node) ? function_of(s, node->outputs[0]) : NULL;
+    const byte_function *function = bert_is_quantize(node) ? function_of(s, node->outputs[0]) : NULL;
     return function && function->of && function->of != node->outputs[0] && bert_is_byte(function->table.dtype);
 }
 
@@ -172,6 +168,13 @@ static void add_nodes(const search *s, bert_pattern *pattern, const bert_value *
     }
 }
 
+static bert_status become_lookup(bert_pattern *pattern, bert_value *const inputs[2]) {
+    return bert_pattern_replace(
+        pattern,
+        &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Lookup), .opset = 1, .inputs = inputs, .input_count = 2},
+        NULL);
+}
+
 static bool is_identity(const byte_function *function) {
     bool same = function->table.dtype == function->of->info.dtype;
     for (int i = 0; i < BERT_LOOKUP_SIZE && same; i++) same = ((const uint8_t *)function->table.data)[i] == i;
@@ -194,10 +197,7 @@ static bert_status replace(search *s, bert_node *quantize) {
     BERT_TRY(bert_graph_add_constant(graph, function->table.dtype, 1, &(int64_t){BERT_LOOKUP_SIZE}, table,
                                      BERT_LOOKUP_SIZE, NULL, &constant, s->context->error));
     BERT_TRY(bert_graph_add_constant_value(graph, NULL, constant, &inputs[BERT_LOOKUP_TABLE], s->context->error));
-    return bert_pattern_replace(
-        &pattern,
-        &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Lookup), .opset = 1, .inputs = inputs, .input_count = 2},
-        NULL);
+    return become_lookup(&pattern, inputs);
 }
 
 /* ---- Tables that the file has ---------------------------------------------------------------------------------------
@@ -214,10 +214,7 @@ static bert_status visit_gather(bert_pass_context *context, bert_node *node) {
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
     bert_pattern_add_shared(&pattern, cast);
-    return bert_pattern_replace(
-        &pattern,
-        &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Lookup), .opset = 1, .inputs = inputs, .input_count = 2},
-        NULL);
+    return become_lookup(&pattern, inputs);
 }
 
 /* ---- All ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,10 @@ bool bert_is_single_constant(const bert_value *value) {
     return value && value->info.constant && bert_constant_elements(value->info.constant) == 1;
 }
 
+bool bert_is_quantize(const bert_node *node) {
+    return bert_node_is(node, BERT_OP_QuantizeLinear) || bert_node_is(node, BERT_OP_MS_QuantizeLinear);
+}
+
 bool bert_is_dequantize(const bert_node *node) {
     return bert_node_is(node, BERT_OP_DequantizeLinear) || bert_node_is(node, BERT_OP_MS_DequantizeLinear);
 }
@@ -19,9 +23,8 @@ static bool same_number(const bert_value *a, const bert_value *b) {
 }
 
 bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point) {
-    bert_node *node = bert_value_made_by(q, BERT_OP_QuantizeLinear);
-    if (!node) node = bert_value_made_by(q, BERT_OP_MS_QuantizeLinear);
-    if (!node || node->inputs[0]->info.dtype != scale->info.dtype) return NULL;
+    bert_node *node = q->producer; /* of one output */
+    if (!bert_is_quantize(node) || node->inputs[0]->info.dtype != scale->info.dtype) return NULL;
     return same_number(node->inputs[1], scale) && same_number(bert_node_in(node, 2), zero_point) ? node : NULL;
 }
 

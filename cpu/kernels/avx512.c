@@ -8,7 +8,7 @@
 #include "cpu/kernels/quantized_avx512.h"
 #include "cpu/kernels/vector_kernels.h"
 
-/* 64 bytes by the sixteen parts of the table that their upper halves choose: 2 bytes a cycle, plain code has one. */
+/* 64 bytes by the sixteen parts of the table that their upper halves choose (kernel_lab --kernel lookup). */
 static void lookup(const bert_lookup_args *args) {
     __m512i parts[16];
     for (int i = 0; i < 16; i++)

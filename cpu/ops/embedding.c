@@ -56,10 +56,6 @@ static lookup lookup_of(const bert_kernel_call *call, int32_t ids) {
                     .rows = call->inputs[table].dims[0]};
 }
 
-static int32_t byte_at(const bert_tensor *tensor, int64_t index) {
-    return tensor->dtype == BERT_UINT8 ? ((const uint8_t *)tensor->data)[index] : ((const int8_t *)tensor->data)[index];
-}
-
 /* Where row `id` of a matrix that broadcasts begins; *step is 0 where it is one element. */
 static int64_t broadcast_row(const bert_tensor *tensor, int64_t id, int64_t *step) {
     *step = tensor->dims[1] != 1;
@@ -82,13 +78,13 @@ static void dequantize_row(const lookup *from, int64_t id, int64_t width, float 
     const float *scale = (const float *)from->scale->data + broadcast_row(from->scale, id, &scale_step);
     if (from->zero_point) zero = broadcast_row(from->zero_point, id, &zero_step);
     if (scale_step == 0 && zero_step == 0) {
-        const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero) : 0;
+        const int32_t shift = from->zero_point ? bert_cpu_byte(from->zero_point, zero) : 0;
         dequantize_plain(from->table, id * width, width, *scale, shift, out);
         return;
     }
     for (int64_t i = 0; i < width; i++) {
-        const int32_t shift = from->zero_point ? byte_at(from->zero_point, zero + i * zero_step) : 0;
-        out[i] = (float)(byte_at(from->table, id * width + i) - shift) * scale[i * scale_step];
+        const int32_t shift = from->zero_point ? bert_cpu_byte(from->zero_point, zero + i * zero_step) : 0;
+        out[i] = (float)(bert_cpu_byte(from->table, id * width + i) - shift) * scale[i * scale_step];
     }
 }
 

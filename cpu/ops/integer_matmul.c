@@ -28,8 +28,8 @@ typedef struct scratch {
 
 /* What a plan keeps. */
 typedef struct product_state {
+    places at; /* zero points: -1: absent, 0 */
     bool quantizes;
-    int32_t b, a_zero, b_zero; /* inputs; -1: absent, 0 */
 } product_state;
 
 typedef struct product_run {
@@ -48,18 +48,12 @@ typedef struct product_run {
 
 /* Element 0 of the bytes at an input, 0 where it is absent. */
 static int32_t zero_point(const bert_kernel_call *call, int32_t input) {
-    if (input < 0) return 0;
-    const bert_tensor *bytes = &call->inputs[input];
-    return bytes->dtype == BERT_INT8 ? *(const int8_t *)bytes->data : *(const uint8_t *)bytes->data;
+    return input < 0 ? 0 : bert_cpu_byte(&call->inputs[input], 0);
 }
 
 static void center(const product_run *run, float *y, const bert_tensor *of, int64_t first, int64_t n, int32_t zero) {
-    run->kernels->dequantize_bytes(&(bert_dequantize_bytes_args){.y = y,
-                                                                 .x = (const uint8_t *)of->data + first,
-                                                                 .n = n,
-                                                                 .scale = 1.0F,
-                                                                 .zero_point = zero,
-                                                                 .is_signed = of->dtype == BERT_INT8});
+    const bert_cpu_quantization by = {.scale = 1.0F, .zero_point = zero, .is_signed = of->dtype == BERT_INT8};
+    bert_cpu_dequantize(run->kernels, &by, y, (const uint8_t *)of->data + first, n);
 }
 
 static void center_b(void *argument, int64_t task, int thread) {
@@ -104,20 +98,10 @@ static void multiply(const product_run *run, scratch *with, int64_t a_first, int
 
 /* A row of sums in the output's unit, and rounded to its bytes. */
 static void quantize_row(const product_run *run, scratch *with, uint8_t *y, const int32_t *sums, int64_t columns) {
-    const bool is_signed = run->y->dtype == BERT_INT8; /* uint8 with everything 128 less, which is the top bit */
-    const int32_t zero = run->y_zero + (is_signed ? 128 : 0);
-    const float one = 1.0F;
-    int32_t sum;
+    const bert_cpu_quantization by = {
+        .scale = 1.0F, .zero_point = run->y_zero, .is_signed = run->y->dtype == BERT_INT8};
     for (int64_t j = 0; j < columns; j++) with->products[j] = (float)sums[j] * run->ratio;
-    run->kernels->quantize(&(bert_quantize_args){.y = y,
-                                                 .sums = &sum,
-                                                 .x = with->products,
-                                                 .scales = &one,
-                                                 .zero_points = &zero,
-                                                 .rows = 1,
-                                                 .n = columns,
-                                                 .stride = columns});
-    for (int64_t j = 0; j < columns && is_signed; j++) y[j] ^= 0x80;
+    bert_cpu_quantize(run->kernels, &by, y, with->products, columns);
 }
 
 static void run_block(void *argument, int64_t task, int thread) {
@@ -150,10 +134,10 @@ static bert_status run_product(const bert_kernel_call *call, bert_error *error) 
     product_run run = {.call = call,
                        .kernels = bert_cpu_kernels_for(call),
                        .a = a,
-                       .b = &call->inputs[state->b],
+                       .b = &call->inputs[state->at.b],
                        .y = y,
-                       .a_zero = zero_point(call, state->a_zero),
-                       .b_zero = zero_point(call, state->b_zero),
+                       .a_zero = zero_point(call, state->at.a_zero),
+                       .b_zero = zero_point(call, state->at.b_zero),
                        .scratches = call->workspace,
                        .m = y->dims[y->rank - 2],
                        .n = y->dims[y->rank - 1],
@@ -173,7 +157,7 @@ static bert_status run_product(const bert_kernel_call *call, bert_error *error) 
 }
 
 static bool is_one(const bert_op_node *node, int32_t input) {
-    return !bert_cpu_has(node, input) || bert_cpu_count(node->inputs[input].dims, 0, node->inputs[input].rank) == 1;
+    return !bert_cpu_has(node, input) || bert_cpu_is_single(&node->inputs[input]);
 }
 
 static bool is_one_float(const bert_op_node *node, int32_t input) {
@@ -193,10 +177,9 @@ static bert_status bind(const bert_cpu_planner *planner, const places *at, bool 
         return bert_cpu_leave(planner, "can't hold tensors of this size");
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(product_state), &state));
-    *(product_state *)state = (product_state){.quantizes = quantizes,
-                                              .b = at->b,
-                                              .a_zero = bert_cpu_has(node, at->a_zero) ? at->a_zero : -1,
-                                              .b_zero = bert_cpu_has(node, at->b_zero) ? at->b_zero : -1};
+    *(product_state *)state = (product_state){
+        {at->b, bert_cpu_has(node, at->a_zero) ? at->a_zero : -1, bert_cpu_has(node, at->b_zero) ? at->b_zero : -1},
+        quantizes};
     return BERT_OK;
 }
 

@@ -11,7 +11,7 @@ static void run_task(void *argument, int64_t task, int thread) {
         &(bert_lookup_args){.y = (uint8_t *)call->outputs[0].data + first,
                             .x = (const uint8_t *)call->inputs[BERT_LOOKUP_X].data + first,
                             .table = call->inputs[BERT_LOOKUP_TABLE].data,
-                            .n = left < BERT_CPU_TASK_BYTES ? left : BERT_CPU_TASK_BYTES});
+                            .n = bert_smaller(BERT_CPU_TASK_BYTES, left)});
 }
 
 static bert_status run(const bert_kernel_call *call, bert_error *error) {

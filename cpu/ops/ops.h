@@ -92,6 +92,12 @@ static inline bool bert_cpu_has(const bert_op_node *node, int32_t input) {
 static inline bool bert_cpu_is_float(const bert_op_node *node, int32_t input) {
     return input < node->input_count && node->inputs[input].dtype == BERT_FLOAT;
 }
+/** Whether it has one element; false where that isn't known yet. */
+static inline bool bert_cpu_is_single(const bert_tensor_desc *desc) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < desc->rank; i++) count *= desc->dims[i];
+    return count == 1;
+}
 /** Whether it is absent or float32. */
 static inline bool bert_cpu_float_or_absent(const bert_op_node *node, int32_t input) {
     return !bert_cpu_has(node, input) || bert_cpu_is_float(node, input);
@@ -142,6 +148,21 @@ void bert_cpu_copy(void *y, int64_t y_step, const void *x, int64_t x_step, size_
 static inline int64_t bert_cpu_index(const bert_tensor *indices, int64_t i) {
     return indices->dtype == BERT_INT32 ? ((const int32_t *)indices->data)[i] : ((const int64_t *)indices->data)[i];
 }
+/** Element `i` of a uint8 or int8 tensor. */
+static inline int32_t bert_cpu_byte(const bert_tensor *bytes, int64_t i) {
+    return bytes->dtype == BERT_INT8 ? ((const int8_t *)bytes->data)[i] : ((const uint8_t *)bytes->data)[i];
+}
+/** How n floats are to bytes: uint8, or int8 where it is_signed. */
+typedef struct bert_cpu_quantization {
+    float scale;
+    int32_t zero_point;
+    bool is_signed;
+} bert_cpu_quantization;
+/** QuantizeLinear and DequantizeLinear with one scale; on the calling thread. */
+void bert_cpu_quantize(const bert_cpu_kernels *kernels, const bert_cpu_quantization *by, void *y, const float *x,
+                       int64_t n);
+void bert_cpu_dequantize(const bert_cpu_kernels *kernels, const bert_cpu_quantization *by, float *y, const void *x,
+                         int64_t n);
 /** An axis that may be counted from the end, counted from the front. */
 static inline int64_t bert_cpu_axis(int64_t axis, int32_t rank) {
     return axis < 0 ? axis + rank : axis;

@@ -82,3 +82,26 @@ int64_t bert_cpu_matrix_offset(const bert_tensor *tensor, const bert_tensor *y, 
     }
     return offset;
 }
+
+/* int8 is uint8 with everything 128 less, which is the top bit. */
+void bert_cpu_quantize(const bert_cpu_kernels *kernels, const bert_cpu_quantization *by, void *y, const float *x,
+                       int64_t n) {
+    const int32_t zero_point = by->zero_point + (by->is_signed ? 128 : 0);
+    uint8_t *bytes = y;
+    int32_t sum;
+    kernels->quantize(&(bert_quantize_args){.y = bytes,
+                                            .sums = &sum,
+                                            .x = x,
+                                            .scales = &by->scale,
+                                            .zero_points = &zero_point,
+                                            .rows = 1,
+                                            .n = n,
+                                            .stride = n});
+    for (int64_t i = 0; i < n && by->is_signed; i++) bytes[i] ^= 0x80;
+}
+
+void bert_cpu_dequantize(const bert_cpu_kernels *kernels, const bert_cpu_quantization *by, float *y, const void *x,
+                         int64_t n) {
+    kernels->dequantize_bytes(&(bert_dequantize_bytes_args){
+        .y = y, .x = x, .n = n, .scale = by->scale, .zero_point = by->zero_point, .is_signed = by->is_signed});
+}
