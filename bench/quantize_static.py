@@ -12,13 +12,13 @@ import logging
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-TOKENS = 32
+TOKENS, BATCHES = 32, 2
 
 
 class RandomIds(CalibrationDataReader):
-    def __init__(self, vocabulary, batches=2):
+    def __init__(self, vocabulary):
         random = np.random.default_rng(0)
-        self.ids = iter([random.integers(0, vocabulary, (1, TOKENS)) for _ in range(batches)])
+        self.ids = iter([random.integers(0, vocabulary, (1, TOKENS)) for _ in range(BATCHES)])
 
     def get_next(self):
         ids = next(self.ids, None)

@@ -18,6 +18,7 @@ typedef struct composed_op {
     const char *name, *op;
     size_t plain, operands; /* operands 0: any number */
     bool result_first;      /* scale and zero point of the result come before everything else */
+    bool by_opset;          /* An attribute `opset` says of which opset `op` is, and it has an axis of -1. */
     const char *attributes[2];
 } composed_op;
 
@@ -27,7 +28,7 @@ static const composed_op composed_ops[] = {
     {.name = "QLinearMul", .op = "Mul", .operands = 2},
     {.name = "QLinearReduceMean", .op = "ReduceMean", .operands = 1, .attributes = {"axes", "keepdims"}},
     {.name = "QLinearSigmoid", .op = "Sigmoid", .operands = 1},
-    {.name = "QLinearSoftmax", .op = "Softmax", .operands = 1, .attributes = {"axis"}},
+    {.name = "QLinearSoftmax", .op = "Softmax", .operands = 1, .by_opset = true, .attributes = {"axis"}},
     {.name = "QLinearWhere", .op = "Where", .plain = 1, .operands = 2},
 };
 
@@ -52,8 +53,8 @@ static const BertOnnx__AttributeProto *attribute_of(const BertOnnx__NodeProto *n
 
 /* Before opset 13 Softmax is over all dimensions from its axis on: the node says which it is. */
 static int opset_of(const BertOnnx__NodeProto *node) {
-    const BertOnnx__AttributeProto *opset = attribute_of(node, "opset");
-    return strcmp(node->op_type, "QLinearSoftmax") == 0 && opset && opset->i < OPSET ? OLD_OPSET : OPSET;
+    const BertOnnx__AttributeProto *opset = find_op(node)->by_opset ? attribute_of(node, "opset") : NULL;
+    return opset && opset->i < OPSET ? OLD_OPSET : OPSET;
 }
 
 bool bert_onnx_is_composed(const BertOnnx__NodeProto *node) {
@@ -78,7 +79,7 @@ static size_t operands_of(const composed_op *op, const BertOnnx__NodeProto *node
 
 static bert_status check_inputs(const composed_op *op, const BertOnnx__NodeProto *node, bert_error *error) {
     const size_t count = node->n_input, operands = operands_of(op, node);
-    const bool ends_early = op->operands && count + 1 == inputs_of(op, op->operands) && !op->result_first;
+    const bool ends_early = op->operands && count + 1 == inputs_of(op, op->operands);
     if (!ends_early &&
         (operands == 0 || count != inputs_of(op, operands) || (op->operands && operands != op->operands)))
         return bert_fail(error, BERT_INVALID_MODEL,
@@ -92,7 +93,7 @@ static bool has_attribute(const composed_op *op, const char *name) {
         if (strcmp(op->attributes[i], name) == 0) return true;
     }
     /* ONNX leaves names with __ to whoever writes them. */
-    return strncmp(name, "__", 2) == 0 || (strcmp(op->op, "Softmax") == 0 && strcmp(name, "opset") == 0);
+    return strncmp(name, "__", 2) == 0 || (op->by_opset && strcmp(name, "opset") == 0);
 }
 
 static bert_status check_attributes(const composed_op *op, const BertOnnx__NodeProto *node, bert_error *error) {
@@ -205,7 +206,7 @@ static void fill(maker *m, const composed_op *op, size_t operands) {
     for (size_t i = 0; i < operands; i++, at += 3) add_operand(m, node, op->plain + i, function->input + at, i);
     for (size_t i = 0; !op->result_first && i < 2; i++) function->input[at++] = result[1 + i];
     for (size_t i = 0; i < MOST_ATTRIBUTES && op->attributes[i]; i++) refer(m, node, op->attributes[i]);
-    if (strcmp(op->op, "Softmax") == 0) default_axis(m);
+    if (op->by_opset) default_axis(m);
     add_quantizer(m, "QuantizeLinear", result, y);
     function->n_input = at;
     function->output[0] = y;

@@ -15,6 +15,9 @@ static int64_t head_size(const bert_node *node) {
     return is_known ? shape->dims[2] / heads : -1;
 }
 
+/* Orders of the dimensions batch, sequence, heads and size of a head. */
+static const int64_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
+
 static const char *head_view(bert_onnx_saved_call *c, const char *of, const int64_t perm[4]) {
     const char *split =
         bert_onnx_save_step(c, "Reshape", bert_onnx_save_format(c->saver, "%s_split", of), of, "heads_shape");
@@ -30,7 +33,6 @@ static const char *softmax(bert_onnx_saved_call *c, const char *scores) {
 }
 
 static bert_status attention_body(bert_onnx_saved_call *c, bert_error *error) {
-    static const int64_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
     int64_t heads = BERT_NODE_INT(c->node, "heads", 1), size = head_size(c->node);
     if (strcmp(c->inner_inputs[0], "packed") == 0) {
         static const char *const parts[] = {"query", "key", "value"};
@@ -94,7 +96,6 @@ bert_status bert_onnx_save_attention(bert_onnx_saver *saver, const bert_node *no
 /* One term of DisentangledBias: heads of `content` times those of `positions`, at the `indices`. */
 static const char *position_term(bert_onnx_saved_call *c, const char *content, const char *positions,
                                  const char *indices) {
-    static const int64_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
     bert_onnx_saver *saver = c->saver;
     const char *heads = head_view(c, content, bhsd), *rows = head_view(c, positions, bhds);
     const char *product =
@@ -109,9 +110,10 @@ static const char *position_term(bert_onnx_saved_call *c, const char *content, c
     bert_onnx_save_int(saver, bert_onnx_save_last_step(c), "axis", 0);
     const char *by =
         bert_onnx_save_step(c, "Expand", bert_onnx_save_format(saver, "%s_expanded", indices), indices, shape);
-    bert_onnx_save_step(c, "GatherElements", bert_onnx_save_format(saver, "%s_gathered", positions), product, by);
+    const char *gathered =
+        bert_onnx_save_step(c, "GatherElements", bert_onnx_save_format(saver, "%s_gathered", positions), product, by);
     bert_onnx_save_int(saver, bert_onnx_save_last_step(c), "axis", -1);
-    return bert_onnx_save_format(saver, "%s_gathered", positions);
+    return gathered;
 }
 
 static bert_status disentangled_bias_body(bert_onnx_saved_call *c, bert_error *error) {

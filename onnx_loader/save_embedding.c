@@ -122,8 +122,10 @@ static bert_status lookup_body(bert_onnx_saved_call *c, bert_error *error) {
 
 bert_status bert_onnx_save_lookup(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
                                   bert_error *error) {
+    static const char *const known[] = {NULL};
     bert_onnx_saved_call c;
     bert_onnx_save_begin(&c, saver, node, "Lookup", BERT_LOOKUP_X);
+    BERT_TRY(bert_onnx_save_check_attributes(node, known, error));
     bert_onnx_save_give(&c, "x", BERT_LOOKUP_X);
     bert_onnx_save_give(&c, "table", BERT_LOOKUP_TABLE);
     bert_onnx_save_give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));

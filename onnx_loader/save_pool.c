@@ -48,7 +48,7 @@ bert_status bert_onnx_save_pool(bert_onnx_saver *saver, const bert_node *node, b
     bert_onnx_save_give(&c, "x", BERT_POOL_X);
     bert_onnx_save_give(&c, "mask", BERT_POOL_MASK);
     bert_onnx_save_extend_name(&c, "_mean_%s", mask->info.dtype == c.dtype ? "weights" : "mask");
-    bert_onnx_save_give_number(&c, "epsilon", BERT_NODE_FLOAT(node, "epsilon", 1e-9F));
+    bert_onnx_save_give_number(&c, "epsilon", BERT_NODE_FLOAT(node, "epsilon", BERT_POOL_EPSILON));
     if (BERT_NODE_INT(node, "normalize", 0)) bert_onnx_save_extend_name(&c, "_normalized");
     bert_onnx_save_name_type(&c);
     bert_onnx_save_give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));

@@ -113,7 +113,7 @@ bert_status bert_onnx_save_upgraded(bert_onnx_saver *saver, const bert_node *nod
 bert_status bert_onnx_save_attributes(bert_onnx_saver *saver, const bert_node *node, const char *const *without,
                                       BertOnnx__NodeProto *out, bert_error *error);
 
-/* save_functions.c */
+/* save_canonical.c */
 
 /** A call of the function that a canonical node is; the function is made where the file has none like it yet. */
 bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,

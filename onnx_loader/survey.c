@@ -277,14 +277,16 @@ static bert_status survey_op(survey *s, const BertOnnx__NodeProto *node, const b
 /* The function of operators that the node is, made for the first of its kind. */
 static bert_status composed_function(survey *s, const BertOnnx__NodeProto *node, bert_onnx_function **out) {
     const BertOnnx__FunctionProto *composed = NULL;
+    char overload[BERT_ONNX_COMPOSED_OVERLOAD];
     const bert_status status = bert_onnx_check_composed(node, s->error);
     if (status != BERT_OK) return bert_onnx_fail_in_node(node, status, s->error);
-    *out = bert_onnx_find_function(s->builder, node);
+    bert_onnx_composed_overload(node, overload);
+    *out = look_up(s->builder, node, overload);
     if (*out) return BERT_OK;
     BERT_TRY(bert_onnx_compose(&s->builder->scratch, node, &composed, s->error));
     BERT_TRY(add_function(s->builder, composed, s->error));
     s->composed_nodes += (uint32_t)composed->n_node;
-    *out = bert_onnx_find_function(s->builder, node);
+    *out = look_up(s->builder, node, overload);
     return BERT_OK;
 }
 

@@ -36,9 +36,7 @@ bert_status bert_cuda_run_disentangled_bias(const bert_cuda_call *call) {
         const bert_tensor *positions = bert_cuda_input(call, at->positions);
         const bert_tensor *indices = bert_cuda_input(call, at->indices);
         if (!positions || !indices) continue;
-        if (positions->dims[1] == 0)
-            return call->node->prepared->device->host->fail(call->error, BERT_INVALID_INPUT,
-                                                            "there are indices, and no positions");
+        BERT_CUDA_TRY(bert_cuda_check_bound(call, positions->dims[1], indices));
         args.terms[i] = (bert_cuda_position_term){.content = call->inputs[at->content].data,
                                                   .positions = positions->data,
                                                   .count = positions->dims[1],

@@ -19,8 +19,7 @@ bert_status bert_cuda_plan_indexed(const bert_cuda_planner *planner) {
     return bert_cuda_want_reports(planner);
 }
 
-/* A table without rows has no row to take for an index that is bad. */
-static bert_status check_bound(const bert_cuda_call *call, int64_t bound, const bert_tensor *indices) {
+bert_status bert_cuda_check_bound(const bert_cuda_call *call, int64_t bound, const bert_tensor *indices) {
     if (bound > 0 || bert_cuda_elements(indices) == 0) return BERT_OK;
     return call->node->prepared->device->host->fail(call->error, BERT_INVALID_INPUT,
                                                     "there is nothing to choose from, and indices are given");
@@ -46,7 +45,7 @@ bert_status bert_cuda_run_gather(const bert_cuda_call *call) {
                                   .check = bert_cuda_check_of(call),
                                   .input = 1};
     if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
-    BERT_CUDA_TRY(check_bound(call, args.bound, indices));
+    BERT_CUDA_TRY(bert_cuda_check_bound(call, args.bound, indices));
     BERT_CUDA_TRY(bert_cuda_launched(call, bert_cuda_gather(&args, call->context->stream), "gather"));
     args.data = bert_cuda_lower_halves(call, 0);
     args.y = bert_cuda_output_lower_halves(call, 0);
@@ -67,7 +66,7 @@ bert_status bert_cuda_run_gather_elements(const bert_cuda_call *call) {
     memcpy(args.dims, indices->dims, sizeof args.dims);
     memcpy(args.data_dims, data->dims, sizeof args.data_dims);
     if (bert_cuda_elements(indices) == 0) return BERT_OK;
-    BERT_CUDA_TRY(check_bound(call, data->dims[args.axis], indices));
+    BERT_CUDA_TRY(bert_cuda_check_bound(call, data->dims[args.axis], indices));
     return bert_cuda_launched(call, bert_cuda_gather_elements(&args, call->context->stream), "gather_elements");
 }
 
@@ -87,7 +86,7 @@ bert_status bert_cuda_run_gather_nd(const bert_cuda_call *call) {
                                      .check = bert_cuda_check_of(call)};
     for (int32_t i = 0; i < depth; i++) args.bounds[i] = data->dims[batch + i];
     if (bert_cuda_elements(&call->outputs[0]) == 0) return BERT_OK;
-    for (int32_t i = 0; i < depth; i++) BERT_CUDA_TRY(check_bound(call, args.bounds[i], indices));
+    for (int32_t i = 0; i < depth; i++) BERT_CUDA_TRY(bert_cuda_check_bound(call, args.bounds[i], indices));
     return bert_cuda_launched(call, bert_cuda_gather_nd(&args, call->context->stream), "gather_nd");
 }
 
@@ -121,7 +120,7 @@ bert_status bert_cuda_run_scatter_elements(const bert_cuda_call *call) {
     memcpy(args.y_dims, data->dims, sizeof args.y_dims);
     BERT_CUDA_TRY(bert_cuda_run_copy(call));
     if (bert_cuda_elements(indices) == 0) return BERT_OK;
-    BERT_CUDA_TRY(check_bound(call, data->dims[args.axis], indices));
+    BERT_CUDA_TRY(bert_cuda_check_bound(call, data->dims[args.axis], indices));
     return bert_cuda_launched(call, bert_cuda_scatter_elements(&args, call->context->stream), "scatter_elements");
 }
 
@@ -141,7 +140,7 @@ bert_status bert_cuda_run_scatter_nd(const bert_cuda_call *call) {
     for (int32_t i = 0; i < depth; i++) args.bounds[i] = data->dims[i];
     BERT_CUDA_TRY(bert_cuda_run_copy(call));
     if (args.tuples == 0 || args.row == 0) return BERT_OK;
-    for (int32_t i = 0; i < depth; i++) BERT_CUDA_TRY(check_bound(call, args.bounds[i], indices));
+    for (int32_t i = 0; i < depth; i++) BERT_CUDA_TRY(bert_cuda_check_bound(call, args.bounds[i], indices));
     return bert_cuda_launched(call, bert_cuda_scatter_nd(&args, call->context->stream), "scatter_nd");
 }
 

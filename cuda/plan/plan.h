@@ -198,6 +198,8 @@ bert_status bert_cuda_spread_halves(const bert_cuda_call *call, const bert_tenso
 bert_status bert_cuda_give(const bert_cuda_call *call, const bert_tensor *from, int32_t output);
 /** Of an operator that has `indices`. */
 bert_cuda_index_check bert_cuda_check_of(const bert_cuda_call *call);
+/** Refuses indices into nothing: `bound` rows, of which there are none to take for an index that is bad. */
+bert_status bert_cuda_check_bound(const bert_cuda_call *call, int64_t bound, const bert_tensor *indices);
 /** The scale and zero point of a whole tensor, on the device. */
 typedef struct bert_cuda_tensor_scale {
     float *scale;

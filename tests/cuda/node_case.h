@@ -37,4 +37,9 @@ void node_case_expect_left(const char *text);
 /** The planner leaves it when its sizes are known: no workspace is so large. */
 void node_case_expect_too_large(void);
 
+/** Bit `at` of a variant. */
+static inline bool has(unsigned variant, int at) {
+    return variant >> at & 1;
+}
+
 #endif

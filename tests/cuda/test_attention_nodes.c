@@ -5,15 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Bit `at` of a variant, or the number that `bits` of them are. */
-static bool has(unsigned variant, int at) {
-    return variant >> at & 1;
-}
-
-static void loosen(case_tensor *tensor, float factor) {
-    tensor->tolerance *= factor;
-}
-
 typedef struct sizes {
     int64_t batch, heads, shared, depth, value_depth, queries, keys, past;
 } sizes;
@@ -79,14 +70,14 @@ static void onnx_case(bert_dtype dtype, sizes s, unsigned mask, unsigned variant
         case_input(dtype, 4, DIMS(s.batch, s.shared, s.past, s.depth), 2.0F);
         case_input(dtype, 4, DIMS(s.batch, s.shared, s.past, s.value_depth), 2.0F);
     }
-    loosen(apart ? case_output(dtype, 4, DIMS(s.batch, s.heads, s.queries, s.value_depth))
-                 : case_output(dtype, 3, DIMS(s.batch, s.queries, s.heads * s.value_depth)),
-           4);
+    loosened(apart ? case_output(dtype, 4, DIMS(s.batch, s.heads, s.queries, s.value_depth))
+                   : case_output(dtype, 3, DIMS(s.batch, s.queries, s.heads * s.value_depth)),
+             4);
     if (has(variant, 4) || has(variant, 5)) {
         case_output(dtype, 4, DIMS(s.batch, s.shared, keys, s.depth));
         case_output(dtype, 4, DIMS(s.batch, s.shared, keys, s.value_depth));
     }
-    if (has(variant, 5)) loosen(case_output(dtype, 4, DIMS(s.batch, s.heads, s.queries, keys)), 4);
+    if (has(variant, 5)) loosened(case_output(dtype, 4, DIMS(s.batch, s.heads, s.queries, keys)), 4);
     node_case_compare();
 }
 
@@ -193,12 +184,12 @@ static void multi_head_case(bert_dtype dtype, sizes s, int form, unsigned mask, 
         case_input(dtype, 4, DIMS(s.batch, s.heads, s.past, s.depth), 2.0F);
         case_input(dtype, 4, DIMS(s.batch, s.heads, s.past, s.value_depth), 2.0F);
     }
-    loosen(case_output(dtype, 3, DIMS(s.batch, s.queries, value_width)), 6);
+    loosened(case_output(dtype, 3, DIMS(s.batch, s.queries, value_width)), 6);
     if (has(variant, 5) || has(variant, 6)) {
         case_output(dtype, 4, DIMS(s.batch, s.heads, keys, s.depth));
         case_output(dtype, 4, DIMS(s.batch, s.heads, keys, s.value_depth));
     }
-    if (has(variant, 6)) loosen(case_output(dtype, 4, DIMS(s.batch, s.heads, s.queries, keys)), 6);
+    if (has(variant, 6)) loosened(case_output(dtype, 4, DIMS(s.batch, s.heads, s.queries, keys)), 6);
     node_case_compare();
 }
 
@@ -255,9 +246,9 @@ static void ms_case(bert_dtype dtype, sizes s, unsigned mask, unsigned variant) 
     else
         case_absent();
     if (has(variant, 3)) case_input(dtype, 4, DIMS(1, s.heads, s.queries, s.past + s.keys), 2.0F);
-    loosen(case_output(dtype, 3, DIMS(s.batch, s.queries, listed[2])), 8);
+    loosened(case_output(dtype, 3, DIMS(s.batch, s.queries, listed[2])), 8);
     if (s.past || has(variant, 4))
-        loosen(case_output(dtype, 5, DIMS(2, s.batch, s.heads, s.past + s.keys, s.depth)), 4);
+        loosened(case_output(dtype, 5, DIMS(2, s.batch, s.heads, s.past + s.keys, s.depth)), 4);
     node_case_compare();
 }
 
@@ -276,8 +267,8 @@ static void q_case(bert_dtype dtype, sizes s, unsigned mask, unsigned variant) {
     case_input(variant & 8 ? BERT_INT8 : BERT_UINT8, 0, NULL, 127);
     case_input(variant & 16 ? BERT_INT8 : BERT_UINT8, 1, DIMS(variant & 32 ? 3 * width : 1), 127);
     if (s.past) case_input(dtype, 5, DIMS(2, s.batch, s.heads, s.past, s.depth), 1.0F);
-    loosen(case_output(dtype, 3, DIMS(s.batch, s.queries, width)), 16);
-    if (s.past) loosen(case_output(dtype, 5, DIMS(2, s.batch, s.heads, s.past + s.keys, s.depth)), 4);
+    loosened(case_output(dtype, 3, DIMS(s.batch, s.queries, width)), 16);
+    if (s.past) loosened(case_output(dtype, 5, DIMS(2, s.batch, s.heads, s.past + s.keys, s.depth)), 4);
     node_case_compare();
 }
 
@@ -309,7 +300,7 @@ static void packed_case(bert_dtype dtype, int64_t depth, unsigned variant) {
     case_input(BERT_INT32, 2, DIMS(4, 6), 1);
     case_input_of(BERT_INT32, 1, DIMS(5), starts);
     if (has(variant, 2)) case_input(dtype, 4, DIMS(has(variant, 1) ? 4 : 1, heads, 6, 6), 2.0F);
-    loosen(case_output(dtype, 2, DIMS(10, value_width)), 8);
+    loosened(case_output(dtype, 2, DIMS(10, value_width)), 8);
     node_case_compare();
 }
 

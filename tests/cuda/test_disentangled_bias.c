@@ -156,7 +156,7 @@ static void indices_outside_are_reported(void **state) {
         node_case_expect_invalid(says);
     }
     build(BERT_FLOAT, (shape){1, 1, 4, 2, 3}, 1, RISING, 0);
-    node_case_expect_invalid("there are indices, and no positions");
+    node_case_expect_invalid("there is nothing to choose from, and indices are given");
 }
 
 static void double_is_left(void **state) {

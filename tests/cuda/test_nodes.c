@@ -5,10 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static bool has(unsigned variant, int at) {
-    return variant >> at & 1;
-}
-
 /* ---- RotaryEmbedding --------------------------------------------------------------------------------------------- */
 
 /* Bits of `variant`: 0 com.microsoft's, 1 heads apart, 2 interleaved, 3 a part of each head, 4 no ids, or (of

@@ -5,10 +5,6 @@
 
 #include <math.h>
 
-static bool has(unsigned variant, int at) {
-    return variant >> at & 1;
-}
-
 /* ---- MatMulNBits ------------------------------------------------------------------------------------------------- */
 
 /* `zero`: 0 none, 1 packed, 2 floats. */

@@ -17,6 +17,7 @@ typedef struct spelling {
     bool late;       /* What indices are comes with a run. */
     bool masked;     /* Where(mask, ...) before Softmax; */
     bool zeroed;     /* and behind it. */
+    bool keep;       /* The mask says which keys stay. */
     bool read;       /* The bias is an output as well. */
     bool another;    /* There is a second bias, which masks keys, too. */
     enum {
@@ -122,12 +123,13 @@ static bert_value *attend(builder *b, spelling s, bert_value *scores, bert_value
     bert_value *drop = s.masked ? input(b, "mask", BERT_BOOL, "2 1 3 3") : NULL, *zero = scalar(b, 0);
     if (!s.four) scores = RESHAPE(b, scores, -1, HEADS, SEQUENCE, SEQUENCE);
     const float number = s.wrong == SMALL_MASK_VALUE ? -10 : -3.4e38F;
-    if (drop) scores = OP(b, Where, drop, scalar(b, number), scores);
+    if (s.masked && s.keep) drop = OP(b, Not, drop);
+    if (drop) scores = OP(b, Where, drop, s.keep ? scores : scalar(b, number), s.keep ? scalar(b, number) : scores);
     bert_attribute axis = BERT_INT_ATTRIBUTE("axis", -1);
     bert_value *p = OP_WITH(b, Softmax, axis, scores);
     if (s.wrong == OTHER_MASK) drop = input(b, "other_mask", BERT_BOOL, "2 1 3 3");
     if (s.wrong == OTHER_NUMBER) zero = scalar(b, 0.25F);
-    if (s.zeroed) p = OP(b, Where, drop, zero, p);
+    if (s.zeroed) p = OP(b, Where, drop, s.keep ? p : zero, s.keep ? zero : p);
     if (!s.four) p = RESHAPE(b, p, -1, SEQUENCE, SEQUENCE);
     bert_value *context = OP(b, MatMul, p, v);
     if (!s.four) context = RESHAPE(b, context, -1, HEADS, SEQUENCE, SIZE);
@@ -166,7 +168,7 @@ static bert_model *run_twice(spelling s) {
 }
 
 static void every_spelling_becomes_a_bias_of_one_attention(void **state) {
-    for (int bits = 0; bits < 1 << 8; bits++) {
+    for (int bits = 0; bits < 1 << 9; bits++) {
         for (int terms = 0; terms < 3; terms++) {
             const spelling s = {.four = bits & 1,
                                 .tile = bits & 2,
@@ -176,6 +178,7 @@ static void every_spelling_becomes_a_bias_of_one_attention(void **state) {
                                 .masked = bits & 32,
                                 .zeroed = (bits & 96) == 96,
                                 .late = bits & 128,
+                                .keep = bits & 256,
                                 .no_keys = terms == 1,
                                 .no_queries = terms == 2};
             bert_model *model = run_twice(s);

@@ -5,7 +5,8 @@
 
 In both formats, QDQ and QOperator, with activations and weights of int8 and uint8, per tensor and per channel, of all
 operators and of MatMul alone. ONNX Runtime runs them without its optimizations, operator by operator; what is left of
-differences are roundings that a last bit flips, so at most a few steps of the logits' own scale.
+differences are roundings that a last bit flips: at most a few steps of a scale over the logits, and a quarter of what
+quantization itself does to them.
 """
 import itertools
 import logging
@@ -72,7 +73,7 @@ def main():
             if (activations, weights) == (QuantType.QInt8, QuantType.QUInt8):
                 continue  # which ONNX Runtime doesn't have
             worst, moved = compare(bertc, model, form, activations, weights, per_channel, operators, folder)
-            good = worst <= STEPS
+            good = worst <= min(STEPS, moved / 4)
             failed += not good
             count += 1
             print(f"{'ok  ' if good else 'FAIL'} {os.path.basename(model)}, {form.name}, {activations.name}, {weights.name}"
