@@ -273,6 +273,7 @@ static int32_t second_at(const bert_mask_probe *probe, int64_t at) {
 /* A product of two elements that are 0 where theirs of the mask are: 0 where either is. A mask of queries and keys. */
 static bert_status join_pairs(const bert_mask_prober *p, const bert_node *node, const bert_mask_probe *probe,
                               int32_t *depends, int32_t **with) {
+    if (!node->inputs[0] || !node->inputs[1]) return BERT_OK;
     const bert_tensor *out = &probe->zeros;
     const int64_t elements = bert_tensor_elements(out);
     const bert_mask_probe *a = p->probes[node->inputs[0]->id], *b = p->probes[node->inputs[1]->id];
