@@ -304,7 +304,9 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
                                             .rows = rows,
                                             .steps = weight->steps,
                                             .prefetch = at->next,
-                                            .prefetch_lines = early_lines});
+                                            .prefetch_lines = early_lines,
+                                            .y = tile.y,
+                                            .y_stride = tile.stride * (int64_t)sizeof *tile.y});
     if (call->start) add_start(sums, call->start + first, rows, width);
     call->kernels->dequantize(
         &(bert_dequantize_args){.y = tile.y,

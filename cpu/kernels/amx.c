@@ -18,12 +18,12 @@
  *
  * tests/cpu/test_emulated.c runs this file, compiled a second time over an emulation of the instructions.
  */
-#include "cpu/kernels/kernels.h"
-
 #ifndef BERT_AMX_EMULATOR
 #include <immintrin.h>
 #endif
 #include <string.h>
+
+#include "cpu/kernels/panel_row.h"
 
 /* Rows of a tile, bytes of its rows, and the steps of four bytes that a row or its rows hold. */
 enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_STEPS = 16, GROUP_BYTES = 4, TILES = 8, COLUMN_TILES = 3, A_TILES = 4 };
@@ -67,7 +67,9 @@ typedef struct product {
     char *sums;         /* of the 64 rows from sums_row on, from one piece to the next */
     int64_t sums_row;
     const char *prefetch, *prefetch_end;
-    int64_t prefetch_bytes; /* with each 16 steps of a pass */
+    int64_t prefetch_bytes;   /* with each 16 steps of a pass */
+    const char *y, *y_end;    /* rows that will be written, y_stride bytes apart */
+    int64_t y_stride, y_rows; /* y_rows with each 16 steps */
 } product;
 
 /* Bytes of a step of a panel, and of a row of sums. Steps of a piece: its 64 rows of a (16 KB) and its share of the
@@ -79,6 +81,7 @@ static inline void fetch_ahead(product *p) {
         _mm_prefetch(p->prefetch, _MM_HINT_T1);
         p->prefetch += TILE_BYTES;
     }
+    for (int64_t i = 0; i < p->y_rows && p->y < p->y_end; i++, p->y += p->y_stride) fetch_panel_row(p->y);
 }
 
 /* Scratch of a pass: up to four tiles of a and three of b, where what is there doesn't fill a tile. */
@@ -303,14 +306,22 @@ DEFINE_PASSES(bytes, _tile_dpbusd)
 DEFINE_PASSES(halves, _tile_dpbf16ps)
 
 /* What is fetched meanwhile, spread over all passes: three for each 64 rows, one for each 16 of the rest. */
-static void spread_prefetch(product *p, const void *prefetch, int64_t lines) {
-    if (!prefetch || p->rows <= 0 || p->steps <= 0) return;
+static void spread_prefetch(product *p, const void *prefetch, int64_t lines, const void *y, int64_t y_stride) {
+    if (p->rows <= 0 || p->steps <= 0) return;
     const int64_t groups = (p->rows + TILE_ROWS - 1) / (4 * TILE_ROWS), rest = p->rows - groups * 4 * TILE_ROWS;
     const int64_t passes = 3 * groups + (rest > 0 ? (rest + TILE_ROWS - 1) / TILE_ROWS : 0);
     const int64_t fetches = passes * ((p->steps + TILE_STEPS - 1) / TILE_STEPS);
-    p->prefetch = prefetch;
-    p->prefetch_end = p->prefetch + lines * TILE_BYTES;
-    p->prefetch_bytes = (lines + fetches - 1) / fetches * TILE_BYTES;
+    if (prefetch) {
+        p->prefetch = prefetch;
+        p->prefetch_end = p->prefetch + lines * TILE_BYTES;
+        p->prefetch_bytes = (lines + fetches - 1) / fetches * TILE_BYTES;
+    }
+    if (y) {
+        p->y = y;
+        p->y_end = p->y + p->rows * y_stride;
+        p->y_stride = y_stride;
+        p->y_rows = (p->rows + fetches - 1) / fetches;
+    }
 }
 
 static void qgemm(const bert_qgemm_args *args) {
@@ -322,7 +333,7 @@ static void qgemm(const bert_qgemm_args *args) {
                  .lda = args->lda,
                  .rows = args->rows,
                  .steps = args->steps};
-    spread_prefetch(&p, args->prefetch, args->prefetch_lines);
+    spread_prefetch(&p, args->prefetch, args->prefetch_lines, args->y, args->y_stride);
     bytes_all(&p);
 }
 
@@ -337,7 +348,7 @@ static void bgemm(const bert_bgemm_args *args) {
                  .lda = args->lda * (int64_t)sizeof(uint16_t),
                  .rows = args->rows,
                  .steps = args->steps};
-    spread_prefetch(&p, args->prefetch, args->prefetch_lines);
+    spread_prefetch(&p, args->prefetch, args->prefetch_lines, args->c, p.ldc);
     halves_all(&p);
 }
 

@@ -14,7 +14,9 @@ static void qgemm(const bert_qgemm_args *args) {
                                     .rows = args->rows,
                                     .steps = args->steps,
                                     .prefetch = args->prefetch,
-                                    .prefetch_lines = args->prefetch_lines});
+                                    .prefetch_lines = args->prefetch_lines,
+                                    .y = args->y,
+                                    .y_stride = args->y_stride});
 }
 
 const bert_cpu_kernels bert_cpu_kernels_avx512_vnni = {.qgemm = qgemm};

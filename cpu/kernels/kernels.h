@@ -218,6 +218,10 @@ typedef struct bert_qgemm_args {
     int64_t lda, rows, steps;
     const void *prefetch; /**< As bert_sgemm_args has them. */
     int64_t prefetch_lines;
+    /** Where what becomes of the sums will be written, a row of a panel's floats every `y_stride` bytes: kernels
+     * that are fast enough to wait for it fetch it meanwhile. NULL: not known. */
+    const void *y;
+    int64_t y_stride;
 } bert_qgemm_args;
 
 /**

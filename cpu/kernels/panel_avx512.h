@@ -6,10 +6,10 @@
  * 24 of the 32 registers are sums of 8 rows by 3 vectors, 3 hold b, 1 holds a row's four bytes: 11 loads for 24
  * products, which two ports for each keep up with.
  */
-#include "cpu/kernels/kernels.h"
-
 #include <immintrin.h>
 #include <string.h>
+
+#include "cpu/kernels/panel_row.h"
 
 enum { PANEL_VECTORS = 3, PANEL_ROWS = 8, PANEL_GROUP = 4, PANEL_COLUMNS = PANEL_VECTORS * 16, LINE_BYTES = 64 };
 _Static_assert(PANEL_COLUMNS == (int)BERT_QGEMM_COLUMNS && PANEL_COLUMNS == (int)BERT_BGEMM_COLUMNS,
@@ -23,6 +23,8 @@ typedef struct panel_product {
     int64_t rows, steps;
     const char *prefetch;
     int64_t prefetch_lines;
+    const char *y; /* rows that will be written; NULL: none */
+    int64_t y_stride;
 } panel_product;
 
 /* Steps between fetches: all at once would take the line fill buffers that b comes through, too. */
@@ -41,16 +43,22 @@ static inline __attribute__((always_inline)) void panel_step(const int rows, PAN
     }
 }
 
-/* `each` lines are fetched every PANEL_PACE steps. */
+/* `each` lines are fetched every PANEL_PACE steps, and one row of y, so that none waits for the lines of another. */
 static inline __attribute__((always_inline)) void panel_tile(const int rows, const panel_product *p, int64_t row,
                                                              const char *prefetch, int64_t each) {
     PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_ZERO;
     const char *a = p->a + row * p->lda, *b = p->b;
-    int64_t step = 0;
+    const char *y = p->y ? p->y + row * p->y_stride : NULL;
+    int64_t step = 0, y_left = y ? rows : 0;
     for (; step + PANEL_PACE <= p->steps; step += PANEL_PACE) {
         for (int64_t line = 0; line < each; line++, prefetch += LINE_BYTES) _mm_prefetch(prefetch, _MM_HINT_T1);
+        if (y_left > 0) {
+            fetch_panel_row(y);
+            y += p->y_stride;
+            y_left--;
+        }
         for (int i = 0; i < PANEL_PACE; i++, a += PANEL_GROUP, b += PANEL_COLUMNS * PANEL_GROUP)
             panel_step(rows, sums, a, p->lda, b);
     }

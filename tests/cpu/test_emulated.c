@@ -20,22 +20,30 @@ static void amx_multiplies_as_scalar_code_does(void **state) {
     test_bgemm(&bert_emulated_amx);
 }
 
-/* Lines of a panel, and how often each was prefetched. */
-enum { MOST_LINES = 600, LINE_BYTES = 64 };
-static char panel_memory[MOST_LINES * LINE_BYTES];
-static int fetched[MOST_LINES];
+/* Lines of a panel and then of y, whose rows are PANEL_ROW_LINES of Y_ROW_LINES, and how often each was prefetched. */
+enum { MOST_ROWS = 130, MOST_LINES = 600, PANEL_ROW_LINES = 3, Y_ROW_LINES = 4, LINE_BYTES = 64 };
+enum { ALL_LINES = MOST_LINES + MOST_ROWS * Y_ROW_LINES };
+static char panel_memory[ALL_LINES * LINE_BYTES];
+static int fetched[ALL_LINES];
 
 void bert_emulated_prefetch(const void *line) {
     const ptrdiff_t at = (const char *)line - panel_memory;
     if (at >= 0 && at < (ptrdiff_t)sizeof panel_memory) fetched[at / LINE_BYTES]++;
 }
 
-/* The panel that comes next is fetched once, whole, whatever rows and steps its lines are spread over. */
+static int expected_fetches(int64_t line, int64_t panel_lines, int64_t rows) {
+    if (line < MOST_LINES) return line < panel_lines;
+    const int64_t y_line = line - MOST_LINES;
+    return y_line / Y_ROW_LINES < rows && y_line % Y_ROW_LINES < PANEL_ROW_LINES;
+}
+
+/* The panel that comes next and the rows that will be written are fetched once, whole, whatever rows and steps their
+ * lines are spread over. */
 static void amx_fetches_what_comes_next(void **state) {
     static const int64_t rows[] = {1, 15, 16, 17, 48, 49, 64, 65, 81, 113, 128, 130}, steps[] = {1, 15, 16, 17, 40, 96};
-    static uint8_t a[130 * 4 * 96];
+    static uint8_t a[MOST_ROWS * 4 * 96];
     static int8_t b[4 * 96 * BERT_QGEMM_COLUMNS];
-    static int32_t c[130 * BERT_QGEMM_COLUMNS];
+    static int32_t c[MOST_ROWS * BERT_QGEMM_COLUMNS];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
             const int64_t lines = j % 2 ? MOST_LINES - 23 : 3 * steps[j];
@@ -48,9 +56,12 @@ static void amx_fetches_what_comes_next(void **state) {
                                                        .rows = rows[i],
                                                        .steps = steps[j],
                                                        .prefetch = panel_memory,
-                                                       .prefetch_lines = lines});
+                                                       .prefetch_lines = lines,
+                                                       .y = panel_memory + MOST_LINES * LINE_BYTES,
+                                                       .y_stride = Y_ROW_LINES * LINE_BYTES});
             bert_cpu_exit(&bert_emulated_amx);
-            for (int64_t line = 0; line < MOST_LINES; line++) assert_int_equal(fetched[line], line < lines);
+            for (int64_t line = 0; line < ALL_LINES; line++)
+                assert_int_equal(fetched[line], expected_fetches(line, lines, rows[i]));
         }
     }
 }
