@@ -19,7 +19,7 @@ set(BERT_CUDA_HOST backend context device elements followed_product prepared rec
 
 # The kernels, each NAME.cu with its NAME.h: the operations of cuda/ops, and how all are launched. Built by nvcc, and for the emulator.
 set(BERT_CUDA_KERNELS launch ops/attention ops/attention_masks ops/bias_activation ops/byte_product ops/conv ops/disentangled_bias
-                      ops/elementwise ops/embedding ops/few_bits ops/gather ops/generate ops/layer_norm ops/lookup ops/move ops/pool ops/product ops/quantize ops/quantize_e4m3
+                      ops/elementwise ops/embedding ops/few_bits ops/gather ops/generate ops/layer_norm ops/lookup ops/move ops/pool ops/product ops/quantize ops/quantize_e4m3 ops/quantized_add
                       ops/reduce ops/rotary ops/softmax ops/tensor_product ops/tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.

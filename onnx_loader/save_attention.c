@@ -45,9 +45,8 @@ static bert_status attention_body(bert_onnx_saved_call *c, bert_error *error) {
     const char *value = head_view(c, "value", bhsd);
     const char *product = bert_onnx_save_step(c, "MatMul", "product", query, key);
     const char *scores = bert_onnx_save_step(c, "Mul", "scores", product, bert_onnx_save_step_given_number(c, "scale"));
-    if (bert_onnx_save_input(c->node, BERT_ATTENTION_BIAS))
-        scores = bert_onnx_save_step(c, "Add", "biased", scores, "bias");
-    if (bert_onnx_save_input(c->node, BERT_ATTENTION_MASK)) {
+    if (bert_node_in(c->node, BERT_ATTENTION_BIAS)) scores = bert_onnx_save_step(c, "Add", "biased", scores, "bias");
+    if (bert_node_in(c->node, BERT_ATTENTION_MASK)) {
         scores = bert_onnx_save_step_in(c, "", "Where", "masked", "mask", scores,
                                         bert_onnx_save_step_given_number(c, "mask_value"), NULL);
     }
@@ -119,13 +118,13 @@ static const char *position_term(bert_onnx_saved_call *c, const char *content, c
 static bert_status disentangled_bias_body(bert_onnx_saved_call *c, bert_error *error) {
     static const int64_t turn[4] = {0, 1, 3, 2};
     const int64_t heads = BERT_NODE_INT(c->node, "heads", 1);
-    const bert_dim width = bert_onnx_save_input(c->node, BERT_DISENTANGLED_Q)->info.shape.dims[2];
+    const bert_dim width = bert_node_in(c->node, BERT_DISENTANGLED_Q)->info.shape.dims[2];
     const char *keys = NULL, *queries = NULL;
     bert_onnx_save_step_ints(c, "heads_shape", (int64_t[]){0, 0, heads, width / heads}, 4);
     bert_onnx_save_step_ints(c, "first_two", (int64_t[]){0, 1}, 2);
-    if (bert_onnx_save_input(c->node, BERT_DISENTANGLED_KEYS))
+    if (bert_node_in(c->node, BERT_DISENTANGLED_KEYS))
         keys = position_term(c, "query", "position_keys", "content_to_position");
-    if (bert_onnx_save_input(c->node, BERT_DISENTANGLED_QUERIES)) {
+    if (bert_node_in(c->node, BERT_DISENTANGLED_QUERIES)) {
         queries = position_term(c, "key", "position_queries", "position_to_content");
         queries = bert_onnx_save_step_transpose(c, "turned", queries, turn, 4);
     }
@@ -143,7 +142,7 @@ bert_status bert_onnx_save_disentangled_bias(bert_onnx_saver *saver, const bert_
     bert_onnx_save_begin(&c, saver, node, "DisentangledBias", BERT_DISENTANGLED_Q);
     BERT_TRY(bert_onnx_save_check_attributes(node, known, error));
     if (q->rank != 3 || !bert_dim_known(q->dims[2]) ||
-        (!bert_onnx_save_input(node, BERT_DISENTANGLED_KEYS) && !bert_onnx_save_input(node, BERT_DISENTANGLED_QUERIES)))
+        (!bert_node_in(node, BERT_DISENTANGLED_KEYS) && !bert_node_in(node, BERT_DISENTANGLED_QUERIES)))
         return bert_fail(error, BERT_UNSUPPORTED, "it has no positions, or heads whose size isn't known");
     bert_onnx_save_extend_name(&c, "_%" PRId64 "_heads_of_%" PRId64, heads, q->dims[2] / heads);
     bert_onnx_save_give(&c, "query", BERT_DISENTANGLED_Q);

@@ -16,10 +16,6 @@ void bert_onnx_save_extend_name(bert_onnx_saved_call *c, const char *format, ...
     va_end(arguments);
 }
 
-const bert_value *bert_onnx_save_input(const bert_node *node, int32_t index) {
-    return index < node->input_count ? node->inputs[index] : NULL;
-}
-
 const char *bert_onnx_save_give_text(bert_onnx_saved_call *c, const char *inner, const char *outer) {
     c->inner_inputs[c->input_count] = bert_onnx_save_text(c->saver, inner);
     c->inputs[c->input_count] = outer;
@@ -27,7 +23,7 @@ const char *bert_onnx_save_give_text(bert_onnx_saved_call *c, const char *inner,
 }
 
 const char *bert_onnx_save_give(bert_onnx_saved_call *c, const char *inner, int32_t index) {
-    const bert_value *value = bert_onnx_save_input(c->node, index);
+    const bert_value *value = bert_node_in(c->node, index);
     c->inputs_of_node += value != NULL;
     return value ? bert_onnx_save_give_text(c, inner, bert_onnx_save_name(c->saver, value)) : NULL;
 }
@@ -44,7 +40,7 @@ void bert_onnx_save_give_output(bert_onnx_saved_call *c, const char *outer) {
 void bert_onnx_save_begin(bert_onnx_saved_call *c, bert_onnx_saver *saver, const bert_node *node, const char *name,
                           int32_t float_input) {
     *c = (bert_onnx_saved_call){.saver = saver, .node = node};
-    const bert_value *value = bert_onnx_save_input(node, float_input);
+    const bert_value *value = bert_node_in(node, float_input);
     c->dtype = value ? value->info.dtype : BERT_FLOAT;
     bert_onnx_save_extend_name(c, "%s", name);
 }

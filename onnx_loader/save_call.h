@@ -34,8 +34,6 @@ typedef bert_status (*bert_onnx_body)(bert_onnx_saved_call *c, bert_error *error
 
 /* save_call.c: the call */
 
-/** Input `index`; NULL when absent. */
-const bert_value *bert_onnx_save_input(const bert_node *node, int32_t index);
 /** What the saver does not know must not be lost: BERT_UNSUPPORTED names an attribute that is not among `known`. */
 bert_status bert_onnx_save_check_attributes(const bert_node *node, const char *const *known, bert_error *error);
 /** A call of the function `name`, whose floats have the type of the input. */
@@ -100,6 +98,11 @@ bert_status bert_onnx_save_skip_layer_normalization(bert_onnx_saver *saver, cons
                                                     bert_onnx_nodes *nodes, bert_error *error);
 bert_status bert_onnx_save_lookup(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
                                   bert_error *error);
+
+/* save_quantized_add.c */
+
+bert_status bert_onnx_save_quantized_add(bert_onnx_saver *saver, const bert_node *node, bert_onnx_nodes *nodes,
+                                         bert_error *error);
 
 /* save_pool.c */
 

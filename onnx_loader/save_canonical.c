@@ -17,6 +17,8 @@ bert_status bert_onnx_save_canonical(bert_onnx_saver *saver, const bert_node *no
         return bert_onnx_save_embedding(saver, node, nodes, error);
     case BERT_OP_BERTC_Lookup:
         return bert_onnx_save_lookup(saver, node, nodes, error);
+    case BERT_OP_BERTC_QuantizedAdd:
+        return bert_onnx_save_quantized_add(saver, node, nodes, error);
     case BERT_OP_BERTC_Pool:
         return bert_onnx_save_pool(saver, node, nodes, error);
     case BERT_OP_BERTC_SkipLayerNormalization:

@@ -32,9 +32,9 @@ static const char *table_text(bert_onnx_saved_call *c, const table *t, const cha
 /* The table as floats. */
 static const char *float_table(bert_onnx_saved_call *c, const table *t) {
     const char *rows = table_text(c, t, "table");
-    if (!bert_onnx_save_input(c->node, BERT_EMBEDDING_SCALE(t->rows))) return rows;
+    if (!bert_node_in(c->node, BERT_EMBEDDING_SCALE(t->rows))) return rows;
     rows = bert_onnx_save_step_cast(c, c->dtype, table_text(c, t, "cast"), rows);
-    if (bert_onnx_save_input(c->node, BERT_EMBEDDING_ZERO_POINT(t->rows))) {
+    if (bert_node_in(c->node, BERT_EMBEDDING_ZERO_POINT(t->rows))) {
         const char *zero =
             bert_onnx_save_step_cast(c, c->dtype, table_text(c, t, "zero_cast"), table_text(c, t, "zero_point"));
         rows = bert_onnx_save_step(c, "Sub", table_text(c, t, "centered"), rows, zero);
@@ -46,13 +46,13 @@ static bert_status embedding_body(bert_onnx_saved_call *c, bert_error *error) {
     const char *sum = NULL;
     for (int i = 0; i < TABLES; i++) {
         const table *t = &tables[i];
-        if (!bert_onnx_save_input(c->node, t->ids)) continue;
+        if (!bert_node_in(c->node, t->ids)) continue;
         const char *rows =
             bert_onnx_save_step(c, "Gather", table_text(c, t, "rows"), float_table(c, t), table_text(c, t, "ids"));
         sum = sum ? bert_onnx_save_step(c, "Add", table_text(c, t, "sum"), sum, rows) : rows;
     }
-    if (bert_onnx_save_input(c->node, BERT_EMBEDDING_GAMMA)) {
-        sum = normalize(c, sum, bert_onnx_save_input(c->node, BERT_EMBEDDING_BETA) ? "beta" : NULL);
+    if (bert_node_in(c->node, BERT_EMBEDDING_GAMMA)) {
+        sum = normalize(c, sum, bert_node_in(c->node, BERT_EMBEDDING_BETA) ? "beta" : NULL);
     }
     c->inner_outputs[0] = sum;
     return BERT_OK;
@@ -86,9 +86,9 @@ bert_status bert_onnx_save_embedding(bert_onnx_saver *saver, const bert_node *no
 
 static bert_status skip_layer_normalization_body(bert_onnx_saved_call *c, bert_error *error) {
     const char *x = "x";
-    if (bert_onnx_save_input(c->node, BERT_SKIP_BIAS)) x = bert_onnx_save_step(c, "Add", "biased", x, "bias");
+    if (bert_node_in(c->node, BERT_SKIP_BIAS)) x = bert_onnx_save_step(c, "Add", "biased", x, "bias");
     const char *sum = bert_onnx_save_step(c, "Add", "sum", x, "skip");
-    c->inner_outputs[0] = normalize(c, sum, bert_onnx_save_input(c->node, BERT_SKIP_BETA) ? "beta" : NULL);
+    c->inner_outputs[0] = normalize(c, sum, bert_node_in(c->node, BERT_SKIP_BETA) ? "beta" : NULL);
     if (c->output_count > 1) c->inner_outputs[1] = sum;
     return BERT_OK;
 }

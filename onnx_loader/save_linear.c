@@ -24,8 +24,7 @@ static bool is_linear(const bert_node *node) {
 void bert_onnx_save_find_parts(bert_onnx_saver *saver, const bert_block *block) {
     static const char *const suffixes[3] = {"query", "key", "value"};
     BERT_FOR_EACH_NODE (node, block) {
-        if (!is_linear(node) || BERT_NODE_INT(node, "parts", 1) != 3 ||
-            bert_onnx_save_input(node, BERT_LINEAR_RESIDUAL) ||
+        if (!is_linear(node) || BERT_NODE_INT(node, "parts", 1) != 3 || bert_node_in(node, BERT_LINEAR_RESIDUAL) ||
             strcmp(BERT_NODE_STRING(node, "activation", "none"), "none") != 0 || !reads_only_packed(node->outputs[0]))
             continue;
         bert_onnx_parts *parts = BERT_ONNX_SAVE_NEW(saver, bert_onnx_parts, 1);
@@ -43,7 +42,7 @@ static void name_optional(bert_onnx_saved_call *c, const char *what, int32_t par
     char which[BERT_ONNX_MOST_SAVED_INPUTS + 1] = "";
     int32_t present = 0;
     for (int32_t p = 0; p < parts && p < BERT_ONNX_MOST_SAVED_INPUTS; p++) {
-        bool is_there = bert_onnx_save_input(c->node, first + stride * p) != NULL;
+        bool is_there = bert_node_in(c->node, first + stride * p) != NULL;
         which[p] = is_there ? '1' : '0';
         present += is_there;
     }
@@ -70,7 +69,7 @@ static bert_status end_linear(bert_onnx_saved_call *c, const char *const *produc
     const char *activation = BERT_NODE_STRING(c->node, "activation", "none");
     y = bert_onnx_save_step_activation(c, activation, y);
     if (!y) return bert_fail(error, BERT_UNSUPPORTED, "its activation %s has no spelling", activation);
-    if (bert_onnx_save_input(c->node, BERT_LINEAR_RESIDUAL)) y = bert_onnx_save_step(c, "Add", "y", y, "residual");
+    if (bert_node_in(c->node, BERT_LINEAR_RESIDUAL)) y = bert_onnx_save_step(c, "Add", "y", y, "residual");
     c->inner_outputs[0] = y;
     return BERT_OK;
 }
@@ -79,7 +78,7 @@ static void name_linear(bert_onnx_saved_call *c, int32_t parts) {
     const char *activation = BERT_NODE_STRING(c->node, "activation", "none");
     const bert_onnx_parts *split = c->saver->parts[c->node->outputs[0]->id];
     if (strcmp(activation, "none") != 0) bert_onnx_save_extend_name(c, "_%s", activation);
-    if (bert_onnx_save_input(c->node, BERT_LINEAR_RESIDUAL)) bert_onnx_save_extend_name(c, "_residual");
+    if (bert_node_in(c->node, BERT_LINEAR_RESIDUAL)) bert_onnx_save_extend_name(c, "_residual");
     if (parts > 1) bert_onnx_save_extend_name(c, split ? "_%" PRId32 "_parts" : "_%" PRId32 "_joined", parts);
     bert_onnx_save_name_type(c);
     for (int32_t p = 0; split && p < parts; p++) bert_onnx_save_give_output(c, split->names[p]);
@@ -114,7 +113,7 @@ static bert_status linear_body(bert_onnx_saved_call *c, bert_error *error) {
         } else {
             bert_onnx_save_step(c, "MatMul", product, "x", weight_of(c, p, parts));
         }
-        products[p] = bert_onnx_save_input(c->node, BERT_LINEAR_BIAS(p)) ? add_bias(c, product, p, parts) : product;
+        products[p] = bert_node_in(c->node, BERT_LINEAR_BIAS(p)) ? add_bias(c, product, p, parts) : product;
     }
     return end_linear(c, products, parts, error);
 }
@@ -144,14 +143,14 @@ bert_status bert_onnx_save_linear(bert_onnx_saver *saver, const bert_node *node,
 }
 
 static bool has_int_bias(const bert_onnx_saved_call *c, int32_t part) {
-    const bert_value *bias = bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_BIAS(part));
+    const bert_value *bias = bert_node_in(c->node, BERT_QUANTIZED_LINEAR_BIAS(part));
     return bias && bias->info.dtype == BERT_INT32;
 }
 
 /* Integers of x and of the weight, multiplied; `x` is x's integers, their scale (NULL: the weight's holds it) and zero
  * point (NULL: none). */
 static const char *integer_product(bert_onnx_saved_call *c, const char *const x[3], int32_t part, int32_t parts) {
-    bool has_zero_point = bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_ZERO_POINT(part)) != NULL;
+    bool has_zero_point = bert_node_in(c->node, BERT_QUANTIZED_LINEAR_ZERO_POINT(part)) != NULL;
     const char *zero_point = has_zero_point ? part_name(c, "weight_zero_point", part, parts) : NULL;
     const char *sum = bert_onnx_save_step_in(c, "", "MatMulInteger", part_name(c, "sum", part, parts), x[0],
                                              weight_of(c, part, parts), x[2], zero_point);
@@ -164,7 +163,7 @@ static const char *integer_product(bert_onnx_saved_call *c, const char *const x[
 
 /* x times what the weight's integers stand for. */
 static const char *weight_only_product(bert_onnx_saved_call *c, int32_t part, int32_t parts) {
-    bool has_zero_point = bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_ZERO_POINT(part)) != NULL;
+    bool has_zero_point = bert_node_in(c->node, BERT_QUANTIZED_LINEAR_ZERO_POINT(part)) != NULL;
     const char *zero_point = has_zero_point ? part_name(c, "weight_zero_point", part, parts) : NULL;
     const char *weight = weight_of(c, part, parts), *scale = part_name(c, "weight_scale", part, parts);
     const char *wide = part_name(c, "dequantized", part, parts);
@@ -197,16 +196,16 @@ static bert_status quantized_linear_body(bert_onnx_saved_call *c, bert_error *er
     int32_t parts = (int32_t)BERT_NODE_INT(c->node, "parts", 1);
     bool weight_only = BERT_NODE_INT(c->node, "weight_only", 0) != 0;
     const char *products[BERT_ONNX_MOST_SAVED_INPUTS] = {NULL}, *x[3] = {"x_quantized", "x_scale", "x_zero_point"};
-    if (!weight_only && !bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_X_SCALE)) {
+    if (!weight_only && !bert_node_in(c->node, BERT_QUANTIZED_LINEAR_X_SCALE)) {
         bert_onnx_save_node(c->saver, &c->body, "", "DynamicQuantizeLinear", &(const char *){"x"}, 1, x, 3);
     } else if (!weight_only) {
-        if (!bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT)) x[2] = NULL;
+        if (!bert_node_in(c->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT)) x[2] = NULL;
         bert_onnx_save_step_in(c, "", "QuantizeLinear", x[0], "x", x[1], x[2], NULL);
         x[1] = NULL;
     }
     for (int32_t p = 0; p < parts; p++) {
         const char *product = weight_only ? weight_only_product(c, p, parts) : integer_product(c, x, p, parts);
-        bool add = bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_BIAS(p)) && !has_int_bias(c, p);
+        bool add = bert_node_in(c->node, BERT_QUANTIZED_LINEAR_BIAS(p)) && !has_int_bias(c, p);
         products[p] = add ? add_bias(c, product, p, parts) : product;
     }
     BERT_TRY(end_linear(c, products, parts, error));
@@ -217,9 +216,8 @@ static bert_status quantized_linear_body(bert_onnx_saved_call *c, bert_error *er
 static void name_quantized_linear(bert_onnx_saved_call *c, int32_t parts) {
     const int64_t place = BERT_NODE_INT(c->node, "place", BERT_EVERY_PLACE);
     if (BERT_NODE_INT(c->node, "weight_only", 0)) bert_onnx_save_extend_name(c, "_weight_only");
-    if (bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_X_SCALE)) bert_onnx_save_extend_name(c, "_static");
-    if (bert_onnx_save_input(c->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT))
-        bert_onnx_save_extend_name(c, "_x_zero_point");
+    if (bert_node_in(c->node, BERT_QUANTIZED_LINEAR_X_SCALE)) bert_onnx_save_extend_name(c, "_static");
+    if (bert_node_in(c->node, BERT_QUANTIZED_LINEAR_X_ZERO_POINT)) bert_onnx_save_extend_name(c, "_x_zero_point");
     if (BERT_NODE_INT(c->node, "transpose", 0)) bert_onnx_save_extend_name(c, "_transposed");
     name_optional(c, "zero_point", parts, BERT_QUANTIZED_LINEAR_ZERO_POINT(0), 4);
     name_optional(c, "bias", parts, BERT_QUANTIZED_LINEAR_BIAS(0), 4);

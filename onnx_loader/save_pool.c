@@ -19,7 +19,7 @@ static bert_status pool_body(bert_onnx_saved_call *c, bert_error *error) {
     bert_onnx_save_step_ints(c, "axis", (int64_t[]){1}, 1);
     bert_onnx_save_step_ints(c, "last", (int64_t[]){2}, 1);
     const char *weights = bert_onnx_save_step(c, "Unsqueeze", "rows", "mask", "last");
-    if (bert_onnx_save_input(c->node, BERT_POOL_MASK)->info.dtype != c->dtype)
+    if (bert_node_in(c->node, BERT_POOL_MASK)->info.dtype != c->dtype)
         weights = bert_onnx_save_step_cast(c, c->dtype, "weights", weights);
     const char *sum =
         reduce(c, "ReduceSum", "sum", bert_onnx_save_step(c, "Mul", "counted", "x", weights), true, false);
@@ -41,7 +41,7 @@ bert_status bert_onnx_save_pool(bert_onnx_saver *saver, const bert_node *node, b
     bert_onnx_saved_call c;
     bert_onnx_save_begin(&c, saver, node, "Pool", BERT_POOL_X);
     BERT_TRY(bert_onnx_save_check_attributes(node, known, error));
-    const bert_value *mask = bert_onnx_save_input(node, BERT_POOL_MASK);
+    const bert_value *mask = bert_node_in(node, BERT_POOL_MASK);
     if (strcmp(BERT_NODE_STRING(node, "pooling", ""), "mean") != 0 || !mask) {
         return bert_fail(error, BERT_UNSUPPORTED, "only the mean by a mask has a spelling in ONNX's operators");
     }

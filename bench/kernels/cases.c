@@ -297,6 +297,18 @@ static void call_dequantize_bytes(const bert_cpu_kernels *table, const lab_shape
                                                           .is_signed = s->k != 0});
 }
 
+static void call_quantized_add(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    static const bert_requantization by = {.scale = 0.02F, .least = -128, .most = 127, .shift = 0, .new_scale = 0.02F};
+    table->quantized_add(&(bert_quantized_add_args){.y = b->out,
+                                                    .a = b->inputs[0],
+                                                    .b = b->inputs[1],
+                                                    .a_stride = 1,
+                                                    .b_stride = 1,
+                                                    .n = s->m * s->n,
+                                                    .a_by = &by,
+                                                    .y_by = &by});
+}
+
 static bool prepare_lookup(const lab_shape *s, lab_buffers *b) {
     return add_bytes(b, 0, s->m * s->n) && add_bytes(b, 1, 256) && set_output(b, (size_t)(s->m * s->n));
 }
@@ -521,6 +533,15 @@ const lab_kernel lab_kernels[] = {
      call_dequantize_bytes,
      quantize_work,
      has_dequantize_bytes},
+    {"quantized_add",
+     "rows x columns",
+     {{16, 768, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_rows,
+     call_quantized_add,
+     three_matrices,
+     has_quantized_add},
     {"lookup",
      "rows x columns",
      {{16, 768, 0}},

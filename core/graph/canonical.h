@@ -119,6 +119,16 @@
  *   outputs     0 y [...], of the table's type
  *   y = table[x], counted from the end where x is negative, as ONNX's Gather has it: any function of single bytes.
  *
+ * QuantizedAdd
+ *   inputs      0 a float32   1 b float32, which broadcast to y's shape; each of the others has one element
+ *               2 y_scale float32       3 y_zero_point int8|uint8                (2 to 5 absent: y is the sum itself)
+ *               4 y_new_scale float32   5 y_new_zero_point, of the type of 3     (both absent: y stays bytes)
+ *               6 a_scale float32       7 a_zero_point int8|uint8
+ *               8 a_new_scale float32   9 a_new_zero_point, of the type of 7     (6 to 9 absent: a counts as it is)
+ *   outputs     0 y float32, or bytes of the type of y_zero_point
+ *   A sum as static quantization has it, in one pass: a is quantized by a_scale and a_zero_point and dequantized by the new ones, b is added in
+ *   float32, and the sum quantized and dequantized likewise, as QuantizeLinear, DequantizeLinear and Add have it, to the last bit.
+ *
  * PackTokens and UnpackTokens, which binding puts around what runs without padding; PackTokens also where a caller
  * wants some tokens alone
  *   inputs      0 x                              1 tokens int32 [R], none negative; of UnpackTokens ascending
@@ -213,6 +223,21 @@ static inline bert_pool_kind bert_pool_kind_of(const char *name) {
 /** Inputs of Lookup, and the elements of its table. */
 enum { BERT_LOOKUP_X, BERT_LOOKUP_TABLE };
 #define BERT_LOOKUP_SIZE 256
+
+/** Inputs of QuantizedAdd. */
+enum {
+    BERT_QUANTIZED_ADD_A,
+    BERT_QUANTIZED_ADD_B,
+    BERT_QUANTIZED_ADD_Y_SCALE,
+    BERT_QUANTIZED_ADD_Y_ZERO_POINT,
+    BERT_QUANTIZED_ADD_Y_NEW_SCALE,
+    BERT_QUANTIZED_ADD_Y_NEW_ZERO_POINT,
+    BERT_QUANTIZED_ADD_A_SCALE,
+    BERT_QUANTIZED_ADD_A_ZERO_POINT,
+    BERT_QUANTIZED_ADD_A_NEW_SCALE,
+    BERT_QUANTIZED_ADD_A_NEW_ZERO_POINT,
+    BERT_QUANTIZED_ADD_INPUTS
+};
 
 /** Inputs of PackTokens and UnpackTokens. */
 enum { BERT_PACK_X, BERT_PACK_TOKENS };

@@ -176,6 +176,14 @@ typedef struct bert_node_spec {
 bert_status bert_graph_add_node(bert_block *block, bert_node *before, const bert_node_spec *spec, bert_node **out,
                                 bert_error *error);
 
+/** Input or output `index`; NULL when absent. */
+static inline bert_value *bert_node_in(const bert_node *node, int32_t index) {
+    return index < node->input_count ? node->inputs[index] : NULL;
+}
+static inline bert_value *bert_node_out(const bert_node *node, int32_t index) {
+    return index < node->output_count ? node->outputs[index] : NULL;
+}
+
 /** Keeping a value's list of readers: for this module, everyone else uses what follows. */
 bert_status bert_value_add_use(bert_graph *graph, bert_value *value, bert_node *node, int32_t input, bert_error *error);
 void bert_value_drop_use(bert_value *value, const bert_node *node, int32_t input);

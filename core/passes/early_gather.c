@@ -10,7 +10,7 @@
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
 #include "core/passes/list.h"
-#include "core/passes/match.h"
+#include "core/passes/quantizers.h"
 
 enum { MOST_OUTPUTS = 2, MOST_OPERANDS = 16, MOST_ATTRIBUTES = 16 };
 
@@ -61,6 +61,14 @@ static uint32_t inputs_with_rows(const bert_node *node) {
     case BERT_OP_LayerNormalization:
     case BERT_OP_RMSNormalization:
         return normalizes_rows(node) ? 1 : 0;
+    case BERT_OP_BERTC_Lookup:
+        return 1U << BERT_LOOKUP_X;
+    case BERT_OP_QuantizeLinear:
+    case BERT_OP_MS_QuantizeLinear:
+        return bert_is_single_quantizer(node) ? 1 : 0;
+    case BERT_OP_DequantizeLinear:
+    case BERT_OP_MS_DequantizeLinear:
+        return bert_is_single_dequantizer(node) ? 1 : 0;
     default:
         return bert_op_is_elementwise(node->op) && node->input_count <= MOST_OPERANDS ? (1U << node->input_count) - 1
                                                                                       : 0;

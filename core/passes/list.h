@@ -16,6 +16,7 @@ bert_status bert_pass_linear(bert_pass_context *context);
 bert_status bert_pass_lookup(bert_pass_context *context);
 bert_status bert_pass_quantized_linear(bert_pass_context *context);
 bert_status bert_pass_dequantized_linear(bert_pass_context *context);
+bert_status bert_pass_quantized_add(bert_pass_context *context);
 bert_status bert_pass_requantized(bert_pass_context *context);
 bert_status bert_pass_embedding(bert_pass_context *context);
 bert_status bert_pass_dequantized_rows(bert_pass_context *context);

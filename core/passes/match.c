@@ -14,14 +14,6 @@ bert_node *bert_value_made_by(const bert_value *value, bert_op_id id) {
                                                                                                     : NULL;
 }
 
-bert_value *bert_node_in(const bert_node *node, int32_t index) {
-    return index < node->input_count ? node->inputs[index] : NULL;
-}
-
-bert_value *bert_node_out(const bert_node *node, int32_t index) {
-    return index < node->output_count ? node->outputs[index] : NULL;
-}
-
 bert_node *bert_value_sole_reader(const bert_value *value) {
     return value->use_count == 1 && !bert_value_leaves(value) ? value->uses[0].node : NULL;
 }

@@ -21,9 +21,6 @@ static inline bool bert_node_is(const bert_node *node, bert_op_id id) {
 }
 /** The node that writes the value, if it is one of operator `id` and this is its first output; else NULL. */
 bert_node *bert_value_made_by(const bert_value *value, bert_op_id id);
-/** Input or output `index`; NULL when absent. */
-bert_value *bert_node_in(const bert_node *node, int32_t index);
-bert_value *bert_node_out(const bert_node *node, int32_t index);
 
 /** The node that alone reads the value, in one place; NULL when there are more, or it leaves the graph or a branch. */
 bert_node *bert_value_sole_reader(const bert_value *value);

@@ -40,6 +40,7 @@ const bert_pass bert_passes[] = {
     {"mask", "masks no larger than what they say", bert_pass_mask},
     {"common", "compute equal things once", bert_pass_common},
     {"early_gather", "what is taken of a sequence taken before all of it is computed", bert_pass_early_gather},
+    {"quantized_add", "QuantizedAdd from sums between quantizers", bert_pass_quantized_add},
 };
 const size_t bert_pass_count = sizeof bert_passes / sizeof bert_passes[0];
 

@@ -28,11 +28,20 @@ bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const
     return same_number(node->inputs[1], scale) && same_number(bert_node_in(node, 2), zero_point) ? node : NULL;
 }
 
+static bool has_single_scale(const bert_node *node) {
+    const bert_value *zero = bert_node_in(node, 2);
+    return bert_is_single_constant(node->inputs[1]) && (!zero || bert_is_single_constant(zero)) &&
+           !BERT_NODE_INT(node, "block_size", 0);
+}
+
+bool bert_is_single_quantizer(const bert_node *node) {
+    return node && bert_is_quantize(node) && bert_is_byte(node->outputs[0]->info.dtype) && has_single_scale(node) &&
+           node->inputs[1]->info.dtype == node->inputs[0]->info.dtype;
+}
+
 bool bert_is_single_dequantizer(const bert_node *node) {
     if (!node || !bert_is_dequantize(node) || !bert_is_byte(node->inputs[0]->info.dtype)) return false;
-    const bert_value *scale = node->inputs[1], *zero = bert_node_in(node, 2);
-    return bert_is_single_constant(scale) && (!zero || bert_is_single_constant(zero)) &&
-           scale->info.dtype == node->outputs[0]->info.dtype && !BERT_NODE_INT(node, "block_size", 0);
+    return has_single_scale(node) && node->inputs[1]->info.dtype == node->outputs[0]->info.dtype;
 }
 
 bool bert_same_dequantizers(const bert_node *a, const bert_node *b) {

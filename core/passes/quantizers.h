@@ -15,6 +15,11 @@ bool bert_is_dequantize(const bert_node *node);
 /** The QuantizeLinear that made q with this scale and zero point (NULL: 0), constants of one element; else NULL. */
 bert_node *bert_quantizer_of(const bert_value *q, const bert_value *scale, const bert_value *zero_point);
 /**
+ * Whether the node (or NULL) is a QuantizeLinear to bytes by a constant scale, of its input's type, and zero point of
+ * one element.
+ */
+bool bert_is_single_quantizer(const bert_node *node);
+/**
  * Whether the node (or NULL) is a DequantizeLinear of bytes by a constant scale, of its output's type, and zero point
  * of one element.
  */

@@ -83,6 +83,8 @@ bert_row_op bert_row_op_of(const bert_node *node, const bert_value_info *infos, 
     const int64_t axis = BERT_NODE_INT(node, "axis", 0);
     if (bert_op_is_elementwise(node->op)) return (bert_row_op){.kind = BERT_ROWS_BROADCAST};
     switch (node->op->id) {
+    case BERT_OP_BERTC_QuantizedAdd:
+        return (bert_row_op){.kind = BERT_ROWS_BROADCAST};
     case BERT_OP_Softmax:
     case BERT_OP_LogSoftmax:
         return operands_if(is_last_axis(node, rank, axes), 1);

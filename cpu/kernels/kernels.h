@@ -160,6 +160,25 @@ typedef struct bert_transpose_args {
 } bert_transpose_args;
 
 /**
+ * How floats are quantized and dequantized again: x becomes (x / scale, rounded half to even and clamped to [least,
+ * most], + shift) new_scale. `least` and `most` are what bytes hold less the zero point, whole numbers; `shift` is the
+ * zero point less that of dequantizing. NaN counts as the least.
+ */
+typedef struct bert_requantization {
+    float scale, least, most, shift, new_scale;
+} bert_requantization;
+
+/** y[n] = y_by(a_by(a) + b), NULL changing nothing; a stride of 0 repeats one element. y may be a or b where that has a
+ * stride of 1. */
+typedef struct bert_quantized_add_args {
+    float *y;
+    const float *a, *b;
+    int64_t a_stride, b_stride; /**< 0 or 1. */
+    int64_t n;
+    const bert_requantization *a_by, *y_by;
+} bert_quantized_add_args;
+
+/**
  * y[rows, n] = scale x[row, index[row, n] - first] + plus[rows, n], with 0 for what is outside x[rows, width]. Rows of
  * each are its ld elements apart; `first` and indices aren't negative, and first + width fits 31 bits. Fast where
  * indices side by side are close to each other.
@@ -334,6 +353,7 @@ typedef struct bert_bgemm_args {
     X(qgemm)                                                                                                           \
     X(dequantize)                                                                                                      \
     X(dequantize_bytes)                                                                                                \
+    X(quantized_add)                                                                                                   \
     X(lookup)                                                                                                          \
     X(to_bf16)                                                                                                         \
     X(from_bf16)                                                                                                       \

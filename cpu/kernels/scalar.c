@@ -256,6 +256,19 @@ static void dequantize_bytes(const bert_dequantize_bytes_args *args) {
         args->y[i] = (float)((args->is_signed ? signed_x[i] : unsigned_x[i]) - args->zero_point) * args->scale;
 }
 
+static float requantize(const bert_requantization *by, float x) {
+    if (!by) return x;
+    const float whole = nearbyintf(x / by->scale);
+    const float clamped = !(whole > by->least) ? by->least : whole < by->most ? whole : by->most;
+    return (clamped + by->shift) * by->new_scale;
+}
+
+static void quantized_add(const bert_quantized_add_args *args) {
+    for (int64_t i = 0; i < args->n; i++)
+        args->y[i] =
+            requantize(args->y_by, requantize(args->a_by, args->a[i * args->a_stride]) + args->b[i * args->b_stride]);
+}
+
 static void take(const bert_take_args *args) {
     for (int64_t i = 0; i < args->rows; i++) {
         const float *x = args->x + i * args->ldx;

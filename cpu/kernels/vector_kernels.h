@@ -686,12 +686,13 @@ static void take(const bert_take_args *args) {
 }
 
 #include "cpu/kernels/vector_attention.h"
+#include "cpu/kernels/vector_quantized.h"
 
 /* The table of the file that includes this one, with the kernels that it adds. */
 #define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
         .sgemm = sgemm, .sgemm_bf16 = sgemm_bf16, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax,  \
         .attention = attention, .unary = unary, .binary = binary, .transpose = transpose, .take = take,                \
-        .dequantize = dequantize, .dequantize_bytes = dequantize_bytes, .sgemm_columns = V_TILE_VECTORS * V_WIDTH,     \
-        .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                                                                         \
+        .dequantize = dequantize, .dequantize_bytes = dequantize_bytes, .quantized_add = quantized_add,                \
+        .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                              \
     }

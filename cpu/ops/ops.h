@@ -48,6 +48,7 @@ bert_status bert_cpu_plan_dequantize(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_quantize(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_pack_tokens(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_pool(const bert_cpu_planner *planner);
+bert_status bert_cpu_plan_quantized_add(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner);
 bert_status bert_cpu_plan_slice(const bert_cpu_planner *planner);

@@ -13,6 +13,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_BERTC_Lookup] = bert_cpu_plan_lookup,
     [BERT_OP_BERTC_PackTokens] = bert_cpu_plan_pack_tokens,
     [BERT_OP_BERTC_Pool] = bert_cpu_plan_pool,
+    [BERT_OP_BERTC_QuantizedAdd] = bert_cpu_plan_quantized_add,
     [BERT_OP_BERTC_QuantizedLinear] = bert_cpu_plan_quantized_linear,
     [BERT_OP_BERTC_SkipLayerNormalization] = bert_cpu_plan_skip_layer_norm,
     [BERT_OP_Concat] = bert_cpu_plan_concat,

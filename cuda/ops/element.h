@@ -183,4 +183,19 @@ static inline bool bert_walk_over(int32_t rank, const int64_t *dims, bert_cuda_w
     return true;
 }
 
+/** Joins dimension i with the one before wherever every tensor steps over both as over one. Dimensions of 1 go. */
+static inline void bert_join_dimensions(bert_cuda_walk *walk, int64_t *const *strides, int tensors) {
+    int32_t kept = 0;
+    for (int32_t i = 0; i < walk->rank; i++) {
+        const int64_t size = walk->dims[i];
+        if (size == 1) continue;
+        bool joins = kept > 0;
+        for (int t = 0; t < tensors && joins; t++) joins = strides[t][kept - 1] == strides[t][i] * size;
+        if (!joins) kept++;
+        walk->dims[kept - 1] = joins ? walk->dims[kept - 1] * size : size;
+        for (int t = 0; t < tensors; t++) strides[t][kept - 1] = strides[t][i];
+    }
+    walk->rank = kept;
+}
+
 #endif

@@ -365,22 +365,13 @@ template <int CLASS> static __global__ void __launch_bounds__(THREADS) elementwi
 /* ---- Choosing ------------------------------------------------------------------------------------------------------
  */
 
-/* Joins dimension i with the one before wherever every tensor steps over both as over one. Dimensions of 1 go. */
+/* Inputs that are absent have no say. */
 static void join_dimensions(elementwise *e) {
-    bert_cuda_walk *walk = &e->walk;
-    int32_t kept = 0;
-    for (int32_t i = 0; i < walk->rank; i++) {
-        if (walk->dims[i] == 1) continue;
-        bool joins = kept > 0;
-        for (int input = 0; input < 3 && joins; input++) {
-            const int64_t *strides = e->args.inputs[input].strides;
-            joins = !e->args.inputs[input].data || strides[kept - 1] == strides[i] * walk->dims[i];
-        }
-        if (!joins) kept++;
-        walk->dims[kept - 1] = joins ? walk->dims[kept - 1] * walk->dims[i] : walk->dims[i];
-        for (bert_cuda_operand &input : e->args.inputs) input.strides[kept - 1] = input.strides[i];
-    }
-    walk->rank = kept;
+    int64_t *strides[3];
+    int tensors = 0;
+    for (bert_cuda_operand &input : e->args.inputs)
+        if (input.data) strides[tensors++] = input.strides;
+    bert_join_dimensions(&e->walk, strides, tensors);
 }
 
 static bool is_single(bert_dtype dtype) {

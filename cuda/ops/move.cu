@@ -28,21 +28,6 @@ template <int BYTES> static __global__ void __launch_bounds__(THREADS) move_kern
     }
 }
 
-static void join_dimensions(move *m) {
-    int32_t kept = 0;
-    for (int32_t i = 0; i < m->walk.rank; i++) {
-        const int64_t size = m->walk.dims[i];
-        if (size == 1) continue;
-        const bool joins = kept > 0 && m->from_strides[kept - 1] == m->from_strides[i] * size &&
-                           m->to_strides[kept - 1] == m->to_strides[i] * size;
-        if (!joins) kept++;
-        m->walk.dims[kept - 1] = joins ? m->walk.dims[kept - 1] * size : size;
-        m->from_strides[kept - 1] = m->from_strides[i];
-        m->to_strides[kept - 1] = m->to_strides[i];
-    }
-    m->walk.rank = kept;
-}
-
 /* Takes two neighbours for one, if that can be. */
 static bool widen(move *m, int bytes) {
     const int32_t last = m->walk.rank - 1;
@@ -70,7 +55,8 @@ cudaError_t bert_cuda_move(const bert_cuda_move_args *args, cudaStream_t stream)
         m.from_strides[i] = args->from_strides[i];
         m.to_strides[i] = args->to_strides[i];
     }
-    join_dimensions(&m);
+    int64_t *const strides[] = {m.from_strides, m.to_strides};
+    bert_join_dimensions(&m.walk, strides, 2);
     int bytes = args->element_bytes;
     while (bytes < 16 && widen(&m, bytes)) bytes *= 2;
     const dim3 grid(bert_blocks(m.walk.count, THREADS, 1 << 14)), block(THREADS);

@@ -8,6 +8,7 @@
 #include "cuda/ops/quantize.h"
 
 #include "cuda/ops/epilogue.h"
+#include "cuda/ops/quantized.h"
 
 enum { THREADS = 128, WARPS = THREADS / BERT_WARP };
 
@@ -54,19 +55,13 @@ cudaError_t bert_cuda_row_ranges(const bert_cuda_row_ranges_args *args, cudaStre
 /* ---- Scales --------------------------------------------------------------------------------------------------------
  */
 
-/* round(value) + zero_point in [0, 255]; NaN gives 0. */
-static __device__ inline int quantized(float value, int zero_point) {
-    const float rounded = rintf(value) + static_cast<float>(zero_point);
-    return !(rounded > 0.0F) ? 0 : rounded > 255.0F ? 255 : static_cast<int>(rounded);
-}
-
 /* What DynamicQuantizeLinear makes of the range of what it quantizes. */
 static __device__ inline float scale_of(const row_range &range) {
     const float width = __fsub_rn(range.most, range.least);
     return width == 0.0F ? 1.0F : __fdiv_rn(width, 255.0F);
 }
 static __device__ inline int zero_point_of(const row_range &range, float scale) {
-    return quantized(__fdiv_rn(-range.least, scale), 0);
+    return quantized(__fdiv_rn(-range.least, scale), 0, 0, 255);
 }
 
 /* Ranges of which one block would read more than this by itself are joined in parts first. */
@@ -175,7 +170,7 @@ static __global__ void __launch_bounds__(THREADS) quantize_kernel(bert_cuda_quan
                 const bert_vector<T, N> values = *reinterpret_cast<const bert_vector<T, N> *>(x + i);
                 BERT_UNROLL
                 for (int j = 0; j < N; j++) {
-                    const int q = quantized(__fdiv_rn(to_float(values.at[j]), scale), zero_point) - shift;
+                    const int q = quantized(__fdiv_rn(to_float(values.at[j]), scale), zero_point, 0, 255) - shift;
                     bytes.at[j] = static_cast<uint8_t>(q);
                     sum += q;
                 }

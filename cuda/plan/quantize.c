@@ -1,8 +1,13 @@
-/* QuantizeLinear and DequantizeLinear, by a scale that is given; DynamicQuantizeLinear, by the range of its input. */
+/* QuantizeLinear, DequantizeLinear and QuantizedAdd, by scales that are given; DynamicQuantizeLinear, by the range of
+ * its input. */
 #include "cuda/ops/quantize.h"
 
+#include "core/graph/canonical.h"
 #include "cuda/ops/gather.h"
+#include "cuda/ops/quantized_add.h"
 #include "cuda/plan/plan.h"
+
+#include <string.h>
 
 /* ---- By a given scale -------------------------------------------------------------------------------------------- */
 
@@ -125,6 +130,45 @@ bert_status bert_cuda_run_quantize(const bert_cuda_call *call) {
 
 bert_status bert_cuda_run_dequantize(const bert_cuda_call *call) {
     return run_by_scale(call, BERT_CUDA_DEQUANTIZE);
+}
+
+/* ---- QuantizedAdd ------------------------------------------------------------------------------------------------ */
+
+bert_status bert_cuda_plan_quantized_add(const bert_cuda_planner *planner) {
+    static const int32_t scales[] = {BERT_QUANTIZED_ADD_Y_SCALE, BERT_QUANTIZED_ADD_Y_NEW_SCALE,
+                                     BERT_QUANTIZED_ADD_A_SCALE, BERT_QUANTIZED_ADD_A_NEW_SCALE};
+    for (int i = 0; i < 4; i++) BERT_CUDA_TRY(bert_cuda_keep_floats(planner, scales[i]));
+    bert_cuda_offer_place(planner, 2);
+    return BERT_OK;
+}
+
+/* The scale, and the zero point behind it. */
+static bert_cuda_byte_scale byte_scale(const bert_cuda_call *call, int32_t input) {
+    if (!bert_cuda_input(call, input)) return (bert_cuda_byte_scale){.scale = NULL};
+    const bert_tensor scale = bert_cuda_kept_floats(call, input), *zero_point = &call->inputs[input + 1];
+    return (bert_cuda_byte_scale){
+        .scale = scale.data, .scale_type = scale.dtype, .zero_point = zero_point->data, .byte_type = zero_point->dtype};
+}
+
+static bert_cuda_operand addend(const bert_cuda_call *call, int32_t input) {
+    const bert_tensor *x = &call->inputs[input];
+    bert_cuda_operand operand = {.data = x->data, .dtype = x->dtype, .lower = bert_cuda_lower_halves(call, input)};
+    bert_cuda_broadcast_strides(call->outputs[0].rank, x, operand.strides);
+    return operand;
+}
+
+bert_status bert_cuda_run_quantized_add(const bert_cuda_call *call) {
+    const bert_tensor *y = &call->outputs[0];
+    bert_cuda_quantized_add_args args = {.rank = y->rank,
+                                         .a = addend(call, BERT_QUANTIZED_ADD_A),
+                                         .b = addend(call, BERT_QUANTIZED_ADD_B),
+                                         .a_scale = byte_scale(call, BERT_QUANTIZED_ADD_A_SCALE),
+                                         .a_new_scale = byte_scale(call, BERT_QUANTIZED_ADD_A_NEW_SCALE),
+                                         .y_scale = byte_scale(call, BERT_QUANTIZED_ADD_Y_SCALE),
+                                         .y_new_scale = byte_scale(call, BERT_QUANTIZED_ADD_Y_NEW_SCALE),
+                                         .y = y->data};
+    memcpy(args.dims, y->dims, sizeof args.dims);
+    return bert_cuda_launched(call, bert_cuda_quantized_add(&args, call->context->stream), "quantized_add");
 }
 
 /* ---- By a range -------------------------------------------------------------------------------------------------- */

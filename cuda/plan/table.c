@@ -99,6 +99,7 @@ static const bert_cuda_op ops[] = {
     ROW("bertc", "Linear", PLAN(linear), linear, 0, 0),
     ROW("bertc", "QuantizedLinear", PLAN(quantized_linear), quantized_linear, 0, 0),
     ROW("bertc", "Lookup", PLAN(in_place), lookup, 0, 0),
+    ROW("bertc", "QuantizedAdd", PLAN(quantized_add), quantized_add, 0, 0),
     ROW("bertc", "Attention", PLAN(attention), attention, 0, 0),
     INDEXED("bertc", "DisentangledBias", PLAN(disentangled_bias), disentangled_bias, 0, positions),
     ROW("", "Attention", PLAN(onnx_attention), onnx_attention, 0, 0),

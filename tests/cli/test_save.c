@@ -235,6 +235,37 @@ static void a_table_of_bytes_is_found_again(void **state) {
     free(path);
 }
 
+/* A bias between bytes: added to x in bytes, and the sum in bytes as floats again. */
+static void a_sum_between_bytes_is_found_again(void **state) {
+    enum { FLOAT = 1, INT8 = 3 };
+    const char *folder = cli_make_folder();
+    char *path = cli_path(folder, "model.onnx");
+    float bias[300];
+    for (int i = 0; i < 300; i++) bias[i] = (float)i * 0.01F - 1;
+    message graph = {0};
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("s", FLOAT, &(float){0.0117F}, sizeof(float)));
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("t", FLOAT, &(float){0.023F}, sizeof(float)));
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("z", INT8, &(signed char){-7}, 1));
+    message row = tensor_head("bias", FLOAT, 1, (const int64_t[]){300});
+    put_blob(&row, TENSOR_RAW, bias, sizeof bias);
+    put_message(&graph, GRAPH_INITIALIZER, row);
+    put_message(&graph, GRAPH_INPUT, value_info("x", FLOAT, 2, (const int64_t[]){2, 300}));
+    put_message(&graph, GRAPH_NODE, node("QuantizeLinear", "x s z", "q"));
+    put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "q s z", "d"));
+    put_message(&graph, GRAPH_NODE, node("Add", "bias d", "m"));
+    put_message(&graph, GRAPH_NODE, node("QuantizeLinear", "m t z", "r"));
+    put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "r t z", "output_0"));
+    put_message(&graph, GRAPH_OUTPUT, value_info("output_0", FLOAT, 2, (const int64_t[]){2, 300}));
+    message whole = model(8, 17, graph);
+    cli_write_file(path, whole.data, whole.size);
+    free_message(&whole);
+    char *names = operators(path);
+    assert_non_null(strstr(names, "QuantizedAdd"));
+    free(names);
+    expect_found_again(folder, path, "--quiet");
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_is_the_same_after_saving),
@@ -242,6 +273,7 @@ int main(void) {
         cmocka_unit_test(a_model_can_be_saved_over_itself),
         cmocka_unit_test(a_product_of_one_place_is_found_again),
         cmocka_unit_test(a_table_of_bytes_is_found_again),
+        cmocka_unit_test(a_sum_between_bytes_is_found_again),
         cmocka_unit_test(what_can_not_be_written_is_said_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

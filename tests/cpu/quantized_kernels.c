@@ -238,3 +238,59 @@ void test_lookup(const bert_cpu_kernels *table) {
         for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
     }
 }
+
+/* Scales that are divided by and others; values between all bytes, at halves, and beyond. */
+static float added_value(int64_t i, float scale) {
+    static const float special[] = {NAN, INFINITY, -INFINITY, 3e38F, -3e38F, 0.0F, -0.0F, 1e-45F};
+    enum { SPECIAL = sizeof special / sizeof *special };
+    if (i % 19 < SPECIAL) return special[i % 19];
+    return ((float)(i * 37 % 701) - 350.0F) * 0.5F * (isfinite(scale) ? scale : 1.0F);
+}
+
+static void quantized_add_case(const bert_cpu_kernels *table, int64_t n, int choice, const bert_requantization *by) {
+    const int64_t a_stride = choice >> 2 & 1, b_stride = choice >> 3 & 1;
+    bert_guarded memory[4];
+    float *a = guarded_floats(&memory[0], a_stride ? n : 1), *b = guarded_floats(&memory[1], b_stride ? n : 1);
+    float *y = guarded_floats(&memory[2], n), *expected = guarded_floats(&memory[3], n);
+    for (int64_t i = 0; i < (a_stride ? n : 1); i++) a[i] = added_value(i + choice, by->scale);
+    for (int64_t i = 0; i < (b_stride ? n : 1); i++) b[i] = (float)(i % 3) * 0.25F;
+    bert_quantized_add_args args = {.y = expected,
+                                    .a = a,
+                                    .b = b,
+                                    .a_stride = a_stride,
+                                    .b_stride = b_stride,
+                                    .n = n,
+                                    .a_by = choice & 1 ? by : NULL,
+                                    .y_by = choice & 2 ? by : NULL};
+    bert_cpu_kernels_scalar.quantized_add(&args);
+    args.y = y;
+    table->quantized_add(&args);
+    compare_bits(y, expected, n);
+    if (a_stride) { /* y may be a */
+        args.y = a;
+        table->quantized_add(&args);
+        compare_bits(a, expected, n);
+    }
+    for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
+}
+
+void test_quantized_add(const bert_cpu_kernels *table) {
+    static const float scales[] = {0.02F, 3.7F, 1e-44F, 0.0F, 3e38F, -0.3F, INFINITY, NAN};
+    const bert_requantization half = {.scale = 0.5F, .least = -130, .most = 125, .shift = 2, .new_scale = 0.25F};
+    float y[2];
+    bert_cpu_kernels_scalar.quantized_add(&(bert_quantized_add_args){
+        .y = y, .a = (float[]){1.25F, -900}, .b = &(float){0}, .a_stride = 1, .n = 2, .a_by = &half});
+    assert_true(y[0] == (2 + 2) * 0.25F && y[1] == (-130 + 2) * 0.25F);
+    for (int at = 0; at < LENGTHS; at++) {
+        for (int choice = 0; choice < 16; choice++) {
+            for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+                const bert_requantization by = {.scale = scales[i],
+                                                .least = (float)-choice * 17,
+                                                .most = (float)(255 - choice * 17),
+                                                .shift = (float)(choice * 17 - 100),
+                                                .new_scale = scales[(i + (size_t)choice % 2) % 8]};
+                quantized_add_case(table, lengths[at], choice, &by);
+            }
+        }
+    }
+}

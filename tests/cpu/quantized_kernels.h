@@ -10,6 +10,7 @@ void test_quantize(const bert_cpu_kernels *table);
 void test_qgemm(const bert_cpu_kernels *table);
 void test_dequantize(const bert_cpu_kernels *table);
 void test_dequantize_bytes(const bert_cpu_kernels *table);
+void test_quantized_add(const bert_cpu_kernels *table);
 void test_lookup(const bert_cpu_kernels *table);
 
 #endif

@@ -173,6 +173,40 @@ static void bytes_are_looked_up(void **state) {
     }
 }
 
+/* `choice`: bit 0 a is quantized, 1 the sum is, 2 it stays bytes, 3 and 4 the bytes of a and y are int8. Rows of more
+ * than a chunk, and b as a bias, a mask, a residual, or larger than a. */
+static void quantized_add_case(int choice, int32_t rank, const int64_t *a, const int64_t *b, const int64_t *y) {
+    const bert_dtype a_type = choice & 8 ? BERT_INT8 : BERT_UINT8, y_type = choice & 16 ? BERT_INT8 : BERT_UINT8;
+    const bool of_a = choice & 1, of_y = choice & 2, bytes = of_y && choice & 4;
+    node_case_begin(BERT_OP_BERTC_QuantizedAdd);
+    node_case_input(BERT_FLOAT, rank, a, x);
+    node_case_input(BERT_FLOAT, rank, b, residual);
+    for (int i = 0; i < 2; i++) { /* a scale and a zero point, to quantize and to dequantize */
+        const bool there = of_y && !(i && bytes);
+        there ? node_case_input(BERT_FLOAT, 0, NULL, &(float){0.017F * (float)(i + 1)}) : node_case_absent();
+        there ? node_case_input(y_type, 1, DIMS(1), &(unsigned char){(unsigned char)(120 + i)}) : node_case_absent();
+    }
+    for (int i = 0; i < 2 && of_a; i++) {
+        node_case_input(BERT_FLOAT, 1, DIMS(1), &(float){0.013F / (float)(i + 1)});
+        node_case_input(a_type, 0, NULL, &(unsigned char){(unsigned char)(131 - i)});
+    }
+    node_case_output_of(bytes ? y_type : BERT_FLOAT, rank, y);
+    node_case_compare(0.0F);
+    assert_string_equal(node_case_kernel(), "quantized_add/cpu");
+}
+
+static void sums_between_quantizers_have_the_bits_of_the_reference(void **state) {
+    for (int choice = 0; choice < 32; choice++) {
+        node_backend_threads(choice % 3 + 1);
+        quantized_add_case(choice, 2, DIMS(7, 33), DIMS(1, 33), DIMS(7, 33));
+        quantized_add_case(choice, 4, DIMS(2, 3, 5, 7), DIMS(2, 1, 1, 7), DIMS(2, 3, 5, 7));
+        quantized_add_case(choice, 2, DIMS(3, 2500), DIMS(3, 2500), DIMS(3, 2500));
+        quantized_add_case(choice, 2, DIMS(1, 5), DIMS(4, 1), DIMS(4, 5));
+        quantized_add_case(choice, 2, DIMS(2, 17), DIMS(1, 1), DIMS(2, 17));
+        quantized_add_case(choice, 2, DIMS(0, 4), DIMS(1, 4), DIMS(0, 4));
+    }
+}
+
 /* Rows in groups of very different ranges, in each scope; `variant` as above, without an activation. */
 static void scoped_case(bert_quant_scope scope, bool counted, int variant) {
     static const int32_t ends[] = {0, 3, 3, 9, 10};
@@ -261,6 +295,7 @@ int main(void) {
         cmocka_unit_test(packed_blocks_agree_with_the_reference),
         cmocka_unit_test(one_scale_quantizes_and_dequantizes_exactly),
         cmocka_unit_test(bytes_are_looked_up),
+        cmocka_unit_test(sums_between_quantizers_have_the_bits_of_the_reference),
         cmocka_unit_test(scopes_have_the_bits_of_the_reference),
         cmocka_unit_test(rows_of_a_place_agree_with_the_reference),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),

@@ -1,6 +1,7 @@
 /* A Gather of one place of each sequence goes up to where rows meet, and no further. */
 #include "core/graph/canonical.h"
 #include "core/runtime/model_end.h"
+#include "tests/passes/grids.h"
 #include "tests/passes/twice.h"
 
 enum { BATCH = 3, SEQUENCE = 5, WIDTH = 8 };
@@ -25,6 +26,7 @@ typedef struct spec {
     place place;
     obstacle obstacle;
     bool quantized; /* products, dynamically */
+    bool between;   /* quantizers with fixed scales, as quantize_static has each product and each sum */
     bool scaled;    /* by an operator that no layer has */
     bool pre_norm;  /* LayerNorms before products, sums after: as ViT and GPT have it */
     bool bare;      /* and none in the end */
@@ -34,6 +36,13 @@ static bert_value *linear(builder *b, const spec *s, bert_value *x, int64_t n) {
     if (s->quantized)
         return OP(b, MS_DynamicQuantizeMatMul, x, bytes(b, BERT_INT8, 2, (const int64_t[]){WIDTH, n}), scalar(b, 0.01F),
                   bytes(b, BERT_INT8, 0, NULL), weight(b, n, 0));
+    if (s->between) {
+        /* No sum is half way between two bytes. */
+        const grid by = grid_of(b, 0.03F, BERT_UINT8), of_weight = grid_of(b, 0.00412345F, BERT_INT8);
+        bert_value *w = dequantize(b, bytes(b, BERT_INT8, 2, (const int64_t[]){WIDTH, n}), of_weight);
+        bert_value *product = round_trip(b, OP(b, MatMul, round_trip(b, x, by), w), by);
+        return round_trip(b, OP(b, Add, product, weight(b, n, 0)), by);
+    }
     return OP(b, Add, OP(b, MatMul, x, weight(b, WIDTH, n)), weight(b, n, 0));
 }
 
@@ -144,6 +153,17 @@ static void one_place_is_taken_before_the_layer_is_computed(void **state) {
     for (int at = FIRST; at <= KEPT_AXIS; at++)
         for (int pre_norm = 0; pre_norm < 2; pre_norm++)
             assert_int_equal(products_left(&(spec){.place = (place)at, .scaled = at == LAST, .pre_norm = pre_norm}), 0);
+}
+
+/* Scales that don't depend on rows need none of them; Tanh is a table there. */
+static void static_quantization_needs_no_other_rows(void **state) {
+    for (int at = FIRST; at <= KEPT_AXIS; at++)
+        for (int norms = 0; norms < 3; norms++) {
+            const spec s = {.place = (place)at, .between = true, .pre_norm = norms > 0, .bare = norms > 1};
+            assert_int_equal(products_left(&s), 0);
+        }
+    for (int why = LEAVES; why < OBSTACLES; why++)
+        assert_int_equal(products_left(&(spec){.obstacle = (obstacle)why, .between = true}), 3);
 }
 
 static void other_gathers_stay(void **state) {
@@ -292,6 +312,7 @@ static void where_it_stays_is_said_why(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(one_place_is_taken_before_the_layer_is_computed),
+                                       cmocka_unit_test(static_quantization_needs_no_other_rows),
                                        cmocka_unit_test(other_gathers_stay),
                                        cmocka_unit_test(rows_that_are_read_elsewhere_are_computed),
                                        cmocka_unit_test(dynamic_quantization_needs_all_rows),

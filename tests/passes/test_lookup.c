@@ -1,29 +1,9 @@
 /* What becomes of single bytes as a table: which nodes it takes the place of, and what stays. */
 #include "core/graph/canonical.h"
+#include "tests/passes/grids.h"
 #include "tests/passes/twice.h"
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
-
-/* One scale and zero point. */
-typedef struct grid {
-    bert_value *scale, *zero_point;
-} grid;
-
-static grid grid_of(builder *b, float scale, bert_dtype dtype) {
-    return (grid){scalar(b, scale), bytes(b, dtype, 0, NULL)};
-}
-
-static bert_value *quantize(builder *b, bert_value *x, grid by) {
-    return OP(b, QuantizeLinear, x, by.scale, by.zero_point);
-}
-
-static bert_value *dequantize(builder *b, bert_value *q, grid by) {
-    return OP(b, DequantizeLinear, q, by.scale, by.zero_point);
-}
-
-static bert_value *round_trip(builder *b, bert_value *x, grid by) {
-    return dequantize(b, quantize(b, x, by), by);
-}
 
 static bert_value *op_named(const builder *b, const char *name) {
     BERT_FOR_EACH_NODE (node, &b->graph->body) {

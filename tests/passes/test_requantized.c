@@ -1,4 +1,5 @@
 /* What needs no QuantizeLinear and DequantizeLinear, and constants of which some rows are dequantized. */
+#include "tests/passes/grids.h"
 #include "tests/passes/twice.h"
 
 #include <math.h>
@@ -11,19 +12,6 @@ static int fill(void **state) {
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         numbers[i] = (float)((i * 7919 + 13) % 211) / 100 - 1.05F;
     return 0;
-}
-
-/* One scale and zero point; NULL: none. */
-typedef struct grid {
-    bert_value *scale, *zero_point;
-} grid;
-
-static bert_value *round_trip(builder *b, bert_value *x, grid by) {
-    return OP(b, DequantizeLinear, OP(b, QuantizeLinear, x, by.scale, by.zero_point), by.scale, by.zero_point);
-}
-
-static grid grid_of(builder *b, float scale, bert_dtype dtype) {
-    return (grid){scalar(b, scale), bytes(b, dtype, 0, NULL)};
 }
 
 /* ---- Bytes that are quantized to themselves again -------------------------------------------------------------------

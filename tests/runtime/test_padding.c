@@ -3,6 +3,7 @@
  * in the middle, and what must keep a graph from it. With arguments: the same for these models, as a table.
  */
 #include "core/base/memory.h"
+#include "core/graph/canonical.h"
 #include "core/runtime/model_end.h"
 #include "tests/runtime/build.h"
 #include "tests/support/test.h"
@@ -377,6 +378,8 @@ typedef enum graph_form {
     BIAS_READ,       /* ... which is an output as well */
     BYTES,           /* of bytes with one scale, and a table's */
     BYTES_BY_PLACE,  /* of bytes with a scale for each place */
+    BYTES_ADDED,     /* of sums between bytes: with rows, one for all, one for each place, numbers */
+    BYTES_OF_FIRST,  /* ... with the first token's */
     NO_MASK,         /* nothing is masked */
     ANOTHER_TOKEN,   /* masked by the token before */
     MEAN,            /* an output that is the mean over all tokens */
@@ -552,6 +555,42 @@ static bert_value *as_bytes(bert_graph *graph, bert_value *x) {
     return build_node(body, "DequantizeLinear", "dequantized", NULL, 0, q, scale, zero, BUILD_END);
 }
 
+/* a + b between bytes. `of_bytes`: a is quantized, too. `to_bytes`: y is bytes, that another node makes floats. */
+static bert_value *sum_node(bert_graph *graph, const char *name, bert_value *a, bert_value *b, bool of_bytes,
+                            bool to_bytes) {
+    bert_value *scale = build_float(graph, 0.02F), *zero = build_constant(graph, BERT_INT8, 0, NULL, &(int8_t){-3});
+    bert_value *inputs[BERT_QUANTIZED_ADD_INPUTS] = {a, b, scale, zero};
+    if (!to_bytes) {
+        inputs[BERT_QUANTIZED_ADD_Y_NEW_SCALE] = scale;
+        inputs[BERT_QUANTIZED_ADD_Y_NEW_ZERO_POINT] = zero;
+    }
+    for (int i = BERT_QUANTIZED_ADD_A_SCALE; of_bytes && i < BERT_QUANTIZED_ADD_INPUTS; i += 2) {
+        inputs[i] = build_constant(graph, BERT_FLOAT, 1, DIMS(1), &(float){0.015F});
+        inputs[i + 1] = build_constant(graph, BERT_UINT8, 1, DIMS(1), &(unsigned char){121});
+    }
+    bert_value *y = build_node_of(&graph->body, bert_op_get(BERT_OP_BERTC_QuantizedAdd), 1, name, NULL, 0, inputs,
+                                  BERT_QUANTIZED_ADD_INPUTS);
+    if (!to_bytes) return y;
+    return build_node(&graph->body, "DequantizeLinear", NULL, NULL, 0, y, scale, zero, BUILD_END);
+}
+
+/* y, with x and others added to it between bytes. */
+static bert_value *added_bytes(bert_graph *graph, bert_value *x, bert_value *y, bert_value *mask) {
+    static float numbers[SEQUENCE * 4];
+    for (int i = 0; i < SEQUENCE * 4; i++) numbers[i] = (float)(i % 11) / 20 - 0.2F;
+    if (building == BYTES_OF_FIRST) {
+        const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 1);
+        x = build_node(&graph->body, "Gather", "first", &axis, 1, x, build_int64s(graph, 1, DIMS(0)), BUILD_END);
+        return sum_node(graph, "sums", y, x, true, false);
+    }
+    bert_value *one = build_constant(graph, BERT_FLOAT, 1, DIMS(4), numbers);
+    bert_value *each = build_constant(graph, BERT_FLOAT, 2, DIMS(SEQUENCE, 4), numbers);
+    y = sum_node(graph, "sums", y, x, true, false);
+    y = sum_node(graph, "biased_sums", y, one, false, true);
+    y = sum_node(graph, "placed_sums", each, y, true, true);
+    return sum_node(graph, "weighted_sums", token_weights(graph, mask), y, false, false);
+}
+
 static bert_status build_small(bert_graph *graph, bert_error *error) {
     static float table[44 * 4];
     for (int i = 0; i < 44 * 4; i++) table[i] = (float)((i * 37) % 53) / 20.0F - 1.0F;
@@ -573,6 +612,7 @@ static bert_status build_small(bert_graph *graph, bert_error *error) {
     }
     bert_value *y = attention_node(graph, x, bias, pairs);
     if (building == BYTES || building == BYTES_BY_PLACE) y = as_bytes(graph, y);
+    if (building == BYTES_ADDED || building == BYTES_OF_FIRST) y = added_bytes(graph, x, y, mask);
     BERT_TRY(build_inputs(graph, error, ids, mask, BUILD_END));
     if (building == BIAS_READ) return build_outputs(graph, error, build_output(graph, y, mask), bias, BUILD_END);
     return build_outputs(graph, error, build_output(graph, y, mask), BUILD_END);
@@ -602,6 +642,8 @@ static void only_what_makes_no_difference_is_skipped(void **state) {
     expect_form(NORMALIZED, NULL);
     expect_form(BYTES, NULL);
     expect_form(BYTES_BY_PLACE, "node quantized (QuantizeLinear)");
+    expect_form(BYTES_ADDED, NULL);
+    expect_form(BYTES_OF_FIRST, "node sums (QuantizedAdd)");
     expect_form(PAIRS, NULL);
     expect_form(PAIRS_BIASED, NULL);
     expect_form(PAIRS_OF_OTHERS, "node attention (Attention): its mask isn't certain");
