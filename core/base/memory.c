@@ -54,6 +54,14 @@ bool bert_size_add(size_t a, size_t b, size_t *out) {
     return true;
 }
 
+bool bert_size_product(size_t unit, const int64_t *dims, int32_t count, size_t *out) {
+    for (int32_t i = 0; i < count; i++) {
+        if (!bert_size_multiply(unit, (size_t)dims[i], &unit)) return false;
+    }
+    *out = unit;
+    return true;
+}
+
 struct bert_arena_block {
     struct bert_arena_block *next;
     size_t size; /* bytes, this header included */

@@ -27,6 +27,8 @@ void bert_ask_for_large_pages(void *memory, size_t bytes);
 /** a * b and a + b into *out; false (and *out untouched) on overflow. */
 bool bert_size_multiply(size_t a, size_t b, size_t *out);
 bool bert_size_add(size_t a, size_t b, size_t *out);
+/** `unit` times the product of `count` dimensions, none negative; likewise. */
+bool bert_size_product(size_t unit, const int64_t *dims, int32_t count, size_t *out);
 
 /** Bytes of a tensor's elements, for which bert_tensor_elements has a number. */
 static inline size_t bert_tensor_bytes(const bert_tensor *tensor) {

@@ -167,13 +167,10 @@ static bool is_one_float(const bert_op_node *node, int32_t input) {
 static bert_status bind(const bert_cpu_planner *planner, const places *at, bool quantizes) {
     const bert_op_node *node = planner->node;
     const bert_tensor_desc *b = &node->inputs[at->b];
-    size_t bytes = sizeof(float);
-    for (int32_t i = 0; i < b->rank; i++) {
-        if (!bert_size_multiply(bytes, (size_t)b->dims[i], &bytes))
-            return bert_cpu_leave(planner, "can't hold tensors of this size");
-    }
+    size_t bytes;
     const size_t scratches = sizeof(scratch) * (size_t)bert_thread_pool_threads(planner->context->threads);
-    if (!bert_size_add(bytes, scratches, &planner->out->workspace_bytes))
+    if (!bert_size_product(sizeof(float), b->dims, b->rank, &bytes) ||
+        !bert_size_add(bytes, scratches, &planner->out->workspace_bytes))
         return bert_cpu_leave(planner, "can't hold tensors of this size");
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(product_state), &state));

@@ -61,9 +61,8 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
     if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
     if (provider->workspace_bytes) {
         const bert_tensor_desc *x = &planner->node->inputs[0];
-        size_t rows = 1;
-        for (int32_t i = 0; i + 1 < x->rank; i++)
-            if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) rows = SIZE_MAX;
+        size_t rows = SIZE_MAX;
+        bert_size_product(1, x->dims, x->rank - 1, &rows);
         planner->out->workspace_bytes = provider->workspace_bytes(weight, rows);
         if (planner->out->workspace_bytes == SIZE_MAX)
             return bert_cpu_leave(planner, "can't hold an input of this size");

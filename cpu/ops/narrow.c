@@ -116,10 +116,9 @@ static bert_status widen_node(const bert_cpu_planner *planner, wide_node *wide) 
 
 /* A place in the workspace for the greatest tensor of a run. */
 static bert_status reserve(const bert_cpu_planner *planner, const bert_tensor_desc *desc, wide_tensor *out) {
-    size_t bytes = sizeof(float);
+    size_t bytes = SIZE_MAX - 2 * BERT_ALIGNMENT;
     *out = (wide_tensor){.place = WORKSPACE, .offset = planner->out->workspace_bytes};
-    for (int32_t i = 0; i < desc->rank; i++)
-        if (!bert_size_multiply(bytes, (size_t)desc->dims[i], &bytes)) bytes = SIZE_MAX - 2 * BERT_ALIGNMENT;
+    bert_size_product(sizeof(float), desc->dims, desc->rank, &bytes);
     bytes = (bytes + BERT_ALIGNMENT - 1) / BERT_ALIGNMENT * BERT_ALIGNMENT;
     if (bert_size_add(out->offset, bytes, &planner->out->workspace_bytes)) return BERT_OK;
     return bert_cpu_leave(planner, "can't hold a tensor of this size");

@@ -245,9 +245,8 @@ static void join_biases(const bert_op_node *node, const bert_quantized_source *s
 /* Bytes of scratch for the greatest x, as lay_out has it; false where they overflow. */
 static bool workspace_bytes(const bert_quantized_weight *weight, int64_t place, const bert_tensor_desc *x,
                             size_t *bytes) {
-    size_t rows = 1, values, vectors;
-    for (int32_t i = 0; i + 1 < x->rank; i++)
-        if (!bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return false;
+    size_t rows, values, vectors;
+    if (!bert_size_product(1, x->dims, x->rank - 1, &rows)) return false;
     const size_t multiplied = place == BERT_EVERY_PLACE ? rows : (size_t)x->dims[0];
     if (!bert_size_multiply(multiplied, (size_t)bert_quantized_row_bytes(weight), &values) ||
         !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors))

@@ -66,10 +66,7 @@ bert_status bert_reference_bias_softmax(const bert_reference_call *call) {
 
 size_t bert_workspace_bias_softmax(const bert_op_node *node) {
     const bert_tensor_desc *x = &node->inputs[0];
-    int64_t axis = BERT_NODE_INT(node, "axis", 1);
-    size_t bytes = sizeof(double);
-    for (int32_t i = bert_call_axis(axis, x->rank); i < x->rank; i++) {
-        if (!bert_size_multiply(bytes, (size_t)x->dims[i], &bytes)) return SIZE_MAX;
-    }
-    return bytes;
+    const int32_t axis = bert_call_axis(BERT_NODE_INT(node, "axis", 1), x->rank);
+    size_t bytes;
+    return bert_size_product(sizeof(double), x->dims + axis, x->rank - axis, &bytes) ? bytes : SIZE_MAX;
 }

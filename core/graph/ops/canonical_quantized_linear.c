@@ -363,15 +363,13 @@ bert_status bert_reference_quantized_linear(const bert_reference_call *call) {
 size_t bert_workspace_quantized_linear(const bert_op_node *node) {
     const bert_tensor_desc *x = &node->inputs[BERT_LINEAR_X], *y = &node->outputs[0];
     const int64_t columns = y->dims[y->rank - 1];
-    size_t elements = 1, rows = 1, bytes;
+    size_t elements, rows, bytes;
     workspace_layout layout;
     if (BERT_NODE_INT(node, "weight_only", 0)) {
         return bert_product_workspace(columns);
     }
-    for (int32_t i = 0; i < x->rank; i++) {
-        if (!bert_size_multiply(elements, (size_t)x->dims[i], &elements)) return SIZE_MAX;
-        if (i + 1 < x->rank && !bert_size_multiply(rows, (size_t)x->dims[i], &rows)) return SIZE_MAX;
-    }
+    if (!bert_size_product(1, x->dims, x->rank, &elements) || !bert_size_product(1, x->dims, x->rank - 1, &rows))
+        return SIZE_MAX;
     if (!lay_out(rows, elements, &layout)) return SIZE_MAX;
     return bert_size_add(layout.sums, bert_quantized_workspace(columns), &bytes) ? bytes : SIZE_MAX;
 }

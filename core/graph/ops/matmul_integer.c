@@ -279,10 +279,8 @@ bert_status bert_reference_dynamic_quantize_matmul(const bert_reference_call *ca
 
 size_t bert_workspace_dynamic_quantize_matmul(const bert_op_node *node) {
     const bert_tensor_desc *a = &node->inputs[0];
-    size_t bytes = 1;
-    for (int32_t i = 0; i < a->rank; i++) {
-        if (!bert_size_multiply(bytes, (size_t)a->dims[i], &bytes)) return SIZE_MAX;
-    }
+    size_t bytes;
+    if (!bert_size_product(1, a->dims, a->rank, &bytes)) return SIZE_MAX;
     size_t sums = bert_workspace_matmul_integer(node);
     return sums != SIZE_MAX && bert_size_add(quantized_bytes((int64_t)bytes), sums, &bytes) ? bytes : SIZE_MAX;
 }

@@ -86,12 +86,9 @@ bert_status bert_reference_layer_normalization(const bert_reference_call *call) 
 /* Doubles for one normalized row: never more than the tensor has elements. */
 size_t bert_workspace_layer_normalization(const bert_op_node *node) {
     const bert_tensor_desc *x = &node->inputs[0];
-    int64_t attribute = BERT_NODE_INT(node, "axis", -1);
-    size_t bytes = sizeof(double);
-    for (int32_t i = x->rank ? bert_call_axis(attribute, x->rank) : 0; i < x->rank; i++) {
-        if (!bert_size_multiply(bytes, (size_t)x->dims[i], &bytes)) return SIZE_MAX;
-    }
-    return bytes;
+    const int32_t axis = x->rank ? bert_call_axis(BERT_NODE_INT(node, "axis", -1), x->rank) : 0;
+    size_t bytes;
+    return bert_size_product(sizeof(double), x->dims + axis, x->rank - axis, &bytes) ? bytes : SIZE_MAX;
 }
 
 /* ---- SkipLayerNormalization: canonical, com.microsoft's, and com.microsoft's simplified one

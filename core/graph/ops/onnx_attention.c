@@ -196,16 +196,11 @@ static void inspect(const void *user, int64_t batch, int64_t head, int64_t row, 
 static bool joined_elements(const bert_op_node *node, int32_t input, size_t *out) {
     const bert_tensor_desc *tensor = &node->inputs[input];
     int32_t past_input = input - K + PAST_KEY;
-    size_t elements[2] = {1, 0};
-    for (int32_t i = 0; i < tensor->rank; i++) {
-        if (!bert_size_multiply(elements[0], (size_t)tensor->dims[i], &elements[0])) return false;
-    }
+    size_t elements[2] = {0};
+    if (!bert_size_product(1, tensor->dims, tensor->rank, &elements[0])) return false;
     if (past_input < node->input_count && node->inputs[past_input].dtype != BERT_DTYPE_UNDEFINED) {
         const bert_tensor_desc *past = &node->inputs[past_input];
-        elements[1] = 1;
-        for (int32_t i = 0; i < past->rank; i++) {
-            if (!bert_size_multiply(elements[1], (size_t)past->dims[i], &elements[1])) return false;
-        }
+        if (!bert_size_product(1, past->dims, past->rank, &elements[1])) return false;
     }
     return bert_size_add(elements[0], elements[1], out);
 }
