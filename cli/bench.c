@@ -312,6 +312,7 @@ int bert_command_bench(int argc, char **argv) {
     bench_options options = {.batch = "1", .min_time = 1, .padding = -1};
     bert_option engine_rows[BERT_ENGINE_OPTION_COUNT];
     bert_engine_option_rows(&options.engine, BERT_QUANT_SCOPE_TENSOR, engine_rows);
+    options.engine.weights_at_once = true;
     const bert_option own_rows[] = {
         {.name = "batch",
          .kind = BERT_OPTION_STRING,

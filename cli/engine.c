@@ -96,7 +96,8 @@ bert_session_options bert_engine_session_options(const bert_engine_options *opti
                                   .deterministic = options->deterministic,
                                   .profile = profile,
                                   .packed_file = options->packed_file,
-                                  .attention_precision = (bert_precision)options->attention};
+                                  .attention_precision = (bert_precision)options->attention,
+                                  .weights_on_demand = !options->weights_at_once};
 }
 
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,

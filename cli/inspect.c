@@ -105,6 +105,7 @@ static bert_status inspect(const inspect_options *options, const char *model, be
 static int parse_and_inspect(int argc, char **argv, inspect_options *options) {
     bert_option engine_rows[BERT_ENGINE_OPTION_COUNT];
     bert_engine_option_rows(&options->engine, BERT_QUANT_SCOPE_TENSOR, engine_rows);
+    options->engine.weights_at_once = true;
     const bert_option own_rows[] = {
         {.name = "format",
          .kind = BERT_OPTION_CHOICE,

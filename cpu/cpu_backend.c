@@ -94,7 +94,8 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
                                 .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
                                 .attend = own ? device->kernels.attention : bert_openblas_attention,
                                 .store = options->store,
-                                .threads = options->threads};
+                                .threads = options->threads,
+                                .on_demand = options->on_demand};
     pthread_mutex_init(&prepared->mutex, NULL);
     if (device->fallback) {
         bert_prepare_options plain = *options; /* what isn't a Linear stays in float32 */

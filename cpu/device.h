@@ -37,7 +37,8 @@ typedef struct bert_narrow_name {
     char text[64];
 } bert_narrow_name;
 
-/** Packed weights, found by what they were packed from. The lists grow under the mutex; entries never change. */
+/** Packed weights, found by what they were packed from. The lists grow under the mutex; entries never change, but that
+ * deferred ones get their packed form. */
 struct bert_prepared {
     bert_device *device;
     const bert_gemm_provider *gemm;                  /**< For weights. */
@@ -45,6 +46,7 @@ struct bert_prepared {
     void (*attend)(const bert_attention_args *args); /**< likewise. */
     const bert_weight_store *store;                  /**< NULL: none. */
     bert_thread_pool *threads;                       /**< For BERT_PLAN_PREPARE alone. */
+    bool on_demand;                                  /**< Weights are packed when they are used a second time. */
     pthread_mutex_t mutex;
     struct bert_packed_weight *weights;
     struct bert_quantized_weight *quantized;
@@ -68,6 +70,12 @@ struct bert_context {
  */
 bert_status bert_cpu_pack_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                                  const bert_packed_weight **out, bert_error *error);
+/**
+ * What a product is to be run with: `weight` itself, or where it is deferred and was used before its packed form, which
+ * is made now, on `threads`. Where there is no memory for that it stays deferred. Any thread.
+ */
+const bert_packed_weight *bert_cpu_use_weight(bert_prepared *prepared, bert_thread_pool *threads,
+                                              const bert_packed_weight *weight);
 void bert_cpu_free_weights(bert_prepared *prepared);
 /** The same as the two above for a quantized weight. */
 bert_status bert_cpu_pack_quantized(bert_prepared *prepared, bert_thread_pool *threads,

@@ -63,22 +63,9 @@ static bert_status pack_part(const bert_prepared *prepared, bert_thread_pool *th
     return BERT_OK;
 }
 
+/* Packs the parts into memory of the prepared model, under its lock. */
 static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                         bert_packed_weight *weight, bert_error *error) {
-    const bert_gemm_provider *provider = prepared->gemm;
-    const bert_cpu_kernels *kernels = &prepared->device->kernels;
-    if (!measure(provider, kernels, source, weight))
-        return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");
-    if (bert_gemm_in_place(provider, source) || weight->bytes == 0) {
-        weight->data = source->parts[0]->data;
-        weight->bytes = 0;
-        return BERT_OK;
-    }
-    const bert_weight_store *store = prepared->store;
-    char layout[64];
-    name_layout(prepared, source, layout);
-    if (store) weight->data = store->find(store, layout, source->parts, source->count, weight->bytes);
-    if (weight->data) return BERT_OK;
     void *packed = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, weight->bytes);
     if (!packed) return bert_fail_memory(error, weight->bytes, "a packed weight");
     int64_t first = 0;
@@ -90,25 +77,78 @@ static bert_status pack(bert_prepared *prepared, bert_thread_pool *threads, cons
         return status;
     }
     weight->data = packed;
+    return BERT_OK;
+}
+
+static bool can_be_deferred(const bert_prepared *prepared, const bert_weight_source *source) {
+    bool floats = prepared->on_demand && prepared->gemm->takes_source;
+    for (int32_t i = 0; i < source->count; i++) floats = floats && source->parts[i]->dtype == BERT_FLOAT;
+    return floats;
+}
+
+static bert_status defer(const bert_prepared *prepared, const bert_weight_source *source, bert_packed_weight *weight,
+                         bert_error *error) {
+    weight->deferred =
+        bert_allocate(prepared->device->host->allocator, sizeof *weight->deferred, _Alignof(bert_deferred_weight));
+    if (!weight->deferred) return bert_fail_memory(error, sizeof *weight->deferred, "a weight");
+    weight->deferred->source = *source;
+    atomic_init(&weight->deferred->used, false);
+    atomic_init(&weight->deferred->packed, NULL);
+    return BERT_OK;
+}
+
+/* Where the weight is, or its packed form is made now or later. */
+static bert_status place(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
+                         bert_packed_weight *weight, bert_error *error) {
+    const bert_gemm_provider *provider = prepared->gemm;
+    if (!measure(provider, &prepared->device->kernels, source, weight))
+        return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");
+    if (bert_gemm_in_place(provider, source) || weight->bytes == 0) {
+        weight->data = source->parts[0]->data;
+        weight->bytes = 0;
+        return BERT_OK;
+    }
+    const bert_weight_store *store = prepared->store;
+    char layout[64];
+    name_layout(prepared, source, layout);
+    if (store) weight->data = store->find(store, layout, source->parts, source->count, weight->bytes);
+    if (weight->data) return BERT_OK;
+    if (can_be_deferred(prepared, source)) return defer(prepared, source, weight, error);
+    BERT_TRY(pack(prepared, threads, source, weight, error));
     if (store) store->packed(store, layout, source->parts, source->count, weight->data, weight->bytes);
     return BERT_OK;
 }
 
+static bert_packed_weight *new_weight(const bert_prepared *prepared, const bert_packed_weight *like,
+                                      bert_error *error) {
+    bert_packed_weight *weight =
+        bert_allocate(prepared->device->host->allocator, sizeof *weight, _Alignof(bert_packed_weight));
+    if (weight)
+        *weight = *like;
+    else
+        bert_fail_memory(error, sizeof *weight, "a packed weight");
+    return weight;
+}
+
+static void free_weight(const bert_prepared *prepared, bert_packed_weight *weight) {
+    if (weight)
+        bert_deallocate(prepared->device->host->allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
+}
+
 static bert_status add_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                               const bert_packed_weight **out, bert_error *error) {
-    const bert_allocator *allocator = prepared->device->host->allocator;
-    bert_packed_weight *weight = bert_allocate(allocator, sizeof *weight, _Alignof(bert_packed_weight));
-    if (!weight) return bert_fail_memory(error, sizeof *weight, "a packed weight");
-    *weight = (bert_packed_weight){.count = source->count, .transposed = source->transposed};
-    for (int32_t i = 0; i < source->count; i++) weight->ids[i] = source->parts[i]->id;
-    bert_status status = pack(prepared, threads, source, weight, error);
+    bert_packed_weight key = {.count = source->count, .transposed = source->transposed};
+    for (int32_t i = 0; i < source->count; i++) key.ids[i] = source->parts[i]->id;
+    bert_packed_weight *weight = new_weight(prepared, &key, error);
+    if (!weight) return BERT_OUT_OF_MEMORY;
+    bert_status status = place(prepared, threads, source, weight, error);
     if (status != BERT_OK) {
-        bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
+        free_weight(prepared, weight);
         return status;
     }
+    if (!weight->deferred) prepared->bytes += weight->bytes;
     weight->next = prepared->weights;
     prepared->weights = weight;
-    prepared->bytes += weight->bytes;
     *out = weight;
     return BERT_OK;
 }
@@ -127,12 +167,45 @@ bert_status bert_cpu_pack_weight(bert_prepared *prepared, bert_thread_pool *thre
     return status;
 }
 
+/* The packed form, in a weight of its own; NULL where there is no memory. */
+static bert_packed_weight *pack_deferred(bert_prepared *prepared, bert_thread_pool *threads,
+                                         const bert_packed_weight *weight) {
+    bert_packed_weight *packed = new_weight(prepared, weight, NULL);
+    if (!packed) return NULL;
+    packed->deferred = NULL;
+    if (pack(prepared, threads, &weight->deferred->source, packed, NULL) != BERT_OK) {
+        free_weight(prepared, packed);
+        return NULL;
+    }
+    prepared->bytes += packed->bytes;
+    return packed;
+}
+
+const bert_packed_weight *bert_cpu_use_weight(bert_prepared *prepared, bert_thread_pool *threads,
+                                              const bert_packed_weight *weight) {
+    bert_deferred_weight *deferred = weight->deferred;
+    if (!deferred) return weight;
+    bert_packed_weight *packed = atomic_load_explicit(&deferred->packed, memory_order_acquire);
+    if (packed) return packed;
+    if (!atomic_exchange(&deferred->used, true)) return weight;
+    pthread_mutex_lock(&prepared->mutex);
+    packed = atomic_load_explicit(&deferred->packed, memory_order_relaxed);
+    if (!packed) packed = pack_deferred(prepared, threads, weight);
+    atomic_store_explicit(&deferred->packed, packed, memory_order_release);
+    pthread_mutex_unlock(&prepared->mutex);
+    return packed ? packed : weight;
+}
+
 void bert_cpu_free_weights(bert_prepared *prepared) {
     const bert_allocator *allocator = prepared->device->host->allocator;
     while (prepared->weights) {
         bert_packed_weight *weight = prepared->weights;
         prepared->weights = weight->next;
-        bert_deallocate(allocator, weight, sizeof *weight, _Alignof(bert_packed_weight));
+        if (weight->deferred) {
+            free_weight(prepared, atomic_load(&weight->deferred->packed));
+            bert_deallocate(allocator, weight->deferred, sizeof *weight->deferred, _Alignof(bert_deferred_weight));
+        }
+        free_weight(prepared, weight);
     }
 }
 

@@ -41,6 +41,7 @@ static bert_weights_request request_of(const bert_session_options *options, cons
     return (bert_weights_request){.backend = backend,
                                   .precision = options->precision,
                                   .deterministic = options->deterministic,
+                                  .on_demand = options->weights_on_demand,
                                   .quant_scope = options->quant_scope,
                                   .threads = options->threads,
                                   .packed_file = options->packed_file};

@@ -326,7 +326,8 @@ static bert_status prepare_weights(bert_weights *weights, const bert_weights_req
                                           .precision = weights->precision,
                                           .deterministic = weights->deterministic,
                                           .store = &weights->store.base,
-                                          .threads = request->threads};
+                                          .threads = request->threads,
+                                          .on_demand = weights->on_demand};
     weights->store.threads = request->threads;
     BERT_TRY(device->backend->prepared_create(device->device, &options, &weights->prepared, error));
     const bert_status status = prepare_all(weights, request->quant_scope, error);
@@ -339,8 +340,11 @@ static bert_status create_weights(bert_model *model, const bert_opened_device *d
                                   bert_error *error) {
     bert_weights *weights = bert_allocate(&model->allocator, sizeof *weights, _Alignof(bert_weights));
     if (!weights) return bert_fail_memory(error, sizeof *weights, "prepared weights");
-    *weights = (bert_weights){
-        .model = model, .device = device, .precision = request->precision, .deterministic = request->deterministic};
+    *weights = (bert_weights){.model = model,
+                              .device = device,
+                              .precision = request->precision,
+                              .deterministic = request->deterministic,
+                              .on_demand = request->on_demand && !recording};
     bert_status status = bert_model_store_init(&weights->store, model, error);
     if (status == BERT_OK && pthread_mutex_init(&weights->mutex, NULL) != 0) {
         bert_model_store_free(&weights->store);
@@ -364,7 +368,7 @@ static bert_status find_or_create(bert_model *model, const bert_weights_request 
                                   bert_error *error) {
     for (bert_weights *weights = model->weights; weights; weights = weights->next) {
         if (weights->device->backend == request->backend && weights->precision == request->precision &&
-            weights->deterministic == request->deterministic) {
+            weights->deterministic == request->deterministic && weights->on_demand == request->on_demand) {
             BERT_TRY(prepare_all(weights, request->quant_scope, error));
             *out = weights;
             return BERT_OK;

@@ -28,7 +28,7 @@ typedef struct bert_weights {
     bert_model *model;
     const bert_opened_device *device;
     bert_precision precision;
-    bool deterministic;
+    bool deterministic, on_demand;
     bert_model_store store;
     bert_prepared *prepared;
     uint32_t scopes;       /**< Bit s: its nodes were queried with bert_quant_scope s. Under the model's lock. */
@@ -42,7 +42,7 @@ typedef struct bert_weights {
 typedef struct bert_weights_request {
     const bert_backend *backend;
     bert_precision precision;
-    bool deterministic;
+    bool deterministic, on_demand; /**< See bert_session_options. */
     bert_quant_scope quant_scope;
     bert_thread_pool *threads; /**< To prepare with; NULL: the calling thread alone. */
     const char *packed_file;   /**< See bert_session_options. */

@@ -14,6 +14,7 @@
 #include "cpu/kernels/kernels.h"
 
 #include <bert/backend.h>
+#include <stdatomic.h>
 
 /** The greatest number of weights side by side in one product (Q, K and V are three). */
 #define BERT_GEMM_MAX_PARTS 8
@@ -26,14 +27,22 @@ typedef struct bert_weight_source {
     bool transposed;
 } bert_weight_source;
 
+/** A weight that is packed when it is used a second time: the first product is computed from the source. */
+typedef struct bert_deferred_weight {
+    bert_weight_source source; /**< Of float32. */
+    atomic_bool used;
+    struct bert_packed_weight *_Atomic packed; /**< NULL: not yet. */
+} bert_deferred_weight;
+
 typedef struct bert_packed_weight {
     struct bert_packed_weight *next;
     uint64_t ids[BERT_GEMM_MAX_PARTS]; /**< The key: constants, */
     int32_t count;                     /**< how many, */
     bool transposed;                   /**< and which way round. */
     int64_t k, n;                      /**< n over all parts. */
-    const void *data;                  /**< In the provider's layout. */
-    size_t bytes;                      /**< Of the packed form; 0 where the constant is used in place. */
+    const void *data;                  /**< In the provider's layout; NULL with `deferred`. */
+    bert_deferred_weight *deferred;    /**< NULL: it was packed at once. */
+    size_t bytes;                      /**< Of the packed form; 0 where the constant is used where it lies. */
 } bert_packed_weight;
 
 /** One product. */
@@ -60,6 +69,8 @@ typedef struct bert_gemm_provider {
                  const bert_constant *part, bool transposed);
     /** Bytes of scratch of a product with `rows` rows; SIZE_MAX on overflow. NULL: none. */
     size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows);
+    /** Whether `run` takes a weight without data, from the source that it is deferred with. */
+    bool takes_source;
     void (*run)(const bert_gemm_call *call);
 } bert_gemm_provider;
 

@@ -5,6 +5,9 @@
  * One tile of work is a block of rows times a panel. A thread takes a contiguous range of tiles, block by block, so
  * that a block of x stays in its second-level cache while panels stream by; each panel is cut along k into pieces that
  * stay in cache while the block's rows pass. While one piece is used the next one is fetched.
+ *
+ * A weight that is used once alone isn't worth its packed form, whose fresh memory takes longer than the product: then
+ * each piece is packed into the stack, multiplied, and forgotten.
  */
 #include "cpu/gemm/gemm.h"
 
@@ -15,7 +18,10 @@
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
 enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
-_Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "a piece is whole chains, so that cutting changes no bits");
+/* The same of a piece on the stack, 64 KB at most. */
+enum { SOURCE_DEPTH = 256 };
+_Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0 && SOURCE_DEPTH % BERT_SGEMM_CHAIN == 0,
+               "a piece is whole chains, so that cutting changes no bits");
 
 size_t bert_gemm_panel_bytes(int64_t columns, int64_t k, int64_t n) {
     size_t count, bytes;
@@ -46,24 +52,29 @@ typedef struct packing {
     bool transposed;
 } packing;
 
+/* Rows of a weight, along k. */
+typedef struct row_range {
+    int64_t first, count;
+} row_range;
+
 /* `width` columns of the part [k, n_part] from `start` on. Its rows are copied: they may start at any address. */
-static void pack_rows(const packing *p, float *out, int64_t start, int64_t width) {
-    for (int64_t row = 0; row < p->k; row++)
-        memcpy(out + row * p->columns, p->bytes + (row * p->width + start) * (int64_t)sizeof(float),
+static void pack_rows(const packing *p, row_range rows, float *out, int64_t start, int64_t width) {
+    for (int64_t i = 0; i < rows.count; i++)
+        memcpy(out + i * p->columns, p->bytes + ((rows.first + i) * p->width + start) * (int64_t)sizeof(float),
                (size_t)width * sizeof *out);
 }
 
 /* The same from [n_part, k]: a few rows are brought to an aligned place, then transposed into the panel. */
-static void pack_columns(const packing *p, float *out, int64_t start, int64_t width) {
+static void pack_columns(const packing *p, row_range rows, float *out, int64_t start, int64_t width) {
     enum { STEPS = 128 };
-    _Alignas(BERT_ALIGNMENT) float rows[BERT_GEMM_MAX_COLUMNS * STEPS];
-    for (int64_t depth = 0; depth < p->k; depth += STEPS) {
-        const int64_t steps = p->k - depth < STEPS ? p->k - depth : STEPS;
+    _Alignas(BERT_ALIGNMENT) float part[BERT_GEMM_MAX_COLUMNS * STEPS];
+    for (int64_t depth = 0; depth < rows.count; depth += STEPS) {
+        const int64_t steps = bert_smaller(rows.count - depth, STEPS);
         for (int64_t i = 0; i < width; i++)
-            memcpy(rows + i * STEPS, p->bytes + ((start + i) * p->k + depth) * (int64_t)sizeof(float),
-                   (size_t)steps * sizeof *rows);
+            memcpy(part + i * STEPS, p->bytes + ((start + i) * p->k + rows.first + depth) * (int64_t)sizeof(float),
+                   (size_t)steps * sizeof *part);
         p->kernels->transpose(&(bert_transpose_args){.y = out + depth * p->columns,
-                                                     .x = rows,
+                                                     .x = part,
                                                      .ldy = p->columns,
                                                      .ldx = STEPS,
                                                      .rows = width,
@@ -71,17 +82,25 @@ static void pack_columns(const packing *p, float *out, int64_t start, int64_t wi
     }
 }
 
+/* What the part has of these rows of a panel, [rows, columns] at `out`. */
+static void pack_piece(const packing *p, row_range rows, int64_t panel, float *out) {
+    const int64_t begin = panel * p->columns;
+    const int64_t from = p->first > begin ? p->first : begin;
+    const int64_t to = bert_smaller(p->first + p->width, begin + p->columns);
+    if (from >= to) return;
+    if (p->transposed)
+        pack_columns(p, rows, out + from - begin, from - p->first, to - from);
+    else
+        pack_rows(p, rows, out + from - begin, from - p->first, to - from);
+}
+
 /* What of the part falls into one panel, and zeros where the last panel holds nothing. */
 static void pack_panel(void *argument, int64_t task, int thread) {
     const packing *p = argument;
     const int64_t panel = p->first / p->columns + task, begin = panel * p->columns;
-    const int64_t from = p->first > begin ? p->first : begin, end = p->first + p->width;
-    const int64_t to = end < begin + p->columns ? end : begin + p->columns;
+    const int64_t to = bert_smaller(p->first + p->width, begin + p->columns);
     float *out = p->packed + begin * p->k;
-    if (p->transposed)
-        pack_columns(p, out + from - begin, from - p->first, to - from);
-    else
-        pack_rows(p, out + from - begin, from - p->first, to - from);
+    pack_piece(p, (row_range){0, p->k}, panel, out);
     if (to < p->n || to == begin + p->columns) return;
     for (int64_t row = 0; row < p->k; row++)
         memset(out + row * p->columns + to - begin, 0, (size_t)(begin + p->columns - to) * sizeof *out);
@@ -126,9 +145,9 @@ static const void *piece_at(const own_run *run, int64_t panel, int64_t depth) {
            piece_bytes(run, depth);
 }
 
-/* A piece of `steps` rows for one block of rows, and the epilogue after the last piece. */
+/* The piece `b` of `steps` rows for one block of rows, and the epilogue after the last piece. */
 static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_t panel, int64_t depth, int64_t steps,
-                           const void *next) {
+                           const void *b, const void *next) {
     const bert_gemm_call *call = run->call;
     const int64_t columns = call->kernels->sgemm_columns, k = call->weight->k;
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, panel * columns,
@@ -145,9 +164,9 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
                                .prefetch = next,
                                .prefetch_lines = next ? piece_bytes(run, steps) / LINE_BYTES : 0};
     if (run->bf16) {
-        call->kernels->sgemm_bf16(&(bert_sgemm_bf16_args){.product = product, .b = piece_at(run, panel, depth)});
+        call->kernels->sgemm_bf16(&(bert_sgemm_bf16_args){.product = product, .b = b});
     } else {
-        product.b = piece_at(run, panel, depth);
+        product.b = b;
         call->kernels->sgemm(&product);
     }
     if (depth + steps == k) call->kernels->epilogue(&epilogue);
@@ -167,15 +186,44 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
                 next = piece_at(run, panel + 1, depth);
             else if (depth + DEPTH < k)
                 next = piece_at(run, first, depth + DEPTH);
-            multiply_piece(run, row, rows, panel, depth, steps, next);
+            multiply_piece(run, row, rows, panel, depth, steps, piece_at(run, panel, depth), next);
         }
         depth += DEPTH;
     } while (depth < k);
 }
 
+/* A panel's rows from all parts of the source. */
+static void pack_source(const bert_gemm_call *call, row_range rows, int64_t panel, float *out) {
+    const bert_weight_source *source = &call->weight->deferred->source;
+    packing p = {.kernels = call->kernels, .columns = call->kernels->sgemm_columns, .transposed = source->transposed};
+    for (int32_t part = 0; part < source->count; part++, p.first += p.width) {
+        bert_gemm_part_shape(source->parts[part], p.transposed, &p.k, &p.width);
+        p.bytes = source->parts[part]->data;
+        pack_piece(&p, rows, panel, out);
+    }
+}
+
+/* The same as run_block from a weight that isn't packed. */
+static void run_block_of_source(const void *argument, int64_t block, int64_t first, int64_t end) {
+    _Alignas(BERT_ALIGNMENT) float piece[SOURCE_DEPTH * BERT_GEMM_MAX_COLUMNS];
+    const own_run *run = argument;
+    const int64_t k = run->call->weight->k, row = block * run->block_rows;
+    const int64_t rows = bert_smaller(run->call->rows - row, run->block_rows);
+    for (int64_t panel = first; panel < end; panel++) {
+        int64_t depth = 0;
+        do { /* once even where k is 0: the epilogue of zeros */
+            const int64_t steps = bert_smaller(k - depth, SOURCE_DEPTH);
+            pack_source(run->call, (row_range){depth, steps}, panel, piece);
+            multiply_piece(run, row, rows, panel, depth, steps, piece, NULL);
+            depth += SOURCE_DEPTH;
+        } while (depth < k);
+    }
+}
+
 static void run_part(void *argument, int64_t part, int thread) {
     const own_run *run = argument;
-    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block, run);
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts,
+                   run->call->weight->deferred ? run_block_of_source : run_block, run);
 }
 
 static void run_all(const bert_gemm_call *call, bool bf16) {
@@ -206,5 +254,6 @@ const bert_gemm_provider bert_gemm_own = {
     .kernel = "linear/own",
     .packed_bytes = packed_bytes,
     .pack = pack,
+    .takes_source = true,
     .run = run,
 };

@@ -282,13 +282,14 @@ typedef struct bert_weight_store {
                    int32_t count, const void *data, size_t bytes);
 } bert_weight_store;
 
-/** What weights are prepared for. Sessions with equal precision and mode share one prepared model. */
+/** What weights are prepared for. Sessions with the same precision, mode and demand share one prepared model. */
 typedef struct bert_prepare_options {
     size_t struct_size;
     bert_precision precision;
     bool deterministic;               /**< The same bits alone or in a batch, whatever the number of threads. */
     const bert_weight_store *store;   /**< NULL: none. For backends whose memory is the host's. */
     struct bert_thread_pool *threads; /**< For calls with BERT_PLAN_PREPARE; NULL: the calling thread alone. */
+    bool on_demand;                   /**< Weights may be packed when they are used again: see bert_session_options. */
 } bert_prepare_options;
 
 /** What a session runs with. */

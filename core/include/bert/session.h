@@ -50,6 +50,12 @@ typedef struct bert_session_options {
      * queries, keys, values and probabilities to bfloat16 and sums in float32, whatever the weights are.
      */
     bert_precision attention_precision;
+    /**
+     * For processes of one run or few: float32 weights are read from the model where they lie by the first run, and
+     * laid out for the kernels, which takes most of the time of a session's creation, by the second one, which
+     * allocates. The model's pages stay in memory then. The same bits.
+     */
+    bool weights_on_demand;
 } bert_session_options;
 
 /**
