@@ -71,7 +71,8 @@ static bert_status match_y(bert_pattern *pattern, bert_node *quantize, bert_valu
     const bert_value *bytes = quantize->outputs[0];
     bert_node *dequantize = bert_value_sole_reader(bytes), *add = pattern->root;
     bert_pass_context *context = pattern->context;
-    const bool gives_floats = is_float_dequantizer(dequantize) && dequantize->block == add->block;
+    const bool gives_floats =
+        is_float_dequantizer(dequantize) && dequantize->inputs[0] == bytes && dequantize->block == add->block;
     bert_pattern_begin(pattern, context, gives_floats ? dequantize : quantize);
     bert_pattern_add(pattern, quantize);
     bert_pattern_add(pattern, add);

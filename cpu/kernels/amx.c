@@ -67,9 +67,9 @@ typedef struct product {
     char *sums;         /* of the 64 rows from sums_row on, from one piece to the next */
     int64_t sums_row;
     const char *prefetch, *prefetch_end;
-    int64_t prefetch_bytes;   /* with each 16 steps of a pass */
-    const char *y, *y_end;    /* rows that will be written, y_stride bytes apart */
-    int64_t y_stride, y_rows; /* y_rows with each 16 steps */
+    int64_t prefetch_bytes; /* with each 16 steps of a pass */
+    const char *y; /* rows that will be written, y_stride bytes apart: so many are left, y_rows with each 16 steps */
+    int64_t y_stride, y_left, y_rows;
 } product;
 
 /* Bytes of a step of a panel, and of a row of sums. Steps of a piece: its 64 rows of a (16 KB) and its share of the
@@ -81,7 +81,10 @@ static inline void fetch_ahead(product *p) {
         _mm_prefetch(p->prefetch, _MM_HINT_T1);
         p->prefetch += TILE_BYTES;
     }
-    for (int64_t i = 0; i < p->y_rows && p->y < p->y_end; i++, p->y += p->y_stride) fetch_panel_row(p->y);
+    for (int64_t i = 0; i < p->y_rows && p->y_left > 0; i++) {
+        fetch_panel_row(p->y);
+        if (--p->y_left > 0) p->y += p->y_stride;
+    }
 }
 
 /* Scratch of a pass: up to four tiles of a and three of b, where what is there doesn't fill a tile. */
@@ -318,7 +321,7 @@ static void spread_prefetch(product *p, const void *prefetch, int64_t lines, con
     }
     if (y) {
         p->y = y;
-        p->y_end = p->y + p->rows * y_stride;
+        p->y_left = p->rows;
         p->y_stride = y_stride;
         p->y_rows = (p->rows + fetches - 1) / fetches;
     }

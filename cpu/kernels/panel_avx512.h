@@ -56,8 +56,7 @@ static inline __attribute__((always_inline)) void panel_tile(const int rows, con
         for (int64_t line = 0; line < each; line++, prefetch += LINE_BYTES) _mm_prefetch(prefetch, _MM_HINT_T1);
         if (y_left > 0) {
             fetch_panel_row(y);
-            y += p->y_stride;
-            y_left--;
+            if (--y_left > 0) y += p->y_stride;
         }
         for (int i = 0; i < PANEL_PACE; i++, a += PANEL_GROUP, b += PANEL_COLUMNS * PANEL_GROUP)
             panel_step(rows, sums, a, p->lda, b);

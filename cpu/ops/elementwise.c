@@ -174,10 +174,7 @@ bert_status bert_cpu_plan_binary(const bert_cpu_planner *planner) {
                             : node->op_id == BERT_OP_Mul ? BERT_BINARY_MULTIPLY
                             : node->op_id == BERT_OP_Div ? BERT_BINARY_DIVIDE
                                                          : BERT_BINARY_ADD;
-    bool same = node->inputs[0].rank == node->outputs[0].rank;
-    for (int32_t i = 0; same && i < node->outputs[0].rank; i++)
-        same = node->inputs[0].dims[i] == node->outputs[0].dims[i];
-    if (same) planner->out->in_place = 1;
+    if (bert_cpu_same_dims(&node->inputs[0], &node->outputs[0])) planner->out->in_place = 1;
     return BERT_OK;
 }
 

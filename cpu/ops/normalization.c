@@ -111,9 +111,8 @@ bert_status bert_cpu_plan_skip_layer_norm(const bert_cpu_planner *planner) {
         return bert_cpu_leave(planner, "computes in float32, with vectors for gamma, beta and bias");
     if (!canonical) {
         if (has_output(node, 1) || has_output(node, 2)) return bert_cpu_leave(planner, "gives no mean and deviation");
-        bool same = x->rank == skip->rank;
-        for (int32_t i = 0; same && i < x->rank; i++) same = x->dims[i] == skip->dims[i];
-        if (planner->mode == BERT_PLAN_BIND && !same) return bert_cpu_leave(planner, "doesn't broadcast skip");
+        if (planner->mode == BERT_PLAN_BIND && !bert_cpu_same_dims(x, skip))
+            return bert_cpu_leave(planner, "doesn't broadcast skip");
     }
     const int32_t sum = canonical ? 1 : 3;
     return plan_norm(planner, &(norm_state){.skip = BERT_SKIP_SKIP,

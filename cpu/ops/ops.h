@@ -164,6 +164,12 @@ void bert_cpu_quantize(const bert_cpu_kernels *kernels, const bert_cpu_quantizat
                        int64_t n);
 void bert_cpu_dequantize(const bert_cpu_kernels *kernels, const bert_cpu_quantization *by, float *y, const void *x,
                          int64_t n);
+/** Whether two tensors have the same shape. */
+static inline bool bert_cpu_same_dims(const bert_tensor_desc *a, const bert_tensor_desc *b) {
+    bool same = a->rank == b->rank;
+    for (int32_t i = 0; same && i < b->rank; i++) same = a->dims[i] == b->dims[i];
+    return same;
+}
 /** An axis that may be counted from the end, counted from the front. */
 static inline int64_t bert_cpu_axis(int64_t axis, int32_t rank) {
     return axis < 0 ? axis + rank : axis;

@@ -88,12 +88,6 @@ static bert_status run_quantized_add(const bert_kernel_call *call, bert_error *e
     return BERT_OK;
 }
 
-static bool same_shape(const bert_tensor_desc *a, const bert_tensor_desc *b) {
-    bool same = a->rank == b->rank;
-    for (int32_t i = 0; i < b->rank && same; i++) same = a->dims[i] == b->dims[i];
-    return same;
-}
-
 bert_status bert_cpu_plan_quantized_add(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     planner->out->run = run_quantized_add;
@@ -105,7 +99,7 @@ bert_status bert_cpu_plan_quantized_add(const bert_cpu_planner *planner) {
     state->quantizes_y = bert_cpu_has(node, BERT_QUANTIZED_ADD_Y_SCALE);
     state->quantizes_a = bert_cpu_has(node, BERT_QUANTIZED_ADD_A_SCALE);
     state->gives_floats = node->outputs[0].dtype == BERT_FLOAT;
-    if (state->gives_floats && same_shape(&node->inputs[BERT_QUANTIZED_ADD_A], &node->outputs[0]))
+    if (state->gives_floats && bert_cpu_same_dims(&node->inputs[BERT_QUANTIZED_ADD_A], &node->outputs[0]))
         planner->out->in_place = 1 + BERT_QUANTIZED_ADD_A;
     return BERT_OK;
 }

@@ -247,12 +247,13 @@ static float added_value(int64_t i, float scale) {
     return ((float)(i * 37 % 701) - 350.0F) * 0.5F * (isfinite(scale) ? scale : 1.0F);
 }
 
-static void quantized_add_case(const bert_cpu_kernels *table, int64_t n, int choice, const bert_requantization *by) {
+static void quantized_add_case(const bert_cpu_kernels *table, int64_t n, int choice, const bert_requantization *a_by,
+                               const bert_requantization *y_by) {
     const int64_t a_stride = choice >> 2 & 1, b_stride = choice >> 3 & 1;
     bert_guarded memory[4];
     float *a = guarded_floats(&memory[0], a_stride ? n : 1), *b = guarded_floats(&memory[1], b_stride ? n : 1);
     float *y = guarded_floats(&memory[2], n), *expected = guarded_floats(&memory[3], n);
-    for (int64_t i = 0; i < (a_stride ? n : 1); i++) a[i] = added_value(i + choice, by->scale);
+    for (int64_t i = 0; i < (a_stride ? n : 1); i++) a[i] = added_value(i + choice, a_by->scale);
     for (int64_t i = 0; i < (b_stride ? n : 1); i++) b[i] = (float)(i % 3) * 0.25F;
     bert_quantized_add_args args = {.y = expected,
                                     .a = a,
@@ -260,16 +261,16 @@ static void quantized_add_case(const bert_cpu_kernels *table, int64_t n, int cho
                                     .a_stride = a_stride,
                                     .b_stride = b_stride,
                                     .n = n,
-                                    .a_by = choice & 1 ? by : NULL,
-                                    .y_by = choice & 2 ? by : NULL};
+                                    .a_by = choice & 1 ? a_by : NULL,
+                                    .y_by = choice & 2 ? y_by : NULL};
     bert_cpu_kernels_scalar.quantized_add(&args);
     args.y = y;
     table->quantized_add(&args);
     compare_bits(y, expected, n);
-    if (a_stride) { /* y may be a */
-        args.y = a;
+    if (a_stride || b_stride) { /* y may be either */
+        args.y = a_stride ? a : b;
         table->quantized_add(&args);
-        compare_bits(a, expected, n);
+        compare_bits(args.y, expected, n);
     }
     for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
 }
@@ -289,7 +290,9 @@ void test_quantized_add(const bert_cpu_kernels *table) {
                                                 .most = (float)(255 - choice * 17),
                                                 .shift = (float)(choice * 17 - 100),
                                                 .new_scale = scales[(i + (size_t)choice % 2) % 8]};
-                quantized_add_case(table, lengths[at], choice, &by);
+                quantized_add_case(table, lengths[at], choice, &by, &by);
+                quantized_add_case(table, lengths[at], choice, &by, &half);
+                quantized_add_case(table, lengths[at], choice, &half, &by);
             }
         }
     }

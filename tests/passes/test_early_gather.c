@@ -19,6 +19,8 @@ typedef enum obstacle {
     LOOKED_AT_TWICE,
     NORM_FROM_FRONT,
     NORM_OF_PLACES,
+    SCALES_OF_COLUMNS,
+    SCALE_OF_RUN,
     OBSTACLES
 } obstacle;
 
@@ -101,6 +103,14 @@ static void make(builder *b, const void *of) {
     bert_value *z = layer(b, s);
     if (s->scaled) z = OP(b, Abs, OP(b, Div, z, scalar(b, 1.5F)));
     if (s->obstacle == NORM_OF_PLACES) z = norm_of_places(b, z);
+    if (s->obstacle == SCALES_OF_COLUMNS) { /* the axis may have another number after the Gather */
+        const grid by = {tensor(b, 1, (const int64_t[]){WIDTH}), bytes(b, BERT_INT8, 1, (const int64_t[]){WIDTH})};
+        bert_attribute axis = BERT_INT_ATTRIBUTE("axis", 2);
+        z = OP_WITH(b, DequantizeLinear, axis, OP_WITH(b, QuantizeLinear, axis, z, by.scale, by.zero_point), by.scale,
+                    by.zero_point);
+    }
+    if (s->obstacle == SCALE_OF_RUN)
+        z = round_trip(b, z, (grid){input(b, "scale", BERT_FLOAT, ""), bytes(b, BERT_INT8, 0, NULL)});
     if (s->obstacle == NORM_FROM_FRONT) z = norm(b, z, 2); /* the axis may have another number after the Gather */
     if (s->obstacle == BROADCAST) z = OP(b, Add, z, input(b, "places", BERT_FLOAT, "1 sequence 8"));
     bert_value *taken = take(b, z, s);
@@ -128,6 +138,7 @@ static int products_left(const spec *s) {
     static int64_t which = 3;
     static float places[SEQUENCE * WIDTH];
     for (size_t i = 0; i < SEQUENCE * WIDTH; i++) places[i] = (float)(i % 7) * 0.1F;
+    static float scale = 0.027F;
     bert_named_tensor given[3] = {
         twice_input("x", BERT_FLOAT, inputs, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH}),
         twice_input("attended", BERT_FLOAT, attended, 3, (const int64_t[]){BATCH, SEQUENCE, WIDTH})};
@@ -135,6 +146,7 @@ static int products_left(const spec *s) {
     if (s->place == NOT_CONSTANT) given[count++] = twice_input("which", BERT_INT64, &which, 0, NULL);
     if (s->obstacle == BROADCAST)
         given[count++] = twice_input("places", BERT_FLOAT, places, 3, (const int64_t[]){1, SEQUENCE, WIDTH});
+    if (s->obstacle == SCALE_OF_RUN) given[count++] = twice_input("scale", BERT_FLOAT, &scale, 0, NULL);
     bert_model *model = twice(make, s, given, count, 1e-6);
     const int found = whole_products(model);
     bert_model_free(model);

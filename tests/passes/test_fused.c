@@ -273,16 +273,17 @@ static void fused_products_become_linear(void **state) {
 
 static void make_residual(builder *b, const void *spec) {
     const int *choice = spec;
-    bert_value *x = input(b, "x", BERT_FLOAT, "n 8");
+    bert_value *x = input(b, "x", BERT_FLOAT, *choice == 4 ? "7 8" : "n 8");
     bert_value *product = OP(b, MatMul, x, weight(b, 8, *choice == 1 ? 1 : 8));
-    bert_value *y = *choice & 1 ? OP(b, Add, x, product) : OP(b, Add, product, x);
+    bert_value *residual = *choice == 4 ? weight(b, 7, 8) : x;
+    bert_value *y = *choice & 1 ? OP(b, Add, residual, product) : OP(b, Add, product, residual);
     bert_value *outputs[] = {y, product};
     declare(b, outputs, *choice == 2 ? 2 : 1);
 }
 
 static void a_residual_is_added_by_the_linear_before_it(void **state) {
-    /* 0 and 3: either order. 1: a column is broadcast. 2: the product is wanted too. */
-    for (int choice = 0; choice < 4; choice++) {
+    /* 0 and 3: either order. 1: a column is broadcast. 2: the product is wanted too. 4: a constant of the sum alone. */
+    for (int choice = 0; choice < 5; choice++) {
         bert_named_tensor x = TENSOR("x", BERT_FLOAT, numbers, 7, 8);
         bert_model *model = twice(make_residual, &choice, &x, 1, 1e-6);
         assert_int_equal(twice_count(model, BERT_OP_Add), choice == 1 || choice == 2);
