@@ -7,6 +7,7 @@ import numpy as np
 
 MAX_RANK = 8
 PRECISION_FP32, PRECISION_FP64 = 0, 4
+PADDED_ROWS_EXACT, PADDED_ROWS_UNDEFINED = 0, 1
 # Element types by ONNX's numbers.
 DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
           10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64}
@@ -59,7 +60,7 @@ class Library:
         if status:
             raise BertcError(error)
 
-    def run(self, model, feeds, outputs, provider="cpu", passes=True, double=False):
+    def run(self, model, feeds, outputs, provider="cpu", passes=True, double=False, padded_rows=PADDED_ROWS_EXACT):
         """Loads a model from bytes and runs it on each of `feeds`, dicts of arrays; returns a list of dicts of arrays.
 
         double: every step in float64, as the graph has them; float32 feeds are widened. Raises BertcError.
@@ -71,7 +72,7 @@ class Library:
         try:
             chosen = SessionOptions(struct_size=ctypes.sizeof(SessionOptions),
                                     providers=("reference" if double else provider).encode(),
-                                    precision=PRECISION_FP64 if double else PRECISION_FP32)
+                                    precision=PRECISION_FP64 if double else PRECISION_FP32, padded_rows=padded_rows)
             self.check(self.functions.bert_session_create(handle, ctypes.byref(chosen), ctypes.byref(session),
                                                           ctypes.byref(error)), error)
             return [self.run_once(session, feed, outputs, double) for feed in feeds]

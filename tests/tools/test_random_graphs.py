@@ -13,7 +13,7 @@ try:
     import numpy as np
 
     from bertc_library import Library
-    from random_graphs import Draw, differ, differ_rms
+    from random_graphs import Draw, StaticDraw, differ, differ_rms
 except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
@@ -44,17 +44,35 @@ class Comparators(unittest.TestCase):
 
 class Draws(unittest.TestCase):
     def test_a_seed_gives_the_same_graph_and_inputs(self):
-        first, second = Draw(11), Draw(11)
-        self.assertEqual(first.bert.model, second.bert.model)
-        for one, other in zip(first.feeds, second.feeds):
-            for name, values in one.items():
-                np.testing.assert_array_equal(values, other[name])
+        for kind in (Draw, StaticDraw):
+            first, second = kind(11), kind(11)
+            self.assertEqual(first.bert.model, second.bert.model)
+            for one, other in zip(first.feeds, second.feeds):
+                for name, values in one.items():
+                    np.testing.assert_array_equal(values, other[name])
 
     def test_planted_faults_are_found(self):
         library = Library(LIBRARY)
         for seed in range(25):
             self.assertNotEqual(Draw(seed).judge(library, 1e-4)[0], "FAIL", f"seed {seed}")
             self.assertIn(Draw(seed).judge(library, 1e-4, fault=True)[0], ("FAIL", "refused"), f"seed {seed}")
+
+    def test_planted_scales_are_found(self):
+        library, found = Library(LIBRARY), 0
+        for seed in range(40):
+            self.assertNotEqual(StaticDraw(seed).judge(library, 1e-4)[0], "FAIL", f"seed {seed}")
+            found += StaticDraw(seed).judge(library, 1e-4, fault=True)[0] in ("FAIL", "refused")
+        self.assertGreaterEqual(found, 36)  # The others change what is as good as constant.
+
+    def test_static_draws_hold_bits_where_they_say_so(self):
+        draw = next(draw for draw in map(StaticDraw, range(100)) if any("cpu" in exact for exact in draw.bert.exact.values()))
+        name = next(name for name, exact in draw.bert.exact.items() if "cpu" in exact)
+        right = [{output: np.ones((2, 3), np.float32) for output in draw.bert.outputs} for _ in draw.feeds]
+        wrong = [dict(outputs) for outputs in right]
+        wrong[1][name] = np.nextafter(right[1][name], np.float32(2))
+        self.assertEqual(draw.hold(right, right, "cpu"), ([], False))
+        self.assertEqual(len(draw.hold(wrong, right, "cpu")[0]), 1)
+        self.assertEqual(draw.hold(wrong, right, ""), ([], False))
 
 
 if __name__ == "__main__":
