@@ -79,14 +79,14 @@ static bert_status match_x(integer_product *m, const bert_node *node, const plac
         *matched = match_dynamic(m, node, at, quantize);
         return BERT_OK;
     }
-    if (!scale) { /* MatMulInteger: that of the QuantizeLinear */
+    if (!scale) { /* MatMulInteger: that of the QuantizeLinear, or 1, by which bytes of any maker are whole numbers */
         const bert_node *fixed = bert_value_made_by(q, BERT_OP_QuantizeLinear);
-        *matched = fixed != NULL;
-        if (fixed) scale = fixed->inputs[1];
-        if (!fixed) bert_quantized_miss(&m->product, node, "its first operand is not quantized from floats");
+        if (fixed)
+            scale = fixed->inputs[1];
+        else
+            BERT_TRY(bert_build_float(m->product.pattern.context, 1, &scale));
     }
-    return *matched ? bert_quantized_take_x(&m->product, node, q, scale, input_at(node, at->x_zero_point), matched)
-                    : BERT_OK;
+    return bert_quantized_take_x(&m->product, node, q, scale, input_at(node, at->x_zero_point), matched);
 }
 
 /* ---- The weight and what belongs to it -----------------------------------------------------------------------------

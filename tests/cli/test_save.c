@@ -266,6 +266,34 @@ static void a_sum_between_bytes_is_found_again(void **state) {
     free(path);
 }
 
+/* A product of bytes that no QuantizeLinear makes: its function has one, which is dropped when it is read. */
+static void a_product_of_bytes_is_found_again(void **state) {
+    enum { FLOAT = 1, UINT8 = 2, INT8 = 3 };
+    const char *folder = cli_make_folder();
+    char *path = cli_path(folder, "model.onnx");
+    signed char weights[20];
+    for (int i = 0; i < 20; i++) weights[i] = (signed char)(i * 37 % 251 - 125);
+    message graph = {0};
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("s", FLOAT, &(float){0.0117F}, sizeof(float)));
+    put_message(&graph, GRAPH_INITIALIZER, scalar_of("z", UINT8, &(unsigned char){119}, 1));
+    message matrix = tensor_head("w", INT8, 2, (const int64_t[]){4, 5});
+    put_blob(&matrix, TENSOR_RAW, weights, sizeof weights);
+    put_message(&graph, GRAPH_INITIALIZER, matrix);
+    put_message(&graph, GRAPH_INPUT, value_info("q", UINT8, 3, (const int64_t[]){2, 3, 4}));
+    put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "q s z", "x"));
+    put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "w s", "floats"));
+    put_message(&graph, GRAPH_NODE, node("MatMul", "x floats", "output_0"));
+    put_message(&graph, GRAPH_OUTPUT, value_info("output_0", FLOAT, 3, (const int64_t[]){2, 3, 5}));
+    message whole = model(8, 17, graph);
+    cli_write_file(path, whole.data, whole.size);
+    free_message(&whole);
+    char *names = operators(path);
+    assert_non_null(strstr(names, "QuantizedLinear"));
+    free(names);
+    expect_found_again(folder, path, "--quiet");
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_is_the_same_after_saving),
@@ -274,6 +302,7 @@ int main(void) {
         cmocka_unit_test(a_product_of_one_place_is_found_again),
         cmocka_unit_test(a_table_of_bytes_is_found_again),
         cmocka_unit_test(a_sum_between_bytes_is_found_again),
+        cmocka_unit_test(a_product_of_bytes_is_found_again),
         cmocka_unit_test(what_can_not_be_written_is_said_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
