@@ -65,14 +65,15 @@ struct bert_context {
 };
 
 /**
- * The packed form of a weight: found, mapped from the store, or made now, on `threads`. `weight` is good as long as
- * `prepared`. Any thread.
+ * The packed form of a weight: found, mapped from the store, made now, on `threads`, or deferred: products ask
+ * bert_cpu_use_weight. `weight` is good as long as `prepared`. Any thread.
  */
 bert_status bert_cpu_pack_weight(bert_prepared *prepared, bert_thread_pool *threads, const bert_weight_source *source,
                                  const bert_packed_weight **out, bert_error *error);
 /**
  * What a product is to be run with: `weight` itself, or where it is deferred and was used before its packed form, which
- * is made now, on `threads`. Where there is no memory for that it stays deferred. Any thread.
+ * is made now, on `threads`. Where there is no memory for that, or the lock is taken, it stays deferred. Any thread,
+ * but not within a task of a pool: the lock is held while `threads` run.
  */
 const bert_packed_weight *bert_cpu_use_weight(bert_prepared *prepared, bert_thread_pool *threads,
                                               const bert_packed_weight *weight);

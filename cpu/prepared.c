@@ -1,5 +1,6 @@
 /* The weights of a prepared model, and what else it makes once. */
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/memory.h"
 #include "cpu/device.h"
 
@@ -92,6 +93,10 @@ static bert_status defer(const bert_prepared *prepared, const bert_weight_source
         bert_allocate(prepared->device->host->allocator, sizeof *weight->deferred, _Alignof(bert_deferred_weight));
     if (!weight->deferred) return bert_fail_memory(error, sizeof *weight->deferred, "a weight");
     weight->deferred->source = *source;
+    for (int32_t i = 0; i < source->count; i++) {
+        weight->deferred->parts[i] = *source->parts[i];
+        weight->deferred->source.parts[i] = &weight->deferred->parts[i];
+    }
     atomic_init(&weight->deferred->used, false);
     atomic_init(&weight->deferred->packed, NULL);
     return BERT_OK;
@@ -178,6 +183,10 @@ static bert_packed_weight *pack_deferred(bert_prepared *prepared, bert_thread_po
         return NULL;
     }
     prepared->bytes += packed->bytes;
+    for (int32_t i = 0; i < weight->count; i++) {
+        const bert_constant *part = &weight->deferred->parts[i];
+        if (part->file) bert_file_release_pages(part->file, part->data, part->bytes);
+    }
     return packed;
 }
 
@@ -188,7 +197,7 @@ const bert_packed_weight *bert_cpu_use_weight(bert_prepared *prepared, bert_thre
     bert_packed_weight *packed = atomic_load_explicit(&deferred->packed, memory_order_acquire);
     if (packed) return packed;
     if (!atomic_exchange(&deferred->used, true)) return weight;
-    pthread_mutex_lock(&prepared->mutex);
+    if (pthread_mutex_trylock(&prepared->mutex) != 0) return weight; /* another one packs, or plans: next time */
     packed = atomic_load_explicit(&deferred->packed, memory_order_relaxed);
     if (!packed) packed = pack_deferred(prepared, threads, weight);
     atomic_store_explicit(&deferred->packed, packed, memory_order_release);

@@ -230,7 +230,7 @@ static bert_status prepare(preparation *p, const bert_node *node, bert_error *er
         if (!constant) continue;
         bool unread = i < 64 && (plan.unread_inputs >> i & 1), anywhere = i < 64 && (plan.unaligned_inputs >> i & 1);
         if (unread) {
-            /* Packed. A later reader of the same weight finds the pages in the system's cache. */
+            /* Packed, or to be. A later reader of the same weight finds the pages in the system's cache. */
             if (constant->file) bert_file_release_pages(constant->file, constant->data, constant->bytes);
         } else if (!anywhere || !p->weights->device->properties.host_memory) {
             void *data;
@@ -368,7 +368,7 @@ static bert_status find_or_create(bert_model *model, const bert_weights_request 
                                   bert_error *error) {
     for (bert_weights *weights = model->weights; weights; weights = weights->next) {
         if (weights->device->backend == request->backend && weights->precision == request->precision &&
-            weights->deterministic == request->deterministic && weights->on_demand == request->on_demand) {
+            weights->deterministic == request->deterministic && (!weights->on_demand || request->on_demand)) {
             BERT_TRY(prepare_all(weights, request->quant_scope, error));
             *out = weights;
             return BERT_OK;

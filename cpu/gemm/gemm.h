@@ -1,5 +1,5 @@
 /*
- * GEMM with a constant right side: y = epilogue(x W), W packed once.
+ * GEMM with a constant right side: y = epilogue(x W), W packed once, or deferred until it is used again.
  *
  * A provider packs weights into a layout of its own and multiplies with them. Which one serves a weight is decided when
  * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm),
@@ -29,7 +29,9 @@ typedef struct bert_weight_source {
 
 /** A weight that is packed when it is used a second time: the first product is computed from the source. */
 typedef struct bert_deferred_weight {
-    bert_weight_source source; /**< Of float32. */
+    bert_weight_source source; /**< Of float32: */
+    bert_constant
+        parts[BERT_GEMM_MAX_PARTS]; /**< copies, since a plan's constants end with it; their data is the model's. */
     atomic_bool used;
     struct bert_packed_weight *_Atomic packed; /**< NULL: not yet. */
 } bert_deferred_weight;

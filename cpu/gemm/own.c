@@ -18,7 +18,7 @@
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
 enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
-/* The same of a piece on the stack, 64 KB at most. */
+/* The same of a piece on the stack, which takes 96 KB at most with what is transposed. */
 enum { SOURCE_DEPTH = 256 };
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0 && SOURCE_DEPTH % BERT_SGEMM_CHAIN == 0,
                "a piece is whole chains, so that cutting changes no bits");

@@ -1,5 +1,6 @@
 /* Sessions whose weights are laid out by the second run: the same bits from the first run on, whatever happens. */
 #include "core/base/cpu_features.h"
+#include "tests/runtime/build.h"
 #include "tests/support/scarce_memory.h"
 #include "tests/support/test.h"
 
@@ -63,11 +64,13 @@ static void expect_answer(bert_session *session, int64_t batch) {
 }
 
 /* What a session that lays weights out at once answers, and the bytes of these. */
-static size_t make_expected(bert_model *model, int64_t batch) {
+static size_t make_expected(const char *name, int64_t batch) {
+    bert_model *model = load(name, NULL);
     bert_session *session = open_session(model, false, NULL);
     run(session, batch, expected);
     const size_t bytes = weight_bytes(session);
     bert_session_free(session);
+    bert_model_free(model);
     return bytes;
 }
 
@@ -84,8 +87,8 @@ static void the_second_run_lays_weights_out(void **state) {
     static const char *const names[] = {"model.onnx", "model-optimized.onnx", "model-optimized-quantized.onnx"};
     for (int choice = 0; choice < 6; choice++) {
         const int64_t batch = choice & 1 ? MOST_BATCH : 1;
+        const size_t bytes = make_expected(names[choice / 2], batch);
         bert_model *model = load(names[choice / 2], NULL);
-        const size_t bytes = make_expected(model, batch);
         bert_session *session = open_session(model, true, NULL);
         const size_t before = weight_bytes(session);
         if (choice / 2 == 2 || !lays_out_later()) /* weights of 8 bits are laid out at once */
@@ -107,8 +110,8 @@ static void the_second_run_lays_weights_out(void **state) {
 static void without_memory_weights_stay_where_they_are(void **state) {
     scarce_memory memory = {.fail_from = SIZE_MAX, .fail_to = SIZE_MAX};
     const bert_allocator allocator = scarce_allocator(&memory);
+    const size_t bytes = make_expected("model.onnx", 1);
     bert_model *model = load("model.onnx", &allocator);
-    const size_t bytes = make_expected(model, 1);
     bert_session *session = open_session(model, true, NULL);
     expect_answer(session, 1);
     const size_t before = weight_bytes(session);
@@ -121,6 +124,71 @@ static void without_memory_weights_stay_where_they_are(void **state) {
     bert_session_free(session);
     bert_model_free(model);
     assert_int_equal(memory.live, 0);
+}
+
+/* Sessions with either option: what is laid out serves both, what isn't serves one. */
+static void weights_that_are_laid_out_are_used(void **state) {
+    const size_t bytes = make_expected("model.onnx", 1);
+    bert_model *model = load("model.onnx", NULL);
+    bert_session *later = open_session(model, true, NULL), *at_once = open_session(model, false, NULL);
+    bert_session *user = open_session(model, true, NULL);
+    assert_int_equal(weight_bytes(at_once), bytes);
+    if (lays_out_later()) assert_true(weight_bytes(later) < bytes / 2);
+    assert_int_equal(weight_bytes(user), bytes);
+    expect_answer(later, 1);
+    expect_answer(at_once, 1);
+    expect_answer(user, 1);
+    bert_session_free(later);
+    bert_session_free(at_once);
+    bert_session_free(user);
+    bert_model_free(model);
+}
+
+enum { DEPTH = 80, COLUMNS = 60, MOST_ROWS = 3 };
+
+/* A weight by another name, as exporters share one: what a product is shown is known when shapes are. */
+static bert_status build_product(bert_graph *graph, bert_error *error) {
+    static float weight[DEPTH * COLUMNS];
+    for (int i = 0; i < DEPTH * COLUMNS; i++) weight[i] = (float)(i * 7919 % 211) / 100 - 1.05F;
+    bert_value *x = build_input(graph, "x", BERT_FLOAT, "rows 80");
+    bert_value *w = build_constant(graph, BERT_FLOAT, 2, DIMS(DEPTH, COLUMNS), weight);
+    w = build_node(&graph->body, "Identity", "shared", NULL, 0, w, BUILD_END);
+    bert_value *y = build_node(&graph->body, "MatMul", "product", NULL, 0, x, w, BUILD_END);
+    BERT_TRY(build_inputs(graph, error, x, BUILD_END));
+    return bert_graph_set_outputs(graph, &y, 1, error);
+}
+
+static void multiply(bert_session *session, int64_t rows, float *y) {
+    static float x[MOST_ROWS * DEPTH];
+    for (int i = 0; i < MOST_ROWS * DEPTH; i++) x[i] = (float)(i * 104729 % 199) / 100 - 0.95F;
+    const bert_named_tensor input = named("x", BERT_FLOAT, 2, DIMS(rows, DEPTH), x);
+    bert_model_tensor described;
+    bert_model_output(session->model, 0, &described);
+    bert_named_tensor output = {
+        .name = described.name, .tensor = {.data = y}, .capacity_bytes = (size_t)(rows * COLUMNS) * sizeof *y};
+    bert_error error;
+    if (bert_session_run(session, NULL, &input, 1, &output, 1, &error) != BERT_OK) fail_msg("%s", error.message);
+}
+
+/* Plans and sessions that knew a weight go before it is laid out. */
+static void weights_outlive_the_plans_that_found_them(void **state) {
+    bert_composition composition = build_composition;
+    composition.backends = bert_default_composition.backends;
+    composition.backend_count = bert_default_composition.backend_count;
+    float products[6][MOST_ROWS * COLUMNS];
+    for (int later = 0; later < 2; later++) {
+        bert_model *model;
+        bert_error error;
+        if (build_load(build_product, &composition, NULL, &model, &error) != BERT_OK) fail_msg("%s", error.message);
+        for (int i = 0; i < 3; i++) { /* the first product, the second, and one more */
+            bert_session *session = open_session(model, later, NULL);
+            multiply(session, i + 1, products[3 * later + i]);
+            bert_session_free(session);
+        }
+        bert_model_free(model);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_memory_equal(products[i], products[3 + i], (size_t)((i + 1) * COLUMNS) * sizeof(float));
 }
 
 enum { RUNNERS = 4 };
@@ -142,9 +210,9 @@ static void *run_some(void *argument) {
 
 /* They share the weights, which one of them lays out. */
 static void sessions_may_run_at_once(void **state) {
+    make_expected("model.onnx", 1);
     bert_model *model = load("model.onnx", NULL);
     pthread_t runners[RUNNERS];
-    make_expected(model, 1);
     for (int i = 0; i < RUNNERS; i++) assert_int_equal(pthread_create(&runners[i], NULL, run_some, model), 0);
     for (int i = 0; i < RUNNERS; i++) {
         void *failed;
@@ -158,6 +226,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_second_run_lays_weights_out),
         cmocka_unit_test(without_memory_weights_stay_where_they_are),
+        cmocka_unit_test(weights_that_are_laid_out_are_used),
+        cmocka_unit_test(weights_outlive_the_plans_that_found_them),
         cmocka_unit_test(sessions_may_run_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

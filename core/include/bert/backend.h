@@ -38,7 +38,7 @@ typedef struct bert_constant {
     const unsigned char *data; /**< NULL when there are no elements. */
     size_t bytes;
     size_t alignment; /**< Greatest power of two up to 64 that divides the address of `data`. */
-    const void *file; /**< Not for backends: the mapping that `data` lies in, NULL when it lies in memory. */
+    const void *file; /**< Not for plug-ins: the mapping that `data` lies in, NULL when it lies in memory. */
 } bert_constant;
 
 typedef enum bert_attribute_kind {
@@ -215,7 +215,9 @@ typedef struct bert_op_plan {
     void *state;        /**< What `run` needs besides tensors: read-only while runs go on. May be NULL. */
     void (*release_state)(void *state); /**< Called when the plan goes; NULL when there is nothing to free. */
     size_t workspace_bytes;
-    uint64_t unread_inputs;    /**< Bit i: `run` never reads input i (a weight that was packed). Its pages may go. */
+    /** Bit i: `run` never reads input i (a weight that was packed, or that is read as the constant it is). Its pages
+     * may go: they come again from the file. */
+    uint64_t unread_inputs;
     uint64_t unaligned_inputs; /**< Bit i: `run` takes input i at any address, as a constant may lie in a file. */
     /**
      * Bit i: output i holds more than tensors of its type do on this device, in no more bytes than on the host. Who
@@ -282,7 +284,7 @@ typedef struct bert_weight_store {
                    int32_t count, const void *data, size_t bytes);
 } bert_weight_store;
 
-/** What weights are prepared for. Sessions with the same precision, mode and demand share one prepared model. */
+/** What weights are prepared for. Sessions with equal precision and mode share one prepared model. */
 typedef struct bert_prepare_options {
     size_t struct_size;
     bert_precision precision;

@@ -50,10 +50,12 @@ typedef struct bert_session_options {
      * queries, keys, values and probabilities to bfloat16 and sums in float32, whatever the weights are.
      */
     bert_precision attention_precision;
+    int32_t reserved; /**< 0. Where older callers have padding. */
     /**
-     * For processes of one run or few: float32 weights are read from the model where they lie by the first run, and
-     * laid out for the kernels, which takes most of the time of a session's creation, by the second one, which
-     * allocates. The model's pages stay in memory then. The same bits.
+     * For processes of one run or few: laying float32 weights out for the kernels, which takes most of the time of a
+     * session's creation, is left to the second product of each, in whichever session of the model; the first product
+     * reads the weight where it lies in the model. The same bits. A run that lays weights out allocates. Where another
+     * session of the model laid them out at its creation they are used.
      */
     bool weights_on_demand;
 } bert_session_options;
@@ -100,7 +102,7 @@ typedef struct bert_run_options {
  * subset of the outputs by name; tensor's dtype, rank and dims are filled in, and the data. BERT_INVALID_INPUT: a
  * missing or unknown name, a shape or id that the model can't take. BERT_INVALID_ARGUMENT: a buffer that is too small
  * (the error says how many bytes are needed). After a failure outputs hold nothing useful and the session can run
- * again. A run with shapes that were bound before allocates nothing; where
+ * again. A run with shapes that were bound before allocates nothing (but see weights_on_demand); where
  * OpenBLAS multiplies (CPUs without own kernels, sessions that are not deterministic) it may take scratch of its own.
  */
 BERT_API bert_status bert_session_run(bert_session *session, const bert_run_options *options,
