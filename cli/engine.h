@@ -17,7 +17,8 @@ typedef struct bert_engine_options {
     int quant_scope;         /**< bert_quant_scope */
     const char *packed_file; /**< NULL: none. */
     bool no_passes, deterministic, quiet, verbose;
-    bool weights_at_once; /**< No option of the command line: for commands that run a model many times. */
+    bool weights_at_once; /**< No option of the command line: for commands that run a model many times, or say what
+                             memory it takes. */
 } bert_engine_options;
 
 #define BERT_ENGINE_OPTION_COUNT 11

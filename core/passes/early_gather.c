@@ -63,6 +63,8 @@ static uint32_t inputs_with_rows(const bert_node *node) {
         return normalizes_rows(node) ? 1 : 0;
     case BERT_OP_BERTC_Lookup:
         return 1U << BERT_LOOKUP_X;
+    case BERT_OP_BERTC_QuantizedAdd: /* of an earlier run of the passes */
+        return 1U << BERT_QUANTIZED_ADD_A | 1U << BERT_QUANTIZED_ADD_B;
     case BERT_OP_QuantizeLinear:
     case BERT_OP_MS_QuantizeLinear:
         return bert_is_single_quantizer(node) ? 1 : 0;

@@ -13,8 +13,6 @@
 #include "core/passes/list.h"
 #include "core/passes/quantizers.h"
 
-#include <string.h>
-
 static bool is_float_quantizer(const bert_node *node) {
     return bert_is_single_quantizer(node) && node->inputs[0]->info.dtype == BERT_FLOAT;
 }
@@ -31,7 +29,6 @@ static bert_status take_scale(bert_pass_context *context, const bert_node *node,
     if (scale_and_zero[1]) return BERT_OK;
     void *zero = bert_arena_allocate(&context->graph->arena, 1, 1);
     if (!zero) return bert_fail_memory(context->error, 1, "a zero point");
-    memset(zero, 0, 1);
     BERT_TRY(bert_graph_add_constant(context->graph, bytes, 0, NULL, zero, 1, NULL, &constant, context->error));
     return bert_graph_add_constant_value(context->graph, NULL, constant, &scale_and_zero[1], context->error);
 }

@@ -80,7 +80,7 @@ static bert_status match_x(integer_product *m, const bert_node *node, const plac
         return BERT_OK;
     }
     if (!scale) { /* MatMulInteger: that of the QuantizeLinear, or 1, by which bytes of any maker are whole numbers */
-        if (q->producer && bert_is_quantize(q->producer))
+        if (bert_is_quantize(q->producer))
             scale = q->producer->inputs[1];
         else
             BERT_TRY(bert_build_float(m->product.pattern.context, 1, &scale));

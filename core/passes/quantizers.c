@@ -35,12 +35,12 @@ static bool has_single_scale(const bert_node *node) {
 }
 
 bool bert_is_single_quantizer(const bert_node *node) {
-    return node && bert_is_quantize(node) && bert_is_byte(node->outputs[0]->info.dtype) && has_single_scale(node) &&
+    return bert_is_quantize(node) && bert_is_byte(node->outputs[0]->info.dtype) && has_single_scale(node) &&
            node->inputs[1]->info.dtype == node->inputs[0]->info.dtype;
 }
 
 bool bert_is_single_dequantizer(const bert_node *node) {
-    if (!node || !bert_is_dequantize(node) || !bert_is_byte(node->inputs[0]->info.dtype)) return false;
+    if (!bert_is_dequantize(node) || !bert_is_byte(node->inputs[0]->info.dtype)) return false;
     return has_single_scale(node) && node->inputs[1]->info.dtype == node->outputs[0]->info.dtype;
 }
 

@@ -9,7 +9,7 @@
 bool bert_is_byte(bert_dtype dtype);
 /** Whether the value is a constant of one element. */
 bool bert_is_single_constant(const bert_value *value);
-/** A QuantizeLinear or a DequantizeLinear, whatever its scale. */
+/** A QuantizeLinear or a DequantizeLinear (NULL: false), whatever its scale. */
 bool bert_is_quantize(const bert_node *node);
 bool bert_is_dequantize(const bert_node *node);
 /** The QuantizeLinear that made q with this scale and zero point (NULL: 0), constants of one element; else NULL. */

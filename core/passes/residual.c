@@ -7,17 +7,11 @@
 #include "core/passes/list.h"
 #include "core/passes/match.h"
 
-#include <string.h>
-
-/* As many as QuantizedLinear takes. */
-enum { MOST_INPUTS = 18 };
-
 static bert_node *linear_of(const bert_value *value, const bert_node *add) {
     bert_node *linear = bert_value_made_by(value, BERT_OP_BERTC_Linear);
     if (!linear) linear = bert_value_made_by(value, BERT_OP_BERTC_QuantizedLinear);
     if (!linear || linear->block != add->block || bert_value_sole_reader(value) != add) return NULL;
-    const bool fits = linear->input_count > BERT_LINEAR_RESIDUAL && linear->input_count <= MOST_INPUTS;
-    return !fits || linear->inputs[BERT_LINEAR_RESIDUAL] || bert_has_place(linear) ? NULL : linear;
+    return linear->inputs[BERT_LINEAR_RESIDUAL] || bert_has_place(linear) ? NULL : linear;
 }
 
 static bert_status visit(bert_pass_context *context, bert_node *add) {
@@ -32,15 +26,14 @@ static bert_status visit(bert_pass_context *context, bert_node *add) {
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, add);
     bert_pattern_add(&pattern, linear);
-    bert_value *inputs[MOST_INPUTS];
-    memcpy(inputs, linear->inputs, (size_t)linear->input_count * sizeof *inputs);
-    inputs[BERT_LINEAR_RESIDUAL] = residual;
+    /* First: a constant that nobody reads any more would go. */
+    BERT_TRY(bert_node_set_input(linear, BERT_LINEAR_RESIDUAL, residual, context->error));
     /* The sum's place is after both operands. */
     return bert_pattern_replace(&pattern,
                                 &(bert_node_spec){.op = linear->op,
                                                   .opset = linear->opset,
                                                   .name = linear->name,
-                                                  .inputs = inputs,
+                                                  .inputs = linear->inputs,
                                                   .input_count = linear->input_count,
                                                   .attributes = linear->attributes,
                                                   .attribute_count = linear->attribute_count},

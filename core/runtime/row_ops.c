@@ -4,7 +4,8 @@
 #include "core/graph/op.h"
 
 static const bert_value_info *info_of(const bert_node *node, const bert_value_info *infos, int32_t input) {
-    return input < node->input_count && node->inputs[input] ? &infos[node->inputs[input]->id] : NULL;
+    const bert_value *value = bert_node_in(node, input);
+    return value ? &infos[value->id] : NULL;
 }
 
 static int32_t rank_of(const bert_node *node, const bert_value_info *infos, int32_t input) {

@@ -296,7 +296,7 @@ static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op
 
 /* Pool over the rows of each sequence, which are the tokens that its mask counts. */
 static bert_status pool_rows(packer *p, const bert_node *node) {
-    const bert_value *mask = BERT_POOL_MASK < node->input_count ? node->inputs[BERT_POOL_MASK] : NULL;
+    const bert_value *mask = bert_node_in(node, BERT_POOL_MASK);
     bool same = false;
     if (token_axes(p, node->inputs[BERT_POOL_X]) != 2) return refuse(p, node, "its sequences aren't the batch's");
     if (mask) BERT_TRY(bert_mask_is_tokens(&p->prober, mask, &same));

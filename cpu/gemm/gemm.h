@@ -29,9 +29,8 @@ typedef struct bert_weight_source {
 
 /** A weight that is packed when it is used a second time: the first product is computed from the source. */
 typedef struct bert_deferred_weight {
-    bert_weight_source source; /**< Of float32: */
-    bert_constant
-        parts[BERT_GEMM_MAX_PARTS]; /**< copies, since a plan's constants end with it; their data is the model's. */
+    bert_weight_source source;                /**< Of float32; its parts are these: */
+    bert_constant parts[BERT_GEMM_MAX_PARTS]; /**< Copies: a plan's constants end with it. Their data is the model's. */
     atomic_bool used;
     struct bert_packed_weight *_Atomic packed; /**< NULL: not yet. */
 } bert_deferred_weight;

@@ -37,8 +37,7 @@ static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n
 
 /* Columns of the panel that hold something. */
 static int64_t panel_width(int64_t n, int64_t columns, int64_t panel) {
-    const int64_t left = n - panel * columns;
-    return left < columns ? left : columns;
+    return bert_smaller(n - panel * columns, columns);
 }
 
 /* A part on its way into panels. */
@@ -176,10 +175,10 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
 static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
     const own_run *run = argument;
     const int64_t k = run->call->weight->k, row = block * run->block_rows;
-    const int64_t left = run->call->rows - row, rows = left < run->block_rows ? left : run->block_rows;
+    const int64_t rows = bert_smaller(run->call->rows - row, run->block_rows);
     int64_t depth = 0;
     do { /* once even where k is 0: the epilogue of zeros */
-        const int64_t steps = k - depth < DEPTH ? k - depth : DEPTH;
+        const int64_t steps = bert_smaller(k - depth, DEPTH);
         for (int64_t panel = first; panel < end; panel++) {
             const void *next = NULL;
             if (panel + 1 < end)

@@ -11,8 +11,8 @@ typedef struct requantization {
 } requantization;
 
 V_ALWAYS_INLINE requantization requantization_of(const bert_requantization *by) {
-    const float scale = by ? by->scale : 1.0F;
-    if (!by) return (requantization){.scale = v_set(1.0F)};
+    if (!by) return (requantization){.scale = v_set(1.0F)}; /* not used */
+    const float scale = by->scale;
     return (requantization){.scale = v_set(scale),
                             .inverse = v_set(1.0F / scale),
                             .low = v_set(-512.0F * scale),

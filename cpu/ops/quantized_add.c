@@ -5,7 +5,7 @@
 #include "core/graph/canonical.h"
 
 typedef struct quantized_add_state {
-    bool quantizes_a, quantizes_y, gives_floats;
+    bool quantizes_a, quantizes_y;
 } quantized_add_state;
 
 typedef struct quantized_add_run {
@@ -72,10 +72,12 @@ static bert_status run_quantized_add(const bert_kernel_call *call, bert_error *e
         a_by = read_scales(call, BERT_QUANTIZED_ADD_A_SCALE, BERT_QUANTIZED_ADD_A_NEW_SCALE);
         run.a_by = &a_by;
     }
-    if (state->gives_floats) {
+    if (y->dtype == BERT_FLOAT) {
         run.floats = y->data;
-        if (state->quantizes_y) y_by = read_scales(call, BERT_QUANTIZED_ADD_Y_SCALE, BERT_QUANTIZED_ADD_Y_NEW_SCALE);
-        if (state->quantizes_y) run.y_by = &y_by;
+        if (state->quantizes_y) {
+            y_by = read_scales(call, BERT_QUANTIZED_ADD_Y_SCALE, BERT_QUANTIZED_ADD_Y_NEW_SCALE);
+            run.y_by = &y_by;
+        }
     } else {
         run.bytes = y->data;
         run.to_bytes = read_scale(call, BERT_QUANTIZED_ADD_Y_SCALE);
@@ -98,8 +100,8 @@ bert_status bert_cpu_plan_quantized_add(const bert_cpu_planner *planner) {
     quantized_add_state *state = memory;
     state->quantizes_y = bert_cpu_has(node, BERT_QUANTIZED_ADD_Y_SCALE);
     state->quantizes_a = bert_cpu_has(node, BERT_QUANTIZED_ADD_A_SCALE);
-    state->gives_floats = node->outputs[0].dtype == BERT_FLOAT;
-    if (state->gives_floats && bert_cpu_same_dims(&node->inputs[BERT_QUANTIZED_ADD_A], &node->outputs[0]))
+    if (node->outputs[0].dtype == BERT_FLOAT &&
+        bert_cpu_same_dims(&node->inputs[BERT_QUANTIZED_ADD_A], &node->outputs[0]))
         planner->out->in_place = 1 + BERT_QUANTIZED_ADD_A;
     return BERT_OK;
 }

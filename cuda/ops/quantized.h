@@ -1,6 +1,6 @@
 /*
- * The integer that QuantizeLinear and DynamicQuantizeLinear make of x / scale, of types of up to 16 bits. For .cu
- * files.
+ * The integer that DynamicQuantizeLinear and QuantizedAdd make of x / scale. QuantizeLinear, which has doubles too, has
+ * its own in elementwise.cu. For .cu files.
  */
 #ifndef BERT_CUDA_OPS_QUANTIZED_H
 #define BERT_CUDA_OPS_QUANTIZED_H

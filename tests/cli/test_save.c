@@ -210,11 +210,23 @@ static message scalar_of(const char *name, int type, const void *data, size_t si
     return tensor;
 }
 
+/* The graph becomes a node of the canonical operator, which is found again in what is saved. */
+static void expect_becomes(message graph, const char *op) {
+    const char *folder = cli_make_folder();
+    char *path = cli_path(folder, "model.onnx");
+    message whole = model(8, 17, graph);
+    cli_write_file(path, whole.data, whole.size);
+    free_message(&whole);
+    char *names = operators(path);
+    assert_non_null(strstr(names, op));
+    free(names);
+    expect_found_again(folder, path, "--quiet");
+    free(path);
+}
+
 /* x in bytes, squared between bytes, and as floats again. */
 static void a_table_of_bytes_is_found_again(void **state) {
     enum { FLOAT = 1, UINT8 = 2 };
-    const char *folder = cli_make_folder();
-    char *path = cli_path(folder, "model.onnx");
     message graph = {0};
     put_message(&graph, GRAPH_INITIALIZER, scalar_of("s", FLOAT, &(float){0.0117F}, sizeof(float)));
     put_message(&graph, GRAPH_INITIALIZER, scalar_of("z", UINT8, &(unsigned char){128}, 1));
@@ -225,21 +237,12 @@ static void a_table_of_bytes_is_found_again(void **state) {
     put_message(&graph, GRAPH_NODE, node("QuantizeLinear", "m s z", "r"));
     put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "r s z", "output_0"));
     put_message(&graph, GRAPH_OUTPUT, value_info("output_0", FLOAT, 2, (const int64_t[]){2, 300}));
-    message whole = model(8, 17, graph);
-    cli_write_file(path, whole.data, whole.size);
-    free_message(&whole);
-    char *names = operators(path);
-    assert_non_null(strstr(names, "Lookup"));
-    free(names);
-    expect_found_again(folder, path, "--quiet");
-    free(path);
+    expect_becomes(graph, "Lookup");
 }
 
 /* A bias between bytes: added to x in bytes, and the sum in bytes as floats again. */
 static void a_sum_between_bytes_is_found_again(void **state) {
     enum { FLOAT = 1, INT8 = 3 };
-    const char *folder = cli_make_folder();
-    char *path = cli_path(folder, "model.onnx");
     float bias[300];
     for (int i = 0; i < 300; i++) bias[i] = (float)i * 0.01F - 1;
     message graph = {0};
@@ -256,21 +259,12 @@ static void a_sum_between_bytes_is_found_again(void **state) {
     put_message(&graph, GRAPH_NODE, node("QuantizeLinear", "m t z", "r"));
     put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "r t z", "output_0"));
     put_message(&graph, GRAPH_OUTPUT, value_info("output_0", FLOAT, 2, (const int64_t[]){2, 300}));
-    message whole = model(8, 17, graph);
-    cli_write_file(path, whole.data, whole.size);
-    free_message(&whole);
-    char *names = operators(path);
-    assert_non_null(strstr(names, "QuantizedAdd"));
-    free(names);
-    expect_found_again(folder, path, "--quiet");
-    free(path);
+    expect_becomes(graph, "QuantizedAdd");
 }
 
 /* A product of bytes that no QuantizeLinear makes: its function has one, which is dropped when it is read. */
 static void a_product_of_bytes_is_found_again(void **state) {
     enum { FLOAT = 1, UINT8 = 2, INT8 = 3 };
-    const char *folder = cli_make_folder();
-    char *path = cli_path(folder, "model.onnx");
     signed char weights[20];
     for (int i = 0; i < 20; i++) weights[i] = (signed char)(i * 37 % 251 - 125);
     message graph = {0};
@@ -284,14 +278,7 @@ static void a_product_of_bytes_is_found_again(void **state) {
     put_message(&graph, GRAPH_NODE, node("DequantizeLinear", "w s", "floats"));
     put_message(&graph, GRAPH_NODE, node("MatMul", "x floats", "output_0"));
     put_message(&graph, GRAPH_OUTPUT, value_info("output_0", FLOAT, 3, (const int64_t[]){2, 3, 5}));
-    message whole = model(8, 17, graph);
-    cli_write_file(path, whole.data, whole.size);
-    free_message(&whole);
-    char *names = operators(path);
-    assert_non_null(strstr(names, "QuantizedLinear"));
-    free(names);
-    expect_found_again(folder, path, "--quiet");
-    free(path);
+    expect_becomes(graph, "QuantizedLinear");
 }
 
 int main(void) {

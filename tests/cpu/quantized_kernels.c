@@ -36,20 +36,29 @@ void test_range(const bert_cpu_kernels *table) {
     }
 }
 
-/* Quotients next to k + 1/2, where a unit in the last place decides between two integers: AVX-512 doesn't divide. */
+/* Quotients next to k + 1/2, where a unit in the last place decides between two integers: `quantize` of AVX-512 and
+ * every `quantized_add` don't divide. */
 enum { HALVES = 255, AROUND = 7, MANTISSA_STEP = 4093 /* 1: every one, which takes minutes */ };
+
+static void fill_next_to_halves(float *x, float scale, float sign) {
+    for (int k = 0; k < HALVES; k++) {
+        float value = sign * ((float)k + 0.5F) * scale;
+        for (int i = 0; i < AROUND / 2; i++) value = nextafterf(value, -INFINITY);
+        for (int i = 0; i < AROUND; i++, value = nextafterf(value, INFINITY)) x[k * AROUND + i] = value;
+    }
+}
+
+static float scale_of_mantissa(uint32_t mantissa) {
+    return ldexpf(1.0F + (float)mantissa * 0x1p-23F, (int)(mantissa % 161) - 80);
+}
 
 static void quantize_next_to_halves(const bert_cpu_kernels *table) {
     static float x[HALVES * AROUND];
     static uint8_t y[HALVES * AROUND], expected[HALVES * AROUND];
     for (uint32_t mantissa = 0; mantissa < 1U << 23; mantissa += MANTISSA_STEP) {
-        const float scale = ldexpf(1.0F + (float)mantissa * 0x1p-23F, (int)(mantissa % 161) - 80);
-        const int32_t zero_point = mantissa % 2 ? 255 : 0, sign = zero_point ? -1 : 1;
-        for (int k = 0; k < HALVES; k++) {
-            float value = (float)sign * ((float)k + 0.5F) * scale;
-            for (int i = 0; i < AROUND / 2; i++) value = nextafterf(value, -INFINITY);
-            for (int i = 0; i < AROUND; i++, value = nextafterf(value, INFINITY)) x[k * AROUND + i] = value;
-        }
+        const float scale = scale_of_mantissa(mantissa);
+        const int32_t zero_point = mantissa % 2 ? 255 : 0;
+        fill_next_to_halves(x, scale, zero_point ? -1.0F : 1.0F);
         int32_t sum, expected_sum;
         bert_quantize_args args = {expected,        &expected_sum,  x, &scale, &zero_point, 1,
                                    HALVES * AROUND, HALVES * AROUND};
@@ -275,6 +284,21 @@ static void quantized_add_case(const bert_cpu_kernels *table, int64_t n, int cho
     for (int i = 0; i < 4; i++) guarded_free(&memory[i]);
 }
 
+static void add_next_to_halves(const bert_cpu_kernels *table) {
+    static float x[HALVES * AROUND], y[HALVES * AROUND], expected[HALVES * AROUND];
+    for (uint32_t mantissa = 0; mantissa < 1U << 23; mantissa += MANTISSA_STEP) {
+        const bert_requantization by = {
+            .scale = scale_of_mantissa(mantissa), .least = -255, .most = 255, .shift = 1, .new_scale = 1};
+        fill_next_to_halves(x, by.scale, mantissa % 2 ? -1.0F : 1.0F);
+        bert_quantized_add_args args = {
+            .y = expected, .a = x, .b = &(float){0}, .a_stride = 1, .n = HALVES * AROUND, .a_by = &by};
+        bert_cpu_kernels_scalar.quantized_add(&args);
+        args.y = y;
+        table->quantized_add(&args);
+        compare_bits(y, expected, HALVES * AROUND);
+    }
+}
+
 void test_quantized_add(const bert_cpu_kernels *table) {
     static const float scales[] = {0.02F, 3.7F, 1e-44F, 0.0F, 3e38F, -0.3F, INFINITY, NAN};
     const bert_requantization half = {.scale = 0.5F, .least = -130, .most = 125, .shift = 2, .new_scale = 0.25F};
@@ -296,4 +320,5 @@ void test_quantized_add(const bert_cpu_kernels *table) {
             }
         }
     }
+    add_next_to_halves(table);
 }

@@ -233,9 +233,9 @@ static bert_model *model_of_states(const spec *s) {
 
 /* Hidden states that nothing reads but a Pool of their first tokens, which the caller adds. */
 static void a_model_that_ends_in_pooling_computes_no_more(void **state) {
-    for (int i = 0; i < 8; i++) {
-        const spec s = {.pre_norm = i & 1, .quantized = i & 2};
-        const bool begins_at_0 = i & 4;
+    for (int i = 0; i < 12; i++) {
+        const spec s = {.pre_norm = i & 1, .quantized = i / 4 == 1, .between = i / 4 == 2};
+        const bool begins_at_0 = i & 2;
         bert_model *model = model_of_states(&s);
         const bert_pooled_output wanted = {bert_model_graph(model)->output_names[0], "mask", "first", true,
                                            begins_at_0};
@@ -249,8 +249,8 @@ static void a_model_that_ends_in_pooling_computes_no_more(void **state) {
 
 /* Where the caller says which tokens it wants. */
 static void a_model_that_ends_in_tokens_computes_no_more(void **state) {
-    for (int i = 0; i < 4; i++) {
-        const spec s = {.pre_norm = i & 1, .quantized = i & 2};
+    for (int i = 0; i < 6; i++) {
+        const spec s = {.pre_norm = i & 1, .quantized = i / 2 == 1, .between = i / 2 == 2};
         bert_model *model = model_of_states(&s);
         const char *states = bert_model_graph(model)->output_names[0], *name = NULL;
         bert_error error;

@@ -116,7 +116,8 @@ BERT_API bert_status bert_session_bind(bert_session *session, const bert_named_t
 /** Memory of a session, in bytes. */
 typedef struct bert_session_memory {
     size_t struct_size;
-    size_t weight_bytes; /**< Packed weights, shared by the sessions of this model, provider and precision. */
+    size_t weight_bytes; /**< Packed weights, shared by the sessions of this model, provider and precision; those that
+                            are laid out later count from then on. */
     size_t arena_bytes;  /**< Activations and workspace of the plans in the cache. */
     size_t plan_count;
 } bert_session_memory;
