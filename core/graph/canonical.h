@@ -68,7 +68,8 @@
  *               3 bias float, broadcastable to [B, H, S, T] (rank 4), added to the scaled scores; or absent
  *               4 mask bool, broadcastable to [B, H, S, T] (rank 4): where false the score counts as `mask_value`; or
  *                 absent
- *               5 starts int32 [B + 1]   6 tokens int32 [R]      (both absent: every token is a row)
+ *               5 cosines float [1 or B, S, D]    6 sines, of its shape    (both absent: heads aren't rotated)
+ *               7 starts int32 [B + 1]   8 tokens int32 [R]      (both absent: every token is a row)
  *   outputs     0 y [B, S, H D]
  *   attributes  heads int
  *               scale float (multiplies Q K^T)
@@ -77,9 +78,12 @@
  *               masked_rows string ("nan": as softmax has it; "zero": a row that softmax gives NaN for counts as zeros)
  *               sequence int (0): S, with `tokens` alone
  *   y = softmax(mask(scale Q K^T + bias)) V, the softmax over T with the row's greatest score subtracted first.
+ *   With `cosines`, for which S = T and D is even, heads of Q and K are rotated by their positions first (rotary position
+ *   embeddings: Su et al., 'RoFormer', 2021), elements d and d + D/2 of a head being a pair:
+ *     x'[s, d] = x[s, d] cosines[s, d] + t[s, d] sines[s, d];  t[s, d] = -x[s, d + D/2] for d < D/2, else x[s, d - D/2]
  *   With `tokens`, q, k, v and y are [1, R, ...]: rows starts[b] to starts[b + 1] are tokens of sequence b, of which
  *   there may be none, and attend to each other alone. Row r is token s = tokens[r] - b S of it, for which bias and
- *   mask, still those of [B, H, S, S], have what they have.
+ *   mask, still those of [B, H, S, S], and cosines and sines, still those of [B, S, D], have what they have.
  *
  * DisentangledBias
  *   inputs      0 q [B, S, H D] float             1 k [B, T, H D]
@@ -188,8 +192,12 @@ enum {
     BERT_ATTENTION_V,
     BERT_ATTENTION_BIAS,
     BERT_ATTENTION_MASK,
+    BERT_ATTENTION_COSINES,
+    BERT_ATTENTION_SINES,
     BERT_ATTENTION_STARTS,
-    BERT_ATTENTION_TOKENS
+    BERT_ATTENTION_TOKENS,
+    BERT_ATTENTION_INPUTS,
+    BERT_ATTENTION_OF_MODEL = BERT_ATTENTION_STARTS /* Inputs that a model's node may have; the others are binding's. */
 };
 
 /** Inputs of DisentangledBias. */

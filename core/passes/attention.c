@@ -304,7 +304,7 @@ static bert_status build_mask(attention *m, bert_value **out) {
  */
 
 static bert_status rewrite(attention *m) {
-    bert_value *inputs[BERT_ATTENTION_MASK + 1] = {NULL};
+    bert_value *inputs[BERT_ATTENTION_OF_MODEL] = {NULL};
     BERT_TRY(bert_build_heads(&m->pattern, &m->query, &inputs[BERT_ATTENTION_Q]));
     BERT_TRY(bert_build_heads(&m->pattern, &m->key, &inputs[BERT_ATTENTION_K]));
     BERT_TRY(bert_build_heads(&m->pattern, &m->value, &inputs[BERT_ATTENTION_V]));
@@ -319,7 +319,7 @@ static bert_status rewrite(attention *m) {
                                                   .opset = 1,
                                                   .name = m->softmax->name,
                                                   .inputs = inputs,
-                                                  .input_count = BERT_ATTENTION_MASK + 1,
+                                                  .input_count = BERT_ATTENTION_OF_MODEL,
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);

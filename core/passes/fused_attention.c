@@ -24,11 +24,11 @@ typedef struct fused {
 } fused;
 
 static bert_status replace(fused *m) {
-    bert_value *inputs[] = {[BERT_ATTENTION_Q] = m->q,
-                            [BERT_ATTENTION_K] = m->k,
-                            [BERT_ATTENTION_V] = m->v,
-                            [BERT_ATTENTION_BIAS] = m->masks.bias,
-                            [BERT_ATTENTION_MASK] = m->masks.mask};
+    bert_value *inputs[BERT_ATTENTION_OF_MODEL] = {[BERT_ATTENTION_Q] = m->q,
+                                                   [BERT_ATTENTION_K] = m->k,
+                                                   [BERT_ATTENTION_V] = m->v,
+                                                   [BERT_ATTENTION_BIAS] = m->masks.bias,
+                                                   [BERT_ATTENTION_MASK] = m->masks.mask};
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", m->heads), BERT_FLOAT_ATTRIBUTE("scale", m->scale),
                                    BERT_INT_ATTRIBUTE("packed", !m->k), BERT_STRING_ATTRIBUTE("masked_rows", "nan"),
                                    BERT_FLOAT_ATTRIBUTE("mask_value", m->masks.mask_value)};
@@ -36,7 +36,7 @@ static bert_status replace(fused *m) {
                                 &(bert_node_spec){.op = bert_op_get(BERT_OP_BERTC_Attention),
                                                   .opset = 1,
                                                   .inputs = inputs,
-                                                  .input_count = BERT_ATTENTION_MASK + 1,
+                                                  .input_count = BERT_ATTENTION_OF_MODEL,
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);

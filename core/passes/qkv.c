@@ -102,7 +102,7 @@ static bert_node *split_of(const bert_node *attention) {
 }
 
 static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_value *packed, bert_node *split) {
-    bert_value *inputs[BERT_ATTENTION_MASK + 1] = {[BERT_ATTENTION_Q] = packed,
+    bert_value *inputs[BERT_ATTENTION_OF_MODEL] = {[BERT_ATTENTION_Q] = packed,
                                                    [BERT_ATTENTION_BIAS] = bert_node_in(node, BERT_ATTENTION_BIAS),
                                                    [BERT_ATTENTION_MASK] = bert_node_in(node, BERT_ATTENTION_MASK)};
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", BERT_NODE_INT(node, "heads", 1)),
@@ -117,7 +117,7 @@ static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_val
                                 &(bert_node_spec){.op = node->op,
                                                   .opset = 1,
                                                   .inputs = inputs,
-                                                  .input_count = BERT_ATTENTION_MASK + 1,
+                                                  .input_count = BERT_ATTENTION_OF_MODEL,
                                                   .attributes = attributes,
                                                   .attribute_count = 5},
                                 NULL);

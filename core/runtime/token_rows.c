@@ -268,7 +268,7 @@ static bool takes_tokens(const packer *p, const bert_node *node) {
 
 static int32_t inputs_on_rows(const packer *p, const bert_node *node) {
     if (takes_tokens(p, node)) return BERT_EMBEDDING_TOKENS + 1;
-    return node->op->id == BERT_OP_BERTC_Attention ? BERT_ATTENTION_TOKENS + 1 : node->input_count;
+    return node->op->id == BERT_OP_BERTC_Attention ? BERT_ATTENTION_INPUTS : node->input_count;
 }
 
 static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op *op, int32_t output_axes) {

@@ -58,6 +58,8 @@ static void attention_case(int variant, int64_t width) {
         node_case_input(BERT_BOOL, 4, dims, mask);
     else
         node_case_absent();
+    node_case_absent();
+    node_case_absent();
     node_case_input(BERT_INT32, 1, DIMS(BATCH + 1), starts);
     node_case_input(BERT_INT32, 1, DIMS(rows), tokens);
     node_case_output(3, DIMS(1, rows, hidden));
@@ -89,7 +91,7 @@ static void rows_of_others_change_no_bit(void **state) {
     node_case_int("packed", 1);
     node_case_int("sequence", SEQUENCE);
     node_case_input(BERT_FLOAT, 3, DIMS(1, starts[BATCH], 3 * HIDDEN), values[0]);
-    for (int i = 0; i < 4; i++) node_case_absent();
+    for (int i = BERT_ATTENTION_K; i < BERT_ATTENTION_STARTS; i++) node_case_absent();
     node_case_input(BERT_INT32, 1, DIMS(BATCH + 1), starts);
     node_case_input(BERT_INT32, 1, DIMS(starts[BATCH]), tokens);
     node_case_output(3, DIMS(1, starts[BATCH], HIDDEN));

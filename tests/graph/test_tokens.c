@@ -142,6 +142,8 @@ static void attention_over_rows_is_attention_without_the_padding(void **state) {
     op_case_absent();
     op_case_tensor(BERT_FLOAT, "1,2,4,4", bias);
     op_case_tensor(BERT_BOOL, "3,1,1,4", keep);
+    op_case_absent();
+    op_case_absent();
     op_case_tensor(BERT_INT32, "4", starts);
     op_case_tensor(BERT_INT32, "6", tokens);
     op_case_expect(0, BERT_FLOAT, "1,6,4");
@@ -155,7 +157,7 @@ static void attention_over_rows_is_attention_without_the_padding(void **state) {
     op_case_int("heads", 2);
     op_case_int("packed", 1);
     op_case_input(BERT_FLOAT, "1,6,12");
-    for (int i = 0; i < 5; i++) op_case_absent();
+    for (int i = BERT_ATTENTION_K; i < BERT_ATTENTION_TOKENS; i++) op_case_absent();
     op_case_input(BERT_INT32, "6");
     op_case_expect_refused(BERT_INVALID_MODEL, "starts, tokens and sequence go together");
 }

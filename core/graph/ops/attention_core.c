@@ -24,8 +24,8 @@ bert_heads bert_heads_separate(const bert_tensor *tensor) {
 size_t bert_attention_workspace(int64_t columns, int64_t depth, int64_t value_depth) {
     size_t count = (size_t)columns;
     size_t bytes;
-    bool fits = bert_size_add(count, (size_t)depth, &count) && bert_size_add(count, (size_t)value_depth, &count) &&
-                bert_size_multiply(count, sizeof(double), &bytes);
+    bool fits = bert_size_add(count, (size_t)depth, &count) && bert_size_add(count, (size_t)depth, &count) &&
+                bert_size_add(count, (size_t)value_depth, &count) && bert_size_multiply(count, sizeof(double), &bytes);
     return fits ? bytes : SIZE_MAX;
 }
 
@@ -42,23 +42,26 @@ void bert_softmax_row(double *row, int64_t count) {
     for (int64_t i = 0; i < count; i++) row[i] /= sum;
 }
 
-static void load_head(const bert_heads *heads, int64_t start, int64_t depth, double *out) {
-    for (int64_t d = 0; d < depth; d++) out[d] = bert_load(heads->tensor, start + d * heads->element_stride);
+/* A row of a head of Q or K as it is multiplied. */
+static void load_row(const bert_attention *a, const bert_heads *heads, int64_t batch, int64_t head, int64_t row,
+                     double *out) {
+    const int64_t start = bert_heads_row(heads, batch, head, row);
+    for (int64_t d = 0; d < a->depth; d++) out[d] = bert_load(heads->tensor, start + d * heads->element_stride);
+    if (a->turn) a->turn(a->user, batch, row, out);
 }
 
 /* One query of one head. */
 static void attend(const bert_attention *a, int64_t batch, int64_t head, int64_t row) {
     double *scores = a->scratch;
     double *query = scores + a->columns;
-    double *sum = query + a->depth;
+    double *key = query + a->depth;
+    double *sum = key + a->depth;
     int64_t shared = head / a->group;
-    load_head(&a->q, bert_heads_row(&a->q, batch, head, row), a->depth, query);
+    load_row(a, &a->q, batch, head, row, query);
     for (int64_t t = 0; t < a->columns; t++) {
-        int64_t key = bert_heads_row(&a->k, batch, shared, t);
         double score = 0;
-        for (int64_t d = 0; d < a->depth; d++) {
-            score += query[d] * bert_load(a->k.tensor, key + d * a->k.element_stride);
-        }
+        load_row(a, &a->k, batch, shared, t, key);
+        for (int64_t d = 0; d < a->depth; d++) score += query[d] * key[d];
         scores[t] = score * a->scale;
     }
     if (a->adjust) a->adjust(a->user, batch, head, row, scores);

@@ -19,6 +19,30 @@ static bert_status infer_masks(const bert_inference *in, const bert_shape *score
     return BERT_OK;
 }
 
+/* Cosines and sines: together, of tokens that are queries and keys at once. */
+static bert_status infer_rotation(const bert_inference *in, const bert_shape *scores, bert_dim width, int64_t heads) {
+    const int32_t cosines = BERT_ATTENTION_COSINES, sines = BERT_ATTENTION_SINES;
+    if ((bert_infer_input(in, cosines) != NULL) != (bert_infer_input(in, sines) != NULL))
+        return bert_fail(in->error, BERT_INVALID_MODEL, "Attention's cosines and sines go together");
+    if (!bert_infer_input(in, cosines)) return BERT_OK;
+    const bert_dim depth = bert_dim_divide(in->symbols, width, heads, true);
+    if (bert_dim_known(depth) && depth % 2 != 0)
+        return bert_fail(in->error, BERT_INVALID_MODEL,
+                         "Attention rotates heads of %" PRId64 " elements, an odd number", depth);
+    BERT_TRY(bert_infer_equal(in, scores->dims[2], scores->dims[3], "the queries and keys of rotated heads", NULL));
+    const bert_shape angles = {.rank = 3, .dims = {scores->dims[0], scores->dims[2], depth}};
+    for (int32_t i = cosines; i <= sines; i++) {
+        const bert_shape *shape = bert_infer_shape(in, i);
+        BERT_TRY(bert_infer_same_type(in, BERT_ATTENTION_Q, i));
+        BERT_TRY(bert_infer_rank(in, i, 3, 3));
+        BERT_TRY(bert_infer_broadcasts_to(in, i, &angles));
+        if (shape->rank != 3) continue;
+        BERT_TRY(bert_infer_equal(in, shape->dims[1], angles.dims[1], "the rows of the angles and the tokens", NULL));
+        BERT_TRY(bert_infer_equal(in, shape->dims[2], depth, "the columns of the angles and a head's elements", NULL));
+    }
+    return BERT_OK;
+}
+
 /* Q, K and V of their own: types, ranks, and dimensions that must be the same. */
 static bert_status infer_separate(const bert_inference *in, const bert_shape *q, int64_t heads, bert_dim *keys,
                                   bert_dim *width) {
@@ -100,29 +124,33 @@ bert_status bert_infer_canonical_attention(const bert_inference *in) {
         scores.dims[2] = scores.dims[3] = BERT_INFER_INT(in, "sequence", 0);
     }
     BERT_TRY(infer_masks(in, &scores));
+    BERT_TRY(infer_rotation(in, &scores, width, heads));
     bert_shape shape = {.rank = 3, .dims = {q->dims[0], q->dims[1], width}};
     bert_infer_give(in, 0, dtype, &shape);
     return BERT_OK;
 }
 
-typedef struct masks {
+/* What the scores of one call are made with besides Q and K. */
+typedef struct terms {
     bert_spread bias, mask;
+    const bert_tensor *cosines, *sines; /* NULL: heads aren't rotated */
+    int64_t depth;
     double mask_value;
     bool zero_rows;
     int64_t columns;
     /* Rows without padding: those of one sequence, where it starts among them, and the tokens of all. */
     const bert_tensor *tokens;
     int64_t sequence, length, start;
-} masks;
+} terms;
 
-/* Where a row or column of the call stands in bias and mask. */
-static int64_t position_of(const masks *m, int64_t index) {
+/* Where a row or column of the call stands in bias and mask, and among the angles. */
+static int64_t position_of(const terms *m, int64_t index) {
     if (!m->tokens) return index;
     return (int64_t)bert_load_integer(m->tokens, m->start + index) - m->sequence * m->length;
 }
 
 static void adjust(const void *user, int64_t batch, int64_t head, int64_t row, double *scores) {
-    const masks *m = user;
+    const terms *m = user;
     if (m->tokens) batch = m->sequence;
     row = position_of(m, row);
     for (int64_t t = 0; t < m->columns; t++) {
@@ -138,8 +166,26 @@ static void adjust(const void *user, int64_t batch, int64_t head, int64_t row, d
     }
 }
 
+/* Where element d of the angles of a row is: [1 or B, S, D]. */
+static int64_t angle_at(const bert_tensor *angles, int64_t batch, int64_t position, int64_t d) {
+    return ((angles->dims[0] == 1 ? 0 : batch) * angles->dims[1] + position) * angles->dims[2] + d;
+}
+
+static void rotate(const void *user, int64_t batch, int64_t row, double *head) {
+    const terms *m = user;
+    const int64_t half = m->depth / 2, position = position_of(m, row);
+    if (m->tokens) batch = m->sequence;
+    for (int64_t d = 0; d < half; d++) {
+        const double first = head[d], second = head[d + half];
+        head[d] = first * bert_load(m->cosines, angle_at(m->cosines, batch, position, d)) -
+                  second * bert_load(m->sines, angle_at(m->sines, batch, position, d));
+        head[d + half] = second * bert_load(m->cosines, angle_at(m->cosines, batch, position, d + half)) +
+                         first * bert_load(m->sines, angle_at(m->sines, batch, position, d + half));
+    }
+}
+
 static void clear_nan_row(const void *user, int64_t batch, int64_t head, int64_t row, double *probabilities) {
-    const masks *m = user;
+    const terms *m = user;
     if (!m->zero_rows) return;
     for (int64_t t = 0; t < m->columns; t++) {
         if (isnan(probabilities[t])) probabilities[t] = 0;
@@ -147,7 +193,7 @@ static void clear_nan_row(const void *user, int64_t batch, int64_t head, int64_t
 }
 
 /* Each sequence's rows as a batch of one. */
-static bert_status attend_rows(const bert_reference_call *call, const bert_attention *all, masks *m) {
+static bert_status attend_rows(const bert_reference_call *call, const bert_attention *all, terms *m) {
     const bert_tensor *starts = &call->inputs[BERT_ATTENTION_STARTS];
     m->tokens = &call->inputs[BERT_ATTENTION_TOKENS];
     m->length = BERT_CALL_INT(call, "sequence", 0);
@@ -183,8 +229,11 @@ bert_status bert_reference_canonical_attention(const bert_reference_call *call) 
     int64_t heads = BERT_CALL_INT(call, "heads", 1);
     int64_t width = y->dims[2];
     int64_t depth = width / heads;
-    masks m = {.bias = bert_spread_of(bert_call_input(call, BERT_ATTENTION_BIAS)),
+    terms m = {.bias = bert_spread_of(bert_call_input(call, BERT_ATTENTION_BIAS)),
                .mask = bert_spread_of(bert_call_input(call, BERT_ATTENTION_MASK)),
+               .cosines = bert_call_input(call, BERT_ATTENTION_COSINES),
+               .sines = bert_call_input(call, BERT_ATTENTION_SINES),
+               .depth = depth,
                .mask_value = BERT_CALL_FLOAT(call, "mask_value", -INFINITY),
                .zero_rows = strcmp(BERT_CALL_STRING(call, "masked_rows", "nan"), "zero") == 0,
                .columns = k->dims[1]};
@@ -200,6 +249,7 @@ bert_status bert_reference_canonical_attention(const bert_reference_call *call) 
                                 .depth = depth,
                                 .value_depth = depth,
                                 .scale = BERT_CALL_FLOAT(call, "scale", 1.0F),
+                                .turn = m.cosines ? rotate : NULL,
                                 .adjust = adjust,
                                 .inspect = clear_nan_row,
                                 .user = &m,
