@@ -2,8 +2,8 @@
  * Attention: softmax(scale Q K^T + bias) V over heads.
  *
  * Found at its Softmax. Backward from there: a Where that masks, additions of a bias, a Reshape where batch and heads
- * were one dimension, scales, and the product of two views of [batch, sequence, heads x size] tensors, or of heads that
- * were computed one by one, as those that are rotated by their positions: these are put side by side first. Forward:
+ * were one dimension, scales, and the product of two views of [batch, sequence, heads x size] tensors, perhaps rotated
+ * by their positions (rotary.h), or of heads that were computed one by one: these are put side by side first. Forward:
  * the guard against rows of NaN, or zeros for masked keys, that Reshape again, the product with the values, and the
  * views that put the heads side by side again. How an exporter spells the views doesn't matter (layout.h). What
  * computes the masks stays as it is and feeds the new node; so does a bias, but for that of relative positions
@@ -14,6 +14,7 @@
 #include "core/passes/disentangled.h"
 #include "core/passes/layout.h"
 #include "core/passes/list.h"
+#include "core/passes/rotary.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,6 +26,7 @@ typedef struct attention {
     bert_pattern pattern;
     bert_node *softmax;
     bert_heads query, key, value;
+    bert_rotation rotation; /* Of query and key; cosines NULL: none. */
     double scale;
     bert_value *biases[BIASES];
     int bias_count;
@@ -38,6 +40,22 @@ typedef struct attention {
     bool guarded; /* Rows of NaN count as zeros. */
 } attention;
 
+/* Query and key that are rotated alike. */
+static bool match_rotated(attention *m, const bert_node *product, const int32_t key_order[4]) {
+    bert_rotation of_key;
+    return bert_match_rotated_heads(&m->pattern, product->inputs[0], bert_heads_bhsd, &m->query, &m->rotation) &&
+           bert_match_rotated_heads(&m->pattern, product->inputs[1], key_order, &m->key, &of_key) &&
+           bert_rotation_equal(&m->rotation, &of_key);
+}
+
+static bool match_sides(attention *m, const bert_node *product, const int32_t key_order[4]) {
+    const attention before = *m;
+    if (match_rotated(m, product, key_order)) return true;
+    *m = before;
+    return bert_match_heads(&m->pattern, product->inputs[0], bert_heads_bhsd, &m->query) &&
+           bert_match_heads(&m->pattern, product->inputs[1], key_order, &m->key);
+}
+
 static bool match_product(attention *m, bert_node *node) {
     const int32_t *key_order = bert_heads_bhds;
     if (bert_node_is(node, BERT_OP_MS_FusedMatMul)) {
@@ -47,9 +65,7 @@ static bool match_product(attention *m, bert_node *node) {
         if (BERT_NODE_INT(node, "transB", 0)) key_order = bert_heads_bhsd;
         m->scale *= BERT_NODE_FLOAT(node, "alpha", 1);
     }
-    if (!bert_match_heads(&m->pattern, node->inputs[0], bert_heads_bhsd, &m->query) ||
-        !bert_match_heads(&m->pattern, node->inputs[1], key_order, &m->key))
-        return false;
+    if (!match_sides(m, node, key_order)) return false;
     bert_pattern_add(&m->pattern, node);
     m->scale *= m->query.scale * m->key.scale;
     return m->query.heads == m->key.heads && m->query.size == m->key.size && m->query.batch == m->key.batch &&
@@ -303,6 +319,12 @@ static bert_status build_mask(attention *m, bert_value **out) {
 /* ---- All of it ------------------------------------------------------------------------------------------------------
  */
 
+static bert_status build_rotation(const attention *m, bert_value **inputs) {
+    if (!m->rotation.cosines) return BERT_OK;
+    BERT_TRY(bert_build_angles(&m->pattern, &m->rotation, m->rotation.cosines, &inputs[BERT_ATTENTION_COSINES]));
+    return bert_build_angles(&m->pattern, &m->rotation, m->rotation.sines, &inputs[BERT_ATTENTION_SINES]);
+}
+
 static bert_status rewrite(attention *m) {
     bert_value *inputs[BERT_ATTENTION_OF_MODEL] = {NULL};
     BERT_TRY(bert_build_heads(&m->pattern, &m->query, &inputs[BERT_ATTENTION_Q]));
@@ -310,6 +332,7 @@ static bert_status rewrite(attention *m) {
     BERT_TRY(bert_build_heads(&m->pattern, &m->value, &inputs[BERT_ATTENTION_V]));
     BERT_TRY(build_bias(m, &inputs[BERT_ATTENTION_BIAS]));
     BERT_TRY(build_mask(m, &inputs[BERT_ATTENTION_MASK]));
+    BERT_TRY(build_rotation(m, inputs));
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", m->query.heads),
                                    BERT_FLOAT_ATTRIBUTE("scale", (float)m->scale), BERT_INT_ATTRIBUTE("packed", 0),
                                    BERT_STRING_ATTRIBUTE("masked_rows", m->guarded ? "zero" : "nan"),

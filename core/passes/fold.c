@@ -7,7 +7,7 @@
  */
 #include "core/base/error.h"
 #include "core/passes/list.h"
-#include "core/passes/match.h"
+#include "core/passes/slice.h"
 
 #include <string.h>
 
@@ -212,25 +212,81 @@ static bert_value *beside_neutral(const bert_node *node) {
     return other && scalar == neutral ? other : NULL;
 }
 
-/* The value that the node's only output equals for every input; NULL when there is none. */
+/* Whether a dimension of a value is certainly this. */
+static bool has_dim(const bert_value *value, int32_t axis, bert_dim dim) {
+    return bert_value_rank(value) > axis && bert_value_dim(value, axis) == dim;
+}
+
+/* The input of a Concat beside others that have no elements. */
+static bert_value *beside_empty(const bert_node *concat) {
+    bert_value *only = NULL;
+    const int32_t rank = bert_value_rank(concat->outputs[0]);
+    const int32_t axis = bert_axis_from_front(BERT_NODE_INT(concat, "axis", 0), rank < 0 ? 0 : rank);
+    if (concat->input_count == 1) return concat->inputs[0];
+    for (int32_t i = 0; i < concat->input_count; i++) {
+        if (axis >= 0 && has_dim(concat->inputs[i], axis, 0)) continue;
+        if (only) return NULL;
+        only = concat->inputs[i];
+    }
+    return only;
+}
+
+/* The input of a Concat that a Slice or a Gather takes out of it again. */
+static bert_value *taken_of_concat(const bert_node *node) {
+    bert_slice slice;
+    if (!bert_slice_of(node->outputs[0], &slice)) return NULL;
+    const bert_node *concat = bert_value_made_by(slice.source, BERT_OP_Concat);
+    const bert_dim size = slice.drops_axis ? 1 : bert_value_dim(node->outputs[0], slice.axis);
+    if (!concat || concat->block != node->block ||
+        bert_axis_from_front(BERT_NODE_INT(concat, "axis", 0), bert_value_rank(slice.source)) != slice.axis)
+        return NULL;
+    int64_t start = 0;
+    for (int32_t i = 0; i < concat->input_count; i++) {
+        bert_value *part = concat->inputs[i];
+        if (start == slice.start && has_dim(part, slice.axis, size)) return part;
+        if (bert_value_rank(part) <= slice.axis || !bert_dim_known(bert_value_dim(part, slice.axis))) return NULL;
+        start += bert_value_dim(part, slice.axis);
+    }
+    return NULL;
+}
+
+/* What `value` is another shape of, where that has the shape of `like`; else `value`. */
+static bert_value *before_reshaping(bert_value *value, const bert_value *like) {
+    bert_value *from = value;
+    while (from && !bert_same_shape(from, like)) {
+        const bert_node *node = from->producer;
+        const bool reshapes = bert_node_is(node, BERT_OP_Reshape) || bert_node_is(node, BERT_OP_Squeeze) ||
+                              bert_node_is(node, BERT_OP_Unsqueeze) || bert_node_is(node, BERT_OP_Flatten);
+        from = reshapes ? node->inputs[0] : NULL;
+    }
+    return from ? from : value;
+}
+
+/* The value that the node's only output equals for every input, if it has its shape; NULL when there is none. */
 static bert_value *unchanged(const bert_node *node) {
     bert_value *input = bert_node_in(node, 0);
     switch (node->op->id) {
     case BERT_OP_Identity:
     case BERT_OP_Dropout:
     case BERT_OP_Cast:
-    case BERT_OP_Reshape:
     case BERT_OP_Expand:
     case BERT_OP_Tile:
+        return input;
+    case BERT_OP_Reshape:
     case BERT_OP_Squeeze:
     case BERT_OP_Unsqueeze:
     case BERT_OP_Flatten:
-        return input;
+        return before_reshaping(input, node->outputs[0]);
     case BERT_OP_Slice:
-        return only_forward_steps(node) ? input : NULL;
+        if (only_forward_steps(node) && bert_same_shape(input, node->outputs[0])) return input;
+        return taken_of_concat(node);
+    case BERT_OP_Gather:
+        input = taken_of_concat(node);
+        return input ? before_reshaping(input, node->outputs[0]) : NULL;
     case BERT_OP_Transpose:
         return keeps_order(node) ? input : NULL;
     case BERT_OP_Concat:
+        return beside_empty(node);
     case BERT_OP_Max:
     case BERT_OP_Min:
         return node->input_count == 1 ? input : NULL;

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/passes/layout.h"
+#include "core/passes/slice.h"
 
 #include <string.h>
 
@@ -9,27 +10,86 @@ enum { VIEWS = 16 };
 
 const int32_t bert_heads_bhsd[4] = {0, 2, 1, 3}, bert_heads_bhds[4] = {0, 2, 3, 1};
 
-/* What `view` is `order` of, for a source [B, S, H D]: order is the permutation of (B, S, H, D). */
-static bool read_heads(bert_symbols *symbols, bert_value *source, bert_node *const *chain, int count,
-                       const bert_value *view, const int32_t order[4], bert_heads *out) {
-    int32_t rank = bert_value_rank(view), last = order[3] == 3 ? -1 : -2;
+/* ---- Thirds ---------------------------------------------------------------------------------------------------------
+ */
+
+/* Whether a value is one slice of another, of which there may be three: a view but for the others. */
+static bool is_one_of_three(const bert_value *value, bert_slice *out) {
+    if (!bert_slice_of(value, out) || out->start > 2) return false;
+    return out->drops_axis || bert_value_dim(value, out->axis) == 1;
+}
+
+static void drop_dimension(bert_layout *layout, int32_t axis) {
+    layout->rank--;
+    for (int32_t i = axis; i < layout->rank; i++) layout->dims[i] = layout->dims[i + 1];
+}
+
+/* That slice of a view whose dimension there is the thirds, of `width` elements, of the source's last. */
+static bool take_third(bert_layout *layout, const bert_slice *of, bert_dim width) {
+    if (of->axis >= layout->rank || layout->dims[of->axis].count != 1) return false;
+    const bert_piece *piece = &layout->dims[of->axis].pieces[0];
+    if (piece->axis != 2 || piece->size != 3 || piece->inner != width) return false;
+    layout->dims[of->axis].count = 0;
+    if (of->drops_axis) drop_dimension(layout, of->axis);
+    return true;
+}
+
+/* ---- Views ----------------------------------------------------------------------------------------------------------
+ */
+
+/* What makes steps[0], the view, of the source steps[count]. */
+static bool follow(bert_symbols *symbols, bert_value *const *steps, int count, bert_dim width, bert_layout *layout,
+                   int32_t *third) {
+    *third = -1;
+    if (!bert_layout_begin(layout, steps[count])) return false;
+    for (int i = count - 1; i >= 0; i--) {
+        const bert_node *node = steps[i]->producer;
+        bert_slice of;
+        if (bert_is_view(node)) {
+            if (!bert_layout_apply(layout, node, symbols)) return false;
+        } else if (is_one_of_three(steps[i], &of)) {
+            if (*third >= 0 || !take_third(layout, &of, width)) return false;
+            *third = (int32_t)of.start;
+        }
+    }
+    return true;
+}
+
+/* Where a view whose dimensions stand in this order has one of (B, S, H, D). */
+static int32_t place_of(int32_t dimension, const int32_t order[4]) {
+    int32_t place = 0;
+    while (order[place] != dimension) place++;
+    return place;
+}
+
+/* Whether the view steps[0] is `order` of a source steps[count] [B, S, H D], or of a third of one [B, S, 3 H D]: order
+ * is the permutation of (B, S, H, D). */
+static bool read_heads(bert_symbols *symbols, bert_value *const *steps, int count, const int32_t order[4],
+                       bert_heads *out) {
+    const bert_value *view = steps[0];
+    bert_value *source = steps[count];
+    const int32_t rank = bert_value_rank(view), from_end = rank - 4; /* with batch and heads joined, they come first */
     bert_layout found, expected;
     if (bert_value_rank(source) != 3 || (rank != 4 && rank != 3)) return false;
     out->source = source;
     out->rank = rank;
     out->batch = bert_value_dim(source, 0);
     out->length = bert_value_dim(source, 1);
-    out->size = bert_value_dim(view, last);
-    out->heads =
-        rank == 4 ? bert_value_dim(view, 1) : bert_dim_divide(symbols, bert_value_dim(view, 0), out->batch, true);
+    out->size = bert_value_dim(view, place_of(3, order) + from_end);
+    out->heads = rank == 4 ? bert_value_dim(view, place_of(2, order))
+                           : bert_dim_divide(symbols, bert_value_dim(view, 0), out->batch, true);
     if (!bert_dim_known(out->heads) || !bert_dim_known(out->size) || out->heads < 1 || out->size < 1) return false;
-    if (!bert_layout_begin(&found, source)) return false;
-    expected = found;
-    for (int i = count - 1; i >= 0; i--) {
-        if (bert_is_view(chain[i]) && !bert_layout_apply(&found, chain[i], symbols)) return false;
+    if (!follow(symbols, steps, count, out->heads * out->size, &found, &out->third) ||
+        !bert_layout_begin(&expected, source))
+        return false;
+    if (out->third < 0) {
+        const bert_dim split[4] = {out->batch, out->length, out->heads, out->size};
+        if (!bert_layout_reshape(&expected, split, 4, symbols)) return false;
+    } else {
+        const bert_dim split[5] = {out->batch, out->length, 3, out->heads, out->size};
+        if (!bert_layout_reshape(&expected, split, 5, symbols)) return false;
+        drop_dimension(&expected, 2);
     }
-    bert_dim split[4] = {out->batch, out->length, out->heads, out->size};
-    if (!bert_layout_reshape(&expected, split, 4, symbols)) return false;
     bert_layout_permute(&expected, order);
     if (rank == 3) {
         const bert_shape *shape = &view->info.shape;
@@ -56,7 +116,7 @@ static bool match_in_four(bert_pattern *pattern, bert_value *view, const int32_t
     int64_t axes[4] = {0, 1, 2, 3}; /* of the source, by dimension of the view */
     bert_value *source = view;
     if (bert_value_rank(view) != 4) return false;
-    *out = (bert_heads){.scale = 1, .rank = 4};
+    *out = (bert_heads){.scale = 1, .rank = 4, .third = -1};
     for (int passed = 0; passed < VIEWS && source->producer; passed++) {
         bert_node *node = source->producer;
         const double scale = bert_scale_of(node);
@@ -80,22 +140,23 @@ static bool match_in_four(bert_pattern *pattern, bert_value *view, const int32_t
 
 bool bert_match_heads(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out) {
     bert_symbols *symbols = pattern->context->graph->symbols;
-    bert_node *chain[VIEWS];
-    bert_value *sources[VIEWS + 1] = {view};
+    bert_value *steps[VIEWS + 1] = {view};
     int count = 0;
-    for (bert_value *value = view; count < VIEWS && value->producer; count++) {
-        bert_node *node = value->producer;
-        if (!bert_is_view(node) && bert_scale_of(node) == 0) break;
-        chain[count] = node;
-        value = bert_is_view(node) ? node->inputs[0] : bert_scaled_operand(node);
-        sources[count + 1] = value;
+    for (; count < VIEWS && steps[count]->producer; count++) {
+        bert_node *node = steps[count]->producer;
+        const bool scales = bert_scale_of(node) != 0;
+        bert_slice of;
+        if (!bert_is_view(node) && !scales && !is_one_of_three(steps[count], &of)) break;
+        steps[count + 1] = scales ? bert_scaled_operand(node) : node->inputs[0];
     }
     for (; count >= 0; count--) {
-        if (!read_heads(symbols, sources[count], chain, count, view, order, out)) continue;
+        if (!read_heads(symbols, steps, count, order, out)) continue;
         out->scale = 1;
         for (int i = 0; i < count; i++) {
-            if (!bert_is_view(chain[i])) out->scale *= bert_scale_of(chain[i]);
-            bert_pattern_add_shared(pattern, chain[i]);
+            bert_node *node = steps[i]->producer;
+            const double scale = bert_scale_of(node);
+            if (scale != 0) out->scale *= scale;
+            bert_pattern_add_shared(pattern, node);
         }
         return true;
     }
@@ -118,9 +179,19 @@ static bert_status build_transpose(const bert_pattern *pattern, const int64_t ax
                       NULL, value);
 }
 
+static bert_status build_third(const bert_pattern *pattern, const bert_heads *from, bert_value **out) {
+    const int64_t width = from->heads * from->size;
+    bert_value *inputs[4] = {from->source};
+    BERT_TRY(bert_build_ints(pattern->context, &(int64_t){from->third * width}, 1, &inputs[1]));
+    BERT_TRY(bert_build_ints(pattern->context, &(int64_t){(from->third + 1) * width}, 1, &inputs[2]));
+    BERT_TRY(bert_build_ints(pattern->context, &(int64_t){2}, 1, &inputs[3]));
+    return bert_build_op(pattern->context, pattern->root, BERT_OP_Slice, inputs, 4, out);
+}
+
 bert_status bert_build_heads(const bert_pattern *pattern, const bert_heads *from, bert_value **out) {
     bert_pass_context *context = pattern->context;
     *out = from->source;
+    if (from->third >= 0) return build_third(pattern, from, out);
     if (bert_value_rank(from->source) == 3) return BERT_OK;
     bool in_order = true;
     for (int i = 0; i < 4; i++) in_order = in_order && from->axes[i] == i;

@@ -5,12 +5,13 @@
 #include "core/passes/match.h"
 
 /**
- * One of query, key and value: a view of `source` [B, S, H D], times `scale`; or of a source of rank 4, whose
- * dimensions are B, S, H and D in the order `axes`.
+ * One of query, key and value: a view of `source` [B, S, H D], times `scale`; or of a third of a source [B, S, 3 H D];
+ * or of a source of rank 4, whose dimensions are B, S, H and D in the order `axes`.
  */
 typedef struct bert_heads {
     bert_value *source;
     int64_t axes[4];
+    int32_t third; /**< Which one, from 0 on; -1: all of the source. */
     bert_dim batch, length, heads, size;
     double scale;
     int32_t rank; /**< Of the view: 4, or 3 with batch and heads joined. */
@@ -21,7 +22,8 @@ extern const int32_t bert_heads_bhsd[4], bert_heads_bhds[4];
 
 /**
  * Goes back from `view`, whose dimensions stand in this order, through views and scales as far as the source can be
- * [B, S, H D], and adds them to the pattern as nodes that others may read. False where it is no such view.
+ * [B, S, H D] or [B, S, 3 H D], and adds them to the pattern as nodes that others may read. False where it is no such
+ * view.
  */
 bool bert_match_heads(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out);
 /** They as [B, S, H D], built before the pattern's root where they aren't yet. */

@@ -5,6 +5,7 @@
 #include "core/passes/pass.h"
 
 bert_status bert_pass_branches(bert_pass_context *context);
+bert_status bert_pass_ranges(bert_pass_context *context);
 bert_status bert_pass_fold(bert_pass_context *context);
 bert_status bert_pass_shapes(bert_pass_context *context);
 bert_status bert_pass_common(bert_pass_context *context);

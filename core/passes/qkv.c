@@ -5,7 +5,7 @@
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
 #include "core/passes/list.h"
-#include "core/passes/match.h"
+#include "core/passes/slice.h"
 
 #include <math.h>
 #include <string.h>
@@ -88,23 +88,24 @@ static bert_status build_linear(bert_pass_context *context, bert_node *attention
     return BERT_OK;
 }
 
-/* What a Split cuts into the attention's query, key and value, one behind the other; NULL: nothing does. */
-static bert_node *split_of(const bert_node *attention) {
-    bert_node *split = attention->inputs[0] ? attention->inputs[0]->producer : NULL;
-    if (!bert_node_is(split, BERT_OP_Split) || split->block != attention->block || split->output_count != 3)
-        return NULL;
+/* What is cut into the attention's query, key and value, one behind the other; NULL: nothing is. */
+static bert_value *cut_from(const bert_node *attention) {
+    bert_value *whole = NULL;
     for (int p = 0; p < 3; p++) {
-        if (attention->inputs[p] != split->outputs[p] || !bert_same_shape(split->outputs[0], split->outputs[p]))
+        bert_value *source = NULL;
+        int32_t third = 0;
+        if (!bert_third_of(attention->inputs[p], &source, &third) || third != p || (p > 0 && source != whole) ||
+            attention->inputs[p]->producer->block != attention->block)
             return NULL;
+        whole = source;
     }
-    int32_t rank = bert_value_rank(split->inputs[0]);
-    return rank == 3 && bert_axis_from_front(BERT_NODE_INT(split, "axis", 0), rank) == 2 ? split : NULL;
+    return whole;
 }
 
-static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_value *packed, bert_node *split) {
-    bert_value *inputs[BERT_ATTENTION_OF_MODEL] = {[BERT_ATTENTION_Q] = packed,
-                                                   [BERT_ATTENTION_BIAS] = bert_node_in(node, BERT_ATTENTION_BIAS),
-                                                   [BERT_ATTENTION_MASK] = bert_node_in(node, BERT_ATTENTION_MASK)};
+/* `cut`: from what is packed already. */
+static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_value *packed, bool cut) {
+    bert_value *inputs[BERT_ATTENTION_OF_MODEL] = {[BERT_ATTENTION_Q] = packed};
+    for (int32_t i = BERT_ATTENTION_BIAS; i < BERT_ATTENTION_OF_MODEL; i++) inputs[i] = bert_node_in(node, i);
     bert_attribute attributes[] = {BERT_INT_ATTRIBUTE("heads", BERT_NODE_INT(node, "heads", 1)),
                                    BERT_FLOAT_ATTRIBUTE("scale", BERT_NODE_FLOAT(node, "scale", 1)),
                                    BERT_INT_ATTRIBUTE("packed", 1),
@@ -112,7 +113,7 @@ static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_val
                                    BERT_FLOAT_ATTRIBUTE("mask_value", BERT_NODE_FLOAT(node, "mask_value", -INFINITY))};
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
-    if (split) bert_pattern_add_shared(&pattern, split);
+    for (int p = 0; p < 3 && cut; p++) bert_pattern_add_shared(&pattern, node->inputs[p]->producer);
     return bert_pattern_replace(&pattern,
                                 &(bert_node_spec){.op = node->op,
                                                   .opset = 1,
@@ -125,8 +126,9 @@ static bert_status rewrite(bert_pass_context *context, bert_node *node, bert_val
 
 static bert_status visit(bert_pass_context *context, bert_node *node) {
     if (!bert_node_is(node, BERT_OP_BERTC_Attention) || BERT_NODE_INT(node, "packed", 0)) return BERT_OK;
-    bert_node *split = split_of(node), *parts[3];
-    if (split) return rewrite(context, node, split->inputs[0], split);
+    bert_value *whole = cut_from(node);
+    bert_node *parts[3];
+    if (whole) return rewrite(context, node, whole, true);
     for (int p = 0; p < 3; p++) {
         parts[p] = part(node->inputs[p], node);
         if (parts[p] && alike(parts[0], parts[p])) continue;
@@ -135,7 +137,7 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
     }
     bert_value *packed = NULL;
     BERT_TRY(build_linear(context, node, parts, &packed));
-    return rewrite(context, node, packed, NULL);
+    return rewrite(context, node, packed, false);
 }
 
 bert_status bert_pass_qkv(bert_pass_context *context) {

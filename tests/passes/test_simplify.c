@@ -77,6 +77,85 @@ static void nodes_that_change_something_stay(void **state) {
     finish(&b);
 }
 
+/* torch.stack, then parts of it again. */
+static void what_is_taken_of_a_concat_is_what_went_into_it(void **state) {
+    builder b = start(17);
+    bert_value *x = input(&b, "x", BERT_FLOAT, "batch 4 8"), *y = input(&b, "y", BERT_FLOAT, "batch 4 8");
+    bert_attribute first = BERT_INT_ATTRIBUTE("axis", 1), last = BERT_INT_ATTRIBUTE("axis", -1);
+    bert_value *stacked =
+        OP_WITH(&b, Concat, first, OP(&b, Unsqueeze, x, INTS(&b, 1)), OP(&b, Unsqueeze, y, INTS(&b, 1)));
+    bert_value *beside = OP_WITH(&b, Concat, last, x, y);
+    bert_value *empty = OP(&b, Slice, x, INTS(&b, 8), INTS(&b, INT64_MAX), INTS(&b, 2));
+    bert_value *results[] = {
+        OP(&b, Neg, OP_WITH(&b, Gather, first, stacked, INT(&b, -1))),
+        OP(&b, Abs, OP(&b, Slice, beside, INTS(&b, 0), INTS(&b, 8), INTS(&b, 2))),
+        OP(&b, Relu, OP(&b, Slice, beside, INTS(&b, 8), INTS(&b, 16), INTS(&b, -1))),
+        OP(&b, Exp, OP_WITH(&b, Concat, last, x, empty)),
+        OP(&b, Log, OP(&b, Squeeze, OP(&b, Unsqueeze, x, INTS(&b, 0)), INTS(&b, 0))),
+    };
+    run(&b, "fold", results, 5);
+    assert_int_equal(count_all(&b), 5);
+    assert_ptr_equal(only(&b, BERT_OP_Neg)->inputs[0], y);
+    assert_ptr_equal(only(&b, BERT_OP_Abs)->inputs[0], x);
+    assert_ptr_equal(only(&b, BERT_OP_Relu)->inputs[0], y);
+    assert_ptr_equal(only(&b, BERT_OP_Exp)->inputs[0], x);
+    assert_ptr_equal(only(&b, BERT_OP_Log)->inputs[0], x);
+    finish(&b);
+}
+
+static void other_parts_of_a_concat_stay(void **state) {
+    builder b = start(17);
+    bert_value *x = input(&b, "x", BERT_FLOAT, "batch 4 8"), *y = input(&b, "y", BERT_FLOAT, "batch 4 8");
+    bert_attribute last = BERT_INT_ATTRIBUTE("axis", -1), middle = BERT_INT_ATTRIBUTE("axis", 1);
+    bert_value *beside = OP_WITH(&b, Concat, last, x, y);
+    bert_value *taken[] = {
+        OP(&b, Slice, beside, INTS(&b, 4), INTS(&b, 12), INTS(&b, 2)),                   /* some of each */
+        OP(&b, Slice, beside, INTS(&b, 0), INTS(&b, 16), INTS(&b, 2), INTS(&b, 2)),      /* every other one */
+        OP(&b, Slice, beside, INTS(&b, 0), INTS(&b, 4), INTS(&b, 2)),                    /* half of one */
+        OP_WITH(&b, Gather, last, beside, INT(&b, 0)),                                   /* a column of one */
+        OP_WITH(&b, Gather, middle, OP(&b, Unsqueeze, beside, INTS(&b, 1)), INT(&b, 0)), /* along another axis */
+    };
+    bert_value *results[5];
+    for (int i = 0; i < 5; i++) results[i] = OP(&b, Neg, taken[i]);
+    run(&b, "fold", results, 5);
+    assert_int_equal(count_nodes(&b, BERT_OP_Slice), 3);
+    assert_int_equal(count_nodes(&b, BERT_OP_Gather), 2);
+    assert_int_equal(count_nodes(&b, BERT_OP_Concat), 1);
+    finish(&b);
+}
+
+/* torch.arange(length, dtype=float32) */
+static bert_node *range_of(builder *b, bert_dtype dtype, float start, float step) {
+    bert_attribute to = BERT_INT_ATTRIBUTE("to", dtype), axis = BERT_INT_ATTRIBUTE("axis", 0);
+    bert_value *shape = OP(b, Shape, input(b, "x", BERT_FLOAT, "batch sequence"));
+    bert_value *length = OP_WITH(b, Cast, to, OP_WITH(b, Gather, axis, shape, INT(b, 1)));
+    bert_value *first = cast(b, scalar(b, start), dtype), *by = cast(b, scalar(b, step), dtype);
+    run_all(b, (bert_value *[]){OP(b, Neg, OP(b, Range, first, length, by))}, 1);
+    return only(b, BERT_OP_Neg)->inputs[0]->producer;
+}
+
+static void a_range_of_floats_that_were_integers_is_one_of_integers(void **state) {
+    builder b = start(17);
+    const bert_node *cast = range_of(&b, BERT_FLOAT, 0, 1);
+    assert_true(bert_node_is(cast, BERT_OP_Cast));
+    assert_int_equal(cast->outputs[0]->info.dtype, BERT_FLOAT);
+    assert_int_equal(cast->outputs[0]->info.shape.dims[0], b.inputs[0]->info.shape.dims[1]);
+    assert_int_equal(cast->inputs[0]->info.dtype, BERT_INT64);
+    finish(&b);
+}
+
+static void other_ranges_of_floats_stay(void **state) {
+    static const struct {
+        bert_dtype dtype;
+        float start, step;
+    } cases[] = {{BERT_FLOAT, 0.5F, 1}, {BERT_FLOAT, 0, 0.25F}, {BERT_FLOAT, 0x1p25F, 1}, {BERT_FLOAT16, 0, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        builder b = start(17);
+        assert_true(bert_node_is(range_of(&b, cases[i].dtype, cases[i].start, cases[i].step), BERT_OP_Range));
+        finish(&b);
+    }
+}
+
 static void an_identity_between_input_and_output_stays(void **state) {
     builder b = start(17);
     bert_value *result = OP(&b, Identity, input(&b, "x", BERT_FLOAT, "batch 4"));
@@ -262,6 +341,10 @@ int main(void) {
         cmocka_unit_test(weights_are_not_transposed_or_converted),
         cmocka_unit_test(nodes_that_change_nothing_go),
         cmocka_unit_test(nodes_that_change_something_stay),
+        cmocka_unit_test(what_is_taken_of_a_concat_is_what_went_into_it),
+        cmocka_unit_test(other_parts_of_a_concat_stay),
+        cmocka_unit_test(a_range_of_floats_that_were_integers_is_one_of_integers),
+        cmocka_unit_test(other_ranges_of_floats_stay),
         cmocka_unit_test(an_identity_between_input_and_output_stays),
         cmocka_unit_test(an_output_keeps_its_name_when_its_identity_goes),
         cmocka_unit_test(a_reshape_gets_a_constant_target),

@@ -1,0 +1,20 @@
+/* Parts of a tensor along one axis, however an exporter takes them. */
+#ifndef BERT_PASSES_SLICE_H
+#define BERT_PASSES_SLICE_H
+
+#include "core/passes/match.h"
+
+typedef struct bert_slice {
+    bert_value *source;
+    int32_t axis;    /**< Of the source. */
+    int64_t start;   /**< Where the part begins; as long as the value's dimension there is, 1 where there is none. */
+    bool drops_axis; /**< The value has no dimension there. */
+} bert_slice;
+
+/** Whether the value is such a part: a Split's output, a Slice in steps of 1, or what a Gather takes by one index. */
+bool bert_slice_of(const bert_value *value, bert_slice *out);
+/** Whether it is columns 0 to width, width to 2 width or those after of a source [B, S, 3 width], and which of these.
+ */
+bool bert_third_of(const bert_value *value, bert_value **source, int32_t *third);
+
+#endif
