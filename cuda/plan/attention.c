@@ -1,17 +1,57 @@
-/* Canonical Attention. */
+/* Canonical Attention. Where it rotates heads, Q and K are rotated into the workspace first: the attention kernel reads
+ * K once for every few queries, and would rotate it as often. */
 #include "core/graph/canonical.h"
+#include "cuda/ops/rotary.h"
 #include "cuda/plan/attend.h"
 
 #include <math.h>
 #include <string.h>
 
+/* Q and K as they are rotated: a piece for each. */
+static int64_t rotated_elements(const int64_t y_dims[3]) {
+    return bert_cuda_times(bert_cuda_times(y_dims[0], y_dims[1]), y_dims[2]);
+}
+
 bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     const bert_op_node *node = planner->node;
     BERT_CUDA_TRY(bert_cuda_want_float(planner, BERT_ATTENTION_Q));
     const int64_t heads = BERT_NODE_INT(node, "heads", 1);
-    if (planner->mode == BERT_PLAN_BIND && heads > 0)
-        planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, node->outputs[0].dims[2] / heads);
+    if (planner->mode != BERT_PLAN_BIND || heads <= 0) return BERT_OK;
+    const bert_tensor_desc *y = &node->outputs[0];
+    planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, y->dims[2] / heads);
+    if (!bert_cuda_node_has(node, BERT_ATTENTION_COSINES)) return BERT_OK;
+    const size_t size = bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, y->dtype));
+    for (int part = 0; part < 2; part++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rotated_elements(y->dims), size));
     return BERT_OK;
+}
+
+/* From there on Q and K are what the workspace has. With `tokens` the angles are those of the padded batch; they may be
+ * those of one sequence alone, for all. */
+static bert_status rotate(const bert_cuda_call *call, bert_cuda_attention_args *args) {
+    const bert_tensor *y = &call->outputs[0], *cosines = bert_cuda_input(call, BERT_ATTENTION_COSINES);
+    if (!cosines) return BERT_OK;
+    const size_t size = bert_cuda_dtype_size(y->dtype);
+    const int64_t rows = y->dims[1], width = y->dims[2], count = rotated_elements(y->dims);
+    void *workspace = call->workspace;
+    void *q = bert_cuda_take(&workspace, count, size), *k = bert_cuda_take(&workspace, count, size);
+    const bert_cuda_rotary_args rotary = {.dtype = y->dtype,
+                                          .batch = y->dims[0],
+                                          .heads = args->heads,
+                                          .rows = rows,
+                                          .depth = args->depth,
+                                          .half = args->depth / 2,
+                                          .x = {args->q.data, args->k.data},
+                                          .y = {q, k},
+                                          .x_at = {args->q.batch, args->q.head, args->q.row},
+                                          .y_at = {rows * width, args->depth, width},
+                                          .cosines = cosines->data,
+                                          .sines = call->inputs[BERT_ATTENTION_SINES].data,
+                                          .apart = true,
+                                          .tokens = bert_cuda_input_data(call, BERT_ATTENTION_TOKENS),
+                                          .positions = cosines->dims[0] * cosines->dims[1]};
+    args->q = (bert_cuda_heads){q, rows * width, args->depth, width};
+    args->k = (bert_cuda_heads){k, rows * width, args->depth, width};
+    return bert_cuda_launched(call, bert_cuda_rotary(&rotary, call->context->stream), "rotary");
 }
 
 bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
@@ -58,5 +98,6 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
         args.mask = mask->data;
         bert_cuda_attend_strides(mask, args.mask_at);
     }
+    BERT_CUDA_TRY(rotate(call, &args));
     return bert_cuda_launched(call, bert_cuda_attention(&args, call->context->stream), "attention");
 }

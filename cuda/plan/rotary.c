@@ -29,13 +29,13 @@ bert_status bert_cuda_run_rotary_embedding(const bert_cuda_call *call) {
                                   .rows = x->dims[apart ? 2 : 1],
                                   .half = cosines->dims[cosines->rank - 1],
                                   .interleaved = BERT_NODE_INT(node, "interleaved", 0) != 0,
-                                  .x = x->data,
+                                  .x = {x->data},
+                                  .y = {call->outputs[0].data},
                                   .cosines = cosines->data,
                                   .sines = call->inputs[at->sines].data,
                                   .ids = positions ? positions->data : NULL,
                                   .offset = positions && positions->rank == 1,
-                                  .positions = cosines->dims[0],
-                                  .y = call->outputs[0].data,
+                                  .positions = bert_cuda_count(cosines->dims, 0, cosines->rank - 1),
                                   .check = bert_cuda_check_of(call),
                                   .input = at->positions};
     if (args.heads == 0) args.heads = args.half ? x->dims[2] / (2 * args.half) : 1;
@@ -44,8 +44,9 @@ bert_status bert_cuda_run_rotary_embedding(const bert_cuda_call *call) {
         return call->node->prepared->device->host->fail(call->error, BERT_INVALID_INPUT,
                                                         "there are positions, and a rotary cache of 0 rows");
     args.depth = apart ? x->dims[3] : x->dims[2] / args.heads;
-    args.row_stride = apart ? args.depth : x->dims[2];
-    args.head_stride = apart ? args.rows * args.depth : args.depth;
-    args.batch_stride = args.rows * args.heads * args.depth;
+    args.x_at.row = apart ? args.depth : x->dims[2];
+    args.x_at.head = apart ? args.rows * args.depth : args.depth;
+    args.x_at.batch = args.rows * args.heads * args.depth;
+    args.y_at = args.x_at;
     return bert_cuda_launched(call, bert_cuda_rotary(&args, call->context->stream), "rotary");
 }

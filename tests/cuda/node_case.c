@@ -27,6 +27,10 @@ static struct {
     const bert_row_range *ranges;
     int32_t per_row;
 } left_ranges;
+static struct {
+    bert_row_range *ranges;
+    int32_t per_row;
+} taken_ranges;
 /* Of the last plan that was run. */
 static uint64_t wide_outputs;
 
@@ -93,6 +97,7 @@ static bert_status run(const bert_tensor *given, const bert_tensor *outputs, ber
     bert_tensor inputs[CASE_MOST];
     const bert_op_plan plan = plan_all();
     wide_outputs = plan.wide_outputs;
+    if (taken_ranges.ranges) assert_int_equal(plan.y_ranges, taken_ranges.per_row);
     void *workspace = NULL;
     memcpy(inputs, given, sizeof inputs);
     for (int32_t i = 0; i < current.node.input_count; i++) /* what was packed need not be there any more */
@@ -104,19 +109,26 @@ static bert_status run(const bert_tensor *given, const bert_tensor *outputs, ber
                                    .inputs = inputs,
                                    .outputs = outputs,
                                    .workspace = workspace,
-                                   .x_ranges = left_ranges.ranges};
+                                   .x_ranges = left_ranges.ranges,
+                                   .y_ranges = taken_ranges.ranges};
     bert_status status = backend.table->run_begin(backend.context, error);
     if (status == BERT_OK) status = plan.run(&call, error);
     const bert_status ended = backend.table->run_end(backend.context, status == BERT_OK ? error : NULL);
     cudaFree(workspace);
     if (plan.release_state) plan.release_state(plan.state);
     node_case_give_ranges(NULL, 0);
+    node_case_take_ranges(NULL, 0);
     return status == BERT_OK ? ended : status;
 }
 
 void node_case_give_ranges(const case_tensor *ranges, int32_t per_row) {
     left_ranges.ranges = ranges ? ranges->device : NULL;
     left_ranges.per_row = per_row;
+}
+
+void node_case_take_ranges(const case_tensor *ranges, int32_t per_row) {
+    taken_ranges.ranges = ranges ? ranges->device : NULL;
+    taken_ranges.per_row = per_row;
 }
 
 void node_case_compare(void) {

@@ -17,6 +17,9 @@ int node_case_close(void **state);
 
 /** Of the case's next run alone: the ranges of input 0 that who wrote it left, [rows, per_row, 2] in float32. */
 void node_case_give_ranges(const case_tensor *ranges, int32_t per_row);
+/** Of the case's next run alone: where the ranges of output 0 go, [rows, per_row, 2] in float32, which its plan
+ * promises to give. */
+void node_case_take_ranges(const case_tensor *ranges, int32_t per_row);
 /** Plans the node and runs it; every output as the reference has it. */
 void node_case_compare(void);
 /** The same in a session of this precision, in which the device may hold float32 in 16 bits. */

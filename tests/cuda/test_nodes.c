@@ -11,7 +11,7 @@
  * com.microsoft's, which has them) one id alone. */
 static void rotary_case(bert_dtype dtype, int64_t batch, int64_t heads, int64_t rows, int64_t half, unsigned variant) {
     const bool microsoft = has(variant, 0), part = has(variant, 3), one = has(variant, 4);
-    const int64_t depth = 2 * half + (part ? 3 : 0), positions = rows + 2;
+    const int64_t rest = half % 8 ? 3 : 8, depth = 2 * half + (part ? rest : 0), positions = rows + 2;
     int64_t ids[64];
     for (int64_t i = 0; i < batch * rows; i++) ids[i] = (i * 5 + 1) % positions;
     case_begin(microsoft ? BERT_OP_MS_RotaryEmbedding : BERT_OP_RotaryEmbedding);
@@ -42,6 +42,7 @@ static void rotary_embedding_agrees_with_the_reference(void **state) {
     for (unsigned variant = 0; variant < 32; variant++) {
         rotary_case(dtypes[variant % 4], 2, 3, 5, 4, variant);
         rotary_case(dtypes[(variant / 4) % 4], 1, 1, variant % 2 + 1, variant % 3 + 1, variant);
+        rotary_case(dtypes[variant / 2 % 4], 2, 2, 3, 16, variant); /* by 16 bytes, what stays of a head too */
     }
     rotary_case(BERT_FLOAT, 2, 5, 7, 65, 2); /* more than a block */
 }
