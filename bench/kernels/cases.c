@@ -171,6 +171,30 @@ static void call_transpose(const bert_cpu_kernels *table, const lab_shape *s, co
     table->transpose(&(bert_transpose_args){b->out, b->inputs[0], s->m, s->n, s->m, s->n});
 }
 
+/* The rows are heads of one tensor as wide as BERT-base's; inputs 1 and 2 are cosines and sines. */
+enum { ROTATED_STRIDE = 768 };
+
+static bool prepare_rotate(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * ROTATED_STRIDE, 1.0F) && add_floats(b, 1, s->m * s->n, 1.0F) &&
+           add_floats(b, 2, s->m * s->n, 1.0F) && set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+}
+
+static void call_rotate(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->rotate(&(bert_rotate_args){.y = b->out,
+                                      .x = b->inputs[0],
+                                      .cosines = b->inputs[1],
+                                      .sines = b->inputs[2],
+                                      .ldy = s->n,
+                                      .ldx = ROTATED_STRIDE,
+                                      .ld_angles = s->n,
+                                      .rows = s->m,
+                                      .n = s->n});
+}
+
+static double rotate_work(const lab_shape *s) {
+    return float_traffic(s, 4);
+}
+
 /* Rows one after the other, each a step further, as relative positions of queries and keys are. */
 static bool prepare_take(const lab_shape *s, lab_buffers *b) {
     if (!add_floats(b, 0, s->m * s->k, 1.0F) || !add_constants(b, 1, s->m * s->n, 0, 0, false)) return false;
@@ -487,6 +511,15 @@ const lab_kernel lab_kernels[] = {
      call_transpose,
      two_matrices,
      has_transpose},
+    {"rotate",
+     "rows x columns",
+     {{48, 64, 0}, {48, 32, 0}},
+     LAB_PEAK_CACHE,
+     1e-6F,
+     prepare_rotate,
+     call_rotate,
+     rotate_work,
+     has_rotate},
     {"take",
      "rows x columns x width",
      {{16, 16, 31}, {48, 128, 175}, {48, 256, 303}},

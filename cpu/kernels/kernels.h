@@ -151,6 +151,18 @@ typedef struct bert_binary_args {
     bert_binary op;
 } bert_binary_args;
 
+/**
+ * y[rows, n] = x[rows, n] rotated by angles [rows, n], elements i and i + n / 2 of a row being a pair; n is even:
+ * y[i] = x[i] cosines[i] - x[i + n / 2] sines[i] and y[i + n / 2] = x[i + n / 2] cosines[i + n / 2] + x[i] sines[i + n
+ * / 2]. Rows of each matrix are its ld elements apart, those of both angles ld_angles.
+ */
+typedef struct bert_rotate_args {
+    float *y;
+    const float *x, *cosines, *sines;
+    int64_t ldy, ldx, ld_angles;
+    int64_t rows, n;
+} bert_rotate_args;
+
 /** y[columns, rows] = transpose of x[rows, columns]; rows of each `ldy` and `ldx` elements apart. */
 typedef struct bert_transpose_args {
     float *y;
@@ -346,6 +358,7 @@ typedef struct bert_bgemm_args {
     X(attention)                                                                                                       \
     X(unary)                                                                                                           \
     X(binary)                                                                                                          \
+    X(rotate)                                                                                                          \
     X(transpose)                                                                                                       \
     X(take)                                                                                                            \
     X(range)                                                                                                           \

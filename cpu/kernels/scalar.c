@@ -176,6 +176,19 @@ static void binary(const bert_binary_args *args) {
     }
 }
 
+static void rotate(const bert_rotate_args *args) {
+    const int64_t half = args->n / 2;
+    for (int64_t row = 0; row < args->rows; row++) {
+        const float *x = args->x + row * args->ldx;
+        const float *cosines = args->cosines + row * args->ld_angles, *sines = args->sines + row * args->ld_angles;
+        float *y = args->y + row * args->ldy;
+        for (int64_t i = 0; i < half; i++) {
+            y[i] = x[i] * cosines[i] - x[i + half] * sines[i];
+            y[i + half] = x[i + half] * cosines[i + half] + x[i] * sines[i + half];
+        }
+    }
+}
+
 static void transpose(const bert_transpose_args *args) {
     enum { BLOCK = 16 };
     for (int64_t first = 0; first < args->rows; first += BLOCK) {

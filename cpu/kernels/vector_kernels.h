@@ -613,6 +613,36 @@ static void layer_norm(const bert_layer_norm_args *args) {
     }
 }
 
+/* Pairs of a row whose first elements x begins with: a vector of them, or with `partial` the lanes of `first`. */
+V_ALWAYS_INLINE void rotate_pairs(const bool partial, v_mask first, float *y, const float *x, const float *cosines,
+                                  const float *sines, int64_t half) {
+    const v_float low = load_columns(partial, first, x), high = load_columns(partial, first, x + half);
+    const v_float low_part = v_mul(low, load_columns(partial, first, cosines));
+    const v_float high_part = v_mul(high, load_columns(partial, first, cosines + half));
+    const v_float new_low = v_fnma(high, load_columns(partial, first, sines), low_part);
+    const v_float new_high = v_fma(low, load_columns(partial, first, sines + half), high_part);
+    if (partial) {
+        v_store_first(y, first, new_low);
+        v_store_first(y + half, first, new_high);
+    } else {
+        v_store(y, new_low);
+        v_store(y + half, new_high);
+    }
+}
+
+static void rotate(const bert_rotate_args *args) {
+    const int64_t half = args->n / 2;
+    for (int64_t row = 0; row < args->rows; row++) {
+        const float *x = args->x + row * args->ldx;
+        const float *cosines = args->cosines + row * args->ld_angles, *sines = args->sines + row * args->ld_angles;
+        float *y = args->y + row * args->ldy;
+        int64_t i = 0;
+        for (; i + V_WIDTH <= half; i += V_WIDTH)
+            rotate_pairs(false, v_first(0), y + i, x + i, cosines + i, sines + i, half);
+        if (i < half) rotate_pairs(true, v_first(half - i), y + i, x + i, cosines + i, sines + i, half);
+    }
+}
+
 static void transpose(const bert_transpose_args *args) {
     const int64_t ldx = args->ldx, ldy = args->ldy;
     int64_t row = 0;
@@ -692,7 +722,7 @@ static void take(const bert_take_args *args) {
 #define BERT_CPU_VECTOR_TABLE(...)                                                                                     \
     {                                                                                                                  \
         .sgemm = sgemm, .sgemm_bf16 = sgemm_bf16, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax,  \
-        .attention = attention, .unary = unary, .binary = binary, .transpose = transpose, .take = take,                \
-        .dequantize = dequantize, .dequantize_bytes = dequantize_bytes, .quantized_add = quantized_add,                \
+        .attention = attention, .unary = unary, .binary = binary, .rotate = rotate, .transpose = transpose,            \
+        .take = take, .dequantize = dequantize, .dequantize_bytes = dequantize_bytes, .quantized_add = quantized_add,  \
         .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                              \
     }

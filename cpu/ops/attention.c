@@ -1,6 +1,7 @@
 /*
  * Attention: one head and block of query rows at a time, so that its scores never leave the cache. What a head's keys
- * and values are laid out as, and how a block is computed, is the form's (attention_form.h).
+ * and values are laid out as, and how a block is computed, is the form's (attention_form.h). Where heads are rotated by
+ * their positions, copies of the keys, and of one block of queries at a time, are: no form knows of it.
  */
 #include "cpu/ops/attention_form.h"
 #include "cpu/ops/ops.h"
@@ -22,6 +23,7 @@ typedef struct attention_state {
     float scale, mask_value;
     bool packed, nan_is_zero;
     bool biased, masked;    /* the node has these inputs */
+    bool rotated;           /* it has cosines and sines */
     int64_t sequence;       /* S, where rows are tokens without padding */
     int64_t scratch_floats; /* of one thread */
 } attention_state;
@@ -38,6 +40,18 @@ static mask_tensor mask_of(const bert_kernel_call *call, int32_t input) {
     return mask;
 }
 
+/* Cosines or sines, [1 or B, S, D]. */
+typedef struct angle_tensor {
+    const float *data;
+    int64_t batch_step;
+} angle_tensor;
+
+static angle_tensor angles_of(const bert_kernel_call *call, int32_t input) {
+    const bert_tensor *tensor = &call->inputs[input];
+    return (angle_tensor){.data = tensor->data,
+                          .batch_step = tensor->dims[0] == 1 ? 0 : tensor->dims[1] * tensor->dims[2]};
+}
+
 typedef struct attention_run {
     const bert_kernel_call *call;
     const attention_state *state;
@@ -46,6 +60,7 @@ typedef struct attention_run {
     int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
     int64_t pieces;               /* of the queries of a head: tasks where there are fewer heads than threads want */
     mask_tensor bias, mask;
+    angle_tensor cosines, sines;    /* where heads are rotated */
     const int32_t *starts, *tokens; /* NULL: every token is a row */
 } attention_run;
 
@@ -57,11 +72,28 @@ typedef struct sequence_rows {
     bool contiguous; /* positions are one after the other */
 } sequence_rows;
 
-/* A row each of bias and mask, before the form's own scratch. */
+/* A row each of bias and mask. */
 enum { MASK_ROWS = 2 };
 
-static int64_t scratch_floats(const bert_attention_form *form, int64_t keys, int64_t width) {
-    return MASK_ROWS * bert_attention_padded(keys) + form->scratch_floats(keys, width);
+/* What a thread's scratch has for a sequence of so many keys: each part begins at a cache line. */
+typedef struct scratch_parts {
+    float *masks;          /* MASK_ROWS rows, for what isn't contiguous */
+    float *queries, *keys; /* rotated ones: a block and all; nothing where heads aren't rotated */
+    float *form;           /* the form's own */
+} scratch_parts;
+
+static scratch_parts parts_of(float *scratch, bool rotated, int64_t keys, int64_t width) {
+    scratch_parts parts = {.masks = scratch};
+    const int64_t padded = bert_attention_padded(keys);
+    parts.queries = parts.masks + MASK_ROWS * padded;
+    parts.keys = parts.queries + (rotated ? BERT_ATTENTION_BLOCK * width : 0);
+    parts.form = parts.keys + (rotated ? padded * width : 0);
+    return parts;
+}
+
+static int64_t scratch_floats(const attention_state *state, int64_t keys, int64_t width) {
+    const int64_t rows = state->rotated ? BERT_ATTENTION_BLOCK + bert_attention_padded(keys) : 0;
+    return MASK_ROWS * bert_attention_padded(keys) + rows * width + state->form->scratch_floats(keys, width);
 }
 
 static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
@@ -81,6 +113,27 @@ static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
 
 static int64_t position_of(const sequence_rows *rows, int64_t index) {
     return rows->positions ? rows->positions[index] - rows->origin : index;
+}
+
+/* Rows [first, first + count) of a head of x by the angles of their positions. */
+static void rotate_rows(const attention_run *run, const sequence_rows *rows, const float *x, int64_t stride,
+                        int64_t first, int64_t count, float *y) {
+    const bert_cpu_kernels *kernels = bert_cpu_kernels_for(run->call);
+    const int64_t width = run->width, step = rows->contiguous ? count : 1;
+    const float *cosines = run->cosines.data + rows->batch * run->cosines.batch_step;
+    const float *sines = run->sines.data + rows->batch * run->sines.batch_step;
+    for (int64_t row = 0; row < count; row += step) {
+        const int64_t angle = position_of(rows, first + row) * width;
+        kernels->rotate(&(bert_rotate_args){.y = y + row * width,
+                                            .x = x + row * stride,
+                                            .cosines = cosines + angle,
+                                            .sines = sines + angle,
+                                            .ldy = width,
+                                            .ldx = stride,
+                                            .ld_angles = width,
+                                            .rows = step,
+                                            .n = width});
+    }
 }
 
 /* What bias or mask has for the sequence's keys, one after the other: for the row that `data` begins. */
@@ -124,9 +177,9 @@ static void set_masks(const attention_run *run, const sequence_rows *rows, int64
     }
 }
 
-/* Queries [first, first + count) of one head. `extra`: a row each for bias and mask. */
+/* Queries [first, first + count) of one head. */
 static void run_rows(const attention_run *run, const sequence_rows *rows, const bert_attention_head *of, int64_t head,
-                     int64_t first, int64_t count, float *extra) {
+                     int64_t first, int64_t count, const scratch_parts *scratch) {
     const int64_t width = run->width, y_stride = run->state->heads * width, token = rows->first_query + first;
     bert_attention_args args = {.y = (float *)run->call->outputs[0].data + token * y_stride + head * width,
                                 .q = run->q + token * run->q_stride + head * width,
@@ -138,7 +191,12 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
                                 .scale = run->state->scale,
                                 .mask_value = run->state->mask_value,
                                 .nan_is_zero = run->state->nan_is_zero};
-    set_masks(run, rows, head, first, extra, &args);
+    if (run->state->rotated) {
+        rotate_rows(run, rows, args.q, args.ldq, first, count, scratch->queries);
+        args.q = scratch->queries;
+        args.ldq = width;
+    }
+    set_masks(run, rows, head, first, scratch->masks, &args);
     run->state->form->attend(of, &args);
 }
 
@@ -156,17 +214,24 @@ static void run_piece(void *argument, int64_t task, int thread) {
     const int64_t begin = rows.queries * piece / run->pieces, end = rows.queries * (piece + 1) / run->pieces;
     const int64_t source = rows.first_key * run->kv_stride + head * run->width, step = block_rows(run, &rows);
     if (begin == end) return;
-    float *extra = (float *)run->call->workspace + thread * run->state->scratch_floats;
-    const bert_attention_head of = {.prepared = run->call->context->prepared,
-                                    .k = run->k + source,
-                                    .v = run->v + source,
-                                    .stride = run->kv_stride,
-                                    .keys = rows.keys,
-                                    .width = run->width,
-                                    .scratch = extra + MASK_ROWS * rows.padded_keys};
+    const scratch_parts scratch = parts_of((float *)run->call->workspace + thread * run->state->scratch_floats,
+                                           run->state->rotated, rows.keys, run->width);
+    bert_attention_head of = {.prepared = run->call->context->prepared,
+                              .k = run->k + source,
+                              .v = run->v + source,
+                              .k_stride = run->kv_stride,
+                              .v_stride = run->kv_stride,
+                              .keys = rows.keys,
+                              .width = run->width,
+                              .scratch = scratch.form};
+    if (run->state->rotated) {
+        rotate_rows(run, &rows, of.k, of.k_stride, 0, rows.keys, scratch.keys);
+        of.k = scratch.keys;
+        of.k_stride = run->width;
+    }
     run->state->form->load(&of);
     for (int64_t row = begin; row < end; row += step)
-        run_rows(run, &rows, &of, head, row, end - row < step ? end - row : step, extra);
+        run_rows(run, &rows, &of, head, row, end - row < step ? end - row : step, &scratch);
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
@@ -196,6 +261,10 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     }
     if (state->biased) run.bias = mask_of(call, BERT_ATTENTION_BIAS);
     if (state->masked) run.mask = mask_of(call, BERT_ATTENTION_MASK);
+    if (state->rotated) {
+        run.cosines = angles_of(call, BERT_ATTENTION_COSINES);
+        run.sines = angles_of(call, BERT_ATTENTION_SINES);
+    }
     if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
     const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
     run.pieces = 1;
@@ -224,9 +293,9 @@ static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state
     const int64_t most = INT64_C(1) << 40;
     size_t all;
     if (width > most || keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) ||
-        !bert_size_multiply((size_t)scratch_floats(state->form, keys, width), (size_t)threads * sizeof(float), &all))
+        !bert_size_multiply((size_t)scratch_floats(state, keys, width), (size_t)threads * sizeof(float), &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
-    state->scratch_floats = scratch_floats(state->form, keys, width);
+    state->scratch_floats = scratch_floats(state, keys, width);
     planner->out->workspace_bytes = all;
     return BERT_OK;
 }
@@ -239,6 +308,7 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
                               .packed = BERT_NODE_INT(node, "packed", 0) != 0,
                               .biased = bert_cpu_has(node, BERT_ATTENTION_BIAS),
                               .masked = bert_cpu_has(node, BERT_ATTENTION_MASK),
+                              .rotated = bert_cpu_has(node, BERT_ATTENTION_COSINES),
                               .sequence = BERT_NODE_INT(node, "sequence", 0),
                               .nan_is_zero = strcmp(BERT_NODE_STRING(node, "masked_rows", "nan"), "zero") == 0};
     const bool float_inputs =
@@ -247,6 +317,9 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
     if (!float_inputs || wanted.heads < 1) return bert_cpu_leave(planner, "computes in float32, with heads");
     if (!is_broadcast(node, BERT_ATTENTION_BIAS, BERT_FLOAT) || !is_broadcast(node, BERT_ATTENTION_MASK, BERT_BOOL))
         return bert_cpu_leave(planner, "takes a float32 bias and a bool mask of rank 4");
+    if (!bert_cpu_float_or_absent(node, BERT_ATTENTION_COSINES) ||
+        !bert_cpu_float_or_absent(node, BERT_ATTENTION_SINES))
+        return bert_cpu_leave(planner, "rotates by float32 cosines and sines");
     planner->out->run = run_attention;
     planner->out->kernel = bert_attention_float.kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;

@@ -73,7 +73,7 @@ static void load_keys(const bert_attention_head *head, const layout *sizes, cons
     for (int64_t panel = 0; panel < panels(head->keys); panel++) {
         const int64_t first = panel * COLUMNS, left = head->keys - first, count = left < COLUMNS ? left : COLUMNS;
         for (int64_t key = 0; key < count; key++)
-            round_row(kernels, head->k + (first + key) * head->stride, head->width, p->q + key * steps, steps);
+            round_row(kernels, head->k + (first + key) * head->k_stride, head->width, p->q + key * steps, steps);
         /* Pairs are moved as floats are: nothing is computed with them. */
         kernels->transpose(&(bert_transpose_args){.y = (float *)(void *)(p->keys + panel * COLUMNS * steps),
                                                   .x = (const float *)(const void *)p->q,
@@ -95,10 +95,10 @@ static void load_values(const bert_attention_head *head, const layout *sizes, co
     uint32_t *first = p->q, *second = p->q + sizes->q_pairs;
     memset(p->values, 0, (size_t)sizes->values * sizeof *p->values);
     for (int64_t step = 0; step < steps; step++) {
-        const float *row = head->v + 2 * step * head->stride;
+        const float *row = head->v + 2 * step * head->v_stride;
         round_row(kernels, row, head->width, first, sizes->q_pairs);
         if (2 * step + 1 < head->keys)
-            round_row(kernels, row + head->stride, head->width, second, sizes->q_pairs);
+            round_row(kernels, row + head->v_stride, head->width, second, sizes->q_pairs);
         else
             memset(second, 0, (size_t)sizes->q_pairs * sizeof *second);
         for (int64_t panel = 0; panel < panels(head->width); panel++) {

@@ -28,11 +28,11 @@ static void load(const bert_attention_head *head) {
     head->prepared->device->kernels.transpose(&(bert_transpose_args){.y = head->scratch,
                                                                      .x = head->k,
                                                                      .ldy = row_floats(head->keys),
-                                                                     .ldx = head->stride,
+                                                                     .ldx = head->k_stride,
                                                                      .rows = head->keys,
                                                                      .columns = head->width});
     for (int64_t key = 0; key < head->keys; key++)
-        memcpy(values + key * head->width, head->v + key * head->stride, (size_t)head->width * sizeof *values);
+        memcpy(values + key * head->width, head->v + key * head->v_stride, (size_t)head->width * sizeof *values);
 }
 
 static void attend(const bert_attention_head *head, bert_attention_args *args) {

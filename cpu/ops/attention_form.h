@@ -10,8 +10,9 @@
 /** Keys and values of one head of one sequence. */
 typedef struct bert_attention_head {
     const bert_prepared *prepared;
-    const float *k, *v; /**< [keys, width], rows `stride` elements apart. */
-    int64_t stride, keys, width;
+    const float *k, *v;         /**< [keys, width] each, */
+    int64_t k_stride, v_stride; /**< rows these elements apart: K's may be rotated copies. */
+    int64_t keys, width;
     float *scratch; /**< Of this thread, aligned to 64: as much as the form's scratch_floats. */
 } bert_attention_head;
 

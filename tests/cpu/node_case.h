@@ -26,6 +26,8 @@ int node_open(void **state);
 int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, bool providers);
 /** Threads of the following cases. */
 void node_backend_threads(int threads);
+/** Whether attention of the following cases computes in bfloat16; false: the instruction set has no such products. */
+bool node_backend_bf16_attention(bool wanted);
 
 /** Whole numbers of [least, most] that look random and are the same everywhere, from a seed on. */
 void node_case_seed(uint32_t seed);

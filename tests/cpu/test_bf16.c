@@ -126,9 +126,9 @@ static void slow_pairs_are_left_for_weights_alone(void **state) {
     assert_ptr_equal(bert_gemm_choose_bf16(BERT_ISA_AMX, true), &bert_gemm_bf16); /* it has tiles */
 }
 
-/* Matrices of one head, rows `stride` apart as in a packed QKV tensor. */
+/* Matrices of one head, rows `stride` apart as in a packed QKV tensor; those of keys may be a copy. */
 typedef struct attention_shape {
-    int64_t queries, keys, width, stride;
+    int64_t queries, keys, width, stride, key_stride;
 } attention_shape;
 
 /* What a query's context is where only sums and the softmax are exact; in *slack, what one probability that is rounded
@@ -140,7 +140,7 @@ static double expected_context(const attention_shape *s, const float *q, const f
     for (int64_t key = 0; key < s->keys; key++) {
         scores[key] = 0.0;
         for (int64_t i = 0; i < s->width; i++)
-            scores[key] += (double)rounded(q[i]) * (double)rounded(k[key * s->stride + i]);
+            scores[key] += (double)rounded(q[i]) * (double)rounded(k[key * s->key_stride + i]);
         scores[key] = mask[key] ? scores[key] * (double)scale : -1000.0;
         most = fmax(most, scores[key]);
     }
@@ -161,20 +161,22 @@ static void attention_case(const bert_cpu_kernels *kernels, const attention_shap
     const bert_prepared prepared = {.device = &device};
     bert_guarded memory[6];
     const int64_t elements = (s->keys - 1) * s->stride + s->width;
-    float *k = guarded_floats(&memory[0], elements), *v = guarded_floats(&memory[1], elements);
+    const int64_t key_elements = (s->keys - 1) * s->key_stride + s->width;
+    float *k = guarded_floats(&memory[0], key_elements), *v = guarded_floats(&memory[1], elements);
     float *q = guarded_floats(&memory[2], (s->queries - 1) * s->stride + s->width);
     float *y = guarded_floats(&memory[3], s->queries * s->width);
     uint8_t *mask = guarded_new(&memory[4], (size_t)s->keys);
     const size_t scratch = (size_t)bert_attention_bf16.scratch_floats(s->keys, s->width) * sizeof(float);
     assert_true(scratch % 64 == 0);
-    fill_random(k, elements, 1.0F, 1);
+    fill_random(k, key_elements, 1.0F, 1);
     fill_random(v, elements, 1.0F, 2);
     fill_random(q, (s->queries - 1) * s->stride + s->width, 1.0F, 3);
     for (int64_t key = 0; key < s->keys; key++) mask[key] = key % 5 != 3;
     const bert_attention_head head = {.prepared = &prepared,
                                       .k = k,
                                       .v = v,
-                                      .stride = s->stride,
+                                      .k_stride = s->key_stride,
+                                      .v_stride = s->stride,
                                       .keys = s->keys,
                                       .width = s->width,
                                       .scratch = guarded_new(&memory[5], scratch)};
@@ -211,8 +213,9 @@ static void attention_case(const bert_cpu_kernels *kernels, const attention_shap
 }
 
 static void attention_in_bfloat16_is_that_of_what_its_operands_round_to(void **state) {
-    static const attention_shape shapes[] = {{1, 1, 1, 1},     {3, 2, 7, 9},       {48, 47, 64, 192}, {17, 48, 32, 32},
-                                             {5, 49, 96, 100}, {31, 131, 64, 192}, {16, 33, 49, 51}};
+    static const attention_shape shapes[] = {{1, 1, 1, 1, 1},      {3, 2, 7, 9, 9},      {48, 47, 64, 192, 64},
+                                             {17, 48, 32, 32, 32}, {5, 49, 96, 100, 96}, {31, 131, 64, 192, 192},
+                                             {16, 33, 49, 51, 49}};
     bert_cpu_kernels kernels = bert_cpu_kernels_scalar;
     for (int isa = BERT_ISA_SCALAR; isa < BERT_ISA_COUNT; isa++) {
         if (!bert_isa_present((bert_isa)isa)) continue;

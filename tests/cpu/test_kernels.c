@@ -253,6 +253,64 @@ static void test_binary(const bert_cpu_kernels *table) {
     }
 }
 
+static void rotate_case(const bert_cpu_kernels *table, int64_t rows, int64_t n, int64_t slack) {
+    enum { X, COSINES, SINES, RESULT, EXPECTED, BUFFERS };
+    bert_guarded memory[BUFFERS];
+    float *buffers[BUFFERS], last[256];
+    const int64_t ldx = n + slack, ld_angles = n + slack / 2, ldy = n + slack / 3;
+    for (int i = 0; i < BUFFERS; i++) {
+        const int64_t count = (rows - 1) * (i == X ? ldx : i < RESULT ? ld_angles : ldy) + n;
+        buffers[i] = guarded_floats(&memory[i], count);
+        fill_random(buffers[i], count, 1.0F, i < RESULT ? (uint32_t)i : RESULT);
+    }
+    bert_rotate_args args = {.y = buffers[EXPECTED],
+                             .x = buffers[X],
+                             .cosines = buffers[COSINES],
+                             .sines = buffers[SINES],
+                             .ldy = ldy,
+                             .ldx = ldx,
+                             .ld_angles = ld_angles,
+                             .rows = rows,
+                             .n = n};
+    bert_cpu_kernels_scalar.rotate(&args);
+    args.y = buffers[RESULT];
+    table->rotate(&args);
+    compare(buffers[RESULT], ldy, buffers[EXPECTED], ldy, rows, n, 1e-6F, "rotate");
+    for (int64_t row = 0; row + 1 < rows; row++) /* the slack is left alone */
+        assert_memory_equal(buffers[RESULT] + row * ldy + n, buffers[EXPECTED] + row * ldy + n,
+                            (size_t)(ldy - n) * sizeof(float));
+    args.y = last; /* the last row alone: the same bits */
+    args.x += (rows - 1) * ldx;
+    args.cosines += (rows - 1) * ld_angles;
+    args.sines += (rows - 1) * ld_angles;
+    args.rows = 1;
+    table->rotate(&args);
+    assert_memory_equal(last, buffers[RESULT] + (rows - 1) * ldy, (size_t)n * sizeof *last);
+    for (int i = 0; i < BUFFERS; i++) guarded_free(&memory[i]);
+}
+
+/* Each element against the formula, so that scalar and the others aren't wrong alike. */
+static void rotate_by_the_formula(const bert_cpu_kernels *table) {
+    enum { N = 6, HALF = N / 2 };
+    float x[N], cosines[N], sines[N], y[N];
+    fill_random(x, N, 1.0F, 1);
+    fill_random(cosines, N, 1.0F, 2);
+    fill_random(sines, N, 1.0F, 3);
+    table->rotate(&(bert_rotate_args){y, x, cosines, sines, N, N, N, 1, N});
+    for (int i = 0; i < N; i++) {
+        const float other = i < HALF ? -x[i + HALF] : x[i - HALF];
+        assert_true(fabsf(y[i] - (x[i] * cosines[i] + other * sines[i])) <= 1e-6F);
+    }
+}
+
+static void test_rotate(const bert_cpu_kernels *table) {
+    static const int64_t widths[] = {2, 6, 10, 14, 16, 18, 32, 34, 48, 64, 66, 96, 128};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        for (int64_t rows = 1; rows < 5; rows++)
+            for (int64_t slack = 0; slack < 10; slack += 3) rotate_case(table, rows, widths[i], slack);
+    rotate_by_the_formula(table);
+}
+
 static void test_transpose(const bert_cpu_kernels *table) {
     for (int i = 0; i < LENGTHS; i++) {
         for (int j = 0; j < LENGTHS; j++) {

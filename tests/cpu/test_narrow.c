@@ -287,6 +287,27 @@ static void attention_agrees_with_the_reference(void **state) {
     }
 }
 
+/* Cosines and sines are widened, too: once where they are constants. */
+static void rotated_attention_agrees_with_the_reference(void **state) {
+    enum { HEADS = 2, WIDTH = 6, LENGTH = 7, HIDDEN = HEADS * WIDTH };
+    for (int variant = 0; variant < 4; variant++) {
+        const bert_dtype dtype = types[variant & 1];
+        void (*add)(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data) =
+            variant & 2 ? node_case_constant_of : node_case_input;
+        node_case_begin(BERT_OP_BERTC_Attention);
+        node_case_int("heads", HEADS);
+        node_case_int("packed", 1);
+        node_case_float("scale", 0.4F);
+        node_case_input(dtype, 3, DIMS(2, LENGTH, 3 * HIDDEN), data(dtype, 0, 2 * LENGTH * 3 * HIDDEN, 1.0F));
+        for (int i = BERT_ATTENTION_K; i < BERT_ATTENTION_COSINES; i++) node_case_absent();
+        add(dtype, 3, DIMS(1, LENGTH, WIDTH), data(dtype, 1, LENGTH * WIDTH, 1.0F));
+        add(dtype, 3, DIMS(1, LENGTH, WIDTH), data(dtype, 2, LENGTH * WIDTH, 1.0F));
+        node_case_output_of(dtype, 3, DIMS(2, LENGTH, HIDDEN));
+        node_case_compare(2 * step_of(dtype));
+        assert_true(strncmp(node_case_kernel(), "attention/cpu/", 14) == 0);
+    }
+}
+
 /* One operation of 16-bit floats is the rounded one of float32: these are equal, infinity beyond the range as well. */
 static void elements_agree_with_the_reference(void **state) {
     static const bert_op_id binary[] = {BERT_OP_Add, BERT_OP_Sub, BERT_OP_Mul, BERT_OP_Div};
@@ -355,6 +376,7 @@ int main(void) {
         cmocka_unit_test(a_table_is_not_widened),
         cmocka_unit_test(rows_of_bytes_are_rounded_before_they_are_summed),
         cmocka_unit_test(attention_agrees_with_the_reference),
+        cmocka_unit_test(rotated_attention_agrees_with_the_reference),
         cmocka_unit_test(elements_agree_with_the_reference),
         cmocka_unit_test(quantizing_is_left_to_the_fallback),
     };
