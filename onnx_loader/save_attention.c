@@ -17,11 +17,58 @@ static int64_t head_size(const bert_node *node) {
 
 /* Orders of the dimensions batch, sequence, heads and size of a head. */
 static const int64_t bhsd[4] = {0, 2, 1, 3}, bhds[4] = {0, 2, 3, 1};
+/* Those of heads [B, H, S, D] that become [B, H, D, S]. */
+static const int64_t last_two_exchanged[4] = {0, 1, 3, 2};
 
 static const char *head_view(bert_onnx_saved_call *c, const char *of, const int64_t perm[4]) {
     const char *split =
         bert_onnx_save_step(c, "Reshape", bert_onnx_save_format(c->saver, "%s_split", of), of, "heads_shape");
     return bert_onnx_save_step_transpose(c, bert_onnx_save_format(c->saver, "%s_heads", of), split, perm, 4);
+}
+
+/* Equal parts of the last dimension. */
+static void split_in(bert_onnx_saved_call *c, const char *x, const char *const *parts, int count) {
+    bert_onnx_save_node(c->saver, &c->body, "", "Split", &x, 1, parts, (size_t)count);
+    bert_onnx_save_int(c->saver, bert_onnx_save_last_step(c), "axis", -1);
+    if (c->saver->opset >= 18) bert_onnx_save_int(c->saver, bert_onnx_save_last_step(c), "num_outputs", count);
+}
+
+/* Cosines or sines [1 or B, S, D] as [1 or B, 1, S, D]: the same for all heads. */
+static const char *angles_of_heads(bert_onnx_saved_call *c, const char *angles) {
+    return bert_onnx_save_step(c, "Unsqueeze", bert_onnx_save_format(c->saver, "heads_%s", angles), angles,
+                               "axis_of_heads");
+}
+
+/* Heads [B, H, S, D] of `of`, rotated: x cosines + (-second half of x, first half) sines. */
+static const char *rotate(bert_onnx_saved_call *c, const char *of, const char *heads, const char *cosines,
+                          const char *sines) {
+    bert_onnx_saver *saver = c->saver;
+    const char *halves[2] = {bert_onnx_save_format(saver, "%s_first", of),
+                             bert_onnx_save_format(saver, "%s_second", of)};
+    split_in(c, heads, halves, 2);
+    const char *negated =
+        bert_onnx_save_step(c, "Neg", bert_onnx_save_format(saver, "%s_negated", of), halves[1], NULL);
+    const char *turned =
+        bert_onnx_save_step(c, "Concat", bert_onnx_save_format(saver, "%s_turned", of), negated, halves[0]);
+    bert_onnx_save_int(saver, bert_onnx_save_last_step(c), "axis", -1);
+    const char *along = bert_onnx_save_step(c, "Mul", bert_onnx_save_format(saver, "%s_along", of), heads, cosines);
+    const char *across = bert_onnx_save_step(c, "Mul", bert_onnx_save_format(saver, "%s_across", of), turned, sines);
+    return bert_onnx_save_step(c, "Add", bert_onnx_save_format(saver, "%s_rotated", of), along, across);
+}
+
+/* Heads of the queries [B, H, S, D] and of the keys [B, H, D, T]. */
+static void queries_and_keys(bert_onnx_saved_call *c, const char **query, const char **key) {
+    *query = head_view(c, "query", bhsd);
+    if (!bert_node_in(c->node, BERT_ATTENTION_COSINES)) {
+        *key = head_view(c, "key", bhds);
+        return;
+    }
+    bert_onnx_save_step_ints(c, "axis_of_heads", (int64_t[]){1}, 1);
+    const char *cosines = angles_of_heads(c, "cosines"), *sines = angles_of_heads(c, "sines");
+    *query = rotate(c, "query", *query, cosines, sines);
+    /* The angles broadcast to keys whose elements are last. */
+    *key = rotate(c, "key", head_view(c, "key", bhsd), cosines, sines);
+    *key = bert_onnx_save_step_transpose(c, "key_columns", *key, last_two_exchanged, 4);
 }
 
 static const char *softmax(bert_onnx_saved_call *c, const char *scores) {
@@ -36,12 +83,11 @@ static bert_status attention_body(bert_onnx_saved_call *c, bert_error *error) {
     int64_t heads = BERT_NODE_INT(c->node, "heads", 1), size = head_size(c->node);
     if (strcmp(c->inner_inputs[0], "packed") == 0) {
         static const char *const parts[] = {"query", "key", "value"};
-        bert_onnx_save_node(c->saver, &c->body, "", "Split", &(const char *){"packed"}, 1, parts, 3);
-        bert_onnx_save_int(c->saver, bert_onnx_save_last_step(c), "axis", -1);
-        if (c->saver->opset >= 18) bert_onnx_save_int(c->saver, bert_onnx_save_last_step(c), "num_outputs", 3);
+        split_in(c, "packed", parts, 3);
     }
     bert_onnx_save_step_ints(c, "heads_shape", (int64_t[]){0, 0, heads, size}, 4);
-    const char *query = head_view(c, "query", bhsd), *key = head_view(c, "key", bhds);
+    const char *query, *key;
+    queries_and_keys(c, &query, &key);
     const char *value = head_view(c, "value", bhsd);
     const char *product = bert_onnx_save_step(c, "MatMul", "product", query, key);
     const char *scores = bert_onnx_save_step(c, "Mul", "scores", product, bert_onnx_save_step_given_number(c, "scale"));
@@ -86,6 +132,8 @@ bert_status bert_onnx_save_attention(bert_onnx_saver *saver, const bert_node *no
         bert_onnx_save_extend_name(&c, "_mask");
         bert_onnx_save_give_number(&c, "mask_value", BERT_NODE_FLOAT(node, "mask_value", -INFINITY));
     }
+    bert_onnx_save_give(&c, "cosines", BERT_ATTENTION_COSINES);
+    if (bert_onnx_save_give(&c, "sines", BERT_ATTENTION_SINES)) bert_onnx_save_extend_name(&c, "_rotary");
     if (strcmp(BERT_NODE_STRING(node, "masked_rows", "nan"), "zero") == 0) bert_onnx_save_extend_name(&c, "_guarded");
     bert_onnx_save_name_type(&c);
     bert_onnx_save_give_output(&c, bert_onnx_save_name(saver, node->outputs[0]));
@@ -116,7 +164,6 @@ static const char *position_term(bert_onnx_saved_call *c, const char *content, c
 }
 
 static bert_status disentangled_bias_body(bert_onnx_saved_call *c, bert_error *error) {
-    static const int64_t turn[4] = {0, 1, 3, 2};
     const int64_t heads = BERT_NODE_INT(c->node, "heads", 1);
     const bert_dim width = bert_node_in(c->node, BERT_DISENTANGLED_Q)->info.shape.dims[2];
     const char *keys = NULL, *queries = NULL;
@@ -126,7 +173,7 @@ static bert_status disentangled_bias_body(bert_onnx_saved_call *c, bert_error *e
         keys = position_term(c, "query", "position_keys", "content_to_position");
     if (bert_node_in(c->node, BERT_DISENTANGLED_QUERIES)) {
         queries = position_term(c, "key", "position_queries", "position_to_content");
-        queries = bert_onnx_save_step_transpose(c, "turned", queries, turn, 4);
+        queries = bert_onnx_save_step_transpose(c, "turned", queries, last_two_exchanged, 4);
     }
     const char *sum = keys && queries ? bert_onnx_save_step(c, "Add", "sum", keys, queries) : keys ? keys : queries;
     c->inner_outputs[0] = bert_onnx_save_step(c, "Mul", "y", sum, bert_onnx_save_step_given_number(c, "scale"));
