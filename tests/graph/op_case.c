@@ -74,6 +74,7 @@ static bert_dim parse_dim(char *word) {
         number = strtoll(plus + 3, &end, 10);
         assert_int_equal(*end, '\0');
     }
+    if (*word == '-') return bert_dim_subtract(current.symbols, 0, bert_dim_named(current.symbols, word + 1));
     const bert_dim name = bert_dim_named(current.symbols, word);
     return plus ? bert_dim_add(current.symbols, name, number) : name;
 }

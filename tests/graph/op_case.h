@@ -3,7 +3,7 @@
  *
  *   op_case_begin("Concat", 13);
  *   op_case_input(BERT_FLOAT, "batch,3");           dimensions: numbers, names, a name with a number
- *                                                   added, or "?" for one that is unknown
+ *                                                   added or a minus before it, or "?" for one that is unknown
  *   op_case_input(BERT_FLOAT, "batch,5");
  *   op_case_int("axis", -1);
  *   op_case_expect(0, BERT_FLOAT, "batch,8");

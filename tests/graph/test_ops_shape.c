@@ -350,6 +350,9 @@ static void slice_sizes_are_exact_or_symbolic(void **state) {
         {"sequence", "0", "1", "1", "min(sequence, 1)"},
         {"sequence", "-1", "9223372036854775807", "1", "min(sequence, 1)"},
         {"sequence", "-1", "-9223372036854775808", "-1", "sequence"},
+        {"sequence", "-sequence", "9223372036854775807", "1", "sequence"},
+        {"512", "-sequence", "9223372036854775807", "1", "?"}, /* all of them where there are none */
+        {"sequence", "-sequence", "9223372036854775807", "2", "?"},
         {"sequence", "0", "-1", "1", "max(sequence - 1, 0)"},
         {"sequence", "0", "sequence", "2", "floor_div(sequence + 1, 2)"},
         {"sequence", "0", "?", "1", "?"},

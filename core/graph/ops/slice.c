@@ -59,6 +59,12 @@ static bert_dim slice_size(const bert_inference *in, bert_dim dim, bert_dim star
     if (step == 1 && bert_dim_known(start) && start < 0 && bert_dim_known(end) && end >= INT32_MAX) {
         return bert_dim_minimum(in->symbols, -start, dim);
     }
+    /* The last `back` of no more than that many: all of them, also where there are none. */
+    const bert_dim back = bert_dim_subtract(in->symbols, 0, start);
+    if (step == 1 && bert_dim_known(end) && end >= INT32_MAX && bert_dim_nonnegative(in->symbols, back) &&
+        bert_dim_minimum(in->symbols, back, dim) == dim) {
+        return dim;
+    }
     bert_dim first;
     bert_dim last;
     if (!bert_dim_known(step) || step <= 0 || !resolve_bound(in, dim, start, &first) ||
