@@ -136,9 +136,10 @@ const char *bert_onnx_save_step_activation(bert_onnx_saved_call *c, const char *
     if (strcmp(activation, "gelu_tanh") == 0) return gelu(c, x, true);
     if (strcmp(activation, "tanh") == 0) return bert_onnx_save_step(c, "Tanh", "activated", x, NULL);
     if (strcmp(activation, "relu") == 0) return bert_onnx_save_step(c, "Relu", "activated", x, NULL);
-    if (strcmp(activation, "quick_gelu") != 0) return NULL;
-    const char *factor = bert_onnx_save_step_number(c, "factor", 1.702);
-    const char *scaled = bert_onnx_save_step(c, "Mul", "scaled", x, factor);
+    const bool quick = strcmp(activation, "quick_gelu") == 0;
+    if (!quick && strcmp(activation, "silu") != 0) return NULL;
+    const char *scaled = x;
+    if (quick) scaled = bert_onnx_save_step(c, "Mul", "scaled", x, bert_onnx_save_step_number(c, "factor", 1.702));
     const char *gate = bert_onnx_save_step(c, "Sigmoid", "gate", scaled, NULL);
     return bert_onnx_save_step(c, "Mul", "activated", x, gate);
 }

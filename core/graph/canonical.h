@@ -29,7 +29,8 @@
  *   attributes  parts int (1)
  *               transpose int (0; 1: weight_p is [N_p, K])
  *               alpha float (1; scales x W before the bias)
- *               activation string ("none", "gelu" (erf), "gelu_tanh", "quick_gelu" (x sigmoid(1.702 x)), "tanh", "relu")
+ *               activation string ("none", "gelu" (erf), "gelu_tanh", "quick_gelu" (x sigmoid(1.702 x)), "silu"
+ *                 (x sigmoid(x)), "tanh", "relu")
  *   y = activation(alpha x W + b) + residual
  *
  * QuantizedLinear

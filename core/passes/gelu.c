@@ -4,6 +4,7 @@
  *   0.5 x (1 + erf(x / sqrt 2))                                  Gelu
  *   0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))            Gelu with approximate = "tanh"
  *   x sigmoid(1.702 x)                                           QuickGelu
+ *   x sigmoid(x)                                                 QuickGelu with alpha = 1 (SiLU, Swish)
  *
  * What stands inside erf, tanh and sigmoid is read as a polynomial in x, and what multiplies them as a product, so that
  * no spelling needs a rule of its own.
@@ -132,7 +133,7 @@ static void split(bert_pattern *pattern, bert_value *value, const bert_value *x,
     }
 }
 
-typedef enum form { FORM_NONE, FORM_ERF, FORM_TANH, FORM_QUICK } form;
+typedef enum form { FORM_NONE, FORM_ERF, FORM_TANH, FORM_QUICK, FORM_SILU } form;
 
 /* 1 + f(p(x)) or sigmoid(p(x)): what f and p make of it. */
 static form read_gate(bert_pattern *pattern, bert_value *gate, const bert_value *x, double scale) {
@@ -144,8 +145,9 @@ static form read_gate(bert_pattern *pattern, bert_value *gate, const bert_value 
     bert_pattern_add(pattern, node);
     if (bert_node_is(node, BERT_OP_Sigmoid)) {
         if (!read_polynomial(pattern, node->inputs[0], x, 4, &p)) return FORM_NONE;
-        bool quick = scale == 1 && p.c[0] == 0 && p.c[2] == 0 && p.c[3] == 0 && bert_number_near(p.c[1], 1.702, dtype);
-        return quick ? FORM_QUICK : FORM_NONE;
+        if (scale != 1 || p.c[0] != 0 || p.c[2] != 0 || p.c[3] != 0) return FORM_NONE;
+        if (p.c[1] == 1) return FORM_SILU;
+        return bert_number_near(p.c[1], 1.702, dtype) ? FORM_QUICK : FORM_NONE;
     }
     bert_value *inside = bert_node_is(node, BERT_OP_Add) ? bert_node_beside_scalar(node, false, &one) : NULL;
     if (!inside || one != 1 || scale != 0.5 || !inside->producer) return FORM_NONE;
@@ -181,17 +183,17 @@ static bert_status visit(bert_pass_context *context, bert_node *node) {
     bert_value *x = NULL;
     bert_pattern_begin(&pattern, context, node);
     form found = match(&pattern, node, &x);
-    const bert_op *quick = bert_op_find("com.microsoft", "QuickGelu");
-    if (found == FORM_NONE || (found == FORM_QUICK && !quick)) return BERT_OK;
+    const bool quick = found == FORM_QUICK || found == FORM_SILU;
+    if (found == FORM_NONE) return BERT_OK;
     if (!bert_same_shape(x, node->outputs[0]) || !bert_pattern_closed(&pattern)) return BERT_OK;
     bert_attribute approximate = BERT_STRING_ATTRIBUTE("approximate", "tanh");
-    bert_attribute alpha = BERT_FLOAT_ATTRIBUTE("alpha", 1.702F);
+    bert_attribute alpha = BERT_FLOAT_ATTRIBUTE("alpha", found == FORM_SILU ? 1.0F : 1.702F);
     return bert_pattern_replace(&pattern,
-                                &(bert_node_spec){.op = found == FORM_QUICK ? quick : bert_op_get(BERT_OP_Gelu),
-                                                  .opset = found == FORM_QUICK ? 1 : bert_build_opset(node, 20),
+                                &(bert_node_spec){.op = bert_op_get(quick ? BERT_OP_MS_QuickGelu : BERT_OP_Gelu),
+                                                  .opset = quick ? 1 : bert_build_opset(node, 20),
                                                   .inputs = &x,
                                                   .input_count = 1,
-                                                  .attributes = found == FORM_QUICK ? &alpha : &approximate,
+                                                  .attributes = quick ? &alpha : &approximate,
                                                   .attribute_count = found != FORM_ERF},
                                 NULL);
 }

@@ -2,7 +2,7 @@
  * Linear: a product with a weight, its bias and its activation.
  *
  *   MatMul(x, W) or Gemm(x, W, b), W a constant of rank 2 or the Transpose of one; Add of a constant vector; then Gelu,
- *   Tanh, Relu or QuickGelu. Of com.microsoft's FusedMatMul, FusedGemm and GemmFastGelu what is such a product; a
+ *   Tanh, Relu, QuickGelu or SiLU. Of com.microsoft's FusedMatMul, FusedGemm and GemmFastGelu what is such a product; a
  *   Sigmoid of FusedGemm's follows the Linear.
  */
 #include "core/base/error.h"

@@ -112,10 +112,12 @@ const char *bert_activation_of(const bert_node *node) {
         return "tanh";
     case BERT_OP_Relu:
         return "relu";
+    case BERT_OP_MS_QuickGelu: {
+        const float alpha = BERT_NODE_FLOAT(node, "alpha", 1.702F);
+        if (alpha == 1) return "silu";
+        return bert_number_near(alpha, 1.702, BERT_FLOAT) ? "quick_gelu" : NULL;
+    }
     default:
-        return node->op == bert_op_find("com.microsoft", "QuickGelu") &&
-                       bert_number_near(BERT_NODE_FLOAT(node, "alpha", 1.702F), 1.702, BERT_FLOAT)
-                   ? "quick_gelu"
-                   : NULL;
+        return NULL;
     }
 }

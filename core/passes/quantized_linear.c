@@ -4,7 +4,7 @@
  *   DynamicQuantizeLinear(x) -> q, sx, zx, or QuantizeLinear(x, sx, zx) -> q with a constant scale
  *   MatMulInteger(q, W, zx, zw), Cast to the type of x, times sx and the scale of W, in any order, as one factor or two
  *   com.microsoft's MatMulIntegerToFloat(q, W, sx, sw, zx, zw, bias), or DynamicQuantizeMatMul(x, W, sw, zw, bias)
- *   then Add of a constant vector, and Gelu, Tanh, Relu or QuickGelu
+ *   then Add of a constant vector, and Gelu, Tanh, Relu or QuickGelu (SiLU)
  *   QLinearMatMul, and com.microsoft's QGemm: of constant scales; a QuantizeLinear in units of 1 follows where the
  *   result is bytes
  *

@@ -26,6 +26,7 @@ typedef enum bert_unary {
     BERT_UNARY_GELU,       /**< x (1 + erf(x / sqrt 2)) / 2 */
     BERT_UNARY_GELU_TANH,  /**< x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
     BERT_UNARY_QUICK_GELU, /**< x sigmoid(1.702 x) */
+    BERT_UNARY_SILU,       /**< x sigmoid(x) */
     BERT_UNARY_SIGMOID,
     BERT_UNARY_EXP,
     BERT_UNARY_SQRT,

@@ -51,6 +51,8 @@ static float apply(bert_unary op, float x) {
         return x * sigmoid(2.0F * sqrt_2_over_pi * (x + 0.044715F * x * x * x));
     case BERT_UNARY_QUICK_GELU:
         return x * sigmoid(1.702F * x);
+    case BERT_UNARY_SILU:
+        return x * sigmoid(x);
     case BERT_UNARY_SIGMOID:
         return sigmoid(x);
     case BERT_UNARY_EXP:

@@ -240,6 +240,8 @@ V_ALWAYS_INLINE v_float apply(const bert_unary op, v_float x) {
         return v_gelu_tanh(x);
     case BERT_UNARY_QUICK_GELU:
         return v_mul(x, v_sigmoid(v_mul(x, v_set(1.702F))));
+    case BERT_UNARY_SILU:
+        return v_mul(x, v_sigmoid(x));
     case BERT_UNARY_SIGMOID:
         return v_sigmoid(x);
     case BERT_UNARY_EXP:
@@ -277,6 +279,9 @@ V_ALWAYS_INLINE v_float apply(const bert_unary op, v_float x) {
         break;                                                                                                         \
     case BERT_UNARY_QUICK_GELU:                                                                                        \
         CALL(BERT_UNARY_QUICK_GELU);                                                                                   \
+        break;                                                                                                         \
+    case BERT_UNARY_SILU:                                                                                              \
+        CALL(BERT_UNARY_SILU);                                                                                         \
         break;                                                                                                         \
     case BERT_UNARY_SIGMOID:                                                                                           \
         CALL(BERT_UNARY_SIGMOID);                                                                                      \

@@ -55,6 +55,11 @@ static bool find_unary(const bert_op_node *node, bert_unary *out) {
     case BERT_OP_MS_Gelu:
         *out = BERT_UNARY_GELU;
         return true;
+    case BERT_OP_MS_QuickGelu: {
+        const float alpha = BERT_NODE_FLOAT(node, "alpha", 1.702F);
+        *out = alpha == 1.0F ? BERT_UNARY_SILU : BERT_UNARY_QUICK_GELU;
+        return alpha == 1.0F || alpha == 1.702F;
+    }
     case BERT_OP_Neg:
         *out = BERT_UNARY_NEGATE;
         return true;

@@ -38,8 +38,10 @@ bool bert_cpu_activation(const char *name, bert_unary *out) {
         const char *name;
         bert_unary op;
     } activations[] = {
-        {"none", BERT_UNARY_IDENTITY},         {"gelu", BERT_UNARY_GELU}, {"gelu_tanh", BERT_UNARY_GELU_TANH},
-        {"quick_gelu", BERT_UNARY_QUICK_GELU}, {"tanh", BERT_UNARY_TANH}, {"relu", BERT_UNARY_RELU},
+        {"none", BERT_UNARY_IDENTITY},       {"gelu", BERT_UNARY_GELU},
+        {"gelu_tanh", BERT_UNARY_GELU_TANH}, {"quick_gelu", BERT_UNARY_QUICK_GELU},
+        {"silu", BERT_UNARY_SILU},           {"tanh", BERT_UNARY_TANH},
+        {"relu", BERT_UNARY_RELU},
     };
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
         if (strcmp(activations[i].name, name) != 0) continue;

@@ -32,6 +32,7 @@ static const bert_cpu_plan_fn planners[BERT_OP_COUNT] = {
     [BERT_OP_LayerNormalization] = bert_cpu_plan_layer_norm,
     [BERT_OP_MS_DequantizeLinear] = bert_cpu_plan_dequantize,
     [BERT_OP_MS_Gelu] = bert_cpu_plan_unary,
+    [BERT_OP_MS_QuickGelu] = bert_cpu_plan_unary,
     [BERT_OP_MS_QuantizeLinear] = bert_cpu_plan_quantize,
     [BERT_OP_MS_SkipLayerNormalization] = bert_cpu_plan_skip_layer_norm,
     [BERT_OP_MS_MatMulNBits] = bert_cpu_plan_matmul_nbits,

@@ -13,6 +13,8 @@ static __device__ inline float activate(float x, bert_cuda_activation activation
         return 0.5F * x * (1.0F + tanhf(0.79788456080286536F * (x + 0.044715F * x * x * x)));
     case BERT_CUDA_QUICK_GELU:
         return x / (1.0F + expf(-1.702F * x));
+    case BERT_CUDA_SILU:
+        return x / (1.0F + expf(-x));
     case BERT_CUDA_TANH:
         return tanhf(x);
     case BERT_CUDA_RELU:
@@ -36,6 +38,8 @@ template <int N> static __device__ inline void activate_all(float (&x)[N], bert_
         return activate_each<BERT_CUDA_GELU_TANH>(x);
     case BERT_CUDA_QUICK_GELU:
         return activate_each<BERT_CUDA_QUICK_GELU>(x);
+    case BERT_CUDA_SILU:
+        return activate_each<BERT_CUDA_SILU>(x);
     case BERT_CUDA_TANH:
         return activate_each<BERT_CUDA_TANH>(x);
     case BERT_CUDA_RELU:

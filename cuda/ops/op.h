@@ -54,12 +54,14 @@ static inline BERT_CUDA_BOTH_SIDES int64_t bert_cuda_stretches(int64_t width) {
 /** Rows as E4M3, each with a float32 that its numbers are to be multiplied by: quantize_e4m3.h. */
 typedef bert_byte_rows bert_cuda_e4m3_rows;
 
-/** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "tanh", "relu". */
+/** Activations, as canonical Linear names them: "none", "gelu" (erf), "gelu_tanh", "quick_gelu", "silu", "tanh",
+ * "relu". */
 typedef enum bert_cuda_activation {
     BERT_CUDA_NONE,
     BERT_CUDA_GELU,
     BERT_CUDA_GELU_TANH,
     BERT_CUDA_QUICK_GELU,
+    BERT_CUDA_SILU,
     BERT_CUDA_TANH,
     BERT_CUDA_RELU
 } bert_cuda_activation;

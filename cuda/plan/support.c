@@ -179,9 +179,13 @@ void *bert_cuda_take(void **workspace, int64_t count, size_t element_bytes) {
 }
 
 bool bert_cuda_find_activation(const char *name, bert_cuda_activation *out) {
-    static const char *const names[] = {[BERT_CUDA_NONE] = "none",           [BERT_CUDA_GELU] = "gelu",
-                                        [BERT_CUDA_GELU_TANH] = "gelu_tanh", [BERT_CUDA_QUICK_GELU] = "quick_gelu",
-                                        [BERT_CUDA_TANH] = "tanh",           [BERT_CUDA_RELU] = "relu"};
+    static const char *const names[] = {[BERT_CUDA_NONE] = "none",
+                                        [BERT_CUDA_GELU] = "gelu",
+                                        [BERT_CUDA_GELU_TANH] = "gelu_tanh",
+                                        [BERT_CUDA_QUICK_GELU] = "quick_gelu",
+                                        [BERT_CUDA_SILU] = "silu",
+                                        [BERT_CUDA_TANH] = "tanh",
+                                        [BERT_CUDA_RELU] = "relu"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i], name) != 0) continue;
         *out = (bert_cuda_activation)i;

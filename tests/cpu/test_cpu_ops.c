@@ -21,7 +21,7 @@ static float *data(int which, int64_t count, float scale) {
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
 
-static const char *const activations[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
+static const char *const activations[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
 
 /* `variant`: bit 0 transposed, 1 bias, 2 residual, 3 unaligned. */
 static void linear_case(int64_t rows, int64_t k, int64_t n, int parts, int variant, const char *activation) {
@@ -60,7 +60,7 @@ static void linear_agrees_with_the_reference(void **state) {
         for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
             for (size_t l = 0; l < sizeof ns / sizeof *ns; l++, at++) {
                 if (l == 0) node_backend_threads((int)(i + j) % 4 + 1);
-                linear_case(rows[i], ks[j], ns[l], at % 3 + 1, at % 16, activations[at % 6]);
+                linear_case(rows[i], ks[j], ns[l], at % 3 + 1, at % 16, activations[at % 7]);
             }
     node_backend_threads(2);
     linear_case(40, 1700, 130, 1, 2, "none"); /* cut along k, several blocks of rows */

@@ -23,6 +23,10 @@ static double exact_quick_gelu(double x) {
     return x * exact_sigmoid(1.702 * x);
 }
 
+static double exact_silu(double x) {
+    return x * exact_sigmoid(x);
+}
+
 struct promise {
     const char *name;
     bert_unary op;
@@ -39,6 +43,7 @@ static const struct promise promises[] = {
     {"gelu", BERT_UNARY_GELU, exact_gelu, 10.0, 2e-8},
     {"gelu_tanh", BERT_UNARY_GELU_TANH, exact_gelu_tanh, 12.0, 2e-8},
     {"quick_gelu", BERT_UNARY_QUICK_GELU, exact_quick_gelu, 12.0, 2e-8},
+    {"silu", BERT_UNARY_SILU, exact_silu, 4.0, 2e-8},
 };
 
 /* The distance between floats around the value. */

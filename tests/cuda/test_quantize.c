@@ -314,7 +314,7 @@ static void arguments_are_checked(void **state) {
 /* `variant`: bit 0 uint8 weight, 1 zero points, 2 scales per column, 3 bias, 4 residual, 5 ranges, 6 static (and then
  * the bias is of integers). Every third has a scale for each row, where it isn't static. */
 static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant) {
-    static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
+    static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
     const int activation = variant % 6;
     const bert_dtype type = variant & 1 ? BERT_UINT8 : BERT_INT8;
     const int32_t shift = variant & 1 ? 128 : 0;

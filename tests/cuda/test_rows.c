@@ -84,7 +84,7 @@ static void layer_norm_works_in_place(void **state) {
 /* ---- Bias and activation -------------------------------------------------------------------------------------------
  */
 
-static const char *const activation_names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
+static const char *const activation_names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
 
 /* Against a Linear whose weight is the identity: x w is x itself. `variant`: bit 0 residual, 1 bias, 2 ranges, from 3
  * on the activation. */

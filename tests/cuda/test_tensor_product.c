@@ -302,7 +302,7 @@ static void many_tiles(void **state) {
  * of rows. */
 static void floats_agree_with_the_reference(void **state) {
     enum { FEW_ROWS = 3 };
-    static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", "relu"};
+    static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
     static const int64_t sizes[][3] = {{37, 136, 104}, {130, 64, 200}, {5, 8, 768}};
     for (int turn = 0; turn < 12; turn++) {
         const bert_dtype dtype = turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16;
@@ -310,7 +310,7 @@ static void floats_agree_with_the_reference(void **state) {
         const bool transposed = turn / 2 % 2;
         void *first = malloc((size_t)(m * n) * 2);
         case_begin(BERT_OP_BERTC_Linear);
-        case_string("activation", names[turn % 6]);
+        case_string("activation", names[turn % 7]);
         case_int("transpose", transposed);
         const case_tensor *a = case_input(dtype, 2, DIMS(m, k), 1.0F);
         const case_tensor *residual = case_input(dtype, 2, DIMS(m, n), 2.0F);

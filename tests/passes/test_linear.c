@@ -50,13 +50,19 @@ static void activations_join_their_linear(void **state) {
     static const struct {
         bert_op_id op;
         const char *name;
-    } cases[] = {
-        {BERT_OP_Gelu, "gelu"}, {BERT_OP_Tanh, "tanh"}, {BERT_OP_Relu, "relu"}, {BERT_OP_MS_QuickGelu, "quick_gelu"}};
+        float alpha;
+    } cases[] = {{BERT_OP_Gelu, "gelu", 0},
+                 {BERT_OP_Tanh, "tanh", 0},
+                 {BERT_OP_Relu, "relu", 0},
+                 {BERT_OP_MS_QuickGelu, "quick_gelu", 0},
+                 {BERT_OP_MS_QuickGelu, "quick_gelu", 1.702F},
+                 {BERT_OP_MS_QuickGelu, "silu", 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         builder b = start(20);
         bert_value *product = OP(&b, MatMul, input(&b, "x", BERT_FLOAT, "batch sequence 8"), weight(&b, 8, 6));
         bert_value *sum = OP(&b, Add, product, weight(&b, 6, 0));
-        bert_value *result = node(&b, cases[i].op, NULL, 0, &sum, 1);
+        const bert_attribute alpha = BERT_FLOAT_ATTRIBUTE("alpha", cases[i].alpha);
+        bert_value *result = node(&b, cases[i].op, &alpha, cases[i].alpha != 0, &sum, 1);
         RUN(&b, "linear", result);
         assert_int_equal(count_all(&b), 1);
         assert_string_equal(BERT_NODE_STRING(only(&b, BERT_OP_BERTC_Linear), "activation", "none"), cases[i].name);

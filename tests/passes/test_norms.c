@@ -264,6 +264,20 @@ static void quick_gelu_becomes_one_node(void **state) {
     finish(&b);
 }
 
+/* SiLU, whichever way round, and as it stands in a gated feed-forward part. */
+static void silu_becomes_one_node(void **state) {
+    for (int variant = 0; variant < 3; variant++) {
+        builder b = start(11);
+        bert_value *x = input(&b, "x", BERT_FLOAT, "batch sequence 8"), *gate = OP(&b, Sigmoid, x);
+        bert_value *result = variant ? OP(&b, Mul, x, gate) : OP(&b, Mul, gate, x);
+        if (variant == 2) result = OP(&b, Mul, input(&b, "up", BERT_FLOAT, "batch sequence 8"), result);
+        RUN(&b, "gelu", result);
+        assert_int_equal(count_all(&b), variant == 2 ? 2 : 1);
+        assert_true(BERT_NODE_FLOAT(only(&b, BERT_OP_MS_QuickGelu), "alpha", 0) == 1);
+        finish(&b);
+    }
+}
+
 /* Something near a Gelu stays as it is. */
 static void expect_no_gelu(builder *b, bert_value *result) {
     int before = count_all(b);
@@ -292,7 +306,7 @@ static void near_gelus_are_left_alone(void **state) {
 
     b = start(11);
     x = input(&b, "x", BERT_FLOAT, "batch sequence 8");
-    expect_no_gelu(&b, OP(&b, Mul, x, OP(&b, Sigmoid, x)));
+    expect_no_gelu(&b, OP(&b, Mul, x, OP(&b, Sigmoid, OP(&b, Mul, x, scalar(&b, 1.5F)))));
 }
 
 static void an_erf_that_is_read_elsewhere_is_left_alone(void **state) {
@@ -322,6 +336,7 @@ int main(void) {
         cmocka_unit_test(every_spelling_of_erf_gelu_becomes_one_node),
         cmocka_unit_test(every_spelling_of_tanh_gelu_becomes_one_node),
         cmocka_unit_test(quick_gelu_becomes_one_node),
+        cmocka_unit_test(silu_becomes_one_node),
         cmocka_unit_test(near_gelus_are_left_alone),
         cmocka_unit_test(an_erf_that_is_read_elsewhere_is_left_alone),
     };

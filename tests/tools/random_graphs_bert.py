@@ -316,7 +316,7 @@ class RandomBert(Attentions):
         return y, up, activation
 
     def activations(self):
-        names = ["erf", "erf", "erf_half_first", "erf_mul", "tanh", "tanh_mul", "relu", "ms_gelu", "fast", "quick", "sigmoid"]
+        names = ["erf", "erf", "erf_half_first", "erf_mul", "tanh", "tanh_mul", "relu", "ms_gelu", "fast", "quick", "sigmoid", "silu"]
         if self.kind == "float":
             names += ["bias_gelu", "bias_gelu"]
         if self.opset >= 20:
@@ -369,6 +369,9 @@ class RandomBert(Attentions):
     def activation_sigmoid(self, x):
         w = self.w
         return w.op("Mul", x, w.op("Sigmoid", w.op("Mul", x, w.scalar(1.702)))), exact.quick_gelu(f32(1.702))
+
+    def activation_silu(self, x):
+        return self.w.op("Mul", self.w.op("Sigmoid", x), x), exact.quick_gelu(1.0)
 
     def activation_gelu(self, x):
         return self.w.op("Gelu", x), exact.gelu(math.sqrt(0.5))

@@ -125,9 +125,13 @@ bert_unary_fn bert_activation(const char *name, double *parameter) {
         const char *name;
         bert_unary_fn function;
         double parameter;
-    } activations[] = {{"none", bert_identity, 0},       {"gelu", bert_gelu_erf, 0},
-                       {"gelu_tanh", bert_gelu_tanh, 0}, {"quick_gelu", bert_quick_gelu, 1.702},
-                       {"tanh", bert_tanh, 0},           {"relu", bert_relu, 0}};
+    } activations[] = {{"none", bert_identity, 0},
+                       {"gelu", bert_gelu_erf, 0},
+                       {"gelu_tanh", bert_gelu_tanh, 0},
+                       {"quick_gelu", bert_quick_gelu, 1.702},
+                       {"silu", bert_quick_gelu, 1},
+                       {"tanh", bert_tanh, 0},
+                       {"relu", bert_relu, 0}};
     for (size_t i = 0; i < sizeof activations / sizeof activations[0]; i++) {
         if (strcmp(activations[i].name, name) != 0) continue;
         *parameter = activations[i].parameter;
