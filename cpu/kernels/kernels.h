@@ -126,6 +126,9 @@ typedef struct bert_attention_args {
     int64_t mask_row_stride, mask_stride;
     float mask_value;
     bool nan_is_zero; /**< A row with nothing to attend to gives zeros, not NaN. */
+    /** Keys before these that count nothing and aren't given: sums over keys are cut into chains as if they were there,
+     * so that they have the same bits. */
+    int64_t lead;
 } bert_attention_args;
 
 /** The softmax of one row of an attention's scores, in place. */
@@ -141,6 +144,30 @@ static inline bert_softmax_args bert_attention_softmax(const bert_attention_args
                                .mask_stride = args->mask_stride,
                                .mask_value = args->mask_value,
                                .nan_is_zero = args->nan_is_zero};
+}
+
+/** y = scores values, the second product of attention. */
+static inline void bert_attention_context(const bert_attention_args *args,
+                                          void (*multiply)(const bert_sgemm_args *args)) {
+    const int64_t rest = BERT_SGEMM_CHAIN - args->lead % BERT_SGEMM_CHAIN; /* of the chain that the first key is in */
+    bert_sgemm_args product = {.c = args->y,
+                               .a = args->scores,
+                               .b = args->values,
+                               .ldc = args->ldy,
+                               .lda = args->ld_scores,
+                               .ldb = args->ld_values,
+                               .m = args->rows,
+                               .n = args->width,
+                               .k = args->n};
+    if (rest < BERT_SGEMM_CHAIN && rest < args->n) {
+        product.k = rest;
+        multiply(&product);
+        product.a += rest;
+        product.b += rest * args->ld_values;
+        product.k = args->n - rest;
+        product.accumulate = true;
+    }
+    multiply(&product);
 }
 
 /** y[n] = a op b; a stride of 0 repeats one element. y may be a or b. */

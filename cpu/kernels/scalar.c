@@ -143,15 +143,7 @@ void bert_attention_by_parts(const bert_attention_args *args, void (*multiply)(c
         const bert_softmax_args softmax_args = bert_attention_softmax(args, row);
         softmax_row(&softmax_args);
     }
-    multiply(&(bert_sgemm_args){.c = args->y,
-                                .a = args->scores,
-                                .b = args->values,
-                                .ldc = args->ldy,
-                                .lda = args->ld_scores,
-                                .ldb = args->ld_values,
-                                .m = args->rows,
-                                .n = args->width,
-                                .k = args->n});
+    bert_attention_context(args, multiply);
 }
 
 static void attention(const bert_attention_args *args) {

@@ -154,15 +154,7 @@ static void attention(const bert_attention_args *args) {
             exponentials(rows, totals + row);
         row += count;
     }
-    sgemm(&(bert_sgemm_args){.c = args->y,
-                             .a = args->scores,
-                             .b = args->values,
-                             .ldc = args->ldy,
-                             .lda = args->ld_scores,
-                             .ldb = args->ld_values,
-                             .m = args->rows,
-                             .n = args->width,
-                             .k = args->n});
+    bert_attention_context(args, sgemm);
     for (int64_t row = 0; row < args->rows; row++)
         divide(args->y + row * args->ldy, args->width, totals[row], args->nan_is_zero);
 }

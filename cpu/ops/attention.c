@@ -2,8 +2,12 @@
  * Attention: one head and block of query rows at a time, so that its scores never leave the cache. What a head's keys
  * and values are laid out as, and how a block is computed, is the form's (attention_form.h). Where heads are rotated by
  * their positions, copies of the keys, and of one block of queries at a time, are: no form knows of it.
+ *
+ * Where bias or mask differ by query, the keys that each block of queries looks at are found first, once for all heads
+ * that share them, and the others are left out. What they are depends on the mask alone, and bits don't depend on it.
  */
 #include "cpu/ops/attention_form.h"
+#include "cpu/ops/attention_window.h"
 #include "cpu/ops/ops.h"
 
 #include "core/graph/canonical.h"
@@ -17,6 +21,10 @@
 enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, WHOLE_BLOCK_KEYS = 256 };
 _Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
+/* Query rows that share a window of keys: with more of them windows are wider (48 rows take 5 to 10 % longer in windows
+ * of 64 keys to each side). Fewer keys than these are gone through as fast as windows are found. */
+enum { WINDOW_ROWS = HALF_BLOCK, LEAST_WINDOWED_KEYS = 128 };
+
 typedef struct attention_state {
     const bert_attention_form *form;
     int64_t heads;
@@ -26,6 +34,8 @@ typedef struct attention_state {
     bool rotated;           /* it has cosines and sines */
     int64_t sequence;       /* S, where rows are tokens without padding */
     int64_t scratch_floats; /* of one thread */
+    /* Windows [batches, heads, blocks] in the workspace, each 1 where all share them; no blocks: none are sought. */
+    int64_t window_batches, window_heads, window_blocks;
 } attention_state;
 
 /* A bias or mask of [B, H, S, T], where it may broadcast, and its steps along each. */
@@ -62,6 +72,7 @@ typedef struct attention_run {
     mask_tensor bias, mask;
     angle_tensor cosines, sines;    /* where heads are rotated */
     const int32_t *starts, *tokens; /* NULL: every token is a row */
+    bert_attention_window *windows; /* NULL: every query looks at all keys */
 } attention_run;
 
 /* One sequence: its rows among q's and among k's, and where they stand in bias and mask. */
@@ -177,61 +188,131 @@ static void set_masks(const attention_run *run, const sequence_rows *rows, int64
     }
 }
 
-/* Queries [first, first + count) of one head. */
-static void run_rows(const attention_run *run, const sequence_rows *rows, const bert_attention_head *of, int64_t head,
-                     int64_t first, int64_t count, const scratch_parts *scratch) {
+/* ---- Windows ----------------------------------------------------------------------------------------------------- */
+
+static void find_window(void *argument, int64_t task, int thread) {
+    const attention_run *run = argument;
+    const attention_state *state = run->state;
+    const int64_t first = task % state->window_blocks * WINDOW_ROWS, head = task / state->window_blocks;
+    const sequence_rows rows = sequence_of(run, head / state->window_heads);
+    const int64_t left = rows.queries - first;
+    bert_attention_args args = {
+        .rows = left < WINDOW_ROWS ? left : WINDOW_ROWS, .n = rows.keys, .mask_value = state->mask_value};
+    if (left <= 0) return; /* nobody asks */
+    run->windows[task] = (bert_attention_window){0, rows.keys};
+    if (!rows.contiguous) return;
+    set_masks(run, &rows, head % state->window_heads, first, NULL, &args);
+    run->windows[task] = bert_attention_window_of(&args, state->form->key_step);
+}
+
+/* Of a query that begins a block, and of those after it in the block. */
+static bert_attention_window window_at(const attention_run *run, const sequence_rows *rows, int64_t head,
+                                       int64_t query) {
+    const attention_state *state = run->state;
+    if (!run->windows) return (bert_attention_window){0, rows->keys};
+    const int64_t batch = state->window_batches > 1 ? rows->batch : 0, of = state->window_heads > 1 ? head : 0;
+    return run->windows[(batch * state->window_heads + of) * state->window_blocks + query / WINDOW_ROWS];
+}
+
+/* From the first to the last key that one of the queries looks at. */
+static bert_attention_window window_of_all(const attention_run *run, const sequence_rows *rows, int64_t head,
+                                           int64_t begin, int64_t end) {
+    bert_attention_window all = window_at(run, rows, head, begin);
+    for (int64_t query = begin; query < end; query += WINDOW_ROWS) {
+        const bert_attention_window window = window_at(run, rows, head, query);
+        if (window.first < all.first) all.first = window.first;
+        if (window.end > all.end) all.end = window.end;
+    }
+    return all;
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+/* What a thread has of one head of a sequence: its keys from `first_key` on are laid out. */
+typedef struct loaded_head {
+    bert_attention_head of;
+    int64_t head, first_key;
+    scratch_parts scratch;
+} loaded_head;
+
+static loaded_head load_head(const attention_run *run, const sequence_rows *rows, int64_t head,
+                             bert_attention_window keys, int thread) {
+    const attention_state *state = run->state;
+    const int64_t source = (rows->first_key + keys.first) * run->kv_stride + head * run->width;
+    loaded_head loaded = {.head = head, .first_key = keys.first};
+    loaded.scratch = parts_of((float *)run->call->workspace + thread * state->scratch_floats, state->rotated,
+                              rows->keys, run->width);
+    bert_attention_head *of = &loaded.of;
+    *of = (bert_attention_head){.prepared = run->call->context->prepared,
+                                .k = run->k + source,
+                                .v = run->v + source,
+                                .k_stride = run->kv_stride,
+                                .v_stride = run->kv_stride,
+                                .keys = keys.end - keys.first,
+                                .width = run->width,
+                                .scratch = loaded.scratch.form};
+    if (state->rotated) {
+        rotate_rows(run, rows, of->k, of->k_stride, keys.first, of->keys, loaded.scratch.keys);
+        of->k = loaded.scratch.keys;
+        of->k_stride = run->width;
+    }
+    state->form->load(of);
+    return loaded;
+}
+
+/* Queries [first, first + count) of one head, by the keys of a window. */
+static void run_rows(const attention_run *run, const sequence_rows *rows, const loaded_head *loaded, int64_t first,
+                     int64_t count, bert_attention_window keys) {
     const int64_t width = run->width, y_stride = run->state->heads * width, token = rows->first_query + first;
-    bert_attention_args args = {.y = (float *)run->call->outputs[0].data + token * y_stride + head * width,
-                                .q = run->q + token * run->q_stride + head * width,
+    const int64_t column = loaded->head * width;
+    bert_attention_args args = {.y = (float *)run->call->outputs[0].data + token * y_stride + column,
+                                .q = run->q + token * run->q_stride + column,
                                 .ldy = y_stride,
                                 .ldq = run->q_stride,
                                 .rows = count,
-                                .n = rows->keys,
+                                .n = keys.end - keys.first,
                                 .width = width,
                                 .scale = run->state->scale,
                                 .mask_value = run->state->mask_value,
-                                .nan_is_zero = run->state->nan_is_zero};
+                                .nan_is_zero = run->state->nan_is_zero,
+                                .lead = keys.first};
     if (run->state->rotated) {
-        rotate_rows(run, rows, args.q, args.ldq, first, count, scratch->queries);
-        args.q = scratch->queries;
+        rotate_rows(run, rows, args.q, args.ldq, first, count, loaded->scratch.queries);
+        args.q = loaded->scratch.queries;
         args.ldq = width;
     }
-    set_masks(run, rows, head, first, scratch->masks, &args);
-    run->state->form->attend(of, &args);
+    set_masks(run, rows, loaded->head, first, loaded->scratch.masks, &args);
+    if (args.bias) args.bias += keys.first * args.bias_stride;
+    if (args.mask) args.mask += keys.first * args.mask_stride;
+    run->state->form->attend(&loaded->of, keys.first - loaded->first_key, &args);
 }
 
 /* Where each query has a bias or mask of its own and positions have gaps, a block is one query. */
 static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
     if (!rows->contiguous && ((run->bias.data && run->bias.steps[2]) || (run->mask.data && run->mask.steps[2])))
         return 1;
+    if (run->windows) return WINDOW_ROWS;
     return rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
+}
+
+/* Where a piece of a head's queries begins: where windows begin, too. */
+static int64_t piece_begin(const attention_run *run, int64_t queries, int64_t piece) {
+    if (!run->windows) return queries * piece / run->pieces;
+    const int64_t blocks = (queries + WINDOW_ROWS - 1) / WINDOW_ROWS;
+    const int64_t begin = blocks * piece / run->pieces * WINDOW_ROWS;
+    return begin < queries ? begin : queries;
 }
 
 static void run_piece(void *argument, int64_t task, int thread) {
     const attention_run *run = argument;
     const int64_t piece = task % run->pieces, head = task / run->pieces % run->state->heads;
     const sequence_rows rows = sequence_of(run, task / run->pieces / run->state->heads);
-    const int64_t begin = rows.queries * piece / run->pieces, end = rows.queries * (piece + 1) / run->pieces;
-    const int64_t source = rows.first_key * run->kv_stride + head * run->width, step = block_rows(run, &rows);
+    const int64_t begin = piece_begin(run, rows.queries, piece), end = piece_begin(run, rows.queries, piece + 1);
+    const int64_t step = block_rows(run, &rows);
     if (begin == end) return;
-    const scratch_parts scratch = parts_of((float *)run->call->workspace + thread * run->state->scratch_floats,
-                                           run->state->rotated, rows.keys, run->width);
-    bert_attention_head of = {.prepared = run->call->context->prepared,
-                              .k = run->k + source,
-                              .v = run->v + source,
-                              .k_stride = run->kv_stride,
-                              .v_stride = run->kv_stride,
-                              .keys = rows.keys,
-                              .width = run->width,
-                              .scratch = scratch.form};
-    if (run->state->rotated) {
-        rotate_rows(run, &rows, of.k, of.k_stride, 0, rows.keys, scratch.keys);
-        of.k = scratch.keys;
-        of.k_stride = run->width;
-    }
-    run->state->form->load(&of);
+    const loaded_head loaded = load_head(run, &rows, head, window_of_all(run, &rows, head, begin, end), thread);
     for (int64_t row = begin; row < end; row += step)
-        run_rows(run, &rows, &of, head, row, end - row < step ? end - row : step, &scratch);
+        run_rows(run, &rows, &loaded, row, end - row < step ? end - row : step, window_at(run, &rows, head, row));
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
@@ -271,6 +352,11 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     while (heads * run.pieces < 4 * threads && heads * run.pieces % threads != 0 &&
            run.queries / (run.pieces + 1) >= 16)
         run.pieces++;
+    if (state->window_blocks) {
+        run.windows = (void *)((float *)call->workspace + threads * state->scratch_floats);
+        bert_thread_pool_run(bert_cpu_threads_for(call),
+                             state->window_batches * state->window_heads * state->window_blocks, find_window, &run);
+    }
     bert_thread_pool_run(bert_cpu_threads_for(call), heads * run.pieces, run_piece, &run);
     return BERT_OK;
 }
@@ -282,18 +368,42 @@ static bool is_broadcast(const bert_op_node *node, int32_t input, bert_dtype dty
     return desc->dtype == dtype && (desc->rank == 4 || desc->rank == -1);
 }
 
+/* Sets how many windows there are of so many sequences and keys. */
+static void count_windows(const bert_op_node *node, int64_t batches, int64_t queries, int64_t keys,
+                          attention_state *state) {
+    bool by_batch = state->sequence > 0, by_head = false, by_query = false;
+    for (int32_t i = BERT_ATTENTION_BIAS; i <= BERT_ATTENTION_MASK; i++) {
+        if (!bert_cpu_has(node, i)) continue;
+        by_batch = by_batch || node->inputs[i].dims[0] > 1;
+        by_head = by_head || node->inputs[i].dims[1] > 1;
+        by_query = by_query || node->inputs[i].dims[2] > 1;
+    }
+    if (!by_query || keys < LEAST_WINDOWED_KEYS) return;
+    state->window_batches = by_batch ? batches : 1;
+    state->window_heads = by_head ? state->heads : 1;
+    state->window_blocks = (queries + WINDOW_ROWS - 1) / WINDOW_ROWS;
+}
+
 static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state *state) {
     const bert_op_node *node = planner->node;
     const bert_tensor_desc *q = &node->inputs[BERT_ATTENTION_Q];
-    int64_t keys = state->packed ? q->dims[1] : node->inputs[BERT_ATTENTION_K].dims[1];
-    if (state->sequence) keys = state->sequence;
+    int64_t batches = q->dims[0], queries = q->dims[1];
+    int64_t keys = state->packed ? queries : node->inputs[BERT_ATTENTION_K].dims[1];
+    if (state->sequence) {
+        batches = node->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
+        queries = keys = state->sequence;
+    }
     const int64_t width = node->outputs[0].dims[2] / state->heads;
     const int64_t threads = bert_thread_pool_threads(planner->context->threads);
+    count_windows(node, batches, queries, keys, state);
+    const int64_t window_dims[] = {state->window_batches, state->window_heads, state->window_blocks};
     /* Far below what would overflow, and far above what there is memory for. */
     const int64_t most = INT64_C(1) << 40;
-    size_t all;
+    size_t all, windows = 0;
     if (width > most || keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) ||
-        !bert_size_multiply((size_t)scratch_floats(state, keys, width), (size_t)threads * sizeof(float), &all))
+        !bert_size_multiply((size_t)scratch_floats(state, keys, width), (size_t)threads * sizeof(float), &all) ||
+        !bert_size_product(sizeof(bert_attention_window), window_dims, 3, &windows) ||
+        !bert_size_add(all, windows, &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
     state->scratch_floats = scratch_floats(state, keys, width);
     planner->out->workspace_bytes = all;

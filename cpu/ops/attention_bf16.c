@@ -116,40 +116,53 @@ static void load(const bert_attention_head *head) {
     load_values(head, &sizes, &p);
 }
 
-/* c[rows, n] = a b, n whole panels. */
-static void multiply(const bert_cpu_kernels *kernels, float *c, int64_t n, const uint32_t *a, int64_t a_pairs,
-                     const uint32_t *b, int64_t steps, int64_t rows) {
-    for (int64_t column = 0; column < n; column += COLUMNS)
-        kernels->bgemm(&(bert_bgemm_args){.c = c + column,
+/* Floats of c and pairs of a from one row to the next, pairs of b from one panel to the next. */
+typedef struct product_strides {
+    int64_t c, a, b;
+} product_strides;
+
+/* c[rows, n] = a b, n rounded up to whole panels, over `steps` pairs. */
+static void multiply(const bert_cpu_kernels *kernels, const product_strides *strides, float *c, const uint32_t *a,
+                     const uint32_t *b, int64_t rows, int64_t n, int64_t steps) {
+    for (int64_t panel = 0; panel < panels(n); panel++)
+        kernels->bgemm(&(bert_bgemm_args){.c = c + panel * COLUMNS,
                                           .a = (const uint16_t *)(const void *)a,
-                                          .b = (const uint16_t *)(const void *)(b + column * steps),
-                                          .ldc = n,
-                                          .lda = 2 * a_pairs,
+                                          .b = (const uint16_t *)(const void *)(b + panel * strides->b),
+                                          .ldc = strides->c,
+                                          .lda = 2 * strides->a,
                                           .rows = rows,
                                           .steps = steps});
 }
 
-static void attend(const bert_attention_head *head, bert_attention_args *args) {
+static void attend(const bert_attention_head *head, int64_t first, bert_attention_args *args) {
     const bert_cpu_kernels *kernels = &head->prepared->device->kernels;
     const layout sizes = layout_of(head->keys, head->width);
     const parts p = parts_of(head->scratch, &sizes);
+    const int64_t key_pairs = pairs(head->width), value_pairs = pairs(head->keys);
+    const product_strides of_keys = {.c = sizes.scores, .a = sizes.q_pairs, .b = COLUMNS * key_pairs};
+    const product_strides of_values = {.c = sizes.context, .a = sizes.score_pairs, .b = COLUMNS * value_pairs};
     for (int64_t row = 0; row < args->rows; row++)
         round_row(kernels, args->q + row * args->ldq, head->width, p.q + row * sizes.q_pairs, sizes.q_pairs);
     bert_cpu_enter(kernels);
-    multiply(kernels, p.scores, sizes.scores, p.q, sizes.q_pairs, p.keys, pairs(head->width), args->rows);
+    multiply(kernels, &of_keys, p.scores, p.q, p.keys + first * key_pairs, args->rows, args->n, key_pairs);
     args->scores = p.scores;
     args->ld_scores = sizes.scores;
     for (int64_t row = 0; row < args->rows; row++) {
         const bert_softmax_args softmax = bert_attention_softmax(args, row);
         kernels->softmax(&softmax);
-        round_row(kernels, softmax.y, head->keys, p.probabilities + row * sizes.score_pairs, sizes.score_pairs);
+        round_row(kernels, softmax.y, args->n, p.probabilities + row * sizes.score_pairs,
+                  bert_attention_padded(pairs(args->n)));
     }
-    multiply(kernels, p.context, sizes.context, p.probabilities, sizes.score_pairs, p.values, pairs(head->keys),
-             args->rows);
+    multiply(kernels, &of_values, p.context, p.probabilities, p.values + first / 2 * COLUMNS, args->rows, head->width,
+             pairs(args->n));
     bert_cpu_exit(kernels);
     for (int64_t row = 0; row < args->rows; row++)
         memcpy(args->y + row * args->ldy, p.context + row * sizes.context, (size_t)head->width * sizeof *args->y);
 }
 
+/* Whole panels of keys, and whole tiles of AMX, which add up 32 of them at a time. */
+enum { KEY_STEP = 96 };
+_Static_assert(KEY_STEP % BERT_BGEMM_COLUMNS == 0 && KEY_STEP % 32 == 0, "where a range of keys may begin");
+
 const bert_attention_form bert_attention_bf16 = {
-    .kernel = "attention/bf16", .scratch_floats = scratch_floats, .load = load, .attend = attend};
+    .kernel = "attention/bf16", .scratch_floats = scratch_floats, .load = load, .key_step = KEY_STEP, .attend = attend};

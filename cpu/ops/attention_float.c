@@ -35,9 +35,9 @@ static void load(const bert_attention_head *head) {
         memcpy(values + key * head->width, head->v + key * head->v_stride, (size_t)head->width * sizeof *values);
 }
 
-static void attend(const bert_attention_head *head, bert_attention_args *args) {
-    args->keys = head->scratch;
-    args->values = values_of(head);
+static void attend(const bert_attention_head *head, int64_t first, bert_attention_args *args) {
+    args->keys = head->scratch + first;
+    args->values = values_of(head) + first * head->width;
     args->scores = values_of(head) + head->width * bert_attention_padded(head->keys);
     args->ld_keys = args->ld_scores = row_floats(head->keys);
     args->ld_values = head->width;
@@ -45,4 +45,4 @@ static void attend(const bert_attention_head *head, bert_attention_args *args) {
 }
 
 const bert_attention_form bert_attention_float = {
-    .kernel = "attention/cpu", .scratch_floats = scratch_floats, .load = load, .attend = attend};
+    .kernel = "attention/cpu", .scratch_floats = scratch_floats, .load = load, .key_step = 16, .attend = attend};

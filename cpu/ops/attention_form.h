@@ -22,8 +22,12 @@ typedef struct bert_attention_form {
     int64_t (*scratch_floats)(int64_t keys, int64_t width);
     /** Lays keys and values out in the scratch. */
     void (*load)(const bert_attention_head *head);
-    /** Up to BERT_ATTENTION_BLOCK queries: y, q, their strides, rows, scale, bias and mask are set in args. */
-    void (*attend)(const bert_attention_head *head, bert_attention_args *args);
+    /** Ranges of keys begin at multiples of it, a multiple of 16: so what sums are made of is added in the order in
+     * which it is with all keys. */
+    int64_t key_step;
+    /** Up to BERT_ATTENTION_BLOCK queries and the head's keys [first, first + n): y, q, their strides, rows, n, lead,
+     * scale, bias and mask are set in args. `first` is a multiple of key_step. */
+    void (*attend)(const bert_attention_head *head, int64_t first, bert_attention_args *args);
 } bert_attention_form;
 
 /** Queries whose scores are held at once, at most. */

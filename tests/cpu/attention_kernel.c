@@ -81,6 +81,46 @@ static void attention_case(const bert_cpu_kernels *table, int64_t rows, int64_t 
     for (int i = 0; i <= BUFFERS; i++) guarded_free(&memory[i]);
 }
 
+/* Keys from `first` on alone, where those before are dropped: the bits of all keys. */
+static void lead_case(const bert_cpu_kernels *table, int64_t first, int64_t n) {
+    enum { Q, KEYS, VALUES, SCORES, BIAS_ROW, RESULT, EXPECTED, BUFFERS, ROW_COUNT = 5, WIDTH = 33 };
+    const int64_t counts[BUFFERS] = {ROW_COUNT * WIDTH, WIDTH * n,        n * WIDTH, ROW_COUNT * n, n,
+                                     ROW_COUNT * WIDTH, ROW_COUNT * WIDTH};
+    bert_guarded memory[BUFFERS];
+    float *buffers[BUFFERS];
+    for (int i = 0; i < BUFFERS; i++) {
+        buffers[i] = guarded_floats(&memory[i], counts[i]);
+        fill_random(buffers[i], counts[i], 1.0F, (uint32_t)i);
+    }
+    for (int64_t key = 0; key < first; key++) buffers[BIAS_ROW][key] = -INFINITY;
+    bert_attention_args args = {.y = buffers[EXPECTED],
+                                .q = buffers[Q],
+                                .keys = buffers[KEYS],
+                                .values = buffers[VALUES],
+                                .scores = buffers[SCORES],
+                                .ldy = WIDTH,
+                                .ldq = WIDTH,
+                                .ld_keys = n,
+                                .ld_values = WIDTH,
+                                .ld_scores = n,
+                                .rows = ROW_COUNT,
+                                .n = n,
+                                .width = WIDTH,
+                                .scale = 0.2F,
+                                .bias = buffers[BIAS_ROW],
+                                .bias_stride = 1};
+    table->attention(&args);
+    args.y = buffers[RESULT];
+    args.keys += first;
+    args.values += first * WIDTH;
+    args.bias += first;
+    args.n -= first;
+    args.lead = first;
+    table->attention(&args);
+    assert_memory_equal(buffers[RESULT], buffers[EXPECTED], (size_t)(ROW_COUNT * WIDTH) * sizeof(float));
+    for (int i = 0; i < BUFFERS; i++) guarded_free(&memory[i]);
+}
+
 void test_attention(const bert_cpu_kernels *table) {
     static const int64_t rows[] = {1, 2, 3, 4, 5, 13, 48, BERT_ATTENTION_ROWS}, widths[] = {5, 32, 64};
     static const int64_t keys[] = {1, 2, 7, 16, 17, 48, 131};
@@ -90,4 +130,10 @@ void test_attention(const bert_cpu_kernels *table) {
             for (size_t k = 0; k < sizeof widths / sizeof *widths; k++)
                 for (int round = 0; round < 4; round++)
                     attention_case(table, rows[i], keys[j], widths[k], variant++ % (2 * NAN_IS_ZERO));
+    static const int64_t leads[] = {16, 48, 240, BERT_SGEMM_CHAIN, BERT_SGEMM_CHAIN + 16, 2 * BERT_SGEMM_CHAIN + 64};
+    for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
+        lead_case(table, leads[i], leads[i] + 1);
+        lead_case(table, leads[i], leads[i] + 190);
+        lead_case(table, leads[i], leads[i] + 600);
+    }
 }

@@ -192,7 +192,7 @@ static void attention_case(const bert_cpu_kernels *kernels, const attention_shap
                                 .mask_stride = 1,
                                 .mask_value = -1000.0F};
     bert_attention_bf16.load(&head);
-    bert_attention_bf16.attend(&head, &args);
+    bert_attention_bf16.attend(&head, 0, &args);
     for (int64_t row = 0; row < s->queries; row++) {
         for (int64_t column = 0; column < s->width; column++) {
             double slack;
@@ -206,10 +206,61 @@ static void attention_case(const bert_cpu_kernels *kernels, const attention_shap
     memcpy(last, y + (s->queries - 1) * s->width, (size_t)s->width * sizeof *last);
     args.q += (s->queries - 1) * s->stride;
     args.rows = 1;
-    bert_attention_bf16.attend(&head, &args);
+    bert_attention_bf16.attend(&head, 0, &args);
     assert_memory_equal(y, last, (size_t)s->width * sizeof *last);
     free(last);
     for (int i = 0; i < 6; i++) guarded_free(&memory[i]);
+}
+
+/* A range of keys, where the others are dropped, has the bits of all of them. */
+static void range_case(const bert_cpu_kernels *kernels, int64_t keys, int64_t first, int64_t end) {
+    enum { WIDTH = 50, QUERIES = 7 };
+    bert_device device = {.kernels = *kernels};
+    const bert_prepared prepared = {.device = &device};
+    bert_guarded memory[5];
+    float *k = guarded_floats(&memory[0], keys * WIDTH), *v = guarded_floats(&memory[1], keys * WIDTH);
+    float *q = guarded_floats(&memory[2], QUERIES * WIDTH), y[2][QUERIES * WIDTH];
+    uint8_t *mask = guarded_new(&memory[3], (size_t)keys);
+    fill_random(k, keys * WIDTH, 1.0F, 1);
+    fill_random(v, keys * WIDTH, 1.0F, 2);
+    fill_random(q, QUERIES * WIDTH, 1.0F, 3);
+    for (int64_t key = 0; key < keys; key++) mask[key] = key >= first && key < end && key % 5 != 3;
+    const size_t scratch = (size_t)bert_attention_bf16.scratch_floats(keys, WIDTH) * sizeof(float);
+    const bert_attention_head head = {.prepared = &prepared,
+                                      .k = k,
+                                      .v = v,
+                                      .k_stride = WIDTH,
+                                      .v_stride = WIDTH,
+                                      .keys = keys,
+                                      .width = WIDTH,
+                                      .scratch = guarded_new(&memory[4], scratch)};
+    bert_attention_bf16.load(&head);
+    assert_true(first % bert_attention_bf16.key_step == 0);
+    for (int i = 0; i < 2; i++) {
+        bert_attention_args args = {.y = y[i],
+                                    .q = q,
+                                    .ldy = WIDTH,
+                                    .ldq = WIDTH,
+                                    .rows = QUERIES,
+                                    .n = i ? end - first : keys,
+                                    .width = WIDTH,
+                                    .scale = 0.3F,
+                                    .mask = i ? mask + first : mask,
+                                    .mask_stride = 1,
+                                    .mask_value = -INFINITY,
+                                    .lead = i ? first : 0};
+        bert_attention_bf16.attend(&head, i ? first : 0, &args);
+    }
+    assert_memory_equal(y[1], y[0], sizeof y[0]);
+    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
+static void range_cases(const bert_cpu_kernels *kernels) {
+    range_case(kernels, 301, 96, 97);
+    range_case(kernels, 301, 96, 250);
+    range_case(kernels, 301, 288, 301);
+    range_case(kernels, 290, 192, 240);
+    range_case(kernels, 150, 0, 79);
 }
 
 static void attention_in_bfloat16_is_that_of_what_its_operands_round_to(void **state) {
@@ -221,12 +272,14 @@ static void attention_in_bfloat16_is_that_of_what_its_operands_round_to(void **s
         if (!bert_isa_present((bert_isa)isa)) continue;
         bert_cpu_kernels_select((bert_isa)isa, &kernels);
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) attention_case(&kernels, &shapes[i]);
+        range_cases(&kernels);
     }
 #if defined(__x86_64__)
     kernels.bgemm = bert_emulated_amx.bgemm;
     kernels.enter = bert_emulated_amx.enter;
     kernels.leave = bert_emulated_amx.leave;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) attention_case(&kernels, &shapes[i]);
+    range_cases(&kernels);
 #endif
 }
 
