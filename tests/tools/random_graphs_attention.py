@@ -14,8 +14,10 @@ class Attentions:
 
     # ---- Projections ----
 
-    def project(self, x, name):
-        """Q, K and V [batch, sequence, hidden]: three Linears, or one that is split."""
+    def project(self, x, name, apart=False):
+        """Q, K and V [batch, sequence, hidden]: three Linears, or one that is split; with `apart` maybe into heads."""
+        if apart and self.choices.chance(f"{name}.apart", 0.4 if self.rotary else 0.05):
+            return self.project_apart(x, name)
         if self.choices.chance(f"{name}.split", 0.15):
             return self.project_split(x, name)
         written = [self.linear(x, f"{name}.{part}", self.hidden, self.hidden) for part in "qkv"]
@@ -33,16 +35,53 @@ class Attentions:
         weights, biases = np.split(affine.weight, 3, axis=1), np.split(affine.bias, 3)
         return parts, [exact.Affine(weight, bias) for weight, bias in zip(weights, biases)]
 
+    def project_apart(self, x, name):
+        """Q, K and V [batch, sequence, heads, head], cut from one tensor of five dimensions, as ModernBERT has them."""
+        w, h = self.w, self.hidden
+        y, affine = self.linear(x, f"{name}.qkv", h, 3 * h)
+        qkv = w.op("Reshape", y, w.constant([0, 0, 3, self.heads, self.head_size]))
+        if self.choices.chance(f"{name}.gathered", 0.3):
+            parts = [w.op("Gather", qkv, w.constant(part), axis=2) for part in range(3)]
+        else:
+            parts = [w.squeeze(w.slice(qkv, part, part + 1, 2), 2) for part in range(3)]
+        self.apart.update(parts)
+        weights, biases = np.split(affine.weight, 3, axis=1), np.split(affine.bias, 3)
+        return parts, [exact.Affine(weight, bias) for weight, bias in zip(weights, biases)]
+
     def heads_of(self, x, perm, shape):
         """[batch, heads, sequence, head] or so by `perm`; `shape`: how the target is spelled."""
         w = self.w
+        if x in self.apart:
+            return x if perm == [0, 1, 2, 3] else w.op("Transpose", x, perm=perm)
         if shape == "zeros":
             target = w.constant([0, 0, self.heads, self.head_size])
         elif shape == "minus":
             target = w.constant([0, -1, self.heads, self.head_size])
         else:
             target = w.shape(x, "0", "1", self.heads, self.head_size)
-        return w.op("Transpose", w.op("Reshape", x, target), perm=perm)
+        heads = w.op("Reshape", x, target)
+        return heads if perm == [0, 1, 2, 3] else w.op("Transpose", heads, perm=perm)
+
+    def rotated(self, parts, name, shape):
+        """Heads [batch, heads, sequence, head] of the three, queries and keys rotated by their positions."""
+        return self.rotary.write(name, *parts, lambda x, perm: self.heads_of(x, perm, shape))
+
+    def all_heads(self, parts, name, shape, key_twice):
+        """Heads of queries and values [batch, heads, sequence, head], and of keys [batch, heads, head, sequence]."""
+        if self.rotary:
+            q, k, v = self.rotated(parts, name, shape)
+        else:
+            perms = [[0, 2, 1, 3], [0, 2, 1, 3] if key_twice else [0, 2, 3, 1], [0, 2, 1, 3]]
+            q, k, v = [self.heads_of(x, perm, shape) for x, perm in zip(parts, perms)]
+        return q, self.columns(k, name) if self.rotary or key_twice else k, v
+
+    def columns(self, k, name):
+        """[batch, heads, sequence, head] as [batch, heads, head, sequence]."""
+        w, size = self.w, self.head_size
+        if not self.choices.chance(f"{name}.key_in_three", 0.15):
+            return w.op("Transpose", k, perm=[0, 1, 3, 2])
+        rows = w.op("Reshape", k, w.shape(k, -1, "2", size))  # As PyTorch 2 has it: batch and heads are one dimension.
+        return w.op("Reshape", w.op("Transpose", rows, perm=[0, 2, 1]), w.shape(k, "0", self.heads, size, "2"))
 
     def joined(self, context, shape):
         """[batch, heads, sequence, head] back to [batch, sequence, hidden]."""
@@ -65,13 +104,9 @@ class Attentions:
     def attention_old(self, x, name):
         """PyTorch 1 and BERT's own code: scores divided by the root of the head size."""
         w, c = self.w, self.choices
-        (q, k, v), affines = self.project(x, name)
+        parts, affines = self.project(x, name, apart=True)
         shape = c.pick(f"{name}.shape", ["computed", "computed", "zeros", "minus"])
-        q = self.heads_of(q, [0, 2, 1, 3], shape)
-        if c.chance(f"{name}.key_twice", 0.3):
-            k = w.op("Transpose", self.heads_of(k, [0, 2, 1, 3], shape), perm=[0, 1, 3, 2])
-        else:
-            k = self.heads_of(k, [0, 2, 3, 1], shape)
+        q, k, v = self.all_heads(parts, name, shape, c.chance(f"{name}.key_twice", 0.3))
         root, where = math.sqrt(self.head_size), c.pick(f"{name}.scale", ["div", "div", "mul", "q_div", "q_mul", "fused"])
         scale = 1 / f32(root) if where in ("div", "q_div") else f32(1 / root)
         if where == "q_div":
@@ -87,29 +122,28 @@ class Attentions:
         elif where == "mul":
             scores = w.op("Mul", scores, w.scalar(1 / root))
         weights = w.softmax(self.biased(scores, name))
-        context = w.op("MatMul", weights, self.heads_of(v, [0, 2, 1, 3], shape))
+        context = w.op("MatMul", weights, v)
         return self.joined(context, shape), affines, scale
 
     def attention_distil(self, x, name):
         """DistilBERT: Q divided first, masked scores replaced."""
         w = self.w
-        (q, k, v), affines = self.project(x, name)
+        parts, affines = self.project(x, name, apart=True)
         shape = self.choices.pick(f"{name}.shape", ["computed", "zeros"])
         root = math.sqrt(self.head_size)
-        heads = w.op("Div", self.heads_of(q, [0, 2, 1, 3], shape), w.scalar(root))
-        scores = w.op("MatMul", heads, self.heads_of(k, [0, 2, 3, 1], shape))
+        q, k, v = self.all_heads(parts, name, shape, False)
+        scores = w.op("MatMul", w.op("Div", q, w.scalar(root)), k)
         if self.mask.form != "none":
             scores = self.mask.drop(scores, q)
-        context = w.op("MatMul", w.softmax(scores), self.heads_of(v, [0, 2, 1, 3], shape))
+        context = w.op("MatMul", w.softmax(scores), v)
         return self.joined(context, shape), affines, 1 / f32(root)
 
     def attention_sdpa(self, x, name):
         """PyTorch 2's scaled_dot_product_attention: the root of the scale on both sides, and a guard against NaN."""
         w, c = self.w, self.choices
-        (q, k, v), affines = self.project(x, name)
+        parts, affines = self.project(x, name, apart=True)
         shape = c.pick(f"{name}.shape", ["computed", "zeros", "minus"])
-        q = self.heads_of(q, [0, 2, 1, 3], shape)
-        k = w.op("Transpose", self.heads_of(k, [0, 2, 1, 3], shape), perm=[0, 1, 3, 2])
+        q, k, v = self.all_heads(parts, name, shape, True)
         root = f32(math.sqrt(1 / math.sqrt(self.head_size)))
         scores = w.op("MatMul", w.op("Mul", q, w.scalar(root)), w.op("Mul", k, w.scalar(root)))
         weights = w.softmax(self.biased(scores, name))
@@ -119,7 +153,7 @@ class Attentions:
             guard = self.recipe.nan_is_zero = c.chance("nan_guard", 0.6)
         if guard:
             weights = w.op("Where", w.op("IsNaN", weights), w.scalar(0.0), weights)
-        context = w.op("MatMul", weights, self.heads_of(v, [0, 2, 1, 3], shape))
+        context = w.op("MatMul", weights, v)
         return self.joined(context, shape), affines, root * root
 
     # ---- Fused ----
@@ -177,6 +211,10 @@ class Attentions:
         w, c = self.w, self.choices
         attributes, scale = self.fused_attributes(name)
         mask, score_bias = self.fused_masks()
+        if self.rotary:
+            parts, affines = self.project(x, name)
+            parts = [self.joined(heads, "zeros") for heads in self.rotated(parts, name, "zeros")]
+            return w.ms("MultiHeadAttention", *parts, "", mask, score_bias, **attributes), affines, scale
         if c.chance(f"{name}.packed", 0.2):
             return self.packed_mha(x, mask, score_bias, attributes, scale)
         if c.chance(f"{name}.bias_inside", 0.5):
@@ -220,7 +258,9 @@ class Attentions:
         if c.chance(f"{name}.scale_given", 0.3):
             scale = attributes["scale"] = f32(scale * 1.25)
         mask = "" if self.mask.form == "none" else self.four_dimensions(self.mask.value)
+        heads = self.rotated(parts, name, "zeros") if self.rotary else None
         if c.chance(f"{name}.three_dimensions", 0.4):
+            parts = [self.joined(part, "zeros") for part in heads] if heads else parts
             return w.op("Attention", *parts, mask, q_num_heads=self.heads, kv_num_heads=self.heads, **attributes), affines, scale
-        heads = [self.heads_of(part, [0, 2, 1, 3], "zeros") for part in parts]
+        heads = heads or [self.heads_of(part, [0, 2, 1, 3], "zeros") for part in parts]
         return self.joined(w.op("Attention", *heads, mask, **attributes), "zeros"), affines, scale

@@ -9,10 +9,12 @@ import random_graphs_exact as exact
 from random_graphs_attention import Attentions
 from random_graphs_linear import DYNAMIC_SPELLINGS, FLOAT_SPELLINGS, STATIC_SPELLINGS, WEIGHT_SPELLINGS, Linear
 from random_graphs_mask import Mask
+from random_graphs_rotary import Rotary
 from random_graphs_write import GraphWriter, f32, halved
 
 OPSETS = [9, 10, 11, 11, 11, 12, 13, 13, 14, 15, 16, 17, 17, 17, 18, 19, 20, 21, 22, 23]
 KINDS = ["float", "float", "float", "float", "float", "float", "weights", "dynamic", "dynamic", "dynamic", "static", "half"]
+ROTATED = ["old", "sdpa", "distil", "mha", "onnx"]  # Attention whose heads may be rotated by their positions.
 
 
 class RandomBert(Attentions):
@@ -37,6 +39,8 @@ class RandomBert(Attentions):
         self.w.shape_cuts = c.chance("shape_cuts", 0.4)
         self.recipe = exact.Recipe(heads=self.heads)
         self.comparable = self.kind in ("float", "weights")  # A recipe knows no rounding.
+        self.rotary = None  # Heads aren't rotated.
+        self.apart = set()  # Projections that are heads already.
         self.filter_value = -10000.0  # Of fused attention operators.
         self.mask = Mask(self.w, c, self.attention, self.quantized, self.kind == "half")
         self.epsilon = f32(c.pick("epsilon", [1e-12, 1e-12, 1e-5, 1e-3]))
@@ -81,6 +85,8 @@ class RandomBert(Attentions):
         if not embed:
             self.mask.declare()
         x = self.embed_fused() if embed else self.embeddings()
+        if self.head_size % 2 == 0 and self.attention in ROTATED and c.chance("rotary", 0.4):
+            self.rotary = Rotary(self)
         self.mask.relate(self.heads, self.positions)
         for number in range(self.layers):
             x = self.layer(x, f"layer{number}")
@@ -118,27 +124,33 @@ class RandomBert(Attentions):
         r.position = self.normal(self.positions + 2, self.hidden, scale=0.3)
         r.type = self.normal(2, self.hidden, scale=0.3)
 
-    def position_ids(self):
-        """Writes positions 0, 1, 2 ... or an input; the recipe's follow."""
+    def position_ids(self, name, spellings):
+        """Writes positions 0, 1, 2 ... or an input; returns them, and a function of the feeds that gives them."""
         w = self.w
-        spelling = self.choices.pick("position_ids", ["slice", "slice", "range", "input", "counted"] if self.opset >= 11
-                                     else ["slice", "input"])
+        spelling = self.choices.pick(name, spellings)
         if spelling == "counted":
             return self.counted_positions()
         if spelling == "input":
-            w.graph_input("position_ids", self.ids_dtype, ["batch", "sequence"])
-            self.recipe.position_ids = lambda feeds: feeds["position_ids"]
-            return "position_ids"
-        self.recipe.position_ids = lambda feeds: np.arange(feeds["input_ids"].shape[1])[None]
+            return self.positions_given(), lambda feeds: feeds["position_ids"]
         length = w.dimension("input_ids", 1)
         if spelling == "range":
-            return w.unsqueeze(w.op("Range", w.constant(0), length, w.constant(1)), 0)
+            return w.unsqueeze(w.op("Range", w.constant(0), length, w.constant(1)), 0), self.counted_from_0
         places = w.weight("position_ids", np.arange(self.positions, dtype=np.int64)[None])
         if self.opset >= 10:
-            return w.slice(places, 0, w.unsqueeze(length, 0), 1)
+            return w.slice(places, 0, w.unsqueeze(length, 0), 1), self.counted_from_0
         ones = w.op("ConstantOfShape", w.op("Shape", "input_ids"), value=helper.make_tensor("one", TensorProto.INT64, [1], [1]))
         places = w.op("Gather", w.op("NonZero", ones), w.constant(1), axis=0)
-        return w.op("Reshape", places, w.op("Shape", "input_ids"))
+        return w.op("Reshape", places, w.op("Shape", "input_ids")), self.counted_from_0
+
+    @staticmethod
+    def counted_from_0(feeds):
+        return np.arange(feeds["input_ids"].shape[1])[None]
+
+    def positions_given(self):
+        """The graph's input, which there is one of."""
+        if not any(entry.name == "position_ids" for entry in self.w.inputs):
+            self.w.graph_input("position_ids", self.ids_dtype, ["batch", "sequence"])
+        return "position_ids"
 
     def counted_positions(self):
         """RoBERTa's: tokens that are not padding (id 1) are counted from 2 on, padding is at 1."""
@@ -151,8 +163,7 @@ class RandomBert(Attentions):
             kept = feeds["input_ids"] != 1
             return np.cumsum(kept, axis=1) * kept + 1
 
-        self.recipe.position_ids = positions
-        return w.op("Add", w.cast(counted, TensorProto.INT64), w.constant(1))
+        return w.op("Add", w.cast(counted, TensorProto.INT64), w.constant(1)), positions
 
     def type_ids(self):
         w = self.w
@@ -175,7 +186,9 @@ class RandomBert(Attentions):
         if types:
             terms.append(w.op("Gather", w.weight("type", r.type), types))
         if c.chance("positions_used", 0.85):
-            terms.append(w.op("Gather", w.weight("position", r.position), self.position_ids()))
+            spellings = ["slice", "slice", "range", "input", "counted"] if self.opset >= 11 else ["slice", "input"]
+            ids, r.position_ids = self.position_ids("position_ids", spellings)
+            terms.append(w.op("Gather", w.weight("position", r.position), ids))
         else:
             r.position = None
         c.random.shuffle(terms)
@@ -203,11 +216,10 @@ class RandomBert(Attentions):
         types = self.type_ids()
         positions = ""
         if c.chance("embed_position_ids", 0.3):
-            w.graph_input("position_ids", self.ids_dtype, ["batch", "sequence"])
-            positions = as_int32("position_ids")
+            positions = as_int32(self.positions_given())
             r.position_ids = lambda feeds: feeds["position_ids"]
         else:
-            r.position_ids = lambda feeds: np.arange(feeds["input_ids"].shape[1])[None]
+            r.position_ids = self.counted_from_0
         if types and types != "token_type_ids":
             types = w.cast(types, TensorProto.INT32)
         elif types:
@@ -283,8 +295,9 @@ class RandomBert(Attentions):
         inner, up, activation = self.activated(x, f"{name}.up")
         projected, bias, down = self.maybe_open(inner, f"{name}.down", self.intermediate, h)
         y, norm = self.skip_norm(projected, x, bias, f"{name}.norm")
+        turn = self.rotary.turn if self.rotary else None
         self.recipe.layers.append(exact.Layer(query, key, value, output, scale, attention_norm, up, activation, down,
-                                              norm))
+                                              norm, turn))
         if c.chance(f"{name}.dropout", 0.1):
             y = w.op("Identity", y)
         return y

@@ -36,7 +36,8 @@ class Affine:
 
 @dataclass
 class Layer:
-    """One encoder layer: attention and feed-forward, each followed by residual and norm."""
+    """One encoder layer: attention and feed-forward, each followed by residual and norm. turn(feeds, q, k, v) gives the
+    heads [B, H, S, D] as they are multiplied."""
 
     query: Affine
     key: Affine
@@ -48,6 +49,7 @@ class Layer:
     activation: Callable
     down: Affine
     norm: Norm
+    turn: Optional[Callable] = None
 
 
 @dataclass
@@ -68,13 +70,16 @@ class Recipe:
     layers: list = field(default_factory=list)
     pooler: Optional[Affine] = None
 
-    def attend(self, layer, x, bias):
+    def attend(self, layer, x, bias, feeds):
         batch, length, width = x.shape
 
         def split(values):
             return values.reshape(batch, length, self.heads, width // self.heads).transpose(0, 2, 1, 3)
 
-        scores = split(layer.query(x)) @ split(layer.key(x)).swapaxes(2, 3) * layer.scale
+        query, key, value = [split(project(x)) for project in (layer.query, layer.key, layer.value)]
+        if layer.turn:
+            query, key, value = layer.turn(feeds, query, key, value)
+        scores = query @ key.swapaxes(2, 3) * layer.scale
         if bias is not None:
             scores = np.where(bias != 0, bias, scores) if self.bias_replaces else scores + bias
         with np.errstate(invalid="ignore"):
@@ -82,7 +87,7 @@ class Recipe:
         weights = weights / weights.sum(axis=-1, keepdims=True)
         if self.nan_is_zero:
             weights = np.where(np.isnan(weights), 0, weights)
-        return (weights @ split(layer.value(x))).transpose(0, 2, 1, 3).reshape(batch, length, width)
+        return (weights @ value).transpose(0, 2, 1, 3).reshape(batch, length, width)
 
     def __call__(self, feeds):
         """Outputs by name: hidden_N after each layer, last_hidden_state, pooled."""
@@ -95,7 +100,7 @@ class Recipe:
         bias = self.bias(feeds)
         outputs = {}
         for number, layer in enumerate(self.layers):
-            x = layer.attention_norm(layer.output(self.attend(layer, x, bias)) + x)
+            x = layer.attention_norm(layer.output(self.attend(layer, x, bias, feeds)) + x)
             x = layer.norm(layer.down(layer.activation(layer.up(x))) + x)
             outputs[f"hidden_{number}"] = x
         outputs["last_hidden_state"] = x

@@ -96,10 +96,10 @@ class GraphWriter:
         return self.op("ReduceSum", x, axes=[axis], keepdims=keepdims)
 
     def slice(self, x, start, end, axis):
-        """`end` is a number, or the name of a tensor [1]."""
+        """`start` and `end` are numbers, or names of tensors [1]."""
         if self.opset >= 10:
-            end = end if isinstance(end, str) else self.constant([end])
-            return self.op("Slice", x, self.constant([start]), end, self.constant([axis]))
+            start, end = [at if isinstance(at, str) else self.constant([at]) for at in (start, end)]
+            return self.op("Slice", x, start, end, self.constant([axis]))
         return self.op("Slice", x, starts=[start], ends=[end], axes=[axis])
 
     def dimension(self, x, index):

@@ -2,7 +2,7 @@
 """Holds what `bertc inspect --save-optimized` writes against ONNX Runtime, case by case.
 
     pip install -r tests/tools/requirements.txt
-    python tests/tools/saved_parity.py build/release/cli/bertc                # the cases of tests/data/graphs, the bundled models
+    python tests/tools/saved_parity.py build/release/cli/bertc                # tests/data/graphs, bundled models, ModernBERTs
     python tests/tools/saved_parity.py build/release/cli/bertc FOLDER ...     # other cases: folders with model.onnx and test_data_set_*
 
 For every case: the saved file, run by ONNX Runtime, gives the outputs of the case within its tolerance (tolerances.txt
@@ -105,18 +105,21 @@ def check(program, case, folder, options):
     return worst
 
 
-def sentiment_case(name, folder):
-    """A bundled model as a case, with ONNX Runtime's own outputs."""
-    case = os.path.join(folder, "originals", name)
+def made_case(source, vocabulary, folder):
+    """A model as a case, with ONNX Runtime's own outputs."""
+    case = os.path.join(folder, "originals", os.path.splitext(os.path.basename(source))[0])
     data_set = os.path.join(case, "test_data_set_0")
     os.makedirs(data_set)
-    source = os.path.join(ROOT, "models", "zh-sentiment", f"{name}.onnx")
-    os.symlink(source, os.path.join(case, "model.onnx"))
-    session = engines.ort_session(source)
+    shutil.copy(source, os.path.join(case, "model.onnx"))
+    weights = os.path.join(os.path.dirname(source), "weights.bin")  # Of all in tests/data/exports.
+    if os.path.exists(weights):
+        shutil.copy(weights, case)
+    session = engines.ort_session(os.path.join(case, "model.onnx"))
     random = np.random.default_rng(3)
-    ids = random.integers(1, 4821, (3, 21))
+    ids = random.integers(1, vocabulary, (3, 21))
     feeds = {"input_ids": ids, "attention_mask": (np.arange(21) < np.array([[21], [9], [14]])).astype(np.int64),
              "token_type_ids": np.zeros_like(ids)}
+    feeds = {i.name: feeds[i.name] for i in session.get_inputs()}
     outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds)))
     for kind, named in (("input", feeds), ("output", outputs)):
         for index, (tensor, values) in enumerate(named.items()):
@@ -194,7 +197,11 @@ def main():
                 file.write("*quantized 0 2e-2\n")
             os.makedirs(os.path.join(folder, "originals"))
             shutil.copy(os.path.join(folder, "tolerances.txt"), os.path.join(folder, "originals", "tolerances.txt"))
-            cases += [sentiment_case(n, folder) for n in ("model", "model-optimized", "model-optimized-quantized")]
+            names = ("model", "model-optimized", "model-optimized-quantized")
+            cases += [made_case(os.path.join(ROOT, "models", "zh-sentiment", f"{n}.onnx"), 4821, folder) for n in names]
+            # Heads that are rotated.
+            exports = sorted(glob.glob(os.path.join(glob.escape(ROOT), "tests", "data", "exports", "new_modernbert_*.onnx")))
+            cases += [made_case(source, 100, folder) for source in exports]
         if not cases:
             sys.exit("there is no case")
         for case in cases:
