@@ -71,14 +71,33 @@ static bert_value *match_rotation(bert_pattern *pattern, bert_node *add, bert_ro
 /* ---- Heads ----------------------------------------------------------------------------------------------------------
  */
 
+/* Whether a dimension is `whole`, or as much of it as a table has rows: there is an error beyond it, here as there. One
+ * row alone would be the same for all. */
+static bool reaches(bert_symbols *symbols, bert_dim dim, bert_dim whole) {
+    if (dim == whole) return true;
+    return !bert_dim_known(dim) && !bert_dim_known(whole) && dim != bert_dim_minimum(symbols, whole, 1) &&
+           bert_dim_broadcast(symbols, dim, whole) == whole;
+}
+
 /* Whether angles broadcast to heads `x` for certain, the same for all heads and with a row for each token. */
-static bool fit(const bert_value *angles, const bert_value *x, const int32_t order[4]) {
+static bool fit(bert_symbols *symbols, const bert_value *angles, const bert_value *x, const int32_t order[4]) {
     const int32_t missing = 4 - bert_value_rank(angles);
     if (missing < 0 || missing > (order[2] == 2 ? 1 : 2) || angles->info.dtype != x->info.dtype) return false;
     for (int32_t i = 0; i < 4; i++) {
         const bert_dim dim = i < missing ? 1 : bert_value_dim(angles, i - missing), whole = bert_value_dim(x, i);
-        const bool repeats = order[i] == 0 || order[i] == 2; /* sequences may share angles, heads do */
-        if (repeats ? dim != 1 && (order[i] == 2 || dim != whole) : dim != whole) return false;
+        switch (order[i]) {
+        case 0: /* sequences may share angles */
+            if (dim != 1 && dim != whole) return false;
+            break;
+        case 1:
+            if (!reaches(symbols, dim, whole)) return false;
+            break;
+        case 2: /* heads do */
+            if (dim != 1) return false;
+            break;
+        default:
+            if (dim != whole) return false;
+        }
     }
     return true;
 }
@@ -127,7 +146,7 @@ bool bert_match_rotated_heads(bert_pattern *pattern, bert_value *view, const int
     for (int i = 0; i < 2; i++) {
         if (!reorders(symbols, steps, count, orders[i], order)) continue;
         rotation->head_axis = i == 0 ? -3 : -2;
-        if (!fit(rotation->cosines, x, orders[i]) || !fit(rotation->sines, x, orders[i]) ||
+        if (!fit(symbols, rotation->cosines, x, orders[i]) || !fit(symbols, rotation->sines, x, orders[i]) ||
             !bert_match_heads(pattern, x, orders[i], out))
             return false;
         out->scale *= scale;

@@ -21,9 +21,11 @@ typedef enum angles {
     OF_EACH,     /* [B, 1, S, D] */
     WITHOUT_ONE, /* [1, S, D], or [S, 1, D] */
     OF_ROWS,     /* [S, D]: where heads come before sequences */
+    OF_TABLE,    /* as many rows of a table as there are tokens */
     ANGLES,
-    OF_HEADS, /* Near misses: [1, H, S, D], */
-    OF_NONE   /* [1, 1, 1, D] */
+    OF_HEADS,      /* Near misses: [1, H, S, D], */
+    OF_NONE,       /* [1, 1, 1, D], */
+    OF_SHORT_TABLE /* one row where there are tokens */
 } angles;
 
 typedef enum fault {
@@ -156,14 +158,29 @@ static bert_value *transpose_key(builder *b, const spec *s, bert_value *key) {
 
 static const char *const angle_names[4] = {"cosines", "sines", "cosines_of_key", "sines_of_key"};
 
+static bool is_table(const spec *s) {
+    return s->form == OF_TABLE || s->form == OF_SHORT_TABLE;
+}
+
+/* Cosines or sines: an input, or the first rows of a table. */
+static bert_value *angles_for(builder *b, const spec *s, bert_value *from, int which) {
+    const bert_attribute first = BERT_INT_ATTRIBUTE("axis", 0);
+    const int64_t rows = s->form == OF_TABLE ? 16 : 1;
+    if (!is_table(s)) return input(b, angle_names[which], BERT_FLOAT, dims_of(s));
+    bert_value *length = OP_WITH(b, Gather, first, OP(b, Shape, from), INTS(b, 1));
+    if (s->sequence_first)
+        return OP(b, Slice, tensor(b, 3, (int64_t[]){rows, 1, SIZE}), INTS(b, 0), length, INTS(b, 0));
+    return OP(b, Slice, tensor(b, 2, (int64_t[]){rows, SIZE}), INTS(b, 0), length, INTS(b, 0));
+}
+
 static void make(builder *b, const void *of) {
     const spec *s = of;
     const bert_attribute last = BERT_INT_ATTRIBUTE("axis", -1);
     bert_value *heads[3], *from = input(b, "x", BERT_FLOAT, s->key_by_reshape ? "batch 8 24" : "batch sequence 24");
     for (int i = 0; i < 2; i++) {
         const bool others = s->fault == OTHER_ANGLES && i == 1;
-        cosines[i] = i == 0 || others ? input(b, angle_names[2 * i], BERT_FLOAT, dims_of(s)) : cosines[0];
-        sines[i] = i == 0 || others ? input(b, angle_names[2 * i + 1], BERT_FLOAT, dims_of(s)) : sines[0];
+        cosines[i] = i == 0 || others ? angles_for(b, s, from, 2 * i) : cosines[0];
+        sines[i] = i == 0 || others ? angles_for(b, s, from, 2 * i + 1) : sines[0];
     }
     project(b, s, from, heads);
     for (int i = 0; i < 3; i++) {
@@ -187,7 +204,7 @@ static bert_node *attention_of(const spec *s, bert_model **model) {
         s->form == WITHOUT_ONE || s->form == OF_ROWS ? (s->form == OF_ROWS && !s->sequence_first ? 2 : 1) : 0;
     bert_named_tensor given[5] = {twice_input("x", BERT_FLOAT, x, 3, (const int64_t[]){BATCH, sequence, WIDTH})};
     size_t count = 1;
-    for (int i = 0; i < (s->fault == OTHER_ANGLES ? 4 : 2); i++)
+    for (int i = 0; i < (s->fault == OTHER_ANGLES ? 4 : 2) && !is_table(s); i++)
         given[count++] = twice_input(angle_names[i], BERT_FLOAT, numbers[i], 4 - left_out, dims + left_out);
     *model = twice(make, s, given, count, 1e-5);
     BERT_FOR_EACH_NODE (node, &bert_model_graph(*model)->body) {
@@ -201,11 +218,12 @@ static bool is_rotary(const spec *s, bool packed) {
     bert_model *model = NULL;
     const bert_node *attention = attention_of(s, &model);
     const bool rotary = bert_node_in(attention, BERT_ATTENTION_COSINES) != NULL;
+    const bool of_table = s->form == OF_TABLE && !s->key_by_reshape; /* else it's computed */
     assert_int_equal(bert_node_in(attention, BERT_ATTENTION_SINES) != NULL, rotary);
     if (rotary) {
         assert_int_equal(BERT_NODE_INT(attention, "packed", 0), packed);
         assert_int_equal(twice_count(model, BERT_OP_Neg), s->fault == VALUE_TOO);
-        assert_int_equal(twice_count(model, BERT_OP_Slice), s->fault == VALUE_TOO ? 2 : 0);
+        assert_int_equal(twice_count(model, BERT_OP_Slice), s->fault == VALUE_TOO || of_table ? 2 : 0);
         assert_int_equal(twice_count(model, BERT_OP_Split), 0);
     }
     bert_model_free(model);
@@ -236,6 +254,8 @@ static void what_only_looks_like_rotation_stays_plain(void **state) {
         s.form = OF_HEADS;
         assert_false(is_rotary(&s, false));
         s.form = OF_NONE;
+        assert_false(is_rotary(&s, false));
+        s.form = OF_SHORT_TABLE;
         assert_false(is_rotary(&s, false));
     }
 }
