@@ -22,6 +22,7 @@ static bool is_weight_form(const bert_node *node) {
     switch (node->op->id) {
     case BERT_OP_MatMul:
     case BERT_OP_Gemm:
+    case BERT_OP_Einsum: /* Few elements may take many steps. */
         return true;
     case BERT_OP_Transpose:
     case BERT_OP_Cast:

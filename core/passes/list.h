@@ -7,6 +7,7 @@
 bert_status bert_pass_branches(bert_pass_context *context);
 bert_status bert_pass_ranges(bert_pass_context *context);
 bert_status bert_pass_fold(bert_pass_context *context);
+bert_status bert_pass_einsum(bert_pass_context *context);
 bert_status bert_pass_shapes(bert_pass_context *context);
 bert_status bert_pass_common(bert_pass_context *context);
 bert_status bert_pass_fused(bert_pass_context *context);

@@ -17,6 +17,7 @@ const bert_pass bert_passes[] = {
     {"branches", "the branch of an If whose condition is known", bert_pass_branches},
     {"fold", "compute what is constant, drop what changes nothing", bert_pass_fold},
     {"ranges", "ranges of floats that were integers as ranges of integers", bert_pass_ranges},
+    {"einsum", "products, sums and views from Einsum", bert_pass_einsum},
     {"fused", "com.microsoft's fused operators in other words", bert_pass_fused},
     {"fused_attention", "Attention from operators that are attention already", bert_pass_fused_attention},
     {"fold", "compute what is constant, drop what changes nothing", bert_pass_fold},
