@@ -16,7 +16,7 @@ core/runtime/.*      core/(include|base|graph)/.*
 onnx_loader/.*       core/(include|base|graph)/.*|core/runtime/composition[.]h
 tokenizer/.*         core/(include|base)/.*
 cpu/.*               core/(include|base)/.*|core/graph/(canonical|conv_axes|op)[.]h
-cuda/.*              core/include/.*|core/base/(dtypes|float16)[.]h|core/graph/(canonical|conv_axes|op)[.]h
+cuda/.*              core/include/.*|core/base/(dtypes|float16)[.]h|core/graph/(canonical|conv_axes|einsum|op)[.]h
 pipelines/.*         core/(include|base|graph|runtime)/.*|tokenizer/.*
 cli/.*               (core|onnx_loader|tokenizer|pipelines)/.*
 '

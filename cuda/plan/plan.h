@@ -238,21 +238,21 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
 /* clang-format off */
 #define BERT_CUDA_RUNS(RUN)                                                                                            \
     RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(compress) RUN(concat)                    \
-    RUN(constant_of_shape) RUN(conv) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(disentangled_bias) RUN(dropout) \
-    RUN(dynamic_quantize) RUN(elementwise) RUN(embed_layer_norm) RUN(embedding) RUN(expand) RUN(eye_like) RUN(gather)  \
-    RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear) RUN(lookup) RUN(matmul)                  \
-    RUN(matmul_integer) RUN(matmul_nbits) RUN(ms_attention) RUN(multi_head_attention) RUN(one_hot) RUN(onnx_attention) \
-    RUN(pack_tokens) RUN(packed_attention) RUN(pad) RUN(pool) RUN(quantize) RUN(quantized_add) RUN(quantized_linear)   \
-    RUN(range) RUN(reduce) RUN(remove_padding) RUN(restore_padding) RUN(rotary_embedding) RUN(scatter_elements)        \
-    RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice) RUN(softmax) RUN(split) RUN(tile) RUN(top_k) RUN(transpose)        \
-    RUN(trilu) RUN(unpack_tokens) RUN(variadic)
+    RUN(constant_of_shape) RUN(conv) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(disentangled_bias)              \
+    RUN(dropout) RUN(dynamic_quantize) RUN(einsum) RUN(elementwise) RUN(embed_layer_norm) RUN(embedding) RUN(expand)   \
+    RUN(eye_like) RUN(gather) RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear) RUN(lookup)    \
+    RUN(matmul) RUN(matmul_integer) RUN(matmul_nbits) RUN(ms_attention) RUN(multi_head_attention) RUN(one_hot)         \
+    RUN(onnx_attention) RUN(pack_tokens) RUN(packed_attention) RUN(pad) RUN(pool) RUN(quantize) RUN(quantized_add)     \
+    RUN(quantized_linear) RUN(range) RUN(reduce) RUN(remove_padding) RUN(restore_padding) RUN(rotary_embedding)        \
+    RUN(scatter_elements) RUN(scatter_nd) RUN(skip_layer_norm) RUN(slice) RUN(softmax) RUN(split) RUN(tile)            \
+    RUN(top_k) RUN(transpose) RUN(trilu) RUN(unpack_tokens) RUN(variadic)
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
     PLAN(attention) PLAN(cast) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(disentangled_bias) PLAN(divide)     \
-    PLAN(dynamic_quantize) PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gather) PLAN(gemm)            \
-    PLAN(in_place) PLAN(indexed) PLAN(keep_wide) PLAN(layer_norm) PLAN(linear) PLAN(matmul) PLAN(matmul_integer)       \
-    PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention) PLAN(packed_attention)       \
-    PLAN(pad) PLAN(pool) PLAN(quantize) PLAN(quantized_add) PLAN(quantized_linear) PLAN(remove_padding)                \
-    PLAN(restore_padding) PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(variadic)
+    PLAN(dynamic_quantize) PLAN(einsum) PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gather)          \
+    PLAN(gemm) PLAN(in_place) PLAN(indexed) PLAN(keep_wide) PLAN(layer_norm) PLAN(linear) PLAN(matmul)                 \
+    PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention)         \
+    PLAN(packed_attention) PLAN(pad) PLAN(pool) PLAN(quantize) PLAN(quantized_add) PLAN(quantized_linear)              \
+    PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(variadic)
 /* clang-format on */
 #define BERT_CUDA_DECLARE_RUN(name) bert_status bert_cuda_run_##name(const bert_cuda_call *call);
 #define BERT_CUDA_DECLARE_PLAN(name) bert_status bert_cuda_plan_##name(const bert_cuda_planner *planner);

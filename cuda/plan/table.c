@@ -86,6 +86,7 @@ static const bert_cuda_op ops[] = {
     ROW("", "MatMul", PLAN(matmul), matmul, 0, 0),
     ROW("com.microsoft", "FusedMatMul", PLAN(matmul), matmul, 0, 0),
     ROW("com.microsoft", "GemmFastGelu", PLAN(matmul), matmul, 0, 1),
+    ROW("", "Einsum", PLAN(einsum), einsum, 0, 0),
     ROW("", "Conv", NULL, conv, 0, 0),
     ROW("", "Gemm", PLAN(gemm), gemm, 0, 0),
     ROW("com.microsoft", "FusedGemm", PLAN(gemm), gemm, 0, 0),
