@@ -156,6 +156,20 @@ class Attentions:
         context = w.op("MatMul", weights, v)
         return self.joined(context, shape), affines, root * root
 
+    def attention_einsum(self, x, name):
+        """torch.einsum: no transposition is written; a head's key may come before its query."""
+        w, c = self.w, self.choices
+        parts, affines = self.project(x, name)
+        shape, root = w.constant([0, 0, self.heads, self.head_size]), math.sqrt(self.head_size)
+        q, k, v = (w.op("Reshape", part, shape) for part in parts)
+        if c.chance(f"{name}.key_first", 0.3):
+            scores = w.op("Einsum", k, q, equation="bkhd,bqhd->bhqk")
+        else:
+            scores = w.op("Einsum", q, k, equation="bqhd, bkhd -> bhqk")
+        weights = w.softmax(self.biased(w.op("Div", scores, w.scalar(root)), name))
+        context = w.op("Einsum", weights, v, equation="bhqk,bkhd->bqhd")
+        return w.op("Reshape", context, w.constant([0, 0, self.hidden])), affines, 1 / f32(root)
+
     # ---- Fused ----
 
     def packed(self):

@@ -54,6 +54,8 @@ class RandomBert(Attentions):
 
     def attentions(self):
         names = ["old", "old", "sdpa", "sdpa", "distil", "ms", "ms", "mha"]
+        if self.opset >= 12:
+            names += ["einsum"]
         if self.opset >= 23:
             names += ["onnx", "onnx"]
         return ["q", "q", "old", "sdpa", "ms"] if self.kind == "dynamic" else names

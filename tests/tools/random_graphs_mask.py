@@ -10,7 +10,7 @@ from random_graphs_write import FLOAT_MIN
 BIAS_FORMS = ["additive", "additive", "additive", "where", "three", "expanded", "float_input"]
 NEW_FORMS = ["range_and", "range_and"]
 FUSED_FORMS = {"ms": ["two", "two", "index", "index", "three_fused", "start_end"], "q": ["two", "index", "index"],
-               "mha": ["two", "index"], "old": [], "sdpa": [], "distil": [], "onnx": []}
+               "mha": ["two", "index"], "old": [], "einsum": [], "sdpa": [], "distil": [], "onnx": []}
 
 
 class Mask:
@@ -41,7 +41,7 @@ class Mask:
         if not unclear and self.form not in ("boolean", "start_end", "index"):
             self.patterns.append("empty")
         self.value = None
-        self.related = attention in ("old", "sdpa", "ms", "mha") and not self.fused and writer.opset >= 11 \
+        self.related = attention in ("old", "einsum", "sdpa", "ms", "mha") and not self.fused and writer.opset >= 11 \
             and choices.chance("relative", 0.12)
         self.table = None
 
