@@ -146,8 +146,8 @@ bool bert_match_rotated_heads(bert_pattern *pattern, bert_value *view, const int
     for (int i = 0; i < 2; i++) {
         if (!reorders(symbols, steps, count, orders[i], order)) continue;
         rotation->head_axis = i == 0 ? -3 : -2;
-        if (!fit(symbols, rotation->cosines, x, orders[i]) || !fit(symbols, rotation->sines, x, orders[i]) ||
-            !bert_match_heads(pattern, x, orders[i], out))
+        if (!fit(symbols, rotation->cosines, x, orders[i]) || !bert_same_shape(rotation->cosines, rotation->sines) ||
+            rotation->sines->info.dtype != x->info.dtype || !bert_match_heads(pattern, x, orders[i], out))
             return false;
         out->scale *= scale;
         out->rank = bert_value_rank(view);

@@ -110,6 +110,10 @@ static void wrong_angles_are_refused(void **state) {
     op_case_expect_refused(BERT_INVALID_MODEL, "the columns of the angles and a head's elements");
     begin_shapes("2,3,8", "3,3,4", "1,3,4");
     op_case_expect_refused(BERT_INVALID_MODEL, "");
+    begin_shapes("2,3,8", "1,3,4", "2,3,4");
+    op_case_expect_refused(BERT_INVALID_MODEL, "the batches of cosines and sines");
+    begin_shapes("2,3,8", "2,3,4", "1,3,4");
+    op_case_expect_refused(BERT_INVALID_MODEL, "the batches of cosines and sines");
     op_case_begin_in("bertc", "Attention", 1);
     op_case_int("heads", HEADS);
     op_case_int("packed", 1);

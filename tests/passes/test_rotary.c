@@ -25,6 +25,7 @@ typedef enum angles {
     ANGLES,
     OF_HEADS,      /* Near misses: [1, H, S, D], */
     OF_NONE,       /* [1, 1, 1, D], */
+    OF_MIXED,      /* sines of each sequence beside cosines of all, */
     OF_SHORT_TABLE /* one row where there are tokens */
 } angles;
 
@@ -137,8 +138,13 @@ static void project(builder *b, const spec *s, bert_value *from, bert_value *hea
     }
 }
 
+/* Of cosines (0 and 2) or sines. */
+static angles form_of(const spec *s, int which) {
+    return s->form == OF_MIXED ? which % 2 == 0 ? OF_ALL : OF_EACH : s->form;
+}
+
 /* Shapes of angles; how many tokens there are is known where the key is transposed in three dimensions. */
-static const char *dims_of(const spec *s) {
+static const char *dims_of(const spec *s, int which) {
     static const char *const all[][2][2] = {
         [OF_ALL] = {{"1 1 sequence 8", "1 1 8 8"}, {"1 sequence 1 8", "1 8 1 8"}},
         [OF_EACH] = {{"batch 1 sequence 8", "batch 1 8 8"}, {"batch sequence 1 8", "batch 8 1 8"}},
@@ -146,7 +152,7 @@ static const char *dims_of(const spec *s) {
         [OF_ROWS] = {{"sequence 8", "8 8"}, {"sequence 1 8", "8 1 8"}},
         [OF_HEADS] = {{"1 3 sequence 8", "1 3 8 8"}, {"1 sequence 3 8", "1 8 3 8"}},
         [OF_NONE] = {{"1 1 1 8", "1 1 1 8"}, {"1 1 1 8", "1 1 1 8"}}};
-    return all[s->form][s->sequence_first][s->key_by_reshape];
+    return all[form_of(s, which)][s->sequence_first][s->key_by_reshape];
 }
 
 static bert_value *transpose_key(builder *b, const spec *s, bert_value *key) {
@@ -166,7 +172,7 @@ static bool is_table(const spec *s) {
 static bert_value *angles_for(builder *b, const spec *s, bert_value *from, int which) {
     const bert_attribute first = BERT_INT_ATTRIBUTE("axis", 0);
     const int64_t rows = s->form == OF_TABLE ? 16 : 1;
-    if (!is_table(s)) return input(b, angle_names[which], BERT_FLOAT, dims_of(s));
+    if (!is_table(s)) return input(b, angle_names[which], BERT_FLOAT, dims_of(s, which));
     bert_value *length = OP_WITH(b, Gather, first, OP(b, Shape, from), INTS(b, 1));
     if (s->sequence_first)
         return OP(b, Slice, tensor(b, 3, (int64_t[]){rows, 1, SIZE}), INTS(b, 0), length, INTS(b, 0));
@@ -197,15 +203,17 @@ static void make(builder *b, const void *of) {
 /* The Attention that passes make of it; of a model that is to be freed. */
 static bert_node *attention_of(const spec *s, bert_model **model) {
     const int64_t sequence = s->key_by_reshape ? SIZE : SEQUENCE;
-    const int64_t batches = s->form == OF_EACH ? BATCH : 1, heads = s->form == OF_HEADS ? HEADS : 1;
+    const int64_t heads = s->form == OF_HEADS ? HEADS : 1;
     const int64_t rows = s->form == OF_NONE ? 1 : sequence;
-    int64_t dims[4] = {batches, s->sequence_first ? rows : heads, s->sequence_first ? heads : rows, SIZE};
+    int64_t dims[4] = {1, s->sequence_first ? rows : heads, s->sequence_first ? heads : rows, SIZE};
     const int32_t left_out =
         s->form == WITHOUT_ONE || s->form == OF_ROWS ? (s->form == OF_ROWS && !s->sequence_first ? 2 : 1) : 0;
     bert_named_tensor given[5] = {twice_input("x", BERT_FLOAT, x, 3, (const int64_t[]){BATCH, sequence, WIDTH})};
     size_t count = 1;
-    for (int i = 0; i < (s->fault == OTHER_ANGLES ? 4 : 2) && !is_table(s); i++)
+    for (int i = 0; i < (s->fault == OTHER_ANGLES ? 4 : 2) && !is_table(s); i++) {
+        dims[0] = form_of(s, i) == OF_EACH ? BATCH : 1;
         given[count++] = twice_input(angle_names[i], BERT_FLOAT, numbers[i], 4 - left_out, dims + left_out);
+    }
     *model = twice(make, s, given, count, 1e-5);
     BERT_FOR_EACH_NODE (node, &bert_model_graph(*model)->body) {
         if (node->op->id == BERT_OP_BERTC_Attention) return node;
@@ -254,6 +262,8 @@ static void what_only_looks_like_rotation_stays_plain(void **state) {
         s.form = OF_HEADS;
         assert_false(is_rotary(&s, false));
         s.form = OF_NONE;
+        assert_false(is_rotary(&s, false));
+        s.form = OF_MIXED;
         assert_false(is_rotary(&s, false));
         s.form = OF_SHORT_TABLE;
         assert_false(is_rotary(&s, false));

@@ -40,7 +40,9 @@ static bert_status infer_rotation(const bert_inference *in, const bert_shape *sc
         BERT_TRY(bert_infer_equal(in, shape->dims[1], angles.dims[1], "the rows of the angles and the tokens", NULL));
         BERT_TRY(bert_infer_equal(in, shape->dims[2], depth, "the columns of the angles and a head's elements", NULL));
     }
-    return BERT_OK;
+    const bert_shape *of_cosines = bert_infer_shape(in, cosines), *of_sines = bert_infer_shape(in, sines);
+    if (of_cosines->rank != 3 || of_sines->rank != 3) return BERT_OK;
+    return bert_infer_equal(in, of_cosines->dims[0], of_sines->dims[0], "the batches of cosines and sines", NULL);
 }
 
 /* Q, K and V of their own: types, ranks, and dimensions that must be the same. */
