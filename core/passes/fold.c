@@ -251,18 +251,6 @@ static bert_value *taken_of_concat(const bert_node *node) {
     return NULL;
 }
 
-/* What `value` is another shape of, where that has the shape of `like`; else `value`. */
-static bert_value *before_reshaping(bert_value *value, const bert_value *like) {
-    bert_value *from = value;
-    while (from && !bert_same_shape(from, like)) {
-        const bert_node *node = from->producer;
-        const bool reshapes = bert_node_is(node, BERT_OP_Reshape) || bert_node_is(node, BERT_OP_Squeeze) ||
-                              bert_node_is(node, BERT_OP_Unsqueeze) || bert_node_is(node, BERT_OP_Flatten);
-        from = reshapes ? node->inputs[0] : NULL;
-    }
-    return from ? from : value;
-}
-
 /* The value that the node's only output equals for every input, if it has its shape; NULL when there is none. */
 static bert_value *unchanged(const bert_node *node) {
     bert_value *input = bert_node_in(node, 0);
@@ -277,13 +265,13 @@ static bert_value *unchanged(const bert_node *node) {
     case BERT_OP_Squeeze:
     case BERT_OP_Unsqueeze:
     case BERT_OP_Flatten:
-        return before_reshaping(input, node->outputs[0]);
+        return bert_value_before_reshaping(input, &node->outputs[0]->info.shape);
     case BERT_OP_Slice:
         if (only_forward_steps(node) && bert_same_shape(input, node->outputs[0])) return input;
         return taken_of_concat(node);
     case BERT_OP_Gather:
         input = taken_of_concat(node);
-        return input ? before_reshaping(input, node->outputs[0]) : NULL;
+        return input ? bert_value_before_reshaping(input, &node->outputs[0]->info.shape) : NULL;
     case BERT_OP_Transpose:
         return keeps_order(node) ? input : NULL;
     case BERT_OP_Concat:

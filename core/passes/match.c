@@ -90,13 +90,27 @@ bert_dim bert_value_dim(const bert_value *value, int32_t axis) {
     return value->info.shape.dims[axis < 0 ? axis + value->info.shape.rank : axis];
 }
 
-bool bert_same_shape(const bert_value *a, const bert_value *b) {
-    const bert_shape *x = &a->info.shape, *y = &b->info.shape;
-    if (x->rank < 0 || x->rank != y->rank) return false;
-    for (int32_t i = 0; i < x->rank; i++) {
-        if (x->dims[i] != y->dims[i]) return false;
+bool bert_shapes_equal(const bert_shape *a, const bert_shape *b) {
+    if (a->rank < 0 || a->rank != b->rank) return false;
+    for (int32_t i = 0; i < a->rank; i++) {
+        if (a->dims[i] != b->dims[i]) return false;
     }
     return true;
+}
+
+bool bert_same_shape(const bert_value *a, const bert_value *b) {
+    return bert_shapes_equal(&a->info.shape, &b->info.shape);
+}
+
+bert_value *bert_value_before_reshaping(bert_value *value, const bert_shape *shape) {
+    bert_value *from = value;
+    while (from && !bert_shapes_equal(&from->info.shape, shape)) {
+        const bert_node *node = from->producer;
+        const bool reshapes = bert_node_is(node, BERT_OP_Reshape) || bert_node_is(node, BERT_OP_Squeeze) ||
+                              bert_node_is(node, BERT_OP_Unsqueeze) || bert_node_is(node, BERT_OP_Flatten);
+        from = reshapes ? node->inputs[0] : NULL;
+    }
+    return from ? from : value;
 }
 
 bool bert_is_constant_vector(const bert_value *value, bert_dim n) {

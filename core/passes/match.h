@@ -38,6 +38,9 @@ bool bert_number_near(double number, double expected, bert_dtype dtype);
  * one, with the scalar in *scalar. NULL when it isn't so. `right_only`: the scalar must be the second (Div, Sub, Pow).
  */
 bert_value *bert_node_beside_scalar(const bert_node *node, bool right_only, double *scalar);
+/** What `value` is another shape of, in the same order of elements, where that certainly has this shape; else `value`.
+ */
+bert_value *bert_value_before_reshaping(bert_value *value, const bert_shape *shape);
 /** The operand of a binary node beside `value`; NULL when `value` is none of its two operands. */
 bert_value *bert_node_beside(const bert_node *node, const bert_value *value);
 
@@ -57,6 +60,7 @@ static inline int32_t bert_value_rank(const bert_value *value) {
 /** Dimension counted from the front, or from the back when negative. The rank must be known and `axis` inside. */
 bert_dim bert_value_dim(const bert_value *value, int32_t axis);
 /** Whether both shapes are known and certainly the same. */
+bool bert_shapes_equal(const bert_shape *a, const bert_shape *b);
 bool bert_same_shape(const bert_value *a, const bert_value *b);
 /** Whether `value` is a constant of a float type with this shape: [n]. */
 bool bert_is_constant_vector(const bert_value *value, bert_dim n);

@@ -29,9 +29,12 @@ static bert_status whole_bound(bert_pass_context *context, bert_node *range, ber
 
 static bert_status visit(bert_pass_context *context, bert_node *node) {
     bert_value *bounds[BOUNDS] = {NULL}, *whole = NULL;
+    double step = 0;
     if (!bert_node_is(node, BERT_OP_Range)) return BERT_OK;
     const bert_dtype dtype = node->outputs[0]->info.dtype;
     if (dtype != BERT_FLOAT && dtype != BERT_DOUBLE) return BERT_OK;
+    /* One that has no end fails where it is run, if it is. */
+    if (!bert_value_scalar(node->inputs[2], &step) || step == 0) return BERT_OK;
     for (int i = 0; i < BOUNDS; i++) {
         BERT_TRY(whole_bound(context, node, node->inputs[i], &bounds[i]));
         if (!bounds[i]) return BERT_OK;

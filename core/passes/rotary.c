@@ -163,10 +163,16 @@ bool bert_rotation_equal(const bert_rotation *a, const bert_rotation *b) {
 bert_status bert_build_angles(const bert_pattern *pattern, const bert_rotation *rotation, bert_value *angles,
                               bert_value **out) {
     bert_pass_context *context = pattern->context;
-    const int64_t axis = bert_value_rank(angles) + rotation->head_axis, first = 0;
-    bert_value *inputs[2] = {angles, NULL};
-    *out = angles;
-    if (axis > 0 || (axis == 0 && bert_value_rank(angles) != 3)) {
+    const int32_t rank = bert_value_rank(angles);
+    const int64_t axis = rank + rotation->head_axis, first = 0;
+    const bert_shape wanted = {.rank = 3,
+                               .dims = {rank == 4 ? bert_value_dim(angles, 0) : 1,
+                                        bert_value_dim(angles, rotation->head_axis == -3 ? -2 : -3),
+                                        bert_value_dim(angles, -1)}};
+    bert_value *inputs[2] = {bert_value_before_reshaping(angles, &wanted), NULL};
+    *out = inputs[0];
+    if (bert_shapes_equal(&(*out)->info.shape, &wanted)) return BERT_OK;
+    if (axis > 0) {
         BERT_TRY(bert_build_ints(context, &axis, 1, &inputs[1]));
         BERT_TRY(bert_build_op(context, pattern->root, BERT_OP_Squeeze, inputs, 2, out));
     }

@@ -7,7 +7,8 @@
 typedef struct bert_slice {
     bert_value *source;
     int32_t axis;    /**< Of the source. */
-    int64_t start;   /**< Where the part begins; as long as the value's dimension there is, 1 where there is none. */
+    int64_t start;   /**< Where it begins; it has as many elements as the value's dimension there, one where there is
+                          none. */
     bool drops_axis; /**< The value has no dimension there. */
 } bert_slice;
 

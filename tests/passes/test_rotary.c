@@ -13,6 +13,7 @@ typedef enum cut {
     SPLIT_TRANSPOSED, /* of [B, H, 3, S, D] */
     SLICE_PACKED,
     GATHER_PACKED,
+    SLICE_COLUMNS, /* of [B, S, 3 H D] */
     CUTS
 } cut;
 
@@ -41,6 +42,8 @@ typedef enum fault {
     ROTATED_AND_MORE, /* something is added to what is rotated */
     VALUE_TOO,        /* is rotated */
     ORDER_OF_PARTS,   /* key, query, value in what is packed */
+    LATE_COLUMNS,     /* of the key, by one */
+    OTHER_SOURCE,     /* of the value */
     FAULTS
 } fault;
 
@@ -115,8 +118,17 @@ static bert_value *rotate(builder *b, const spec *s, bert_value *heads, int whic
 static bert_value *pack(builder *b, const spec *s, bert_value *from) {
     const bert_attribute order = INTS_ATTRIBUTE("perm", 0, 3, 2, 1, 4);
     if (s->from == THREE_LINEARS) return NULL;
-    bert_value *all = RESHAPE(b, OP(b, MatMul, from, weight(b, WIDTH, 3 * WIDTH)), 0, 0, 3, HEADS, SIZE);
+    bert_value *all = OP(b, MatMul, from, weight(b, WIDTH, 3 * WIDTH));
+    if (s->from == SLICE_COLUMNS) return all;
+    all = RESHAPE(b, all, 0, 0, 3, HEADS, SIZE);
     return s->from == SPLIT_TRANSPOSED ? OP_WITH(b, Transpose, order, all) : all;
+}
+
+static bert_value *slice_columns(builder *b, const spec *s, bert_value *packed, int part) {
+    const int64_t start = part * WIDTH + (s->fault == LATE_COLUMNS && part == 1);
+    if (s->fault == OTHER_SOURCE && part == 2) packed = OP(b, Abs, packed);
+    packed = OP(b, Slice, packed, INTS(b, start), INTS(b, start + WIDTH), INTS(b, s->swapped ? -1 : 2));
+    return RESHAPE(b, packed, 0, 0, HEADS, SIZE);
 }
 
 /* Query, key and value, [B, S, H, D] or [B, H, S, D]. */
@@ -130,6 +142,8 @@ static void project(builder *b, const spec *s, bert_value *from, bert_value *hea
             parts[part] = OP(b, Slice, packed, INTS(b, part), INTS(b, part + 1), INTS(b, s->swapped ? -3 : 2));
         if (s->from == THREE_LINEARS)
             heads[i] = RESHAPE(b, OP(b, MatMul, from, weight(b, WIDTH, WIDTH)), 0, 0, HEADS, SIZE);
+        else if (s->from == SLICE_COLUMNS)
+            heads[i] = slice_columns(b, s, packed, part);
         else if (s->from == GATHER_PACKED)
             heads[i] = OP_WITH(b, Gather, second, packed, INT(b, part));
         else
@@ -271,13 +285,18 @@ static void what_only_looks_like_rotation_stays_plain(void **state) {
 }
 
 /* Rotated alike, and read from where they are. */
-static void parts_in_another_order_are_not_packed(void **state) {
-    bert_model *model = NULL;
-    const spec s = {.from = SPLIT_PACKED, .fault = ORDER_OF_PARTS};
-    const bert_node *attention = attention_of(&s, &model);
-    assert_non_null(bert_node_in(attention, BERT_ATTENTION_COSINES));
-    assert_int_equal(BERT_NODE_INT(attention, "packed", 0), 0);
-    bert_model_free(model);
+static void what_does_not_lie_side_by_side_is_not_packed(void **state) {
+    static const spec cases[] = {{.from = SPLIT_PACKED, .fault = ORDER_OF_PARTS},
+                                 {.from = SLICE_COLUMNS, .fault = ORDER_OF_PARTS},
+                                 {.from = SLICE_COLUMNS, .fault = LATE_COLUMNS},
+                                 {.from = SLICE_COLUMNS, .fault = OTHER_SOURCE}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bert_model *model = NULL;
+        const bert_node *attention = attention_of(&cases[i], &model);
+        assert_non_null(bert_node_in(attention, BERT_ATTENTION_COSINES));
+        assert_int_equal(BERT_NODE_INT(attention, "packed", 0), 0);
+        bert_model_free(model);
+    }
     assert_true(is_rotary(&(spec){.from = THREE_LINEARS, .fault = VALUE_TOO}, false));
 }
 
@@ -291,6 +310,6 @@ static int fill(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rotated_heads_are_part_of_attention),
                                        cmocka_unit_test(what_only_looks_like_rotation_stays_plain),
-                                       cmocka_unit_test(parts_in_another_order_are_not_packed)};
+                                       cmocka_unit_test(what_does_not_lie_side_by_side_is_not_packed)};
     return cmocka_run_group_tests(tests, fill, NULL);
 }
