@@ -144,6 +144,29 @@ static void what_rows_or_keys_share_counts_for_all(void **state) {
     expect_window(&args, 16, 0, KEYS);
 }
 
+/* One element for a whole row, without the other tensor: what follows it is other rows'. */
+static void rows_of_one_element_drop_nothing(void **state) {
+    keep(100, 140, -INFINITY);
+    for (int i = 0; i < ROWS; i++) {
+        unit_bias[i] = 0.0F;
+        unit_mask[i] = 1;
+    }
+    for (int form = 1; form < 3; form++) {
+        bert_attention_args args = unit_args(form & 1, form & 2, -INFINITY);
+        args.bias_row_stride = args.mask_row_stride = 1;
+        args.bias_stride = args.mask_stride = 0;
+        args.n = 320;
+        expect_window(&args, 16, 0, 320);
+    }
+}
+
+/* The mask's value takes the place of a score, its bias included. */
+static void a_masked_key_is_not_dropped_by_its_bias(void **state) {
+    keep(100, 140, -INFINITY);
+    const bert_attention_args args = unit_args(true, true, -10000.0F);
+    expect_window(&args, 16, 0, KEYS);
+}
+
 /* ---- Attention --------------------------------------------------------------------------------------------------- */
 
 static float x[3][BATCH * MOST * 3 * HIDDEN], angles[2][MOST * WIDTH];
@@ -232,6 +255,34 @@ static void windows_agree_with_the_reference(void **state) {
     node_case_compare(1e-5F);
     begin(&more, BY_MASK | BY_HEAD);
     node_case_compare(1e-5F);
+}
+
+/* Sequences look at other places by a mask of their own, heads by a bias of theirs. */
+static void each_sequence_and_head_has_its_windows(void **state) {
+    enum { LENGTH = 260, MASKED = LENGTH * LENGTH };
+    assert_true(BATCH * MASKED <= HEADS * MOST * MOST);
+    for (int form = 0; form < 3; form++) {
+        const bool by_batch = form != 1, by_head = form != 0;
+        const window_case c = {BATCH, LENGTH, LENGTH, 40, 40, LENGTH, 0, 0, -INFINITY};
+        fill_masks(&c, BY_HEAD);
+        for (int64_t i = 0; i < BATCH * MASKED; i++) {
+            const int64_t key = i % LENGTH, query = i / LENGTH % LENGTH, place = query + i / MASKED * 30;
+            masks[i] = key + 60 > place && key < place + 90;
+        }
+        node_case_begin(BERT_OP_BERTC_Attention);
+        node_case_int("heads", HEADS);
+        node_case_int("packed", 1);
+        node_case_input(BERT_FLOAT, 3, DIMS(BATCH, LENGTH, 3 * HIDDEN), x[0]);
+        node_case_absent();
+        node_case_absent();
+        if (by_head)
+            node_case_input(BERT_FLOAT, 4, DIMS(1, HEADS, LENGTH, LENGTH), biases);
+        else
+            node_case_absent();
+        node_case_input(BERT_BOOL, 4, DIMS(by_batch ? BATCH : 1, 1, LENGTH, LENGTH), masks);
+        node_case_output(3, DIMS(BATCH, LENGTH, HIDDEN));
+        node_case_compare(1e-5F);
+    }
 }
 
 /* Biases of -1e29 drop keys as well, but aren't far enough down to leave them out: all keys are gone through. */
@@ -358,9 +409,12 @@ int main(void) {
         cmocka_unit_test(no_key_is_left_out),
         cmocka_unit_test(a_row_that_counts_no_key_for_certain_looks_at_all),
         cmocka_unit_test(what_rows_or_keys_share_counts_for_all),
+        cmocka_unit_test(rows_of_one_element_drop_nothing),
+        cmocka_unit_test(a_masked_key_is_not_dropped_by_its_bias),
     };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows_agree_with_the_reference),
+        cmocka_unit_test(each_sequence_and_head_has_its_windows),
         cmocka_unit_test(windows_change_no_bit),
         cmocka_unit_test(keys_outside_windows_are_left_alone),
         cmocka_unit_test(windows_of_rows_without_padding_agree_with_the_reference),
