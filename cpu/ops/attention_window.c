@@ -70,13 +70,13 @@ static int64_t first_of(const row_terms *row, int64_t most) {
     return first + CHUNK <= most || (first < most && !drops_all(row, first, most)) ? first : most;
 }
 
-/* Where the last one ends; the rows before have one that ends at `least`. */
+/* Where the last one ends; the rows before have one that ends at `least`, which is a whole chunk's end. */
 static int64_t end_of(const row_terms *row, int64_t least, int64_t n) {
     int64_t end = n / CHUNK * CHUNK;
-    if (end < n && (n <= least || !drops_all(row, end, n))) return n;
+    if (end < n && !drops_all(row, end, n)) return n;
     while (end - CHUNKS >= least && drops_all(row, end - CHUNKS, end)) end -= CHUNKS;
     while (end - CHUNK >= least && drops_all(row, end - CHUNK, end)) end -= CHUNK;
-    return end > least ? end : least;
+    return end;
 }
 
 /* Whether a key of the window counts, which is sought from `*at` on: neighbours' keys are neighbours. */
