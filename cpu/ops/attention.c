@@ -4,7 +4,7 @@
  * their positions, copies of the keys, and of one block of queries at a time, are: no form knows of it.
  *
  * Where bias or mask differ by query, the keys that each block of queries looks at are found first, once for all heads
- * that share them, and the others are left out. What they are depends on the mask alone, and bits don't depend on it.
+ * that share them, and the others are left out. No bit depends on it, where our own kernels multiply.
  */
 #include "cpu/ops/attention_form.h"
 #include "cpu/ops/attention_window.h"
@@ -287,12 +287,21 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
     run->state->form->attend(&loaded->of, keys.first - loaded->first_key, &args);
 }
 
-/* Where each query has a bias or mask of its own and positions have gaps, a block is one query. */
-static int64_t block_rows(const attention_run *run, const sequence_rows *rows) {
+static bool looks_at_all(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t query) {
+    const bert_attention_window window = window_at(run, rows, head, query);
+    return window.first == 0 && window.end == rows->keys;
+}
+
+/* Rows of the block that begins with a query. Where each query has a bias or mask of its own and positions have gaps, a
+ * block is one query. */
+static int64_t block_rows(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t query) {
     if (!rows->contiguous && ((run->bias.data && run->bias.steps[2]) || (run->mask.data && run->mask.steps[2])))
         return 1;
-    if (run->windows) return WINDOW_ROWS;
-    return rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
+    const int64_t most = rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
+    for (int64_t first = query; first < query + most && first < rows->queries && run->windows; first += WINDOW_ROWS) {
+        if (!looks_at_all(run, rows, head, first)) return WINDOW_ROWS;
+    }
+    return most;
 }
 
 /* Where a piece of a head's queries begins: where windows begin, too. */
@@ -308,11 +317,13 @@ static void run_piece(void *argument, int64_t task, int thread) {
     const int64_t piece = task % run->pieces, head = task / run->pieces % run->state->heads;
     const sequence_rows rows = sequence_of(run, task / run->pieces / run->state->heads);
     const int64_t begin = piece_begin(run, rows.queries, piece), end = piece_begin(run, rows.queries, piece + 1);
-    const int64_t step = block_rows(run, &rows);
     if (begin == end) return;
     const loaded_head loaded = load_head(run, &rows, head, window_of_all(run, &rows, head, begin, end), thread);
-    for (int64_t row = begin; row < end; row += step)
-        run_rows(run, &rows, &loaded, row, end - row < step ? end - row : step, window_at(run, &rows, head, row));
+    for (int64_t row = begin, count; row < end; row += count) {
+        count = block_rows(run, &rows, head, row);
+        if (count > end - row) count = end - row;
+        run_rows(run, &rows, &loaded, row, count, window_at(run, &rows, head, row));
+    }
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
@@ -348,9 +359,10 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     }
     if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
     const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
+    const int64_t least = state->window_blocks ? WINDOW_ROWS : 16;
     run.pieces = 1;
     while (heads * run.pieces < 4 * threads && heads * run.pieces % threads != 0 &&
-           run.queries / (run.pieces + 1) >= 16)
+           run.queries / (run.pieces + 1) >= least)
         run.pieces++;
     if (state->window_blocks) {
         run.windows = (void *)((float *)call->workspace + threads * state->scratch_floats);
