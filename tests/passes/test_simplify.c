@@ -148,7 +148,11 @@ static void other_ranges_of_floats_stay(void **state) {
     static const struct {
         bert_dtype dtype;
         float start, step;
-    } cases[] = {{BERT_FLOAT, 0.5F, 1}, {BERT_FLOAT, 0, 0.25F}, {BERT_FLOAT, 0x1p25F, 1}, {BERT_FLOAT, 0, 0}, {BERT_FLOAT16, 0, 1}};
+    } cases[] = {{BERT_FLOAT, 0.5F, 1},
+                 {BERT_FLOAT, 0, 0.25F},
+                 {BERT_FLOAT, 0x1p25F, 1},
+                 {BERT_FLOAT, 0, 0},
+                 {BERT_FLOAT16, 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         builder b = start(17);
         assert_true(bert_node_is(range_of(&b, cases[i].dtype, cases[i].start, cases[i].step), BERT_OP_Range));

@@ -22,9 +22,8 @@ bert_heads bert_heads_separate(const bert_tensor *tensor) {
 }
 
 size_t bert_attention_workspace(int64_t columns, int64_t depth, int64_t value_depth) {
-    size_t count = (size_t)columns;
-    size_t bytes;
-    bool fits = bert_size_add(count, (size_t)depth, &count) && bert_size_add(count, (size_t)depth, &count) &&
+    size_t count = (size_t)columns, rows, bytes; /* rows: of Q and of K */
+    bool fits = bert_size_multiply(2, (size_t)depth, &rows) && bert_size_add(count, rows, &count) &&
                 bert_size_add(count, (size_t)value_depth, &count) && bert_size_multiply(count, sizeof(double), &bytes);
     return fits ? bytes : SIZE_MAX;
 }

@@ -27,7 +27,7 @@ typedef struct bert_attention {
     int64_t rows, columns; /**< Queries and keys of a sequence. */
     int64_t depth, value_depth;
     double scale;
-    /** Called with a row of a head of Q or K before it is multiplied: rotates it by its position. NULL: nothing to do. */
+    /** Called with a row of a head of Q or K before it is multiplied, which it may rotate. NULL: nothing to do. */
     void (*turn)(const void *user, int64_t batch, int64_t row, double *head);
     /** Called with the scaled scores of one row before the softmax: adds biases and masks. NULL: nothing to do. */
     void (*adjust)(const void *user, int64_t batch, int64_t head, int64_t row, double *scores);
