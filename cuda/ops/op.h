@@ -63,7 +63,8 @@ typedef enum bert_cuda_activation {
     BERT_CUDA_QUICK_GELU,
     BERT_CUDA_SILU,
     BERT_CUDA_TANH,
-    BERT_CUDA_RELU
+    BERT_CUDA_RELU,
+    BERT_CUDA_ACTIVATIONS /**< So many. */
 } bert_cuda_activation;
 
 /**

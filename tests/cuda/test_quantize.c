@@ -315,7 +315,7 @@ static void arguments_are_checked(void **state) {
  * the bias is of integers). Every third has a scale for each row, where it isn't static. */
 static void linear_case(int64_t rows, int64_t depth, int64_t width, int variant) {
     static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
-    const int activation = variant % 6;
+    const int activation = variant % BERT_CUDA_ACTIVATIONS;
     const bert_dtype type = variant & 1 ? BERT_UINT8 : BERT_INT8;
     const int32_t shift = variant & 1 ? 128 : 0;
     const int64_t columns = variant & 4 ? width : 1;

@@ -89,7 +89,7 @@ static const char *const activation_names[] = {"none", "gelu", "gelu_tanh", "qui
 /* Against a Linear whose weight is the identity: x w is x itself. `variant`: bit 0 residual, 1 bias, 2 ranges, from 3
  * on the activation. */
 static void epilogue_case(bert_dtype dtype, int64_t rows, int64_t width, int variant) {
-    const int activation = variant / 8 % 6;
+    const int activation = variant / 8 % BERT_CUDA_ACTIVATIONS;
     case_begin(BERT_OP_BERTC_Linear);
     case_string("activation", activation_names[activation]);
     const case_tensor *x = case_input(dtype, 2, DIMS(rows, width), 4.0F);
@@ -174,7 +174,7 @@ static void bias_and_activation_agree_with_the_reference(void **state) {
         for (int64_t rows = 0; rows < 4; rows++)
             for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
                 epilogue_case(float_types[i], rows, widths[k], variant);
-    for (variant = 0; variant < 48; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
+    for (variant = 0; variant < 8 * BERT_CUDA_ACTIVATIONS; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
 }
 
 /* Each stretch of a row has a range: rows of whole vectors, and of single elements. */

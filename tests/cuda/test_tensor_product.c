@@ -109,7 +109,7 @@ static void follow(const shape *s, made *x, const int32_t *sums) {
     }
     x->floats = (bert_cuda_bias_activation_args){
         .dtype = s->dtype,
-        .activation = (bert_cuda_activation)(s->form / FORMS % 6),
+        .activation = (bert_cuda_activation)(s->form / FORMS % BERT_CUDA_ACTIVATIONS),
         .rows = s->m,
         .width = s->n,
         .bias = bias ? bias->device : NULL,
@@ -304,13 +304,13 @@ static void floats_agree_with_the_reference(void **state) {
     enum { FEW_ROWS = 3 };
     static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
     static const int64_t sizes[][3] = {{37, 136, 104}, {130, 64, 200}, {5, 8, 768}};
-    for (int turn = 0; turn < 12; turn++) {
+    for (int turn = 0; turn < 2 * BERT_CUDA_ACTIVATIONS; turn++) {
         const bert_dtype dtype = turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16;
         const int64_t m = sizes[turn % 3][0], n = sizes[turn % 3][1], k = sizes[turn % 3][2];
         const bool transposed = turn / 2 % 2;
         void *first = malloc((size_t)(m * n) * 2);
         case_begin(BERT_OP_BERTC_Linear);
-        case_string("activation", names[turn % 7]);
+        case_string("activation", names[turn % BERT_CUDA_ACTIVATIONS]);
         case_int("transpose", transposed);
         const case_tensor *a = case_input(dtype, 2, DIMS(m, k), 1.0F);
         const case_tensor *residual = case_input(dtype, 2, DIMS(m, n), 2.0F);
@@ -330,7 +330,7 @@ static void floats_agree_with_the_reference(void **state) {
                                        .ldb = transposed ? k : n,
                                        .ldc = n};
         bert_cuda_bias_activation_args follows = {.dtype = dtype,
-                                                  .activation = (bert_cuda_activation)(turn % 6),
+                                                  .activation = (bert_cuda_activation)(turn % BERT_CUDA_ACTIVATIONS),
                                                   .rows = m,
                                                   .width = n,
                                                   .bias = bias->device,
