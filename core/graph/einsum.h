@@ -112,6 +112,13 @@ static inline bert_einsum_term bert_einsum_operand(const bert_einsum *e, int32_t
     return term;
 }
 
+/** The axes that are summed over, as bits: labels that the output hasn't. */
+static inline uint64_t bert_einsum_summed(const bert_einsum *e) {
+    uint64_t summed = e->letters;
+    for (int32_t i = 0; i < e->output.count; i++) summed &= ~(UINT64_C(1) << e->output.axes[i]);
+    return summed;
+}
+
 /** The axis of each dimension of a tensor; false where the term has another number of them. */
 static inline bool bert_einsum_dimensions(const bert_einsum_term *term, int32_t rank, uint8_t axes[BERT_MAX_RANK]) {
     const int32_t dots = rank - term->count;
@@ -134,21 +141,20 @@ static inline bert_einsum_loops bert_einsum_loops_over(const bert_einsum *e, con
                                                        int32_t output_rank) {
     bert_einsum_loops loops = {.outer = output_rank};
     int64_t sizes[BERT_EINSUM_AXES] = {0};
-    uint64_t left = 0;
+    uint64_t seen = 0;
     for (int32_t operand = 0; operand < e->operands; operand++) {
         const bert_einsum_term term = bert_einsum_operand(e, operand);
         uint8_t axes[BERT_MAX_RANK] = {0};
         bert_einsum_dimensions(&term, inputs[operand].rank, axes);
         for (int32_t i = 0; i < inputs[operand].rank; i++) {
             const int64_t dim = inputs[operand].dims[i];
-            if (!(left >> axes[i] & 1) || dim != 1) sizes[axes[i]] = dim;
-            left |= UINT64_C(1) << axes[i];
+            if (!(seen >> axes[i] & 1) || dim != 1) sizes[axes[i]] = dim;
+            seen |= UINT64_C(1) << axes[i];
         }
     }
     bert_einsum_dimensions(&e->output, output_rank, loops.axes);
-    for (int32_t i = 0; i < output_rank; i++) left &= ~(UINT64_C(1) << loops.axes[i]);
-    for (int32_t axis = 0; axis < BERT_EINSUM_AXES; axis++) {
-        if (left >> axis & 1) loops.axes[loops.outer + loops.inner++] = (uint8_t)axis;
+    for (int32_t axis = 0; axis < BERT_EINSUM_LETTERS; axis++) {
+        if (bert_einsum_summed(e) >> axis & 1) loops.axes[loops.outer + loops.inner++] = (uint8_t)axis;
     }
     for (int32_t i = 0; i < loops.outer + loops.inner; i++) loops.sizes[i] = sizes[loops.axes[i]];
     return loops;

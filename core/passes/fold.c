@@ -1,5 +1,6 @@
 /*
- * Constants and nodes that change nothing.
+ * Constants and nodes that change nothing: nor do a Reshape and the one that undoes it, or a Concat of which parts are
+ * taken again.
  *
  * A node whose inputs are all known is computed by its reference implementation, if that is cheap. Weights are left as
  * they are: computing their transposes or their float form would double the model's memory, and the passes that use

@@ -260,18 +260,10 @@ static bert_status expand_onnx(bert_pass_context *context, bert_node *node) {
     static const int64_t swap_last[] = {0, 1, 3, 2};
     bert_value *q = node->inputs[QUERY], *v = node->inputs[VALUE], *mask = bert_node_in(node, ADDED_OR_KEPT);
     bert_value *k = NULL, *scores = NULL, *number = NULL;
-    bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 4, .value = {.ints = swap_last}};
     bert_pattern pattern;
     bert_pattern_begin(&pattern, context, node);
     if (!bert_pattern_closed(&pattern)) return BERT_OK;
-    BERT_TRY(bert_build(context, node,
-                        &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
-                                          .opset = bert_build_opset(node, 13),
-                                          .inputs = &node->inputs[KEY],
-                                          .input_count = 1,
-                                          .attributes = &perm,
-                                          .attribute_count = 1},
-                        node, &k));
+    BERT_TRY(bert_build_transpose(context, node, node->inputs[KEY], swap_last, 4, &k));
     BERT_TRY(bert_build_op(context, node, BERT_OP_MatMul, (bert_value *[]){q, k}, 2, &scores));
     BERT_TRY(bert_build_float(context, scale_of(node, NAN, bert_value_dim(q, 3)), &number));
     BERT_TRY(bert_build_cast(context, node, number, q->info.dtype, &number));

@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-enum { VIEWS = 16 };
-
 const int32_t bert_heads_bhsd[4] = {0, 2, 1, 3}, bert_heads_bhds[4] = {0, 2, 3, 1};
 
 /* ---- Thirds ---------------------------------------------------------------------------------------------------------
@@ -55,8 +53,7 @@ static bool follow(bert_symbols *symbols, bert_value *const *steps, int count, b
     return true;
 }
 
-/* Where a view whose dimensions stand in this order has one of (B, S, H, D). */
-static int32_t place_of(int32_t dimension, const int32_t order[4]) {
+int32_t bert_heads_place(int32_t dimension, const int32_t order[4]) {
     int32_t place = 0;
     while (order[place] != dimension) place++;
     return place;
@@ -75,8 +72,8 @@ static bool read_heads(bert_symbols *symbols, bert_value *const *steps, int coun
     out->rank = rank;
     out->batch = bert_value_dim(source, 0);
     out->length = bert_value_dim(source, 1);
-    out->size = bert_value_dim(view, place_of(3, order) + from_end);
-    out->heads = rank == 4 ? bert_value_dim(view, place_of(2, order))
+    out->size = bert_value_dim(view, bert_heads_place(3, order) + from_end);
+    out->heads = rank == 4 ? bert_value_dim(view, bert_heads_place(2, order))
                            : bert_dim_divide(symbols, bert_value_dim(view, 0), out->batch, true);
     if (!bert_dim_known(out->heads) || !bert_dim_known(out->size) || out->heads < 1 || out->size < 1) return false;
     if (!follow(symbols, steps, count, out->heads * out->size, &found, &out->third) ||
@@ -117,7 +114,7 @@ static bool match_in_four(bert_pattern *pattern, bert_value *view, const int32_t
     bert_value *source = view;
     if (bert_value_rank(view) != 4) return false;
     *out = (bert_heads){.scale = 1, .rank = 4, .third = -1};
-    for (int passed = 0; passed < VIEWS && source->producer; passed++) {
+    for (int passed = 0; passed < BERT_HEADS_VIEWS && source->producer; passed++) {
         bert_node *node = source->producer;
         const double scale = bert_scale_of(node);
         size_t count = 0;
@@ -140,9 +137,9 @@ static bool match_in_four(bert_pattern *pattern, bert_value *view, const int32_t
 
 bool bert_match_heads(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out) {
     bert_symbols *symbols = pattern->context->graph->symbols;
-    bert_value *steps[VIEWS + 1] = {view};
+    bert_value *steps[BERT_HEADS_VIEWS + 1] = {view};
     int count = 0;
-    for (; count < VIEWS && steps[count]->producer; count++) {
+    for (; count < BERT_HEADS_VIEWS && steps[count]->producer; count++) {
         bert_node *node = steps[count]->producer;
         const bool scales = bert_scale_of(node) != 0;
         bert_slice of;
@@ -163,22 +160,6 @@ bool bert_match_heads(bert_pattern *pattern, bert_value *view, const int32_t ord
     return match_in_four(pattern, view, order, out);
 }
 
-static bert_status build_transpose(const bert_pattern *pattern, const int64_t axes[4], bert_value **value) {
-    bert_pass_context *context = pattern->context;
-    int64_t *own = BERT_ARENA_NEW_ARRAY(&context->graph->arena, int64_t, 4);
-    if (!own) return bert_fail_memory(context->error, 4 * sizeof *own, "an attribute");
-    memcpy(own, axes, 4 * sizeof *own);
-    const bert_attribute perm = {.name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = 4, .value.ints = own};
-    return bert_build(context, pattern->root,
-                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
-                                        .opset = bert_build_opset(pattern->root, 13),
-                                        .inputs = value,
-                                        .input_count = 1,
-                                        .attributes = &perm,
-                                        .attribute_count = 1},
-                      NULL, value);
-}
-
 static bert_status build_third(const bert_pattern *pattern, const bert_heads *from, bert_value **out) {
     const int64_t width = from->heads * from->size;
     bert_value *inputs[4] = {from->source};
@@ -195,7 +176,7 @@ bert_status bert_build_heads(const bert_pattern *pattern, const bert_heads *from
     if (bert_value_rank(from->source) == 3) return BERT_OK;
     bool in_order = true;
     for (int i = 0; i < 4; i++) in_order = in_order && from->axes[i] == i;
-    if (!in_order) BERT_TRY(build_transpose(pattern, from->axes, out));
+    if (!in_order) BERT_TRY(bert_build_transpose(context, pattern->root, *out, from->axes, 4, out));
     bert_value *inputs[2] = {*out, NULL};
     const int64_t shape[3] = {0, 0, from->heads * from->size}; /* 0: as it is */
     BERT_TRY(bert_build_ints(context, shape, 3, &inputs[1]));

@@ -17,6 +17,12 @@ typedef struct bert_heads {
     int32_t rank; /**< Of the view: 4, or 3 with batch and heads joined. */
 } bert_heads;
 
+/** Views and scales that a chain of them may have. */
+enum { BERT_HEADS_VIEWS = 16 };
+
+/** Where a view whose dimensions stand in this order has one of (B, S, H, D). */
+int32_t bert_heads_place(int32_t dimension, const int32_t order[4]);
+
 /** Orders of a view's dimensions, as permutations of (B, S, H, D). */
 extern const int32_t bert_heads_bhsd[4], bert_heads_bhds[4];
 

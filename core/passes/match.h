@@ -113,6 +113,9 @@ bert_status bert_build_ints(bert_pass_context *context, const int64_t *ints, int
 /** Unsqueeze(value, axes) spelled for the opset. */
 bert_status bert_build_unsqueeze(bert_pass_context *context, bert_node *before, bert_value *value, const int64_t *axes,
                                  int32_t count, bert_value **out);
+/** Transpose(value, perm); `perm`, of the value's rank, is copied. */
+bert_status bert_build_transpose(bert_pass_context *context, bert_node *before, bert_value *value, const int64_t *perm,
+                                 int32_t rank, bert_value **out);
 /** A node of one output without attributes, spelled as in opset 13 or the model's newer one. */
 bert_status bert_build_op(bert_pass_context *context, bert_node *before, bert_op_id id, bert_value *const *inputs,
                           int32_t count, bert_value **out);

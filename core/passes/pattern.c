@@ -153,6 +153,24 @@ bert_status bert_build_unsqueeze(bert_pass_context *context, bert_node *before, 
                       NULL, out);
 }
 
+bert_status bert_build_transpose(bert_pass_context *context, bert_node *before, bert_value *value, const int64_t *perm,
+                                 int32_t rank, bert_value **out) {
+    const size_t count = (size_t)rank;
+    int64_t *own = BERT_ARENA_NEW_ARRAY(&context->graph->arena, int64_t, count);
+    if (!own) return bert_fail_memory(context->error, count * sizeof *own, "an attribute");
+    memcpy(own, perm, count * sizeof *own);
+    const bert_attribute attribute = {
+        .name = "perm", .kind = BERT_ATTRIBUTE_INTS, .count = count, .value = {.ints = own}};
+    return bert_build(context, before,
+                      &(bert_node_spec){.op = bert_op_get(BERT_OP_Transpose),
+                                        .opset = bert_build_opset(before, 13),
+                                        .inputs = &value,
+                                        .input_count = 1,
+                                        .attributes = &attribute,
+                                        .attribute_count = 1},
+                      before, out);
+}
+
 bert_status bert_build_op(bert_pass_context *context, bert_node *before, bert_op_id id, bert_value *const *inputs,
                           int32_t count, bert_value **out) {
     return bert_build(

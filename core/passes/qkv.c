@@ -88,13 +88,27 @@ static bert_status build_linear(bert_pass_context *context, bert_node *attention
     return BERT_OK;
 }
 
+/* Whether a value is columns 0 to width, width to 2 width or those after of a source [B, S, 3 width], and which. */
+static bool third_of(const bert_value *value, bert_value **source, int32_t *third) {
+    bert_slice slice;
+    if (!value || !bert_slice_of(value, &slice) || slice.drops_axis || bert_value_rank(value) != 3 || slice.axis != 2)
+        return false;
+    const bert_dim width = bert_value_dim(value, 2);
+    if (!bert_dim_known(width) || width == 0 || bert_value_dim(slice.source, 2) != 3 * width ||
+        slice.start % width != 0)
+        return false;
+    *source = slice.source;
+    *third = (int32_t)(slice.start / width);
+    return true;
+}
+
 /* What is cut into the attention's query, key and value, one behind the other; NULL: nothing is. */
 static bert_value *cut_from(const bert_node *attention) {
     bert_value *whole = NULL;
     for (int p = 0; p < 3; p++) {
         bert_value *source = NULL;
         int32_t third = 0;
-        if (!bert_third_of(attention->inputs[p], &source, &third) || third != p || (p > 0 && source != whole) ||
+        if (!third_of(attention->inputs[p], &source, &third) || third != p || (p > 0 && source != whole) ||
             attention->inputs[p]->producer->block != attention->block)
             return NULL;
         whole = source;

@@ -4,8 +4,6 @@
 #include "core/passes/layout.h"
 #include "core/passes/slice.h"
 
-enum { VIEWS = 16 };
-
 /* What of the dimensions (B, S, H, D) stands where in heads that are rotated. */
 static const int32_t bshd[4] = {0, 1, 2, 3};
 
@@ -114,11 +112,7 @@ static bool reorders(bert_symbols *symbols, bert_value *const *steps, int count,
         const bert_node *node = steps[i]->producer;
         if (bert_is_view(node) && !bert_layout_apply(&found, node, symbols)) return false;
     }
-    for (int32_t i = 0; i < 4; i++) {
-        for (int32_t j = 0; j < 4; j++) {
-            if (from[j] == to[i]) perm[i] = j;
-        }
-    }
+    for (int32_t i = 0; i < 4; i++) perm[i] = bert_heads_place(to[i], from);
     bert_layout_permute(&expected, perm);
     const bert_shape *shape = &steps[0]->info.shape;
     if (shape->rank == 3 && !bert_layout_reshape(&expected, shape->dims, 3, symbols)) return false;
@@ -128,10 +122,10 @@ static bool reorders(bert_symbols *symbols, bert_value *const *steps, int count,
 bool bert_match_rotated_heads(bert_pattern *pattern, bert_value *view, const int32_t order[4], bert_heads *out,
                               bert_rotation *rotation) {
     bert_symbols *symbols = pattern->context->graph->symbols;
-    bert_value *steps[VIEWS + 1] = {view};
+    bert_value *steps[BERT_HEADS_VIEWS + 1] = {view};
     double scale = 1;
     int count = 0;
-    for (; count < VIEWS && steps[count]->producer; count++) {
+    for (; count < BERT_HEADS_VIEWS && steps[count]->producer; count++) {
         bert_node *node = steps[count]->producer;
         const double by = bert_scale_of(node);
         if (!bert_is_view(node) && by == 0) break;

@@ -60,16 +60,3 @@ bool bert_slice_of(const bert_value *value, bert_slice *out) {
         return false;
     }
 }
-
-bool bert_third_of(const bert_value *value, bert_value **source, int32_t *third) {
-    bert_slice slice;
-    if (!value || !bert_slice_of(value, &slice) || slice.drops_axis || bert_value_rank(value) != 3 || slice.axis != 2)
-        return false;
-    const bert_dim width = bert_value_dim(value, 2);
-    if (!bert_dim_known(width) || width == 0 || bert_value_dim(slice.source, 2) != 3 * width ||
-        slice.start % width != 0)
-        return false;
-    *source = slice.source;
-    *third = (int32_t)(slice.start / width);
-    return true;
-}

@@ -14,8 +14,5 @@ typedef struct bert_slice {
 
 /** Whether the value is such a part: a Split's output, a Slice in steps of 1, or what a Gather takes by one index. */
 bool bert_slice_of(const bert_value *value, bert_slice *out);
-/** Whether it is columns 0 to width, width to 2 width or those after of a source [B, S, 3 width], and which of these.
- */
-bool bert_third_of(const bert_value *value, bert_value **source, int32_t *third);
 
 #endif

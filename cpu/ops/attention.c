@@ -21,8 +21,8 @@
 enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, WHOLE_BLOCK_KEYS = 256 };
 _Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
 
-/* Query rows that share a window of keys: with more of them windows are wider (48 rows take 5 to 10 % longer in windows
- * of 64 keys to each side). Fewer keys than these are gone through as fast as windows are found. */
+/* Query rows that share a window of keys: with more of them windows are wider. Of fewer keys than these a window leaves
+ * too little out to be sought. */
 enum { WINDOW_ROWS = HALF_BLOCK, LEAST_WINDOWED_KEYS = 128 };
 
 typedef struct attention_state {
@@ -50,16 +50,17 @@ static mask_tensor mask_of(const bert_kernel_call *call, int32_t input) {
     return mask;
 }
 
-/* Cosines or sines, [1 or B, S, D]. */
-typedef struct angle_tensor {
-    const float *data;
+/* Cosines and sines, [1 or B, S, D]. */
+typedef struct angle_tensors {
+    const float *cosines, *sines;
     int64_t batch_step;
-} angle_tensor;
+} angle_tensors;
 
-static angle_tensor angles_of(const bert_kernel_call *call, int32_t input) {
-    const bert_tensor *tensor = &call->inputs[input];
-    return (angle_tensor){.data = tensor->data,
-                          .batch_step = tensor->dims[0] == 1 ? 0 : tensor->dims[1] * tensor->dims[2]};
+static angle_tensors angles_of(const bert_kernel_call *call) {
+    const bert_tensor *cosines = &call->inputs[BERT_ATTENTION_COSINES], *sines = &call->inputs[BERT_ATTENTION_SINES];
+    return (angle_tensors){.cosines = cosines->data,
+                           .sines = sines->data,
+                           .batch_step = cosines->dims[0] == 1 ? 0 : cosines->dims[1] * cosines->dims[2]};
 }
 
 typedef struct attention_run {
@@ -70,14 +71,14 @@ typedef struct attention_run {
     int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
     int64_t pieces;               /* of the queries of a head: tasks where there are fewer heads than threads want */
     mask_tensor bias, mask;
-    angle_tensor cosines, sines;    /* where heads are rotated */
+    angle_tensors angles;           /* where heads are rotated */
     const int32_t *starts, *tokens; /* NULL: every token is a row */
     bert_attention_window *windows; /* NULL: every query looks at all keys */
 } attention_run;
 
 /* One sequence: its rows among q's and among k's, and where they stand in bias and mask. */
 typedef struct sequence_rows {
-    int64_t batch, first_query, queries, first_key, keys, padded_keys;
+    int64_t batch, first_query, queries, first_key, keys;
     const int32_t *positions; /* of rows, from `origin` on; NULL: 0, 1, 2 ... */
     int64_t origin;
     bool contiguous; /* positions are one after the other */
@@ -89,22 +90,26 @@ enum { MASK_ROWS = 2 };
 /* What a thread's scratch has for a sequence of so many keys: each part begins at a cache line. */
 typedef struct scratch_parts {
     float *masks;          /* MASK_ROWS rows, for what isn't contiguous */
-    float *queries, *keys; /* rotated ones: a block and all; nothing where heads aren't rotated */
+    float *queries, *keys; /* rotated ones: a block and all; no room where heads aren't rotated */
     float *form;           /* the form's own */
 } scratch_parts;
 
-static scratch_parts parts_of(float *scratch, bool rotated, int64_t keys, int64_t width) {
-    scratch_parts parts = {.masks = scratch};
+/* What stands before the form's own. */
+static int64_t floats_before_form(bool rotated, int64_t keys, int64_t width) {
     const int64_t padded = bert_attention_padded(keys);
-    parts.queries = parts.masks + MASK_ROWS * padded;
-    parts.keys = parts.queries + (rotated ? BERT_ATTENTION_BLOCK * width : 0);
-    parts.form = parts.keys + (rotated ? padded * width : 0);
-    return parts;
+    return MASK_ROWS * padded + (rotated ? (BERT_ATTENTION_BLOCK + padded) * width : 0);
+}
+
+static scratch_parts parts_of(float *scratch, bool rotated, int64_t keys, int64_t width) {
+    float *queries = scratch + MASK_ROWS * bert_attention_padded(keys);
+    return (scratch_parts){.masks = scratch,
+                           .queries = queries,
+                           .keys = queries + BERT_ATTENTION_BLOCK * width,
+                           .form = scratch + floats_before_form(rotated, keys, width)};
 }
 
 static int64_t scratch_floats(const attention_state *state, int64_t keys, int64_t width) {
-    const int64_t rows = state->rotated ? BERT_ATTENTION_BLOCK + bert_attention_padded(keys) : 0;
-    return MASK_ROWS * bert_attention_padded(keys) + rows * width + state->form->scratch_floats(keys, width);
+    return floats_before_form(state->rotated, keys, width) + state->form->scratch_floats(keys, width);
 }
 
 static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
@@ -118,7 +123,6 @@ static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
         rows.origin = batch * run->state->sequence;
         if (rows.keys > 0) rows.contiguous = rows.positions[rows.keys - 1] - rows.positions[0] == rows.keys - 1;
     }
-    rows.padded_keys = bert_attention_padded(rows.keys);
     return rows;
 }
 
@@ -131,14 +135,13 @@ static void rotate_rows(const attention_run *run, const sequence_rows *rows, con
                         int64_t first, int64_t count, float *y) {
     const bert_cpu_kernels *kernels = bert_cpu_kernels_for(run->call);
     const int64_t width = run->width, step = rows->contiguous ? count : 1;
-    const float *cosines = run->cosines.data + rows->batch * run->cosines.batch_step;
-    const float *sines = run->sines.data + rows->batch * run->sines.batch_step;
+    const int64_t sequence = rows->batch * run->angles.batch_step;
     for (int64_t row = 0; row < count; row += step) {
-        const int64_t angle = position_of(rows, first + row) * width;
+        const int64_t angle = sequence + position_of(rows, first + row) * width;
         kernels->rotate(&(bert_rotate_args){.y = y + row * width,
                                             .x = x + row * stride,
-                                            .cosines = cosines + angle,
-                                            .sines = sines + angle,
+                                            .cosines = run->angles.cosines + angle,
+                                            .sines = run->angles.sines + angle,
                                             .ldy = width,
                                             .ldx = stride,
                                             .ld_angles = width,
@@ -180,7 +183,7 @@ static void set_masks(const attention_run *run, const sequence_rows *rows, int64
         if (rows->contiguous || !mask[3]) {
             args->mask += key * mask[3];
         } else {
-            uint8_t *row = (uint8_t *)(extra + rows->padded_keys);
+            uint8_t *row = (uint8_t *)(extra + bert_attention_padded(rows->keys));
             gather_mask(rows, args->mask, mask[3], row);
             args->mask = row;
             args->mask_stride = 1;
@@ -218,7 +221,7 @@ static bert_attention_window window_at(const attention_run *run, const sequence_
 static bert_attention_window window_of_all(const attention_run *run, const sequence_rows *rows, int64_t head,
                                            int64_t begin, int64_t end) {
     bert_attention_window all = window_at(run, rows, head, begin);
-    for (int64_t query = begin; query < end; query += WINDOW_ROWS) {
+    for (int64_t query = begin + WINDOW_ROWS; query < end; query += WINDOW_ROWS) {
         const bert_attention_window window = window_at(run, rows, head, query);
         if (window.first < all.first) all.first = window.first;
         if (window.end > all.end) all.end = window.end;
@@ -298,7 +301,7 @@ static int64_t block_rows(const attention_run *run, const sequence_rows *rows, i
     if (!rows->contiguous && ((run->bias.data && run->bias.steps[2]) || (run->mask.data && run->mask.steps[2])))
         return 1;
     const int64_t most = rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
-    for (int64_t first = query; first < query + most && first < rows->queries && run->windows; first += WINDOW_ROWS) {
+    for (int64_t first = query; first < query + most && first < rows->queries; first += WINDOW_ROWS) {
         if (!looks_at_all(run, rows, head, first)) return WINDOW_ROWS;
     }
     return most;
@@ -353,10 +356,7 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     }
     if (state->biased) run.bias = mask_of(call, BERT_ATTENTION_BIAS);
     if (state->masked) run.mask = mask_of(call, BERT_ATTENTION_MASK);
-    if (state->rotated) {
-        run.cosines = angles_of(call, BERT_ATTENTION_COSINES);
-        run.sines = angles_of(call, BERT_ATTENTION_SINES);
-    }
+    if (state->rotated) run.angles = angles_of(call);
     if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
     const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
     const int64_t least = state->window_blocks ? WINDOW_ROWS : 16;

@@ -1,7 +1,5 @@
 #include "cpu/ops/attention_window.h"
 
-#include <math.h>
-
 /* Keys that are looked at together, without a branch, so that compilers make vectors of it: what a window is made of,
  * and, where most is dropped, some of these. */
 enum { CHUNK = 16, CHUNKS = 64 };
@@ -67,7 +65,7 @@ static int64_t first_of(const row_terms *row, int64_t most) {
     int64_t first = 0;
     while (first + CHUNKS <= most && drops_all(row, first, first + CHUNKS)) first += CHUNKS;
     while (first + CHUNK <= most && drops_all(row, first, first + CHUNK)) first += CHUNK;
-    return first + CHUNK <= most || (first < most && !drops_all(row, first, most)) ? first : most;
+    return first + CHUNK <= most || !drops_all(row, first, most) ? first : most;
 }
 
 /* Where the last one ends; the rows before have one that ends at `least`, which is a whole chunk's end. */

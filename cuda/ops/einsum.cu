@@ -9,27 +9,8 @@
 
 enum { THREADS = 256 };
 
-/* Whole numbers wrap around, which signed ones may not do. */
-static __device__ inline float times(float a, float b) {
-    return a * b;
-}
-static __device__ inline double times(double a, double b) {
-    return a * b;
-}
-static __device__ inline int64_t times(int64_t a, int64_t b) {
-    return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
-}
-static __device__ inline float plus(float a, float b) {
-    return a + b;
-}
-static __device__ inline double plus(double a, double b) {
-    return a + b;
-}
-static __device__ inline int64_t plus(int64_t a, int64_t b) {
-    return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
-}
-
-template <typename F>
+/* F: elements; A: what they are multiplied and summed as. Whole numbers wrap around, which signed ones may not do. */
+template <typename F, typename A>
 static __global__ void __launch_bounds__(THREADS)
     einsum_kernel(bert_cuda_einsum_args a, bert_cuda_walk outer, bert_cuda_walk inner) {
     begin_kernel();
@@ -37,16 +18,16 @@ static __global__ void __launch_bounds__(THREADS)
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < outer.count; i += step) {
         int64_t starts[BERT_CUDA_EINSUM_OPERANDS];
         for (int o = 0; o < a.operands; o++) starts[o] = offset_of(outer, a.inputs[o].outer, i);
-        F sum = F(0);
+        A sum = A(0);
         for (int64_t j = 0; j < inner.count; j++) {
-            F product = F(1);
+            A product = A(1);
             for (int o = 0; o < a.operands; o++) {
                 const int64_t at = starts[o] + offset_of(inner, a.inputs[o].inner, j);
-                product = times(product, load_as<F>(a.inputs[o].data, a.dtype, at));
+                product *= static_cast<A>(load_as<F>(a.inputs[o].data, a.dtype, at));
             }
-            sum = plus(sum, product);
+            sum += product;
         }
-        store_as<F>(a.y, a.dtype, i, sum);
+        store_as<F>(a.y, a.dtype, i, static_cast<F>(sum));
     }
 }
 
@@ -70,10 +51,10 @@ cudaError_t bert_cuda_einsum(const bert_cuda_einsum_args *args, cudaStream_t str
     case BERT_FLOAT:
     case BERT_FLOAT16:
     case BERT_BFLOAT16:
-        return BERT_LAUNCH((einsum_kernel<float>), grid, block, 0, stream, a, outer, inner);
+        return BERT_LAUNCH((einsum_kernel<float, float>), grid, block, 0, stream, a, outer, inner);
     case BERT_DOUBLE:
-        return BERT_LAUNCH((einsum_kernel<double>), grid, block, 0, stream, a, outer, inner);
+        return BERT_LAUNCH((einsum_kernel<double, double>), grid, block, 0, stream, a, outer, inner);
     default:
-        return BERT_LAUNCH((einsum_kernel<int64_t>), grid, block, 0, stream, a, outer, inner);
+        return BERT_LAUNCH((einsum_kernel<int64_t, uint64_t>), grid, block, 0, stream, a, outer, inner);
     }
 }

@@ -88,12 +88,12 @@ static __device__ void do_item(const bert_cuda_rotary_args &a, const T *x, T *y,
         store_vector(y + at, moved);
         return;
     }
-    const int64_t at = cache_row(a, b, row) * (a.apart ? 2 * a.half : a.half) + item * N;
+    const int64_t at = cache_row(a, b, row) * (a.angle_each ? 2 * a.half : a.half) + item * N;
     const int64_t first = a.interleaved ? 2 * item : item * N, second = first + (a.interleaved ? 1 : a.half);
     angles<T, N> of_first, of_second;
     of_first.load(a, at);
     of_second = of_first;
-    if (a.apart) of_second.load(a, at + a.half);
+    if (a.angle_each) of_second.load(a, at + a.half);
     turn<T, N>(x, y, first, second, of_first, of_second);
 }
 
@@ -136,7 +136,7 @@ template <typename T> static cudaError_t launch(const bert_cuda_rotary_args &a, 
 
 cudaError_t bert_cuda_rotary(const bert_cuda_rotary_args *args, cudaStream_t stream) {
     const bert_cuda_rotary_args a = *args;
-    if (a.half < 0 || 2 * a.half > a.depth || (a.apart && a.interleaved) || (a.ids && a.tokens))
+    if (a.half < 0 || 2 * a.half > a.depth || (a.angle_each && a.interleaved) || (a.ids && a.tokens))
         return cudaErrorInvalidValue;
     if (a.batch * a.rows * a.heads * a.depth == 0) return cudaSuccess;
     if (a.half > 0 && a.positions < 1) return cudaErrorInvalidValue;

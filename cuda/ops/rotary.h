@@ -22,8 +22,8 @@ typedef struct bert_cuda_rotary_args {
     const void *x[2]; /**< Tensors that are turned alike; the second may be NULL: there is one. */
     void *y[2];
     bert_cuda_rotary_strides x_at, y_at;
-    const void *cosines, *sines; /**< [positions, half]; with `apart` [positions, 2 half] */
-    bool apart;            /**< Both elements of a pair have their own: i and i + half of a row. Not interleaved. */
+    const void *cosines, *sines; /**< [positions, half]; with `angle_each` [positions, 2 half] */
+    bool angle_each;       /**< Both elements of a pair have their own: i and i + half of a row. Not interleaved. */
     const int64_t *ids;    /**< [batch, rows]; NULL: row s of sequence b is token b rows + s. */
     bool offset;           /**< There is one id alone: the position of row 0. */
     const int32_t *tokens; /**< [batch, rows], without ids: which token each row is instead; or NULL. */

@@ -25,8 +25,8 @@ bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     return BERT_OK;
 }
 
-/* From there on Q and K are what the workspace has. With `tokens` the angles are those of the padded batch; they may be
- * those of one sequence alone, for all. */
+/* From there on Q and K, which lie alike, are what the workspace has. With `tokens` the angles are those of the padded
+ * batch; they may be those of one sequence alone, for all. */
 static bert_status rotate(const bert_cuda_call *call, bert_cuda_attention_args *args) {
     const bert_tensor *y = &call->outputs[0], *cosines = bert_cuda_input(call, BERT_ATTENTION_COSINES);
     if (!cosines) return BERT_OK;
@@ -34,6 +34,7 @@ static bert_status rotate(const bert_cuda_call *call, bert_cuda_attention_args *
     const int64_t rows = y->dims[1], width = y->dims[2], count = rotated_elements(y->dims);
     void *workspace = call->workspace;
     void *q = bert_cuda_take(&workspace, count, size), *k = bert_cuda_take(&workspace, count, size);
+    const bert_cuda_rotary_strides rotated = {rows * width, args->depth, width};
     const bert_cuda_rotary_args rotary = {.dtype = y->dtype,
                                           .batch = y->dims[0],
                                           .heads = args->heads,
@@ -43,14 +44,14 @@ static bert_status rotate(const bert_cuda_call *call, bert_cuda_attention_args *
                                           .x = {args->q.data, args->k.data},
                                           .y = {q, k},
                                           .x_at = {args->q.batch, args->q.head, args->q.row},
-                                          .y_at = {rows * width, args->depth, width},
+                                          .y_at = rotated,
                                           .cosines = cosines->data,
                                           .sines = call->inputs[BERT_ATTENTION_SINES].data,
-                                          .apart = true,
+                                          .angle_each = true,
                                           .tokens = bert_cuda_input_data(call, BERT_ATTENTION_TOKENS),
                                           .positions = cosines->dims[0] * cosines->dims[1]};
-    args->q = (bert_cuda_heads){q, rows * width, args->depth, width};
-    args->k = (bert_cuda_heads){k, rows * width, args->depth, width};
+    args->q = (bert_cuda_heads){q, rotated.batch, rotated.head, rotated.row};
+    args->k = (bert_cuda_heads){k, rotated.batch, rotated.head, rotated.row};
     return bert_cuda_launched(call, bert_cuda_rotary(&rotary, call->context->stream), "rotary");
 }
 

@@ -15,10 +15,8 @@ static bert_einsum equation_of(const bert_op_node *node) {
 
 bert_status bert_cuda_plan_einsum(const bert_cuda_planner *planner) {
     const bert_einsum e = equation_of(planner->node);
-    uint64_t summed = e.letters;
     int32_t count = 0;
-    for (int32_t i = 0; i < e.output.count; i++) summed &= ~(UINT64_C(1) << e.output.axes[i]);
-    for (; summed; summed &= summed - 1) count++;
+    for (uint64_t summed = bert_einsum_summed(&e); summed; summed &= summed - 1) count++;
     if (e.operands > BERT_CUDA_EINSUM_OPERANDS) return bert_cuda_leave(planner, "has no kernel for so many operands");
     if (count > BERT_MAX_RANK) return bert_cuda_leave(planner, "has no kernel that sums over so many labels");
     return BERT_OK;

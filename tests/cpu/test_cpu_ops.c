@@ -60,7 +60,8 @@ static void linear_agrees_with_the_reference(void **state) {
         for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
             for (size_t l = 0; l < sizeof ns / sizeof *ns; l++, at++) {
                 if (l == 0) node_backend_threads((int)(i + j) % 4 + 1);
-                linear_case(rows[i], ks[j], ns[l], at % 3 + 1, at % 16, activations[at % 7]);
+                linear_case(rows[i], ks[j], ns[l], at % 3 + 1, at % 16,
+                            activations[(size_t)at % (sizeof activations / sizeof *activations)]);
             }
     node_backend_threads(2);
     linear_case(40, 1700, 130, 1, 2, "none"); /* cut along k, several blocks of rows */

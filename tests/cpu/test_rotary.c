@@ -4,30 +4,16 @@
  */
 #include "core/graph/canonical.h"
 #include "tests/cpu/node_case.h"
+#include "tests/cpu/ragged_tokens.h"
 
 #include <math.h>
 #include <string.h>
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
-enum { BATCH = 4, SEQUENCE = 70, TOKENS = BATCH * SEQUENCE, HEADS = 2, MOST = 1 << 18 };
+enum { HEADS = 2, MOST = 1 << 18 };
 
 static float values[6][MOST]; /* Q, K, V, a bias, cosines, sines */
 static float *const cosines = values[4], *const sines = values[5];
-static int32_t starts[BATCH + 1], tokens[TOKENS];
-
-/* Sequences of 70, 0, 51 and 1 tokens; with `holes` some in between are missing. The number of rows. */
-static int64_t choose_tokens(bool holes) {
-    static const int64_t first[BATCH] = {0, 0, 7, 69}, end[BATCH] = {70, 0, 58, 70};
-    int32_t rows = 0;
-    for (int b = 0; b < BATCH; b++) {
-        starts[b] = rows;
-        for (int64_t s = first[b]; s < end[b]; s++) {
-            if (!holes || s % 5 != 3) tokens[rows++] = (int32_t)(b * SEQUENCE + s);
-        }
-    }
-    starts[BATCH] = rows;
-    return rows;
-}
 
 /* What a case has besides its sizes. */
 enum { PACKED = 1, OWN_ANGLES = 2, BIASED = 4, ROW_BIAS = 8, VARIANTS = 16 };

@@ -4,30 +4,16 @@
  */
 #include "core/graph/canonical.h"
 #include "tests/cpu/node_case.h"
+#include "tests/cpu/ragged_tokens.h"
 
 #include <math.h>
 #include <string.h>
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
-enum { BATCH = 4, SEQUENCE = 70, TOKENS = BATCH * SEQUENCE, HEADS = 2, MOST = 1 << 18 };
+enum { HEADS = 2, MOST = 1 << 18 };
 
 static float values[4][MOST];
-static int32_t starts[BATCH + 1], tokens[TOKENS];
 static unsigned char mask[MOST];
-
-/* Sequences of 70, 0, 51 and 1 tokens; with `holes` some in between are missing. The number of rows. */
-static int64_t choose_tokens(bool holes) {
-    static const int64_t first[BATCH] = {0, 0, 7, 69}, end[BATCH] = {70, 0, 58, 70};
-    int32_t rows = 0;
-    for (int b = 0; b < BATCH; b++) {
-        starts[b] = rows;
-        for (int64_t s = first[b]; s < end[b]; s++) {
-            if (!holes || s % 5 != 3) tokens[rows++] = (int32_t)(b * SEQUENCE + s);
-        }
-    }
-    starts[BATCH] = rows;
-    return rows;
-}
 
 /* `variant`: bit 0 packed, 1 bias, 2 mask, 3 holes, 4.. how bias and mask broadcast. */
 static void attention_case(int variant, int64_t width) {

@@ -119,8 +119,8 @@ static bert_cuda_rotary_strides strides_of(int odd) {
     return (bert_cuda_rotary_strides){56 + (odd == 0), 12 + (odd == 1), 28 + (odd == 2)};
 }
 
-/* What doesn't begin at a multiple of 16 bytes is turned too. `place` 0 to 5: a tensor, then strides of x, of y, and an
- * element that only moves. */
+/* What doesn't begin at a multiple of 16 bytes is turned too. `place` 0 to 5: a tensor; 6 to 8: a stride of x,
+ * 9 to 11 of y; 12: an element that only moves; 13: none, by vectors. */
 static void uneven_case(int place) {
     enum { BATCH = 2, HEADS = 2, ROWS = 2, HALF = 4, ROOM = 128, ELEMENTS = BATCH * HEADS * ROWS * 2 * HALF };
     const int64_t depth = 2 * HALF + (place == 12);
@@ -143,7 +143,7 @@ static void uneven_case(int place) {
                                         .y_at = strides_of(place - 9),
                                         .cosines = at[4],
                                         .sines = at[5],
-                                        .apart = true,
+                                        .angle_each = true,
                                         .positions = BATCH * ROWS};
     case_good(bert_cuda_rotary(&args, NULL));
     for (int i = 0; i < 6; i++) case_fetch(tensors[i]);

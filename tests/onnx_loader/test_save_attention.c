@@ -2,9 +2,8 @@
  * give the same numbers. */
 #include "core/graph/canonical.h"
 #include "onnx_loader/onnx_file.h"
-#include "onnx_loader/save.h"
 #include "tests/onnx_loader/loading.h"
-#include "tests/runtime/build.h"
+#include "tests/onnx_loader/saved.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -103,35 +102,6 @@ static bert_status build_all(bert_graph *graph, bert_error *error) {
     return bert_graph_set_outputs(graph, outputs, NODES, error);
 }
 
-/* The graph's model; its file is at `path`. */
-static bert_model *save_all(void) {
-    bert_model *model = NULL;
-    bert_error error;
-    if (build_load(build_all, NULL, NULL, &model, &error) != BERT_OK ||
-        bert_onnx_save(bert_model_graph(model), path, NULL, &error) != BERT_OK)
-        fail_msg("%s", error.message);
-    return model;
-}
-
-static bert_session *run_model(bert_model *model, bert_named_tensor outputs[NODES]) {
-    bert_named_tensor given[INPUTS + 1];
-    bert_session *session = NULL;
-    bert_error error;
-    for (int i = 0; i < INPUTS; i++)
-        given[i] = named(inputs[i].name, BERT_FLOAT, inputs[i].rank, inputs[i].dims, data[i]);
-    given[INPUTS] = named("mask", BERT_BOOL, 4, DIMS(BATCH, 1, 1, LENGTH), mask);
-    assert_int_equal(bert_model_output_count(model), NODES);
-    for (int i = 0; i < NODES; i++) {
-        bert_model_tensor described;
-        assert_int_equal(bert_model_output(model, (size_t)i, &described), BERT_OK);
-        outputs[i] = (bert_named_tensor){.name = described.name};
-    }
-    if (bert_session_create(model, NULL, &session, &error) != BERT_OK ||
-        bert_session_run(session, NULL, given, INPUTS + 1, outputs, NODES, &error) != BERT_OK)
-        fail_msg("%s", error.message);
-    return session;
-}
-
 static float greatest_difference(const bert_tensor *one, const bert_tensor *other) {
     const float *a = one->data, *b = other->data;
     float greatest = 0;
@@ -143,40 +113,26 @@ static float greatest_difference(const bert_tensor *one, const bert_tensor *othe
     return greatest;
 }
 
-static int count_of(const bert_model *model, bert_op_id id) {
-    int count = 0;
-    BERT_FOR_EACH_NODE (node, &bert_model_graph(model)->body) count += node->op->id == id;
-    return count;
-}
-
 static void expect_the_same_numbers(void) {
-    const bert_model_source source = {.path = path};
-    bert_composition from_file = build_composition;
-    from_file.load = bert_onnx_load;
-    bert_model *models[2] = {save_all()};
-    bert_named_tensor outputs[2][NODES];
-    bert_session *sessions[2];
-    bert_error error;
-    if (bert_model_load_composed(&from_file, &source, NULL, &models[1], &error) != BERT_OK)
-        fail_msg("%s", error.message);
-    for (int i = 0; i < 2; i++) sessions[i] = run_model(models[i], outputs[i]);
+    bert_named_tensor given[INPUTS + 1];
+    saved_runs runs;
+    for (int i = 0; i < INPUTS; i++)
+        given[i] = named(inputs[i].name, BERT_FLOAT, inputs[i].rank, inputs[i].dims, data[i]);
+    given[INPUTS] = named("mask", BERT_BOOL, 4, DIMS(BATCH, 1, 1, LENGTH), mask);
+    saved_run(build_all, path, given, INPUTS + 1, NODES, &runs);
+    const bert_named_tensor *expected = runs.outputs[0], *found = runs.outputs[1];
     for (int i = 0; i < NODES; i++) {
-        assert_string_equal(outputs[0][i].name, outputs[1][i].name);
-        assert_int_equal(bert_tensor_elements(&outputs[0][i].tensor),
-                         BATCH * LENGTH * WIDTH * (i == NODES - 1 ? 2 : 1));
-        assert_true(greatest_difference(&outputs[0][i].tensor, &outputs[1][i].tensor) < 1e-5F);
+        assert_int_equal(bert_tensor_elements(&expected[i].tensor), BATCH * LENGTH * WIDTH * (i == NODES - 1 ? 2 : 1));
+        assert_true(greatest_difference(&expected[i].tensor, &found[i].tensor) < 1e-5F);
     }
     /* They aren't the same because angles do nothing. */
-    assert_true(greatest_difference(&outputs[1][0].tensor, &outputs[1][1].tensor) > 0.01F);
-    assert_true(greatest_difference(&outputs[1][1].tensor, &outputs[1][2].tensor) > 0.01F);
-    assert_int_equal(count_of(models[1], BERT_OP_BERTC_Attention), 0);
-    assert_int_equal(count_of(models[1], BERT_OP_Softmax), NODES);
-    assert_int_equal(count_of(models[1], BERT_OP_Neg), 2 * ROTATED);
-    assert_int_equal(count_of(models[1], BERT_OP_Split), 2 * ROTATED + 1); /* and of what is packed */
-    for (int i = 0; i < 2; i++) {
-        bert_session_free(sessions[i]);
-        bert_model_free(models[i]);
-    }
+    assert_true(greatest_difference(&found[0].tensor, &found[1].tensor) > 0.01F);
+    assert_true(greatest_difference(&found[1].tensor, &found[2].tensor) > 0.01F);
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_BERTC_Attention), 0);
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_Softmax), NODES);
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_Neg), 2 * ROTATED);
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_Split), 2 * ROTATED + 1); /* and of what is packed */
+    saved_end(&runs);
 }
 
 /* Split has another form in the later one. */
@@ -194,7 +150,7 @@ static void names_say_what_is_rotated(void **state) {
     bert_error error;
     size_t calls = 0;
     newest = 17;
-    bert_model *model = save_all();
+    bert_model *model = saved_model(build_all, path);
     if (bert_onnx_file_open(&source, &file, &error) != BERT_OK) fail_msg("%s", error.message);
     assert_int_equal(file.model->n_functions, FUNCTIONS + 1);
     for (size_t i = 0; i < file.model->graph->n_node; i++) {

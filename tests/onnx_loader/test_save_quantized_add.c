@@ -1,9 +1,8 @@
 /* QuantizedAdd saved as functions of ONNX's operators: read again and run as they stand, they give the same bits. */
 #include "core/graph/canonical.h"
 #include "onnx_loader/onnx_file.h"
-#include "onnx_loader/save.h"
 #include "tests/onnx_loader/loading.h"
-#include "tests/runtime/build.h"
+#include "tests/onnx_loader/saved.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,68 +48,24 @@ static bert_status build_sums(bert_graph *graph, bert_error *error) {
 
 static float x[ROWS * COLUMNS], row[COLUMNS] = {0.0F, -1.7F, 2.31F, NAN, INFINITY, -1e30F, 0.0413F};
 
-static bert_session *run_model(bert_model *model, bert_named_tensor outputs[NODES]) {
-    const bert_named_tensor inputs[] = {named("x", BERT_FLOAT, 2, DIMS(ROWS, COLUMNS), x),
-                                        named("row", BERT_FLOAT, 1, DIMS(COLUMNS), row)};
-    bert_session *session = NULL;
-    bert_error error;
-    assert_int_equal(bert_model_output_count(model), NODES);
-    for (int i = 0; i < NODES; i++) {
-        bert_model_tensor described;
-        assert_int_equal(bert_model_output(model, (size_t)i, &described), BERT_OK);
-        outputs[i] = (bert_named_tensor){.name = described.name};
-    }
-    if (bert_session_create(model, NULL, &session, &error) != BERT_OK ||
-        bert_session_run(session, NULL, inputs, 2, outputs, NODES, &error) != BERT_OK)
-        fail_msg("%s", error.message);
-    return session;
-}
-
-static int count_of(const bert_model *model, bert_op_id id) {
-    int count = 0;
-    BERT_FOR_EACH_NODE (node, &bert_model_graph(model)->body) count += node->op->id == id;
-    return count;
-}
-
 static char folder[64], path[128];
 
-/* The graph's model; its file is at `path`. */
-static bert_model *save_sums(void) {
-    bert_model *model = NULL;
-    bert_error error;
-    if (build_load(build_sums, NULL, NULL, &model, &error) != BERT_OK ||
-        bert_onnx_save(bert_model_graph(model), path, NULL, &error) != BERT_OK)
-        fail_msg("%s", error.message);
-    return model;
-}
-
 static void saved_functions_give_the_same_bits(void **state) {
-    const bert_model_source source = {.path = path};
-    bert_composition from_file = build_composition;
-    from_file.load = bert_onnx_load;
-    bert_model *models[2] = {save_sums()};
-    bert_named_tensor outputs[2][NODES];
-    bert_session *sessions[2];
-    bert_error error;
-    if (bert_model_load_composed(&from_file, &source, NULL, &models[1], &error) != BERT_OK)
-        fail_msg("%s", error.message);
-    for (int i = 0; i < 2; i++) sessions[i] = run_model(models[i], outputs[i]);
+    const bert_named_tensor inputs[] = {named("x", BERT_FLOAT, 2, DIMS(ROWS, COLUMNS), x),
+                                        named("row", BERT_FLOAT, 1, DIMS(COLUMNS), row)};
+    saved_runs runs;
+    saved_run(build_sums, path, inputs, 2, NODES, &runs);
     for (int i = 0; i < NODES; i++) {
-        const bert_tensor *expected = &outputs[0][i].tensor, *found = &outputs[1][i].tensor;
-        assert_string_equal(outputs[0][i].name, outputs[1][i].name);
-        assert_int_equal(found->dtype, expected->dtype);
+        const bert_tensor *expected = &runs.outputs[0][i].tensor, *found = &runs.outputs[1][i].tensor;
         assert_int_equal(found->dtype, variant_of(i) & 6 ? BERT_FLOAT : type_of(i));
         assert_int_equal(bert_tensor_elements(found), ROWS * COLUMNS);
         assert_memory_equal(found->data, expected->data, bert_tensor_bytes(expected));
     }
-    assert_int_equal(count_of(models[1], BERT_OP_BERTC_QuantizedAdd), 0);
-    assert_int_equal(count_of(models[1], BERT_OP_Add), NODES);
-    assert_int_equal(count_of(models[1], BERT_OP_QuantizeLinear), 2 * (4 + 3)); /* of y, of a */
-    assert_int_equal(count_of(models[1], BERT_OP_DequantizeLinear), 2 * (2 + 3));
-    for (int i = 0; i < 2; i++) {
-        bert_session_free(sessions[i]);
-        bert_model_free(models[i]);
-    }
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_BERTC_QuantizedAdd), 0);
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_Add), NODES);
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_QuantizeLinear), 2 * (4 + 3)); /* of y, of a */
+    assert_int_equal(saved_count(runs.models[1], BERT_OP_DequantizeLinear), 2 * (2 + 3));
+    saved_end(&runs);
 }
 
 /* What int8 and uint8 have in common, since a function's inputs have no types. */
@@ -123,7 +78,7 @@ static void each_variant_is_one_function(void **state) {
                                                 "QuantizedAdd_of_quantized_in_floats"};
     static const size_t inputs[VARIANTS] = {4, 8, 6, 10, 2, 6};
     const bert_model_source source = {.path = path};
-    bert_model *model = save_sums();
+    bert_model *model = saved_model(build_sums, path);
     bert_onnx_file file;
     bert_error error;
     if (bert_onnx_file_open(&source, &file, &error) != BERT_OK) fail_msg("%s", error.message);

@@ -103,6 +103,23 @@ bert_value *cast(builder *b, bert_value *x, bert_dtype dtype) {
     return OP_WITH(b, Cast, to, x);
 }
 
+void split(builder *b, bert_value *x, int64_t axis, int32_t count, bert_value **parts) {
+    const bert_attribute along = BERT_INT_ATTRIBUTE("axis", axis);
+    bert_node *made = NULL;
+    for (int32_t i = 0; i < count; i++) must(bert_graph_add_value(b->graph, NULL, &parts[i], &error));
+    must(bert_graph_add_node(&b->graph->body, NULL,
+                             &(bert_node_spec){.op = bert_op_get(BERT_OP_Split),
+                                               .opset = b->opset,
+                                               .inputs = &x,
+                                               .input_count = 1,
+                                               .outputs = parts,
+                                               .output_count = count,
+                                               .attributes = &along,
+                                               .attribute_count = 1},
+                             &made, &error));
+    must(bert_infer_node(b->graph, made, &error));
+}
+
 quantized quantize_dynamically(builder *b, bert_value *x) {
     bert_value *outputs[3] = {NULL};
     bert_node *node_made = NULL;
@@ -160,6 +177,15 @@ void run_all(builder *b, bert_value *const *outputs, int32_t count) {
     declare(b, outputs, count);
     must(bert_passes_run(b->graph, NULL, &b->report, &error));
     must(bert_graph_check(b->graph, &error));
+}
+
+int count_misses(const builder *b, const char *pass, const char *reason) {
+    int count = 0;
+    for (size_t i = 0; i < b->report.miss_count; i++) {
+        const bert_pass_miss *miss = &b->report.misses[i];
+        count += strcmp(miss->pass, pass) == 0 && strstr(miss->reason, reason) != NULL;
+    }
+    return count;
 }
 
 int count_nodes(const builder *b, bert_op_id id) {

@@ -62,6 +62,8 @@ quantized quantize_dynamically(builder *b, bert_value *x);
 bert_value *transpose(builder *b, bert_value *x, int64_t p0, int64_t p1, int64_t p2, int64_t p3);
 /** Reshape to these numbers. */
 #define RESHAPE(b, x, ...) OP(b, Reshape, (x), INTS(b, __VA_ARGS__))
+/** Parts of a dimension, of one size. */
+void split(builder *b, bert_value *x, int64_t axis, int32_t count, bert_value **parts);
 bert_value *mean(builder *b, bert_value *x, int64_t axis);
 
 /** Declares the graph's inputs and outputs; checks its invariants. */
@@ -73,6 +75,8 @@ void run(builder *b, const char *pass, bert_value *const *outputs, int32_t count
 /** All passes. */
 void run_all(builder *b, bert_value *const *outputs, int32_t count);
 
+/** Near misses of the last run whose reason has this in it. */
+int count_misses(const builder *b, const char *pass, const char *reason);
 int count_nodes(const builder *b, bert_op_id id);
 int count_all(const builder *b);
 /** The only node of its kind. */

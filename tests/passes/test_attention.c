@@ -262,19 +262,7 @@ static void three_projections_of_one_input_are_packed(void **state) {
 /* Attention over what a Split cuts along the last dimension; `swapped`: into key, query and value. */
 static bert_value *over_split(builder *b, bool swapped) {
     bert_value *x = input(b, "x", BERT_FLOAT, "batch sequence 192"), *parts[3];
-    for (int p = 0; p < 3; p++) assert_int_equal(bert_graph_add_value(b->graph, NULL, &parts[p], NULL), BERT_OK);
-    bert_attribute along = BERT_INT_ATTRIBUTE("axis", -1);
-    const bert_node_spec spec = {.op = bert_op_get(BERT_OP_Split),
-                                 .opset = 13,
-                                 .inputs = &x,
-                                 .input_count = 1,
-                                 .outputs = parts,
-                                 .output_count = 3,
-                                 .attributes = &along,
-                                 .attribute_count = 1};
-    bert_node *split = NULL;
-    assert_int_equal(bert_graph_add_node(&b->graph->body, NULL, &spec, &split, NULL), BERT_OK);
-    assert_int_equal(bert_infer_node(b->graph, split, NULL), BERT_OK);
+    split(b, x, -1, 3, parts);
     bert_value *q = parts[swapped], *k = parts[!swapped];
     bert_value *scores = OP(b, MatMul, heads_of(b, q), transpose(b, RESHAPE(b, k, 0, 0, HEADS, SIZE), 0, 2, 3, 1));
     return put_back(b, OP(b, MatMul, OP(b, Softmax, scores), heads_of(b, parts[2])), (spelling){0});

@@ -313,11 +313,7 @@ static void where_it_stays_is_said_why(void **state) {
         make(&b, &specs[i]);
         bert_error error;
         assert_int_equal(bert_passes_run(b.graph, NULL, &b.report, &error), BERT_OK);
-        int found = 0;
-        for (size_t miss = 0; miss < b.report.miss_count; miss++)
-            if (strcmp(b.report.misses[miss].pass, "early_gather") == 0)
-                found += strstr(b.report.misses[miss].reason, reasons[i]) != NULL;
-        assert_int_equal(found, 1);
+        assert_int_equal(count_misses(&b, "early_gather", reasons[i]), 1);
         finish(&b);
     }
 }

@@ -43,8 +43,7 @@ typedef enum fault {
     VALUE_TOO,        /* is rotated */
     ORDER_OF_PARTS,   /* key, query, value in what is packed */
     LATE_COLUMNS,     /* of the key, by one */
-    OTHER_SOURCE,     /* of the value */
-    FAULTS
+    OTHER_SOURCE      /* of the value */
 } fault;
 
 typedef struct spec {
@@ -68,24 +67,6 @@ static bert_value *either(builder *b, const spec *s, bool product, bert_value *f
 
 static bert_value *columns(builder *b, bert_value *of, int64_t start, int64_t end) {
     return OP(b, Slice, of, INTS(b, start), INTS(b, end), INTS(b, 3));
-}
-
-/* Equal parts of a dimension. */
-static void split(builder *b, bert_value *of, int64_t along, int32_t count, bert_value **parts) {
-    const bert_attribute axis = BERT_INT_ATTRIBUTE("axis", along);
-    bert_node *made = NULL;
-    for (int32_t i = 0; i < count; i++)
-        assert_int_equal(bert_graph_add_value(b->graph, NULL, &parts[i], NULL), BERT_OK);
-    const bert_node_spec node = {.op = bert_op_get(BERT_OP_Split),
-                                 .opset = b->opset,
-                                 .inputs = &of,
-                                 .input_count = 1,
-                                 .outputs = parts,
-                                 .output_count = count,
-                                 .attributes = &axis,
-                                 .attribute_count = 1};
-    assert_int_equal(bert_graph_add_node(&b->graph->body, NULL, &node, &made, NULL), BERT_OK);
-    assert_int_equal(bert_infer_node(b->graph, made, NULL), BERT_OK);
 }
 
 static void halve(builder *b, const spec *s, bert_value *of, bert_value *out[2]) {

@@ -9,8 +9,9 @@
     python tests/tools/random_graphs.py build/release/libbertc.so --static --count 5000     # static quantization
 
 A seed decides all: sizes, heads of odd sizes, heads that are rotated by their positions (and what is nearly that), layers,
-opset 9 to 23, types, how each part is spelled (PyTorch 1 and 2 exports, ONNX Runtime's fused operators, weights of 16 and 8
-bits, dynamic and static quantization), the mask's form and content, and two inputs. Every draw runs on bert.c's cpu and reference backends, with passes and without. What may differ:
+opset 9 to 23, types, how each part is spelled (PyTorch 1 and 2 exports, torch.einsum, ONNX Runtime's fused operators, weights
+of 16 and 8 bits, dynamic and static quantization), the mask's form and content, and two inputs. Every draw runs on bert.c's cpu
+and reference backends, with passes and without. What may differ:
 
 - float graphs by --tolerance (1e-4) of 1 + |expected|; beyond it bert.c has to be as near to its own float64 run as ONNX
   Runtime is (within twice its error: scores beside a mask of -10000 lose their digits in both);

@@ -37,7 +37,6 @@ class Angles:
         self.names = getattr(self, source)()
 
     def positions(self):
-        # Where they are cut from a constant, nothing says that it's long enough, and passes leave them alone.
         spellings = ["range", "range", "input", "counted", "slice"] if self.w.opset >= 11 else ["slice", "input"]
         return self.bert.position_ids(f"{self.name}.positions", spellings)
 
