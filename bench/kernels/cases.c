@@ -421,6 +421,75 @@ static void call_bgemm(const bert_cpu_kernels *table, const lab_shape *s, const 
                                     .steps = s->k / BERT_BGEMM_STEP});
 }
 
+/* ---- Split float32 ----------------------------------------------------------------------------------------------- */
+
+static int64_t split_rows_elements(const lab_shape *s) {
+    return bert_split_tiles(s->k) * bert_split_rows_elements(s->m);
+}
+
+static int64_t split_panel_elements(const lab_shape *s) {
+    return bert_split_tiles(s->k) * bert_split_panel_elements(s->n);
+}
+
+static bool prepare_split_rows(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->m * s->k, 3.0F) && set_output(b, (size_t)split_rows_elements(s) * sizeof(uint16_t));
+}
+
+static void call_split_rows(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->split_rows(&(bert_split_rows_args){.y = b->out, .x = b->inputs[0], .ldx = s->k, .rows = s->m, .k = s->k});
+}
+
+static double split_rows_work(const lab_shape *s) {
+    return (double)s->m * (double)s->k * 10.0;
+}
+
+static bool prepare_split_panel(const lab_shape *s, lab_buffers *b) {
+    return add_floats(b, 0, s->k * s->n, 3.0F) && set_output(b, (size_t)split_panel_elements(s) * sizeof(uint16_t));
+}
+
+static bert_split_panel_args panel_to_split(const lab_shape *s, const float *x, uint16_t *y) {
+    return (bert_split_panel_args){.y = y,
+                                   .x = x,
+                                   .ldx = s->n,
+                                   .columns = s->n,
+                                   .k = s->k,
+                                   .end = bert_split_tiles(s->k) * (BERT_SPLIT_STEPS / 2)};
+}
+
+static void call_split_panel(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    const bert_split_panel_args args = panel_to_split(s, b->inputs[0], b->out);
+    table->split_panel(&args);
+}
+
+static double split_panel_work(const lab_shape *s) {
+    return (double)s->n * (double)s->k * 10.0;
+}
+
+/* Both sides are split already; the next panel isn't. */
+static bool prepare_sgemm_split(const lab_shape *s, lab_buffers *b) {
+    if (!add_floats(b, 0, s->m * s->k, 1.0F) || !add_floats(b, 1, s->k * s->n, 1.0F) ||
+        !add_bytes(b, 2, split_rows_elements(s) * 2) || !add_bytes(b, 3, split_panel_elements(s) * 2) ||
+        !add_bytes(b, 4, s->m) || !set_output(b, (size_t)(s->m * s->n) * sizeof(float)))
+        return false;
+    const bert_split_panel_args panel = panel_to_split(s, b->inputs[1], b->inputs[3]);
+    bert_cpu_kernels_scalar.split_panel(&panel);
+    bert_cpu_kernels_scalar.split_rows(
+        &(bert_split_rows_args){.y = b->inputs[2], .x = b->inputs[0], .ldx = s->k, .rows = s->m, .k = s->k});
+    return true;
+}
+
+static void call_sgemm_split(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
+    table->sgemm_split(&(bert_sgemm_split_args){.c = b->out,
+                                                .a = b->inputs[2],
+                                                .b = b->inputs[3],
+                                                .left_out = b->inputs[4],
+                                                .ldc = s->n,
+                                                .a_stride = bert_split_tiles(s->k) * bert_split_rows_elements(1),
+                                                .rows = s->m,
+                                                .columns = s->n,
+                                                .tiles = bert_split_tiles(s->k)});
+}
+
 /* ---- The list ---------------------------------------------------------------------------------------------------- */
 
 #define HAS(name)                                                                                                      \
@@ -620,6 +689,33 @@ const lab_kernel lab_kernels[] = {
      call_bgemm,
      product_work,
      has_bgemm},
+    {"split_rows",
+     "rows x nothing x depth",
+     {{16, 1, 768}, {128, 1, 768}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_split_rows,
+     call_split_rows,
+     split_rows_work,
+     has_split_rows},
+    {"split_panel",
+     "nothing x columns x depth",
+     {{1, 48, 768}, {1, 16, 128}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     prepare_split_panel,
+     call_split_panel,
+     split_panel_work,
+     has_split_panel},
+    {"sgemm_split",
+     "rows x columns x depth",
+     {{16, 48, 768}, {32, 48, 64}, {32, 48, 768}, {128, 48, 768}, {48, 16, 128}},
+     LAB_PEAK_FLOAT,
+     1e-4F,
+     prepare_sgemm_split,
+     call_sgemm_split,
+     product_work,
+     has_sgemm_split},
     {"to_f16",
      "rows x columns",
      {{16, 768, 0}},

@@ -30,6 +30,8 @@ struct lab_product {
 
 static void find_providers(lab_product *product) {
     product->providers[LAB_PROVIDER_OWN] = &bert_gemm_own;
+    if (product->kernels->sgemm_split != bert_cpu_kernels_scalar.sgemm_split)
+        product->providers[LAB_PROVIDER_SPLIT] = &bert_gemm_split;
     bert_openblas_open(&product->providers[LAB_PROVIDER_OPENBLAS], NULL);
     product->providers[LAB_PROVIDER_BF16_WEIGHTS] = &bert_gemm_bf16_weights;
     if (product->kernels->bgemm != bert_cpu_kernels_scalar.bgemm)
@@ -98,6 +100,18 @@ static bool pack_bytes(lab_product *product, int index) {
     return true;
 }
 
+/* As much as the hungriest provider wants, on one thread. */
+static size_t workspace_bytes(const lab_product *product, size_t rows) {
+    const bert_packed_weight weight = {.k = product->shape.k, .n = product->shape.n};
+    size_t most = 0;
+    for (int i = 0; i < FLOAT_PROVIDERS; i++) {
+        const bert_gemm_provider *provider = product->providers[i];
+        const size_t bytes = provider && provider->workspace_bytes ? provider->workspace_bytes(&weight, rows, 1) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
 static bool allocate(lab_product *product, int64_t rows) {
     const int64_t k = product->shape.k, n = product->shape.n;
     product->source = lab_allocate((size_t)(k * n) * sizeof(float));
@@ -106,8 +120,7 @@ static bool allocate(lab_product *product, int64_t rows) {
     product->expected = lab_allocate((size_t)(rows * n) * sizeof(float));
     product->bias = lab_allocate((size_t)n * sizeof(float));
     product->bytes = lab_allocate((size_t)rows * row_bytes(k));
-    product->workspace =
-        lab_allocate(bert_gemm_bf16.workspace_bytes(&(bert_packed_weight){.k = k, .n = n}, (size_t)rows));
+    product->workspace = lab_allocate(workspace_bytes(product, (size_t)rows));
     product->x_scales = lab_allocate((size_t)rows * sizeof(float));
     product->x_zeros = lab_allocate((size_t)rows * sizeof(int32_t));
     product->scales = lab_allocate((size_t)n * sizeof(float));

@@ -121,7 +121,7 @@ static int64_t row_bytes(const bert_packed_weight *weight) {
 }
 
 /* x in bfloat16. */
-static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows) {
+static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
     size_t bytes;
     return bert_size_multiply(rows, (size_t)row_bytes(weight), &bytes) ? bytes : SIZE_MAX;
 }

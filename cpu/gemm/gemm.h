@@ -3,8 +3,8 @@
  *
  * A provider packs weights into a layout of its own and multiplies with them. Which one serves a weight is decided when
  * the weight is packed, never by the number of rows or threads. Providers: "own" (packed panels, the kernels' sgemm),
- * "openblas" or "openblas_panels", and for other precisions "bf16" and "bf16_weights"; weights of 8 bits have
- * quantized.h.
+ * "split" (the same panels, sgemm_split: float32 by six products of bfloat16), "openblas" or "openblas_panels", and for
+ * other precisions "bf16" and "bf16_weights"; weights of 8 bits have quantized.h.
  */
 #ifndef BERT_CPU_GEMM_GEMM_H
 #define BERT_CPU_GEMM_GEMM_H
@@ -68,8 +68,8 @@ typedef struct bert_gemm_provider {
     /** Puts one part of float32, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
     void (*pack)(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed);
-    /** Bytes of scratch of a product with `rows` rows; SIZE_MAX on overflow. NULL: none. */
-    size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows);
+    /** Bytes of scratch of a product with `rows` rows on so many threads; SIZE_MAX on overflow. NULL: none. */
+    size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows, int threads);
     /** Whether `run` takes a weight without data, from the source that it is deferred with. */
     bool takes_source;
     void (*run)(const bert_gemm_call *call);
@@ -83,6 +83,7 @@ extern const bert_gemm_provider bert_gemm_own;
 /** OpenBLAS over whole matrices, and over panels of 64 columns: bert_openblas_open says which. */
 extern const bert_gemm_provider bert_gemm_openblas;
 extern const bert_gemm_provider bert_gemm_openblas_panels;
+extern const bert_gemm_provider bert_gemm_split;
 extern const bert_gemm_provider bert_gemm_bf16;
 extern const bert_gemm_provider bert_gemm_bf16_weights;
 
@@ -100,6 +101,11 @@ enum { BERT_GEMM_MAX_COLUMNS = 64 };
 size_t bert_gemm_panel_bytes(int64_t columns, int64_t k, int64_t n);
 void bert_gemm_pack_panels(const bert_cpu_kernels *kernels, bert_thread_pool *threads, int64_t columns, void *packed,
                            int64_t n, int64_t first, const bert_constant *part, bool transposed);
+
+/** Rows [first, first + rows) of a panel of `columns` columns from the source of a deferred weight, to out[rows,
+ * columns]; columns beyond the weight's are left alone. */
+void bert_gemm_pack_source(const bert_gemm_call *call, int64_t columns, int64_t panel, int64_t first, int64_t rows,
+                           float *out);
 
 /** The own provider's product over weights of bfloat16 in its panels: bert_gemm_bf16_weights. */
 void bert_gemm_own_run_bf16(const bert_gemm_call *call);

@@ -120,6 +120,17 @@ void bert_gemm_pack_panels(const bert_cpu_kernels *kernels, bert_thread_pool *th
     bert_thread_pool_run(threads, last - first / all.columns + 1, pack_panel, &all);
 }
 
+void bert_gemm_pack_source(const bert_gemm_call *call, int64_t columns, int64_t panel, int64_t first, int64_t rows,
+                           float *out) {
+    const bert_weight_source *source = &call->weight->deferred->source;
+    packing p = {.kernels = call->kernels, .columns = columns, .transposed = source->transposed};
+    for (int32_t part = 0; part < source->count; part++, p.first += p.width) {
+        bert_gemm_part_shape(source->parts[part], p.transposed, &p.k, &p.width);
+        p.bytes = source->parts[part]->data;
+        pack_piece(&p, (row_range){first, rows}, panel, out);
+    }
+}
+
 static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed) {
     bert_gemm_pack_panels(kernels, threads, kernels->sgemm_columns, packed, n, first, part, transposed);
@@ -191,17 +202,6 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
     } while (depth < k);
 }
 
-/* A panel's rows from all parts of the source. */
-static void pack_source(const bert_gemm_call *call, row_range rows, int64_t panel, float *out) {
-    const bert_weight_source *source = &call->weight->deferred->source;
-    packing p = {.kernels = call->kernels, .columns = call->kernels->sgemm_columns, .transposed = source->transposed};
-    for (int32_t part = 0; part < source->count; part++, p.first += p.width) {
-        bert_gemm_part_shape(source->parts[part], p.transposed, &p.k, &p.width);
-        p.bytes = source->parts[part]->data;
-        pack_piece(&p, rows, panel, out);
-    }
-}
-
 /* The same as run_block from a weight that isn't packed. */
 static void run_block_of_source(const void *argument, int64_t block, int64_t first, int64_t end) {
     _Alignas(BERT_ALIGNMENT) float piece[SOURCE_DEPTH * BERT_GEMM_MAX_COLUMNS];
@@ -212,7 +212,7 @@ static void run_block_of_source(const void *argument, int64_t block, int64_t fir
         int64_t depth = 0;
         do { /* once even where k is 0: the epilogue of zeros */
             const int64_t steps = bert_smaller(k - depth, SOURCE_DEPTH);
-            pack_source(run->call, (row_range){depth, steps}, panel, piece);
+            bert_gemm_pack_source(run->call, run->call->kernels->sgemm_columns, panel, depth, steps, piece);
             multiply_piece(run, row, rows, panel, depth, steps, piece, NULL);
             depth += SOURCE_DEPTH;
         } while (depth < k);

@@ -38,7 +38,8 @@ static inline void publish(const void *memory) {
     __asm__ volatile("" : : "r"(memory) : "memory");
 }
 
-static void enter(void) {
+/* Sums and tile 6 have so many rows, the others all. */
+static void configure(int rows) {
     struct {
         uint8_t palette, start_row, reserved[14];
         uint16_t row_bytes[16];
@@ -47,10 +48,14 @@ static void enter(void) {
     _Static_assert(sizeof config == 64, "what ldtilecfg reads");
     for (int i = 0; i < TILES; i++) {
         config.row_bytes[i] = TILE_BYTES;
-        config.rows[i] = TILE_ROWS;
+        config.rows[i] = i < 4 || i == 6 ? (uint8_t)rows : TILE_ROWS;
     }
     publish(&config);
     _tile_loadconfig(&config);
+}
+
+static void enter(void) {
+    configure(TILE_ROWS);
 }
 
 static void leave(void) {
@@ -355,6 +360,13 @@ static void bgemm(const bert_bgemm_args *args) {
     halves_all(&p);
 }
 
+#include "cpu/kernels/amx_split.h"
+
 /* Blocks of x take half of the second-level cache, which CPUs with AMX have 2 MB of. */
-const bert_cpu_kernels bert_cpu_kernels_amx = {
-    .qgemm = qgemm, .bgemm = bgemm, .block_bytes = 1024 * 1024, .late_eighths = 2, .enter = enter, .leave = leave};
+const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm,
+                                               .bgemm = bgemm,
+                                               .sgemm_split = sgemm_split,
+                                               .block_bytes = 1024 * 1024,
+                                               .late_eighths = 2,
+                                               .enter = enter,
+                                               .leave = leave};

@@ -6,6 +6,7 @@
 #include "cpu/kernels/bf16_avx512.h"
 #include "cpu/kernels/f16_avx512.h"
 #include "cpu/kernels/quantized_avx512.h"
+#include "cpu/kernels/split_avx512.h"
 #include "cpu/kernels/vector_kernels.h"
 
 /* 64 bytes by the sixteen parts of the table that their upper halves choose (kernel_lab --kernel lookup). */
@@ -30,4 +31,5 @@ static void lookup(const bert_lookup_args *args) {
 
 const bert_cpu_kernels bert_cpu_kernels_avx512 =
     BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .lookup = lookup, .to_bf16 = to_bf16,
-                          .from_bf16 = from_bf16, .to_f16 = to_f16, .from_f16 = from_f16);
+                          .from_bf16 = from_bf16, .to_f16 = to_f16, .from_f16 = from_f16, .split_rows = split_rows,
+                          .split_panel = split_panel);

@@ -351,6 +351,76 @@ typedef struct bert_sgemm_bf16_args {
     const uint16_t *b;
 } bert_sgemm_bf16_args;
 
+/** Parts of a float32 that is split: x = high + middle + low, exactly, each a bfloat16. */
+enum { BERT_SPLIT_PARTS = 3 };
+/**
+ * What kernels of split numbers work with: a tile of 16 rows of 32 of them (of x: rows by k; of a panel: pairs of
+ * k by columns), the steps of k that a tile has, rows of x side by side, and the columns of a panel.
+ */
+enum { BERT_SPLIT_TILE = 512, BERT_SPLIT_STEPS = 32, BERT_SPLIT_ROWS = 32, BERT_SPLIT_COLUMNS = 48 };
+
+/** Elements of `rows` rows of x, and of a panel, per BERT_SPLIT_STEPS steps of k. */
+static inline int64_t bert_split_rows_elements(int64_t rows) {
+    return (rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS * 2 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
+}
+static inline int64_t bert_split_panel_elements(int64_t columns) {
+    return (columns + 15) / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
+}
+/** What tiles' numbers are masked with where their places go round. */
+static inline int64_t bert_split_ring(int64_t ring) {
+    return ring ? ring - 1 : INT64_MAX;
+}
+/** Tiles along k. */
+static inline int64_t bert_split_tiles(int64_t k) {
+    return (k + BERT_SPLIT_STEPS - 1) / BERT_SPLIT_STEPS;
+}
+
+/**
+ * y[groups of 32 rows][tiles of k][low, middle, high][2][16 rows][16][2]: x[rows, k], rows ldx apart, split. Zeros
+ * fill up k, and rows to a multiple of 16. Numbers that aren't finite, and
+ * those above 3.3895e38, which round to infinity, leave a NaN in a part. Subnormal parts count as zeros when they are
+ * multiplied: an error of 2^-126 times the other factor.
+ */
+typedef struct bert_split_rows_args {
+    uint16_t *y;
+    const float *x;
+    int64_t ldx, rows, k;
+} bert_split_rows_args;
+
+/**
+ * y[tiles of k][high, middle, low][column tiles][16 pairs][16][2]: pairs [first, end) of x[k, columns], rows ldx apart,
+ * split; columns is at most BERT_SPLIT_COLUMNS. Pair i is rows 2 i and 2 i + 1. Otherwise as
+ * bert_split_rows_args.
+ */
+typedef struct bert_split_panel_args {
+    uint16_t *y;
+    const float *x;
+    int64_t ldx, columns, k;
+    int64_t first, end;
+    int64_t ring; /**< A power of two: tile i of k goes to the place of i % ring. 0: to its own. */
+} bert_split_panel_args;
+
+/**
+ * c[rows, columns] = a b, or with `accumulate` c += a b, rows of c ldc apart; a and b are split, `a_stride` elements
+ * from one group of rows to the next. Of the nine products of parts the six are added up in float32 that are not below
+ * 2^-24 of the result's terms. Where the sums of a row are not all finite (a number wasn't, or split into one that
+ * isn't) the row of c is left alone and left_out[row] is 1, else 0.
+ */
+typedef struct bert_sgemm_split_args {
+    float *c;
+    const uint16_t *a, *b;
+    uint8_t *left_out; /**< [rows] */
+    int64_t ldc, a_stride;
+    int64_t rows, columns, tiles; /**< tiles of k */
+    bool accumulate;
+    /**
+     * What is split meanwhile, by split_panel: NULL, or all pairs of another panel, which is in no use. Or where it has
+     * a ring, and rows are at most BERT_SPLIT_ROWS, the panel that is multiplied, split as it goes: b is its ring.
+     */
+    const bert_split_panel_args *ahead;
+    void (*split_panel)(const bert_split_panel_args *args);
+} bert_sgemm_split_args;
+
 /** y[n] = x[n] in float16, to the nearest, half to even; beyond its range infinity; NaN stays one. */
 typedef struct bert_to_f16_args {
     uint16_t *y;
@@ -400,6 +470,9 @@ typedef struct bert_bgemm_args {
     X(from_bf16)                                                                                                       \
     X(sgemm_bf16)                                                                                                      \
     X(bgemm)                                                                                                           \
+    X(split_rows)                                                                                                      \
+    X(split_panel)                                                                                                     \
+    X(sgemm_split)                                                                                                     \
     X(to_f16)                                                                                                          \
     X(from_f16)
 

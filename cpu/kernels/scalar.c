@@ -4,6 +4,7 @@
 #include "core/base/float16.h"
 
 #include <math.h>
+#include <string.h>
 
 /* c (+)= a b over one chain. */
 static void sgemm_chain(const bert_sgemm_args *args, int64_t begin, int64_t steps, bool accumulate) {
@@ -344,6 +345,127 @@ static void bgemm(const bert_bgemm_args *args) {
             c[j] = sum;
         }
     }
+}
+
+/* ---- Split float32 ----------------------------------------------------------------------------------------------- */
+
+/* To the nearest bfloat16, halves away from zero: one addition, whose result is the number itself in float32. */
+static float upper_half(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x8000U) & 0xffff0000U;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
+static uint16_t as_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+/* high, middle, low */
+static void split(float x, uint16_t parts[BERT_SPLIT_PARTS]) {
+    for (int part = 0; part < BERT_SPLIT_PARTS; part++) {
+        const float upper = part + 1 < BERT_SPLIT_PARTS ? upper_half(x) : x; /* 24 bits less 8 less 8 */
+        parts[part] = as_bf16(upper);
+        x -= upper;
+    }
+}
+
+/* Where a tile has element `step` of pair `at` in its row `row`. */
+static int64_t place_in_tile(int64_t row, int64_t at, int64_t step) {
+    return row * 32 + at * 2 + step;
+}
+
+static void split_rows(const bert_split_rows_args *args) {
+    const int64_t tiles = bert_split_tiles(args->k), rows = (args->rows + 15) / 16 * 16;
+    for (int64_t row = 0; row < rows; row++) {
+        uint16_t *group = args->y + row / BERT_SPLIT_ROWS * tiles * bert_split_rows_elements(1);
+        for (int64_t step = 0; step < tiles * BERT_SPLIT_STEPS; step++) {
+            uint16_t parts[BERT_SPLIT_PARTS];
+            split(row < args->rows && step < args->k ? args->x[row * args->ldx + step] : 0.0F, parts);
+            uint16_t *tile = group + step / BERT_SPLIT_STEPS * bert_split_rows_elements(1) +
+                             row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE;
+            for (int part = 0; part < BERT_SPLIT_PARTS; part++)
+                tile[(int64_t)(BERT_SPLIT_PARTS - 1 - part) * 2 * BERT_SPLIT_TILE +
+                     place_in_tile(row % 16, step % BERT_SPLIT_STEPS / 2, step % 2)] = parts[part];
+        }
+    }
+}
+
+static void split_panel(const bert_split_panel_args *args) {
+    const int64_t column_tiles = (args->columns + 15) / 16, ring = bert_split_ring(args->ring);
+    for (int64_t at = 2 * args->first; at < 2 * args->end; at++) {
+        const int64_t tile = at / BERT_SPLIT_STEPS, pair = at % BERT_SPLIT_STEPS / 2;
+        for (int64_t column = 0; column < column_tiles * 16; column++) {
+            uint16_t parts[BERT_SPLIT_PARTS];
+            split(at < args->k && column < args->columns ? args->x[at * args->ldx + column] : 0.0F, parts);
+            for (int part = 0; part < BERT_SPLIT_PARTS; part++)
+                args->y[(((tile & ring) * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
+                        place_in_tile(pair, column % 16, at % 2)] = parts[part];
+        }
+    }
+}
+
+/* high, middle, low of step `step` of a row, and of a panel's column. */
+static void row_parts(const bert_sgemm_split_args *args, int64_t row, int64_t step, float parts[BERT_SPLIT_PARTS]) {
+    const uint16_t *tile = args->a + row / BERT_SPLIT_ROWS * args->a_stride +
+                           step / BERT_SPLIT_STEPS * bert_split_rows_elements(1) +
+                           row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE;
+    for (int part = 0; part < BERT_SPLIT_PARTS; part++)
+        parts[part] = bert_bfloat16_to_float(tile[(int64_t)(BERT_SPLIT_PARTS - 1 - part) * 2 * BERT_SPLIT_TILE +
+                                                  place_in_tile(row % 16, step % BERT_SPLIT_STEPS / 2, step % 2)]);
+}
+
+static void column_parts(const bert_sgemm_split_args *args, int64_t column, int64_t step,
+                         float parts[BERT_SPLIT_PARTS]) {
+    const int64_t column_tiles = (args->columns + 15) / 16;
+    const int64_t tile = step / BERT_SPLIT_STEPS & bert_split_ring(args->ahead ? args->ahead->ring : 0);
+    for (int part = 0; part < BERT_SPLIT_PARTS; part++)
+        parts[part] = bert_bfloat16_to_float(
+            args->b[((tile * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
+                    place_in_tile(step % BERT_SPLIT_STEPS / 2, column % 16, step % 2)]);
+}
+
+/* What a tile adds to sums[column] of a row. */
+static void add_split_tile(const bert_sgemm_split_args *args, int64_t tile, int64_t row, float *sums) {
+    for (int64_t step = tile * BERT_SPLIT_STEPS; step < (tile + 1) * BERT_SPLIT_STEPS; step++) {
+        float a[BERT_SPLIT_PARTS], b[BERT_SPLIT_PARTS];
+        row_parts(args, row, step, a);
+        for (int64_t column = 0; column < args->columns; column++) {
+            column_parts(args, column, step, b);
+            sums[column] += a[2] * b[0] + a[1] * b[1] + a[0] * b[2] + a[1] * b[0] + a[0] * b[1] + a[0] * b[0];
+        }
+    }
+}
+
+static void finish_split_row(const bert_sgemm_split_args *args, int64_t row, const float *sums) {
+    float *c = args->c + row * args->ldc;
+    bool finite = true;
+    for (int64_t column = 0; column < args->columns; column++) finite = finite && isfinite(sums[column]);
+    args->left_out[row] = finite ? 0 : 1;
+    for (int64_t column = 0; finite && column < args->columns; column++)
+        c[column] = args->accumulate ? c[column] + sums[column] : sums[column];
+}
+
+static void sgemm_split(const bert_sgemm_split_args *args) {
+    const bool as_it_goes = args->ahead && args->ahead->ring;
+    for (int64_t first = 0; first < args->rows; first += BERT_SPLIT_ROWS) {
+        const int64_t rows = args->rows - first < BERT_SPLIT_ROWS ? args->rows - first : BERT_SPLIT_ROWS;
+        float sums[BERT_SPLIT_ROWS][BERT_SPLIT_COLUMNS] = {{0}};
+        for (int64_t tile = 0; tile < args->tiles; tile++) {
+            if (as_it_goes) {
+                bert_split_panel_args panel = *args->ahead;
+                panel.first = tile * (BERT_SPLIT_STEPS / 2);
+                panel.end = panel.first + BERT_SPLIT_STEPS / 2;
+                args->split_panel(&panel);
+            }
+            for (int64_t row = 0; row < rows; row++) add_split_tile(args, tile, first + row, sums[row]);
+        }
+        for (int64_t row = 0; row < rows; row++) finish_split_row(args, first + row, sums[row]);
+    }
+    if (args->ahead && !as_it_goes) args->split_panel(args->ahead);
 }
 
 /* ---- Float16 ----------------------------------------------------------------------------------------------------- */

@@ -64,7 +64,8 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
         const bert_tensor_desc *x = &planner->node->inputs[0];
         size_t rows = SIZE_MAX;
         bert_size_product(1, x->dims, x->rank - 1, &rows);
-        planner->out->workspace_bytes = provider->workspace_bytes(weight, rows);
+        planner->out->workspace_bytes =
+            provider->workspace_bytes(weight, rows, bert_thread_pool_threads(planner->context->threads));
         if (planner->out->workspace_bytes == SIZE_MAX)
             return bert_cpu_leave(planner, "can't hold an input of this size");
     }

@@ -1,0 +1,220 @@
+/*
+ * The provider of float32 by products of bfloat16: each number is split into three of them, without a rest, and six
+ * products of parts are added up in float32 for one of numbers. Faster than sgemm where the unit for bfloat16 is more
+ * than six times as fast as that for float32, which AMX is; as exact, since nothing above 2^-24 of a term is left out.
+ *
+ * Weights are the own provider's panels of float32. A panel's rows are split into scratch while the panel before is
+ * multiplied with a block of x, which was split before: so neither takes more memory, or reads more of it, than before.
+ * Depths of a panel are gone through one after the other for all panels, so that a block of x stays in the second-level
+ * cache.
+ *
+ * Numbers that aren't finite don't split: rows for which a result isn't are multiplied again by sgemm.
+ */
+#include "cpu/gemm/gemm.h"
+
+#include <string.h>
+
+/* Rows of a panel that are split in one go, and rows of x: their parts are 590 KB of the second-level cache. Tiles of a
+ * panel that is split as it goes. */
+enum { DEPTH = 768, BLOCK_ROWS = 128, COLUMNS = BERT_SPLIT_COLUMNS, RING = 2 };
+_Static_assert(DEPTH % BERT_SPLIT_STEPS == 0 && BLOCK_ROWS % BERT_SPLIT_ROWS == 0, "whole tiles");
+_Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "sgemm's chains aren't cut");
+
+static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n) {
+    return bert_gemm_panel_bytes(COLUMNS, k, n);
+}
+
+static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
+                 const bert_constant *part, bool transposed) {
+    bert_gemm_pack_panels(kernels, threads, COLUMNS, packed, n, first, part, transposed);
+}
+
+/* ---- The workspace: the parts of some rows of x, and for each thread: ----------------------------------------------
+ */
+
+typedef struct thread_scratch {
+    uint16_t pieces[2][DEPTH / BERT_SPLIT_STEPS * BERT_SPLIT_PARTS * 3 * BERT_SPLIT_TILE]; /* of a panel, split */
+    float source[DEPTH * COLUMNS];                                                         /* from an unpacked weight */
+} thread_scratch;
+_Static_assert(sizeof(thread_scratch) % BERT_ALIGNMENT == 0, "one after the other they stay aligned");
+_Static_assert(COLUMNS == 3 * 16, "three tiles of columns");
+
+static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
+    const size_t most = (size_t)BLOCK_ROWS * (size_t)threads, together = rows < most ? rows : most;
+    size_t bytes, scratch;
+    if (!bert_size_multiply((size_t)bert_split_tiles(weight->k) * sizeof(uint16_t),
+                            (size_t)bert_split_rows_elements((int64_t)together), &bytes) ||
+        !bert_size_multiply((size_t)threads, sizeof(thread_scratch), &scratch) ||
+        !bert_size_add(bytes, scratch, &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* ---- The product ------------------------------------------------------------------------------------------------- */
+
+/* Rows [row, row + rows) of the product. */
+typedef struct split_run {
+    const bert_gemm_call *call;
+    thread_scratch *scratch; /* [parts] */
+    uint16_t *x;             /* [groups of rows][tiles of k]... */
+    int64_t group;           /* elements of x from one group of rows to the next */
+    int64_t row, rows;
+    int64_t block_rows, blocks, panels, parts;
+} split_run;
+
+/* What a thread does of it. */
+typedef struct split_part {
+    const split_run *run;
+    thread_scratch *scratch;
+} split_part;
+
+/* Some rows of a panel, in float32 and split. */
+typedef struct panel_piece {
+    int64_t panel, depth, steps;
+    const float *values; /* rows COLUMNS apart */
+    bert_split_panel_args split;
+} panel_piece;
+
+static int64_t panel_width(const split_run *run, int64_t panel) {
+    return bert_smaller(run->call->weight->n - panel * COLUMNS, COLUMNS);
+}
+
+static panel_piece piece_of(const split_part *part, int64_t panel, int64_t depth, uint16_t *parts) {
+    const bert_packed_weight *weight = part->run->call->weight;
+    const int64_t steps = bert_smaller(weight->k - depth, DEPTH);
+    panel_piece piece = {.panel = panel, .depth = depth, .steps = steps, .values = part->scratch->source};
+    if (!weight->deferred) piece.values = (const float *)weight->data + panel * weight->k * COLUMNS + depth * COLUMNS;
+    piece.split = (bert_split_panel_args){.y = parts,
+                                          .x = piece.values,
+                                          .ldx = COLUMNS,
+                                          .columns = panel_width(part->run, panel),
+                                          .k = steps,
+                                          .end = bert_split_tiles(steps) * (BERT_SPLIT_STEPS / 2)};
+    return piece;
+}
+
+/* The piece after this one of the panels [first, end); false: it was the last one. */
+static bool next_piece(const split_part *part, const panel_piece *piece, int64_t first, int64_t end, uint16_t *parts,
+                       panel_piece *next) {
+    const bool same_depth = piece->panel + 1 < end;
+    const int64_t depth = same_depth ? piece->depth : piece->depth + DEPTH;
+    if (depth > piece->depth && depth >= part->run->call->weight->k) return false;
+    *next = piece_of(part, same_depth ? piece->panel + 1 : first, depth, parts);
+    return true;
+}
+
+static void multiply_left_out(const split_run *run, const panel_piece *piece, const bert_epilogue_args *epilogue,
+                              int64_t row, const uint8_t *left_out) {
+    const bert_gemm_call *call = run->call;
+    const int64_t k = call->weight->k;
+    for (int64_t i = 0; i < epilogue->rows; i++)
+        if (left_out[i])
+            call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue->y + i * epilogue->stride,
+                                                    .a = call->x + (row + i) * k + piece->depth,
+                                                    .b = piece->values,
+                                                    .ldc = epilogue->stride,
+                                                    .lda = k,
+                                                    .ldb = COLUMNS,
+                                                    .m = 1,
+                                                    .n = epilogue->n,
+                                                    .k = piece->steps,
+                                                    .accumulate = piece->depth > 0});
+}
+
+/* A piece for one block of rows, what is ahead meanwhile, and the epilogue after the last piece of its panel. */
+static void multiply_piece(const split_run *run, int64_t block, const panel_piece *piece,
+                           const bert_split_panel_args *ahead) {
+    const bert_gemm_call *call = run->call;
+    const int64_t first = block * run->block_rows, rows = bert_smaller(run->rows - first, run->block_rows);
+    const int64_t row = run->row + first;
+    uint8_t left_out[BLOCK_ROWS];
+    const bert_epilogue_args epilogue =
+        bert_gemm_epilogue_at(&call->epilogue, row, rows, piece->panel * COLUMNS, piece->split.columns);
+    call->kernels->sgemm_split(
+        &(bert_sgemm_split_args){.c = epilogue.y,
+                                 .a = run->x + first / BERT_SPLIT_ROWS * run->group +
+                                      piece->depth / BERT_SPLIT_STEPS * bert_split_rows_elements(1),
+                                 .b = piece->split.y,
+                                 .left_out = left_out,
+                                 .ldc = epilogue.stride,
+                                 .a_stride = run->group,
+                                 .rows = rows,
+                                 .columns = epilogue.n,
+                                 .tiles = bert_split_tiles(piece->steps),
+                                 .accumulate = piece->depth > 0,
+                                 .ahead = ahead,
+                                 .split_panel = call->kernels->split_panel});
+    multiply_left_out(run, piece, &epilogue, row, left_out);
+    if (piece->depth + piece->steps == call->weight->k) call->kernels->epilogue(&epilogue);
+}
+
+/* The panels [first, end) for one block of rows. Where rows are few, a panel is split as it is multiplied, in a ring
+ * that stays in the first-level cache; else the next piece is while one is multiplied. Of a weight that isn't packed
+ * there is one piece at a time, so that nothing is ahead. */
+static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const split_part *part = argument;
+    const split_run *run = part->run;
+    const bert_gemm_call *call = run->call;
+    const bool few = bert_smaller(run->rows - block * run->block_rows, run->block_rows) <= BERT_SPLIT_ROWS;
+    panel_piece piece = piece_of(part, first, 0, part->scratch->pieces[0]), next = piece;
+    bool split = false, more = true;
+    for (int64_t i = 1; more; i++) {
+        more = next_piece(part, &piece, first, end, part->scratch->pieces[i % 2], &next);
+        if (call->weight->deferred)
+            bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.steps, part->scratch->source);
+        if (few)
+            piece.split.ring = RING;
+        else if (!split)
+            call->kernels->split_panel(&piece.split);
+        split = !few && more && !call->weight->deferred;
+        multiply_piece(run, block, &piece, few ? &piece.split : split ? &next.split : NULL);
+        piece = next;
+    }
+}
+
+static void run_part(void *argument, int64_t part, int thread) {
+    const split_run *run = argument;
+    bert_cpu_enter(run->call->kernels);
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block,
+                   &(split_part){.run = run, .scratch = run->scratch + part});
+    bert_cpu_exit(run->call->kernels);
+}
+
+static void split_group(void *argument, int64_t task, int thread) {
+    const split_run *run = argument;
+    const int64_t k = run->call->weight->k, first = task * BERT_SPLIT_ROWS;
+    run->call->kernels->split_rows(&(bert_split_rows_args){.y = run->x + task * run->group,
+                                                           .x = run->call->x + (run->row + first) * k,
+                                                           .ldx = k,
+                                                           .rows = bert_smaller(run->rows - first, BERT_SPLIT_ROWS),
+                                                           .k = k});
+}
+
+static void run(const bert_gemm_call *call) {
+    const bert_packed_weight *weight = call->weight;
+    const int64_t threads = bert_thread_pool_threads(call->threads), together = BLOCK_ROWS * threads;
+    if (weight->n == 0) return;
+    split_run all = {.call = call,
+                     .scratch = call->workspace,
+                     .x = (uint16_t *)(void *)((thread_scratch *)call->workspace + threads),
+                     .group = bert_split_tiles(weight->k) * bert_split_rows_elements(1),
+                     .panels = (weight->n + COLUMNS - 1) / COLUMNS};
+    for (; all.row < call->rows; all.row += together) {
+        all.rows = bert_smaller(call->rows - all.row, together);
+        all.block_rows = bert_gemm_block_rows(all.rows, BLOCK_ROWS, BERT_SPLIT_ROWS);
+        all.blocks = (all.rows + all.block_rows - 1) / all.block_rows;
+        all.parts = bert_smaller(threads, all.blocks * all.panels);
+        bert_thread_pool_run(call->threads, (all.rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS, split_group, &all);
+        bert_thread_pool_run(call->threads, all.parts, run_part, &all);
+    }
+}
+
+const bert_gemm_provider bert_gemm_split = {
+    .name = "split",
+    .kernel = "linear/split",
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .workspace_bytes = workspace_bytes,
+    .takes_source = true,
+    .run = run,
+};
