@@ -4,9 +4,9 @@
  * they are; the two products differ in one instruction.
  *
  * Of the eight tiles four are sums: an instruction takes 16 cycles and its result 52, so four independent ones keep the
- * unit busy. The columns of a panel are three tiles wide. For each 64 rows: one product of 4 x 1 tiles for the third
- * column of tiles, then two of 2 x 2 (32 rows, 32 columns), which use each tile that is loaded twice. `dequantize`
- * begins with rows that were stored a while ago: those of the last pass may still be on their way to the cache.
+ * unit busy. The columns of a panel are three tiles wide. For each 64 rows: two products of 2 x 2 tiles (32 rows, 32
+ * columns), which use each tile that is loaded twice, then one of 4 x 1 for the third column of tiles. That one loads
+ * most for a product, so it comes when its rows are in the first-level cache.
  *
  * The three passes load 13 tiles for 12 products: more than the second-level cache gives (16 cycles a product, 1 KB a
  * tile, some 48 bytes a cycle). So they take a piece of k at a time that stays in the first-level one, and sums wait in
@@ -77,9 +77,10 @@ typedef struct product {
     int64_t y_stride, y_left, y_rows;
 } product;
 
-/* Bytes of a step of a panel, and of a row of sums. Steps of a piece: its 64 rows of a (16 KB) and its share of the
- * panel (12 KB) stay in the first-level cache of 48 KB while three passes read them, beside the sums (12 KB). */
-enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES, PIECE_STEPS = 64 };
+/* Bytes of a step of a panel, and of a row of sums. Steps of a piece: its 64 rows of a (24 KB) and its share of the
+ * panel (18 KB) mostly stay in the first-level cache of 48 KB while three passes read them. Shorter pieces store and
+ * load their sums (12 KB) more often, which no product hides. */
+enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES, PIECE_STEPS = 96 };
 
 static inline void fetch_ahead(product *p) {
     for (int64_t at = 0; at < p->prefetch_bytes && p->prefetch < p->prefetch_end; at += TILE_BYTES) {
@@ -300,9 +301,9 @@ static inline void end_sums(const product *p, const int64_t places[4], const int
             p->first = 0;                                                                                              \
             do { /* once even where k is 0: zeros */                                                                   \
                 p->end = piece_end(p);                                                                                 \
-                name##_4x1(p, places);                                                                                 \
                 name##_2x2(p, places);                                                                                 \
                 name##_2x2(p, places + 2);                                                                             \
+                name##_4x1(p, places);                                                                                 \
                 p->first = p->end;                                                                                     \
             } while (p->first < p->steps);                                                                             \
         }                                                                                                              \
