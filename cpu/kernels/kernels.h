@@ -377,8 +377,8 @@ static inline int64_t bert_split_tiles(int64_t k) {
 
 /**
  * y[groups of 32 rows][tiles of k][low, middle, high][2][16 rows][16][2]: x[rows, k], rows ldx apart, split. Zeros
- * fill up k, and rows to a multiple of 16. Numbers that aren't finite, and
- * those above 3.3895e38, which round to infinity, leave a NaN in a part. Subnormal parts count as zeros when they are
+ * fill up k, and rows to a multiple of 16. Numbers that aren't finite, and those from 3.3962e38 on, which round to
+ * infinity, leave a NaN in a part. Parts have nothing below 2^-133, and subnormal ones count as zeros when they are
  * multiplied: an error of 2^-126 times the other factor.
  */
 typedef struct bert_split_rows_args {

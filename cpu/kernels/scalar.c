@@ -428,18 +428,18 @@ static void column_parts(const bert_sgemm_split_args *args, int64_t column, int6
                     place_in_tile(step % BERT_SPLIT_STEPS / 2, column % 16, step % 2)]);
 }
 
-/* What a tile adds to sums[column] of a row: one number, so that chains of additions are short. */
+/* What a tile adds to sums[column] of a row: summed up apart, since shorter chains round less. */
 static void add_split_tile(const bert_sgemm_split_args *args, int64_t tile, int64_t row, float *sums) {
-    float more[BERT_SPLIT_COLUMNS] = {0};
+    float tile_sums[BERT_SPLIT_COLUMNS] = {0};
     for (int64_t step = tile * BERT_SPLIT_STEPS; step < (tile + 1) * BERT_SPLIT_STEPS; step++) {
         float a[BERT_SPLIT_PARTS], b[BERT_SPLIT_PARTS];
         row_parts(args, row, step, a);
         for (int64_t column = 0; column < args->columns; column++) {
             column_parts(args, column, step, b);
-            more[column] += a[2] * b[0] + a[1] * b[1] + a[0] * b[2] + a[1] * b[0] + a[0] * b[1] + a[0] * b[0];
+            tile_sums[column] += a[2] * b[0] + a[1] * b[1] + a[0] * b[2] + a[1] * b[0] + a[0] * b[1] + a[0] * b[0];
         }
     }
-    for (int64_t column = 0; column < args->columns; column++) sums[column] += more[column];
+    for (int64_t column = 0; column < args->columns; column++) sums[column] += tile_sums[column];
 }
 
 static void finish_split_row(const bert_sgemm_split_args *args, int64_t row, const float *sums) {

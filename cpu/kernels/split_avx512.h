@@ -1,7 +1,7 @@
 /*
  * Splitting of float32 into three of bfloat16 for AVX-512. Halves are rounded away from zero, so that a part is one
- * addition and one mask, and pairs of a panel's rows a shift and an or: 18 instructions for 32 numbers. Panels are read
- * from memory from front to back, which the hardware's prefetching wants. Included by avx512.c alone.
+ * addition and one mask, and pairs of a panel's rows a shift and a blend: 18 instructions for 32 numbers. Panels are
+ * read from memory from front to back, which the hardware's prefetching wants. Included by avx512.c alone.
  */
 #ifndef BERT_CPU_KERNELS_SPLIT_AVX512_H
 #define BERT_CPU_KERNELS_SPLIT_AVX512_H
@@ -17,9 +17,10 @@ static inline __m512i upper_half(__m512 x) {
     return _mm512_and_si512(rounded, _mm512_set1_epi32((int32_t)0xffff0000));
 }
 
-/* The upper halves of two vectors that have nothing in their lower ones: pairs of the same lane, */
+/* The upper halves of two vectors: pairs of the same lane, without the lower ones, which low parts below 2^-133 and NaN
+ * have something in, */
 static inline __m512i pairs_of(__m512i first, __m512i second) {
-    return _mm512_or_si512(_mm512_srli_epi32(first, 16), second);
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(first, 16), second);
 }
 
 /* or one vector after the other. */

@@ -101,7 +101,7 @@ static int close_backend(void **state) {
 }
 
 int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, bool providers) {
-    static const char *const names[] = {"openblas", "own"};
+    static const char *const names[] = {"openblas", "own", "split"};
     int failed = 0;
     for (int isa = 0; isa < BERT_ISA_COUNT; isa++) {
         const char *isa_name = bert_isa_name((bert_isa)isa);
@@ -110,7 +110,7 @@ int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFuncti
             continue;
         }
         setenv("BERT_CPU_ISA", isa_name, 1);
-        for (int provider = 0; provider < (providers ? 2 : 1); provider++) {
+        for (int provider = 0; provider < (providers ? 3 : 1); provider++) {
             if (providers) setenv("BERT_CPU_GEMM", names[provider], 1);
             print_message("%s%s%s\n", isa_name, providers ? ", " : "", providers ? names[provider] : "");
             failed += _cmocka_run_group_tests(isa_name, tests, count, setup, close_backend);

@@ -21,7 +21,7 @@
 int node_open(void **state);
 /**
  * For main: runs the group once for each instruction set that this machine has, and with `providers` once with each
- * value of BERT_CPU_GEMM, "openblas" and "own". The number of tests that failed.
+ * value of BERT_CPU_GEMM, "openblas", "own" and "split". The number of tests that failed.
  */
 int node_run_tests(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, bool providers);
 /** Threads of the following cases. */

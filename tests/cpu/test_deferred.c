@@ -1,11 +1,13 @@
 /*
- * Products of weights that aren't packed yet: the own provider has the same bits from the source as from the packed
- * form, over awkward shapes, for weights laid out either way and in parts, at any address, on one thread and on three.
+ * Products of weights that aren't packed yet: providers that take a source have the same bits from it as from the
+ * packed form, over awkward shapes, for weights laid out either way and in parts, at any address, on one thread and on
+ * three.
  */
 #include "cpu/gemm/gemm.h"
 #include "tests/cpu/guarded.h"
 
 #include <bert/thread_pool.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,41 +47,48 @@ static void fill_parts(parts *all, const shape *s, bool transposed) {
     }
 }
 
-static void pack_parts(const bert_cpu_kernels *kernels, bert_thread_pool *threads, const parts *all, const shape *s,
-                       void *packed) {
+static void pack_parts(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels, bert_thread_pool *threads,
+                       const parts *all, const shape *s, void *packed) {
     int64_t first = 0;
     for (int32_t i = 0; i < s->parts; i++) {
         int64_t k, width;
         bert_gemm_part_shape(&all->constants[i], all->deferred.source.transposed, &k, &width);
-        bert_gemm_own.pack(kernels, threads, packed, s->n, first, &all->constants[i], all->deferred.source.transposed);
+        provider->pack(kernels, threads, packed, s->n, first, &all->constants[i], all->deferred.source.transposed);
         first += width;
     }
 }
 
-static void hold(const bert_cpu_kernels *kernels, bert_thread_pool *threads, const shape *s, bool transposed) {
+static void hold(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels, bert_thread_pool *threads,
+                 const shape *s, bool transposed) {
     parts all;
-    bert_guarded memory[5];
+    bert_guarded memory[6];
     const int64_t count = s->rows * s->n;
     float *x = guarded_floats(&memory[0], s->rows * s->k), *bias = guarded_floats(&memory[1], s->n);
     float *y = guarded_floats(&memory[2], count), *expected = guarded_floats(&memory[3], count);
-    void *packed = guarded_new(&memory[4], bert_gemm_own.packed_bytes(kernels, s->k, s->n));
+    void *packed = guarded_new(&memory[4], provider->packed_bytes(kernels, s->k, s->n));
     fill_random(x, s->rows * s->k, 1.0F, 7);
+    if (s->rows > 1 && s->k > 0) x[s->k + s->k / 2] = INFINITY; /* "split" leaves such a row to sgemm */
     fill_random(bias, s->n, 1.0F, 8);
     fill_parts(&all, s, transposed);
-    pack_parts(kernels, threads, &all, s, packed);
+    pack_parts(provider, kernels, threads, &all, s, packed);
     const bert_packed_weight weights[2] = {{.count = s->parts, .k = s->k, .n = s->n, .data = packed},
                                            {.count = s->parts, .k = s->k, .n = s->n, .deferred = &all.deferred}};
+    const int count_threads = bert_thread_pool_threads(threads);
+    const size_t scratch =
+        provider->workspace_bytes ? provider->workspace_bytes(&weights[0], (size_t)s->rows, count_threads) : 0;
+    void *workspace = guarded_new(&memory[5], scratch);
     for (int i = 0; i < 2; i++)
-        bert_gemm_own.run(&(bert_gemm_call){
+        provider->run(&(bert_gemm_call){
             .kernels = kernels,
             .threads = threads,
             .weight = &weights[i],
             .x = x,
             .rows = s->rows,
+            .workspace = workspace,
             .epilogue = {
                 .y = i ? y : expected, .bias = bias, .stride = s->n, .alpha = 1.0F, .activation = BERT_UNARY_GELU}});
     assert_memory_equal(y, expected, (size_t)count * sizeof *y);
-    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+    for (int i = 0; i < 6; i++) guarded_free(&memory[i]);
     for (int32_t i = 0; i < s->parts; i++) guarded_free(&all.memory[i]);
 }
 
@@ -96,7 +105,12 @@ static void sources_have_the_bits_of_packed_weights(void **state) {
         if (!bert_isa_present((bert_isa)isa)) continue;
         bert_cpu_kernels_select((bert_isa)isa, &kernels);
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            for (int form = 0; form < 4; form++) hold(&kernels, form & 1 ? pool : NULL, &shapes[i], form & 2);
+            for (int form = 0; form < 4; form++)
+                hold(&bert_gemm_own, &kernels, form & 1 ? pool : NULL, &shapes[i], form & 2);
+        if (isa != BERT_ISA_SCALAR && kernels.sgemm_split == bert_cpu_kernels_scalar.sgemm_split) continue;
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+            for (int form = 0; form < 4; form++)
+                hold(&bert_gemm_split, &kernels, form & 1 ? pool : NULL, &shapes[i], form & 2);
     }
     bert_thread_pool_free(pool);
 }

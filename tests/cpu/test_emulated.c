@@ -7,6 +7,7 @@
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
 #include "tests/cpu/quantized_kernels.h"
+#include "tests/cpu/split_kernels.h"
 
 static bool absent(bert_isa isa, const char *what) {
     if (bert_isa_present(isa)) return false;
@@ -18,6 +19,7 @@ static void amx_multiplies_as_scalar_code_does(void **state) {
     assert_non_null(bert_emulated_amx.enter);
     test_qgemm(&bert_emulated_amx);
     test_bgemm(&bert_emulated_amx);
+    test_sgemm_split(&bert_emulated_amx);
 }
 
 /* Lines of a panel and then of y, whose rows are PANEL_ROW_LINES of Y_ROW_LINES, and how often each was prefetched. */

@@ -8,6 +8,7 @@
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
 #include "tests/cpu/quantized_kernels.h"
+#include "tests/cpu/split_kernels.h"
 
 #include <math.h>
 

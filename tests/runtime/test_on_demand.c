@@ -79,7 +79,7 @@ static bool lays_out_later(void) {
     bert_isa isa;
     assert_int_equal(bert_isa_select(&isa, NULL), BERT_OK);
     const char *provider = getenv("BERT_CPU_GEMM");
-    return provider ? strcmp(provider, "own") == 0 : isa > BERT_ISA_SCALAR;
+    return provider ? strcmp(provider, "openblas") != 0 : isa > BERT_ISA_SCALAR;
 }
 
 /* With few rows, and with more than are multiplied at once. */
