@@ -18,6 +18,7 @@ typedef struct shape {
 } shape;
 
 enum { BUFFERS = 4 };
+#define ALPHA 0.5F /* of x W, before bias and residual: once, when all of k was added up */
 
 /* What is multiplied. */
 typedef struct layer {
@@ -86,7 +87,7 @@ static void run(const layer *l, const bert_gemm_provider *provider, bert_thread_
                                                  .residual = l->residual + first * n,
                                                  .stride = n,
                                                  .residual_stride = n,
-                                                 .alpha = 1.0F,
+                                                 .alpha = ALPHA,
                                                  .activation = BERT_UNARY_IDENTITY}});
     for (int i = 0; i < 2; i++) guarded_free(&memory[i]);
 }
@@ -97,7 +98,7 @@ static double exact(const layer *l, int64_t row, int64_t column, double *size) {
     double sum = (double)l->bias[column] + (double)l->residual[row * n + column];
     *size = fabs((double)l->bias[column]) + fabs((double)l->residual[row * n + column]);
     for (int64_t p = 0; p < k; p++) {
-        const double term = (double)l->x[row * k + p] * (double)l->weight[p * n + column];
+        const double term = (double)(ALPHA * l->x[row * k + p]) * (double)l->weight[p * n + column];
         sum += term;
         if (isfinite(term)) *size += fabs(term);
     }
@@ -234,7 +235,7 @@ static void errors_are_about_those_of_sgemm(void **state) {
                       i / 4 ? "scalar" : "best", (long long)s.k, positive ? "one sign" : "both signs", split.mean,
                       split.worst, own.mean, own.worst);
         assert_true(split.mean <= (positive ? 1.5 : 1.0) * own.mean);
-        assert_true(split.worst <= 1.5 * own.worst);
+        assert_true(split.worst <= (positive ? 2.0 : 1.5) * own.worst);
         free_layer(&l);
         guarded_free(&memory);
     }
