@@ -38,7 +38,7 @@ static inline void publish(const void *memory) {
     __asm__ volatile("" : : "r"(memory) : "memory");
 }
 
-/* Sums and tile 6 have so many rows, the others all. */
+/* Sums of products of few rows, and a's tiles in those, have so many rows; the others all. */
 static void configure(int rows) {
     struct {
         uint8_t palette, start_row, reserved[14];
@@ -48,7 +48,7 @@ static void configure(int rows) {
     _Static_assert(sizeof config == 64, "what ldtilecfg reads");
     for (int i = 0; i < TILES; i++) {
         config.row_bytes[i] = TILE_BYTES;
-        config.rows[i] = i < 4 || i == 6 ? (uint8_t)rows : TILE_ROWS;
+        config.rows[i] = i < 6 ? (uint8_t)rows : TILE_ROWS;
     }
     publish(&config);
     _tile_loadconfig(&config);

@@ -34,89 +34,150 @@ static inline void split_some(split_ahead *ahead, int64_t end, int64_t count) {
 /* Pairs of a tile, and the fewest that are worth a call. */
 enum { PAIRS = BERT_SPLIT_STEPS / 2, LEAST_PAIRS = 2 };
 
+/* Pairs may be split up to here while tile `tile` is multiplied: in a ring the place of that tile is taken. */
+static inline int64_t split_end(const split_ahead *ahead, int64_t tile) {
+    const int64_t end = (tile + ahead->ring) * PAIRS;
+    return ahead->ring && end < ahead->end ? end : ahead->end;
+}
+
 /* The places of parts in a group of rows and in a panel. */
 enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
 
 /*
- * One part of a and one of b: all sums of two tiles of rows, or one, and of `columns` tiles of columns. Sums 0 to 2 are
- * those of the first row, 3 to 5 of the second.
+ * One part of a and one of b, two tiles of rows and COLUMNS of columns. Sums 0 to 2 are those of the first row, 3 to 5
+ * of the second.
  */
-#define SPLIT_PART(ROWS, COLUMNS, A_PART, B_PART)                                                                      \
+#define SPLIT_PART(COLUMNS, A_PART, B_PART)                                                                            \
     do {                                                                                                               \
         const uint16_t *a_part = a + (A_PART)*2 * BERT_SPLIT_TILE, *a_second = a_part + BERT_SPLIT_TILE;               \
         const uint16_t *b_part = b + (B_PART) * (COLUMNS)*BERT_SPLIT_TILE;                                             \
         _tile_loadd(6, a_part, TILE_BYTES);                                                                            \
         _tile_loadd(7, b_part, TILE_BYTES);                                                                            \
         _tile_dpbf16ps(0, 6, 7);                                                                                       \
-        if ((ROWS) > 1) {                                                                                              \
-            _tile_loadd(6, a_second, TILE_BYTES);                                                                      \
-            _tile_dpbf16ps(3, 6, 7);                                                                                   \
-        }                                                                                                              \
+        _tile_loadd(6, a_second, TILE_BYTES);                                                                          \
+        _tile_dpbf16ps(3, 6, 7);                                                                                       \
         if ((COLUMNS) > 1) {                                                                                           \
             _tile_loadd(7, b_part + BERT_SPLIT_TILE, TILE_BYTES);                                                      \
-            if ((ROWS) > 1) {                                                                                          \
-                _tile_dpbf16ps(4, 6, 7);                                                                               \
-                _tile_loadd(6, a_part, TILE_BYTES);                                                                    \
-            }                                                                                                          \
+            _tile_dpbf16ps(4, 6, 7);                                                                                   \
+            _tile_loadd(6, a_part, TILE_BYTES);                                                                        \
             _tile_dpbf16ps(1, 6, 7);                                                                                   \
         }                                                                                                              \
         if ((COLUMNS) > 2) {                                                                                           \
             _tile_loadd(7, b_part + 2 * BERT_SPLIT_TILE, TILE_BYTES);                                                  \
             _tile_dpbf16ps(2, 6, 7);                                                                                   \
-            if ((ROWS) > 1) {                                                                                          \
-                _tile_loadd(6, a_second, TILE_BYTES);                                                                  \
-                _tile_dpbf16ps(5, 6, 7);                                                                               \
-            }                                                                                                          \
+            _tile_loadd(6, a_second, TILE_BYTES);                                                                      \
+            _tile_dpbf16ps(5, 6, 7);                                                                                   \
         }                                                                                                              \
     } while (0)
 
 #define SPLIT_STORE(NUMBER, ROW, COLUMN) _tile_stored(NUMBER, &sums->values[ROW][(COLUMN)*16], LDB)
 
-/* Sums begin with the products that add least. Their order is the same in every pass. */
-#define DEFINE_SPLIT_PASS(ROWS, COLUMNS)                                                                               \
-    static void split_##ROWS##x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,       \
-                                         split_ahead *ahead) {                                                         \
+/* Products come in the same order in every pass: what a part of b is multiplied with, part after part. */
+#define DEFINE_SPLIT_PASS(COLUMNS)                                                                                     \
+    static void split_2x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,              \
+                                  split_ahead *ahead) {                                                                \
         const int64_t ring = bert_split_ring(ahead->ring);                                                             \
         if (ahead->ring) split_some(ahead, ring *PAIRS, ring *PAIRS);                                                  \
         _tile_zero(0);                                                                                                 \
         _tile_zero(1);                                                                                                 \
         _tile_zero(2);                                                                                                 \
-        if ((ROWS) > 1) _tile_zero(3);                                                                                 \
+        _tile_zero(3);                                                                                                 \
         _tile_zero(4);                                                                                                 \
         _tile_zero(5);                                                                                                 \
         for (int64_t tile = 0; tile < args->tiles; tile++) {                                                           \
             const uint16_t *b = args->b + (tile & ring) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
-            const int64_t end =                                                                                        \
-                ahead->ring && (tile + ahead->ring) * PAIRS < ahead->end ? (tile + ahead->ring) * PAIRS : ahead->end;  \
-            SPLIT_PART(ROWS, COLUMNS, A_LOW, B_HIGH);                                                                  \
+            const int64_t end = split_end(ahead, tile);                                                                \
+            SPLIT_PART(COLUMNS, A_LOW, B_HIGH);                                                                        \
             split_some(ahead, end, ahead->count);                                                                      \
-            SPLIT_PART(ROWS, COLUMNS, A_MIDDLE, B_HIGH);                                                               \
+            SPLIT_PART(COLUMNS, A_MIDDLE, B_HIGH);                                                                     \
             split_some(ahead, end, ahead->count);                                                                      \
-            SPLIT_PART(ROWS, COLUMNS, A_MIDDLE, B_MIDDLE);                                                             \
+            SPLIT_PART(COLUMNS, A_HIGH, B_HIGH);                                                                       \
             split_some(ahead, end, ahead->count);                                                                      \
-            SPLIT_PART(ROWS, COLUMNS, A_HIGH, B_MIDDLE);                                                               \
+            SPLIT_PART(COLUMNS, A_MIDDLE, B_MIDDLE);                                                                   \
             split_some(ahead, end, ahead->count);                                                                      \
-            SPLIT_PART(ROWS, COLUMNS, A_HIGH, B_LOW);                                                                  \
+            SPLIT_PART(COLUMNS, A_HIGH, B_MIDDLE);                                                                     \
             split_some(ahead, end, ahead->count);                                                                      \
-            SPLIT_PART(ROWS, COLUMNS, A_HIGH, B_HIGH);                                                                 \
+            SPLIT_PART(COLUMNS, A_HIGH, B_LOW);                                                                        \
             split_some(ahead, end, ahead->count);                                                                      \
             a += 2 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                                                               \
         }                                                                                                              \
         SPLIT_STORE(0, 0, 0);                                                                                          \
         if ((COLUMNS) > 1) SPLIT_STORE(1, 0, 1);                                                                       \
         if ((COLUMNS) > 2) SPLIT_STORE(2, 0, 2);                                                                       \
-        if ((ROWS) > 1) SPLIT_STORE(3, 16, 0);                                                                         \
-        if ((ROWS) > 1 && (COLUMNS) > 1) SPLIT_STORE(4, 16, 1);                                                        \
-        if ((ROWS) > 1 && (COLUMNS) > 2) SPLIT_STORE(5, 16, 2);                                                        \
+        SPLIT_STORE(3, 16, 0);                                                                                         \
+        if ((COLUMNS) > 1) SPLIT_STORE(4, 16, 1);                                                                      \
+        if ((COLUMNS) > 2) SPLIT_STORE(5, 16, 2);                                                                      \
         publish(sums);                                                                                                 \
     }
 
-DEFINE_SPLIT_PASS(1, 1)
-DEFINE_SPLIT_PASS(1, 2)
-DEFINE_SPLIT_PASS(1, 3)
-DEFINE_SPLIT_PASS(2, 1)
-DEFINE_SPLIT_PASS(2, 2)
-DEFINE_SPLIT_PASS(2, 3)
+/*
+ * One tile of rows: its parts stay in tiles 3 (low), 4 (middle) and 5 (high), so that each tile of b is loaded once.
+ * Products of one sum wait for each other, so those of two columns take turns.
+ */
+#define SPLIT_LOAD_B(NUMBER, COLUMNS, B_PART, COLUMN)                                                                  \
+    _tile_loadd(NUMBER, b + ((B_PART) * (COLUMNS) + (COLUMN)) * BERT_SPLIT_TILE, TILE_BYTES)
+
+#define DEFINE_SPLIT_ROW_PASS(COLUMNS)                                                                                 \
+    static void split_1x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,              \
+                                  split_ahead *ahead) {                                                                \
+        const int64_t ring = bert_split_ring(ahead->ring);                                                             \
+        if (ahead->ring) split_some(ahead, ring *PAIRS, ring *PAIRS);                                                  \
+        _tile_zero(0);                                                                                                 \
+        _tile_zero(1);                                                                                                 \
+        _tile_zero(2);                                                                                                 \
+        for (int64_t tile = 0; tile < args->tiles; tile++) {                                                           \
+            const uint16_t *b = args->b + (tile & ring) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
+            const int64_t end = split_end(ahead, tile);                                                                \
+            _tile_loadd(3, a + A_LOW * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                               \
+            SPLIT_LOAD_B(6, COLUMNS, B_HIGH, 0);                                                                       \
+            _tile_dpbf16ps(0, 3, 6);                                                                                   \
+            if ((COLUMNS) > 1) SPLIT_LOAD_B(7, COLUMNS, B_HIGH, 1);                                                    \
+            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 3, 7);                                                                \
+            _tile_loadd(4, a + A_MIDDLE * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                            \
+            _tile_dpbf16ps(0, 4, 6);                                                                                   \
+            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 4, 7);                                                                \
+            split_some(ahead, end, ahead->count);                                                                      \
+            _tile_loadd(5, a + A_HIGH * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                              \
+            _tile_dpbf16ps(0, 5, 6);                                                                                   \
+            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 5, 7);                                                                \
+            split_some(ahead, end, ahead->count);                                                                      \
+            if ((COLUMNS) > 2) SPLIT_LOAD_B(6, COLUMNS, B_HIGH, 2);                                                    \
+            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 3, 6);                                                                \
+            SPLIT_LOAD_B(7, COLUMNS, B_MIDDLE, 0);                                                                     \
+            _tile_dpbf16ps(0, 4, 7);                                                                                   \
+            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 4, 6);                                                                \
+            _tile_dpbf16ps(0, 5, 7);                                                                                   \
+            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 6);                                                                \
+            split_some(ahead, end, ahead->count);                                                                      \
+            if ((COLUMNS) > 1) SPLIT_LOAD_B(7, COLUMNS, B_MIDDLE, 1);                                                  \
+            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 4, 7);                                                                \
+            if ((COLUMNS) > 2) SPLIT_LOAD_B(6, COLUMNS, B_MIDDLE, 2);                                                  \
+            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 4, 6);                                                                \
+            split_some(ahead, end, ahead->count);                                                                      \
+            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 5, 7);                                                                \
+            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 6);                                                                \
+            split_some(ahead, end, ahead->count);                                                                      \
+            SPLIT_LOAD_B(7, COLUMNS, B_LOW, 0);                                                                        \
+            _tile_dpbf16ps(0, 5, 7);                                                                                   \
+            if ((COLUMNS) > 1) SPLIT_LOAD_B(6, COLUMNS, B_LOW, 1);                                                     \
+            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 5, 6);                                                                \
+            if ((COLUMNS) > 2) SPLIT_LOAD_B(7, COLUMNS, B_LOW, 2);                                                     \
+            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 7);                                                                \
+            split_some(ahead, end, ahead->count);                                                                      \
+            a += 2 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                                                               \
+        }                                                                                                              \
+        SPLIT_STORE(0, 0, 0);                                                                                          \
+        if ((COLUMNS) > 1) SPLIT_STORE(1, 0, 1);                                                                       \
+        if ((COLUMNS) > 2) SPLIT_STORE(2, 0, 2);                                                                       \
+        publish(sums);                                                                                                 \
+    }
+
+DEFINE_SPLIT_PASS(1)
+DEFINE_SPLIT_PASS(2)
+DEFINE_SPLIT_PASS(3)
+DEFINE_SPLIT_ROW_PASS(1)
+DEFINE_SPLIT_ROW_PASS(2)
+DEFINE_SPLIT_ROW_PASS(3)
 
 static void (*const split_passes[2][3])(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,
                                         split_ahead *ahead) = {{split_1x1, split_1x2, split_1x3},
