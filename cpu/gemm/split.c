@@ -14,9 +14,9 @@
 
 #include <string.h>
 
-/* Rows of a panel that are split in one go, and rows of x: their parts are 590 KB of the second-level cache. Tiles of a
+/* Rows of a panel that are split in one go, and rows of x: their parts are 885 KB of the second-level cache. Tiles of a
  * panel that is split as it goes. */
-enum { DEPTH = 768, BLOCK_ROWS = 128, COLUMNS = BERT_SPLIT_COLUMNS, RING = 2 };
+enum { DEPTH = 768, BLOCK_ROWS = 192, COLUMNS = BERT_SPLIT_COLUMNS, RING = 2 };
 _Static_assert(DEPTH % BERT_SPLIT_STEPS == 0 && BLOCK_ROWS % BERT_SPLIT_ROWS == 0, "whole tiles");
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "sgemm's chains aren't cut");
 
