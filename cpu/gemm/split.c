@@ -1,7 +1,8 @@
 /*
  * The provider of float32 by products of bfloat16: each number is split into three of them, without a rest, and six
  * products of parts are added up in float32 for one of numbers. Faster than sgemm where the unit for bfloat16 is more
- * than six times as fast as that for float32, which AMX is; as exact, since nothing above 2^-24 of a term is left out.
+ * than six times as fast as that for float32, which AMX is. As exact as sgemm: nothing above 2^-24 of a term is left
+ * out, and sums are rounded about as often.
  *
  * Weights are the own provider's panels of float32. A panel's rows are split into scratch while the panel before is
  * multiplied with a block of x, which was split before: so neither takes more memory, or reads more of it, than before.
