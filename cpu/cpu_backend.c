@@ -85,6 +85,7 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
                                    bert_error *error) {
     const bert_gemm_provider *gemm = NULL, *openblas;
     BERT_TRY(choose_gemm(device, options, &gemm, error));
+    /* The same of what isn't a Linear. */
     const bool own = options->deterministic || device->kernels.sgemm != bert_cpu_kernels_scalar.sgemm;
     if (!own) BERT_TRY(bert_openblas_open(&openblas, error));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));

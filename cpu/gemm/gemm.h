@@ -80,10 +80,10 @@ static inline bool bert_gemm_in_place(const bert_gemm_provider *provider, const 
 }
 
 extern const bert_gemm_provider bert_gemm_own;
+extern const bert_gemm_provider bert_gemm_split;
 /** OpenBLAS over whole matrices, and over panels of 64 columns: bert_openblas_open says which. */
 extern const bert_gemm_provider bert_gemm_openblas;
 extern const bert_gemm_provider bert_gemm_openblas_panels;
-extern const bert_gemm_provider bert_gemm_split;
 extern const bert_gemm_provider bert_gemm_bf16;
 extern const bert_gemm_provider bert_gemm_bf16_weights;
 

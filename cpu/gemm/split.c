@@ -1,11 +1,11 @@
 /*
- * The provider of float32 by products of bfloat16: each number is split into three of them, without a rest, and six
- * products of parts are added up in float32 for one of numbers. Faster than sgemm where the unit for bfloat16 is more
- * than six times as fast as that for float32, which AMX is. As exact as sgemm: nothing above 2^-24 of a term is left
- * out, and sums are rounded about as often.
+ * The provider of float32 by products of bfloat16: each number is split into three of them, and six products of parts
+ * are added up in float32 for one of numbers. Faster than sgemm where the unit for bfloat16 is more than six times as
+ * fast as that for float32, which AMX is. As exact as sgemm: what is left out is at most 2^-24 of a term (kernels.h
+ * says what becomes of numbers near the ends of the range), and 32 products are added up before they touch the sum.
  *
  * Weights are the own provider's panels of float32. A panel's rows are split into scratch while the panel before is
- * multiplied with a block of x, which was split before: so neither takes more memory, or reads more of it, than before.
+ * multiplied with a block of x, which was split before: no more of the weight is read than float32 has.
  * Depths of a panel are gone through one after the other for all panels, so that a block of x stays in the second-level
  * cache.
  *
@@ -108,18 +108,21 @@ static void multiply_left_out(const split_run *run, const panel_piece *piece, co
                               int64_t row, const uint8_t *left_out) {
     const bert_gemm_call *call = run->call;
     const int64_t k = call->weight->k;
-    for (int64_t i = 0; i < epilogue->rows; i++)
-        if (left_out[i])
-            call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue->y + i * epilogue->stride,
-                                                    .a = call->x + (row + i) * k + piece->depth,
-                                                    .b = piece->values,
-                                                    .ldc = epilogue->stride,
-                                                    .lda = k,
-                                                    .ldb = COLUMNS,
-                                                    .m = 1,
-                                                    .n = epilogue->n,
-                                                    .k = piece->steps,
-                                                    .accumulate = piece->depth > 0});
+    for (int64_t i = 0, count; i < epilogue->rows; i += count) {
+        count = 1;
+        if (!left_out[i]) continue;
+        while (i + count < epilogue->rows && left_out[i + count]) count++;
+        call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue->y + i * epilogue->stride,
+                                                .a = call->x + (row + i) * k + piece->depth,
+                                                .b = piece->values,
+                                                .ldc = epilogue->stride,
+                                                .lda = k,
+                                                .ldb = COLUMNS,
+                                                .m = count,
+                                                .n = epilogue->n,
+                                                .k = piece->steps,
+                                                .accumulate = piece->depth > 0});
+    }
 }
 
 /* A piece for one block of rows, what is ahead meanwhile, and the epilogue after the last piece of its panel. */
@@ -156,19 +159,19 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
     const split_part *part = argument;
     const split_run *run = part->run;
     const bert_gemm_call *call = run->call;
-    const bool few = bert_smaller(run->rows - block * run->block_rows, run->block_rows) <= BERT_SPLIT_ROWS;
+    const bool as_it_goes = bert_smaller(run->rows - block * run->block_rows, run->block_rows) <= BERT_SPLIT_ROWS;
     panel_piece piece = piece_of(part, first, 0, part->scratch->pieces[0]), next = piece;
     bool split = false, more = true;
     for (int64_t i = 1; more; i++) {
         more = next_piece(part, &piece, first, end, part->scratch->pieces[i % 2], &next);
         if (call->weight->deferred)
             bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.steps, part->scratch->source);
-        if (few)
+        if (as_it_goes)
             piece.split.ring = RING;
         else if (!split)
             call->kernels->split_panel(&piece.split);
-        split = !few && more && !call->weight->deferred;
-        multiply_piece(run, block, &piece, few ? &piece.split : split ? &next.split : NULL);
+        split = !as_it_goes && more && !call->weight->deferred;
+        multiply_piece(run, block, &piece, as_it_goes ? &piece.split : split ? &next.split : NULL);
         piece = next;
     }
 }
@@ -193,8 +196,10 @@ static void split_group(void *argument, int64_t task, int thread) {
 
 static void run(const bert_gemm_call *call) {
     const bert_packed_weight *weight = call->weight;
-    const int64_t threads = bert_thread_pool_threads(call->threads), together = BLOCK_ROWS * threads;
-    if (weight->n == 0) return;
+    const int64_t threads = bert_thread_pool_threads(call->threads);
+    if (weight->n == 0 || call->rows == 0) return;
+    /* Rows of one round, each of about as many: all weights are read in each. */
+    const int64_t together = bert_gemm_block_rows(call->rows, BLOCK_ROWS * threads, BERT_SPLIT_ROWS);
     split_run all = {.call = call,
                      .scratch = call->workspace,
                      .x = (uint16_t *)(void *)((thread_scratch *)call->workspace + threads),

@@ -1,7 +1,7 @@
 /*
- * Products of 8-bit integers and of bfloat16 for AMX: a tile instruction multiplies 16 rows of 64 bytes with 16 rows of
- * 64 bytes, which hold 16 columns in groups of four bytes. That is how panels lie, so tiles are loaded from them as
- * they are; the two products differ in one instruction.
+ * Products of 8-bit integers and of bfloat16 for AMX (those of split float32 are in amx_split.h): a tile instruction
+ * multiplies 16 rows of 64 bytes with 16 rows of 64 bytes, which hold 16 columns in groups of four bytes. That is how
+ * panels lie, so tiles are loaded from them as they are; the two products differ in one instruction.
  *
  * Of the eight tiles four are sums: an instruction takes 16 cycles and its result 52, so four independent ones keep the
  * unit busy. The columns of a panel are three tiles wide. For each 64 rows: two products of 2 x 2 tiles (32 rows, 32
@@ -12,7 +12,8 @@
  * tile, some 48 bytes a cycle). So they take a piece of k at a time that stays in the first-level one, and sums wait in
  * memory from piece to piece.
  *
- * Tiles have one shape, which `enter` sets and `leave` gives up, once for each thread and parallel region. Rows that
+ * Tiles have the shape that `enter` sets and `leave` gives up, once for each thread and parallel region, but where
+ * split float32 has few rows. Rows that
  * don't fill tiles are done by tiles that overlap: a row's result doesn't depend on who computes it. Fewer than 16
  * rows, and steps that don't fill a tile, go through scratch filled up with zeros.
  *

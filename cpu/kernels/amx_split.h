@@ -10,6 +10,8 @@
 #ifndef BERT_CPU_KERNELS_AMX_SPLIT_H
 #define BERT_CPU_KERNELS_AMX_SPLIT_H
 
+_Static_assert(LDB == BERT_SPLIT_COLUMNS * sizeof(float), "a row of sums");
+
 /* Sums of one pass, [rows][BERT_SPLIT_COLUMNS]. */
 typedef struct split_sums {
     _Alignas(TILE_BYTES) float values[BERT_SPLIT_ROWS][BERT_SPLIT_COLUMNS];
@@ -38,6 +40,12 @@ enum { PAIRS = BERT_SPLIT_STEPS / 2, LEAST_PAIRS = 2 };
 static inline int64_t split_end(const split_ahead *ahead, int64_t tile) {
     const int64_t end = (tile + ahead->ring) * PAIRS;
     return ahead->ring && end < ahead->end ? end : ahead->end;
+}
+
+/* All of a ring's places but one, before the first tile is multiplied. */
+static inline void split_ring(split_ahead *ahead) {
+    const int64_t pairs = (ahead->ring - 1) * PAIRS;
+    if (ahead->ring) split_some(ahead, pairs < ahead->end ? pairs : ahead->end, pairs);
 }
 
 /* The places of parts in a group of rows and in a panel. */
@@ -76,8 +84,8 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
 #define DEFINE_SPLIT_PASS(COLUMNS)                                                                                     \
     static void split_2x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,              \
                                   split_ahead *ahead) {                                                                \
-        const int64_t ring = bert_split_ring(ahead->ring);                                                             \
-        if (ahead->ring) split_some(ahead, ring *PAIRS, ring *PAIRS);                                                  \
+        const int64_t mask = bert_split_ring_mask(ahead->ring);                                                        \
+        split_ring(ahead);                                                                                             \
         _tile_zero(0);                                                                                                 \
         _tile_zero(1);                                                                                                 \
         _tile_zero(2);                                                                                                 \
@@ -85,7 +93,7 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
         _tile_zero(4);                                                                                                 \
         _tile_zero(5);                                                                                                 \
         for (int64_t tile = 0; tile < args->tiles; tile++) {                                                           \
-            const uint16_t *b = args->b + (tile & ring) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
+            const uint16_t *b = args->b + (tile & mask) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
             const int64_t end = split_end(ahead, tile);                                                                \
             SPLIT_PART(COLUMNS, A_LOW, B_HIGH);                                                                        \
             split_some(ahead, end, ahead->count);                                                                      \
@@ -120,13 +128,13 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
 #define DEFINE_SPLIT_ROW_PASS(COLUMNS)                                                                                 \
     static void split_1x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,              \
                                   split_ahead *ahead) {                                                                \
-        const int64_t ring = bert_split_ring(ahead->ring);                                                             \
-        if (ahead->ring) split_some(ahead, ring *PAIRS, ring *PAIRS);                                                  \
+        const int64_t mask = bert_split_ring_mask(ahead->ring);                                                        \
+        split_ring(ahead);                                                                                             \
         _tile_zero(0);                                                                                                 \
         _tile_zero(1);                                                                                                 \
         _tile_zero(2);                                                                                                 \
         for (int64_t tile = 0; tile < args->tiles; tile++) {                                                           \
-            const uint16_t *b = args->b + (tile & ring) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
+            const uint16_t *b = args->b + (tile & mask) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
             const int64_t end = split_end(ahead, tile);                                                                \
             _tile_loadd(3, a + A_LOW * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                               \
             SPLIT_LOAD_B(6, COLUMNS, B_HIGH, 0);                                                                       \
@@ -218,8 +226,8 @@ static void finish_pass(const bert_sgemm_split_args *args, const split_sums *sum
 static split_ahead spread_splitting(const bert_sgemm_split_args *args, int64_t passes) {
     const bert_split_panel_args *panel = args->ahead;
     if (!panel) return (split_ahead){.args = args};
-    const int64_t parts = passes * args->tiles * 6, pairs = panel->end - panel->first;
-    const int64_t count = parts > 0 ? (pairs + parts - 1) / parts : pairs;
+    const int64_t calls = passes * args->tiles * 6, pairs = panel->end - panel->first;
+    const int64_t count = calls > 0 ? (pairs + calls - 1) / calls : pairs;
     return (split_ahead){.args = args,
                          .next = panel->first,
                          .end = panel->end,
@@ -232,7 +240,7 @@ static void sgemm_split(const bert_sgemm_split_args *args) {
     const int64_t passes = (args->rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS;
     const int64_t column_tiles = (args->columns + 15) / 16;
     split_ahead ahead = spread_splitting(args, passes);
-    const bool few = args->rows < TILE_ROWS;
+    const bool few = args->rows > 0 && args->rows < TILE_ROWS;
     if (few) configure((int)args->rows);
     for (int64_t pass = 0; pass < passes; pass++) {
         const int64_t row = pass * BERT_SPLIT_ROWS, row_tiles = args->rows - row > TILE_ROWS ? 2 : 1;

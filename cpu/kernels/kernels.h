@@ -366,8 +366,8 @@ static inline int64_t bert_split_rows_elements(int64_t rows) {
 static inline int64_t bert_split_panel_elements(int64_t columns) {
     return (columns + 15) / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
 }
-/** What tiles' numbers are masked with where their places go round. */
-static inline int64_t bert_split_ring(int64_t ring) {
+/** What tiles' numbers are masked with where their places go round: `ring` is a power of two, 0 for no ring. */
+static inline int64_t bert_split_ring_mask(int64_t ring) {
     return ring ? ring - 1 : INT64_MAX;
 }
 /** Tiles along k. */
@@ -411,7 +411,7 @@ typedef struct bert_sgemm_split_args {
     const uint16_t *a, *b;
     uint8_t *left_out; /**< [rows] */
     int64_t ldc, a_stride;
-    int64_t rows, columns, tiles; /**< tiles of k */
+    int64_t rows, columns, tiles; /**< columns: 1 to BERT_SPLIT_COLUMNS; tiles of k */
     bool accumulate;
     /**
      * What is split meanwhile, by split_panel: NULL, or all pairs of another panel, which is in no use. Or where it has
@@ -488,7 +488,7 @@ typedef struct bert_cpu_kernels {
     /** Where qgemm is faster than memory: eighths of what is fetched ahead that dequantize fetches, twice as many with
      * an activation, so that memory doesn't rest meanwhile. */
     int32_t late_eighths;
-    /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles once); NULL:
+    /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles); NULL:
      * nothing. Between them no other region starts on the thread. */
     void (*enter)(void);
     void (*leave)(void);

@@ -395,14 +395,14 @@ static void split_rows(const bert_split_rows_args *args) {
 }
 
 static void split_panel(const bert_split_panel_args *args) {
-    const int64_t column_tiles = (args->columns + 15) / 16, ring = bert_split_ring(args->ring);
+    const int64_t column_tiles = (args->columns + 15) / 16, mask = bert_split_ring_mask(args->ring);
     for (int64_t at = 2 * args->first; at < 2 * args->end; at++) {
         const int64_t tile = at / BERT_SPLIT_STEPS, pair = at % BERT_SPLIT_STEPS / 2;
         for (int64_t column = 0; column < column_tiles * 16; column++) {
             uint16_t parts[BERT_SPLIT_PARTS];
             split(at < args->k && column < args->columns ? args->x[at * args->ldx + column] : 0.0F, parts);
             for (int part = 0; part < BERT_SPLIT_PARTS; part++)
-                args->y[(((tile & ring) * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
+                args->y[(((tile & mask) * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
                         place_in_tile(pair, column % 16, at % 2)] = parts[part];
         }
     }
@@ -421,7 +421,7 @@ static void row_parts(const bert_sgemm_split_args *args, int64_t row, int64_t st
 static void column_parts(const bert_sgemm_split_args *args, int64_t column, int64_t step,
                          float parts[BERT_SPLIT_PARTS]) {
     const int64_t column_tiles = (args->columns + 15) / 16;
-    const int64_t tile = step / BERT_SPLIT_STEPS & bert_split_ring(args->ahead ? args->ahead->ring : 0);
+    const int64_t tile = step / BERT_SPLIT_STEPS & bert_split_ring_mask(args->ahead ? args->ahead->ring : 0);
     for (int part = 0; part < BERT_SPLIT_PARTS; part++)
         parts[part] = bert_bfloat16_to_float(
             args->b[((tile * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +

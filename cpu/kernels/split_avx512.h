@@ -88,10 +88,10 @@ static inline void store_panel(uint16_t *pair, int64_t part, const split_pairs *
 
 static void split_panel(const bert_split_panel_args *args) {
     const int64_t column_tiles = (args->columns + 15) / 16, part = column_tiles * BERT_SPLIT_TILE;
-    const int64_t elements = BERT_SPLIT_PARTS * part, ring = bert_split_ring(args->ring);
+    const int64_t elements = BERT_SPLIT_PARTS * part, mask = bert_split_ring_mask(args->ring);
     for (int64_t at = args->first; at < args->end; at++) {
         const int64_t row = 2 * at;
-        uint16_t *pair = args->y + (at >> 4 & ring) * elements + (at & 15) * 32;
+        uint16_t *pair = args->y + (at >> 4 & mask) * elements + (at & 15) * 32;
         if (args->columns == BERT_SPLIT_COLUMNS && row + 1 < args->k) {
             const float *first = args->x + row * args->ldx, *second = first + args->ldx;
             for (int i = 0; i < 6; i++) _mm_prefetch((const char *)(first + 16 * i) + 3072, _MM_HINT_T1);

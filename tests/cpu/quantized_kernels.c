@@ -104,7 +104,7 @@ void test_quantize(const bert_cpu_kernels *table) {
 
 void test_qgemm(const bert_cpu_kernels *table) {
     static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 23, 32, 47, 48, 49, 64, 65, 80, 113};
-    static const int64_t steps[] = {0, 1, 2, 3, 16, 33, 131, 259};
+    static const int64_t steps[] = {0, 1, 2, 3, 16, 33, 131, 259, 301};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
             const int64_t m = rows[i], depth = steps[j] * BERT_QGEMM_STEP, lda = depth + (i + j) % 2 * 4;
