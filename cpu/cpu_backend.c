@@ -66,8 +66,7 @@ static bert_status choose_gemm(const bert_device *device, const bert_prepare_opt
                                const bert_gemm_provider **out, bert_error *error) {
     switch (options->precision) {
     case BERT_PRECISION_FP32:
-        /* OpenBLAS changes the order of its sums with the number of rows and threads. */
-        *out = options->deterministic && device->gemm != &bert_gemm_split ? &bert_gemm_own : device->gemm;
+        *out = options->deterministic && !device->gemm->one_order ? &bert_gemm_own : device->gemm;
         return BERT_OK;
     case BERT_PRECISION_BF16_WEIGHTS:
         *out = &bert_gemm_bf16_weights;
@@ -85,7 +84,7 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
                                    bert_error *error) {
     const bert_gemm_provider *gemm = NULL, *openblas;
     BERT_TRY(choose_gemm(device, options, &gemm, error));
-    /* The same of what isn't a Linear. */
+    /* What isn't a Linear: OpenBLAS changes the order of its sums with the number of rows and threads. */
     const bool own = options->deterministic || device->kernels.sgemm != bert_cpu_kernels_scalar.sgemm;
     if (!own) BERT_TRY(bert_openblas_open(&openblas, error));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));

@@ -439,8 +439,9 @@ static void call_split_rows(const bert_cpu_kernels *table, const lab_shape *s, c
     table->split_rows(&(bert_split_rows_args){.y = b->out, .x = b->inputs[0], .ldx = s->k, .rows = s->m, .k = s->k});
 }
 
-static double split_rows_work(const lab_shape *s) {
-    return (double)s->m * (double)s->k * 10.0;
+/* Of x alone, or of a panel alone: the other size is 1. */
+static double split_work(const lab_shape *s) {
+    return (double)s->m * (double)s->n * (double)s->k * 10.0;
 }
 
 static bool prepare_split_panel(const lab_shape *s, lab_buffers *b) {
@@ -461,11 +462,7 @@ static void call_split_panel(const bert_cpu_kernels *table, const lab_shape *s, 
     table->split_panel(&args);
 }
 
-static double split_panel_work(const lab_shape *s) {
-    return (double)s->n * (double)s->k * 10.0;
-}
-
-/* Both sides are split already; the next panel isn't. */
+/* Both sides are split already, and nothing is meanwhile: `--products` times that. */
 static bool prepare_sgemm_split(const lab_shape *s, lab_buffers *b) {
     if (!add_floats(b, 0, s->m * s->k, 1.0F) || !add_floats(b, 1, s->k * s->n, 1.0F) ||
         !add_bytes(b, 2, split_rows_elements(s) * 2) || !add_bytes(b, 3, split_panel_elements(s) * 2) ||
@@ -484,7 +481,7 @@ static void call_sgemm_split(const bert_cpu_kernels *table, const lab_shape *s, 
                                                 .b = b->inputs[3],
                                                 .left_out = b->inputs[4],
                                                 .ldc = s->n,
-                                                .a_stride = bert_split_tiles(s->k) * bert_split_rows_elements(1),
+                                                .a_stride = bert_split_tiles(s->k) * BERT_SPLIT_GROUP_TILE,
                                                 .rows = s->m,
                                                 .columns = s->n,
                                                 .tiles = bert_split_tiles(s->k)});
@@ -696,7 +693,7 @@ const lab_kernel lab_kernels[] = {
      0.0F,
      prepare_split_rows,
      call_split_rows,
-     split_rows_work,
+     split_work,
      has_split_rows},
     {"split_panel",
      "nothing x columns x depth",
@@ -705,7 +702,7 @@ const lab_kernel lab_kernels[] = {
      0.0F,
      prepare_split_panel,
      call_split_panel,
-     split_panel_work,
+     split_work,
      has_split_panel},
     {"sgemm_split",
      "rows x columns x depth",

@@ -106,7 +106,7 @@ static size_t workspace_bytes(const lab_product *product, size_t rows) {
     size_t most = 0;
     for (int i = 0; i < FLOAT_PROVIDERS; i++) {
         const bert_gemm_provider *provider = product->providers[i];
-        const size_t bytes = provider && provider->workspace_bytes ? provider->workspace_bytes(&weight, rows, 1) : 0;
+        const size_t bytes = provider ? bert_gemm_workspace_bytes(provider, &weight, rows, 1) : 0;
         if (bytes > most) most = bytes;
     }
     return most;

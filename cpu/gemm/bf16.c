@@ -194,6 +194,7 @@ const bert_gemm_provider bert_gemm_bf16 = {
     .packed_bytes = packed_bytes,
     .pack = pack,
     .workspace_bytes = workspace_bytes,
+    .one_order = true,
     .run = run,
 };
 
@@ -213,5 +214,6 @@ const bert_gemm_provider bert_gemm_bf16_weights = {
     .kernel = "linear/bf16_weights",
     .packed_bytes = weights_packed_bytes,
     .pack = pack_weights,
+    .one_order = true,
     .run = bert_gemm_own_run_bf16,
 };

@@ -70,6 +70,8 @@ typedef struct bert_gemm_provider {
                  const bert_constant *part, bool transposed);
     /** Bytes of scratch of a product with `rows` rows on so many threads; SIZE_MAX on overflow. NULL: none. */
     size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows, int threads);
+    /** Whether sums are added up in one order, whatever the number of rows and threads. */
+    bool one_order;
     /** Whether `run` takes a weight without data, from the source that it is deferred with. */
     bool takes_source;
     void (*run)(const bert_gemm_call *call);
@@ -77,6 +79,12 @@ typedef struct bert_gemm_provider {
 
 static inline bool bert_gemm_in_place(const bert_gemm_provider *provider, const bert_weight_source *source) {
     return provider->in_place && provider->in_place(source);
+}
+
+/** Bytes of scratch of a product, as the provider's own function has them; 0 where it has none. */
+static inline size_t bert_gemm_workspace_bytes(const bert_gemm_provider *provider, const bert_packed_weight *weight,
+                                               size_t rows, int threads) {
+    return provider->workspace_bytes ? provider->workspace_bytes(weight, rows, threads) : 0;
 }
 
 extern const bert_gemm_provider bert_gemm_own;
@@ -93,6 +101,11 @@ static inline int64_t bert_smaller(int64_t a, int64_t b) {
 
 /** The widest panel. */
 enum { BERT_GEMM_MAX_COLUMNS = 64 };
+
+/** Columns of a panel that hold something of n. */
+static inline int64_t bert_gemm_panel_width(int64_t n, int64_t columns, int64_t panel) {
+    return bert_smaller(n - panel * columns, columns);
+}
 
 /**
  * Panels of `columns` columns, [panels][k, columns], the last one filled up with zeros: bytes of [k, n], 0 on overflow;

@@ -35,11 +35,6 @@ static size_t packed_bytes(const bert_cpu_kernels *kernels, int64_t k, int64_t n
     return bert_gemm_panel_bytes(kernels->sgemm_columns, k, n);
 }
 
-/* Columns of the panel that hold something. */
-static int64_t panel_width(int64_t n, int64_t columns, int64_t panel) {
-    return bert_smaller(n - panel * columns, columns);
-}
-
 /* A part on its way into panels. */
 typedef struct packing {
     const bert_cpu_kernels *kernels;
@@ -161,7 +156,7 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
     const bert_gemm_call *call = run->call;
     const int64_t columns = call->kernels->sgemm_columns, k = call->weight->k;
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, panel * columns,
-                                                              panel_width(call->weight->n, columns, panel));
+                                                              bert_gemm_panel_width(call->weight->n, columns, panel));
     bert_sgemm_args product = {.c = epilogue.y,
                                .a = call->x + row * k + depth,
                                .ldc = epilogue.stride,
@@ -253,6 +248,7 @@ const bert_gemm_provider bert_gemm_own = {
     .kernel = "linear/own",
     .packed_bytes = packed_bytes,
     .pack = pack,
+    .one_order = true,
     .takes_source = true,
     .run = run,
 };

@@ -1,7 +1,7 @@
 /*
  * The provider of float32 by products of bfloat16: each number is split into three of them, and six products of parts
  * are added up in float32 for one of numbers. Faster than sgemm where the unit for bfloat16 is more than six times as
- * fast as that for float32, which AMX is. As exact as sgemm: what is left out is at most 2^-24 of a term (kernels.h
+ * fast as that for float32, which AMX is. As exact as sgemm: what is left out is about 2^-24 of a term (kernels.h
  * says what becomes of numbers near the ends of the range), and 32 products are added up before they touch the sum.
  *
  * Weights are the own provider's panels of float32. A panel's rows are split into scratch while the panel before is
@@ -30,7 +30,7 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
     bert_gemm_pack_panels(kernels, threads, COLUMNS, packed, n, first, part, transposed);
 }
 
-/* ---- The workspace: the parts of some rows of x, and for each thread: ----------------------------------------------
+/* ---- The workspace: for each thread scratch, then some rows of x, split. ------------------------------------------
  */
 
 typedef struct thread_scratch {
@@ -40,8 +40,14 @@ typedef struct thread_scratch {
 _Static_assert(sizeof(thread_scratch) % BERT_ALIGNMENT == 0, "one after the other they stay aligned");
 _Static_assert(COLUMNS == 3 * 16, "three tiles of columns");
 
+/* Rows of one round, at most. Whole blocks and a small rest are faster than even rounds of smaller blocks: 3 to 8 % at
+ * 400 rows, no difference at 200 (bertc bench --sequence 200,400). */
+static int64_t rows_together(int64_t threads) {
+    return BLOCK_ROWS * threads;
+}
+
 static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
-    const size_t most = (size_t)BLOCK_ROWS * (size_t)threads, together = rows < most ? rows : most;
+    const size_t most = (size_t)rows_together(threads), together = rows < most ? rows : most;
     size_t bytes, scratch;
     if (!bert_size_multiply((size_t)bert_split_tiles(weight->k) * sizeof(uint16_t),
                             (size_t)bert_split_rows_elements((int64_t)together), &bytes) ||
@@ -64,43 +70,39 @@ typedef struct split_run {
 } split_run;
 
 /* What a thread does of it. */
-typedef struct split_part {
+typedef struct split_share {
     const split_run *run;
     thread_scratch *scratch;
-} split_part;
+} split_share;
 
 /* Some rows of a panel, in float32 and split. */
 typedef struct panel_piece {
-    int64_t panel, depth, steps;
-    const float *values; /* rows COLUMNS apart */
-    bert_split_panel_args split;
+    int64_t panel, depth;
+    bert_split_panel_args split; /* its x: rows COLUMNS apart, k of them */
 } panel_piece;
 
-static int64_t panel_width(const split_run *run, int64_t panel) {
-    return bert_smaller(run->call->weight->n - panel * COLUMNS, COLUMNS);
-}
-
-static panel_piece piece_of(const split_part *part, int64_t panel, int64_t depth, uint16_t *parts) {
-    const bert_packed_weight *weight = part->run->call->weight;
+static panel_piece piece_of(const split_share *share, int64_t panel, int64_t depth, uint16_t *halves) {
+    const bert_packed_weight *weight = share->run->call->weight;
     const int64_t steps = bert_smaller(weight->k - depth, DEPTH);
-    panel_piece piece = {.panel = panel, .depth = depth, .steps = steps, .values = part->scratch->source};
-    if (!weight->deferred) piece.values = (const float *)weight->data + panel * weight->k * COLUMNS + depth * COLUMNS;
-    piece.split = (bert_split_panel_args){.y = parts,
-                                          .x = piece.values,
-                                          .ldx = COLUMNS,
-                                          .columns = panel_width(part->run, panel),
-                                          .k = steps,
-                                          .end = bert_split_tiles(steps) * (BERT_SPLIT_STEPS / 2)};
-    return piece;
+    const float *values = share->scratch->source;
+    if (!weight->deferred) values = (const float *)weight->data + panel * weight->k * COLUMNS + depth * COLUMNS;
+    return (panel_piece){.panel = panel,
+                         .depth = depth,
+                         .split = {.y = halves,
+                                   .x = values,
+                                   .ldx = COLUMNS,
+                                   .columns = bert_gemm_panel_width(weight->n, COLUMNS, panel),
+                                   .k = steps,
+                                   .end = bert_split_tiles(steps) * (BERT_SPLIT_STEPS / 2)}};
 }
 
 /* The piece after this one of the panels [first, end); false: it was the last one. */
-static bool next_piece(const split_part *part, const panel_piece *piece, int64_t first, int64_t end, uint16_t *parts,
+static bool next_piece(const split_share *share, const panel_piece *piece, int64_t first, int64_t end, uint16_t *halves,
                        panel_piece *next) {
     const bool same_depth = piece->panel + 1 < end;
     const int64_t depth = same_depth ? piece->depth : piece->depth + DEPTH;
-    if (depth > piece->depth && depth >= part->run->call->weight->k) return false;
-    *next = piece_of(part, same_depth ? piece->panel + 1 : first, depth, parts);
+    if (depth > piece->depth && depth >= share->run->call->weight->k) return false;
+    *next = piece_of(share, same_depth ? piece->panel + 1 : first, depth, halves);
     return true;
 }
 
@@ -114,13 +116,13 @@ static void multiply_left_out(const split_run *run, const panel_piece *piece, co
         while (i + count < epilogue->rows && left_out[i + count]) count++;
         call->kernels->sgemm(&(bert_sgemm_args){.c = epilogue->y + i * epilogue->stride,
                                                 .a = call->x + (row + i) * k + piece->depth,
-                                                .b = piece->values,
+                                                .b = piece->split.x,
                                                 .ldc = epilogue->stride,
                                                 .lda = k,
                                                 .ldb = COLUMNS,
                                                 .m = count,
                                                 .n = epilogue->n,
-                                                .k = piece->steps,
+                                                .k = piece->split.k,
                                                 .accumulate = piece->depth > 0});
     }
 }
@@ -134,38 +136,37 @@ static void multiply_piece(const split_run *run, int64_t block, const panel_piec
     uint8_t left_out[BLOCK_ROWS];
     const bert_epilogue_args epilogue =
         bert_gemm_epilogue_at(&call->epilogue, row, rows, piece->panel * COLUMNS, piece->split.columns);
-    call->kernels->sgemm_split(
-        &(bert_sgemm_split_args){.c = epilogue.y,
-                                 .a = run->x + first / BERT_SPLIT_ROWS * run->group +
-                                      piece->depth / BERT_SPLIT_STEPS * bert_split_rows_elements(1),
-                                 .b = piece->split.y,
-                                 .left_out = left_out,
-                                 .ldc = epilogue.stride,
-                                 .a_stride = run->group,
-                                 .rows = rows,
-                                 .columns = epilogue.n,
-                                 .tiles = bert_split_tiles(piece->steps),
-                                 .accumulate = piece->depth > 0,
-                                 .ahead = ahead,
-                                 .split_panel = call->kernels->split_panel});
+    call->kernels->sgemm_split(&(bert_sgemm_split_args){.c = epilogue.y,
+                                                        .a = run->x + first / BERT_SPLIT_ROWS * run->group +
+                                                             piece->depth / BERT_SPLIT_STEPS * BERT_SPLIT_GROUP_TILE,
+                                                        .b = piece->split.y,
+                                                        .left_out = left_out,
+                                                        .ldc = epilogue.stride,
+                                                        .a_stride = run->group,
+                                                        .rows = rows,
+                                                        .columns = epilogue.n,
+                                                        .tiles = bert_split_tiles(piece->split.k),
+                                                        .accumulate = piece->depth > 0,
+                                                        .ahead = ahead,
+                                                        .split_panel = call->kernels->split_panel});
     multiply_left_out(run, piece, &epilogue, row, left_out);
-    if (piece->depth + piece->steps == call->weight->k) call->kernels->epilogue(&epilogue);
+    if (piece->depth + piece->split.k == call->weight->k) call->kernels->epilogue(&epilogue);
 }
 
 /* The panels [first, end) for one block of rows. Where rows are few, a panel is split as it is multiplied, in a ring
  * that stays in the first-level cache; else the next piece is while one is multiplied. Of a weight that isn't packed
  * there is one piece at a time, so that nothing is ahead. */
 static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
-    const split_part *part = argument;
-    const split_run *run = part->run;
+    const split_share *share = argument;
+    const split_run *run = share->run;
     const bert_gemm_call *call = run->call;
     const bool as_it_goes = bert_smaller(run->rows - block * run->block_rows, run->block_rows) <= BERT_SPLIT_ROWS;
-    panel_piece piece = piece_of(part, first, 0, part->scratch->pieces[0]), next = piece;
+    panel_piece piece = piece_of(share, first, 0, share->scratch->pieces[0]), next = piece;
     bool split = false, more = true;
     for (int64_t i = 1; more; i++) {
-        more = next_piece(part, &piece, first, end, part->scratch->pieces[i % 2], &next);
+        more = next_piece(share, &piece, first, end, share->scratch->pieces[i % 2], &next);
         if (call->weight->deferred)
-            bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.steps, part->scratch->source);
+            bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.split.k, share->scratch->source);
         if (as_it_goes)
             piece.split.ring = RING;
         else if (!split)
@@ -180,7 +181,7 @@ static void run_part(void *argument, int64_t part, int thread) {
     const split_run *run = argument;
     bert_cpu_enter(run->call->kernels);
     bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block,
-                   &(split_part){.run = run, .scratch = run->scratch + part});
+                   &(split_share){.run = run, .scratch = run->scratch + part});
     bert_cpu_exit(run->call->kernels);
 }
 
@@ -198,13 +199,11 @@ static void run(const bert_gemm_call *call) {
     const bert_packed_weight *weight = call->weight;
     const int64_t threads = bert_thread_pool_threads(call->threads);
     if (weight->n == 0 || call->rows == 0) return;
-    /* Rows of one round. Whole blocks and a small rest are faster than even rounds of smaller blocks: 3 to 8 % at 400
-     * rows, no difference at 200 (bertc bench --sequence 200,400). */
-    const int64_t together = BLOCK_ROWS * threads;
+    const int64_t together = rows_together(threads);
     split_run all = {.call = call,
                      .scratch = call->workspace,
                      .x = (uint16_t *)(void *)((thread_scratch *)call->workspace + threads),
-                     .group = bert_split_tiles(weight->k) * bert_split_rows_elements(1),
+                     .group = bert_split_tiles(weight->k) * BERT_SPLIT_GROUP_TILE,
                      .panels = (weight->n + COLUMNS - 1) / COLUMNS};
     for (; all.row < call->rows; all.row += together) {
         all.rows = bert_smaller(call->rows - all.row, together);
@@ -222,6 +221,7 @@ const bert_gemm_provider bert_gemm_split = {
     .packed_bytes = packed_bytes,
     .pack = pack,
     .workspace_bytes = workspace_bytes,
+    .one_order = true,
     .takes_source = true,
     .run = run,
 };

@@ -2,7 +2,7 @@
  * Products of split float32 for AMX: six products of bfloat16 for one of float32. Two tiles of rows and up to three of
  * columns are six sums; the two tiles that are left hold what is multiplied. So 42 tiles are loaded for 36 products,
  * most of them from the first-level cache: 15 KB of each 32 steps come from the second one. Everything is read in the
- * order in which it lies.
+ * order in which it lies. One tile of rows has three sums, and loads 12 tiles for 18 products.
  *
  * A pass takes all steps, its sums go to scratch and from there, after the next pass, to c: what a tile store wrote is
  * in the cache by then. Meanwhile another panel is split: a few pairs after each six products. Included by amx.c alone.
@@ -33,8 +33,8 @@ static inline void split_some(split_ahead *ahead, int64_t end, int64_t count) {
     publish(part.y);
 }
 
-/* Pairs of a tile, and the fewest that are worth a call. */
-enum { PAIRS = BERT_SPLIT_STEPS / 2, LEAST_PAIRS = 2 };
+/* Pairs of a tile, the fewest that are worth a call, and the calls of split_some while a tile is multiplied. */
+enum { PAIRS = BERT_SPLIT_STEPS / 2, LEAST_PAIRS = 2, CALLS = 6 };
 
 /* Pairs may be split up to here while tile `tile` is multiplied: in a ring the place of that tile is taken. */
 static inline int64_t split_end(const split_ahead *ahead, int64_t tile) {
@@ -107,7 +107,7 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
             split_some(ahead, end, ahead->count);                                                                      \
             SPLIT_PART(COLUMNS, A_HIGH, B_LOW);                                                                        \
             split_some(ahead, end, ahead->count);                                                                      \
-            a += 2 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                                                               \
+            a += BERT_SPLIT_GROUP_TILE;                                                                                \
         }                                                                                                              \
         SPLIT_STORE(0, 0, 0);                                                                                          \
         if ((COLUMNS) > 1) SPLIT_STORE(1, 0, 1);                                                                       \
@@ -172,7 +172,7 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
             if ((COLUMNS) > 2) SPLIT_LOAD_B(7, COLUMNS, B_LOW, 2);                                                     \
             if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 7);                                                                \
             split_some(ahead, end, ahead->count);                                                                      \
-            a += 2 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                                                               \
+            a += BERT_SPLIT_GROUP_TILE;                                                                                \
         }                                                                                                              \
         SPLIT_STORE(0, 0, 0);                                                                                          \
         if ((COLUMNS) > 1) SPLIT_STORE(1, 0, 1);                                                                       \
@@ -226,7 +226,7 @@ static void finish_pass(const bert_sgemm_split_args *args, const split_sums *sum
 static split_ahead spread_splitting(const bert_sgemm_split_args *args, int64_t passes) {
     const bert_split_panel_args *panel = args->ahead;
     if (!panel) return (split_ahead){.args = args};
-    const int64_t calls = passes * args->tiles * 6, pairs = panel->end - panel->first;
+    const int64_t calls = passes * args->tiles * CALLS, pairs = panel->end - panel->first;
     const int64_t count = calls > 0 ? (pairs + calls - 1) / calls : pairs;
     return (split_ahead){.args = args,
                          .next = panel->first,

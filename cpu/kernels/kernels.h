@@ -351,7 +351,8 @@ typedef struct bert_sgemm_bf16_args {
     const uint16_t *b;
 } bert_sgemm_bf16_args;
 
-/** Parts of a float32 that is split: x = high + middle + low, exactly, each a bfloat16. */
+/** Parts of a float32 that is split: x = high + middle + low, each a bfloat16; exactly, but near the ends of the range,
+ * see bert_split_rows_args. */
 enum { BERT_SPLIT_PARTS = 3 };
 /**
  * What kernels of split numbers work with: a tile of 16 rows of 32 of them (of x: rows by k; of a panel: pairs of
@@ -359,9 +360,10 @@ enum { BERT_SPLIT_PARTS = 3 };
  */
 enum { BERT_SPLIT_TILE = 512, BERT_SPLIT_STEPS = 32, BERT_SPLIT_ROWS = 32, BERT_SPLIT_COLUMNS = 48 };
 
-/** Elements of `rows` rows of x, and of a panel, per BERT_SPLIT_STEPS steps of k. */
+/** Elements of a group of rows of x, of `rows` rows, and of a panel, per BERT_SPLIT_STEPS steps of k. */
+enum { BERT_SPLIT_GROUP_TILE = BERT_SPLIT_ROWS / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE };
 static inline int64_t bert_split_rows_elements(int64_t rows) {
-    return (rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS * 2 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
+    return (rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS * BERT_SPLIT_GROUP_TILE;
 }
 static inline int64_t bert_split_panel_elements(int64_t columns) {
     return (columns + 15) / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
@@ -402,8 +404,8 @@ typedef struct bert_split_panel_args {
 
 /**
  * c[rows, columns] = a b, or with `accumulate` c += a b, rows of c ldc apart; a and b are split, `a_stride` elements
- * from one group of rows to the next. Of the nine products of parts the six are added up in float32 that are not below
- * 2^-24 of the result's terms. Where the sums of a row are not all finite (a number wasn't, or split into one that
+ * from one group of rows to the next. Of the nine products of parts six are added up in float32, the others are about
+ * 2^-24 of a term together. Where the sums of a row are not all finite (a number wasn't, or split into one that
  * isn't) the row of c is left alone and left_out[row] is 1, else 0.
  */
 typedef struct bert_sgemm_split_args {

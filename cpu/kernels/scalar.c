@@ -381,12 +381,12 @@ static int64_t place_in_tile(int64_t row, int64_t at, int64_t step) {
 static void split_rows(const bert_split_rows_args *args) {
     const int64_t tiles = bert_split_tiles(args->k), rows = (args->rows + 15) / 16 * 16;
     for (int64_t row = 0; row < rows; row++) {
-        uint16_t *group = args->y + row / BERT_SPLIT_ROWS * tiles * bert_split_rows_elements(1);
+        uint16_t *group = args->y + row / BERT_SPLIT_ROWS * tiles * BERT_SPLIT_GROUP_TILE;
         for (int64_t step = 0; step < tiles * BERT_SPLIT_STEPS; step++) {
             uint16_t parts[BERT_SPLIT_PARTS];
             split(row < args->rows && step < args->k ? args->x[row * args->ldx + step] : 0.0F, parts);
-            uint16_t *tile = group + step / BERT_SPLIT_STEPS * bert_split_rows_elements(1) +
-                             row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE;
+            uint16_t *tile =
+                group + step / BERT_SPLIT_STEPS * BERT_SPLIT_GROUP_TILE + row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE;
             for (int part = 0; part < BERT_SPLIT_PARTS; part++)
                 tile[(int64_t)(BERT_SPLIT_PARTS - 1 - part) * 2 * BERT_SPLIT_TILE +
                      place_in_tile(row % 16, step % BERT_SPLIT_STEPS / 2, step % 2)] = parts[part];
@@ -411,7 +411,7 @@ static void split_panel(const bert_split_panel_args *args) {
 /* high, middle, low of step `step` of a row, and of a panel's column. */
 static void row_parts(const bert_sgemm_split_args *args, int64_t row, int64_t step, float parts[BERT_SPLIT_PARTS]) {
     const uint16_t *tile = args->a + row / BERT_SPLIT_ROWS * args->a_stride +
-                           step / BERT_SPLIT_STEPS * bert_split_rows_elements(1) +
+                           step / BERT_SPLIT_STEPS * BERT_SPLIT_GROUP_TILE +
                            row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE;
     for (int part = 0; part < BERT_SPLIT_PARTS; part++)
         parts[part] = bert_bfloat16_to_float(tile[(int64_t)(BERT_SPLIT_PARTS - 1 - part) * 2 * BERT_SPLIT_TILE +

@@ -63,7 +63,7 @@ static inline void split_row_part(uint16_t *tile, const float *x, int64_t left) 
 }
 
 static void split_rows(const bert_split_rows_args *args) {
-    const int64_t tiles = bert_split_tiles(args->k), elements = bert_split_rows_elements(1);
+    const int64_t tiles = bert_split_tiles(args->k), elements = BERT_SPLIT_GROUP_TILE;
     for (int64_t row = 0; row < (args->rows + 15) / 16 * 16; row++) {
         uint16_t *tile = args->y + row / BERT_SPLIT_ROWS * tiles * elements +
                          row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE + row % 16 * 32;
@@ -86,6 +86,10 @@ static inline void store_panel(uint16_t *pair, int64_t part, const split_pairs *
     _mm512_storeu_si512(pair + 2 * part, pairs->low);
 }
 
+/* Two rows of a packed panel are six lines. They are asked for so far ahead: near enough for the hardware's own
+ * prefetching, which is what keeps memory busy, to follow (bertc bench --sequence 8,16,128). */
+enum { AHEAD_BYTES = 3072 };
+
 static void split_panel(const bert_split_panel_args *args) {
     const int64_t column_tiles = (args->columns + 15) / 16, part = column_tiles * BERT_SPLIT_TILE;
     const int64_t elements = BERT_SPLIT_PARTS * part, mask = bert_split_ring_mask(args->ring);
@@ -94,7 +98,7 @@ static void split_panel(const bert_split_panel_args *args) {
         uint16_t *pair = args->y + (at >> 4 & mask) * elements + (at & 15) * 32;
         if (args->columns == BERT_SPLIT_COLUMNS && row + 1 < args->k) {
             const float *first = args->x + row * args->ldx, *second = first + args->ldx;
-            for (int i = 0; i < 6; i++) _mm_prefetch((const char *)(first + 16 * i) + 3072, _MM_HINT_T1);
+            for (int i = 0; i < 6; i++) _mm_prefetch((const char *)(first + 16 * i) + AHEAD_BYTES, _MM_HINT_T1);
             for (int64_t i = 0; i < 3; i++) {
                 const split_pairs pairs =
                     split_two(_mm512_loadu_ps(first + 16 * i), _mm512_loadu_ps(second + 16 * i), pairs_of);

@@ -60,15 +60,12 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
     BERT_TRY(
         bert_cpu_pack_weight(planner->prepared, bert_cpu_planner_threads(planner), source, &weight, planner->error));
     if (planner->mode == BERT_PLAN_PREPARE) return BERT_OK;
-    if (provider->workspace_bytes) {
-        const bert_tensor_desc *x = &planner->node->inputs[0];
-        size_t rows = SIZE_MAX;
-        bert_size_product(1, x->dims, x->rank - 1, &rows);
-        planner->out->workspace_bytes =
-            provider->workspace_bytes(weight, rows, bert_thread_pool_threads(planner->context->threads));
-        if (planner->out->workspace_bytes == SIZE_MAX)
-            return bert_cpu_leave(planner, "can't hold an input of this size");
-    }
+    const bert_tensor_desc *x = &planner->node->inputs[0];
+    size_t rows = SIZE_MAX;
+    bert_size_product(1, x->dims, x->rank - 1, &rows);
+    planner->out->workspace_bytes =
+        bert_gemm_workspace_bytes(provider, weight, rows, bert_thread_pool_threads(planner->context->threads));
+    if (planner->out->workspace_bytes == SIZE_MAX) return bert_cpu_leave(planner, "can't hold an input of this size");
     void *memory;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(linear_state) + bias_count * sizeof(float), &memory));
     linear_state *state = memory;

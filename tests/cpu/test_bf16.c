@@ -50,7 +50,7 @@ static void product_case(const bert_gemm_provider *provider, const bert_cpu_kern
     const size_t bytes = provider->packed_bytes(kernels, k, n);
     void *packed = guarded_new(&memory[4], (bytes + 63) / 64 * 64);
     bert_packed_weight prepared = {.count = s->parts, .k = k, .n = n, .data = packed};
-    const size_t scratch = provider->workspace_bytes ? provider->workspace_bytes(&prepared, (size_t)rows, 1) : 0;
+    const size_t scratch = bert_gemm_workspace_bytes(provider, &prepared, (size_t)rows, 1);
     void *workspace = guarded_new(&memory[5], (scratch + 64) / 64 * 64);
     fill_random(weight, k * n, 0.5F, 1);
     fill_random(x, rows * k, 1.0F, 2);

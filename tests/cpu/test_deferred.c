@@ -74,8 +74,7 @@ static void hold(const bert_gemm_provider *provider, const bert_cpu_kernels *ker
     const bert_packed_weight weights[2] = {{.count = s->parts, .k = s->k, .n = s->n, .data = packed},
                                            {.count = s->parts, .k = s->k, .n = s->n, .deferred = &all.deferred}};
     const int count_threads = bert_thread_pool_threads(threads);
-    const size_t scratch =
-        provider->workspace_bytes ? provider->workspace_bytes(&weights[0], (size_t)s->rows, count_threads) : 0;
+    const size_t scratch = bert_gemm_workspace_bytes(provider, &weights[0], (size_t)s->rows, count_threads);
     void *workspace = guarded_new(&memory[5], scratch);
     for (int i = 0; i < 2; i++)
         provider->run(&(bert_gemm_call){

@@ -1,15 +1,17 @@
 /*
  * The provider of float32 by products of bfloat16: products against sums in double over awkward shapes, for weights
  * laid out either way and in parts; the same bits for a row alone and among others, on one thread and on three; numbers
- * that don't split; and no greater errors than those of the own provider. With this machine's best kernels and with the
- * scalar ones.
+ * that don't split; errors beside those of the own provider; and where it is chosen. With this machine's best kernels,
+ * the scalar ones and AMX's emulated.
  */
 #include "cpu/gemm/gemm.h"
+#include "tests/cpu/emulated_kernels.h"
 #include "tests/cpu/guarded.h"
 
 #include <bert/thread_pool.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct shape {
     int64_t rows, k, n;
@@ -73,9 +75,8 @@ static void run(const layer *l, const bert_gemm_provider *provider, bert_thread_
     void *packed = guarded_new(&memory[0], provider->packed_bytes(l->kernels, k, n));
     pack(l, provider, threads, packed);
     const bert_packed_weight weight = {.count = l->s.parts, .k = k, .n = n, .data = packed};
-    const size_t scratch = provider->workspace_bytes
-                               ? provider->workspace_bytes(&weight, (size_t)rows, bert_thread_pool_threads(threads))
-                               : 0;
+    const size_t scratch =
+        bert_gemm_workspace_bytes(provider, &weight, (size_t)rows, bert_thread_pool_threads(threads));
     provider->run(&(bert_gemm_call){.kernels = l->kernels,
                                     .threads = threads,
                                     .weight = &weight,
@@ -242,6 +243,52 @@ static void errors_are_about_those_of_sgemm(void **state) {
     }
 }
 
+/* AMX's product everywhere, its instructions emulated where there are none. */
+static void emulated_tiles_multiply(void **state) {
+#if defined(__x86_64__)
+    static const shape shapes[] = {
+        {1, 33, 49, 1, false}, {17, 769, 49, 1, true}, {33, 96, 47, 3, false}, {70, 64, 100, 1, false}};
+    bert_cpu_kernels kernels = bert_cpu_kernels_scalar;
+    kernels.sgemm_split = bert_emulated_amx.sgemm_split;
+    kernels.enter = bert_emulated_amx.enter;
+    kernels.leave = bert_emulated_amx.leave;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) hold(&kernels, pool, &shapes[i]);
+#else
+    print_message("skipped: tiles are emulated on x86 alone\n");
+#endif
+}
+
+static const bert_gemm_provider *chosen(bert_isa isa, const char *name, bert_status expected) {
+    const bert_gemm_provider *provider = NULL;
+    bert_error error;
+    if (name)
+        setenv("BERT_CPU_GEMM", name, 1);
+    else
+        unsetenv("BERT_CPU_GEMM");
+    assert_int_equal(bert_gemm_choose(isa, &provider, &error), expected);
+    return provider;
+}
+
+static void tiles_take_split_numbers_and_names_overrule(void **state) {
+    const char *before = getenv("BERT_CPU_GEMM");
+    char *kept = before ? strdup(before) : NULL;
+    assert_ptr_equal(chosen(BERT_ISA_AMX, NULL, BERT_OK), &bert_gemm_split);
+    assert_ptr_equal(chosen(BERT_ISA_AVX512_BF16, NULL, BERT_OK), &bert_gemm_own);
+    assert_ptr_equal(chosen(BERT_ISA_AMX, "own", BERT_OK), &bert_gemm_own);
+    assert_ptr_equal(chosen(BERT_ISA_AVX2, "split", BERT_OK), &bert_gemm_split);
+    chosen(BERT_ISA_AMX, "mkl", BERT_UNSUPPORTED);
+    if (kept)
+        setenv("BERT_CPU_GEMM", kept, 1);
+    else
+        unsetenv("BERT_CPU_GEMM");
+    free(kept);
+}
+
+static void a_workspace_beyond_memory_is_none(void **state) {
+    const bert_packed_weight weight = {.k = INT32_MAX, .n = 1};
+    assert_true(bert_gemm_split.workspace_bytes(&weight, SIZE_MAX, INT32_MAX) == SIZE_MAX);
+}
+
 static int begin(void **state) {
     bert_isa isa;
     bert_error error;
@@ -261,6 +308,9 @@ int main(void) {
         cmocka_unit_test(shapes_of_all_kinds_multiply),
         cmocka_unit_test(numbers_that_do_not_split_are_left_to_sgemm),
         cmocka_unit_test(errors_are_about_those_of_sgemm),
+        cmocka_unit_test(emulated_tiles_multiply),
+        cmocka_unit_test(tiles_take_split_numbers_and_names_overrule),
+        cmocka_unit_test(a_workspace_beyond_memory_is_none),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
