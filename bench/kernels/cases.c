@@ -251,12 +251,11 @@ static double attention_work(const lab_shape *s) {
 /* ---- Quantization ------------------------------------------------------------------------------------------------ */
 
 static bool prepare_range(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)(2 * s->m) * sizeof(float));
+    return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)s->m * sizeof(bert_row_range));
 }
 
 static void call_range(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
-    float *out = b->out;
-    table->range(&(bert_range_args){.least = out, .most = out + s->m, .x = b->inputs[0], .rows = s->m, .n = s->n});
+    table->range(&(bert_range_args){.ranges = b->out, .x = b->inputs[0], .rows = s->m, .n = s->n});
 }
 
 static double one_matrix(const lab_shape *s) {

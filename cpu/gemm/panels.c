@@ -1,7 +1,11 @@
 #include "cpu/gemm/panels.h"
 
-/* Kernels' tiles of rows are whole in a multiple of it. */
-enum { BLOCK_STEP = BERT_PANEL_ROWS / 2 };
+/*
+ * Kernels' tiles of rows are whole in a multiple of BLOCK_STEP. More rows than MOST_ROWS would drive their own x out of
+ * the second-level cache: lines of y that a panel writes are a row of y apart, often a multiple of 4 KB, and so share
+ * few sets with each other (of FFN1 of BERT-base, 96 of 2,048).
+ */
+enum { BLOCK_STEP = BERT_PANEL_ROWS / 2, MOST_ROWS = 5 * BERT_PANEL_ROWS };
 
 typedef struct panel_run {
     const bert_panel_product *product;
@@ -41,7 +45,7 @@ int64_t bert_gemm_panel_block_rows(const bert_panel_product *product, int64_t th
     const int64_t least = product->block_bytes / product->row_bytes;
     const int64_t wanted = bert_smaller(product->kernels->block_bytes / product->row_bytes,
                                         product->rows * product->panels / (8 * threads));
-    return bert_gemm_block_rows(product->rows, wanted > least ? wanted : least, BLOCK_STEP);
+    return bert_gemm_block_rows(product->rows, bert_smaller(wanted > least ? wanted : least, MOST_ROWS), BLOCK_STEP);
 }
 
 void bert_gemm_run_panels(const bert_panel_product *product) {

@@ -290,7 +290,7 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
     const bert_quantized_call *call = argument;
     const bert_quantized_weight *weight = call->weight;
     const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_QGEMM_COLUMNS,
-                  depth = weight->steps * BERT_QGEMM_STEP;
+                  depth = weight->steps * BERT_QGEMM_STEP, panels = panels_of(weight->n);
     const int64_t stride = bert_quantized_row_bytes(weight);
     const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
     _Alignas(BERT_ALIGNMENT) int32_t sums[BERT_PANEL_ROWS * BERT_QGEMM_COLUMNS];
@@ -324,8 +324,14 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
                                 .residual = tile.residual,
                                 .residual_stride = tile.residual_stride,
                                 .activation = tile.activation,
+                                .ranges = call->ranges ? call->ranges + row * panels + at->panel : NULL,
+                                .range_stride = panels,
                                 .prefetch = at->next ? at->next + early_lines * BERT_PANEL_LINE : NULL,
                                 .prefetch_lines = late_lines});
+}
+
+int64_t bert_quantized_ranges(const bert_quantized_weight *weight) {
+    return panels_of(weight->n);
 }
 
 void bert_gemm_quantized(const bert_quantized_call *call) {

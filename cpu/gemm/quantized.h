@@ -56,7 +56,11 @@ typedef struct bert_quantized_call {
     int64_t rows;
     /** y, strides and what happens to it: `rows`, `n` and `alpha` in it are ignored. */
     bert_epilogue_args epilogue;
+    bert_row_range *ranges; /**< [rows, bert_quantized_ranges]: of each row of y, a panel's columns each; or NULL. */
 } bert_quantized_call;
+
+/** Ranges of a row of y. */
+int64_t bert_quantized_ranges(const bert_quantized_weight *weight);
 
 void bert_gemm_quantized(const bert_quantized_call *call);
 

@@ -30,6 +30,6 @@ static void lookup(const bert_lookup_args *args) {
 }
 
 const bert_cpu_kernels bert_cpu_kernels_avx512 =
-    BERT_CPU_VECTOR_TABLE(.range = range, .quantize = quantize, .qgemm = qgemm, .lookup = lookup, .to_bf16 = to_bf16,
+    BERT_CPU_VECTOR_TABLE(.quantize = quantize, .qgemm = qgemm, .lookup = lookup, .to_bf16 = to_bf16,
                           .from_bf16 = from_bf16, .to_f16 = to_f16, .from_f16 = from_f16, .split_rows = split_rows,
                           .split_panel = split_panel);

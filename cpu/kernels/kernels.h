@@ -15,7 +15,7 @@
 
 #include "core/base/cpu_features.h"
 
-#include <bert/types.h>
+#include <bert/backend.h>
 
 /** Functions of one variable; also the activations of a Linear. */
 typedef enum bert_unary {
@@ -246,9 +246,9 @@ typedef struct bert_unary_args {
  */
 enum { BERT_QGEMM_COLUMNS = 48, BERT_QGEMM_STEP = 4 };
 
-/** least[rows] and most[rows]: of 0 and each row of x[rows, n]; NaN counts as nothing. */
+/** ranges[rows]: of 0 and each row of x[rows, n]; NaN counts as nothing. */
 typedef struct bert_range_args {
-    float *least, *most;
+    bert_row_range *ranges;
     const float *x;
     int64_t rows, n;
 } bert_range_args;
@@ -301,6 +301,8 @@ typedef struct bert_dequantize_args {
     const float *residual; /**< [rows, n], rows residual_stride apart, or NULL. */
     int64_t residual_stride;
     bert_unary activation;
+    bert_row_range *ranges; /**< [rows], range_stride apart: what bert_range_args would say of y; or NULL. */
+    int64_t range_stride;
     const void *prefetch; /**< As bert_sgemm_args has them. */
     int64_t prefetch_lines;
 } bert_dequantize_args;

@@ -7,35 +7,13 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* ---- Range and quantization ------------------------------------------------------------------------------------- */
+/* ---- Quantization ------------------------------------------------------------------------------------------------ */
 
 /* The first `count` of 8 floats, the others 0. */
 static inline __m256 load_first(const float *x, int64_t count) {
     float padded[8] = {0};
     memcpy(padded, x, (size_t)count * sizeof *x);
     return _mm256_loadu_ps(padded);
-}
-
-/* min and max keep their second operand where the first one is NaN. */
-static void range(const bert_range_args *args) {
-    for (int64_t row = 0; row < args->rows; row++) {
-        const float *x = args->x + row * args->n;
-        __m256 least = _mm256_setzero_ps(), most = _mm256_setzero_ps();
-        for (int64_t i = 0; i < args->n; i += 8) {
-            const __m256 v = args->n - i < 8 ? load_first(x + i, args->n - i) : _mm256_loadu_ps(x + i);
-            least = _mm256_min_ps(v, least);
-            most = _mm256_max_ps(v, most);
-        }
-        float low[8], high[8];
-        _mm256_storeu_ps(low, least);
-        _mm256_storeu_ps(high, most);
-        for (int i = 1; i < 8; i++) {
-            low[0] = low[i] < low[0] ? low[i] : low[0];
-            high[0] = high[i] > high[0] ? high[i] : high[0];
-        }
-        args->least[row] = low[0];
-        args->most[row] = high[0];
-    }
 }
 
 /* 8 quotients as whole numbers. Beyond +-512 nothing changes but that the conversion to integers would overflow; NaN

@@ -9,35 +9,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* ---- Range and quantization -------------------------------------------------------------------------------------- */
-
-/* min and max keep their second operand where the first one is NaN. Four of each hide that they take some cycles. */
-enum { RANGE_CHAINS = 4 };
-
-static void range(const bert_range_args *args) {
-    for (int64_t row = 0; row < args->rows; row++) {
-        const float *x = args->x + row * args->n;
-        __m512 least[RANGE_CHAINS], most[RANGE_CHAINS];
-        for (int j = 0; j < RANGE_CHAINS; j++) least[j] = most[j] = _mm512_setzero_ps();
-        int64_t i = 0;
-        for (; args->n - i >= 16 * RANGE_CHAINS; i += 16 * RANGE_CHAINS) {
-            for (int j = 0; j < RANGE_CHAINS; j++) {
-                const __m512 v = _mm512_loadu_ps(x + i + 16 * j);
-                least[j] = _mm512_min_ps(v, least[j]);
-                most[j] = _mm512_max_ps(v, most[j]);
-            }
-        }
-        for (; i < args->n; i += 16) {
-            const __m512 v = _mm512_maskz_loadu_ps(lanes_of(args->n - i), x + i);
-            least[0] = _mm512_min_ps(v, least[0]);
-            most[0] = _mm512_max_ps(v, most[0]);
-        }
-        args->least[row] =
-            _mm512_reduce_min_ps(_mm512_min_ps(_mm512_min_ps(least[0], least[1]), _mm512_min_ps(least[2], least[3])));
-        args->most[row] =
-            _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3])));
-    }
-}
+/* ---- Quantization ------------------------------------------------------------------------------------------------ */
 
 /* What a row is divided by. */
 typedef struct row_scale {

@@ -196,17 +196,17 @@ static void transpose(const bert_transpose_args *args) {
 
 /* ---- Quantized -------------------------------------------------------------------------------------------------- */
 
-static void range(const bert_range_args *args) {
-    for (int64_t row = 0; row < args->rows; row++) {
-        float least = 0.0F, most = 0.0F;
-        for (int64_t i = 0; i < args->n; i++) {
-            const float value = args->x[row * args->n + i];
-            if (value < least) least = value;
-            if (value > most) most = value;
-        }
-        args->least[row] = least;
-        args->most[row] = most;
+static bert_row_range range_of(const float *x, int64_t n) {
+    bert_row_range range = {0.0F, 0.0F};
+    for (int64_t i = 0; i < n; i++) {
+        if (x[i] < range.least) range.least = x[i];
+        if (x[i] > range.most) range.most = x[i];
     }
+    return range;
+}
+
+static void range(const bert_range_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) args->ranges[row] = range_of(args->x + row * args->n, args->n);
 }
 
 static void quantize(const bert_quantize_args *args) {
@@ -255,6 +255,8 @@ static void dequantize(const bert_dequantize_args *args) {
                                    .n = args->n,
                                    .alpha = 1.0F,
                                    .activation = args->activation});
+    for (int64_t row = 0; args->ranges && row < args->rows; row++)
+        args->ranges[row * args->range_stride] = range_of(args->y + row * args->stride, args->n);
 }
 
 static void dequantize_bytes(const bert_dequantize_bytes_args *args) {

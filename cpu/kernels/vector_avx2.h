@@ -2,6 +2,8 @@
 #ifndef BERT_CPU_KERNELS_VECTOR_AVX2_H
 #define BERT_CPU_KERNELS_VECTOR_AVX2_H
 
+#include <bert/backend.h>
+
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -132,6 +134,15 @@ static inline float v_sum(v_float a) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+/* The least of `least` and the greatest of `most`: both at once, as greatest ones. */
+static inline bert_row_range v_range(v_float least, v_float most) {
+    const v_float negated = v_negate(least);
+    v_float both =
+        _mm256_max_ps(_mm256_permute2f128_ps(negated, most, 0x20), _mm256_permute2f128_ps(negated, most, 0x31));
+    both = _mm256_max_ps(both, _mm256_permute_ps(both, 0x4e));
+    both = _mm256_max_ps(both, _mm256_permute_ps(both, 0xb1));
+    return (bert_row_range){-_mm256_cvtss_f32(both), _mm_cvtss_f32(_mm256_extractf128_ps(both, 1))};
 }
 static inline float v_greatest(v_float a) {
     __m128 greatest = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

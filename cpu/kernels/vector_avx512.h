@@ -2,6 +2,8 @@
 #ifndef BERT_CPU_KERNELS_VECTOR_AVX512_H
 #define BERT_CPU_KERNELS_VECTOR_AVX512_H
 
+#include <bert/backend.h>
+
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -119,6 +121,15 @@ static inline v_float v_scale_down(v_float a, v_float n) {
 }
 static inline float v_sum(v_float a) {
     return _mm512_reduce_add_ps(a);
+}
+/* The least of `least` and the greatest of `most`: both at once, as greatest ones. */
+static inline bert_row_range v_range(v_float least, v_float most) {
+    const v_float sign = v_set(-0.0F), negated = _mm512_xor_ps(least, sign);
+    v_float both = _mm512_max_ps(_mm512_shuffle_f32x4(negated, most, 0x44), _mm512_shuffle_f32x4(negated, most, 0xee));
+    both = _mm512_max_ps(both, _mm512_shuffle_f32x4(both, both, 0xb1));
+    both = _mm512_max_ps(both, _mm512_permute_ps(both, 0x4e));
+    both = _mm512_max_ps(both, _mm512_permute_ps(both, 0xb1));
+    return (bert_row_range){-_mm512_cvtss_f32(both), _mm_cvtss_f32(_mm512_extractf32x4_ps(both, 2))};
 }
 /* Of each lane the element `at`, of [0, 2 V_WIDTH), of both vectors side by side. */
 static inline v_float v_choose(v_float low, v_float high, v_int at) {

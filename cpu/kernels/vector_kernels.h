@@ -352,6 +352,36 @@ static void epilogue(const bert_epilogue_args *args) {
 #undef CALL
 }
 
+/* ---- Ranges ------------------------------------------------------------------------------------------------------ */
+
+/* Four of each hide that min and max take some cycles. Both keep their second operand where the first one is NaN. */
+enum { RANGE_CHAINS = 4 };
+
+static bert_row_range range_of(const float *x, int64_t n) {
+    v_float least[RANGE_CHAINS], most[RANGE_CHAINS];
+    for (int j = 0; j < RANGE_CHAINS; j++) least[j] = most[j] = v_set(0.0F);
+    int64_t i = 0;
+    for (; n - i >= V_WIDTH * RANGE_CHAINS; i += V_WIDTH * RANGE_CHAINS) {
+#pragma GCC unroll 4
+        for (int j = 0; j < RANGE_CHAINS; j++) {
+            const v_float value = v_load(x + i + V_WIDTH * j);
+            least[j] = v_min(value, least[j]);
+            most[j] = v_max(value, most[j]);
+        }
+    }
+    for (; i < n; i += V_WIDTH) {
+        const v_float value = n - i < V_WIDTH ? v_load_first(x + i, v_first(n - i)) : v_load(x + i);
+        least[0] = v_min(value, least[0]);
+        most[0] = v_max(value, most[0]);
+    }
+    return v_range(v_min(v_min(least[0], least[1]), v_min(least[2], least[3])),
+                   v_max(v_max(most[0], most[1]), v_max(most[2], most[3])));
+}
+
+static void range(const bert_range_args *args) {
+    for (int64_t row = 0; row < args->rows; row++) args->ranges[row] = range_of(args->x + row * args->n, args->n);
+}
+
 /* ---- Products of 8 bits back to floats --------------------------------------------------------------------------- */
 
 _Static_assert(BERT_QGEMM_COLUMNS % V_WIDTH == 0, "a panel is whole vectors");
@@ -377,6 +407,24 @@ V_ALWAYS_INLINE v_int load_int_columns(const bool cut, v_mask lanes, const int32
     return cut ? v_load_int_first(at, lanes) : v_load_int(at);
 }
 
+/* Lanes of the least and the greatest of a row. They become one range each for several rows at a time: among what makes
+ * y there are no registers left for it. */
+enum { RANGE_ROWS = 16 };
+typedef struct range_ends {
+    v_float least, most;
+} range_ends;
+
+/* What a strip adds to the ranges of the rows of a group up to `last`. */
+static void widen_ranges(const bert_dequantize_args *args, const range_ends *ends, int64_t last, bool begins) {
+    for (int64_t row = last / RANGE_ROWS * RANGE_ROWS; row <= last; row++) {
+        const bert_row_range part = v_range(ends[row % RANGE_ROWS].least, ends[row % RANGE_ROWS].most);
+        bert_row_range *all = args->ranges + row * args->range_stride;
+        if (begins) *all = part;
+        if (part.least < all->least) all->least = part.least;
+        if (part.most > all->most) all->most = part.most;
+    }
+}
+
 static bool all_equal(const int32_t *values, int64_t n) {
     int32_t bits = 0;
     for (int64_t i = 1; i < n; i++) bits |= values[i] ^ values[0];
@@ -394,6 +442,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
     const int64_t each = first == 0 && args->rows > 0 ? (args->prefetch_lines + args->rows - 1) / args->rows : 0;
     const char *prefetch = args->prefetch;
     dequantized_strip strip;
+    range_ends ends[RANGE_ROWS];
 #pragma GCC unroll 8
     for (int j = 0; j < vectors; j++)
         strip.bias[j] = biased ? load_columns(cut, lanes, args->bias + first + j * V_WIDTH) : v_set(0.0F);
@@ -406,6 +455,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
         for (int j = 0; j < vectors && row + ROWS_AHEAD < args->rows; j++)
             __builtin_prefetch(y + ROWS_AHEAD * args->stride + j * V_WIDTH, 1, 3);
         const uint32_t sum = (uint32_t)args->x_sums[row];
+        v_float least = v_set(0.0F), most = v_set(0.0F);
         const v_int same = v_set_int((int32_t)(sum * (uint32_t)(one_zero ? args->zeros[first] : 0)));
         /* Rows of a tensor or a sequence have one scale and zero point. */
         if (row == 0 || x_zero != args->x_zeros[row - 1] || x_scale != args->x_scales[row - 1]) {
@@ -431,7 +481,13 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
                 v_store_first(y + column, lanes, value);
             else
                 v_store(y + column, value);
+            if (cut) value = v_select(lanes, value, v_set(0.0F));
+            least = v_min(value, least);
+            most = v_max(value, most);
         }
+        if (!args->ranges) continue;
+        ends[row % RANGE_ROWS] = (range_ends){least, most};
+        if (row % RANGE_ROWS == RANGE_ROWS - 1 || row == args->rows - 1) widen_ranges(args, ends, row, first == 0);
     }
 }
 
@@ -728,6 +784,7 @@ static void take(const bert_take_args *args) {
     {                                                                                                                  \
         .sgemm = sgemm, .sgemm_bf16 = sgemm_bf16, .epilogue = epilogue, .layer_norm = layer_norm, .softmax = softmax,  \
         .attention = attention, .unary = unary, .binary = binary, .rotate = rotate, .transpose = transpose,            \
-        .take = take, .dequantize = dequantize, .dequantize_bytes = dequantize_bytes, .quantized_add = quantized_add,  \
-        .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS, __VA_ARGS__                              \
+        .take = take, .range = range, .dequantize = dequantize, .dequantize_bytes = dequantize_bytes,                  \
+        .quantized_add = quantized_add, .sgemm_columns = V_TILE_VECTORS * V_WIDTH, .sgemm_rows = V_TILE_ROWS,          \
+        __VA_ARGS__                                                                                                    \
     }

@@ -151,9 +151,30 @@ static int64_t token_of(const embedding_run *run, int64_t row) {
     return run->tokens ? run->tokens[row] : row;
 }
 
+/* y of one token: of its rows, those of words, positions and types. */
+static void add_up(const embedding_run *run, const float *const rows[TABLES], float *y) {
+    const bert_tensor *gamma = given(run->call, BERT_EMBEDDING_GAMMA);
+    const float *word = rows[0], *position = rows[1], *type = rows[2];
+    if (gamma) {
+        run->kernels->layer_norm(&(bert_layer_norm_args){.y = y,
+                                                         .x = word,
+                                                         .bias = type,
+                                                         .skip = position,
+                                                         .gamma = gamma->data,
+                                                         .beta = run->call->inputs[BERT_EMBEDDING_BETA].data,
+                                                         .rows = 1,
+                                                         .n = run->width,
+                                                         .epsilon = run->epsilon});
+        return;
+    }
+    run->kernels->unary(&(bert_unary_args){y, word, run->width, BERT_UNARY_IDENTITY});
+    if (type) add(run, y, y, type);
+    if (position) add(run, y, y, position);
+}
+
 static void run_rows(void *argument, int64_t task, int thread) {
     const embedding_run *run = argument;
-    const bert_tensor *gamma = given(run->call, BERT_EMBEDDING_GAMMA);
+    bert_row_range *ranges = run->call->y_ranges;
     const int64_t last = (task + 1) * TASK_ROWS, end = last < run->rows ? last : run->rows;
     for (int64_t row = task * TASK_ROWS; row < end; row++) {
         const int64_t token = token_of(run, row);
@@ -164,22 +185,8 @@ static void run_rows(void *argument, int64_t task, int thread) {
             float *scratch = run->scratch ? run->scratch + (thread * TABLES + i) * run->width : NULL;
             rows[i] = row_of(run, &run->tables[i], token, scratch);
         }
-        const float *word = rows[0], *position = rows[1], *type = rows[2];
-        if (gamma) {
-            run->kernels->layer_norm(&(bert_layer_norm_args){.y = y,
-                                                             .x = word,
-                                                             .bias = type,
-                                                             .skip = position,
-                                                             .gamma = gamma->data,
-                                                             .beta = run->call->inputs[BERT_EMBEDDING_BETA].data,
-                                                             .rows = 1,
-                                                             .n = run->width,
-                                                             .epsilon = run->epsilon});
-            continue;
-        }
-        run->kernels->unary(&(bert_unary_args){y, word, run->width, BERT_UNARY_IDENTITY});
-        if (type) add(run, y, y, type);
-        if (position) add(run, y, y, position);
+        add_up(run, rows, y);
+        if (ranges) run->kernels->range(&(bert_range_args){.ranges = ranges + row, .x = y, .rows = 1, .n = run->width});
     }
 }
 
@@ -252,6 +259,7 @@ bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
         return bert_cpu_leave(planner, "takes tables of float32, or bytes with a float32 scale");
     planner->out->run = run_embedding;
     planner->out->kernel = "embedding/cpu";
+    planner->out->y_ranges = 1;
     planner->out->unaligned_inputs = UINT64_C(1) << BERT_EMBEDDING_WORD_TABLE |
                                      UINT64_C(1) << BERT_EMBEDDING_POSITION_TABLE |
                                      UINT64_C(1) << BERT_EMBEDDING_TYPE_TABLE;

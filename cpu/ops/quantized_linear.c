@@ -15,8 +15,9 @@ typedef struct quantized_state {
     bool has_scale;                      /* x has a scale and zero point of its own: */
     float x_scale;
     int32_t x_zero_point;
-    int64_t place; /* the node's attribute */
-    bool own_bias; /* The parts' biases side by side, in `bias`. */
+    int64_t place;    /* the node's attribute */
+    int32_t x_ranges; /* ranges of a row of x that calls bring */
+    bool own_bias;    /* The parts' biases side by side, in `bias`. */
     float bias[];
 } quantized_state;
 
@@ -29,17 +30,17 @@ enum { TASK_FLOATS = 16384 };
  * zero points of those that are stand first in the end. */
 typedef struct workspace {
     uint8_t *values;
-    float *least, *most, *scales;
+    bert_row_range *ranges;
+    float *scales;
     int32_t *zero_points, *sums;
 } workspace;
 
-enum { ROW_VECTORS = 5 };
+enum { ROW_BYTES = sizeof(bert_row_range) + sizeof(float) + 2 * sizeof(int32_t) };
 
 static workspace lay_out(void *memory, const bert_quantized_weight *weight, int64_t multiplied, int64_t rows) {
     workspace w = {.values = memory};
-    w.least = (float *)(void *)(w.values + multiplied * bert_quantized_row_bytes(weight));
-    w.most = w.least + rows;
-    w.scales = w.most + rows;
+    w.ranges = (void *)(w.values + multiplied * bert_quantized_row_bytes(weight));
+    w.scales = (float *)(void *)(w.ranges + rows);
     w.zero_points = (int32_t *)(void *)(w.scales + rows);
     w.sums = w.zero_points + rows;
     return w;
@@ -51,6 +52,8 @@ typedef struct row_run {
     const bert_cpu_kernels *kernels;
     workspace work;
     const float *x;
+    const bert_row_range *x_ranges; /* [rows, range_count] */
+    int64_t range_count;
     int64_t rows, k, task_rows;
     int64_t x_stride, stride; /* from row to row: elements of x, bytes of what it becomes */
 } row_run;
@@ -66,11 +69,23 @@ static int64_t rows_of_task(const row_run *run, int64_t row) {
 static void find_ranges(void *argument, int64_t task, int thread) {
     const row_run *run = argument;
     const int64_t row = task * run->task_rows;
-    run->kernels->range(&(bert_range_args){.least = run->work.least + row,
-                                           .most = run->work.most + row,
-                                           .x = run->x + row * run->k,
-                                           .rows = rows_of_task(run, row),
-                                           .n = run->k});
+    run->kernels->range(&(bert_range_args){
+        .ranges = run->work.ranges + row, .x = run->x + row * run->k, .rows = rows_of_task(run, row), .n = run->k});
+}
+
+/* Of a row whose parts whoever wrote it has told. */
+static void join_ranges(void *argument, int64_t task, int thread) {
+    const row_run *run = argument;
+    const int64_t first = task * run->task_rows, end = first + rows_of_task(run, first);
+    for (int64_t row = first; row < end; row++) {
+        const bert_row_range *parts = run->x_ranges + row * run->range_count;
+        bert_row_range all = {0.0F, 0.0F};
+        for (int64_t i = 0; i < run->range_count; i++) {
+            all.least = parts[i].least < all.least ? parts[i].least : all.least;
+            all.most = parts[i].most > all.most ? parts[i].most : all.most;
+        }
+        run->work.ranges[row] = all;
+    }
 }
 
 static void quantize_rows(void *argument, int64_t task, int thread) {
@@ -100,8 +115,8 @@ static void choose_scale(const workspace *work, int64_t from, int64_t end, const
     for (int64_t row = from; row < end && !any; row++) any = counts(counted, row);
     for (int64_t row = from; row < end; row++) {
         if (any && !counts(counted, row)) continue;
-        least = fminf(least, work->least[row]);
-        most = fmaxf(most, work->most[row]);
+        least = fminf(least, work->ranges[row].least);
+        most = fmaxf(most, work->ranges[row].most);
     }
     const float width = most - least, scale = width == 0.0F ? 1.0F : width / 255.0F;
     const float zero = nearbyintf(-least / scale);
@@ -152,13 +167,16 @@ static void quantize(const bert_kernel_call *call, const quantized_state *state,
                    .x = x,
                    .rows = all,
                    .k = weight->k,
+                   .x_ranges = call->x_ranges,
+                   .range_count = state->x_ranges,
                    .x_stride = weight->k,
                    .stride = bert_quantized_row_bytes(weight),
                    .task_rows = TASK_FLOATS / (weight->k + 1) + 1};
     if (state->has_scale) {
         set_rows(work, all, state->x_scale, state->x_zero_point);
     } else {
-        bert_thread_pool_run(bert_cpu_threads_for(call), tasks_of(&run), find_ranges, &run);
+        const bool told = call->x_ranges && state->x_ranges > 0;
+        bert_thread_pool_run(bert_cpu_threads_for(call), tasks_of(&run), told ? join_ranges : find_ranges, &run);
         choose_scales(call, state, all, work);
         choose_rows(work, rows);
     }
@@ -188,6 +206,7 @@ static bert_status run_quantized_linear(const bert_kernel_call *call, bert_error
         .x = {work.values, work.scales, work.zero_points, work.sums},
         .start = starts ? bias : NULL,
         .rows = rows.count,
+        .ranges = call->y_ranges,
         .epilogue = {.y = call->outputs[0].data,
                      .bias = starts ? NULL : bias,
                      .residual = state->residual_input < 0 ? NULL : bert_cpu_input(call, state->residual_input),
@@ -249,7 +268,7 @@ static bool workspace_bytes(const bert_quantized_weight *weight, int64_t place, 
     if (!bert_size_product(1, x->dims, x->rank - 1, &rows)) return false;
     const size_t multiplied = place == BERT_EVERY_PLACE ? rows : (size_t)x->dims[0];
     if (!bert_size_multiply(multiplied, (size_t)bert_quantized_row_bytes(weight), &values) ||
-        !bert_size_multiply(rows, ROW_VECTORS * sizeof(float), &vectors))
+        !bert_size_multiply(rows, ROW_BYTES, &vectors))
         return false;
     return bert_size_add(values, vectors, bytes);
 }
@@ -324,6 +343,8 @@ bert_status bert_cpu_plan_quantized_linear(const bert_cpu_planner *planner) {
     state->weight = weight;
     state->activation = activation;
     state->place = place;
+    state->x_ranges = node->x_ranges;
+    planner->out->y_ranges = (int32_t)bert_quantized_ranges(weight);
     keep_scale(node, state);
     keep_scope(node, (int32_t)parts, state);
     state->residual_input = bert_cpu_has(node, BERT_LINEAR_RESIDUAL) ? BERT_LINEAR_RESIDUAL : -1;

@@ -34,6 +34,9 @@ static struct {
     bert_op_plan plan;
     bert_guarded workspace;
     void *workspace_data;
+    bert_row_range *x_ranges; /* [rows of input 0, node.x_ranges] */
+    bert_guarded y_ranges_memory;
+    bert_row_range *y_ranges; /* [rows of output 0, plan.y_ranges] */
 } current;
 
 static uint64_t next_id = 1000;
@@ -148,6 +151,8 @@ static void release_plan(void) {
     if (current.plan.release_state) current.plan.release_state(current.plan.state);
     if (current.workspace_data) guarded_free(&current.workspace);
     current.workspace_data = NULL;
+    if (current.y_ranges) guarded_free(&current.y_ranges_memory);
+    current.y_ranges = NULL;
     current.plan = (bert_op_plan){0};
 }
 
@@ -253,6 +258,55 @@ void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims) {
     current.expected[at].data = new_memory(bytes);
 }
 
+/* ---- Ranges of rows ---------------------------------------------------------------------------------------------- */
+
+static int64_t width_of(const bert_tensor *tensor) {
+    return tensor->rank > 0 ? tensor->dims[tensor->rank - 1] : 1;
+}
+
+static int64_t rows_of(const bert_tensor *tensor) {
+    return tensor->rank > 0 ? bert_tensor_elements(tensor) / (width_of(tensor) > 0 ? width_of(tensor) : 1) : 1;
+}
+
+static bert_row_range range_of(const float *x, int64_t count) {
+    bert_row_range range = {0.0F, 0.0F};
+    for (int64_t i = 0; i < count; i++) {
+        range.least = fminf(range.least, x[i]);
+        range.most = fmaxf(range.most, x[i]);
+    }
+    return range;
+}
+
+void node_case_x_ranges(int32_t count, float wider) {
+    const bert_tensor *x = &current.inputs[0];
+    const int64_t rows = rows_of(x), width = width_of(x);
+    current.node.x_ranges = count;
+    current.x_ranges = new_memory((size_t)(rows * count) * sizeof *current.x_ranges);
+    for (int64_t i = 0; i < rows * count; i++) {
+        const int64_t part = i % count, first = width * part / count, end = width * (part + 1) / count;
+        current.x_ranges[i] = range_of((const float *)x->data + i / count * width + first, end - first);
+        current.x_ranges[i].least *= wider;
+        current.x_ranges[i].most *= wider;
+    }
+}
+
+/* Ranges that the kernel gave are those of what it wrote. */
+static void check_y_ranges(void) {
+    const bert_tensor *y = &current.outputs[0];
+    const int64_t width = width_of(y);
+    for (int64_t row = 0; current.y_ranges && row < rows_of(y); row++) {
+        const bert_row_range expected = range_of((const float *)y->data + row * width, width);
+        bert_row_range all = {0.0F, 0.0F};
+        for (int32_t i = 0; i < current.plan.y_ranges; i++) {
+            const bert_row_range part = current.y_ranges[row * current.plan.y_ranges + i];
+            assert_true(part.least <= 0.0F && part.most >= 0.0F); /* written, and not NaN */
+            all.least = fminf(all.least, part.least);
+            all.most = fmaxf(all.most, part.most);
+        }
+        assert_true(all.least == expected.least && all.most == expected.most);
+    }
+}
+
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
 static bert_status plan_as(bert_plan_mode mode, bert_op_plan *out) {
@@ -278,6 +332,10 @@ static void plan_all(void) {
     assert_null(prepare.state);
     if (current.plan.workspace_bytes)
         current.workspace_data = guarded_new(&current.workspace, current.plan.workspace_bytes);
+    if (current.plan.y_ranges == 0) return;
+    const size_t ranges = (size_t)(rows_of(&current.outputs[0]) * current.plan.y_ranges);
+    current.y_ranges = guarded_new(&current.y_ranges_memory, ranges * sizeof *current.y_ranges);
+    memset(current.y_ranges, 0xff, ranges * sizeof *current.y_ranges); /* NaN, which the kernel replaces */
 }
 
 static bert_status run_backend(bert_error *error) {
@@ -288,12 +346,16 @@ static bert_status run_backend(bert_error *error) {
         if (current.plan.unread_inputs >> i & 1) inputs[i].data = NULL;
     for (int32_t i = current.node.input_count; i < MOST; i++) /* what a node doesn't list is nobody's to read */
         inputs[i] = (bert_tensor){.dtype = BERT_UINT8, .rank = -1, .data = (void *)(uintptr_t)1};
-    return current.plan.run(&(bert_kernel_call){.plan = &current.plan,
-                                                .context = backend.context,
-                                                .inputs = inputs,
-                                                .outputs = current.outputs,
-                                                .workspace = current.workspace_data},
-                            error);
+    const bert_status status = current.plan.run(&(bert_kernel_call){.plan = &current.plan,
+                                                                    .context = backend.context,
+                                                                    .inputs = inputs,
+                                                                    .outputs = current.outputs,
+                                                                    .workspace = current.workspace_data,
+                                                                    .x_ranges = current.x_ranges,
+                                                                    .y_ranges = current.y_ranges},
+                                                error);
+    if (status == BERT_OK) check_y_ranges();
+    return status;
 }
 
 static void run_reference(void) {

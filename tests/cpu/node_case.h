@@ -8,7 +8,8 @@
  *   node_case_output(2, (int64_t[]){3, 5});                float32
  *   node_case_compare(1e-5F);
  *
- * One case at a time. Inputs are copied to buffers that end at a page that can't be touched.
+ * One case at a time. Ranges of rows of output 0 that a kernel offers are always asked for, and compared with what it
+ * wrote. Inputs are copied to buffers that end at a page that can't be touched.
  */
 #ifndef BERT_TESTS_CPU_NODE_CASE_H
 #define BERT_TESTS_CPU_NODE_CASE_H
@@ -49,6 +50,9 @@ void node_case_constant(int32_t rank, const int64_t *dims, const float *data);
 void node_case_constant_of(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data);
 /** The same at an odd address, with the id of an earlier weight where `id` isn't 0. */
 void node_case_unaligned(bert_dtype dtype, int32_t rank, const int64_t *dims, const void *data, uint64_t id);
+/** Calls bring so many ranges of each row of input 0, which has floats and is there already; each is that of its part
+ * times `wider`. */
+void node_case_x_ranges(int32_t count, float wider);
 void node_case_output(int32_t rank, const int64_t *dims);
 /** The same of another type, which is compared byte by byte where it is not of floats. */
 void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims);

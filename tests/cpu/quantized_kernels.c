@@ -17,21 +17,25 @@ static void fill_bytes(void *out, int64_t count, uint32_t seed) {
     }
 }
 
+static void same_range(const bert_row_range *range, const bert_row_range *expected) {
+    assert_true(range->least == expected->least && range->most == expected->most);
+}
+
 void test_range(const bert_cpu_kernels *table) {
     for (int at = 0; at < LENGTHS * 4; at++) {
         const int64_t n = lengths[at / 4];
         bert_guarded memory;
-        float *x = guarded_floats(&memory, ROWS * n), results[4][ROWS];
+        float *x = guarded_floats(&memory, ROWS * n);
+        bert_row_range ranges[ROWS], expected[ROWS];
         fill_random(x, ROWS * n, 3.0F, (uint32_t)at);
         for (int64_t i = 0; i < ROWS * n; i++) x[i] += at % 4 == 1 ? 5.0F : at % 4 == 2 ? -5.0F : 0.0F;
         if (at % 4 == 3) {
             x[n / 2] = NAN;
             x[n] = INFINITY;
         }
-        bert_cpu_kernels_scalar.range(&(bert_range_args){results[0], results[1], x, ROWS, n});
-        table->range(&(bert_range_args){results[2], results[3], x, ROWS, n});
-        for (int row = 0; row < ROWS; row++)
-            assert_true(results[0][row] == results[2][row] && results[1][row] == results[3][row]);
+        bert_cpu_kernels_scalar.range(&(bert_range_args){expected, x, ROWS, n});
+        table->range(&(bert_range_args){ranges, x, ROWS, n});
+        for (int row = 0; row < ROWS; row++) same_range(&ranges[row], &expected[row]);
         guarded_free(&memory);
     }
 }
@@ -137,12 +141,21 @@ void test_qgemm(const bert_cpu_kernels *table) {
     }
 }
 
-/* The integers' share of a result exactly, what vector functions compute within their error. */
+/* What rows share with the row before: scale and zero point, the scale alone, the zero point alone, nothing. */
+enum { DEQUANTIZED_ROWS = 5 };
+static const float x_scales[DEQUANTIZED_ROWS] = {0.02F, 0.02F, 0.02F, 0.5F, 3.0F};
+static const int32_t x_zeros[DEQUANTIZED_ROWS] = {128, 128, 255, 255, 0};
+static const int32_t x_sums[DEQUANTIZED_ROWS] = {17, 70000, 783360, 17, 783360};
+
+/* The integers' share of a result exactly, what vector functions compute within their error. Ranges, two a row here
+ * and others' between them, are those of the result, asked for or not. */
 static void dequantize_agrees(const bert_cpu_kernels *table, bert_dequantize_args args, const float *bias,
                               const float *residual, bert_unary activation) {
     const int64_t count = (args.rows - 1) * args.stride + args.n;
     bert_guarded memory[2];
     float *y = guarded_floats(&memory[0], count), *expected = guarded_floats(&memory[1], count);
+    bert_row_range ranges[DEQUANTIZED_ROWS][2], range;
+    memset(ranges, 0x55, sizeof ranges);
     args.bias = bias;
     args.residual = residual;
     args.residual_stride = args.n;
@@ -155,14 +168,19 @@ static void dequantize_agrees(const bert_cpu_kernels *table, bert_dequantize_arg
         assert_memory_equal(y, expected, (size_t)count * sizeof *y);
     else
         compare(y, args.stride, expected, args.stride, args.rows, args.n, 1e-6F, "dequantize");
+    args.ranges = ranges[0];
+    args.range_stride = 2;
+    memset(expected, 0, (size_t)count * sizeof *expected);
+    args.y = expected;
+    table->dequantize(&args);
+    for (int64_t row = 0; row < args.rows; row++) {
+        bert_cpu_kernels_scalar.range(&(bert_range_args){&range, y + row * args.stride, 1, args.n});
+        assert_memory_equal(expected + row * args.stride, y + row * args.stride, (size_t)args.n * sizeof *y);
+        same_range(&ranges[row][0], &range);
+        assert_memory_equal(&ranges[row][1], "\x55\x55\x55\x55\x55\x55\x55\x55", sizeof range);
+    }
     for (int i = 0; i < 2; i++) guarded_free(&memory[i]);
 }
-
-/* What rows share with the row before: scale and zero point, the scale alone, the zero point alone, nothing. */
-enum { DEQUANTIZED_ROWS = 5 };
-static const float x_scales[DEQUANTIZED_ROWS] = {0.02F, 0.02F, 0.02F, 0.5F, 3.0F};
-static const int32_t x_zeros[DEQUANTIZED_ROWS] = {128, 128, 255, 255, 0};
-static const int32_t x_sums[DEQUANTIZED_ROWS] = {17, 70000, 783360, 17, 783360};
 
 /* Zero points of weights. */
 enum { NO_ZEROS, ONE_ZERO, ZEROS, KINDS_OF_ZEROS };

@@ -244,6 +244,23 @@ static void scopes_have_the_bits_of_the_reference(void **state) {
     fill_random(x, MOST, 2.0F, 1);
 }
 
+/* Ranges that whoever wrote x has told are not sought again, and change no bit. */
+static void told_ranges_have_the_bits_of_those_found(void **state) {
+    static const int32_t counts[] = {1, 3, 16};
+    for (int choice = 0; choice < 9; choice++) {
+        const int32_t count = counts[choice / 3];
+        const bert_quant_scope scope = (bert_quant_scope)(choice % 3);
+        node_backend_threads(choice % 2 + 1);
+        scoped_case(scope, true, 24);
+        node_case_x_ranges(count, 1.0F);
+        node_case_compare(0.0F);
+        const float found = node_case_run()[0];
+        scoped_case(scope, true, 24);
+        node_case_x_ranges(count, 2.0F);
+        assert_true(node_case_run()[0] != found);
+    }
+}
+
 /* One row of each of two sequences whose ranges are different. */
 static void rows_of_a_place_agree_with_the_reference(void **state) {
     static const char *const names[] = {"tensor", "sequence", "token"};
@@ -297,6 +314,7 @@ int main(void) {
         cmocka_unit_test(bytes_are_looked_up),
         cmocka_unit_test(sums_between_quantizers_have_the_bits_of_the_reference),
         cmocka_unit_test(scopes_have_the_bits_of_the_reference),
+        cmocka_unit_test(told_ranges_have_the_bits_of_those_found),
         cmocka_unit_test(rows_of_a_place_agree_with_the_reference),
         cmocka_unit_test(a_weight_that_is_not_constant_is_left),
     };
