@@ -369,6 +369,6 @@ const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm,
                                                .bgemm = bgemm,
                                                .sgemm_split = sgemm_split,
                                                .block_bytes = 1024 * 1024,
-                                               .late_eighths = 2,
+                                               .late_eighths = 1,
                                                .enter = enter,
                                                .leave = leave};

@@ -135,6 +135,14 @@ static inline bert_row_range v_range(v_float least, v_float most) {
 static inline v_float v_choose(v_float low, v_float high, v_int at) {
     return _mm512_permutex2var_ps(low, at, high);
 }
+/* Of each lane the element of a table of 2 V_WIDTH that the last bits of `at` name. */
+#define BERT_V_LOOKUP
+static inline v_float v_lookup(const float *table, v_int at) {
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(table), at, _mm512_loadu_ps(table + V_WIDTH));
+}
+static inline v_int v_bits(v_float a) {
+    return _mm512_castps_si512(a);
+}
 /* Whether each of `lanes` is in [0, 2 V_WIDTH). */
 static inline bool v_can_choose(v_int at, v_mask lanes) {
     return _mm512_mask_cmpge_epu32_mask(lanes, at, _mm512_set1_epi32(2 * V_WIDTH)) == 0;
