@@ -147,40 +147,61 @@ static void multiply_piece(const split_run *run, int64_t block, const panel_piec
                                                         .columns = epilogue.n,
                                                         .tiles = bert_split_tiles(piece->split.k),
                                                         .accumulate = piece->depth > 0,
+                                                        .as_it_goes = piece->split.ring ? &piece->split : NULL,
                                                         .ahead = ahead,
                                                         .split_panel = call->kernels->split_panel});
     multiply_left_out(run, piece, &epilogue, row, left_out);
     if (piece->depth + piece->split.k == call->weight->k) call->kernels->epilogue(&epilogue);
 }
 
-/* The panels [first, end) for one block of rows. Where rows are few, a panel is split as it is multiplied, in a ring
- * that stays in the first-level cache; else the next piece is while one is multiplied. Of a weight that isn't packed
- * there is one piece at a time, so that nothing is ahead. */
+/* The panels [first, end) for one block of rows; the next piece is split while one is multiplied. Of a weight that
+ * isn't packed there is one piece at a time, so that nothing is ahead. */
 static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
     const split_share *share = argument;
-    const split_run *run = share->run;
-    const bert_gemm_call *call = run->call;
-    const bool as_it_goes = bert_smaller(run->rows - block * run->block_rows, run->block_rows) <= BERT_SPLIT_ROWS;
+    const bert_gemm_call *call = share->run->call;
     panel_piece piece = piece_of(share, first, 0, share->scratch->pieces[0]), next = piece;
     bool split = false, more = true;
     for (int64_t i = 1; more; i++) {
         more = next_piece(share, &piece, first, end, share->scratch->pieces[i % 2], &next);
         if (call->weight->deferred)
             bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.split.k, share->scratch->source);
-        if (as_it_goes)
-            piece.split.ring = RING;
-        else if (!split)
-            call->kernels->split_panel(&piece.split);
-        split = !as_it_goes && more && !call->weight->deferred;
-        multiply_piece(run, block, &piece, as_it_goes ? &piece.split : split ? &next.split : NULL);
+        if (!split) call->kernels->split_panel(&piece.split);
+        split = more && !call->weight->deferred;
+        multiply_piece(share->run, block, &piece, split ? &next.split : NULL);
         piece = next;
+    }
+}
+
+/* Whether the last tile of a piece in a ring isn't where the first one of the next begins. */
+static bool leaves_first_place(const panel_piece *piece, const panel_piece *next) {
+    const int64_t tiles = bert_split_tiles(piece->split.k);
+    return tiles > 0 && tiles % RING != 1 && next->split.columns <= piece->split.columns;
+}
+
+/* The same where rows are few: a panel is split as it is multiplied, in a ring that stays in the first-level cache, and
+ * while its last tile is, the first one of the next piece, where that has another place. */
+static void run_few(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const split_share *share = argument;
+    const bert_gemm_call *call = share->run->call;
+    uint16_t *ring = share->scratch->pieces[0];
+    panel_piece piece = piece_of(share, first, 0, ring), next = piece;
+    for (bool more = true; more; piece = next) {
+        more = next_piece(share, &piece, first, end, ring, &next);
+        if (call->weight->deferred)
+            bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.split.k, share->scratch->source);
+        piece.split.ring = next.split.ring = RING;
+        const bool begins = more && !call->weight->deferred && leaves_first_place(&piece, &next);
+        bert_split_panel_args tile = next.split;
+        tile.end = BERT_SPLIT_STEPS / 2;
+        multiply_piece(share->run, block, &piece, begins ? &tile : NULL);
+        next.split.first = begins ? tile.end : 0;
     }
 }
 
 static void run_part(void *argument, int64_t part, int thread) {
     const split_run *run = argument;
     bert_cpu_enter(run->call->kernels);
-    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block,
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run->block_rows <= BERT_SPLIT_ROWS ? run_few : run_block,
                    &(split_share){.run = run, .scratch = run->scratch + part});
     bert_cpu_exit(run->call->kernels);
 }

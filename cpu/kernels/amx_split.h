@@ -5,10 +5,21 @@
  * order in which it lies. One tile of rows has three sums, and loads 12 tiles for 18 products.
  *
  * A pass takes all steps, its sums go to scratch and from there, after the next pass, to c: what a tile store wrote is
- * in the cache by then. Meanwhile another panel is split: a few pairs after each six products. Included by amx.c alone.
+ * in the cache by then. Meanwhile what comes next is split, pair by pair, each after a product: the 75 instructions of
+ * a pair take about as long as a product of tiles, by other units. Included by amx.c alone.
  */
 #ifndef BERT_CPU_KERNELS_AMX_SPLIT_H
 #define BERT_CPU_KERNELS_AMX_SPLIT_H
+
+#ifndef BERT_AMX_EMULATOR
+#include "cpu/kernels/split_pair_avx512.h"
+#else
+/* Machines that emulate tiles may lack AVX-512 as well. */
+static inline void split_whole_pair(uint16_t *pair, const float *x, int64_t ldx) {
+    bert_cpu_kernels_scalar.split_panel(
+        &(bert_split_panel_args){.y = pair, .x = x, .ldx = ldx, .columns = BERT_SPLIT_COLUMNS, .k = 2, .end = 1});
+}
+#endif
 
 _Static_assert(LDB == BERT_SPLIT_COLUMNS * sizeof(float), "a row of sums");
 
@@ -17,39 +28,88 @@ typedef struct split_sums {
     _Alignas(TILE_BYTES) float values[BERT_SPLIT_ROWS][BERT_SPLIT_COLUMNS];
 } split_sums;
 
-/* Pairs [next, end) of the other panel, `count` at a time. */
-typedef struct split_ahead {
-    const bert_sgemm_split_args *args;
-    int64_t next, end, count, ring;
-} split_ahead;
+/* What is split between products. */
+typedef struct splitting {
+    bert_split_panel_args part;
+    void (*split_panel)(const bert_split_panel_args *args);
+    int64_t whole;       /* pairs before this one are two whole rows */
+    int64_t next, limit; /* pairs that may be split now */
+    int64_t due;         /* grows with each product by `share`; a pair is due with every `products` */
+    int64_t share, products;
+} splitting;
 
-static inline void split_some(split_ahead *ahead, int64_t end, int64_t count) {
-    if (ahead->next >= end) return;
-    bert_split_panel_args part = *ahead->args->ahead;
-    part.first = ahead->next;
-    part.end = end - ahead->next < count ? end : ahead->next + count;
-    ahead->next = part.end;
-    ahead->args->split_panel(&part);
-    publish(part.y);
+/* Pairs of a tile, and how many would be split with its products at the pace of a ring. */
+enum { PAIRS = BERT_SPLIT_STEPS / 2, RING_SHARE = PAIRS + 4 };
+
+/* Within the passes, after each of their products: called, it takes MiniLM 4 % more time at 1x16. */
+static inline __attribute__((always_inline)) void split_pair(splitting *s) {
+    const bert_split_panel_args *part = &s->part;
+    const int64_t at = s->next++;
+    if (at < s->whole) {
+        const int64_t tile = at / PAIRS & bert_split_ring_mask(part->ring);
+        uint16_t *y = part->y + tile * (int64_t)(3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE) + at % PAIRS * 32;
+        split_whole_pair(y, part->x + 2 * at * part->ldx, part->ldx);
+    } else {
+        s->part.first = at;
+        s->part.end = at + 1;
+        s->split_panel(part);
+    }
+    publish(part->y);
 }
 
-/* Pairs of a tile, the fewest that are worth a call, and the calls of split_some while a tile is multiplied. */
-enum { PAIRS = BERT_SPLIT_STEPS / 2, LEAST_PAIRS = 2, CALLS = 6 };
-
-/* Pairs may be split up to here while tile `tile` is multiplied: in a ring the place of that tile is taken. */
-static inline int64_t split_end(const split_ahead *ahead, int64_t tile) {
-    const int64_t end = (tile + ahead->ring) * PAIRS;
-    return ahead->ring && end < ahead->end ? end : ahead->end;
+static inline void after_product(splitting *s) {
+    if (s->next >= s->limit) return;
+    for (s->due += s->share; s->due >= s->products && s->next < s->limit; s->due -= s->products) split_pair(s);
 }
 
-/* All of a ring's places but one, before the first tile is multiplied. */
-static inline void split_ring(split_ahead *ahead) {
-    const int64_t pairs = (ahead->ring - 1) * PAIRS;
-    if (ahead->ring) split_some(ahead, pairs < ahead->end ? pairs : ahead->end, pairs);
+static inline void split_until(splitting *s, int64_t end) {
+    while (s->next < end) split_pair(s);
+}
+
+/* Begins with the pairs of `part`, so that they are split by the time that so many products are done. */
+static void begin_splitting(splitting *s, const bert_sgemm_split_args *args, const bert_split_panel_args *part,
+                            int64_t products) {
+    *s = (splitting){.split_panel = args->split_panel, .products = products > 0 ? products : 1};
+    if (!part) return;
+    s->part = *part;
+    s->whole = part->columns == BERT_SPLIT_COLUMNS ? part->k / 2 : 0;
+    s->next = part->first;
+    s->limit = part->end;
+    s->share = part->end - part->first;
+}
+
+/* Products of a tile of k. */
+static int64_t products_of(const bert_sgemm_split_args *args) {
+    return (args->rows > TILE_ROWS ? 2 : 1) * 6 * ((args->columns + 15) / 16);
+}
+
+/* A tile of the panel itself in somewhat fewer products than a tile has: its last pairs are in the cache when the next
+ * tile is loaded. */
+static void begin_ring(splitting *s, const bert_sgemm_split_args *args) {
+    begin_splitting(s, args, args->as_it_goes, products_of(args));
+    s->share = RING_SHARE;
+}
+
+/* In a ring tile `tile` has to be there before it is multiplied, and the one after it takes the place of the one before
+ * it meanwhile; during the last one what is ahead is split. */
+static inline void turn_ring(splitting *s, const bert_sgemm_split_args *args, int64_t tile) {
+    const bert_split_panel_args *panel = args->as_it_goes;
+    if (!panel) return;
+    const int64_t end = panel->end, now = (tile + 1) * PAIRS, next = (tile + panel->ring) * PAIRS;
+    split_until(s, now < end ? now : end);
+    s->due = 0;
+    s->limit = next < end ? next : end;
+    if (tile + 1 == args->tiles) begin_splitting(s, args, args->ahead, products_of(args));
 }
 
 /* The places of parts in a group of rows and in a panel. */
 enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
+
+#define SPLIT_PRODUCT(SUM, A, B)                                                                                       \
+    do {                                                                                                               \
+        _tile_dpbf16ps(SUM, A, B);                                                                                     \
+        after_product(s);                                                                                              \
+    } while (0)
 
 /*
  * One part of a and one of b, two tiles of rows and COLUMNS of columns. Sums 0 to 2 are those of the first row, 3 to 5
@@ -61,31 +121,35 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
         const uint16_t *b_part = b + (B_PART) * (COLUMNS)*BERT_SPLIT_TILE;                                             \
         _tile_loadd(6, a_part, TILE_BYTES);                                                                            \
         _tile_loadd(7, b_part, TILE_BYTES);                                                                            \
-        _tile_dpbf16ps(0, 6, 7);                                                                                       \
+        SPLIT_PRODUCT(0, 6, 7);                                                                                        \
         _tile_loadd(6, a_second, TILE_BYTES);                                                                          \
-        _tile_dpbf16ps(3, 6, 7);                                                                                       \
+        SPLIT_PRODUCT(3, 6, 7);                                                                                        \
         if ((COLUMNS) > 1) {                                                                                           \
             _tile_loadd(7, b_part + BERT_SPLIT_TILE, TILE_BYTES);                                                      \
-            _tile_dpbf16ps(4, 6, 7);                                                                                   \
+            SPLIT_PRODUCT(4, 6, 7);                                                                                    \
             _tile_loadd(6, a_part, TILE_BYTES);                                                                        \
-            _tile_dpbf16ps(1, 6, 7);                                                                                   \
+            SPLIT_PRODUCT(1, 6, 7);                                                                                    \
         }                                                                                                              \
         if ((COLUMNS) > 2) {                                                                                           \
             _tile_loadd(7, b_part + 2 * BERT_SPLIT_TILE, TILE_BYTES);                                                  \
-            _tile_dpbf16ps(2, 6, 7);                                                                                   \
+            SPLIT_PRODUCT(2, 6, 7);                                                                                    \
             _tile_loadd(6, a_second, TILE_BYTES);                                                                      \
-            _tile_dpbf16ps(5, 6, 7);                                                                                   \
+            SPLIT_PRODUCT(5, 6, 7);                                                                                    \
         }                                                                                                              \
     } while (0)
 
 #define SPLIT_STORE(NUMBER, ROW, COLUMN) _tile_stored(NUMBER, &sums->values[ROW][(COLUMN)*16], LDB)
 
+/* A tile of k of the panel. */
+static inline const uint16_t *split_tile(const bert_sgemm_split_args *args, int64_t tile, int columns) {
+    const int64_t mask = bert_split_ring_mask(args->as_it_goes ? args->as_it_goes->ring : 0);
+    return args->b + (tile & mask) * columns * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
+}
+
 /* Products come in the same order in every pass: what a part of b is multiplied with, part after part. */
 #define DEFINE_SPLIT_PASS(COLUMNS)                                                                                     \
     static void split_2x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,              \
-                                  split_ahead *ahead) {                                                                \
-        const int64_t mask = bert_split_ring_mask(ahead->ring);                                                        \
-        split_ring(ahead);                                                                                             \
+                                  splitting *s) {                                                                      \
         _tile_zero(0);                                                                                                 \
         _tile_zero(1);                                                                                                 \
         _tile_zero(2);                                                                                                 \
@@ -93,20 +157,14 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
         _tile_zero(4);                                                                                                 \
         _tile_zero(5);                                                                                                 \
         for (int64_t tile = 0; tile < args->tiles; tile++) {                                                           \
-            const uint16_t *b = args->b + (tile & mask) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
-            const int64_t end = split_end(ahead, tile);                                                                \
+            const uint16_t *b = split_tile(args, tile, COLUMNS);                                                       \
+            turn_ring(s, args, tile);                                                                                  \
             SPLIT_PART(COLUMNS, A_LOW, B_HIGH);                                                                        \
-            split_some(ahead, end, ahead->count);                                                                      \
             SPLIT_PART(COLUMNS, A_MIDDLE, B_HIGH);                                                                     \
-            split_some(ahead, end, ahead->count);                                                                      \
             SPLIT_PART(COLUMNS, A_HIGH, B_HIGH);                                                                       \
-            split_some(ahead, end, ahead->count);                                                                      \
             SPLIT_PART(COLUMNS, A_MIDDLE, B_MIDDLE);                                                                   \
-            split_some(ahead, end, ahead->count);                                                                      \
             SPLIT_PART(COLUMNS, A_HIGH, B_MIDDLE);                                                                     \
-            split_some(ahead, end, ahead->count);                                                                      \
             SPLIT_PART(COLUMNS, A_HIGH, B_LOW);                                                                        \
-            split_some(ahead, end, ahead->count);                                                                      \
             a += BERT_SPLIT_GROUP_TILE;                                                                                \
         }                                                                                                              \
         SPLIT_STORE(0, 0, 0);                                                                                          \
@@ -127,51 +185,43 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
 
 #define DEFINE_SPLIT_ROW_PASS(COLUMNS)                                                                                 \
     static void split_1x##COLUMNS(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,              \
-                                  split_ahead *ahead) {                                                                \
-        const int64_t mask = bert_split_ring_mask(ahead->ring);                                                        \
-        split_ring(ahead);                                                                                             \
+                                  splitting *s) {                                                                      \
         _tile_zero(0);                                                                                                 \
         _tile_zero(1);                                                                                                 \
         _tile_zero(2);                                                                                                 \
         for (int64_t tile = 0; tile < args->tiles; tile++) {                                                           \
-            const uint16_t *b = args->b + (tile & mask) * (COLUMNS)*BERT_SPLIT_PARTS * BERT_SPLIT_TILE;                \
-            const int64_t end = split_end(ahead, tile);                                                                \
+            const uint16_t *b = split_tile(args, tile, COLUMNS);                                                       \
+            turn_ring(s, args, tile);                                                                                  \
             _tile_loadd(3, a + A_LOW * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                               \
             SPLIT_LOAD_B(6, COLUMNS, B_HIGH, 0);                                                                       \
-            _tile_dpbf16ps(0, 3, 6);                                                                                   \
+            SPLIT_PRODUCT(0, 3, 6);                                                                                    \
             if ((COLUMNS) > 1) SPLIT_LOAD_B(7, COLUMNS, B_HIGH, 1);                                                    \
-            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 3, 7);                                                                \
+            if ((COLUMNS) > 1) SPLIT_PRODUCT(1, 3, 7);                                                                 \
             _tile_loadd(4, a + A_MIDDLE * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                            \
-            _tile_dpbf16ps(0, 4, 6);                                                                                   \
-            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 4, 7);                                                                \
-            split_some(ahead, end, ahead->count);                                                                      \
+            SPLIT_PRODUCT(0, 4, 6);                                                                                    \
+            if ((COLUMNS) > 1) SPLIT_PRODUCT(1, 4, 7);                                                                 \
             _tile_loadd(5, a + A_HIGH * 2 * BERT_SPLIT_TILE, TILE_BYTES);                                              \
-            _tile_dpbf16ps(0, 5, 6);                                                                                   \
-            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 5, 7);                                                                \
-            split_some(ahead, end, ahead->count);                                                                      \
+            SPLIT_PRODUCT(0, 5, 6);                                                                                    \
+            if ((COLUMNS) > 1) SPLIT_PRODUCT(1, 5, 7);                                                                 \
             if ((COLUMNS) > 2) SPLIT_LOAD_B(6, COLUMNS, B_HIGH, 2);                                                    \
-            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 3, 6);                                                                \
+            if ((COLUMNS) > 2) SPLIT_PRODUCT(2, 3, 6);                                                                 \
             SPLIT_LOAD_B(7, COLUMNS, B_MIDDLE, 0);                                                                     \
-            _tile_dpbf16ps(0, 4, 7);                                                                                   \
-            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 4, 6);                                                                \
-            _tile_dpbf16ps(0, 5, 7);                                                                                   \
-            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 6);                                                                \
-            split_some(ahead, end, ahead->count);                                                                      \
+            SPLIT_PRODUCT(0, 4, 7);                                                                                    \
+            if ((COLUMNS) > 2) SPLIT_PRODUCT(2, 4, 6);                                                                 \
+            SPLIT_PRODUCT(0, 5, 7);                                                                                    \
+            if ((COLUMNS) > 2) SPLIT_PRODUCT(2, 5, 6);                                                                 \
             if ((COLUMNS) > 1) SPLIT_LOAD_B(7, COLUMNS, B_MIDDLE, 1);                                                  \
-            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 4, 7);                                                                \
+            if ((COLUMNS) > 1) SPLIT_PRODUCT(1, 4, 7);                                                                 \
             if ((COLUMNS) > 2) SPLIT_LOAD_B(6, COLUMNS, B_MIDDLE, 2);                                                  \
-            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 4, 6);                                                                \
-            split_some(ahead, end, ahead->count);                                                                      \
-            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 5, 7);                                                                \
-            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 6);                                                                \
-            split_some(ahead, end, ahead->count);                                                                      \
+            if ((COLUMNS) > 2) SPLIT_PRODUCT(2, 4, 6);                                                                 \
+            if ((COLUMNS) > 1) SPLIT_PRODUCT(1, 5, 7);                                                                 \
+            if ((COLUMNS) > 2) SPLIT_PRODUCT(2, 5, 6);                                                                 \
             SPLIT_LOAD_B(7, COLUMNS, B_LOW, 0);                                                                        \
-            _tile_dpbf16ps(0, 5, 7);                                                                                   \
+            SPLIT_PRODUCT(0, 5, 7);                                                                                    \
             if ((COLUMNS) > 1) SPLIT_LOAD_B(6, COLUMNS, B_LOW, 1);                                                     \
-            if ((COLUMNS) > 1) _tile_dpbf16ps(1, 5, 6);                                                                \
+            if ((COLUMNS) > 1) SPLIT_PRODUCT(1, 5, 6);                                                                 \
             if ((COLUMNS) > 2) SPLIT_LOAD_B(7, COLUMNS, B_LOW, 2);                                                     \
-            if ((COLUMNS) > 2) _tile_dpbf16ps(2, 5, 7);                                                                \
-            split_some(ahead, end, ahead->count);                                                                      \
+            if ((COLUMNS) > 2) SPLIT_PRODUCT(2, 5, 7);                                                                 \
             a += BERT_SPLIT_GROUP_TILE;                                                                                \
         }                                                                                                              \
         SPLIT_STORE(0, 0, 0);                                                                                          \
@@ -188,8 +238,8 @@ DEFINE_SPLIT_ROW_PASS(2)
 DEFINE_SPLIT_ROW_PASS(3)
 
 static void (*const split_passes[2][3])(const bert_sgemm_split_args *args, const uint16_t *a, split_sums *sums,
-                                        split_ahead *ahead) = {{split_1x1, split_1x2, split_1x3},
-                                                               {split_2x1, split_2x2, split_2x3}};
+                                        splitting *s) = {{split_1x1, split_1x2, split_1x3},
+                                                         {split_2x1, split_2x2, split_2x3}};
 
 /* Whether `count` numbers are finite, where exponents are not all ones. Compilers make vectors of it. */
 static inline bool all_finite(const float *restrict x, int64_t count) {
@@ -222,33 +272,24 @@ static void finish_pass(const bert_sgemm_split_args *args, const split_sums *sum
     }
 }
 
-/* Pairs are spread over all that is multiplied. */
-static split_ahead spread_splitting(const bert_sgemm_split_args *args, int64_t passes) {
-    const bert_split_panel_args *panel = args->ahead;
-    if (!panel) return (split_ahead){.args = args};
-    const int64_t calls = passes * args->tiles * CALLS, pairs = panel->end - panel->first;
-    const int64_t count = calls > 0 ? (pairs + calls - 1) / calls : pairs;
-    return (split_ahead){.args = args,
-                         .next = panel->first,
-                         .end = panel->end,
-                         .count = count > LEAST_PAIRS ? count : LEAST_PAIRS,
-                         .ring = panel->ring};
-}
-
 static void sgemm_split(const bert_sgemm_split_args *args) {
     split_sums sums[2];
+    splitting s;
     const int64_t passes = (args->rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS;
     const int64_t column_tiles = (args->columns + 15) / 16;
-    split_ahead ahead = spread_splitting(args, passes);
     const bool few = args->rows > 0 && args->rows < TILE_ROWS;
+    if (args->as_it_goes && args->tiles > 0 && passes > 0)
+        begin_ring(&s, args);
+    else
+        begin_splitting(&s, args, args->ahead, passes * args->tiles * products_of(args));
     if (few) configure((int)args->rows);
     for (int64_t pass = 0; pass < passes; pass++) {
         const int64_t row = pass * BERT_SPLIT_ROWS, row_tiles = args->rows - row > TILE_ROWS ? 2 : 1;
-        split_passes[row_tiles - 1][column_tiles - 1](args, args->a + pass * args->a_stride, &sums[pass % 2], &ahead);
+        split_passes[row_tiles - 1][column_tiles - 1](args, args->a + pass * args->a_stride, &sums[pass % 2], &s);
         if (pass > 0) finish_pass(args, &sums[(pass - 1) % 2], row - BERT_SPLIT_ROWS);
     }
     if (passes > 0) finish_pass(args, &sums[(passes - 1) % 2], (passes - 1) * BERT_SPLIT_ROWS);
-    split_some(&ahead, ahead.end, ahead.end); /* where nothing was multiplied */
+    split_until(&s, s.limit); /* where nothing was multiplied, or less than products_of says */
     if (few) configure(TILE_ROWS);
 }
 

@@ -417,10 +417,11 @@ typedef struct bert_sgemm_split_args {
     int64_t ldc, a_stride;
     int64_t rows, columns, tiles; /**< columns: 1 to BERT_SPLIT_COLUMNS; tiles of k */
     bool accumulate;
-    /**
-     * What is split meanwhile, by split_panel: NULL, or all pairs of another panel, which is in no use. Or where it has
-     * a ring, and rows are at most BERT_SPLIT_ROWS, the panel that is multiplied, split as it goes: b is its ring.
-     */
+    /** NULL: b is a panel, split. Else b is the ring of this panel, whose tiles are split as they are multiplied; those
+     * of the pairs before its `first`, whole tiles, are there. Rows are at most BERT_SPLIT_ROWS then. */
+    const bert_split_panel_args *as_it_goes;
+    /** Pairs of another panel that are split meanwhile: where b is a ring, after its own, while its last tile is
+     * multiplied, to where that is not. NULL: none. */
     const bert_split_panel_args *ahead;
     void (*split_panel)(const bert_split_panel_args *args);
 } bert_sgemm_split_args;

@@ -423,7 +423,7 @@ static void row_parts(const bert_sgemm_split_args *args, int64_t row, int64_t st
 static void column_parts(const bert_sgemm_split_args *args, int64_t column, int64_t step,
                          float parts[BERT_SPLIT_PARTS]) {
     const int64_t column_tiles = (args->columns + 15) / 16;
-    const int64_t tile = step / BERT_SPLIT_STEPS & bert_split_ring_mask(args->ahead ? args->ahead->ring : 0);
+    const int64_t tile = step / BERT_SPLIT_STEPS & bert_split_ring_mask(args->as_it_goes ? args->as_it_goes->ring : 0);
     for (int part = 0; part < BERT_SPLIT_PARTS; part++)
         parts[part] = bert_bfloat16_to_float(
             args->b[((tile * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
@@ -454,22 +454,22 @@ static void finish_split_row(const bert_sgemm_split_args *args, int64_t row, con
 }
 
 static void sgemm_split(const bert_sgemm_split_args *args) {
-    const bool as_it_goes = args->ahead && args->ahead->ring;
     for (int64_t first = 0; first < args->rows; first += BERT_SPLIT_ROWS) {
         const int64_t rows = args->rows - first < BERT_SPLIT_ROWS ? args->rows - first : BERT_SPLIT_ROWS;
         float sums[BERT_SPLIT_ROWS][BERT_SPLIT_COLUMNS] = {{0}};
         for (int64_t tile = 0; tile < args->tiles; tile++) {
-            if (as_it_goes) {
-                bert_split_panel_args panel = *args->ahead;
-                panel.first = tile * (BERT_SPLIT_STEPS / 2);
-                panel.end = panel.first + BERT_SPLIT_STEPS / 2;
+            const int64_t pair = tile * (BERT_SPLIT_STEPS / 2);
+            if (args->as_it_goes && pair >= args->as_it_goes->first) {
+                bert_split_panel_args panel = *args->as_it_goes;
+                panel.first = pair;
+                panel.end = pair + BERT_SPLIT_STEPS / 2;
                 args->split_panel(&panel);
             }
             for (int64_t row = 0; row < rows; row++) add_split_tile(args, tile, first + row, sums[row]);
         }
         for (int64_t row = 0; row < rows; row++) finish_split_row(args, first + row, sums[row]);
     }
-    if (args->ahead && !as_it_goes) args->split_panel(args->ahead);
+    if (args->ahead) args->split_panel(args->ahead);
 }
 
 /* ---- Float16 ----------------------------------------------------------------------------------------------------- */

@@ -8,45 +8,14 @@
 
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/lanes_avx512.h"
+#include "cpu/kernels/split_pair_avx512.h"
 
 #include <immintrin.h>
 
-/* The nearest bfloat16, as a float32. */
-static inline __m512i upper_half(__m512 x) {
-    const __m512i rounded = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-    return _mm512_and_si512(rounded, _mm512_set1_epi32((int32_t)0xffff0000));
-}
-
-/* The upper halves of two vectors: pairs of the same lane, without the lower ones, which low parts below 2^-133 and NaN
- * have something in, */
-static inline __m512i pairs_of(__m512i first, __m512i second) {
-    return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(first, 16), second);
-}
-
-/* or one vector after the other. */
+/* Upper halves, one vector after the other. */
 static inline __m512i row_of(__m512i first, __m512i second) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_srli_epi32(first, 16))),
                               _mm512_cvtepi32_epi16(_mm512_srli_epi32(second, 16)), 1);
-}
-
-typedef struct split_pairs {
-    __m512i high, middle, low;
-} split_pairs;
-
-static inline __attribute__((always_inline)) split_pairs split_two(__m512 first, __m512 second,
-                                                                   __m512i (*join)(__m512i, __m512i)) {
-    split_pairs pairs;
-    __m512i upper[2] = {upper_half(first), upper_half(second)};
-    pairs.high = join(upper[0], upper[1]);
-    first = _mm512_sub_ps(first, _mm512_castsi512_ps(upper[0]));
-    second = _mm512_sub_ps(second, _mm512_castsi512_ps(upper[1]));
-    upper[0] = upper_half(first);
-    upper[1] = upper_half(second);
-    pairs.middle = join(upper[0], upper[1]);
-    first = _mm512_sub_ps(first, _mm512_castsi512_ps(upper[0]));
-    second = _mm512_sub_ps(second, _mm512_castsi512_ps(upper[1]));
-    pairs.low = join(_mm512_castps_si512(first), _mm512_castps_si512(second));
-    return pairs;
 }
 
 /* 32 steps of a row; `left` are in it. */
@@ -80,16 +49,6 @@ static inline __m512 load_panel(const bert_split_panel_args *args, int64_t row, 
     return _mm512_maskz_loadu_ps(lanes_of(args->columns - column), args->x + row * args->ldx + column);
 }
 
-static inline void store_panel(uint16_t *pair, int64_t part, const split_pairs *pairs) {
-    _mm512_storeu_si512(pair, pairs->high);
-    _mm512_storeu_si512(pair + part, pairs->middle);
-    _mm512_storeu_si512(pair + 2 * part, pairs->low);
-}
-
-/* Two rows of a packed panel are six lines. They are asked for so far ahead: near enough for the hardware's own
- * prefetching, which is what keeps memory busy, to follow (bertc bench --sequence 8,16,128). */
-enum { AHEAD_BYTES = 3072 };
-
 static void split_panel(const bert_split_panel_args *args) {
     const int64_t column_tiles = (args->columns + 15) / 16, part = column_tiles * BERT_SPLIT_TILE;
     const int64_t elements = BERT_SPLIT_PARTS * part, mask = bert_split_ring_mask(args->ring);
@@ -97,13 +56,7 @@ static void split_panel(const bert_split_panel_args *args) {
         const int64_t row = 2 * at;
         uint16_t *pair = args->y + (at >> 4 & mask) * elements + (at & 15) * 32;
         if (args->columns == BERT_SPLIT_COLUMNS && row + 1 < args->k) {
-            const float *first = args->x + row * args->ldx, *second = first + args->ldx;
-            for (int i = 0; i < 6; i++) _mm_prefetch((const char *)(first + 16 * i) + AHEAD_BYTES, _MM_HINT_T1);
-            for (int64_t i = 0; i < 3; i++) {
-                const split_pairs pairs =
-                    split_two(_mm512_loadu_ps(first + 16 * i), _mm512_loadu_ps(second + 16 * i), pairs_of);
-                store_panel(pair + i * BERT_SPLIT_TILE, part, &pairs);
-            }
+            split_whole_pair(pair, args->x + row * args->ldx, args->ldx);
             continue;
         }
         for (int64_t i = 0; i < column_tiles; i++) {

@@ -346,18 +346,33 @@ static void accumulate_case(const bert_cpu_kernels *table, const product *p, int
     free_product(&other);
 }
 
-/* The panel is split as it is multiplied, into few places: the same bits. */
-static void ring_product_case(const bert_cpu_kernels *table, const product *p, int64_t ring) {
+/* The panel is split as it is multiplied, into few places: the same bits, whether its first tile was there or not. The
+ * first one of another panel is split where it has another place than the last one of this. */
+static void ring_product_case(const bert_cpu_kernels *table, const product *p, int64_t ring, bool begun) {
+    const int64_t pairs = BERT_SPLIT_STEPS / 2, elements = bert_split_panel_elements(p->columns);
+    product other;
     bert_guarded memory[2];
     bert_sgemm_split_args args = args_of(p);
-    bert_split_panel_args panel = panel_of(p, guarded_halves(&memory[0], ring * bert_split_panel_elements(p->columns)));
+    bert_split_panel_args panel = panel_of(p, guarded_halves(&memory[0], ring * elements)), next;
+    new_product(&other, 1, p->columns, 40, 3, ANY);
     panel.ring = ring;
+    if (begun && args.tiles > 0) {
+        bert_split_panel_args first = panel;
+        first.end = panel.first = pairs;
+        bert_cpu_kernels_scalar.split_panel(&first);
+    }
+    next = panel_of(&other, panel.y);
+    next.ring = ring;
+    next.end = pairs;
     args.b = panel.y;
-    args.ahead = &panel;
+    args.as_it_goes = &panel;
+    args.ahead = args.tiles % ring == 1 ? NULL : &next;
     args.c = guarded_floats(&memory[1], extent(p->rows, p->columns, p->ldc));
     multiply(table, &args);
     assert_memory_equal(args.c, p->c, result_bytes(p)); /* the slack has the same pattern */
+    if (args.ahead) assert_memory_equal(panel.y, other.b, (size_t)elements * sizeof *panel.y);
     for (int i = 0; i < 2; i++) guarded_free(&memory[i]);
+    free_product(&other);
 }
 
 static void product_case(const bert_cpu_kernels *table, int64_t rows, int64_t columns, int64_t k, int at) {
@@ -369,7 +384,7 @@ static void product_case(const bert_cpu_kernels *table, int64_t rows, int64_t co
     alone_case(table, &p, rows / 2);
     check_sums(&p);
     accumulate_case(table, &p, widths[at % WIDTHS], depths[at % DEPTHS]);
-    for (int64_t ring = 2; ring <= 4 && rows <= BERT_SPLIT_ROWS; ring *= 2) ring_product_case(table, &p, ring);
+    for (int i = 0; i < 4 && rows <= BERT_SPLIT_ROWS; i++) ring_product_case(table, &p, i / 2 ? 4 : 2, i % 2);
     free_product(&p);
 }
 
@@ -396,7 +411,7 @@ static void left_out_case(const bert_cpu_kernels *table, product *p, const float
         bert_split_panel_args panel =
             panel_of(p, guarded_halves(&memory, ring * bert_split_panel_elements(p->columns)));
         panel.ring = ring;
-        args.ahead = ring ? &panel : NULL;
+        args.as_it_goes = ring ? &panel : NULL;
         args.b = ring ? panel.y : p->b;
         memset(p->c, GUARD_PATTERN, result_bytes(p));
         split_product(p);
