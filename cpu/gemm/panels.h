@@ -18,8 +18,8 @@ typedef struct bert_panel_product {
     const bert_cpu_kernels *kernels;
     bert_thread_pool *threads;
     int64_t rows, row_bytes; /**< Of x; row_bytes above 0. */
-    int64_t block_bytes;     /**< Of x that stay in the second-level cache while panels stream by, at least. */
-    const void *weight;      /**< [panels][panel_bytes] */
+    int64_t block_bytes; /**< Of x that stay in the second-level cache while panels stream by; kernels may want more. */
+    const void *weight;  /**< [panels][panel_bytes] */
     int64_t panels, panel_bytes;
     /** Called between the kernels' enter and leave, from any thread, for each tile once. */
     void (*run_tile)(const void *argument, const bert_panel_tile *tile);
@@ -31,7 +31,7 @@ void bert_gemm_run_panels(const bert_panel_product *product);
 
 /**
  * Rows of the product's blocks, a multiple of half a tile's, rows above 0: block_bytes of x, or as many as the kernels
- * want, as far as each of `threads` threads still gets eight panels of a block or more.
+ * want, as far as each of `threads` threads still gets eight panels of a block or more, but 320 rows at most.
  */
 int64_t bert_gemm_panel_block_rows(const bert_panel_product *product, int64_t threads);
 

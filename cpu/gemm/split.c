@@ -156,8 +156,7 @@ static void multiply_piece(const split_run *run, int64_t block, const panel_piec
 
 /* The panels [first, end) for one block of rows; the next piece is split while one is multiplied. Of a weight that
  * isn't packed there is one piece at a time, so that nothing is ahead. */
-static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
-    const split_share *share = argument;
+static void run_many(const split_share *share, int64_t block, int64_t first, int64_t end) {
     const bert_gemm_call *call = share->run->call;
     panel_piece piece = piece_of(share, first, 0, share->scratch->pieces[0]), next = piece;
     bool split = false, more = true;
@@ -180,8 +179,7 @@ static bool leaves_first_place(const panel_piece *piece, const panel_piece *next
 
 /* The same where rows are few: a panel is split as it is multiplied, in a ring that stays in the first-level cache, and
  * while its last tile is, the first one of the next piece, where that has another place. */
-static void run_few(const void *argument, int64_t block, int64_t first, int64_t end) {
-    const split_share *share = argument;
+static void run_few(const split_share *share, int64_t block, int64_t first, int64_t end) {
     const bert_gemm_call *call = share->run->call;
     uint16_t *ring = share->scratch->pieces[0];
     panel_piece piece = piece_of(share, first, 0, ring), next = piece;
@@ -194,14 +192,21 @@ static void run_few(const void *argument, int64_t block, int64_t first, int64_t 
         bert_split_panel_args tile = next.split;
         tile.end = BERT_SPLIT_STEPS / 2;
         multiply_piece(share->run, block, &piece, begins ? &tile : NULL);
-        next.split.first = begins ? tile.end : 0;
+        if (begins) next.split.first = tile.end;
     }
+}
+
+static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const split_share *share = argument;
+    const split_run *run = share->run;
+    const bool few = bert_smaller(run->rows - block * run->block_rows, run->block_rows) <= BERT_SPLIT_ROWS;
+    (few ? run_few : run_many)(share, block, first, end);
 }
 
 static void run_part(void *argument, int64_t part, int thread) {
     const split_run *run = argument;
     bert_cpu_enter(run->call->kernels);
-    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run->block_rows <= BERT_SPLIT_ROWS ? run_few : run_block,
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block,
                    &(split_share){.run = run, .scratch = run->scratch + part});
     bert_cpu_exit(run->call->kernels);
 }

@@ -364,7 +364,7 @@ static void bgemm(const bert_bgemm_args *args) {
 
 #include "cpu/kernels/amx_split.h"
 
-/* Blocks of x take half of the second-level cache, which CPUs with AMX have 2 MB of. */
+/* Blocks of x take up to half of the second-level cache, which CPUs with AMX have 2 MB of. */
 const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm,
                                                .bgemm = bgemm,
                                                .sgemm_split = sgemm_split,

@@ -57,7 +57,7 @@ static inline __attribute__((always_inline)) void split_pair(splitting *s) {
     publish(part->y);
 }
 
-static inline void after_product(splitting *s) {
+static inline __attribute__((always_inline)) void after_product(splitting *s) {
     if (s->next >= s->limit) return;
     for (s->due += s->share; s->due >= s->products && s->next < s->limit; s->due -= s->products) split_pair(s);
 }
@@ -90,12 +90,13 @@ static void begin_ring(splitting *s, const bert_sgemm_split_args *args) {
     s->share = RING_SHARE;
 }
 
-/* In a ring tile `tile` has to be there before it is multiplied, and the one after it takes the place of the one before
- * it meanwhile; during the last one what is ahead is split. */
+/* In a ring tile `tile` has to be there before it is multiplied; meanwhile those after it take the other places, in a
+ * ring of two that of the one before it. During the last one what is ahead is split. */
 static inline void turn_ring(splitting *s, const bert_sgemm_split_args *args, int64_t tile) {
     const bert_split_panel_args *panel = args->as_it_goes;
     if (!panel) return;
     const int64_t end = panel->end, now = (tile + 1) * PAIRS, next = (tile + panel->ring) * PAIRS;
+    publish(args->b);
     split_until(s, now < end ? now : end);
     s->due = 0;
     s->limit = next < end ? next : end;

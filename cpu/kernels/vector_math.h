@@ -81,10 +81,12 @@ static inline v_float v_erf(v_float x) {
 /*
  * x Phi(x), with Phi by pieces: a polynomial in u = 2.6 x - k for each whole number k, to 6e-9. 0 before the first
  * piece that isn't, at -5.96, where x Phi(x) is -8e-9; 1 in the last one, from 5.58 on, where 1 - Phi(x) is below 2e-8.
- * Small results of negative x keep their digits, since Phi does. Element k % 32 of a row is of piece k, of [-16, 15].
+ * What is 6e-9 of Phi is 2e-4 of Phi(-5.96), and less of a unit in the last place than others are off near 0. Element k
+ * % 32 of a row is of piece k, of [-16, 15].
  */
 enum { GELU_COEFFICIENTS = 6, GELU_PIECES = 32 };
-static const float gelu_pieces[GELU_COEFFICIENTS][GELU_PIECES] = {
+_Static_assert((int)GELU_PIECES == 2 * V_WIDTH, "what v_lookup looks up");
+static const _Alignas(64) float gelu_pieces[GELU_COEFFICIENTS][GELU_PIECES] = {
     {0x1p-1F,
      0x1.4caa9p-1F,
      0x1.8ee90ep-1F,

@@ -108,6 +108,7 @@ static inline void emulated_dpbusd(int sum_number, int a_number, int b_number) {
 
 /* Even and odd products are summed apart, then added to each other and to what was there. */
 static inline void emulated_dpbf16ps(int sum_number, int a_number, int b_number) {
+    if (bert_emulated_product) bert_emulated_product();
     emulated_tile *sum = emulated_tile_at(sum_number);
     const emulated_tile *a = emulated_tile_at(a_number), *b = emulated_tile_at(b_number);
     const int groups = emulated_groups(sum, a, b);

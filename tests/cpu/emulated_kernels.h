@@ -11,5 +11,7 @@ extern const bert_cpu_kernels bert_emulated_avx512_bf16; /**< Wants AVX-512. */
 
 /** Called, where a program has it, with each cache line that emulated kernels prefetch. */
 __attribute__((weak)) void bert_emulated_prefetch(const void *line);
+/** Likewise, with each product of two tiles of bfloat16. */
+__attribute__((weak)) void bert_emulated_product(void);
 
 #endif

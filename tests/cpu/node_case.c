@@ -384,6 +384,10 @@ const float *node_case_run(void) {
     return current.outputs[0].data;
 }
 
+int32_t node_case_y_ranges(void) {
+    return current.plan.y_ranges;
+}
+
 const char *node_case_kernel(void) {
     return current.plan.kernel;
 }

@@ -60,6 +60,8 @@ void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims);
 void node_case_compare(float tolerance);
 /** Runs the backend; the first output. Lives until the case ends. */
 const float *node_case_run(void);
+/** Ranges that the kernel of the last run offers for a row of output 0. */
+int32_t node_case_y_ranges(void);
 /** Of the last run: "linear/own". */
 const char *node_case_kernel(void);
 /** The kernel fails with the status and a sentence that holds `text`. */

@@ -142,10 +142,10 @@ void test_qgemm(const bert_cpu_kernels *table) {
 }
 
 /* What rows share with the row before: scale and zero point, the scale alone, the zero point alone, nothing. */
-enum { DEQUANTIZED_ROWS = 5 };
-static const float x_scales[DEQUANTIZED_ROWS] = {0.02F, 0.02F, 0.02F, 0.5F, 3.0F};
-static const int32_t x_zeros[DEQUANTIZED_ROWS] = {128, 128, 255, 255, 0};
-static const int32_t x_sums[DEQUANTIZED_ROWS] = {17, 70000, 783360, 17, 783360};
+enum { DEQUANTIZED_ROWS = 19, DEQUANTIZED_KINDS = 5 };
+static const float kinds_of_scales[DEQUANTIZED_KINDS] = {0.02F, 0.02F, 0.02F, 0.5F, 3.0F};
+static const int32_t kinds_of_x_zeros[DEQUANTIZED_KINDS] = {128, 128, 255, 255, 0};
+static const int32_t kinds_of_sums[DEQUANTIZED_KINDS] = {17, 70000, 783360, 17, 783360};
 
 /* The integers' share of a result exactly, what vector functions compute within their error. Ranges, two a row here
  * and others' between them, are those of the result, asked for or not. */
@@ -190,6 +190,13 @@ static int32_t zero_of(int kind, int64_t column) {
 }
 
 void test_dequantize(const bert_cpu_kernels *table) {
+    float x_scales[DEQUANTIZED_ROWS];
+    int32_t x_zeros[DEQUANTIZED_ROWS], x_sums[DEQUANTIZED_ROWS];
+    for (int row = 0; row < DEQUANTIZED_ROWS; row++) {
+        x_scales[row] = kinds_of_scales[row % DEQUANTIZED_KINDS];
+        x_zeros[row] = kinds_of_x_zeros[row % DEQUANTIZED_KINDS];
+        x_sums[row] = kinds_of_sums[row % DEQUANTIZED_KINDS];
+    }
     for (int64_t at = 0; at < BERT_QGEMM_COLUMNS * KINDS_OF_ZEROS; at++) {
         const int64_t n = at / KINDS_OF_ZEROS + 1; /* of a whole panel too */
         int32_t c[DEQUANTIZED_ROWS * BERT_QGEMM_COLUMNS];
@@ -218,6 +225,10 @@ void test_dequantize(const bert_cpu_kernels *table) {
                                            .prefetch_lines = n % 3 * 100};
         dequantize_agrees(table, args, NULL, NULL, BERT_UNARY_IDENTITY);
         dequantize_agrees(table, args, bias, residual, BERT_UNARY_IDENTITY);
+        const float kept = residual[n / 2];
+        residual[n / 2] = NAN; /* beside it and before it are numbers of the same lane */
+        dequantize_agrees(table, args, bias, residual, BERT_UNARY_IDENTITY);
+        residual[n / 2] = kept;
         for (int activation = BERT_UNARY_RELU; activation <= BERT_UNARY_SIGMOID; activation++)
             dequantize_agrees(table, args, bias, n % 2 ? residual : NULL, (bert_unary)activation);
         for (int i = 0; i < 5; i++) guarded_free(&memory[i]);

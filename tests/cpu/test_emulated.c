@@ -68,6 +68,72 @@ static void amx_fetches_what_comes_next(void **state) {
     }
 }
 
+/* Products that were done before a pair was split: of the panel that is multiplied, and of the one ahead. */
+enum { SPLIT_TILES = 5, SPLIT_PAIRS = 16 * SPLIT_TILES, SPLIT_WIDTH = 47 };
+static int products_done, done_before[2][SPLIT_PAIRS];
+static const float *split_source;
+
+void bert_emulated_product(void) {
+    products_done++;
+}
+
+static void note_split(const bert_split_panel_args *args) {
+    assert_int_equal(args->end, args->first + 1);
+    done_before[args->x != split_source][args->first] = products_done;
+    bert_cpu_kernels_scalar.split_panel(args);
+}
+
+/* In a ring a tile is split while the one before it is multiplied, a pair with about each product, and the first tile
+ * of another panel with the last one; else all pairs are spread over all products. */
+static void amx_splits_between_products(void **state) {
+    static float source[2][2 * SPLIT_PAIRS * SPLIT_WIDTH], c[BERT_SPLIT_ROWS * SPLIT_WIDTH];
+    static _Alignas(64) uint16_t a[SPLIT_TILES * BERT_SPLIT_GROUP_TILE];
+    static _Alignas(64) uint16_t panels[2][SPLIT_TILES * 3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE];
+    uint8_t left_out[BERT_SPLIT_ROWS];
+    for (int rows = 8; rows <= BERT_SPLIT_ROWS; rows += 24) {
+        for (int ring = 0; ring <= 4; ring += 4) {
+            const int of_tile = rows > 16 ? 36 : 18, last = of_tile * (SPLIT_TILES - 1);
+            const bert_split_panel_args own = {.y = panels[0],
+                                               .x = source[0],
+                                               .ldx = SPLIT_WIDTH,
+                                               .columns = SPLIT_WIDTH,
+                                               .k = 2 * SPLIT_PAIRS,
+                                               .end = SPLIT_PAIRS,
+                                               .ring = 2};
+            bert_split_panel_args other = own;
+            other.x = source[1];
+            other.y = ring ? panels[0] + 3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE : panels[1];
+            other.ring = 0;
+            if (ring) other.end = 16;
+            split_source = source[0];
+            products_done = 0;
+            bert_cpu_enter(&bert_emulated_amx);
+            bert_emulated_amx.sgemm_split(&(bert_sgemm_split_args){.c = c,
+                                                                   .a = a,
+                                                                   .b = panels[0],
+                                                                   .left_out = left_out,
+                                                                   .ldc = SPLIT_WIDTH,
+                                                                   .a_stride = SPLIT_TILES * BERT_SPLIT_GROUP_TILE,
+                                                                   .rows = rows,
+                                                                   .columns = SPLIT_WIDTH,
+                                                                   .tiles = SPLIT_TILES,
+                                                                   .as_it_goes = ring ? &own : NULL,
+                                                                   .ahead = &other,
+                                                                   .split_panel = note_split});
+            bert_cpu_exit(&bert_emulated_amx);
+            for (int pair = 0; ring && pair < SPLIT_PAIRS; pair++) {
+                const int begins = pair < 16 ? 0 : of_tile * (pair / 16 - 1) + of_tile * (pair % 16) / 24;
+                assert_in_range(done_before[0][pair], begins, pair < 16 ? 0 : of_tile * (pair / 16) - 1);
+            }
+            for (int pair = 0; pair < (int)other.end; pair++) {
+                const int first = ring ? last : 0, count = ring ? of_tile : of_tile * SPLIT_TILES;
+                assert_in_range(done_before[1][pair], first + count * pair / (int)other.end,
+                                first + count * (pair + 1) / (int)other.end + 1);
+            }
+        }
+    }
+}
+
 /* Weights are read once for a block: tiles want larger ones, where threads don't go without, up to some rows. */
 static void blocks_grow_with_amx_as_far_as_threads_share_them(void **state) {
     static const struct {
@@ -104,6 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(amx_multiplies_as_scalar_code_does),
         cmocka_unit_test(amx_fetches_what_comes_next),
+        cmocka_unit_test(amx_splits_between_products),
         cmocka_unit_test(blocks_grow_with_amx_as_far_as_threads_share_them),
         cmocka_unit_test(avx_vnni_multiplies_as_scalar_code_does),
         cmocka_unit_test(avx512_bf16_multiplies_as_scalar_code_does),

@@ -258,6 +258,10 @@ static void told_ranges_have_the_bits_of_those_found(void **state) {
         scoped_case(scope, true, 24);
         node_case_x_ranges(count, 2.0F);
         assert_true(node_case_run()[0] != found);
+        assert_int_equal(node_case_y_ranges(), 3); /* of 48 columns each */
+        quantized_case(9, 7000, 8, 1, 24, "none"); /* several tasks of rows */
+        node_case_x_ranges(count, 1.0F);
+        node_case_compare(0.0F);
     }
 }
 
@@ -276,6 +280,7 @@ static void rows_of_a_place_agree_with_the_reference(void **state) {
         node_case_string("scope", names[scope]);
         node_case_string("activation", "gelu");
         node_case_input(BERT_FLOAT, 3, DIMS(2, 5, 70), x);
+        if (i % 4 == 3) node_case_x_ranges(2, 1.0F);
         for (int j = BERT_LINEAR_RESIDUAL; j < BERT_QUANTIZED_LINEAR_WEIGHT(0); j++) node_case_absent();
         node_case_constant_of(BERT_INT8, 2, DIMS(70, 50), weights[0]);
         node_case_constant_of(BERT_FLOAT, 1, DIMS(50), scales[0]);
