@@ -115,9 +115,10 @@ static inline v_float v_round(v_float a) {
 static inline v_float v_scale(v_float a, v_float n) {
     return _mm512_scalef_ps(a, n);
 }
-/* a 2^n for a in [0.5, 2] and a whole n in [-250, 0] */
+/* a 2^n for a in [0.5, 2] and a whole n in [-250, 0]; 0 where that is subnormal: a lane that underflows would cost more
+ * than a hundred cycles, and keys that are masked all do. */
 static inline v_float v_scale_down(v_float a, v_float n) {
-    return _mm512_scalef_ps(a, n);
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(n, v_set(-125.0F), _CMP_NLT_UQ), a, n); /* NaN comes through */
 }
 static inline float v_sum(v_float a) {
     return _mm512_reduce_add_ps(a);

@@ -35,7 +35,7 @@ static inline v_float v_exp(v_float x) {
     return v_scale(part, n);
 }
 
-/* The same for x <= 0; subnormal results may be 0. */
+/* The same for x <= 0; subnormal results are 0. */
 static inline v_float v_exp_down(v_float x) {
     v_float n;
     const v_float part = v_exp_parts(v_max(v_set(-150.0F), x), &n);
