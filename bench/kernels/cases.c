@@ -448,12 +448,8 @@ static bool prepare_split_panel(const lab_shape *s, lab_buffers *b) {
 }
 
 static bert_split_panel_args panel_to_split(const lab_shape *s, const float *x, uint16_t *y) {
-    return (bert_split_panel_args){.y = y,
-                                   .x = x,
-                                   .ldx = s->n,
-                                   .columns = s->n,
-                                   .k = s->k,
-                                   .end = bert_split_tiles(s->k) * (BERT_SPLIT_STEPS / 2)};
+    return (bert_split_panel_args){
+        .y = y, .x = x, .ldx = s->n, .columns = s->n, .k = s->k, .end = bert_split_tiles(s->k) * BERT_SPLIT_PAIRS};
 }
 
 static void call_split_panel(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {

@@ -146,9 +146,8 @@ static void round_rows(void *argument, int64_t task, int thread) {
 static void run_tile(const void *argument, const bert_panel_tile *at) {
     const bf16_run *run = argument;
     const bert_gemm_call *call = run->call;
-    const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_BGEMM_COLUMNS,
-                  left = call->weight->n - first;
-    const int64_t width = left < BERT_BGEMM_COLUMNS ? left : BERT_BGEMM_COLUMNS;
+    const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_BGEMM_COLUMNS;
+    const int64_t width = bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, at->panel);
     _Alignas(BERT_ALIGNMENT) float sums[BERT_PANEL_ROWS * BERT_BGEMM_COLUMNS];
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const bool whole = width == BERT_BGEMM_COLUMNS;

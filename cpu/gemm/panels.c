@@ -1,9 +1,9 @@
 #include "cpu/gemm/panels.h"
 
 /*
- * Kernels' tiles of rows are whole in a multiple of BLOCK_STEP. More rows than MOST_ROWS would drive their own x out of
- * the second-level cache: lines of y that a panel writes are a row of y apart, often a multiple of 4 KB, and so share
- * few sets with each other (of FFN1 of BERT-base, 96 of 2,048).
+ * Kernels' tiles of rows are whole in a multiple of BLOCK_STEP. Where kernels want large blocks, more rows than
+ * MOST_ROWS would drive their own x out of the second-level cache: lines of y that a panel writes are a row of y apart,
+ * often a multiple of 4 KB, and so share few sets with each other (of FFN1 of BERT-base, 96 of 2,048).
  */
 enum { BLOCK_STEP = BERT_PANEL_ROWS / 2, MOST_ROWS = 5 * BERT_PANEL_ROWS };
 
@@ -43,9 +43,9 @@ static void run_part(void *argument, int64_t part, int thread) {
 
 int64_t bert_gemm_panel_block_rows(const bert_panel_product *product, int64_t threads) {
     const int64_t least = product->block_bytes / product->row_bytes;
-    const int64_t wanted = bert_smaller(product->kernels->block_bytes / product->row_bytes,
-                                        product->rows * product->panels / (8 * threads));
-    return bert_gemm_block_rows(product->rows, bert_smaller(wanted > least ? wanted : least, MOST_ROWS), BLOCK_STEP);
+    const int64_t shared = bert_smaller(product->rows * product->panels / (8 * threads), MOST_ROWS);
+    const int64_t wanted = bert_smaller(product->kernels->block_bytes / product->row_bytes, shared);
+    return bert_gemm_block_rows(product->rows, wanted > least ? wanted : least, BLOCK_STEP);
 }
 
 void bert_gemm_run_panels(const bert_panel_product *product) {

@@ -31,7 +31,7 @@ void bert_gemm_run_panels(const bert_panel_product *product);
 
 /**
  * Rows of the product's blocks, a multiple of half a tile's, rows above 0: block_bytes of x, or as many as the kernels
- * want, as far as each of `threads` threads still gets eight panels of a block or more, but 320 rows at most.
+ * want, which is 320 at most, as far as each of `threads` threads still gets eight panels of a block or more.
  */
 int64_t bert_gemm_panel_block_rows(const bert_panel_product *product, int64_t threads);
 

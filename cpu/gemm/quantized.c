@@ -292,7 +292,7 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
     const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_QGEMM_COLUMNS,
                   depth = weight->steps * BERT_QGEMM_STEP, panels = panels_of(weight->n);
     const int64_t stride = bert_quantized_row_bytes(weight);
-    const int64_t left = weight->n - first, width = left < BERT_QGEMM_COLUMNS ? left : BERT_QGEMM_COLUMNS;
+    const int64_t width = bert_gemm_panel_width(weight->n, BERT_QGEMM_COLUMNS, at->panel);
     _Alignas(BERT_ALIGNMENT) int32_t sums[BERT_PANEL_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const int64_t eighths = call->kernels->late_eighths * (tile.activation == BERT_UNARY_IDENTITY ? 1 : 2);

@@ -13,11 +13,9 @@
  */
 #include "cpu/gemm/gemm.h"
 
-#include <string.h>
-
 /* Rows of a panel that are split in one go, and rows of x: their parts are 885 KB of the second-level cache. Tiles of a
  * panel that is split as it goes. */
-enum { DEPTH = 768, BLOCK_ROWS = 192, COLUMNS = BERT_SPLIT_COLUMNS, RING = 2 };
+enum { DEPTH = 768, BLOCK_ROWS = 192, COLUMNS = BERT_SPLIT_COLUMNS };
 _Static_assert(DEPTH % BERT_SPLIT_STEPS == 0 && BLOCK_ROWS % BERT_SPLIT_ROWS == 0, "whole tiles");
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "sgemm's chains aren't cut");
 
@@ -30,18 +28,19 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
     bert_gemm_pack_panels(kernels, threads, COLUMNS, packed, n, first, part, transposed);
 }
 
-/* ---- The workspace: for each thread scratch, then some rows of x, split. ------------------------------------------
- */
+/* ---- The workspace: for each thread scratch, then some rows of x, split ------------------------------------------ */
+
+/* Elements of a whole panel per tile of k. */
+enum { PANEL_TILE = COLUMNS / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE };
 
 typedef struct thread_scratch {
-    uint16_t pieces[2][DEPTH / BERT_SPLIT_STEPS * BERT_SPLIT_PARTS * 3 * BERT_SPLIT_TILE]; /* of a panel, split */
-    float source[DEPTH * COLUMNS];                                                         /* from an unpacked weight */
+    uint16_t pieces[2][DEPTH / BERT_SPLIT_STEPS * PANEL_TILE]; /* of a panel, split */
+    float source[DEPTH * COLUMNS];                             /* from an unpacked weight */
 } thread_scratch;
 _Static_assert(sizeof(thread_scratch) % BERT_ALIGNMENT == 0, "one after the other they stay aligned");
-_Static_assert(COLUMNS == 3 * 16, "three tiles of columns");
 
 /* Rows of one round, at most. Whole blocks and a small rest are faster than even rounds of smaller blocks: 3 to 8 % at
- * 400 rows, no difference at 200 (bertc bench --sequence 200,400). */
+ * 400 rows, no difference at 200 (Granite Rapids, bertc bench --sequence 200,400). */
 static int64_t rows_together(int64_t threads) {
     return BLOCK_ROWS * threads;
 }
@@ -93,7 +92,7 @@ static panel_piece piece_of(const split_share *share, int64_t panel, int64_t dep
                                    .ldx = COLUMNS,
                                    .columns = bert_gemm_panel_width(weight->n, COLUMNS, panel),
                                    .k = steps,
-                                   .end = bert_split_tiles(steps) * (BERT_SPLIT_STEPS / 2)}};
+                                   .end = bert_split_tiles(steps) * BERT_SPLIT_PAIRS}};
 }
 
 /* The piece after this one of the panels [first, end); false: it was the last one. */
@@ -174,7 +173,7 @@ static void run_many(const split_share *share, int64_t block, int64_t first, int
 /* Whether the last tile of a piece in a ring isn't where the first one of the next begins. */
 static bool leaves_first_place(const panel_piece *piece, const panel_piece *next) {
     const int64_t tiles = bert_split_tiles(piece->split.k);
-    return tiles > 0 && tiles % RING != 1 && next->split.columns <= piece->split.columns;
+    return tiles > 0 && (tiles - 1) % BERT_SPLIT_RING != 0 && next->split.columns <= piece->split.columns;
 }
 
 /* The same where rows are few: a panel is split as it is multiplied, in a ring that stays in the first-level cache, and
@@ -187,10 +186,10 @@ static void run_few(const split_share *share, int64_t block, int64_t first, int6
         more = next_piece(share, &piece, first, end, ring, &next);
         if (call->weight->deferred)
             bert_gemm_pack_source(call, COLUMNS, piece.panel, piece.depth, piece.split.k, share->scratch->source);
-        piece.split.ring = next.split.ring = RING;
+        piece.split.ring = next.split.ring = true;
         const bool begins = more && !call->weight->deferred && leaves_first_place(&piece, &next);
         bert_split_panel_args tile = next.split;
-        tile.end = BERT_SPLIT_STEPS / 2;
+        tile.end = BERT_SPLIT_PAIRS;
         multiply_piece(share->run, block, &piece, begins ? &tile : NULL);
         if (begins) next.split.first = tile.end;
     }

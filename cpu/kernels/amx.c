@@ -13,9 +13,8 @@
  * memory from piece to piece.
  *
  * Tiles have the shape that `enter` sets and `leave` gives up, once for each thread and parallel region, but where
- * split float32 has few rows. Rows that
- * don't fill tiles are done by tiles that overlap: a row's result doesn't depend on who computes it. Fewer than 16
- * rows, and steps that don't fill a tile, go through scratch filled up with zeros.
+ * split float32 has few rows. Rows that don't fill tiles are done by tiles that overlap: a row's result doesn't depend
+ * on who computes it. Fewer than 16 rows, and steps that don't fill a tile, go through scratch filled up with zeros.
  *
  * tests/cpu/test_emulated.c runs this file, compiled a second time over an emulation of the instructions.
  */

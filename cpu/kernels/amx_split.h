@@ -12,7 +12,7 @@
 #define BERT_CPU_KERNELS_AMX_SPLIT_H
 
 #ifndef BERT_AMX_EMULATOR
-#include "cpu/kernels/split_pair_avx512.h"
+#include "cpu/kernels/split_parts_avx512.h"
 #else
 /* Machines that emulate tiles may lack AVX-512 as well. */
 static inline void split_whole_pair(uint16_t *pair, const float *x, int64_t ldx) {
@@ -32,23 +32,25 @@ typedef struct split_sums {
 typedef struct splitting {
     bert_split_panel_args part;
     void (*split_panel)(const bert_split_panel_args *args);
-    int64_t whole;       /* pairs before this one are two whole rows */
+    int64_t whole;       /* bert_split_whole_pairs */
     int64_t next, limit; /* pairs that may be split now */
     int64_t due;         /* grows with each product by `share`; a pair is due with every `products` */
     int64_t share, products;
 } splitting;
 
-/* Pairs of a tile, and how many would be split with its products at the pace of a ring. */
-enum { PAIRS = BERT_SPLIT_STEPS / 2, RING_SHARE = PAIRS + 4 };
+/* Pairs that would be split with a tile's products at the pace of a ring: its own are, somewhat before the last of
+ * them.
+ */
+enum { RING_SHARE = BERT_SPLIT_PAIRS + 4 };
 
-/* Within the passes, after each of their products: called, it takes MiniLM 4 % more time at 1x16. */
+/* Within the passes, after each of their products: called, it takes MiniLM 4 % more time at 1x16 (Granite Rapids, bertc
+ * bench --threads 1, in turn). */
 static inline __attribute__((always_inline)) void split_pair(splitting *s) {
     const bert_split_panel_args *part = &s->part;
     const int64_t at = s->next++;
     if (at < s->whole) {
-        const int64_t tile = at / PAIRS & bert_split_ring_mask(part->ring);
-        uint16_t *y = part->y + tile * (int64_t)(3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE) + at % PAIRS * 32;
-        split_whole_pair(y, part->x + 2 * at * part->ldx, part->ldx);
+        split_whole_pair(part->y + bert_split_pair_place(BERT_SPLIT_COLUMNS, part->ring, at),
+                         part->x + 2 * at * part->ldx, part->ldx);
     } else {
         s->part.first = at;
         s->part.end = at + 1;
@@ -69,10 +71,10 @@ static inline void split_until(splitting *s, int64_t end) {
 /* Begins with the pairs of `part`, so that they are split by the time that so many products are done. */
 static void begin_splitting(splitting *s, const bert_sgemm_split_args *args, const bert_split_panel_args *part,
                             int64_t products) {
-    *s = (splitting){.split_panel = args->split_panel, .products = products > 0 ? products : 1};
+    *s = (splitting){.split_panel = args->split_panel, .products = products};
     if (!part) return;
     s->part = *part;
-    s->whole = part->columns == BERT_SPLIT_COLUMNS ? part->k / 2 : 0;
+    s->whole = bert_split_whole_pairs(part);
     s->next = part->first;
     s->limit = part->end;
     s->share = part->end - part->first;
@@ -90,16 +92,14 @@ static void begin_ring(splitting *s, const bert_sgemm_split_args *args) {
     s->share = RING_SHARE;
 }
 
-/* In a ring tile `tile` has to be there before it is multiplied; meanwhile those after it take the other places, in a
- * ring of two that of the one before it. During the last one what is ahead is split. */
+/* In a ring tile `tile` has to be there before it is multiplied; meanwhile the one after it takes the place of the one
+ * before it, and during the last one what is ahead is split. */
 static inline void turn_ring(splitting *s, const bert_sgemm_split_args *args, int64_t tile) {
-    const bert_split_panel_args *panel = args->as_it_goes;
-    if (!panel) return;
-    const int64_t end = panel->end, now = (tile + 1) * PAIRS, next = (tile + panel->ring) * PAIRS;
+    if (!args->as_it_goes) return;
     publish(args->b);
-    split_until(s, now < end ? now : end);
+    split_until(s, (tile + 1) * BERT_SPLIT_PAIRS);
     s->due = 0;
-    s->limit = next < end ? next : end;
+    s->limit = (tile + BERT_SPLIT_RING) * BERT_SPLIT_PAIRS;
     if (tile + 1 == args->tiles) begin_splitting(s, args, args->ahead, products_of(args));
 }
 
@@ -143,8 +143,7 @@ enum { A_LOW, A_MIDDLE, A_HIGH, B_HIGH = 0, B_MIDDLE, B_LOW };
 
 /* A tile of k of the panel. */
 static inline const uint16_t *split_tile(const bert_sgemm_split_args *args, int64_t tile, int columns) {
-    const int64_t mask = bert_split_ring_mask(args->as_it_goes ? args->as_it_goes->ring : 0);
-    return args->b + (tile & mask) * columns * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
+    return args->b + bert_split_tile_place((int64_t)columns * 16, args->as_it_goes != NULL, tile);
 }
 
 /* Products come in the same order in every pass: what a part of b is multiplied with, part after part. */

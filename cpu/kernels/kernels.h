@@ -370,9 +370,15 @@ static inline int64_t bert_split_rows_elements(int64_t rows) {
 static inline int64_t bert_split_panel_elements(int64_t columns) {
     return (columns + 15) / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE;
 }
-/** What tiles' numbers are masked with where their places go round: `ring` is a power of two, 0 for no ring. */
-static inline int64_t bert_split_ring_mask(int64_t ring) {
-    return ring ? ring - 1 : INT64_MAX;
+/** Pairs of rows of a panel that a tile has; tiles' places in a ring. */
+enum { BERT_SPLIT_PAIRS = BERT_SPLIT_STEPS / 2, BERT_SPLIT_RING = 2 };
+/** Where a panel in parts has tile `tile` of k: in a ring at the place of tile % BERT_SPLIT_RING, else at its own. */
+static inline int64_t bert_split_tile_place(int64_t columns, bool ring, int64_t tile) {
+    return (ring ? tile % BERT_SPLIT_RING : tile) * bert_split_panel_elements(columns);
+}
+/** And pair `at` of high parts; those of middle and low ones come after as many tiles as it has columns of them. */
+static inline int64_t bert_split_pair_place(int64_t columns, bool ring, int64_t at) {
+    return bert_split_tile_place(columns, ring, at / BERT_SPLIT_PAIRS) + at % BERT_SPLIT_PAIRS * 32;
 }
 /** Tiles along k. */
 static inline int64_t bert_split_tiles(int64_t k) {
@@ -401,8 +407,13 @@ typedef struct bert_split_panel_args {
     const float *x;
     int64_t ldx, columns, k;
     int64_t first, end;
-    int64_t ring; /**< A power of two: tile i of k goes to the place of i % ring. 0: to its own. */
+    bool ring; /**< See bert_split_tile_place. */
 } bert_split_panel_args;
+
+/** Pairs before this one are two whole rows of a whole panel. */
+static inline int64_t bert_split_whole_pairs(const bert_split_panel_args *args) {
+    return args->columns == BERT_SPLIT_COLUMNS ? args->k / 2 : 0;
+}
 
 /**
  * c[rows, columns] = a b, or with `accumulate` c += a b, rows of c ldc apart; a and b are split, `a_stride` elements

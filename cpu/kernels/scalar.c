@@ -397,15 +397,15 @@ static void split_rows(const bert_split_rows_args *args) {
 }
 
 static void split_panel(const bert_split_panel_args *args) {
-    const int64_t column_tiles = (args->columns + 15) / 16, mask = bert_split_ring_mask(args->ring);
+    const int64_t column_tiles = (args->columns + 15) / 16;
     for (int64_t at = 2 * args->first; at < 2 * args->end; at++) {
-        const int64_t tile = at / BERT_SPLIT_STEPS, pair = at % BERT_SPLIT_STEPS / 2;
+        uint16_t *tiles = args->y + bert_split_tile_place(args->columns, args->ring, at / BERT_SPLIT_STEPS);
         for (int64_t column = 0; column < column_tiles * 16; column++) {
             uint16_t parts[BERT_SPLIT_PARTS];
             split(at < args->k && column < args->columns ? args->x[at * args->ldx + column] : 0.0F, parts);
             for (int part = 0; part < BERT_SPLIT_PARTS; part++)
-                args->y[(((tile & mask) * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
-                        place_in_tile(pair, column % 16, at % 2)] = parts[part];
+                tiles[(part * column_tiles + column / 16) * BERT_SPLIT_TILE +
+                      place_in_tile(at % BERT_SPLIT_STEPS / 2, column % 16, at % 2)] = parts[part];
         }
     }
 }
@@ -423,11 +423,11 @@ static void row_parts(const bert_sgemm_split_args *args, int64_t row, int64_t st
 static void column_parts(const bert_sgemm_split_args *args, int64_t column, int64_t step,
                          float parts[BERT_SPLIT_PARTS]) {
     const int64_t column_tiles = (args->columns + 15) / 16;
-    const int64_t tile = step / BERT_SPLIT_STEPS & bert_split_ring_mask(args->as_it_goes ? args->as_it_goes->ring : 0);
+    const uint16_t *tiles =
+        args->b + bert_split_tile_place(args->columns, args->as_it_goes != NULL, step / BERT_SPLIT_STEPS);
     for (int part = 0; part < BERT_SPLIT_PARTS; part++)
-        parts[part] = bert_bfloat16_to_float(
-            args->b[((tile * BERT_SPLIT_PARTS + part) * column_tiles + column / 16) * BERT_SPLIT_TILE +
-                    place_in_tile(step % BERT_SPLIT_STEPS / 2, column % 16, step % 2)]);
+        parts[part] = bert_bfloat16_to_float(tiles[(part * column_tiles + column / 16) * BERT_SPLIT_TILE +
+                                                   place_in_tile(step % BERT_SPLIT_STEPS / 2, column % 16, step % 2)]);
 }
 
 /* What a tile adds to sums[column] of a row: summed up apart, since shorter chains round less. */
@@ -458,11 +458,11 @@ static void sgemm_split(const bert_sgemm_split_args *args) {
         const int64_t rows = args->rows - first < BERT_SPLIT_ROWS ? args->rows - first : BERT_SPLIT_ROWS;
         float sums[BERT_SPLIT_ROWS][BERT_SPLIT_COLUMNS] = {{0}};
         for (int64_t tile = 0; tile < args->tiles; tile++) {
-            const int64_t pair = tile * (BERT_SPLIT_STEPS / 2);
+            const int64_t pair = tile * BERT_SPLIT_PAIRS;
             if (args->as_it_goes && pair >= args->as_it_goes->first) {
                 bert_split_panel_args panel = *args->as_it_goes;
                 panel.first = pair;
-                panel.end = pair + BERT_SPLIT_STEPS / 2;
+                panel.end = pair + BERT_SPLIT_PAIRS;
                 args->split_panel(&panel);
             }
             for (int64_t row = 0; row < rows; row++) add_split_tile(args, tile, first + row, sums[row]);

@@ -1,14 +1,13 @@
 /*
- * Splitting of float32 into three of bfloat16 for AVX-512. Halves are rounded away from zero, so that a part is one
- * addition and one mask, and pairs of a panel's rows a shift and a blend: 18 instructions for 32 numbers. Panels are
- * read from memory from front to back, which the hardware's prefetching wants. Included by avx512.c alone.
+ * Splitting of float32 into three of bfloat16 for AVX-512. Panels are read from memory from front to back, which the
+ * hardware's prefetching wants. Included by avx512.c alone.
  */
 #ifndef BERT_CPU_KERNELS_SPLIT_AVX512_H
 #define BERT_CPU_KERNELS_SPLIT_AVX512_H
 
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/lanes_avx512.h"
-#include "cpu/kernels/split_pair_avx512.h"
+#include "cpu/kernels/split_parts_avx512.h"
 
 #include <immintrin.h>
 
@@ -51,11 +50,11 @@ static inline __m512 load_panel(const bert_split_panel_args *args, int64_t row, 
 
 static void split_panel(const bert_split_panel_args *args) {
     const int64_t column_tiles = (args->columns + 15) / 16, part = column_tiles * BERT_SPLIT_TILE;
-    const int64_t elements = BERT_SPLIT_PARTS * part, mask = bert_split_ring_mask(args->ring);
+    const int64_t whole = bert_split_whole_pairs(args);
     for (int64_t at = args->first; at < args->end; at++) {
         const int64_t row = 2 * at;
-        uint16_t *pair = args->y + (at >> 4 & mask) * elements + (at & 15) * 32;
-        if (args->columns == BERT_SPLIT_COLUMNS && row + 1 < args->k) {
+        uint16_t *pair = args->y + bert_split_pair_place(args->columns, args->ring, at);
+        if (at < whole) {
             split_whole_pair(pair, args->x + row * args->ldx, args->ldx);
             continue;
         }

@@ -125,21 +125,17 @@ static inline float v_sum(v_float a) {
 }
 /* The least of `least` and the greatest of `most`: both at once, as greatest ones. */
 static inline bert_row_range v_range(v_float least, v_float most) {
-    const v_float sign = v_set(-0.0F), negated = _mm512_xor_ps(least, sign);
+    const v_float negated = v_negate(least);
     v_float both = _mm512_max_ps(_mm512_shuffle_f32x4(negated, most, 0x44), _mm512_shuffle_f32x4(negated, most, 0xee));
     both = _mm512_max_ps(both, _mm512_shuffle_f32x4(both, both, 0xb1));
     both = _mm512_max_ps(both, _mm512_permute_ps(both, 0x4e));
     both = _mm512_max_ps(both, _mm512_permute_ps(both, 0xb1));
     return (bert_row_range){-_mm512_cvtss_f32(both), _mm_cvtss_f32(_mm512_extractf32x4_ps(both, 2))};
 }
-/* Of each lane the element `at`, of [0, 2 V_WIDTH), of both vectors side by side. */
+/* Of each lane the element `at`, of [0, 2 V_WIDTH), of both vectors side by side; of other ones the last five bits. */
+#define BERT_V_CHOOSES_BY_LAST_BITS
 static inline v_float v_choose(v_float low, v_float high, v_int at) {
     return _mm512_permutex2var_ps(low, at, high);
-}
-/* Of each lane the element of a table of 2 V_WIDTH that the last bits of `at` name. */
-#define BERT_V_LOOKUP
-static inline v_float v_lookup(const float *table, v_int at) {
-    return _mm512_permutex2var_ps(_mm512_loadu_ps(table), at, _mm512_loadu_ps(table + V_WIDTH));
 }
 static inline v_int v_bits(v_float a) {
     return _mm512_castps_si512(a);

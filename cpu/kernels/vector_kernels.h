@@ -435,8 +435,8 @@ static bool all_equal(const int32_t *values, int64_t n) {
  * Columns from `first` on through all rows: `vectors` whole ones, or with `cut` one of as many lanes as there are.
  * `one_zero`: the weight has one zero point, or none, so that a row has one product with it: integer products are slow.
  */
-V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const bert_unary op, bool one_zero,
-                                      const int vectors, const bool cut, int64_t first) {
+V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const bert_unary op, const bool ranged,
+                                      bool one_zero, const int vectors, const bool cut, int64_t first) {
     const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
     const int64_t each = first == 0 && args->rows > 0 ? (args->prefetch_lines + args->rows - 1) / args->rows : 0;
@@ -481,28 +481,32 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
                 v_store_first(y + column, lanes, value);
             else
                 v_store(y + column, value);
+            if (!ranged) continue;
             if (cut) value = v_select(lanes, value, v_set(0.0F));
             least = v_min(value, least);
             most = v_max(value, most);
         }
-        if (!args->ranges) continue;
+        if (!ranged) continue;
         ends[row % RANGE_ROWS] = (range_ends){least, most};
         if (row % RANGE_ROWS == RANGE_ROWS - 1 || row == args->rows - 1) widen_ranges(args, ends, row, first == 0);
     }
 }
 
 /* A panel in one go; of the last panel, which may be narrower, one vector after the other. */
-V_ALWAYS_INLINE void dequantize_columns(const bert_dequantize_args *args, const bert_unary op, bool one_zero) {
+V_ALWAYS_INLINE void dequantize_columns(const bert_dequantize_args *args, const bert_unary op, const bool ranged,
+                                        bool one_zero) {
     if (args->n == BERT_QGEMM_COLUMNS) {
-        dequantize_strip(args, op, one_zero, V_PANEL_VECTORS, false, 0);
+        dequantize_strip(args, op, ranged, one_zero, V_PANEL_VECTORS, false, 0);
         return;
     }
-    for (int64_t first = 0; first < args->n; first += V_WIDTH) dequantize_strip(args, op, one_zero, 1, true, first);
+    for (int64_t first = 0; first < args->n; first += V_WIDTH)
+        dequantize_strip(args, op, ranged, one_zero, 1, true, first);
 }
 
 static void dequantize(const bert_dequantize_args *args) {
     const bool one_zero = all_equal(args->zeros, args->n);
-#define CALL(op) dequantize_columns(args, op, one_zero)
+#define CALL(op)                                                                                                       \
+    args->ranges ? dequantize_columns(args, op, true, one_zero) : dequantize_columns(args, op, false, one_zero)
     FOR_EACH_UNARY(args->activation, CALL)
 #undef CALL
 }

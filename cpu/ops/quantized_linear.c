@@ -175,8 +175,8 @@ static void quantize(const bert_kernel_call *call, const quantized_state *state,
     if (state->has_scale) {
         set_rows(work, all, state->x_scale, state->x_zero_point);
     } else {
-        const bool told = call->x_ranges && state->x_ranges > 0;
-        bert_thread_pool_run(bert_cpu_threads_for(call), tasks_of(&run), told ? join_ranges : find_ranges, &run);
+        bert_thread_pool_run(bert_cpu_threads_for(call), tasks_of(&run), call->x_ranges ? join_ranges : find_ranges,
+                             &run);
         choose_scales(call, state, all, work);
         choose_rows(work, rows);
     }

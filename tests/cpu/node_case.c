@@ -6,6 +6,7 @@
 #include "core/base/memory.h"
 #include "core/base/thread_pool.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/kernels/kernels.h"
 #include "cpu/narrow.h"
 
 #include <math.h>
@@ -269,11 +270,8 @@ static int64_t rows_of(const bert_tensor *tensor) {
 }
 
 static bert_row_range range_of(const float *x, int64_t count) {
-    bert_row_range range = {0.0F, 0.0F};
-    for (int64_t i = 0; i < count; i++) {
-        range.least = fminf(range.least, x[i]);
-        range.most = fmaxf(range.most, x[i]);
-    }
+    bert_row_range range;
+    bert_cpu_kernels_scalar.range(&(bert_range_args){.ranges = &range, .x = x, .rows = 1, .n = count});
     return range;
 }
 

@@ -108,12 +108,13 @@ static void check_panel(const bert_split_panel_args *args) {
 }
 
 /* Places that go round hold the last tile that came to each. */
-static void ring_case(const bert_cpu_kernels *table, bert_split_panel_args args, int64_t ring) {
-    const int64_t elements = bert_split_panel_elements(args.columns), tiles = bert_split_tiles(args.k);
+static void ring_case(const bert_cpu_kernels *table, bert_split_panel_args args) {
+    const int64_t ring = BERT_SPLIT_RING, elements = bert_split_panel_elements(args.columns),
+                  tiles = bert_split_tiles(args.k);
     const uint16_t *whole = args.y;
     bert_guarded memory;
     args.y = guarded_halves(&memory, ring * elements);
-    args.ring = ring;
+    args.ring = true;
     table->split_panel(&args);
     for (int64_t tile = tiles > ring ? tiles - ring : 0; tile < tiles; tile++)
         assert_memory_equal(args.y + tile % ring * elements, whole + tile * elements,
@@ -141,8 +142,7 @@ static void panel_case(const bert_cpu_kernels *table, int64_t columns, int64_t k
         assert_memory_equal(y, expected, (size_t)elements * sizeof *y); /* what isn't split yet, too */
         if (i == 2) check_panel(&args);
     }
-    ring_case(table, args, 2);
-    ring_case(table, args, 4);
+    ring_case(table, args);
     for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
 }
 
@@ -214,7 +214,7 @@ static bert_split_panel_args panel_of(const product *p, uint16_t *y) {
                                    .ldx = p->ldw,
                                    .columns = p->columns,
                                    .k = p->k,
-                                   .end = bert_split_tiles(p->k) * (BERT_SPLIT_STEPS / 2)};
+                                   .end = bert_split_tiles(p->k) * BERT_SPLIT_PAIRS};
 }
 
 static void split_product(product *p) {
@@ -348,25 +348,25 @@ static void accumulate_case(const bert_cpu_kernels *table, const product *p, int
 
 /* The panel is split as it is multiplied, into few places: the same bits, whether its first tile was there or not. The
  * first one of another panel is split where it has another place than the last one of this. */
-static void ring_product_case(const bert_cpu_kernels *table, const product *p, int64_t ring, bool begun) {
-    const int64_t pairs = BERT_SPLIT_STEPS / 2, elements = bert_split_panel_elements(p->columns);
+static void ring_product_case(const bert_cpu_kernels *table, const product *p, bool begun) {
+    const int64_t elements = bert_split_panel_elements(p->columns);
     product other;
     bert_guarded memory[2];
     bert_sgemm_split_args args = args_of(p);
-    bert_split_panel_args panel = panel_of(p, guarded_halves(&memory[0], ring * elements)), next;
+    bert_split_panel_args panel = panel_of(p, guarded_halves(&memory[0], BERT_SPLIT_RING * elements)), next;
     new_product(&other, 1, p->columns, 40, 3, ANY);
-    panel.ring = ring;
+    panel.ring = true;
     if (begun && args.tiles > 0) {
         bert_split_panel_args first = panel;
-        first.end = panel.first = pairs;
+        first.end = panel.first = BERT_SPLIT_PAIRS;
         bert_cpu_kernels_scalar.split_panel(&first);
     }
     next = panel_of(&other, panel.y);
-    next.ring = ring;
-    next.end = pairs;
+    next.ring = true;
+    next.end = BERT_SPLIT_PAIRS;
     args.b = panel.y;
     args.as_it_goes = &panel;
-    args.ahead = args.tiles % ring == 1 ? NULL : &next;
+    args.ahead = args.tiles % BERT_SPLIT_RING == 1 ? NULL : &next;
     args.c = guarded_floats(&memory[1], extent(p->rows, p->columns, p->ldc));
     multiply(table, &args);
     assert_memory_equal(args.c, p->c, result_bytes(p)); /* the slack has the same pattern */
@@ -384,7 +384,7 @@ static void product_case(const bert_cpu_kernels *table, int64_t rows, int64_t co
     alone_case(table, &p, rows / 2);
     check_sums(&p);
     accumulate_case(table, &p, widths[at % WIDTHS], depths[at % DEPTHS]);
-    for (int i = 0; i < 4 && rows <= BERT_SPLIT_ROWS; i++) ring_product_case(table, &p, i / 2 ? 4 : 2, i % 2);
+    for (int begun = 0; begun < 2 && rows <= BERT_SPLIT_ROWS; begun++) ring_product_case(table, &p, begun);
     free_product(&p);
 }
 
@@ -406,10 +406,10 @@ static void tiny_case(const bert_cpu_kernels *table, int64_t rows, int64_t colum
 /* Rows with a bit set in `left_out` are left alone, the others have the bits of `finite`. */
 static void left_out_case(const bert_cpu_kernels *table, product *p, const float *finite, const bool *left_out) {
     bert_sgemm_split_args args = args_of(p);
-    for (int ring = 0; ring <= (p->rows <= BERT_SPLIT_ROWS ? 2 : 0); ring += 2) {
+    for (int ring = 0; ring <= (p->rows <= BERT_SPLIT_ROWS ? 1 : 0); ring++) {
         bert_guarded memory;
         bert_split_panel_args panel =
-            panel_of(p, guarded_halves(&memory, ring * bert_split_panel_elements(p->columns)));
+            panel_of(p, guarded_halves(&memory, ring * BERT_SPLIT_RING * bert_split_panel_elements(p->columns)));
         panel.ring = ring;
         args.as_it_goes = ring ? &panel : NULL;
         args.b = ring ? panel.y : p->b;

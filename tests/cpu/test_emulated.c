@@ -69,7 +69,8 @@ static void amx_fetches_what_comes_next(void **state) {
 }
 
 /* Products that were done before a pair was split: of the panel that is multiplied, and of the one ahead. */
-enum { SPLIT_TILES = 5, SPLIT_PAIRS = 16 * SPLIT_TILES, SPLIT_WIDTH = 47 };
+enum { SPLIT_TILES = 5, SPLIT_PAIRS = BERT_SPLIT_PAIRS * SPLIT_TILES, SPLIT_WIDTH = 47 };
+enum { SPLIT_PANEL_TILE = 3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE };
 static int products_done, done_before[2][SPLIT_PAIRS];
 static const float *split_source;
 
@@ -88,10 +89,10 @@ static void note_split(const bert_split_panel_args *args) {
 static void amx_splits_between_products(void **state) {
     static float source[2][2 * SPLIT_PAIRS * SPLIT_WIDTH], c[BERT_SPLIT_ROWS * SPLIT_WIDTH];
     static _Alignas(64) uint16_t a[SPLIT_TILES * BERT_SPLIT_GROUP_TILE];
-    static _Alignas(64) uint16_t panels[2][SPLIT_TILES * 3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE];
+    static _Alignas(64) uint16_t panels[2][SPLIT_TILES * SPLIT_PANEL_TILE];
     uint8_t left_out[BERT_SPLIT_ROWS];
     for (int rows = 8; rows <= BERT_SPLIT_ROWS; rows += 24) {
-        for (int ring = 0; ring <= 4; ring += 4) {
+        for (int ring = 0; ring < 2; ring++) {
             const int of_tile = rows > 16 ? 36 : 18, last = of_tile * (SPLIT_TILES - 1);
             const bert_split_panel_args own = {.y = panels[0],
                                                .x = source[0],
@@ -99,12 +100,12 @@ static void amx_splits_between_products(void **state) {
                                                .columns = SPLIT_WIDTH,
                                                .k = 2 * SPLIT_PAIRS,
                                                .end = SPLIT_PAIRS,
-                                               .ring = 2};
+                                               .ring = true};
             bert_split_panel_args other = own;
             other.x = source[1];
-            other.y = ring ? panels[0] + 3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE : panels[1];
-            other.ring = 0;
-            if (ring) other.end = 16;
+            other.y = ring ? panels[0] + SPLIT_PANEL_TILE : panels[1];
+            other.ring = false;
+            if (ring) other.end = BERT_SPLIT_PAIRS;
             split_source = source[0];
             products_done = 0;
             bert_cpu_enter(&bert_emulated_amx);
@@ -143,7 +144,7 @@ static void blocks_grow_with_amx_as_far_as_threads_share_them(void **state) {
         {&bert_cpu_kernels_scalar, 1024, 768, 16, 1, 256}, {&bert_cpu_kernels_scalar, 1024, 3072, 16, 1, 64},
         {&bert_emulated_amx, 1024, 768, 16, 1, 256},       {&bert_emulated_amx, 1024, 3072, 16, 1, 256},
         {&bert_emulated_amx, 1024, 3072, 16, 16, 128},     {&bert_emulated_amx, 1024, 3072, 16, 64, 64},
-        {&bert_emulated_amx, 1024, 3072, 64, 16, 256},     {&bert_emulated_amx, 4096, 64, 16, 1, 320},
+        {&bert_emulated_amx, 1024, 3072, 64, 16, 256},     {&bert_emulated_amx, 4096, 1024, 16, 1, 320},
         {&bert_emulated_amx, 16, 768, 16, 64, 32},         {&bert_emulated_amx, 128, 4194304, 1, 1, 32},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -1,9 +1,10 @@
 /*
- * Two rows of a panel in three parts, for AVX-512: what split_avx512.h does with a whole panel and amx_split.h between
- * products.
+ * 32 numbers in three parts each, for AVX-512: what split_avx512.h does with rows and panels, and amx_split.h with
+ * pairs of a panel's rows between products. Halves are rounded away from zero, so that a part is one addition and one
+ * mask, and pairs of rows a shift and a blend: 18 instructions.
  */
-#ifndef BERT_CPU_KERNELS_SPLIT_PAIR_AVX512_H
-#define BERT_CPU_KERNELS_SPLIT_PAIR_AVX512_H
+#ifndef BERT_CPU_KERNELS_SPLIT_PARTS_AVX512_H
+#define BERT_CPU_KERNELS_SPLIT_PARTS_AVX512_H
 
 #include "cpu/kernels/kernels.h"
 
@@ -49,10 +50,10 @@ static inline void store_panel(uint16_t *pair, int64_t part, const split_pairs *
 }
 
 /* Two rows of a packed panel are six lines. They are asked for so far ahead: BERT-base takes 3 % more at 1x8 with half
- * of it, 15 % more with twice as much. */
+ * of it, 15 % more with twice as much (Granite Rapids, bertc bench --threads 1, in turn). */
 enum { AHEAD_BYTES = 3072 };
 
-/* Two whole rows of x, ldx apart, to a place in the tiles of a panel of BERT_SPLIT_COLUMNS. */
+/* Two rows of bert_split_whole_pairs, ldx apart, to their place. */
 static inline void split_whole_pair(uint16_t *pair, const float *x, int64_t ldx) {
     enum { PART = 3 * BERT_SPLIT_TILE };
     for (int i = 0; i < 6; i++) _mm_prefetch((const char *)(x + 16 * i) + AHEAD_BYTES, _MM_HINT_T0);
