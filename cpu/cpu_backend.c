@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/memory.h"
+#include "cpu/ops/attention_form.h"
 #include "cpu/ops/ops.h"
 
 #include <stdio.h>
@@ -93,6 +94,9 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
                                 .gemm = gemm,
                                 .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
                                 .attend = own ? device->kernels.attention : bert_openblas_attention,
+                                /* Which has the same bits alone and beside longer sequences: see attention.c. */
+                                .split_attention = device->isa == BERT_ISA_AMX && device->gemm == &bert_gemm_split &&
+                                                   !options->deterministic,
                                 .store = options->store,
                                 .threads = options->threads,
                                 .on_demand = options->on_demand};
@@ -129,6 +133,13 @@ static void context_free(bert_context *context) {
     bert_deallocate(host->allocator, context, sizeof *context, _Alignof(bert_context));
 }
 
+/* Where there is AMX, products of attention are split or rounded as those of Linear are. */
+static const bert_attention_form *choose_attention(const bert_prepared *prepared, bool bf16) {
+    if (bf16 || (prepared->device->isa == BERT_ISA_AMX && prepared->gemm == &bert_gemm_bf16))
+        return &bert_attention_bf16;
+    return prepared->split_attention ? &bert_attention_split : &bert_attention_float;
+}
+
 static bert_status context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                   bert_error *error) {
     const bert_host *host = prepared->device->host;
@@ -136,7 +147,8 @@ static bert_status context_create(bert_prepared *prepared, const bert_context_op
     if (bf16_attention) BERT_TRY(check_bf16(prepared->device, error));
     bert_context *context = bert_allocate(host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    *context = (bert_context){.prepared = prepared, .threads = options->threads, .bf16_attention = bf16_attention};
+    *context = (bert_context){
+        .prepared = prepared, .threads = options->threads, .attention = choose_attention(prepared, bf16_attention)};
     if (prepared->fallback) {
         bert_context_options plain = *options;
         plain.attention_precision = BERT_PRECISION_FP32;

@@ -1,5 +1,6 @@
 #include "bench/kernels/cases.h"
 
+#include "bench/kernels/attention_cases.h"
 #include "core/base/float16.h"
 #include "core/base/memory.h"
 
@@ -34,15 +35,14 @@ void lab_free(lab_buffers *buffers) {
     *buffers = (lab_buffers){0};
 }
 
-/* Input `index`: `count` random floats. */
-static bool add_floats(lab_buffers *buffers, int index, int64_t count, float scale) {
+bool lab_add_floats(lab_buffers *buffers, int index, int64_t count, float scale) {
     buffers->inputs[index] = lab_allocate((size_t)count * sizeof(float));
     if (!buffers->inputs[index]) return false;
     lab_fill(buffers->inputs[index], count, scale, (uint32_t)index + 1);
     return true;
 }
 
-static bool add_bytes(lab_buffers *buffers, int index, int64_t count) {
+bool lab_add_bytes(lab_buffers *buffers, int index, int64_t count) {
     uint32_t state = (uint32_t)index + 77;
     unsigned char *bytes = buffers->inputs[index] = lab_allocate((size_t)count);
     for (int64_t i = 0; bytes && i < count; i++) bytes[i] = (unsigned char)(next_random(&state) >> 8);
@@ -59,26 +59,25 @@ static bool add_constants(lab_buffers *buffers, int index, int64_t count, int32_
     return values != NULL;
 }
 
-static bool set_output(lab_buffers *buffers, size_t bytes) {
+bool lab_set_output(lab_buffers *buffers, size_t bytes) {
     buffers->out_bytes = bytes;
     buffers->out = lab_allocate(bytes);
     return buffers->out != NULL;
 }
 
-static double product_work(const lab_shape *s) {
+double lab_product_work(const lab_shape *s) {
     return 2.0 * (double)s->m * (double)s->n * (double)s->k;
 }
 
-/* Bytes of `read` and written matrices of floats [m, n]. */
-static double float_traffic(const lab_shape *s, int matrices) {
+double lab_float_traffic(const lab_shape *s, int matrices) {
     return (double)s->m * (double)s->n * 4.0 * matrices;
 }
 
 /* ---- Products ---------------------------------------------------------------------------------------------------- */
 
 static bool prepare_sgemm(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->k, 1.0F) && add_floats(b, 1, s->k * s->n, 1.0F) &&
-           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_add_floats(b, 0, s->m * s->k, 1.0F) && lab_add_floats(b, 1, s->k * s->n, 1.0F) &&
+           lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_sgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -94,8 +93,8 @@ static void call_sgemm(const bert_cpu_kernels *table, const lab_shape *s, const 
 }
 
 static bool prepare_qgemm(const lab_shape *s, lab_buffers *b) {
-    return add_bytes(b, 0, s->m * s->k) && add_bytes(b, 1, s->k * BERT_QGEMM_COLUMNS) &&
-           set_output(b, (size_t)(s->m * BERT_QGEMM_COLUMNS) * sizeof(int32_t));
+    return lab_add_bytes(b, 0, s->m * s->k) && lab_add_bytes(b, 1, s->k * BERT_QGEMM_COLUMNS) &&
+           lab_set_output(b, (size_t)(s->m * BERT_QGEMM_COLUMNS) * sizeof(int32_t));
 }
 
 static void call_qgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -106,9 +105,9 @@ static void call_qgemm(const bert_cpu_kernels *table, const lab_shape *s, const 
 /* ---- What passes over rows --------------------------------------------------------------------------------------- */
 
 static bool prepare_rows(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->n, 3.0F) && add_floats(b, 1, s->m * s->n, 3.0F) && add_floats(b, 2, s->n, 1.0F) &&
-           add_floats(b, 3, s->n, 1.0F) && add_floats(b, 4, s->n, 1.0F) &&
-           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_add_floats(b, 0, s->m * s->n, 3.0F) && lab_add_floats(b, 1, s->m * s->n, 3.0F) &&
+           lab_add_floats(b, 2, s->n, 1.0F) && lab_add_floats(b, 3, s->n, 1.0F) && lab_add_floats(b, 4, s->n, 1.0F) &&
+           lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 /* The epilogue works in place: it starts from a fresh copy, whose cost is part of what is measured. */
@@ -126,7 +125,7 @@ static void call_epilogue(const bert_cpu_kernels *table, const lab_shape *s, con
 }
 
 static double epilogue_work(const lab_shape *s) {
-    return float_traffic(s, 5);
+    return lab_float_traffic(s, 5);
 }
 
 static void call_layer_norm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -142,11 +141,11 @@ static void call_layer_norm(const bert_cpu_kernels *table, const lab_shape *s, c
 }
 
 static double three_matrices(const lab_shape *s) {
-    return float_traffic(s, 3);
+    return lab_float_traffic(s, 3);
 }
 
 static double two_matrices(const lab_shape *s) {
-    return float_traffic(s, 2);
+    return lab_float_traffic(s, 2);
 }
 
 static void call_softmax(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -175,8 +174,8 @@ static void call_transpose(const bert_cpu_kernels *table, const lab_shape *s, co
 enum { ROTATED_STRIDE = 768 };
 
 static bool prepare_rotate(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * ROTATED_STRIDE, 1.0F) && add_floats(b, 1, s->m * s->n, 1.0F) &&
-           add_floats(b, 2, s->m * s->n, 1.0F) && set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_add_floats(b, 0, s->m * ROTATED_STRIDE, 1.0F) && lab_add_floats(b, 1, s->m * s->n, 1.0F) &&
+           lab_add_floats(b, 2, s->m * s->n, 1.0F) && lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_rotate(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -192,15 +191,15 @@ static void call_rotate(const bert_cpu_kernels *table, const lab_shape *s, const
 }
 
 static double rotate_work(const lab_shape *s) {
-    return float_traffic(s, 4);
+    return lab_float_traffic(s, 4);
 }
 
 /* Rows one after the other, each a step further, as relative positions of queries and keys are. */
 static bool prepare_take(const lab_shape *s, lab_buffers *b) {
-    if (!add_floats(b, 0, s->m * s->k, 1.0F) || !add_constants(b, 1, s->m * s->n, 0, 0, false)) return false;
+    if (!lab_add_floats(b, 0, s->m * s->k, 1.0F) || !add_constants(b, 1, s->m * s->n, 0, 0, false)) return false;
     for (int64_t i = 0; i < s->m * s->n; i++)
         ((int32_t *)b->inputs[1])[i] = (int32_t)((i / s->n + s->n - 1 - i % s->n) % s->k);
-    return set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_take(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -216,42 +215,10 @@ static void call_take(const bert_cpu_kernels *table, const lab_shape *s, const l
                                   .scale = 0.125F});
 }
 
-/* ---- Attention --------------------------------------------------------------------------------------------------- */
-
-/* m queries, n keys, k wide; the fourth input is scratch. */
-static bool prepare_attention(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->k, 1.0F) && add_floats(b, 1, s->k * s->n, 1.0F) &&
-           add_floats(b, 2, s->n * s->k, 1.0F) && add_floats(b, 3, s->m * s->n, 1.0F) && add_floats(b, 4, s->n, 1.0F) &&
-           set_output(b, (size_t)(s->m * s->k) * sizeof(float));
-}
-
-static void call_attention(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
-    table->attention(&(bert_attention_args){.y = b->out,
-                                            .q = b->inputs[0],
-                                            .keys = b->inputs[1],
-                                            .values = b->inputs[2],
-                                            .scores = b->inputs[3],
-                                            .ldy = s->k,
-                                            .ldq = s->k,
-                                            .ld_keys = s->n,
-                                            .ld_values = s->k,
-                                            .ld_scores = s->n,
-                                            .rows = s->m,
-                                            .n = s->n,
-                                            .width = s->k,
-                                            .scale = 0.125F,
-                                            .bias = b->inputs[4],
-                                            .bias_stride = 1});
-}
-
-static double attention_work(const lab_shape *s) {
-    return 2.0 * product_work(s);
-}
-
 /* ---- Quantization ------------------------------------------------------------------------------------------------ */
 
 static bool prepare_range(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)s->m * sizeof(bert_row_range));
+    return lab_add_floats(b, 0, s->m * s->n, 3.0F) && lab_set_output(b, (size_t)s->m * sizeof(bert_row_range));
 }
 
 static void call_range(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -259,12 +226,12 @@ static void call_range(const bert_cpu_kernels *table, const lab_shape *s, const 
 }
 
 static double one_matrix(const lab_shape *s) {
-    return float_traffic(s, 1);
+    return lab_float_traffic(s, 1);
 }
 
 static bool prepare_quantize(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->n, 3.0F) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
-           add_constants(b, 2, s->m, 128, 0.0F, false) && set_output(b, (size_t)(s->m * (s->n + 4)));
+    return lab_add_floats(b, 0, s->m * s->n, 3.0F) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
+           add_constants(b, 2, s->m, 128, 0.0F, false) && lab_set_output(b, (size_t)(s->m * (s->n + 4)));
 }
 
 static void call_quantize(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -285,10 +252,10 @@ static double quantize_work(const lab_shape *s) {
 
 /* Sums of up to 2^31 become numbers of up to 4.3, where activations have their curves. */
 static bool prepare_dequantize(const lab_shape *s, lab_buffers *b) {
-    return add_bytes(b, 0, s->m * s->n * 4) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
+    return lab_add_bytes(b, 0, s->m * s->n * 4) && add_constants(b, 1, s->m, 0, 0.02F, true) &&
            add_constants(b, 2, s->m, 128, 0.0F, false) && add_constants(b, 3, s->n, 0, 1e-7F, true) &&
-           add_constants(b, 4, s->n, 3, 0.0F, false) && add_bytes(b, 5, s->n * 4) && add_floats(b, 6, s->n, 1.0F) &&
-           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+           add_constants(b, 4, s->n, 3, 0.0F, false) && lab_add_bytes(b, 5, s->n * 4) &&
+           lab_add_floats(b, 6, s->n, 1.0F) && lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -308,7 +275,7 @@ static void call_dequantize(const bert_cpu_kernels *table, const lab_shape *s, c
 }
 
 static bool prepare_dequantize_bytes(const lab_shape *s, lab_buffers *b) {
-    return add_bytes(b, 0, s->m * s->n) && set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_add_bytes(b, 0, s->m * s->n) && lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_dequantize_bytes(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -333,7 +300,7 @@ static void call_quantized_add(const bert_cpu_kernels *table, const lab_shape *s
 }
 
 static bool prepare_lookup(const lab_shape *s, lab_buffers *b) {
-    return add_bytes(b, 0, s->m * s->n) && add_bytes(b, 1, 256) && set_output(b, (size_t)(s->m * s->n));
+    return lab_add_bytes(b, 0, s->m * s->n) && lab_add_bytes(b, 1, 256) && lab_set_output(b, (size_t)(s->m * s->n));
 }
 
 static void call_lookup(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -347,7 +314,7 @@ static double lookup_work(const lab_shape *s) {
 /* ---- Floats of 16 bits ------------------------------------------------------------------------------------------- */
 
 static bool prepare_to_bf16(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->n, 3.0F) && set_output(b, (size_t)(s->m * s->n) * sizeof(uint16_t));
+    return lab_add_floats(b, 0, s->m * s->n, 3.0F) && lab_set_output(b, (size_t)(s->m * s->n) * sizeof(uint16_t));
 }
 
 static void call_to_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -355,7 +322,7 @@ static void call_to_bf16(const bert_cpu_kernels *table, const lab_shape *s, cons
 }
 
 static bool prepare_from_bf16(const lab_shape *s, lab_buffers *b) {
-    return add_bytes(b, 0, s->m * s->n * 2) && set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_add_bytes(b, 0, s->m * s->n * 2) && lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_from_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -384,7 +351,7 @@ static double conversion_work(const lab_shape *s) {
 
 /* Random floats, rounded. */
 static bool add_halves(lab_buffers *buffers, int index, int64_t count) {
-    if (!add_floats(buffers, index, count, 1.0F)) return false;
+    if (!lab_add_floats(buffers, index, count, 1.0F)) return false;
     const float *values = buffers->inputs[index];
     uint16_t *halves = buffers->inputs[index]; /* in place: each goes before what is still to be read */
     for (int64_t i = 0; i < count; i++) {
@@ -395,8 +362,8 @@ static bool add_halves(lab_buffers *buffers, int index, int64_t count) {
 }
 
 static bool prepare_sgemm_bf16(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->k, 1.0F) && add_halves(b, 1, s->k * s->n) &&
-           set_output(b, (size_t)(s->m * s->n) * sizeof(float));
+    return lab_add_floats(b, 0, s->m * s->k, 1.0F) && add_halves(b, 1, s->k * s->n) &&
+           lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float));
 }
 
 static void call_sgemm_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -407,7 +374,7 @@ static void call_sgemm_bf16(const bert_cpu_kernels *table, const lab_shape *s, c
 
 static bool prepare_bgemm(const lab_shape *s, lab_buffers *b) {
     return add_halves(b, 0, s->m * s->k) && add_halves(b, 1, s->k * BERT_BGEMM_COLUMNS) &&
-           set_output(b, (size_t)(s->m * BERT_BGEMM_COLUMNS) * sizeof(float));
+           lab_set_output(b, (size_t)(s->m * BERT_BGEMM_COLUMNS) * sizeof(float));
 }
 
 static void call_bgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -431,7 +398,8 @@ static int64_t split_panel_elements(const lab_shape *s) {
 }
 
 static bool prepare_split_rows(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->m * s->k, 3.0F) && set_output(b, (size_t)split_rows_elements(s) * sizeof(uint16_t));
+    return lab_add_floats(b, 0, s->m * s->k, 3.0F) &&
+           lab_set_output(b, (size_t)split_rows_elements(s) * sizeof(uint16_t));
 }
 
 static void call_split_rows(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
@@ -444,7 +412,8 @@ static double split_work(const lab_shape *s) {
 }
 
 static bool prepare_split_panel(const lab_shape *s, lab_buffers *b) {
-    return add_floats(b, 0, s->k * s->n, 3.0F) && set_output(b, (size_t)split_panel_elements(s) * sizeof(uint16_t));
+    return lab_add_floats(b, 0, s->k * s->n, 3.0F) &&
+           lab_set_output(b, (size_t)split_panel_elements(s) * sizeof(uint16_t));
 }
 
 static bert_split_panel_args panel_to_split(const lab_shape *s, const float *x, uint16_t *y) {
@@ -459,9 +428,9 @@ static void call_split_panel(const bert_cpu_kernels *table, const lab_shape *s, 
 
 /* Both sides are split already, and nothing is meanwhile: `--products` times that. */
 static bool prepare_sgemm_split(const lab_shape *s, lab_buffers *b) {
-    if (!add_floats(b, 0, s->m * s->k, 1.0F) || !add_floats(b, 1, s->k * s->n, 1.0F) ||
-        !add_bytes(b, 2, split_rows_elements(s) * 2) || !add_bytes(b, 3, split_panel_elements(s) * 2) ||
-        !add_bytes(b, 4, s->m) || !set_output(b, (size_t)(s->m * s->n) * sizeof(float)))
+    if (!lab_add_floats(b, 0, s->m * s->k, 1.0F) || !lab_add_floats(b, 1, s->k * s->n, 1.0F) ||
+        !lab_add_bytes(b, 2, split_rows_elements(s) * 2) || !lab_add_bytes(b, 3, split_panel_elements(s) * 2) ||
+        !lab_add_bytes(b, 4, s->m) || !lab_set_output(b, (size_t)(s->m * s->n) * sizeof(float)))
         return false;
     const bert_split_panel_args panel = panel_to_split(s, b->inputs[1], b->inputs[3]);
     bert_cpu_kernels_scalar.split_panel(&panel);
@@ -507,7 +476,7 @@ const lab_kernel lab_kernels[] = {
      1e-4F,
      prepare_sgemm,
      call_sgemm,
-     product_work,
+     lab_product_work,
      has_sgemm},
     {"epilogue",
      "rows x columns, gelu (1) or none (0)",
@@ -541,9 +510,9 @@ const lab_kernel lab_kernels[] = {
      {{16, 16, 64}, {48, 128, 64}, {24, 512, 64}, {48, 128, 32}},
      LAB_PEAK_FLOAT,
      1e-5F,
-     prepare_attention,
-     call_attention,
-     attention_work,
+     lab_prepare_attention,
+     lab_call_attention,
+     lab_attention_work,
      has_attention},
     {"unary",
      "rows x columns, function",
@@ -607,7 +576,7 @@ const lab_kernel lab_kernels[] = {
      0.0F,
      prepare_qgemm,
      call_qgemm,
-     product_work,
+     lab_product_work,
      has_qgemm},
     {"dequantize",
      "rows x columns, gelu (1) or none (0)",
@@ -670,7 +639,7 @@ const lab_kernel lab_kernels[] = {
      1e-4F,
      prepare_sgemm_bf16,
      call_sgemm_bf16,
-     product_work,
+     lab_product_work,
      has_sgemm_bf16},
     {"bgemm",
      "rows x columns x depth",
@@ -679,7 +648,7 @@ const lab_kernel lab_kernels[] = {
      1e-4F,
      prepare_bgemm,
      call_bgemm,
-     product_work,
+     lab_product_work,
      has_bgemm},
     {"split_rows",
      "rows x nothing x depth",
@@ -706,8 +675,53 @@ const lab_kernel lab_kernels[] = {
      1e-4F,
      prepare_sgemm_split,
      call_sgemm_split,
-     product_work,
+     lab_product_work,
      has_sgemm_split},
+    {"attention_left",
+     "rows x parts x depth",
+     {{32, 3, 64}, {32, 1, 64}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     lab_prepare_left,
+     lab_call_left,
+     lab_left_work,
+     has_attention_left},
+    {"attention_right",
+     "transposed (2) or not (1) x columns x depth",
+     {{2, 128, 64}, {1, 64, 128}, {2, 384, 64}, {1, 64, 384}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     lab_prepare_right,
+     lab_call_right,
+     lab_right_work,
+     has_attention_right},
+    {"attention_multiply",
+     "rows x columns x depth",
+     {{16, 16, 64}, {32, 128, 64}, {32, 64, 128}, {32, 384, 64}, {32, 64, 384}},
+     LAB_PEAK_FLOAT,
+     1e-5F,
+     lab_prepare_multiply,
+     lab_call_multiply,
+     lab_product_work,
+     has_attention_multiply},
+    {"attention_probabilities",
+     "rows x keys x parts",
+     {{32, 128, 3}, {32, 384, 3}, {32, 128, 1}},
+     LAB_PEAK_CACHE,
+     1e-6F,
+     lab_prepare_probabilities,
+     lab_call_probabilities,
+     lab_probabilities_work,
+     has_attention_probabilities},
+    {"attention_divide",
+     "rows x columns",
+     {{32, 64, 0}},
+     LAB_PEAK_CACHE,
+     1e-6F,
+     lab_prepare_divide,
+     lab_call_divide,
+     lab_divide_work,
+     has_attention_divide},
     {"to_f16",
      "rows x columns",
      {{16, 768, 0}},

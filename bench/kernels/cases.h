@@ -45,4 +45,16 @@ void *lab_allocate(size_t bytes);
 void lab_fill(float *x, int64_t count, float scale, uint32_t seed);
 void lab_free(lab_buffers *buffers);
 
+/* What cases are prepared with; false: out of memory. */
+
+/** Input `index`: `count` random floats; or bytes. */
+bool lab_add_floats(lab_buffers *buffers, int index, int64_t count, float scale);
+bool lab_add_bytes(lab_buffers *buffers, int index, int64_t count);
+bool lab_set_output(lab_buffers *buffers, size_t bytes);
+
+/** Operations of a product [m, k] x [k, n]. */
+double lab_product_work(const lab_shape *s);
+/** Bytes of so many matrices of floats [m, n]. */
+double lab_float_traffic(const lab_shape *s, int matrices);
+
 #endif

@@ -1,5 +1,6 @@
 /*
- * Products of 8-bit integers and of bfloat16 for AMX (those of split float32 are in amx_split.h): a tile instruction
+ * Products of 8-bit integers and of bfloat16 for AMX (those of split float32 are in amx_split.h,
+ * attention's in amx_attention.h): a tile instruction
  * multiplies 16 rows of 64 bytes with 16 rows of 64 bytes, which hold 16 columns in groups of four bytes. That is how
  * panels lie, so tiles are loaded from them as they are; the two products differ in one instruction.
  *
@@ -362,11 +363,14 @@ static void bgemm(const bert_bgemm_args *args) {
 }
 
 #include "cpu/kernels/amx_split.h"
+/* After the order of parts. */
+#include "cpu/kernels/amx_attention.h"
 
 /* Blocks of x take up to half of the second-level cache, which CPUs with AMX have 2 MB of. */
 const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm,
                                                .bgemm = bgemm,
                                                .sgemm_split = sgemm_split,
+                                               .attention_multiply = attention_multiply,
                                                .block_bytes = 1024 * 1024,
                                                .late_eighths = 1,
                                                .enter = enter,

@@ -8,6 +8,8 @@
 #include "cpu/kernels/quantized_avx512.h"
 #include "cpu/kernels/split_avx512.h"
 #include "cpu/kernels/vector_kernels.h"
+/* After the softmax and the transposition that it uses. */
+#include "cpu/kernels/attention_avx512.h"
 
 /* 64 bytes by the sixteen parts of the table that their upper halves choose (kernel_lab --kernel lookup). */
 static void lookup(const bert_lookup_args *args) {
@@ -32,4 +34,6 @@ static void lookup(const bert_lookup_args *args) {
 const bert_cpu_kernels bert_cpu_kernels_avx512 =
     BERT_CPU_VECTOR_TABLE(.quantize = quantize, .qgemm = qgemm, .lookup = lookup, .to_bf16 = to_bf16,
                           .from_bf16 = from_bf16, .to_f16 = to_f16, .from_f16 = from_f16, .split_rows = split_rows,
-                          .split_panel = split_panel);
+                          .split_panel = split_panel, .attention_left = attention_left,
+                          .attention_right = attention_right, .attention_probabilities = attention_probabilities,
+                          .attention_divide = attention_divide);

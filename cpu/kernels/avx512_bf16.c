@@ -21,4 +21,48 @@ static void bgemm(const bert_bgemm_args *args) {
                                     .prefetch_lines = args->prefetch_lines});
 }
 
-const bert_cpu_kernels bert_cpu_kernels_avx512_bf16 = {.bgemm = bgemm};
+/* Rows of a tile whose sums, of 32 columns each, stay in registers. */
+enum { ATTENTION_ROWS = 8 };
+
+/* One product of parts: 32 steps of a and of b. */
+static inline __attribute__((always_inline)) void attention_tile(__m512 sums[ATTENTION_ROWS][2], const uint16_t *a,
+                                                                 const uint16_t *b) {
+    for (int pair = 0; pair < BERT_SPLIT_STEPS / 2; pair++, a += 2, b += 32) {
+        const __m512i right[2] = {_mm512_loadu_si512(b), _mm512_loadu_si512(b + BERT_SPLIT_TILE)};
+#pragma GCC unroll 8
+        for (int i = 0; i < ATTENTION_ROWS; i++) {
+            int32_t two;
+            memcpy(&two, a + i * 32, sizeof two);
+            for (int j = 0; j < 2; j++) sums[i][j] = PANEL_MULTIPLY(sums[i][j], _mm512_set1_epi32(two), right[j]);
+        }
+    }
+}
+
+/* Eight rows of a tile by one panel, or by the `second` half of it as well. */
+static void attention_rows(const bert_attention_multiply_args *args, bool second, const uint16_t *a, const uint16_t *b,
+                           float *c) {
+    __m512 sums[ATTENTION_ROWS][2];
+    for (int i = 0; i < ATTENTION_ROWS; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
+    for (int64_t tile = 0; tile < args->tiles; tile++) {
+        for (int32_t i = 0; i < bert_parts_products(args->parts); i++) {
+            const bert_parts_pair pair = bert_parts_pair_at(args->parts, i);
+            attention_tile(sums, a + pair.a * 2 * BERT_SPLIT_TILE, b + pair.b * 2 * BERT_SPLIT_TILE);
+        }
+        a += bert_parts_elements(args->parts);
+        b += bert_parts_elements(args->parts);
+    }
+    for (int i = 0; i < ATTENTION_ROWS; i++) _mm512_storeu_ps(c + i * args->ldc, sums[i][0]);
+    if (second)
+        for (int i = 0; i < ATTENTION_ROWS; i++) _mm512_storeu_ps(c + i * args->ldc + 16, sums[i][1]);
+}
+
+static void attention_multiply(const bert_attention_multiply_args *args) {
+    for (int64_t row = 0; row < args->rows; row += ATTENTION_ROWS) {
+        const uint16_t *a = args->a + row / 16 * BERT_SPLIT_TILE + row % 16 * 32;
+        for (int64_t column = 0; column < args->columns; column += BERT_PARTS_COLUMNS)
+            attention_rows(args, args->columns - column > 16, a, args->b + column / BERT_PARTS_COLUMNS * args->b_stride,
+                           args->c + row * args->ldc + column);
+    }
+}
+
+const bert_cpu_kernels bert_cpu_kernels_avx512_bf16 = {.bgemm = bgemm, .attention_multiply = attention_multiply};

@@ -105,7 +105,7 @@ typedef struct bert_softmax_args {
 } bert_softmax_args;
 
 /** Queries that one call of the attention kernel takes at most. */
-enum { BERT_ATTENTION_ROWS = 64 };
+enum { BERT_ATTENTION_ROWS = 64, BERT_ATTENTION_AHEAD = 3 };
 
 /**
  * y[rows, width] = softmax(q keys scale + bias, where mask is 0: mask_value) values: some queries of one head. Rows of
@@ -129,6 +129,10 @@ typedef struct bert_attention_args {
     /** Keys before these that count nothing and aren't given: sums over keys are cut into chains as if they were there,
      * so that they have the same bits. */
     int64_t lead;
+    /** What is read next, as wide as q: a row of each for each query, ld_ahead apart. Kernels may fetch it. NULL: none.
+     */
+    const float *ahead[BERT_ATTENTION_AHEAD];
+    int64_t ld_ahead[BERT_ATTENTION_AHEAD];
 } bert_attention_args;
 
 /** The softmax of one row of an attention's scores, in place. */
@@ -437,6 +441,91 @@ typedef struct bert_sgemm_split_args {
     void (*split_panel)(const bert_split_panel_args *args);
 } bert_sgemm_split_args;
 
+/**
+ * What attention's products are made of where they are products of bfloat16: numbers rounded to one part, or split into
+ * BERT_SPLIT_PARTS, of which the products of six pairs are added up (see bert_sgemm_split_args). Both sides lie in
+ * tiles of BERT_SPLIT_TILE elements, which have BERT_SPLIT_STEPS steps of k: [16 rows][16][2] of the left side, [16][16
+ * columns][2] of the right one. Pair i of a tile is its steps i and i + 16: two vectors become pairs by a shift and a
+ * blend. Rows of the left side and columns of the right one go together by 32.
+ */
+enum { BERT_PARTS_ROWS = 32, BERT_PARTS_COLUMNS = 32 };
+
+/** Elements of 32 rows or columns per tile of k. */
+static inline int64_t bert_parts_elements(int32_t parts) {
+    return (int64_t)parts * 2 * BERT_SPLIT_TILE;
+}
+
+/** The products of parts that are added up, in this order, least ones first: part `a` of the left side, 0 being the
+ * least, and part `b` of the right one, 0 being the greatest. */
+typedef struct bert_parts_pair {
+    int32_t a, b;
+} bert_parts_pair;
+static inline int32_t bert_parts_products(int32_t parts) {
+    return parts == 1 ? 1 : 6;
+}
+static inline bert_parts_pair bert_parts_pair_at(int32_t parts, int32_t i) {
+    static const bert_parts_pair pairs[] = {{0, 0}, {1, 0}, {1, 1}, {2, 1}, {2, 0}, {2, 2}};
+    return pairs[parts == 1 ? 0 : i];
+}
+
+/**
+ * y[tiles of k][parts, the least first][2][16 rows][16][2] = x[rows, k], rows ldx apart and at most BERT_PARTS_ROWS.
+ * Zeros fill up k; rows of y beyond x's are left alone. One part is rounded to nearest, half to even, and NaN stays
+ * one. Of three parts a number that isn't finite, or rounds to infinity, leaves a NaN in one.
+ */
+typedef struct bert_attention_left_args {
+    uint16_t *y;
+    const float *x;
+    int64_t ldx, rows, k;
+    int32_t parts; /**< 1 or BERT_SPLIT_PARTS. */
+} bert_attention_left_args;
+
+/**
+ * y[panels of BERT_PARTS_COLUMNS columns][tiles of k][parts, the greatest first][2][16][16 columns][2] = x[k, columns],
+ * or `transposed` of x[columns, k]; rows of x ldx apart. Zeros fill up k and columns. Otherwise as
+ * bert_attention_left_args.
+ */
+typedef struct bert_attention_right_args {
+    uint16_t *y;
+    const float *x;
+    int64_t ldx, k, columns;
+    int32_t parts;
+    bool transposed;
+} bert_attention_right_args;
+
+/**
+ * c[rows, columns] = a b over `tiles` tiles of k, of a left and a right side, panels of b b_stride elements apart. c
+ * has room for whole tiles, rows up to a multiple of 16 and columns likewise; what it has there beyond rows and columns
+ * may change.
+ */
+typedef struct bert_attention_multiply_args {
+    float *c;
+    const uint16_t *a, *b;
+    int64_t ldc, b_stride, rows, columns, tiles;
+    int32_t parts;
+} bert_attention_multiply_args;
+
+/**
+ * y = e^(score - the row's greatest), a left side whose k are the keys, and totals[rows] their sums. Of `attention`
+ * rows, at most BERT_PARTS_ROWS, n, scores, scale, bias and mask count; scores are overwritten. Below 2^-100 a
+ * probability is 0, so that no part of it is subnormal.
+ */
+typedef struct bert_attention_probabilities_args {
+    uint16_t *y;
+    float *totals;
+    const bert_attention_args *attention;
+    int32_t parts;
+} bert_attention_probabilities_args;
+
+/** y[rows, width] = x / totals, rows ldy and ldx apart; left_out[row] is 1 where not all of the row is finite, else 0.
+ */
+typedef struct bert_attention_divide_args {
+    float *y;
+    const float *x, *totals;
+    uint8_t *left_out;
+    int64_t ldy, ldx, rows, width;
+} bert_attention_divide_args;
+
 /** y[n] = x[n] in float16, to the nearest, half to even; beyond its range infinity; NaN stays one. */
 typedef struct bert_to_f16_args {
     uint16_t *y;
@@ -489,6 +578,11 @@ typedef struct bert_bgemm_args {
     X(split_rows)                                                                                                      \
     X(split_panel)                                                                                                     \
     X(sgemm_split)                                                                                                     \
+    X(attention_left)                                                                                                  \
+    X(attention_right)                                                                                                 \
+    X(attention_multiply)                                                                                              \
+    X(attention_probabilities)                                                                                         \
+    X(attention_divide)                                                                                                \
     X(to_f16)                                                                                                          \
     X(from_f16)
 

@@ -111,9 +111,9 @@ static void layer_norm(const bert_layer_norm_args *args) {
     }
 }
 
-static void softmax(const bert_softmax_args *args) {
+/* y = the scores, scaled, biased and masked; returns the greatest. */
+static float scale_scores(const bert_softmax_args *args) {
     float greatest = -INFINITY;
-    double total = 0.0;
     for (int64_t i = 0; i < args->n; i++) {
         float value = args->x[i] * args->scale;
         if (args->bias) value += args->bias[i * args->bias_stride];
@@ -121,6 +121,12 @@ static void softmax(const bert_softmax_args *args) {
         args->y[i] = value;
         if (value > greatest) greatest = value;
     }
+    return greatest;
+}
+
+static void softmax(const bert_softmax_args *args) {
+    const float greatest = scale_scores(args);
+    double total = 0.0;
     for (int64_t i = 0; i < args->n; i++) {
         args->y[i] = expf(args->y[i] - greatest);
         total += args->y[i];
@@ -471,6 +477,8 @@ static void sgemm_split(const bert_sgemm_split_args *args) {
     }
     if (args->ahead) args->split_panel(args->ahead);
 }
+
+#include "cpu/kernels/scalar_attention.h"
 
 /* ---- Float16 ----------------------------------------------------------------------------------------------------- */
 

@@ -92,14 +92,19 @@ V_ALWAYS_INLINE void exp_rows(const int rows, const bert_softmax_args *args, con
     for (int row = 0; row < rows; row++) totals[row] = v_sum(sums[row]);
 }
 
-V_ALWAYS_INLINE void exponentials_of(const int rows, const bert_softmax_args *args, float *totals) {
-    v_float greatest[V_SCORE_ROWS];
+/* score_rows by what all rows have alike. */
+V_ALWAYS_INLINE void scaled_scores(const int rows, const bert_softmax_args *args, v_float *greatest) {
     if (!args->bias && !args->mask)
         score_rows(rows, SCORE_PLAIN, args, greatest);
     else if (!args->mask && args->bias_stride == 1)
         score_rows(rows, SCORE_BIASED, args, greatest);
     else
         score_rows(rows, SCORE_ANY, args, greatest);
+}
+
+V_ALWAYS_INLINE void exponentials_of(const int rows, const bert_softmax_args *args, float *totals) {
+    v_float greatest[V_SCORE_ROWS];
+    scaled_scores(rows, args, greatest);
     exp_rows(rows, args, greatest, totals);
 }
 

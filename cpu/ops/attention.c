@@ -15,15 +15,13 @@
 #include <math.h>
 #include <string.h>
 
-/* Query rows whose scores are held at once are 48, and half of that where there are more keys than these: up to 512
- * keys scores take 51 KB at most, and stay in the first-level cache, or near it. Either is whole tiles of 6 and of 8
- * rows. */
-enum { HALF_BLOCK = BERT_ATTENTION_BLOCK / 2, WHOLE_BLOCK_KEYS = 256 };
-_Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
+/* With more keys than these blocks of queries are smaller, so that their scores stay in the cache. The query rows that
+ * share a window of keys are such a block: with more of them windows are wider. Of fewer keys than these a window
+ * leaves too little out to be sought. */
+enum { WHOLE_BLOCK_KEYS = 256, LEAST_WINDOWED_KEYS = 128 };
 
-/* Query rows that share a window of keys: with more of them windows are wider. Of fewer keys than these a window leaves
- * too little out to be sought. */
-enum { WINDOW_ROWS = HALF_BLOCK, LEAST_WINDOWED_KEYS = 128 };
+/* Split numbers are worth their while from so many keys on (docs/kernels.md). */
+enum { LEAST_SPLIT_KEYS = 256 };
 
 typedef struct attention_state {
     const bert_attention_form *form;
@@ -69,7 +67,8 @@ typedef struct attention_run {
     const float *q, *k, *v;
     int64_t q_stride, kv_stride;  /* from one token to the next */
     int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
-    int64_t pieces;               /* of the queries of a head: tasks where there are fewer heads than threads want */
+    int64_t batches;
+    int64_t pieces; /* of the queries of a head: tasks where there are fewer heads than threads want */
     mask_tensor bias, mask;
     angle_tensors angles;           /* where heads are rotated */
     const int32_t *starts, *tokens; /* NULL: every token is a row */
@@ -196,11 +195,11 @@ static void set_masks(const attention_run *run, const sequence_rows *rows, int64
 static void find_window(void *argument, int64_t task, int thread) {
     const attention_run *run = argument;
     const attention_state *state = run->state;
-    const int64_t first = task % state->window_blocks * WINDOW_ROWS, head = task / state->window_blocks;
+    const int64_t most = state->form->window_rows;
+    const int64_t first = task % state->window_blocks * most, head = task / state->window_blocks;
     const sequence_rows rows = sequence_of(run, head / state->window_heads);
     const int64_t left = rows.queries - first;
-    bert_attention_args args = {
-        .rows = left < WINDOW_ROWS ? left : WINDOW_ROWS, .n = rows.keys, .mask_value = state->mask_value};
+    bert_attention_args args = {.rows = left < most ? left : most, .n = rows.keys, .mask_value = state->mask_value};
     if (left <= 0) return; /* nobody asks */
     run->windows[task] = (bert_attention_window){0, rows.keys};
     if (!rows.contiguous) return;
@@ -214,14 +213,15 @@ static bert_attention_window window_at(const attention_run *run, const sequence_
     const attention_state *state = run->state;
     if (!run->windows) return (bert_attention_window){0, rows->keys};
     const int64_t batch = state->window_batches > 1 ? rows->batch : 0, of = state->window_heads > 1 ? head : 0;
-    return run->windows[(batch * state->window_heads + of) * state->window_blocks + query / WINDOW_ROWS];
+    return run->windows[(batch * state->window_heads + of) * state->window_blocks + query / state->form->window_rows];
 }
 
 /* From the first to the last key that one of the queries looks at. */
 static bert_attention_window window_of_all(const attention_run *run, const sequence_rows *rows, int64_t head,
                                            int64_t begin, int64_t end) {
     bert_attention_window all = window_at(run, rows, head, begin);
-    for (int64_t query = begin + WINDOW_ROWS; query < end; query += WINDOW_ROWS) {
+    const int64_t step = run->state->form->window_rows;
+    for (int64_t query = begin + step; query < end; query += step) {
         const bert_attention_window window = window_at(run, rows, head, query);
         if (window.first < all.first) all.first = window.first;
         if (window.end > all.end) all.end = window.end;
@@ -263,6 +263,22 @@ static loaded_head load_head(const attention_run *run, const sequence_rows *rows
     return loaded;
 }
 
+/* Points args to the rows of the head that comes after one, which the thread most likely does next: as many from
+ * `first` on as this block has. */
+static void set_ahead(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t first,
+                      bert_attention_args *args) {
+    const int64_t heads = run->state->heads, batch = rows->batch + (head + 1) / heads;
+    if (run->pieces > 1 || batch == run->batches) return;
+    const sequence_rows next = head + 1 < heads ? *rows : sequence_of(run, batch);
+    const int64_t column = (head + 1) % heads * run->width;
+    if (first + args->rows > next.queries || next.keys != next.queries) return;
+    const float *matrices[BERT_ATTENTION_AHEAD] = {run->q, run->k, run->v};
+    for (int i = 0; i < BERT_ATTENTION_AHEAD; i++) {
+        args->ld_ahead[i] = i == 0 ? run->q_stride : run->kv_stride;
+        args->ahead[i] = matrices[i] + (next.first_query + first) * args->ld_ahead[i] + column;
+    }
+}
+
 /* Queries [first, first + count) of one head, by the keys of a window. */
 static void run_rows(const attention_run *run, const sequence_rows *rows, const loaded_head *loaded, int64_t first,
                      int64_t count, bert_attention_window keys) {
@@ -284,6 +300,7 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
         args.q = loaded->scratch.queries;
         args.ldq = width;
     }
+    set_ahead(run, rows, loaded->head, first, &args);
     set_masks(run, rows, loaded->head, first, loaded->scratch.masks, &args);
     if (args.bias) args.bias += keys.first * args.bias_stride;
     if (args.mask) args.mask += keys.first * args.mask_stride;
@@ -300,9 +317,10 @@ static bool looks_at_all(const attention_run *run, const sequence_rows *rows, in
 static int64_t block_rows(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t query) {
     if (!rows->contiguous && ((run->bias.data && run->bias.steps[2]) || (run->mask.data && run->mask.steps[2])))
         return 1;
-    const int64_t most = rows->keys > WHOLE_BLOCK_KEYS ? HALF_BLOCK : BERT_ATTENTION_BLOCK;
-    for (int64_t first = query; first < query + most && first < rows->queries; first += WINDOW_ROWS) {
-        if (!looks_at_all(run, rows, head, first)) return WINDOW_ROWS;
+    const bert_attention_form *form = run->state->form;
+    const int64_t most = rows->keys > WHOLE_BLOCK_KEYS ? form->window_rows : form->block_rows;
+    for (int64_t first = query; first < query + most && first < rows->queries; first += form->window_rows) {
+        if (!looks_at_all(run, rows, head, first)) return form->window_rows;
     }
     return most;
 }
@@ -310,8 +328,8 @@ static int64_t block_rows(const attention_run *run, const sequence_rows *rows, i
 /* Where a piece of a head's queries begins: where windows begin, too. */
 static int64_t piece_begin(const attention_run *run, int64_t queries, int64_t piece) {
     if (!run->windows) return queries * piece / run->pieces;
-    const int64_t blocks = (queries + WINDOW_ROWS - 1) / WINDOW_ROWS;
-    const int64_t begin = blocks * piece / run->pieces * WINDOW_ROWS;
+    const int64_t rows = run->state->form->window_rows, blocks = (queries + rows - 1) / rows;
+    const int64_t begin = blocks * piece / run->pieces * rows;
     return begin < queries ? begin : queries;
 }
 
@@ -321,20 +339,23 @@ static void run_piece(void *argument, int64_t task, int thread) {
     const sequence_rows rows = sequence_of(run, task / run->pieces / run->state->heads);
     const int64_t begin = piece_begin(run, rows.queries, piece), end = piece_begin(run, rows.queries, piece + 1);
     if (begin == end) return;
+    const bert_cpu_kernels *kernels = bert_cpu_kernels_for(run->call);
+    bert_cpu_enter(kernels);
     const loaded_head loaded = load_head(run, &rows, head, window_of_all(run, &rows, head, begin, end), thread);
     for (int64_t row = begin, count; row < end; row += count) {
         count = block_rows(run, &rows, head, row);
         if (count > end - row) count = end - row;
         run_rows(run, &rows, &loaded, row, count, window_at(run, &rows, head, row));
     }
+    bert_cpu_exit(kernels);
 }
 
 static bert_status run_attention(const bert_kernel_call *call, bert_error *error) {
     const attention_state *state = call->plan->state;
     const bert_tensor *q = &call->inputs[BERT_ATTENTION_Q], *y = &call->outputs[0];
     attention_run run = {.call = call, .state = state, .q = q->data};
-    int64_t batches = y->dims[0];
     const int64_t hidden = y->dims[2];
+    run.batches = y->dims[0];
     run.queries = y->dims[1];
     run.width = hidden / state->heads;
     run.q_stride = q->dims[2];
@@ -351,15 +372,15 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     if (state->sequence) {
         run.starts = bert_cpu_input(call, BERT_ATTENTION_STARTS);
         run.tokens = bert_cpu_input(call, BERT_ATTENTION_TOKENS);
-        batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
+        run.batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
         run.queries = run.keys = state->sequence;
     }
     if (state->biased) run.bias = mask_of(call, BERT_ATTENTION_BIAS);
     if (state->masked) run.mask = mask_of(call, BERT_ATTENTION_MASK);
     if (state->rotated) run.angles = angles_of(call);
-    if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
-    const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
-    const int64_t least = state->window_blocks ? WINDOW_ROWS : 16;
+    if (run.batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
+    const int64_t heads = run.batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
+    const int64_t least = state->window_blocks ? state->form->window_rows : 16;
     run.pieces = 1;
     while (heads * run.pieces < 4 * threads && heads * run.pieces % threads != 0 &&
            run.queries / (run.pieces + 1) >= least)
@@ -393,18 +414,27 @@ static void count_windows(const bert_op_node *node, int64_t batches, int64_t que
     if (!by_query || keys < LEAST_WINDOWED_KEYS) return;
     state->window_batches = by_batch ? batches : 1;
     state->window_heads = by_head ? state->heads : 1;
-    state->window_blocks = (queries + WINDOW_ROWS - 1) / WINDOW_ROWS;
+    state->window_blocks = (queries + state->form->window_rows - 1) / state->form->window_rows;
 }
 
-static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state *state) {
+/* The most that a sequence has. */
+static int64_t keys_of(const bert_op_node *node, const attention_state *state) {
+    if (state->sequence) return state->sequence;
+    return node->inputs[state->packed ? BERT_ATTENTION_Q : BERT_ATTENTION_K].dims[1];
+}
+
+/* The form, and what a run of it needs. */
+static bert_status plan_form(const bert_cpu_planner *planner, attention_state *state) {
     const bert_op_node *node = planner->node;
     const bert_tensor_desc *q = &node->inputs[BERT_ATTENTION_Q];
     int64_t batches = q->dims[0], queries = q->dims[1];
-    int64_t keys = state->packed ? queries : node->inputs[BERT_ATTENTION_K].dims[1];
     if (state->sequence) {
         batches = node->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
-        queries = keys = state->sequence;
+        queries = state->sequence;
     }
+    const int64_t keys = keys_of(node, state);
+    state->form = planner->context->attention;
+    if (state->form == &bert_attention_split && keys < LEAST_SPLIT_KEYS) state->form = &bert_attention_float;
     const int64_t width = node->outputs[0].dims[2] / state->heads;
     const int64_t threads = bert_thread_pool_threads(planner->context->threads);
     count_windows(node, batches, queries, keys, state);
@@ -415,10 +445,11 @@ static bert_status plan_scratch(const bert_cpu_planner *planner, attention_state
     if (width > most || keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) ||
         !bert_size_multiply((size_t)scratch_floats(state, keys, width), (size_t)threads * sizeof(float), &all) ||
         !bert_size_product(sizeof(bert_attention_window), window_dims, 3, &windows) ||
-        !bert_size_add(all, windows, &all))
+        !bert_size_add(all, windows, &all) || !bert_size_add(all, BERT_ALIGNMENT - 1, &all))
         return bert_cpu_leave(planner, "has no room for scores of that many keys");
     state->scratch_floats = scratch_floats(state, keys, width);
-    planner->out->workspace_bytes = all;
+    /* Whole lines, so that what ends where it must not be passed begins at one. */
+    planner->out->workspace_bytes = all / BERT_ALIGNMENT * BERT_ALIGNMENT;
     return BERT_OK;
 }
 
@@ -445,9 +476,8 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
     planner->out->run = run_attention;
     planner->out->kernel = bert_attention_float.kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
-    wanted.form = planner->context->bf16_attention ? &bert_attention_bf16 : &bert_attention_float;
+    BERT_TRY(plan_form(planner, &wanted));
     planner->out->kernel = wanted.form->kernel;
-    BERT_TRY(plan_scratch(planner, &wanted));
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof wanted, &state));
     *(attention_state *)state = wanted;

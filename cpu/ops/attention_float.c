@@ -44,5 +44,15 @@ static void attend(const bert_attention_head *head, int64_t first, bert_attentio
     head->prepared->attend(args);
 }
 
-const bert_attention_form bert_attention_float = {
-    .kernel = "attention/cpu", .scratch_floats = scratch_floats, .load = load, .key_step = 16, .attend = attend};
+/* Up to 512 keys scores take 51 KB at most, and stay in the first-level cache, or near it. Either is whole tiles of 6
+ * and of 8 rows. */
+enum { BLOCK_ROWS = BERT_ATTENTION_BLOCK, MANY_KEYS_ROWS = BERT_ATTENTION_BLOCK / 2 };
+_Static_assert((int)BERT_ATTENTION_BLOCK <= (int)BERT_ATTENTION_ROWS, "what the kernel takes");
+
+const bert_attention_form bert_attention_float = {.kernel = "attention/cpu",
+                                                  .scratch_floats = scratch_floats,
+                                                  .load = load,
+                                                  .key_step = 16,
+                                                  .block_rows = BLOCK_ROWS,
+                                                  .window_rows = MANY_KEYS_ROWS,
+                                                  .attend = attend};

@@ -1,6 +1,7 @@
 /*
  * How a head's attention is computed: what its keys and values are laid out as, and what a block of queries does with
- * them. attention.c walks sequences, heads and blocks, whatever the form.
+ * them. attention.c walks sequences, heads and blocks, whatever the form; it calls bert_cpu_enter before these functions
+ * and bert_cpu_exit after them.
  */
 #ifndef BERT_CPU_OPS_ATTENTION_FORM_H
 #define BERT_CPU_OPS_ATTENTION_FORM_H
@@ -25,17 +26,22 @@ typedef struct bert_attention_form {
     /** Ranges of keys begin at multiples of it, a multiple of 16: so what sums are made of is added in the order in
      * which it is with all keys. */
     int64_t key_step;
-    /** Up to BERT_ATTENTION_BLOCK queries and the head's keys [first, first + n): y, q, their strides, rows, n, lead,
+    /** Queries that are attended to at once, BERT_ATTENTION_BLOCK at most; where there are many keys, or each query has
+     * a window of them, window_rows, of which block_rows are a multiple. */
+    int64_t block_rows, window_rows;
+    /** Up to block_rows queries and the head's keys [first, first + n): y, q, their strides, rows, n, lead,
      * scale, bias and mask are set in args. `first` is a multiple of key_step. */
     void (*attend)(const bert_attention_head *head, int64_t first, bert_attention_args *args);
 } bert_attention_form;
 
-/** Queries whose scores are held at once, at most. */
+/** Queries that any form attends to at once, at most. */
 enum { BERT_ATTENTION_BLOCK = 48 };
 
 /** float32, by the prepared model's attention kernel. */
 extern const bert_attention_form bert_attention_float;
-/** Q, K, V and probabilities rounded to bfloat16, sums and softmax in float32, by the bgemm kernel. */
+/** float32 by products of split numbers, where these are faster: where there is AMX. */
+extern const bert_attention_form bert_attention_split;
+/** Q, K, V and probabilities rounded to bfloat16, sums and softmax in float32. */
 extern const bert_attention_form bert_attention_bf16;
 
 /** A multiple of a cache line's 16 floats. */

@@ -1,12 +1,10 @@
 /*
  * What computes in bfloat16. The providers: products against the scalar kernel over operands that were rounded
  * beforehand, for weights laid out either way, in parts, at any address, over awkward shapes; the same bits for a row
- * alone; and how far they are from float32. Attention: the same, by its definition. The kernels are those of this
- * machine, the scalar ones, and AMX's emulated.
+ * alone; and how far they are from float32. The kernels are those of this machine, the scalar ones, and AMX's emulated.
  */
 #include "core/base/float16.h"
 #include "cpu/gemm/gemm.h"
-#include "cpu/ops/attention_form.h"
 #include "tests/cpu/guarded.h"
 #if defined(__x86_64__)
 #include "tests/cpu/emulated_kernels.h"
@@ -126,163 +124,6 @@ static void slow_pairs_are_left_for_weights_alone(void **state) {
     assert_ptr_equal(bert_gemm_choose_bf16(BERT_ISA_AMX, true), &bert_gemm_bf16); /* it has tiles */
 }
 
-/* Matrices of one head, rows `stride` apart as in a packed QKV tensor; those of keys may be a copy. */
-typedef struct attention_shape {
-    int64_t queries, keys, width, stride, key_stride;
-} attention_shape;
-
-/* What a query's context is where only sums and the softmax are exact; in *slack, what one probability that is rounded
- * to the other side could move it by. */
-static double expected_context(const attention_shape *s, const float *q, const float *k, const float *v,
-                               const uint8_t *mask, float scale, int64_t column, double *slack) {
-    double *scores = malloc((size_t)s->keys * sizeof *scores), most = -INFINITY, total = 0.0, sum = 0.0;
-    assert_non_null(scores);
-    for (int64_t key = 0; key < s->keys; key++) {
-        scores[key] = 0.0;
-        for (int64_t i = 0; i < s->width; i++)
-            scores[key] += (double)rounded(q[i]) * (double)rounded(k[key * s->key_stride + i]);
-        scores[key] = mask[key] ? scores[key] * (double)scale : -1000.0;
-        most = fmax(most, scores[key]);
-    }
-    for (int64_t key = 0; key < s->keys; key++) total += exp(scores[key] - most);
-    *slack = 1e-6;
-    for (int64_t key = 0; key < s->keys; key++) {
-        const double probability = exp(scores[key] - most) / total;
-        const double value = rounded(v[key * s->stride + column]);
-        sum += (double)rounded((float)probability) * value;
-        *slack += probability * fabs(value) / 256.0;
-    }
-    free(scores);
-    return sum;
-}
-
-static void attention_case(const bert_cpu_kernels *kernels, const attention_shape *s) {
-    bert_device device = {.kernels = *kernels};
-    const bert_prepared prepared = {.device = &device};
-    bert_guarded memory[6];
-    const int64_t elements = (s->keys - 1) * s->stride + s->width;
-    const int64_t key_elements = (s->keys - 1) * s->key_stride + s->width;
-    float *k = guarded_floats(&memory[0], key_elements), *v = guarded_floats(&memory[1], elements);
-    float *q = guarded_floats(&memory[2], (s->queries - 1) * s->stride + s->width);
-    float *y = guarded_floats(&memory[3], s->queries * s->width);
-    uint8_t *mask = guarded_new(&memory[4], (size_t)s->keys);
-    const size_t scratch = (size_t)bert_attention_bf16.scratch_floats(s->keys, s->width) * sizeof(float);
-    assert_true(scratch % 64 == 0);
-    fill_random(k, key_elements, 1.0F, 1);
-    fill_random(v, elements, 1.0F, 2);
-    fill_random(q, (s->queries - 1) * s->stride + s->width, 1.0F, 3);
-    for (int64_t key = 0; key < s->keys; key++) mask[key] = key % 5 != 3;
-    const bert_attention_head head = {.prepared = &prepared,
-                                      .k = k,
-                                      .v = v,
-                                      .k_stride = s->key_stride,
-                                      .v_stride = s->stride,
-                                      .keys = s->keys,
-                                      .width = s->width,
-                                      .scratch = guarded_new(&memory[5], scratch)};
-    bert_attention_args args = {.y = y,
-                                .q = q,
-                                .ldy = s->width,
-                                .ldq = s->stride,
-                                .rows = s->queries,
-                                .n = s->keys,
-                                .width = s->width,
-                                .scale = 0.3F,
-                                .mask = mask,
-                                .mask_stride = 1,
-                                .mask_value = -1000.0F};
-    bert_attention_bf16.load(&head);
-    bert_attention_bf16.attend(&head, 0, &args);
-    for (int64_t row = 0; row < s->queries; row++) {
-        for (int64_t column = 0; column < s->width; column++) {
-            double slack;
-            const double expected = expected_context(s, q + row * s->stride, k, v, mask, 0.3F, column, &slack);
-            assert_true(fabs(y[row * s->width + column] - expected) <= slack); /* false for NaN */
-        }
-    }
-    /* The last query alone has the same bits. */
-    float *last = malloc((size_t)s->width * sizeof *last);
-    assert_non_null(last);
-    memcpy(last, y + (s->queries - 1) * s->width, (size_t)s->width * sizeof *last);
-    args.q += (s->queries - 1) * s->stride;
-    args.rows = 1;
-    bert_attention_bf16.attend(&head, 0, &args);
-    assert_memory_equal(y, last, (size_t)s->width * sizeof *last);
-    free(last);
-    for (int i = 0; i < 6; i++) guarded_free(&memory[i]);
-}
-
-/* A range of keys, where the others are dropped, has the bits of all of them. */
-static void range_case(const bert_cpu_kernels *kernels, int64_t keys, int64_t first, int64_t end) {
-    enum { WIDTH = 50, QUERIES = 7 };
-    bert_device device = {.kernels = *kernels};
-    const bert_prepared prepared = {.device = &device};
-    bert_guarded memory[5];
-    float *k = guarded_floats(&memory[0], keys * WIDTH), *v = guarded_floats(&memory[1], keys * WIDTH);
-    float *q = guarded_floats(&memory[2], QUERIES * WIDTH), y[2][QUERIES * WIDTH];
-    uint8_t *mask = guarded_new(&memory[3], (size_t)keys);
-    fill_random(k, keys * WIDTH, 1.0F, 1);
-    fill_random(v, keys * WIDTH, 1.0F, 2);
-    fill_random(q, QUERIES * WIDTH, 1.0F, 3);
-    for (int64_t key = 0; key < keys; key++) mask[key] = key >= first && key < end && key % 5 != 3;
-    const size_t scratch = (size_t)bert_attention_bf16.scratch_floats(keys, WIDTH) * sizeof(float);
-    const bert_attention_head head = {.prepared = &prepared,
-                                      .k = k,
-                                      .v = v,
-                                      .k_stride = WIDTH,
-                                      .v_stride = WIDTH,
-                                      .keys = keys,
-                                      .width = WIDTH,
-                                      .scratch = guarded_new(&memory[4], scratch)};
-    bert_attention_bf16.load(&head);
-    assert_true(first % bert_attention_bf16.key_step == 0);
-    for (int i = 0; i < 2; i++) {
-        bert_attention_args args = {.y = y[i],
-                                    .q = q,
-                                    .ldy = WIDTH,
-                                    .ldq = WIDTH,
-                                    .rows = QUERIES,
-                                    .n = i ? end - first : keys,
-                                    .width = WIDTH,
-                                    .scale = 0.3F,
-                                    .mask = i ? mask + first : mask,
-                                    .mask_stride = 1,
-                                    .mask_value = -INFINITY,
-                                    .lead = i ? first : 0};
-        bert_attention_bf16.attend(&head, i ? first : 0, &args);
-    }
-    assert_memory_equal(y[1], y[0], sizeof y[0]);
-    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
-}
-
-static void range_cases(const bert_cpu_kernels *kernels) {
-    range_case(kernels, 301, 96, 97);
-    range_case(kernels, 301, 96, 250);
-    range_case(kernels, 301, 288, 301);
-    range_case(kernels, 290, 192, 240);
-    range_case(kernels, 150, 0, 79);
-}
-
-static void attention_in_bfloat16_is_that_of_what_its_operands_round_to(void **state) {
-    static const attention_shape shapes[] = {{1, 1, 1, 1, 1},      {3, 2, 7, 9, 9},      {48, 47, 64, 192, 64},
-                                             {17, 48, 32, 32, 32}, {5, 49, 96, 100, 96}, {31, 131, 64, 192, 192},
-                                             {16, 33, 49, 51, 49}};
-    bert_cpu_kernels kernels = bert_cpu_kernels_scalar;
-    for (int isa = BERT_ISA_SCALAR; isa < BERT_ISA_COUNT; isa++) {
-        if (!bert_isa_present((bert_isa)isa)) continue;
-        bert_cpu_kernels_select((bert_isa)isa, &kernels);
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) attention_case(&kernels, &shapes[i]);
-        range_cases(&kernels);
-    }
-#if defined(__x86_64__)
-    kernels.bgemm = bert_emulated_amx.bgemm;
-    kernels.enter = bert_emulated_amx.enter;
-    kernels.leave = bert_emulated_amx.leave;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) attention_case(&kernels, &shapes[i]);
-    range_cases(&kernels);
-#endif
-}
-
 static void both_sides_in_bfloat16_give_the_products_of_what_they_round_to(void **state) {
     bert_isa best = BERT_ISA_SCALAR;
     for (int isa = 0; isa < BERT_ISA_COUNT; isa++)
@@ -303,7 +144,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_in_bfloat16_give_the_products_of_what_they_round_to),
         cmocka_unit_test(slow_pairs_are_left_for_weights_alone),
-        cmocka_unit_test(attention_in_bfloat16_is_that_of_what_its_operands_round_to),
         cmocka_unit_test(both_sides_in_bfloat16_give_the_products_of_what_they_round_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

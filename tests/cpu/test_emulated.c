@@ -3,6 +3,7 @@
  * scalar kernels: the source that runs on such machines, its packing, tails and tiles, is tested on all.
  */
 #include "cpu/gemm/panels.h"
+#include "tests/cpu/attention_parts_kernels.h"
 #include "tests/cpu/emulated_kernels.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
@@ -20,6 +21,7 @@ static void amx_multiplies_as_scalar_code_does(void **state) {
     test_qgemm(&bert_emulated_amx);
     test_bgemm(&bert_emulated_amx);
     test_sgemm_split(&bert_emulated_amx);
+    test_attention_multiply(&bert_emulated_amx);
 }
 
 /* Lines of a panel and then of y, whose rows are PANEL_ROW_LINES of Y_ROW_LINES, and how often each was prefetched. */
@@ -165,6 +167,7 @@ static void avx_vnni_multiplies_as_scalar_code_does(void **state) {
 static void avx512_bf16_multiplies_as_scalar_code_does(void **state) {
     if (absent(BERT_ISA_AVX512, "avx512_bf16")) return;
     test_bgemm(&bert_emulated_avx512_bf16);
+    test_attention_multiply(&bert_emulated_avx512_bf16);
 }
 
 int main(void) {

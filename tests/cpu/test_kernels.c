@@ -4,6 +4,7 @@
  */
 #include "cpu/kernels/kernels.h"
 #include "tests/cpu/attention_kernel.h"
+#include "tests/cpu/attention_parts_kernels.h"
 #include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
