@@ -2,7 +2,8 @@
  * The providers of bfloat16.
  *
  * "bf16": weights and x are rounded to bfloat16 and multiplied by the bgemm kernel, which adds in float32. Weights lie
- * in panels of BERT_BGEMM_COLUMNS columns, two rows of k side by side; x is rounded into the workspace first.
+ * in panels of BERT_BGEMM_COLUMNS columns, two rows of k side by side; some rows of x at a time are rounded into the
+ * workspace and multiplied.
  *
  * "bf16_weights": only weights are rounded, which halves their memory and what is read of it. Their panels are as wide
  * as the own provider's, whose product runs on them with the kernel that widens in registers.
@@ -120,71 +121,186 @@ static int64_t row_bytes(const bert_packed_weight *weight) {
     return bert_gemm_row_bytes(depth_of(weight) * (int64_t)sizeof(uint16_t));
 }
 
-/* x in bfloat16. */
-static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
-    size_t bytes;
-    return bert_size_multiply(rows, (size_t)row_bytes(weight), &bytes) ? bytes : SIZE_MAX;
+/*
+ * Where kernels want large blocks k is cut into slices: a block's share of x in one slice, and the sums of a group of
+ * panels, stay in the second-level cache while a slice of each panel of the group streams by, then of the next slice.
+ * Whole rows of x would leave room for fewer of them, and weights are read from memory once for each block.
+ */
+enum { SLICE = 768, BLOCK_ROWS = 5 * BERT_PANEL_ROWS, GROUP = 16 };
+_Static_assert(SLICE % (BERT_BGEMM_CHAIN * BERT_BGEMM_STEP) == 0, "sums don't depend on slices");
+
+/* Rows of one round, at most: x is rounded, multiplied while it is in the caches, and forgotten. */
+static int64_t rows_together(int64_t threads) {
+    return BLOCK_ROWS * threads;
 }
 
+/* Sums of a group that a thread has where k is cut and there are so many rows. */
+static int64_t sums_of(const bert_packed_weight *weight, int64_t rows) {
+    if (depth_of(weight) <= SLICE) return 0;
+    const int64_t whole = (rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS * BERT_PANEL_ROWS;
+    return GROUP * BERT_BGEMM_COLUMNS * bert_smaller(whole, BLOCK_ROWS);
+}
+
+/* Some rows of x in bfloat16, and before them sums for each thread. */
+static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
+    const size_t most = (size_t)rows_together(threads), together = rows < most ? rows : most;
+    size_t bytes, sums = (size_t)sums_of(weight, (int64_t)together) * sizeof(float);
+    if (!bert_size_multiply(together, (size_t)row_bytes(weight), &bytes) ||
+        !bert_size_multiply((size_t)threads, sums, &sums) || !bert_size_add(bytes, sums, &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* Rows [row, row + rows) of the product. */
 typedef struct bf16_run {
     const bert_gemm_call *call;
+    float *sums; /* [parts][share_sums] */
     uint16_t *x; /* [rows, depth], rows `stride` apart */
-    int64_t depth, stride, task_rows;
+    int64_t depth, stride, slice, task_rows, share_sums;
+    int64_t row, rows;
+    int64_t block_rows, blocks, panels, parts;
 } bf16_run;
+
+/* What a thread does of it. */
+typedef struct bf16_share {
+    const bf16_run *run;
+    float *sums; /* [panels of a group][block_rows][BERT_BGEMM_COLUMNS] */
+} bf16_share;
+
+/* A slice of a panel: rows of k from `depth` on. */
+typedef struct panel_slice {
+    int64_t group, panel, depth; /* group: its first panel */
+} panel_slice;
 
 static void round_rows(void *argument, int64_t task, int thread) {
     const bf16_run *run = argument;
-    const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->call->rows - row;
+    const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->rows - row;
     run->call->kernels->to_bf16(&(bert_to_bf16_args){.y = run->x + row * run->stride,
-                                                     .x = run->call->x + row * k,
+                                                     .x = run->call->x + (run->row + row) * k,
                                                      .rows = left < run->task_rows ? left : run->task_rows,
                                                      .n = k,
                                                      .stride = run->stride});
 }
 
+/* The slice after this one of the panels before `end`; false: it was the last one. */
+static bool next_slice(const bf16_run *run, panel_slice *at, int64_t end) {
+    const int64_t group_end = bert_smaller(end, at->group + (run->slice < run->depth ? GROUP : 1));
+    if (++at->panel < group_end) return true;
+    at->panel = at->group;
+    at->depth += run->slice;
+    if (at->depth < run->depth) return true;
+    *at = (panel_slice){.group = group_end, .panel = group_end};
+    return group_end < end;
+}
+
+static const uint16_t *slice_data(const bf16_run *run, const panel_slice *at) {
+    return (const uint16_t *)run->call->weight->data + (at->panel * run->depth + at->depth) * BERT_BGEMM_COLUMNS;
+}
+
+static int64_t slice_depth(const bf16_run *run, const panel_slice *at) {
+    return bert_smaller(run->slice, run->depth - at->depth);
+}
+
 /* Into y, or by way of scratch where the panel is wider than what is left of y. */
-static void run_tile(const void *argument, const bert_panel_tile *at) {
-    const bf16_run *run = argument;
+static void finish_tile(const bf16_run *run, bert_bgemm_args *product, const bert_epilogue_args *epilogue) {
+    _Alignas(BERT_ALIGNMENT) float scratch[BERT_PANEL_ROWS * BERT_BGEMM_COLUMNS];
+    const bool whole = epilogue->n == BERT_BGEMM_COLUMNS;
+    product->c = whole ? epilogue->y : scratch;
+    product->ldc = whole ? epilogue->stride : BERT_BGEMM_COLUMNS;
+    run->call->kernels->bgemm(product);
+    for (int64_t i = 0; !whole && i < epilogue->rows; i++)
+        memcpy(epilogue->y + i * epilogue->stride, scratch + i * BERT_BGEMM_COLUMNS,
+               (size_t)epilogue->n * sizeof *scratch);
+    run->call->kernels->epilogue(epilogue);
+}
+
+/* A slice for the block of `rows` rows from `start` on, while the next one is fetched. */
+static void multiply_slice(const bf16_share *share, int64_t start, int64_t rows, const panel_slice *at,
+                           const panel_slice *next) {
+    const bf16_run *run = share->run;
     const bert_gemm_call *call = run->call;
-    const int64_t row = at->row, rows = at->rows, first = at->panel * BERT_BGEMM_COLUMNS;
-    const int64_t width = bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, at->panel);
-    _Alignas(BERT_ALIGNMENT) float sums[BERT_PANEL_ROWS * BERT_BGEMM_COLUMNS];
-    const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
-    const bool whole = width == BERT_BGEMM_COLUMNS;
-    call->kernels->bgemm(&(bert_bgemm_args){.c = whole ? epilogue.y : sums,
-                                            .a = run->x + row * run->stride,
-                                            .b = (const uint16_t *)call->weight->data + first * run->depth,
-                                            .ldc = whole ? epilogue.stride : BERT_BGEMM_COLUMNS,
-                                            .lda = run->stride,
-                                            .rows = rows,
-                                            .steps = run->depth / BERT_BGEMM_STEP,
-                                            .prefetch = at->next,
-                                            .prefetch_lines = at->next_lines});
-    for (int64_t i = 0; !whole && i < rows; i++)
-        memcpy(epilogue.y + i * epilogue.stride, sums + i * BERT_BGEMM_COLUMNS, (size_t)width * sizeof *sums);
-    call->kernels->epilogue(&epilogue);
+    const int64_t depth = slice_depth(run, at), column = at->panel * BERT_BGEMM_COLUMNS;
+    const int64_t tiles = (rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS;
+    const int64_t step_bytes = BERT_BGEMM_COLUMNS * (int64_t)sizeof(uint16_t);
+    const int64_t lines = next ? (slice_depth(run, next) * step_bytes / BERT_PANEL_LINE + tiles - 1) / tiles : 0;
+    const char *ahead = next ? (const char *)slice_data(run, next) : NULL;
+    const int64_t place = (at->panel - at->group) * run->block_rows;
+    for (int64_t row = 0; row < rows; row += BERT_PANEL_ROWS) {
+        float *sums = run->slice < run->depth ? share->sums + (place + row) * BERT_BGEMM_COLUMNS : NULL;
+        bert_bgemm_args product = {.c = sums,
+                                   .a = run->x + (start + row) * run->stride + at->depth,
+                                   .b = slice_data(run, at),
+                                   .ldc = BERT_BGEMM_COLUMNS,
+                                   .lda = run->stride,
+                                   .rows = bert_smaller(rows - row, BERT_PANEL_ROWS),
+                                   .steps = depth / BERT_BGEMM_STEP,
+                                   .start = at->depth > 0 ? sums : NULL,
+                                   .ld_start = BERT_BGEMM_COLUMNS,
+                                   .prefetch = ahead,
+                                   .prefetch_lines = lines};
+        if (ahead) ahead += lines * BERT_PANEL_LINE;
+        const bert_epilogue_args epilogue =
+            bert_gemm_epilogue_at(&call->epilogue, run->row + start + row, product.rows, column,
+                                  bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, at->panel));
+        if (at->depth + depth < run->depth)
+            call->kernels->bgemm(&product);
+        else
+            finish_tile(run, &product, &epilogue);
+    }
+}
+
+/* The panels [first, end) for one block of rows. */
+static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
+    const bf16_share *share = argument;
+    const bf16_run *run = share->run;
+    const int64_t start = block * run->block_rows, rows = bert_smaller(run->rows - start, run->block_rows);
+    panel_slice at = {.group = first, .panel = first}, next = at;
+    for (bool more = true; more; at = next) {
+        more = next_slice(run, &next, end);
+        multiply_slice(share, start, rows, &at, more ? &next : NULL);
+    }
+}
+
+static void run_part(void *argument, int64_t part, int thread) {
+    const bf16_run *run = argument;
+    bert_cpu_enter(run->call->kernels);
+    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block,
+                   &(bf16_share){.run = run, .sums = run->sums + part * run->share_sums});
+    bert_cpu_exit(run->call->kernels);
+}
+
+/* Rows of a block: as many as stay in the second-level cache, beside their sums where k is cut. */
+static int64_t most_rows(const bf16_run *run, int64_t threads) {
+    const int64_t width = run->slice > 0 ? run->slice : 1;
+    const bert_panel_product product = {.kernels = run->call->kernels,
+                                        .rows = run->call->rows,
+                                        .row_bytes = width * (int64_t)sizeof *run->x,
+                                        .block_bytes = run->slice < run->depth ? BLOCK_BYTES / 4 : BLOCK_BYTES,
+                                        .panels = run->panels};
+    return bert_smaller(bert_gemm_panel_block_rows(&product, threads), BLOCK_ROWS);
 }
 
 static void run(const bert_gemm_call *call) {
-    bf16_run all = {.call = call,
-                    .x = call->workspace,
-                    .depth = depth_of(call->weight),
-                    .stride = row_bytes(call->weight) / (int64_t)sizeof(uint16_t)};
     if (call->rows == 0 || call->weight->n == 0) return;
-    const int64_t width = all.depth > 0 ? all.depth : 1;
-    all.task_rows = 16384 / width + 1;
-    bert_thread_pool_run(call->threads, (call->rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
-    bert_gemm_run_panels(
-        &(bert_panel_product){.kernels = call->kernels,
-                              .threads = call->threads,
-                              .rows = call->rows,
-                              .row_bytes = width * (int64_t)sizeof *all.x,
-                              .block_bytes = BLOCK_BYTES,
-                              .weight = call->weight->data,
-                              .panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS,
-                              .panel_bytes = all.depth * BERT_BGEMM_COLUMNS * (int64_t)sizeof *all.x,
-                              .run_tile = run_tile,
-                              .argument = &all});
+    const int64_t threads = bert_thread_pool_threads(call->threads), depth = depth_of(call->weight);
+    bf16_run all = {.call = call,
+                    .sums = call->workspace,
+                    .depth = depth,
+                    .stride = row_bytes(call->weight) / (int64_t)sizeof(uint16_t),
+                    .slice = call->kernels->block_bytes > 0 ? bert_smaller(depth, SLICE) : depth,
+                    .task_rows = 16384 / (depth + 1) + 1,
+                    .share_sums = sums_of(call->weight, call->rows),
+                    .panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS};
+    all.x = (uint16_t *)(void *)(all.sums + threads * all.share_sums);
+    const int64_t most = most_rows(&all, threads);
+    for (; all.row < call->rows; all.row += all.rows) {
+        all.rows = bert_smaller(call->rows - all.row, most * threads);
+        all.block_rows = bert_gemm_block_rows(all.rows, most, BERT_PANEL_ROWS / 2);
+        all.blocks = (all.rows + all.block_rows - 1) / all.block_rows;
+        all.parts = bert_smaller(threads, all.blocks * all.panels);
+        bert_thread_pool_run(call->threads, (all.rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
+        bert_thread_pool_run(call->threads, all.parts, run_part, &all);
+    }
 }
 
 const bert_gemm_provider bert_gemm_bf16 = {

@@ -2,12 +2,13 @@
  * Products of 8-bit integers and of bfloat16 for AMX (those of split float32 are in amx_split.h,
  * attention's in amx_attention.h): a tile instruction
  * multiplies 16 rows of 64 bytes with 16 rows of 64 bytes, which hold 16 columns in groups of four bytes. That is how
- * panels lie, so tiles are loaded from them as they are; the two products differ in one instruction.
+ * panels lie, so tiles are loaded from them as they are.
  *
- * Of the eight tiles four are sums: an instruction takes 16 cycles and its result 52, so four independent ones keep the
- * unit busy. The columns of a panel are three tiles wide. For each 64 rows: two products of 2 x 2 tiles (32 rows, 32
- * columns), which use each tile that is loaded twice, then one of 4 x 1 for the third column of tiles. That one loads
- * most for a product, so it comes when its rows are in the first-level cache.
+ * Of the eight tiles four are sums (see pair_pass for the six of bfloat16): an instruction takes 16 cycles and its
+ * result 52, so four independent ones keep the unit busy. The columns of a panel are three tiles wide. For each 64
+ * rows: two products of 2 x 2 tiles (32 rows, 32 columns), which use each tile that is loaded twice, then one of 4 x 1
+ * for the third column of tiles. That one loads most for a product, so it comes when its rows are in the first-level
+ * cache.
  *
  * The three passes load 13 tiles for 12 products: more than the second-level cache gives (16 cycles a product, 1 KB a
  * tile, some 48 bytes a cycle). So they take a piece of k at a time that stays in the first-level one, and sums wait in
@@ -69,6 +70,9 @@ typedef struct product {
     const char *a, *b;
     int64_t ldc, lda; /* bytes */
     int64_t rows, steps;
+    const char *start; /* what sums begin as; NULL: zeros */
+    int64_t ld_start;
+    bool in_place;      /* start is c */
     int64_t first, end; /* steps of a piece */
     char *sums;         /* of the 64 rows from sums_row on, from one piece to the next */
     int64_t sums_row;
@@ -140,19 +144,24 @@ static inline char *sums_at(const product *p, int64_t place, int column) {
     return p->sums + (place - p->sums_row) * LDB + column * TILE_BYTES;
 }
 
-/* Sums of a piece begin as zeros, or as what the one before left. */
+/* What sums of a piece begin as: the product's start, or what the piece before left. */
+static inline const char *begin_at(const product *p, int64_t place, int column) {
+    return p->first > 0 ? sums_at(p, place, column) : p->start + place * p->ld_start + column * TILE_BYTES;
+}
+
 static inline void begin_sums(const product *p, const int64_t places[4], const int columns[4]) {
-    if (p->first == 0) {
+    if (p->first == 0 && !p->start) {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
         return;
     }
-    _tile_loadd(0, sums_at(p, places[0], columns[0]), LDB);
-    _tile_loadd(1, sums_at(p, places[1], columns[1]), LDB);
-    _tile_loadd(2, sums_at(p, places[2], columns[2]), LDB);
-    _tile_loadd(3, sums_at(p, places[3], columns[3]), LDB);
+    const int64_t stride = p->first > 0 ? LDB : p->ld_start;
+    _tile_loadd(0, begin_at(p, places[0], columns[0]), stride);
+    _tile_loadd(1, begin_at(p, places[1], columns[1]), stride);
+    _tile_loadd(2, begin_at(p, places[2], columns[2]), stride);
+    _tile_loadd(3, begin_at(p, places[3], columns[3]), stride);
 }
 
 /* Those of the last piece are c. */
@@ -166,6 +175,28 @@ static inline void end_sums(const product *p, const int64_t places[4], const int
     _tile_stored(1, result_at(p, places[1], columns[1]), stride);
     _tile_stored(2, result_at(p, places[2], columns[2]), stride);
     _tile_stored(3, result_at(p, places[3], columns[3]), stride);
+}
+
+/* The three sums of 16 rows or fewer. */
+static inline void begin_few(const product *p, scratch *rest, int64_t place, int64_t rows) {
+    if (!p->start) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        return;
+    }
+    const char *start = p->start + place * p->ld_start;
+    if (rows == TILE_ROWS) {
+        _tile_loadd(0, start, p->ld_start);
+        _tile_loadd(1, start + TILE_BYTES, p->ld_start);
+        _tile_loadd(2, start + 2 * TILE_BYTES, p->ld_start);
+        return;
+    }
+    for (int column = 0; column < COLUMN_TILES; column++)
+        fill_tile(rest->b[column], start + column * TILE_BYTES, p->ld_start, rows, TILE_BYTES);
+    _tile_loadd(0, rest->b[0], TILE_BYTES);
+    _tile_loadd(1, rest->b[1], TILE_BYTES);
+    _tile_loadd(2, rest->b[2], TILE_BYTES);
 }
 
 /*
@@ -258,9 +289,7 @@ static inline void end_sums(const product *p, const int64_t places[4], const int
         scratch rest;                                                                                                  \
         int64_t step = 0;                                                                                              \
         if (few) memset(rest.a, 0, sizeof rest.a);                                                                     \
-        _tile_zero(0);                                                                                                 \
-        _tile_zero(1);                                                                                                 \
-        _tile_zero(2);                                                                                                 \
+        begin_few(p, &rest, place, rows);                                                                              \
         for (; step + TILE_STEPS <= p->steps; step += TILE_STEPS) {                                                    \
             const int64_t at = step / TILE_STEPS % A_TILES;                                                            \
             if (few && at == 0) copy_few(p, &rest, place, rows, step);                                                 \
@@ -308,30 +337,42 @@ static inline void end_sums(const product *p, const int64_t places[4], const int
                 p->first = p->end;                                                                                     \
             } while (p->first < p->steps);                                                                             \
         }                                                                                                              \
-        for (; row < p->rows; row += TILE_ROWS)                                                                        \
-            name##_1x3(p, row < p->rows - TILE_ROWS ? row : p->rows - TILE_ROWS, TILE_ROWS);                           \
+        for (; row < p->rows; row += TILE_ROWS) {                                                                      \
+            const int64_t left = p->rows - row;                                                                        \
+            if (left >= TILE_ROWS || !p->in_place) /* else rows that overlap would be added to twice */                \
+                name##_1x3(p, left < TILE_ROWS ? p->rows - TILE_ROWS : row, TILE_ROWS);                                \
+            else                                                                                                       \
+                name##_1x3(p, row, left);                                                                              \
+        }                                                                                                              \
     }
 
 DEFINE_PASSES(bytes, _tile_dpbusd)
 DEFINE_PASSES(halves, _tile_dpbf16ps)
 
-/* What is fetched meanwhile, spread over all passes: three for each 64 rows, one for each 16 of the rest. */
-static void spread_prefetch(product *p, const void *prefetch, int64_t lines, const void *y, int64_t y_stride) {
-    if (p->rows <= 0 || p->steps <= 0) return;
-    const int64_t groups = (p->rows + TILE_ROWS - 1) / (4 * TILE_ROWS), rest = p->rows - groups * 4 * TILE_ROWS;
-    const int64_t passes = 3 * groups + (rest > 0 ? (rest + TILE_ROWS - 1) / TILE_ROWS : 0);
-    const int64_t fetches = passes * ((p->steps + TILE_STEPS - 1) / TILE_STEPS);
-    if (prefetch) {
-        p->prefetch = prefetch;
-        p->prefetch_end = p->prefetch + lines * TILE_BYTES;
-        p->prefetch_bytes = (lines + fetches - 1) / fetches * TILE_BYTES;
-    }
-    if (y) {
-        p->y = y;
-        p->y_left = p->rows;
-        p->y_stride = y_stride;
-        p->y_rows = (p->rows + fetches - 1) / fetches;
-    }
+/* Passes over all of k: three for each 64 rows, one for each 16 of the rest. */
+static int64_t passes_of(int64_t rows) {
+    const int64_t groups = (rows + TILE_ROWS - 1) / (4 * TILE_ROWS), rest = rows - groups * 4 * TILE_ROWS;
+    return 3 * groups + (rest > 0 ? (rest + TILE_ROWS - 1) / TILE_ROWS : 0);
+}
+
+/* What is fetched meanwhile is spread over so many tiles of steps. */
+static int64_t fetches_of(const product *p, int64_t passes) {
+    return passes * ((p->steps + TILE_STEPS - 1) / TILE_STEPS);
+}
+
+static void spread_lines(product *p, int64_t fetches, const void *prefetch, int64_t lines) {
+    if (!prefetch || fetches <= 0) return;
+    p->prefetch = prefetch;
+    p->prefetch_end = p->prefetch + lines * TILE_BYTES;
+    p->prefetch_bytes = (lines + fetches - 1) / fetches * TILE_BYTES;
+}
+
+static void spread_rows(product *p, int64_t fetches, const void *y, int64_t y_stride) {
+    if (fetches <= 0) return;
+    p->y = y;
+    p->y_left = p->rows;
+    p->y_stride = y_stride;
+    p->y_rows = (p->rows + fetches - 1) / fetches;
 }
 
 static void qgemm(const bert_qgemm_args *args) {
@@ -343,8 +384,121 @@ static void qgemm(const bert_qgemm_args *args) {
                  .lda = args->lda,
                  .rows = args->rows,
                  .steps = args->steps};
-    spread_prefetch(&p, args->prefetch, args->prefetch_lines, args->y, args->y_stride);
+    const int64_t fetches = fetches_of(&p, passes_of(p.rows));
+    spread_lines(&p, fetches, args->prefetch, args->prefetch_lines);
+    if (args->y) spread_rows(&p, fetches, args->y, args->y_stride);
     bytes_all(&p);
+}
+
+/* ---- The product of bfloat16 ------------------------------------------------------------------------------------- */
+
+/*
+ * 32 rows and all columns, six sums: seven loads for six products, of which two come from the first-level cache at
+ * once. Sums 3 to 5 are gone through backwards, since b's last tile is there already.
+ *
+ * A sum that one pass is finished with is stored when the next pass needs its tile: stored at the end of a pass all six
+ * would have to wait for their last products, and nothing would be multiplied meanwhile.
+ */
+typedef struct pair_pass {
+    const char *a0, *a1, *b;
+    int64_t lda;
+    char *held; /* where the sums of the pass before go; NULL: there was none */
+    int64_t ld_held;
+    const char *begin; /* what its own begin as; NULL: zeros */
+    int64_t ld_begin;
+} pair_pass;
+
+#define EXCHANGE(sum, row, column)                                                                                     \
+    if (s->held) _tile_stored(sum, s->held + (row)*s->ld_held + (column)*TILE_BYTES, s->ld_held);                      \
+    if (s->begin)                                                                                                      \
+        _tile_loadd(sum, s->begin + (row)*s->ld_begin + (column)*TILE_BYTES, s->ld_begin);                             \
+    else                                                                                                               \
+        _tile_zero(sum)
+
+static inline void first_pair_step(const pair_pass *s) {
+    _tile_loadd(6, s->a0, s->lda);
+    _tile_loadd(7, s->b, LDB);
+    EXCHANGE(0, 0, 0);
+    _tile_dpbf16ps(0, 6, 7);
+    _tile_loadd(7, s->b + TILE_BYTES, LDB);
+    EXCHANGE(1, 0, 1);
+    _tile_dpbf16ps(1, 6, 7);
+    _tile_loadd(7, s->b + 2 * TILE_BYTES, LDB);
+    EXCHANGE(2, 0, 2);
+    _tile_dpbf16ps(2, 6, 7);
+    _tile_loadd(6, s->a1, s->lda);
+    EXCHANGE(3, TILE_ROWS, 2);
+    _tile_dpbf16ps(3, 6, 7);
+    _tile_loadd(7, s->b + TILE_BYTES, LDB);
+    EXCHANGE(4, TILE_ROWS, 1);
+    _tile_dpbf16ps(4, 6, 7);
+    _tile_loadd(7, s->b, LDB);
+    EXCHANGE(5, TILE_ROWS, 0);
+    _tile_dpbf16ps(5, 6, 7);
+}
+#undef EXCHANGE
+
+static inline void pair_step(const pair_pass *s) {
+    _tile_loadd(6, s->a0, s->lda);
+    _tile_loadd(7, s->b, LDB);
+    _tile_dpbf16ps(0, 6, 7);
+    _tile_loadd(7, s->b + TILE_BYTES, LDB);
+    _tile_dpbf16ps(1, 6, 7);
+    _tile_loadd(7, s->b + 2 * TILE_BYTES, LDB);
+    _tile_dpbf16ps(2, 6, 7);
+    _tile_loadd(6, s->a1, s->lda);
+    _tile_dpbf16ps(3, 6, 7);
+    _tile_loadd(7, s->b + TILE_BYTES, LDB);
+    _tile_dpbf16ps(4, 6, 7);
+    _tile_loadd(7, s->b, LDB);
+    _tile_dpbf16ps(5, 6, 7);
+}
+
+static inline void store_pair(char *c, int64_t ldc) {
+    _tile_stored(0, c, ldc);
+    _tile_stored(1, c + TILE_BYTES, ldc);
+    _tile_stored(2, c + 2 * TILE_BYTES, ldc);
+    c += TILE_ROWS * ldc;
+    _tile_stored(3, c + 2 * TILE_BYTES, ldc);
+    _tile_stored(4, c + TILE_BYTES, ldc);
+    _tile_stored(5, c, ldc);
+}
+
+/* One piece for 32 rows from `row` on. */
+static void run_pair(product *p, int64_t row, pair_pass *s) {
+    const bool begins = p->first == 0, ends = p->end == p->steps;
+    s->a0 = p->a + row * p->lda + p->first * GROUP_BYTES;
+    s->a1 = s->a0 + TILE_ROWS * p->lda;
+    s->b = p->b + p->first * LDB;
+    s->begin = begins && !p->start ? NULL : begin_at(p, row, 0);
+    s->ld_begin = begins ? p->ld_start : LDB;
+    first_pair_step(s);
+    fetch_ahead(p);
+    for (int64_t step = p->first + TILE_STEPS; step < p->end; step += TILE_STEPS) {
+        s->a0 += TILE_BYTES;
+        s->a1 += TILE_BYTES;
+        s->b += TILE_STEPS * LDB;
+        pair_step(s);
+        fetch_ahead(p);
+    }
+    s->held = ends ? p->c + row * p->ldc : sums_at(p, row, 0);
+    s->ld_held = ends ? p->ldc : LDB;
+}
+
+/* Rows in pairs of tiles, steps in whole ones: two pairs share a piece of the panel in the first-level cache. One that
+ * is left alone has no need of pieces. */
+static void run_pairs(product *p) {
+    pair_pass pass = {.lda = p->lda};
+    for (int64_t row = 0; row < p->rows; row += 4 * TILE_ROWS) {
+        const bool two = row + 2 * TILE_ROWS < p->rows;
+        p->sums_row = row;
+        for (p->first = 0; p->first < p->steps; p->first = p->end) {
+            p->end = two ? piece_end(p) : p->steps;
+            run_pair(p, row, &pass);
+            if (two) run_pair(p, row + 2 * TILE_ROWS, &pass);
+        }
+    }
+    store_pair(pass.held, pass.ld_held);
 }
 
 /* Sums stay in scratch meanwhile: rows of c may all lie in a few of the cache's sets. */
@@ -357,9 +511,24 @@ static void bgemm(const bert_bgemm_args *args) {
                  .ldc = args->ldc * (int64_t)sizeof(float),
                  .lda = args->lda * (int64_t)sizeof(uint16_t),
                  .rows = args->rows,
-                 .steps = args->steps};
-    spread_prefetch(&p, args->prefetch, args->prefetch_lines, args->c, p.ldc);
-    halves_all(&p);
+                 .steps = args->steps,
+                 .start = (const char *)args->start,
+                 .ld_start = args->ld_start * (int64_t)sizeof(float),
+                 .in_place = args->start && args->start == args->c};
+    const int64_t pairs = p.steps > 0 && p.steps % TILE_STEPS == 0 ? p.rows / (2 * TILE_ROWS) : 0;
+    const int64_t rest = p.rows - pairs * 2 * TILE_ROWS;
+    const int64_t fetches = fetches_of(&p, pairs + passes_of(rest));
+    spread_lines(&p, fetches, args->prefetch, args->prefetch_lines);
+    if (args->ldc != BERT_BGEMM_COLUMNS) spread_rows(&p, fetches, args->c, p.ldc);
+    if (pairs > 0) {
+        p.rows -= rest;
+        run_pairs(&p);
+        p.a += p.rows * p.lda;
+        p.c += p.rows * p.ldc;
+        if (p.start) p.start += p.rows * p.ld_start;
+        p.rows = rest;
+    }
+    if (p.rows > 0) halves_all(&p);
 }
 
 #include "cpu/kernels/amx_split.h"

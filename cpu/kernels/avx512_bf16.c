@@ -5,6 +5,7 @@
  */
 #define PANEL_SUM __m512
 #define PANEL_ZERO _mm512_setzero_ps()
+#define PANEL_LOAD(place) _mm512_loadu_ps(place)
 #define PANEL_MULTIPLY(sum, a, b) _mm512_dpbf16_ps(sum, (__m512bh)(a), (__m512bh)(b))
 #define PANEL_STORE(place, sum) _mm512_storeu_ps(place, sum)
 #include "cpu/kernels/panel_avx512.h"
@@ -17,6 +18,8 @@ static void bgemm(const bert_bgemm_args *args) {
                                     .lda = args->lda * (int64_t)sizeof *args->a,
                                     .rows = args->rows,
                                     .steps = args->steps,
+                                    .start = (const char *)args->start,
+                                    .ld_start = args->ld_start * (int64_t)sizeof *args->start,
                                     .prefetch = args->prefetch,
                                     .prefetch_lines = args->prefetch_lines});
 }

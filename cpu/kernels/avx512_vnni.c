@@ -1,6 +1,7 @@
 /* The quantized product for AVX-512 VNNI: four products of bytes are added to a 32-bit sum, without saturation. */
 #define PANEL_SUM __m512i
 #define PANEL_ZERO _mm512_setzero_si512()
+#define PANEL_LOAD(place) _mm512_loadu_si512(place)
 #define PANEL_MULTIPLY(sum, a, b) _mm512_dpbusd_epi32(sum, a, b)
 #define PANEL_STORE(place, sum) _mm512_storeu_si512(place, sum)
 #include "cpu/kernels/panel_avx512.h"

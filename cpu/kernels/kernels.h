@@ -332,6 +332,8 @@ typedef struct bert_lookup_args {
  * another.
  */
 enum { BERT_BGEMM_COLUMNS = 48, BERT_BGEMM_STEP = 2 };
+/** Steps that one instruction may add up before they meet the sum. */
+enum { BERT_BGEMM_CHAIN = 16 };
 
 /** y[rows, n] = x[rows, n] in bfloat16, to the nearest, half to even; NaN stays one. Rows of y are `stride` apart and
  * filled up with zeros. */
@@ -541,13 +543,17 @@ typedef struct bert_from_f16_args {
 } bert_from_f16_args;
 
 /**
- * c[rows, BERT_BGEMM_COLUMNS] = a[rows, 2 steps] times a panel b[steps][BERT_BGEMM_COLUMNS][2], all of bfloat16 but c;
- * rows of c and a `ldc` and `lda` apart. Sums are float32; their order is the instruction set's.
+ * c[rows, BERT_BGEMM_COLUMNS] = start + a[rows, 2 steps] times a panel b[steps][BERT_BGEMM_COLUMNS][2], all of bfloat16
+ * but c and start; rows of c, a and start `ldc`, `lda` and `ld_start` apart. Sums are float32; their order is the
+ * instruction set's. A product that is cut along k at a multiple of BERT_BGEMM_CHAIN steps, the first part's c the
+ * start of the second, gives the same bits as one that is not.
  */
 typedef struct bert_bgemm_args {
     float *c;
     const uint16_t *a, *b;
     int64_t ldc, lda, rows, steps;
+    const float *start; /**< May be c, with its stride. NULL: zeros. */
+    int64_t ld_start;
     const void *prefetch; /**< As bert_sgemm_args has them. */
     int64_t prefetch_lines;
 } bert_bgemm_args;

@@ -1,7 +1,7 @@
 /*
  * A product of packed panels for AVX-512: c[rows, 48] = a[rows, 4 bytes a step] times b[steps][48][4 bytes], by an
  * instruction that multiplies groups of four bytes. Included by files that define PANEL_SUM (the vector of sums),
- * PANEL_ZERO, PANEL_MULTIPLY(sum, a, b) over vectors of whole numbers, and PANEL_STORE(place, sum).
+ * PANEL_ZERO, PANEL_LOAD(place), PANEL_MULTIPLY(sum, a, b) over vectors of whole numbers, and PANEL_STORE(place, sum).
  *
  * 24 of the 32 registers are sums of 8 rows by 3 vectors, 3 hold b, 1 holds a row's four bytes: 11 loads for 24
  * products, which two ports for each keep up with.
@@ -21,6 +21,8 @@ typedef struct panel_product {
     const char *a, *b;
     int64_t ldc, lda;
     int64_t rows, steps;
+    const char *start; /* what the sums begin as; NULL: zeros */
+    int64_t ld_start;
     const char *prefetch;
     int64_t prefetch_lines;
     const char *y; /* rows that will be written; NULL: none */
@@ -47,8 +49,10 @@ static inline __attribute__((always_inline)) void panel_step(const int rows, PAN
 static inline __attribute__((always_inline)) void panel_tile(const int rows, const panel_product *p, int64_t row,
                                                              const char *prefetch, int64_t each) {
     PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS];
+    const char *start = p->start ? p->start + row * p->ld_start : NULL;
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < PANEL_VECTORS; j++) sums[i][j] = PANEL_ZERO;
+        for (int j = 0; j < PANEL_VECTORS; j++)
+            sums[i][j] = start ? PANEL_LOAD(start + i * p->ld_start + j * LINE_BYTES) : PANEL_ZERO;
     const char *a = p->a + row * p->lda, *b = p->b;
     const char *y = p->y ? p->y + row * p->y_stride : NULL;
     int64_t step = 0, y_left = y ? rows : 0;

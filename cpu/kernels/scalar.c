@@ -344,8 +344,9 @@ static void bgemm(const bert_bgemm_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {
         const uint16_t *a = args->a + row * args->lda;
         float *c = args->c + row * args->ldc;
+        const float *start = args->start ? args->start + row * args->ld_start : NULL;
         for (int j = 0; j < BERT_BGEMM_COLUMNS; j++) {
-            float sum = 0.0F;
+            float sum = start ? start[j] : 0.0F;
             for (int64_t p = 0; p < args->steps * BERT_BGEMM_STEP; p++) {
                 const int64_t place = (p / BERT_BGEMM_STEP * BERT_BGEMM_COLUMNS + j) * BERT_BGEMM_STEP;
                 sum += bert_bfloat16_to_float(a[p]) * bert_bfloat16_to_float(args->b[place + p % BERT_BGEMM_STEP]);

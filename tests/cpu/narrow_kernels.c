@@ -105,6 +105,42 @@ void test_sgemm_bf16(const bert_cpu_kernels *table) {
     widened_case(table, 3, 50, 2 * BERT_SGEMM_CHAIN + 1, 5);
 }
 
+/* With a start that is c or lies elsewhere; and a product that is cut along k has the bits of one that isn't. */
+static void start_case(const bert_cpu_kernels *table, int64_t rows, int64_t steps, int64_t slack) {
+    const int64_t cut = steps / 2 / BERT_BGEMM_CHAIN * BERT_BGEMM_CHAIN, depth = steps * BERT_BGEMM_STEP;
+    const int64_t lda = depth + slack, ldc = BERT_BGEMM_COLUMNS + slack;
+    const int64_t results = (rows - 1) * ldc + BERT_BGEMM_COLUMNS;
+    bert_guarded memory[5];
+    uint16_t *a = guarded_new(&memory[0], (size_t)((rows - 1) * lda + depth) * sizeof *a);
+    uint16_t *b = guarded_new(&memory[1], (size_t)(depth * BERT_BGEMM_COLUMNS) * sizeof *b);
+    float *c = guarded_floats(&memory[2], results), *expected = guarded_floats(&memory[3], results);
+    float *start = guarded_floats(&memory[4], results);
+    fill_halves(a, (rows - 1) * lda + depth, false, 7);
+    fill_halves(b, depth * BERT_BGEMM_COLUMNS, false, 2000000);
+    memcpy(start, expected, (size_t)results * sizeof *start);
+    bert_bgemm_args args = {.c = expected, .a = a, .b = b, .ldc = ldc, .lda = lda, .rows = rows, .steps = steps};
+    bert_cpu_enter(table);
+    table->bgemm(&args);
+    for (int apart = 0; apart < 2; apart++) {
+        args.c = apart ? start : c;
+        args.a = a;
+        args.b = b;
+        args.start = NULL;
+        args.steps = cut;
+        table->bgemm(&args);
+        args.start = args.c;
+        args.ld_start = ldc;
+        args.c = c;
+        args.a += cut * BERT_BGEMM_STEP;
+        args.b += cut * BERT_BGEMM_STEP * BERT_BGEMM_COLUMNS;
+        args.steps = steps - cut;
+        table->bgemm(&args);
+        assert_memory_equal(c, expected, (size_t)results * sizeof *c); /* the slack too */
+    }
+    bert_cpu_exit(table);
+    for (int i = 0; i < 5; i++) guarded_free(&memory[i]);
+}
+
 static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t steps, int64_t slack, bool whole) {
     const int64_t depth = steps * BERT_BGEMM_STEP, lda = depth + slack, ldc = BERT_BGEMM_COLUMNS + slack;
     const int64_t results = (rows - 1) * ldc + BERT_BGEMM_COLUMNS;
@@ -143,8 +179,10 @@ void test_bgemm(const bert_cpu_kernels *table) {
     static const int64_t rows[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 48, 49, 63, 64, 65, 81, 113, 129};
     static const int64_t steps[] = {0, 1, 2, 15, 16, 17, 33, 97, 192, 289};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        for (size_t j = 0; j < sizeof steps / sizeof *steps; j++)
+        for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
             multiply_case(table, rows[i], steps[j], (int64_t)(i + j) % 2 * 3, (i + j) % 3 != 0);
+            start_case(table, rows[i], steps[j], (int64_t)(i + j) % 2 * 3);
+        }
 }
 
 /* ---- Float16 ----------------------------------------------------------------------------------------------------- */

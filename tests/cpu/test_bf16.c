@@ -97,9 +97,10 @@ static void product_case(const bert_gemm_provider *provider, const bert_cpu_kern
 }
 
 static void hold(const bert_gemm_provider *provider, const bert_cpu_kernels *kernels, const char *what) {
-    static const shape shapes[] = {{1, 1, 1, 1},    {3, 7, 5, 1},     {2, 33, 49, 1},   {17, 64, 48, 1},
-                                   {9, 130, 97, 2}, {65, 31, 150, 3}, {5, 600, 51, 3},  {70, 513, 96, 1},
-                                   {3, 769, 50, 1}, {2, 1537, 97, 2}, {17, 2305, 49, 3}}; /* several pieces of k */
+    static const shape shapes[] = {{1, 1, 1, 1},      {3, 7, 5, 1},     {2, 33, 49, 1},    {17, 64, 48, 1},
+                                   {9, 130, 97, 2},   {65, 31, 150, 3}, {5, 600, 51, 3},   {70, 513, 96, 1},
+                                   {3, 769, 50, 1},   {2, 1537, 97, 2}, {17, 2305, 49, 3},  /* several pieces of k */
+                                   {33, 800, 800, 2}, {330, 40, 49, 1}, {330, 800, 50, 1}}; /* groups, rounds */
     double worst = 0.0;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int transposed = 0; transposed < 2; transposed++)
