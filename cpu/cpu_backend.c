@@ -90,16 +90,16 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
     if (!own) BERT_TRY(bert_openblas_open(&openblas, error));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));
     if (!prepared) return bert_fail_memory(error, sizeof *prepared, "a prepared model");
-    *prepared = (bert_prepared){.device = device,
-                                .gemm = gemm,
-                                .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
-                                .attend = own ? device->kernels.attention : bert_openblas_attention,
-                                /* Which has the same bits alone and beside longer sequences: see attention.c. */
-                                .split_attention = device->isa == BERT_ISA_AMX && device->gemm == &bert_gemm_split &&
-                                                   !options->deterministic,
-                                .store = options->store,
-                                .threads = options->threads,
-                                .on_demand = options->on_demand};
+    *prepared = (bert_prepared){
+        .device = device,
+        .gemm = gemm,
+        .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
+        .attend = own ? device->kernels.attention : bert_openblas_attention,
+        /* Chosen by the longest sequence: not where bits must be the same beside longer ones. */
+        .split_attention = device->isa == BERT_ISA_AMX && device->gemm == &bert_gemm_split && !options->deterministic,
+        .store = options->store,
+        .threads = options->threads,
+        .on_demand = options->on_demand};
     pthread_mutex_init(&prepared->mutex, NULL);
     if (device->fallback) {
         bert_prepare_options plain = *options; /* what isn't a Linear stays in float32 */

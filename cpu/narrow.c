@@ -47,7 +47,7 @@ static void narrow_task(void *argument, int64_t task, int thread) {
         c->kernels->to_f16(&(bert_to_f16_args){.y = c->narrow + first, .x = c->from_wide + first, .n = n});
     else
         c->kernels->to_bf16(
-            &(bert_to_bf16_args){.y = c->narrow + first, .x = c->from_wide + first, .rows = 1, .n = n, .stride = n});
+            &(bert_to_bf16_args){.y = c->narrow + first, .x = c->from_wide + first, .rows = 1, .n = n, .padded = n});
 }
 
 void bert_cpu_widen(const bert_cpu_kernels *kernels, bert_thread_pool *threads, float *y, const void *x,

@@ -41,7 +41,7 @@ static int64_t side_bytes(int64_t panels, int64_t k, int32_t parts) {
 }
 
 static int64_t right_bytes(const lab_shape *s) {
-    return side_bytes((s->n + BERT_PARTS_COLUMNS - 1) / BERT_PARTS_COLUMNS, s->k, BERT_SPLIT_PARTS);
+    return side_bytes(bert_parts_panels(s->n), s->k, BERT_SPLIT_PARTS);
 }
 
 bool lab_prepare_left(const lab_shape *s, lab_buffers *b) {

@@ -318,7 +318,8 @@ static bool prepare_to_bf16(const lab_shape *s, lab_buffers *b) {
 }
 
 static void call_to_bf16(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
-    table->to_bf16(&(bert_to_bf16_args){b->out, b->inputs[0], s->m, s->n, s->n});
+    table->to_bf16(&(bert_to_bf16_args){
+        .y = b->out, .x = b->inputs[0], .ldy = s->n, .ldx = s->n, .rows = s->m, .n = s->n, .padded = s->n});
 }
 
 static bool prepare_from_bf16(const lab_shape *s, lab_buffers *b) {

@@ -22,11 +22,12 @@ typedef struct planner {
     uint32_t *storage_of; /* by value id */
     bool *wide;           /* by value id */
     int32_t *last_read;   /* by id of a root: the last step that reads it; -1 for none */
-    bool *reads_bytes;    /* by step: it reads byte rows of input 0 */
+    int64_t *bytes_read;  /* by step: of a row of input 0 in its second form; 0: it reads that itself */
     bool *ranges_wanted;  /* by id of a root: a step quantizes its rows */
     int32_t *range_count; /* by id of a root: ranges that each of its rows has, at `ranges` */
     uint32_t *ranges;
     int32_t *last_bytes_read; /* by id of a root: the last step that reads its byte rows; -1 for none */
+    int64_t *row_bytes;       /* by id of a root: of such a row */
     bool *read_itself;        /* by id of a root: something reads more of it than these */
     bert_byte_rows_storage *byte_rows;
     size_t storage_capacity;
@@ -158,7 +159,7 @@ static const bert_value *rows_read(const planner *p, const bert_node *node) {
 /* The value whose rows step `index` quantizes, by their ranges or as bytes; NULL: none. */
 static const bert_value *quantized_rows(const planner *p, size_t index) {
     const bert_node *node = p->binding.steps[index];
-    return bert_is_dynamic_linear(node) || p->reads_bytes[index] ? rows_read(p, node) : NULL;
+    return bert_is_dynamic_linear(node) || p->bytes_read[index] ? rows_read(p, node) : NULL;
 }
 
 static void find_wanted_ranges(const planner *p) {
@@ -171,7 +172,7 @@ static void find_wanted_ranges(const planner *p) {
 
 /* Whether the step that gives y writes byte rows of it. */
 static bool writes_bytes(const planner *p, const bert_value *y, const bert_op_plan *plan) {
-    return plan->y_bytes && p->last_bytes_read[y->id] >= 0;
+    return p->last_bytes_read[y->id] >= 0 && plan->y_bytes == p->row_bytes[y->id];
 }
 
 /* Of who reads rows as bytes, ranges are of use where it has to make these itself. */
@@ -200,32 +201,43 @@ static void place_ranges(planner *p, const bert_node *node, bert_plan_step *step
 static const bert_byte_rows_storage no_byte_rows = {BERT_NO_STORAGE, BERT_NO_STORAGE};
 
 /* Asks the backend; who writes a tensor is planned before those that read it. */
-static bert_status ask_for_bytes(planner *p, const bert_node *node, bool *out) {
+static bert_status ask_for_bytes(planner *p, const bert_node *node, int64_t *out) {
     const bert_weights *weights = p->plan->weights;
     bert_op_node shown;
     bert_op_plan plan = {0};
     bert_error error = {0};
-    *out = false;
+    *out = 0;
     if (node->op->id != BERT_OP_BERTC_Linear) return BERT_OK;
     BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
     const bert_status status =
         weights->device->backend->plan(weights->prepared, NULL, &shown, BERT_PLAN_QUERY, &plan, &error);
-    *out = status == BERT_OK && plan.x_bytes;
+    *out = status == BERT_OK ? plan.x_bytes : 0;
     /* What it has no kernel for, it says again when the node is bound. */
     if (status == BERT_OK || status == BERT_UNSUPPORTED) return BERT_OK;
     *p->error = error;
     return bert_fail_in_node(p->error, status, node);
 }
 
+/* The value whose byte rows step `index` shares with others: all want as many bytes as the first. NULL: none. */
+static const bert_value *shared_byte_rows(const planner *p, size_t index) {
+    const bert_value *rows = p->bytes_read[index] ? rows_read(p, p->binding.steps[index]) : NULL;
+    if (!rows) return NULL;
+    const bool first = p->last_bytes_read[rows->id] < 0;
+    return first || p->row_bytes[rows->id] == p->bytes_read[index] ? rows : NULL;
+}
+
 static void find_byte_reads(const planner *p, size_t index) {
     const bert_node *node = p->binding.steps[index];
+    const bert_value *shared = shared_byte_rows(p, index);
     for (int32_t i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
         const bert_value *root = p->binding.roots[node->inputs[i]->id];
-        if (i == 0 && p->reads_bytes[index] && rows_read(p, node))
+        if (i == 0 && shared) {
             p->last_bytes_read[root->id] = (int32_t)index;
-        else
+            p->row_bytes[root->id] = p->bytes_read[index];
+        } else {
             p->read_itself[root->id] = true;
+        }
     }
 }
 
@@ -235,7 +247,7 @@ static bert_status find_bytes(planner *p) {
         p->byte_rows[i] = no_byte_rows;
     }
     for (size_t s = 0; s < p->binding.step_count; s++) {
-        BERT_TRY(ask_for_bytes(p, p->binding.steps[s], &p->reads_bytes[s]));
+        BERT_TRY(ask_for_bytes(p, p->binding.steps[s], &p->bytes_read[s]));
         find_byte_reads(p, s);
     }
     for (int32_t i = 0; i < p->graph->output_count; i++)
@@ -248,29 +260,32 @@ static bool is_unread(const planner *p, const bert_value *y, const bert_op_plan 
     return writes_bytes(p, y, plan) && !p->read_itself[y->id];
 }
 
-static bert_byte_rows_storage add_byte_rows(planner *p, const bert_tensor *tensor, int32_t first, int32_t last) {
+static bert_byte_rows_storage add_byte_rows(planner *p, const bert_tensor *tensor, int64_t row_bytes, int32_t first,
+                                            int32_t last) {
     const size_t elements = (size_t)bert_tensor_elements(tensor);
     const size_t width = (size_t)tensor->dims[tensor->rank - 1], rows = width ? elements / width : 0;
-    const uint32_t bytes = add_storage(p, BERT_STORAGE_ARENA, elements, first, last);
+    const uint32_t bytes = add_storage(p, BERT_STORAGE_ARENA, rows * (size_t)row_bytes, first, last);
     return (bert_byte_rows_storage){bytes, add_storage(p, BERT_STORAGE_ARENA, rows * sizeof(float), first, last)};
 }
 
 /* Of input 0: where they were made, or room to make them, which later readers find again. */
-static void place_read_bytes(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
-    const bert_value *rows = rows_read(p, node);
+static void place_read_bytes(planner *p, bert_plan_step *step, int32_t index) {
+    const bert_value *rows = shared_byte_rows(p, (size_t)index);
     step->x_bytes = rows ? p->byte_rows[rows->id] : no_byte_rows;
     step->x_bytes_made = step->x_bytes.bytes != BERT_NO_STORAGE;
     if (step->x_bytes_made) return;
-    step->x_bytes = add_byte_rows(p, &step->inputs[0], index, rows ? p->last_bytes_read[rows->id] : index);
+    step->x_bytes =
+        add_byte_rows(p, &step->inputs[0], p->bytes_read[index], index, rows ? p->last_bytes_read[rows->id] : index);
     if (rows) p->byte_rows[rows->id] = step->x_bytes;
 }
 
 static void place_bytes(planner *p, const bert_node *node, bert_plan_step *step, int32_t index) {
     step->x_bytes = step->y_bytes = no_byte_rows;
-    if (p->reads_bytes[index]) place_read_bytes(p, node, step, index);
+    if (p->bytes_read[index]) place_read_bytes(p, step, index);
     const bert_value *y = node->output_count > 0 ? node->outputs[0] : NULL;
     if (!y || !writes_bytes(p, y, &step->plan)) return;
-    step->y_bytes = p->byte_rows[y->id] = add_byte_rows(p, &step->outputs[0], index, p->last_bytes_read[y->id]);
+    step->y_bytes = p->byte_rows[y->id] =
+        add_byte_rows(p, &step->outputs[0], p->row_bytes[y->id], index, p->last_bytes_read[y->id]);
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------ */
@@ -301,7 +316,7 @@ static bert_status plan_kernel(planner *p, const bert_node *node, bert_plan_step
     bert_status status =
         weights->device->backend->plan(weights->prepared, p->context, &shown, BERT_PLAN_BIND, &step->plan, p->error);
     if (status != BERT_OK) return bert_fail_in_node(p->error, status, node);
-    if (step->plan.x_bytes != p->reads_bytes[index]) {
+    if (step->plan.x_bytes != p->bytes_read[index]) {
         if (step->plan.release_state) step->plan.release_state(step->plan.state);
         bert_fail(p->error, BERT_INTERNAL, "the backend reads its input as bytes in one mode of planning alone");
         return bert_fail_in_node(p->error, BERT_INTERNAL, node);
@@ -588,7 +603,8 @@ static bert_status allocate_tables(planner *p) {
     p->ranges_wanted = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
     p->range_count = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
     p->ranges = BERT_ARENA_NEW_ARRAY(&p->scratch, uint32_t, values);
-    p->reads_bytes = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, p->binding.step_count);
+    p->bytes_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int64_t, p->binding.step_count);
+    p->row_bytes = BERT_ARENA_NEW_ARRAY(&p->scratch, int64_t, values);
     p->last_bytes_read = BERT_ARENA_NEW_ARRAY(&p->scratch, int32_t, values);
     p->read_itself = BERT_ARENA_NEW_ARRAY(&p->scratch, bool, values);
     p->byte_rows = BERT_ARENA_NEW_ARRAY(&p->scratch, bert_byte_rows_storage, values);
@@ -599,7 +615,8 @@ static bert_status allocate_tables(planner *p) {
     most += (size_t)p->graph->output_count; /* constants that are outputs */
     p->plan->storages = BERT_ARENA_NEW_ARRAY(&p->plan->memory, bert_storage, most);
     if (!p->storage_of || !p->wide || !p->last_read || !p->kept || !p->ranges_wanted || !p->range_count || !p->ranges ||
-        !p->reads_bytes || !p->last_bytes_read || !p->read_itself || !p->byte_rows || !p->plan->storages)
+        !p->bytes_read || !p->row_bytes || !p->last_bytes_read || !p->read_itself || !p->byte_rows ||
+        !p->plan->storages)
         return no_memory(p);
     for (size_t i = 0; i < values; i++) p->storage_of[i] = BERT_NO_STORAGE;
     return BERT_OK;

@@ -28,7 +28,7 @@ typedef struct packing {
 } packing;
 
 static void round_run(const packing *p, uint16_t *out, const float *from, int64_t count) {
-    p->kernels->to_bf16(&(bert_to_bf16_args){.y = out, .x = from, .rows = 1, .n = count, .stride = count});
+    p->kernels->to_bf16(&(bert_to_bf16_args){.y = out, .x = from, .rows = 1, .n = count, .padded = count});
 }
 
 /* The place of row `row` in a panel, of its first column. */
@@ -117,8 +117,13 @@ static int64_t depth_of(const bert_packed_weight *weight) {
     return (weight->k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP;
 }
 
-static int64_t row_bytes(const bert_packed_weight *weight) {
-    return bert_gemm_row_bytes(depth_of(weight) * (int64_t)sizeof(uint16_t));
+static int64_t x_row_bytes(int64_t k) {
+    return bert_gemm_row_bytes((k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP *
+                               (int64_t)sizeof(uint16_t));
+}
+
+static int64_t x_stride(int64_t k) {
+    return x_row_bytes(k) / (int64_t)sizeof(uint16_t);
 }
 
 /*
@@ -145,7 +150,7 @@ static int64_t sums_of(const bert_packed_weight *weight, int64_t rows) {
 static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
     const size_t most = (size_t)rows_together(threads), together = rows < most ? rows : most;
     size_t bytes, sums = (size_t)sums_of(weight, (int64_t)together) * sizeof(float);
-    if (!bert_size_multiply(together, (size_t)row_bytes(weight), &bytes) ||
+    if (!bert_size_multiply(together, (size_t)x_row_bytes(weight->k), &bytes) ||
         !bert_size_multiply((size_t)threads, sums, &sums) || !bert_size_add(bytes, sums, &bytes))
         return SIZE_MAX;
     return bytes;
@@ -177,9 +182,11 @@ static void round_rows(void *argument, int64_t task, int thread) {
     const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->rows - row;
     run->call->kernels->to_bf16(&(bert_to_bf16_args){.y = run->x + row * run->stride,
                                                      .x = run->call->x + (run->row + row) * k,
+                                                     .ldy = run->stride,
+                                                     .ldx = k,
                                                      .rows = left < run->task_rows ? left : run->task_rows,
                                                      .n = k,
-                                                     .stride = run->stride});
+                                                     .padded = run->stride});
 }
 
 /* The slice after this one of the panels before `end`; false: it was the last one. */
@@ -201,25 +208,44 @@ static int64_t slice_depth(const bf16_run *run, const panel_slice *at) {
     return bert_smaller(run->slice, run->depth - at->depth);
 }
 
-/* Into y, or by way of scratch where the panel is wider than what is left of y. */
-static void finish_tile(const bf16_run *run, bert_bgemm_args *product, const bert_epilogue_args *epilogue) {
+/* A panel's columns of rows of y as the next product's x; what fills those up comes with the last panel. */
+static void write_x_of_next(const bert_gemm_call *call, const bert_epilogue_args *tile, int64_t row, int64_t column) {
+    const int64_t n = call->weight->n, stride = x_stride(n);
+    const bool last = column + tile->n == n;
+    call->kernels->to_bf16(&(bert_to_bf16_args){.y = call->y_rows + row * stride + column,
+                                                .x = tile->y,
+                                                .ldy = stride,
+                                                .ldx = tile->stride,
+                                                .rows = tile->rows,
+                                                .n = tile->n,
+                                                .padded = last ? stride - column : tile->n});
+}
+
+/* Into y, or by way of scratch where the panel is wider than what is left of y, and where that isn't read. */
+static void finish_tile(const bf16_run *run, bert_bgemm_args *product, int64_t row, int64_t column) {
+    const bert_gemm_call *call = run->call;
     _Alignas(BERT_ALIGNMENT) float scratch[BERT_PANEL_ROWS * BERT_BGEMM_COLUMNS];
-    const bool whole = epilogue->n == BERT_BGEMM_COLUMNS;
-    product->c = whole ? epilogue->y : scratch;
-    product->ldc = whole ? epilogue->stride : BERT_BGEMM_COLUMNS;
-    run->call->kernels->bgemm(product);
-    for (int64_t i = 0; !whole && i < epilogue->rows; i++)
-        memcpy(epilogue->y + i * epilogue->stride, scratch + i * BERT_BGEMM_COLUMNS,
-               (size_t)epilogue->n * sizeof *scratch);
-    run->call->kernels->epilogue(epilogue);
+    const int64_t width = bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, column / BERT_BGEMM_COLUMNS);
+    bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, product->rows, column, width);
+    if (call->y_unread) {
+        epilogue.y = scratch;
+        epilogue.stride = BERT_BGEMM_COLUMNS;
+    }
+    const bool apart = width < BERT_BGEMM_COLUMNS && !call->y_unread;
+    product->c = apart ? scratch : epilogue.y;
+    product->ldc = apart ? BERT_BGEMM_COLUMNS : epilogue.stride;
+    call->kernels->bgemm(product);
+    for (int64_t i = 0; apart && i < epilogue.rows; i++)
+        memcpy(epilogue.y + i * epilogue.stride, scratch + i * BERT_BGEMM_COLUMNS, (size_t)width * sizeof *scratch);
+    call->kernels->epilogue(&epilogue);
+    if (call->y_rows) write_x_of_next(call, &epilogue, row, column);
 }
 
 /* A slice for the block of `rows` rows from `start` on, while the next one is fetched. */
 static void multiply_slice(const bf16_share *share, int64_t start, int64_t rows, const panel_slice *at,
                            const panel_slice *next) {
     const bf16_run *run = share->run;
-    const bert_gemm_call *call = run->call;
-    const int64_t depth = slice_depth(run, at), column = at->panel * BERT_BGEMM_COLUMNS;
+    const int64_t depth = slice_depth(run, at);
     const int64_t tiles = (rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS;
     const int64_t step_bytes = BERT_BGEMM_COLUMNS * (int64_t)sizeof(uint16_t);
     const int64_t lines = next ? (slice_depth(run, next) * step_bytes / BERT_PANEL_LINE + tiles - 1) / tiles : 0;
@@ -239,13 +265,10 @@ static void multiply_slice(const bf16_share *share, int64_t start, int64_t rows,
                                    .prefetch = ahead,
                                    .prefetch_lines = lines};
         if (ahead) ahead += lines * BERT_PANEL_LINE;
-        const bert_epilogue_args epilogue =
-            bert_gemm_epilogue_at(&call->epilogue, run->row + start + row, product.rows, column,
-                                  bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, at->panel));
         if (at->depth + depth < run->depth)
-            call->kernels->bgemm(&product);
+            run->call->kernels->bgemm(&product);
         else
-            finish_tile(run, &product, &epilogue);
+            finish_tile(run, &product, run->row + start + row, at->panel * BERT_BGEMM_COLUMNS);
     }
 }
 
@@ -286,19 +309,21 @@ static void run(const bert_gemm_call *call) {
     bf16_run all = {.call = call,
                     .sums = call->workspace,
                     .depth = depth,
-                    .stride = row_bytes(call->weight) / (int64_t)sizeof(uint16_t),
+                    .stride = x_stride(call->weight->k),
                     .slice = call->kernels->block_bytes > 0 ? bert_smaller(depth, SLICE) : depth,
                     .task_rows = 16384 / (depth + 1) + 1,
                     .share_sums = sums_of(call->weight, call->rows),
                     .panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS};
-    all.x = (uint16_t *)(void *)(all.sums + threads * all.share_sums);
     const int64_t most = most_rows(&all, threads);
     for (; all.row < call->rows; all.row += all.rows) {
         all.rows = bert_smaller(call->rows - all.row, most * threads);
         all.block_rows = bert_gemm_block_rows(all.rows, most, BERT_PANEL_ROWS / 2);
         all.blocks = (all.rows + all.block_rows - 1) / all.block_rows;
         all.parts = bert_smaller(threads, all.blocks * all.panels);
-        bert_thread_pool_run(call->threads, (all.rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
+        all.x = call->x_rows ? call->x_rows + all.row * all.stride
+                             : (uint16_t *)(void *)(all.sums + threads * all.share_sums);
+        if (!call->x_rows || !call->x_made)
+            bert_thread_pool_run(call->threads, (all.rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
         bert_thread_pool_run(call->threads, all.parts, run_part, &all);
     }
 }
@@ -308,6 +333,7 @@ const bert_gemm_provider bert_gemm_bf16 = {
     .kernel = "linear/bf16",
     .packed_bytes = packed_bytes,
     .pack = pack,
+    .x_row_bytes = x_row_bytes,
     .workspace_bytes = workspace_bytes,
     .one_order = true,
     .run = run,

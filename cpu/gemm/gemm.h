@@ -53,6 +53,11 @@ typedef struct bert_gemm_call {
     const bert_packed_weight *weight;
     const float *x; /**< [rows, k] */
     int64_t rows;
+    /** With a provider that has x_row_bytes: x in the form that it reads, made already or, where x_made is false, to be
+     * made; NULL: in the workspace. y likewise is written as the next product's x where it isn't NULL, and then, with
+     * y_unread, needs not be written itself. */
+    uint16_t *x_rows, *y_rows;
+    bool x_made, y_unread;
     void *workspace; /**< As much as the provider's workspace_bytes; aligned to 64. */
     /** y, strides and what happens to x W: `rows` and `n` in it are ignored. */
     bert_epilogue_args epilogue;
@@ -68,6 +73,8 @@ typedef struct bert_gemm_provider {
     /** Puts one part of float32, n_part columns wide, to columns [first, first + n_part) of a packed weight [k, n]. */
     void (*pack)(const bert_cpu_kernels *kernels, bert_thread_pool *threads, void *packed, int64_t n, int64_t first,
                  const bert_constant *part, bool transposed);
+    /** Bytes of a row of x as products read it, bfloat16 filled up: for who has it so. NULL: they read float32. */
+    int64_t (*x_row_bytes)(int64_t k);
     /** Bytes of scratch of a product with `rows` rows on so many threads; SIZE_MAX on overflow. NULL: none. */
     size_t (*workspace_bytes)(const bert_packed_weight *weight, size_t rows, int threads);
     /** Whether sums are added up in one order, whatever the number of rows and threads. */

@@ -1,8 +1,7 @@
 /*
- * Products of 8-bit integers and of bfloat16 for AMX (those of split float32 are in amx_split.h,
- * attention's in amx_attention.h): a tile instruction
- * multiplies 16 rows of 64 bytes with 16 rows of 64 bytes, which hold 16 columns in groups of four bytes. That is how
- * panels lie, so tiles are loaded from them as they are.
+ * Products of 8-bit integers and of bfloat16 for AMX (those of split float32 are in amx_split.h, attention's in
+ * amx_attention.h): a tile instruction multiplies 16 rows of 64 bytes with 16 rows of 64 bytes, which hold 16 columns
+ * in groups of four bytes. That is how panels lie, so tiles are loaded from them as they are.
  *
  * Of the eight tiles four are sums (see pair_pass for the six of bfloat16): an instruction takes 16 cycles and its
  * result 52, so four independent ones keep the unit busy. The columns of a panel are three tiles wide. For each 64

@@ -5,6 +5,7 @@
 #ifndef BERT_CPU_KERNELS_ATTENTION_AVX512_H
 #define BERT_CPU_KERNELS_ATTENTION_AVX512_H
 
+#include "cpu/kernels/bf16_avx512.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/lanes_avx512.h"
 #include "cpu/kernels/split_parts_avx512.h"
@@ -12,29 +13,20 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* A bfloat16 in the upper half of each lane: to nearest, half to even; a NaN made quiet, what is below doesn't count.
- */
-static inline __m512i nearest_upper(__m512 x) {
-    const __m512i bits = _mm512_castps_si512(x);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
-}
-
 /* Stores parts of pairs, `step` elements apart, the greatest first or last. */
 V_ALWAYS_INLINE void store_parts(const int32_t parts, const bool greatest_first, uint16_t *place, int64_t step,
                                  __m512 first, __m512 second) {
     if (parts == 1) {
-        _mm512_store_si512(place, pairs_of(nearest_upper(first), nearest_upper(second)));
+        _mm512_storeu_si512(place, pairs_of(round_to_bf16(first), round_to_bf16(second)));
         return;
     }
     const split_pairs pairs = split_two(first, second, pairs_of);
-    _mm512_store_si512(place, greatest_first ? pairs.high : pairs.low);
-    _mm512_store_si512(place + step, pairs.middle);
-    _mm512_store_si512(place + 2 * step, greatest_first ? pairs.low : pairs.high);
+    _mm512_storeu_si512(place, greatest_first ? pairs.high : pairs.low);
+    _mm512_storeu_si512(place + step, pairs.middle);
+    _mm512_storeu_si512(place + 2 * step, greatest_first ? pairs.low : pairs.high);
 }
 
-enum { PART = 2 * BERT_SPLIT_TILE, HALF_STEPS = BERT_SPLIT_STEPS / 2 };
+enum { PART = BERT_PARTS_NEXT, HALF_STEPS = BERT_SPLIT_STEPS / 2 };
 
 /* 16 elements of a row from one on, zeros beyond the row's `n`. */
 static inline __m512 load_to_end(const float *x, int64_t from, int64_t n) {
@@ -45,7 +37,7 @@ static inline __m512 load_to_end(const float *x, int64_t from, int64_t n) {
 V_ALWAYS_INLINE void left_side(const int32_t parts, const bert_attention_left_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {
         const float *x = args->x + row * args->ldx;
-        uint16_t *y = args->y + row / 16 * BERT_SPLIT_TILE + row % 16 * 32;
+        uint16_t *y = args->y + row * 32;
         for (int64_t step = 0; step < args->k; step += BERT_SPLIT_STEPS, y += bert_parts_elements(parts))
             store_parts(parts, false, y, PART, load_to_end(x, step, args->k),
                         load_to_end(x, step + HALF_STEPS, args->k));
@@ -94,19 +86,19 @@ V_ALWAYS_INLINE void tile_of_columns(const int32_t parts, const bert_attention_r
         store_parts(parts, true, y + i * 32, PART, _mm512_loadu_ps(turned[i]), _mm512_loadu_ps(turned[i + HALF_STEPS]));
 }
 
-/* Columns of the last panel that x doesn't have are zeros as well. */
+/* Columns of the last panel that x doesn't have are zeros as well. Rows of x are read in their order, since each may
+ * lie on a page of its own. */
 V_ALWAYS_INLINE void right_side(const int32_t parts, const bert_attention_right_args *args) {
-    const int64_t tiles = bert_split_tiles(args->k);
-    const int64_t columns = (args->columns + BERT_PARTS_COLUMNS - 1) / BERT_PARTS_COLUMNS * BERT_PARTS_COLUMNS;
-    for (int64_t column = 0; column < columns; column += 16) {
-        uint16_t *y = args->y + column / BERT_PARTS_COLUMNS * tiles * bert_parts_elements(parts) +
-                      column % BERT_PARTS_COLUMNS / 16 * BERT_SPLIT_TILE;
-        for (int64_t tile = 0; tile < tiles; tile++, y += bert_parts_elements(parts)) {
-            if (args->transposed)
-                tile_of_columns(parts, args, tile * BERT_SPLIT_STEPS, column, y);
-            else
-                tile_of_rows(parts, args, tile * BERT_SPLIT_STEPS, column, y);
-        }
+    const int64_t tiles = bert_split_tiles(args->k), panels = bert_parts_panels(args->columns);
+    const int64_t column_tiles = 2 * panels, elements = bert_parts_elements(parts);
+    for (int64_t at = 0; at < tiles * column_tiles; at++) {
+        const int64_t tile = args->transposed ? at % tiles : at / column_tiles;
+        const int64_t column_tile = args->transposed ? at / tiles : at % column_tiles;
+        uint16_t *y = args->y + (column_tile / 2 * tiles + tile) * elements + column_tile % 2 * BERT_SPLIT_TILE;
+        if (args->transposed)
+            tile_of_columns(parts, args, tile * BERT_SPLIT_STEPS, column_tile * 16, y);
+        else
+            tile_of_rows(parts, args, tile * BERT_SPLIT_STEPS, column_tile * 16, y);
     }
 }
 
@@ -136,12 +128,12 @@ static inline __m512 below_upper(__m512 x) {
 V_ALWAYS_INLINE void store_probabilities(const int32_t parts, uint16_t *y, __m512 first, __m512 second) {
     if (parts == 1) {
         const __m512i half = _mm512_set1_epi32(0x8000);
-        _mm512_store_si512(y, pairs_of(_mm512_add_epi32(_mm512_castps_si512(first), half),
-                                       _mm512_add_epi32(_mm512_castps_si512(second), half)));
+        _mm512_storeu_si512(y, pairs_of(_mm512_add_epi32(_mm512_castps_si512(first), half),
+                                        _mm512_add_epi32(_mm512_castps_si512(second), half)));
         return;
     }
     for (int part = BERT_SPLIT_PARTS - 1; part >= 0; part--) {
-        _mm512_store_si512(y + part * PART, pairs_of(_mm512_castps_si512(first), _mm512_castps_si512(second)));
+        _mm512_storeu_si512(y + part * PART, pairs_of(_mm512_castps_si512(first), _mm512_castps_si512(second)));
         first = below_upper(first);
         second = below_upper(second);
     }
@@ -154,7 +146,7 @@ V_ALWAYS_INLINE void probability_rows(const int rows, const int32_t parts,
     const bert_attention_args *attention = args->attention;
     const int64_t n = attention->n, whole = n / BERT_SPLIT_STEPS * BERT_SPLIT_STEPS, ldx = attention->ld_scores;
     const float *x = attention->scores + row * ldx;
-    uint16_t *y = args->y + row / 16 * BERT_SPLIT_TILE + row % 16 * 32;
+    uint16_t *y = args->y + row * 32;
     __m512 sums[V_SCORE_ROWS];
     for (int i = 0; i < rows; i++) sums[i] = _mm512_setzero_ps();
     for (int64_t key = 0; key < whole; key += BERT_SPLIT_STEPS, y += bert_parts_elements(parts)) {
@@ -182,7 +174,7 @@ V_ALWAYS_INLINE void probability_rows(const int rows, const int32_t parts,
     for (int i = 0; i < rows; i++) args->totals[row + i] = _mm512_reduce_add_ps(sums[i]);
 }
 
-/* The row's share of what comes next, and its place in y, which tiles of products would wait for. */
+/* The row's share of what comes next, and its place in y. */
 static inline void fetch_ahead(const bert_attention_args *attention, int64_t row) {
     const char *y = (const char *)(attention->y + row * attention->ldy);
     for (int64_t i = 0; i < attention->width; i += 16) _mm_prefetch(y + i * 4, _MM_HINT_T0);

@@ -49,7 +49,7 @@ static void attention_rows(const bert_attention_multiply_args *args, bool second
     for (int64_t tile = 0; tile < args->tiles; tile++) {
         for (int32_t i = 0; i < bert_parts_products(args->parts); i++) {
             const bert_parts_pair pair = bert_parts_pair_at(args->parts, i);
-            attention_tile(sums, a + pair.a * 2 * BERT_SPLIT_TILE, b + pair.b * 2 * BERT_SPLIT_TILE);
+            attention_tile(sums, a + pair.a * BERT_PARTS_NEXT, b + pair.b * BERT_PARTS_NEXT);
         }
         a += bert_parts_elements(args->parts);
         b += bert_parts_elements(args->parts);
@@ -61,7 +61,7 @@ static void attention_rows(const bert_attention_multiply_args *args, bool second
 
 static void attention_multiply(const bert_attention_multiply_args *args) {
     for (int64_t row = 0; row < args->rows; row += ATTENTION_ROWS) {
-        const uint16_t *a = args->a + row / 16 * BERT_SPLIT_TILE + row % 16 * 32;
+        const uint16_t *a = args->a + row * 32;
         for (int64_t column = 0; column < args->columns; column += BERT_PARTS_COLUMNS)
             attention_rows(args, args->columns - column > 16, a, args->b + column / BERT_PARTS_COLUMNS * args->b_stride,
                            args->c + row * args->ldc + column);

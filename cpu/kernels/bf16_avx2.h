@@ -20,8 +20,8 @@ static inline __m256i round_to_bf16(__m256 x) {
 
 static void to_bf16(const bert_to_bf16_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {
-        const float *x = args->x + row * args->n;
-        uint16_t *y = args->y + row * args->stride;
+        const float *x = args->x + row * args->ldx;
+        uint16_t *y = args->y + row * args->ldy;
         int64_t i = 0;
         for (; i + 8 <= args->n; i += 8) {
             const __m256i values = round_to_bf16(_mm256_loadu_ps(x + i));
@@ -30,7 +30,7 @@ static void to_bf16(const bert_to_bf16_args *args) {
             _mm_storeu_si128((__m128i *)(void *)(y + i), halves);
         }
         for (; i < args->n; i++) y[i] = bert_float_to_bfloat16(x[i]);
-        for (; i < args->stride; i++) y[i] = 0;
+        for (; i < args->padded; i++) y[i] = 0;
     }
 }
 

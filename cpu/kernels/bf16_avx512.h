@@ -25,8 +25,8 @@ static inline __m512i upper_halves(__m512i first, __m512i second) {
 
 static void to_bf16(const bert_to_bf16_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {
-        const float *x = args->x + row * args->n;
-        uint16_t *y = args->y + row * args->stride;
+        const float *x = args->x + row * args->ldx;
+        uint16_t *y = args->y + row * args->ldy;
         int64_t i = 0;
         for (; i + 32 <= args->n; i += 32)
             _mm512_storeu_si512(
@@ -36,7 +36,7 @@ static void to_bf16(const bert_to_bf16_args *args) {
             const __m512i rounded = round_to_bf16(_mm512_maskz_loadu_ps(lanes, x + i));
             _mm256_mask_storeu_epi16(y + i, lanes, _mm512_castsi512_si256(upper_halves(rounded, rounded)));
         }
-        for (i = args->n; i < args->stride; i++) y[i] = 0;
+        for (i = args->n; i < args->padded; i++) y[i] = 0;
     }
 }
 

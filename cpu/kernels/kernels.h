@@ -104,7 +104,7 @@ typedef struct bert_softmax_args {
     bool nan_is_zero; /**< A result of NaN (nothing to attend to) becomes zeros. */
 } bert_softmax_args;
 
-/** Queries that one call of the attention kernel takes at most. */
+/** Queries that one call of the attention kernel takes at most, and matrices that it may fetch rows of. */
 enum { BERT_ATTENTION_ROWS = 64, BERT_ATTENTION_AHEAD = 3 };
 
 /**
@@ -335,12 +335,12 @@ enum { BERT_BGEMM_COLUMNS = 48, BERT_BGEMM_STEP = 2 };
 /** Steps that one instruction may add up before they meet the sum. */
 enum { BERT_BGEMM_CHAIN = 16 };
 
-/** y[rows, n] = x[rows, n] in bfloat16, to the nearest, half to even; NaN stays one. Rows of y are `stride` apart and
- * filled up with zeros. */
+/** y[rows, n] = x[rows, n] in bfloat16, to the nearest, half to even; NaN stays one. Rows are ldy and ldx apart; those
+ * of y are filled up with zeros to `padded` elements, which is n or more. */
 typedef struct bert_to_bf16_args {
     uint16_t *y;
     const float *x;
-    int64_t rows, n, stride;
+    int64_t ldy, ldx, rows, n, padded;
 } bert_to_bf16_args;
 
 /** y[n] = x[n], of bfloat16. */
@@ -451,14 +451,20 @@ typedef struct bert_sgemm_split_args {
  * blend. Rows of the left side and columns of the right one go together by 32.
  */
 enum { BERT_PARTS_ROWS = 32, BERT_PARTS_COLUMNS = 32 };
+/** From one part of an element to the next; and panels of so many columns. */
+enum { BERT_PARTS_NEXT = 2 * BERT_SPLIT_TILE };
+static inline int64_t bert_parts_panels(int64_t columns) {
+    return (columns + BERT_PARTS_COLUMNS - 1) / BERT_PARTS_COLUMNS;
+}
 
 /** Elements of 32 rows or columns per tile of k. */
 static inline int64_t bert_parts_elements(int32_t parts) {
-    return (int64_t)parts * 2 * BERT_SPLIT_TILE;
+    return (int64_t)parts * BERT_PARTS_NEXT;
 }
 
-/** The products of parts that are added up, in this order, least ones first: part `a` of the left side, 0 being the
- * least, and part `b` of the right one, 0 being the greatest. */
+/** The products of parts that are added up, in this order: of part `a` of the left side, 0 being the least, and part
+ * `b` of the right one, 0 being the greatest. The least ones come first, but for the last two: so each is what changes
+ * one side alone. */
 typedef struct bert_parts_pair {
     int32_t a, b;
 } bert_parts_pair;
@@ -509,8 +515,8 @@ typedef struct bert_attention_multiply_args {
 
 /**
  * y = e^(score - the row's greatest), a left side whose k are the keys, and totals[rows] their sums. Of `attention`
- * rows, at most BERT_PARTS_ROWS, n, scores, scale, bias and mask count; scores are overwritten. Below 2^-100 a
- * probability is 0, so that no part of it is subnormal.
+ * rows, at most BERT_PARTS_ROWS, n, scores, scale, bias and mask count; scores are overwritten, and rows of its y and
+ * `ahead` may be fetched. Where a probability is below about 2^-100 it is 0, so that no part of it is subnormal.
  */
 typedef struct bert_attention_probabilities_args {
     uint16_t *y;

@@ -306,8 +306,8 @@ static void lookup(const bert_lookup_args *args) {
 
 static void to_bf16(const bert_to_bf16_args *args) {
     for (int64_t row = 0; row < args->rows; row++)
-        for (int64_t i = 0; i < args->stride; i++)
-            args->y[row * args->stride + i] = i < args->n ? bert_float_to_bfloat16(args->x[row * args->n + i]) : 0;
+        for (int64_t i = 0; i < args->padded; i++)
+            args->y[row * args->ldy + i] = i < args->n ? bert_float_to_bfloat16(args->x[row * args->ldx + i]) : 0;
 }
 
 static void from_bf16(const bert_from_bf16_args *args) {

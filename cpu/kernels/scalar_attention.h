@@ -15,8 +15,6 @@ static int64_t place_of_column(int32_t parts, int64_t column, int64_t step) {
            place_in_tile(step % 16, column % 16, step % BERT_SPLIT_STEPS / 16);
 }
 
-enum { NEXT_PART = 2 * BERT_SPLIT_TILE };
-
 static void put_parts(int32_t parts, bool greatest_first, uint16_t *place, float x) {
     uint16_t values[BERT_SPLIT_PARTS];
     if (parts == 1)
@@ -24,7 +22,7 @@ static void put_parts(int32_t parts, bool greatest_first, uint16_t *place, float
     else
         split(x, values);
     for (int32_t part = 0; part < parts; part++)
-        place[(int64_t)(greatest_first ? part : parts - 1 - part) * NEXT_PART] = values[part];
+        place[(int64_t)(greatest_first ? part : parts - 1 - part) * BERT_PARTS_NEXT] = values[part];
 }
 
 static void attention_left(const bert_attention_left_args *args) {
@@ -36,7 +34,7 @@ static void attention_left(const bert_attention_left_args *args) {
 
 static void attention_right(const bert_attention_right_args *args) {
     const int64_t tiles = bert_split_tiles(args->k), panel = tiles * bert_parts_elements(args->parts);
-    const int64_t panels = (args->columns + BERT_PARTS_COLUMNS - 1) / BERT_PARTS_COLUMNS;
+    const int64_t panels = bert_parts_panels(args->columns);
     for (int64_t column = 0; column < panels * BERT_PARTS_COLUMNS; column++) {
         uint16_t *y = args->y + column / BERT_PARTS_COLUMNS * panel;
         for (int64_t step = 0; step < tiles * BERT_SPLIT_STEPS; step++) {
@@ -66,7 +64,7 @@ static void attention_multiply(const bert_attention_multiply_args *args) {
             for (int64_t tile = 0; tile < args->tiles; tile++) {
                 for (int32_t i = 0; i < bert_parts_products(args->parts); i++) {
                     const bert_parts_pair pair = bert_parts_pair_at(args->parts, i);
-                    sum += multiply_tile(a + pair.a * NEXT_PART, b + pair.b * NEXT_PART);
+                    sum += multiply_tile(a + pair.a * BERT_PARTS_NEXT, b + pair.b * BERT_PARTS_NEXT);
                 }
                 a += bert_parts_elements(args->parts);
                 b += bert_parts_elements(args->parts);

@@ -89,6 +89,7 @@ enum { MASK_ROWS = 2 };
 /* What a thread's scratch has for a sequence of so many keys: each part begins at a cache line. */
 typedef struct scratch_parts {
     float *masks;          /* MASK_ROWS rows, for what isn't contiguous */
+    float *context;        /* a block's, where y itself isn't read */
     float *queries, *keys; /* rotated ones: a block and all; no room where heads aren't rotated */
     float *form;           /* the form's own */
 } scratch_parts;
@@ -96,12 +97,14 @@ typedef struct scratch_parts {
 /* What stands before the form's own. */
 static int64_t floats_before_form(bool rotated, int64_t keys, int64_t width) {
     const int64_t padded = bert_attention_padded(keys);
-    return MASK_ROWS * padded + (rotated ? (BERT_ATTENTION_BLOCK + padded) * width : 0);
+    return MASK_ROWS * padded + BERT_ATTENTION_BLOCK * width + (rotated ? (BERT_ATTENTION_BLOCK + padded) * width : 0);
 }
 
 static scratch_parts parts_of(float *scratch, bool rotated, int64_t keys, int64_t width) {
-    float *queries = scratch + MASK_ROWS * bert_attention_padded(keys);
+    float *context = scratch + MASK_ROWS * bert_attention_padded(keys);
+    float *queries = context + BERT_ATTENTION_BLOCK * width;
     return (scratch_parts){.masks = scratch,
+                           .context = context,
                            .queries = queries,
                            .keys = queries + BERT_ATTENTION_BLOCK * width,
                            .form = scratch + floats_before_form(rotated, keys, width)};
@@ -204,7 +207,12 @@ static void find_window(void *argument, int64_t task, int thread) {
     run->windows[task] = (bert_attention_window){0, rows.keys};
     if (!rows.contiguous) return;
     set_masks(run, &rows, head % state->window_heads, first, NULL, &args);
-    run->windows[task] = bert_attention_window_of(&args, state->form->key_step);
+    /* It ends with whole steps, too: what a last one has beyond it would depend on what else is laid out. */
+    const int64_t step = state->form->key_step;
+    bert_attention_window window = bert_attention_window_of(&args, step);
+    window.end = (window.end + step - 1) / step * step;
+    if (window.end > rows.keys) window.end = rows.keys;
+    run->windows[task] = window;
 }
 
 /* Of a query that begins a block, and of those after it in the block. */
@@ -279,6 +287,20 @@ static void set_ahead(const attention_run *run, const sequence_rows *rows, int64
     }
 }
 
+/* A head's part of rows of y in their second form. */
+static void write_halves(const bert_kernel_call *call, const float *y, int64_t ldy, int64_t row, int64_t rows,
+                         int64_t column, int64_t width) {
+    const int64_t ld_halves = call->plan->y_bytes / (int64_t)sizeof(uint16_t);
+    bert_cpu_kernels_for(call)->to_bf16(
+        &(bert_to_bf16_args){.y = (uint16_t *)(void *)call->y_bytes.bytes + row * ld_halves + column,
+                             .x = y,
+                             .ldy = ld_halves,
+                             .ldx = ldy,
+                             .rows = rows,
+                             .n = width,
+                             .padded = width});
+}
+
 /* Queries [first, first + count) of one head, by the keys of a window. */
 static void run_rows(const attention_run *run, const sequence_rows *rows, const loaded_head *loaded, int64_t first,
                      int64_t count, bert_attention_window keys) {
@@ -304,7 +326,12 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
     set_masks(run, rows, loaded->head, first, loaded->scratch.masks, &args);
     if (args.bias) args.bias += keys.first * args.bias_stride;
     if (args.mask) args.mask += keys.first * args.mask_stride;
+    if (run->call->y_unread) {
+        args.y = loaded->scratch.context;
+        args.ldy = width;
+    }
     run->state->form->attend(&loaded->of, keys.first - loaded->first_key, &args);
+    if (run->call->y_bytes.bytes) write_halves(run->call, args.y, args.ldy, token, count, column, width);
 }
 
 static bool looks_at_all(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t query) {
@@ -442,7 +469,7 @@ static bert_status plan_form(const bert_cpu_planner *planner, attention_state *s
     /* Far below what would overflow, and far above what there is memory for. */
     const int64_t most = INT64_C(1) << 40;
     size_t all, windows = 0;
-    if (width > most || keys > most / (4 * width + 4 * BERT_ATTENTION_BLOCK + MASK_ROWS) ||
+    if (width > most || keys > most / (16 * width + 16 * BERT_ATTENTION_BLOCK + MASK_ROWS) ||
         !bert_size_multiply((size_t)scratch_floats(state, keys, width), (size_t)threads * sizeof(float), &all) ||
         !bert_size_product(sizeof(bert_attention_window), window_dims, 3, &windows) ||
         !bert_size_add(all, windows, &all) || !bert_size_add(all, BERT_ALIGNMENT - 1, &all))
@@ -474,6 +501,9 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
         !bert_cpu_float_or_absent(node, BERT_ATTENTION_SINES))
         return bert_cpu_leave(planner, "rotates by float32 cosines and sines");
     planner->out->run = run_attention;
+    /* Heads write their own parts of rows, so that nobody fills them up where an element is left over. */
+    if (planner->mode == BERT_PLAN_BIND && node->outputs[0].dims[2] % 2 == 0)
+        planner->out->y_bytes = bert_cpu_row_bytes(planner, node->outputs[0].dims[2]);
     planner->out->kernel = bert_attention_float.kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     BERT_TRY(plan_form(planner, &wanted));

@@ -1,7 +1,7 @@
 /*
  * How a head's attention is computed: what its keys and values are laid out as, and what a block of queries does with
- * them. attention.c walks sequences, heads and blocks, whatever the form; it calls bert_cpu_enter before these functions
- * and bert_cpu_exit after them.
+ * them. attention.c walks sequences, heads and blocks, whatever the form; it calls bert_cpu_enter before these
+ * functions and bert_cpu_exit after them.
  */
 #ifndef BERT_CPU_OPS_ATTENTION_FORM_H
 #define BERT_CPU_OPS_ATTENTION_FORM_H
@@ -23,8 +23,8 @@ typedef struct bert_attention_form {
     int64_t (*scratch_floats)(int64_t keys, int64_t width);
     /** Lays keys and values out in the scratch. */
     void (*load)(const bert_attention_head *head);
-    /** Ranges of keys begin at multiples of it, a multiple of 16: so what sums are made of is added in the order in
-     * which it is with all keys. */
+    /** Ranges of keys begin at multiples of it, a multiple of 16, and end at such or with all keys: so what sums are
+     * made of is added in the order in which it is with all keys. */
     int64_t key_step;
     /** Queries that are attended to at once, BERT_ATTENTION_BLOCK at most; where there are many keys, or each query has
      * a window of them, window_rows, of which block_rows are a multiple. */

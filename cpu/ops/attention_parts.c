@@ -17,23 +17,19 @@ typedef struct layout {
     int64_t scores, context; /* a row's */
 } layout;
 
-static int64_t panels(int64_t columns) {
-    return (columns + BERT_PARTS_COLUMNS - 1) / BERT_PARTS_COLUMNS;
-}
-
 static layout layout_of(int32_t parts, int64_t keys, int64_t width) {
     const int64_t of_width = bert_split_tiles(width) * bert_parts_elements(parts);
     const int64_t of_keys = bert_split_tiles(keys) * bert_parts_elements(parts);
     /* An odd number of lines, so that a column of scores lies in all sets of the cache. */
-    const int64_t scores = bert_gemm_row_bytes(panels(keys) * BERT_PARTS_COLUMNS * (int64_t)sizeof(float));
+    const int64_t scores = bert_gemm_row_bytes(bert_parts_panels(keys) * BERT_PARTS_COLUMNS * (int64_t)sizeof(float));
     return (layout){.panel_keys = of_width,
                     .panel_values = of_keys,
-                    .keys = panels(keys) * of_width,
-                    .values = panels(width) * of_keys,
+                    .keys = bert_parts_panels(keys) * of_width,
+                    .values = bert_parts_panels(width) * of_keys,
                     .queries = of_width,
                     .probabilities = of_keys,
                     .scores = scores / (int64_t)sizeof(float),
-                    .context = panels(width) * BERT_PARTS_COLUMNS};
+                    .context = bert_parts_panels(width) * BERT_PARTS_COLUMNS};
 }
 
 /* A thread's scratch. */

@@ -174,7 +174,6 @@ static void add_up(const embedding_run *run, const float *const rows[TABLES], fl
 
 static void run_rows(void *argument, int64_t task, int thread) {
     const embedding_run *run = argument;
-    bert_row_range *ranges = run->call->y_ranges;
     const int64_t last = (task + 1) * TASK_ROWS, end = last < run->rows ? last : run->rows;
     for (int64_t row = task * TASK_ROWS; row < end; row++) {
         const int64_t token = token_of(run, row);
@@ -186,7 +185,7 @@ static void run_rows(void *argument, int64_t task, int thread) {
             rows[i] = row_of(run, &run->tables[i], token, scratch);
         }
         add_up(run, rows, y);
-        if (ranges) run->kernels->range(&(bert_range_args){.ranges = ranges + row, .x = y, .rows = 1, .n = run->width});
+        bert_cpu_write_rows(run->call, y, row, 1);
     }
 }
 
@@ -259,7 +258,7 @@ bert_status bert_cpu_plan_embedding(const bert_cpu_planner *planner) {
         return bert_cpu_leave(planner, "takes tables of float32, or bytes with a float32 scale");
     planner->out->run = run_embedding;
     planner->out->kernel = "embedding/cpu";
-    planner->out->y_ranges = 1;
+    bert_cpu_give_rows(planner);
     planner->out->unaligned_inputs = UINT64_C(1) << BERT_EMBEDDING_WORD_TABLE |
                                      UINT64_C(1) << BERT_EMBEDDING_POSITION_TABLE |
                                      UINT64_C(1) << BERT_EMBEDDING_TYPE_TABLE;

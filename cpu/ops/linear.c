@@ -30,6 +30,10 @@ static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
                           .weight = bert_cpu_use_weight(call->context->prepared, threads, state->weight),
                           .x = x->data,
                           .rows = rows,
+                          .x_rows = (uint16_t *)(void *)call->x_bytes.bytes,
+                          .y_rows = (uint16_t *)(void *)call->y_bytes.bytes,
+                          .x_made = call->x_bytes_made,
+                          .y_unread = call->y_unread,
                           .workspace = call->workspace,
                           .epilogue = {.y = call->outputs[0].data,
                                        .bias = state->own_bias ? state->bias : input_or_null(call, state->bias_input),
@@ -113,6 +117,14 @@ static void join_biases(const bert_op_node *node, const bert_weight_source *sour
     }
 }
 
+/* The forms of x and y that products read and write beside float32. */
+static void plan_rows(const bert_cpu_planner *planner, const bert_weight_source *source, int64_t columns) {
+    int64_t k, n;
+    bert_gemm_part_shape(source->parts[0], source->transposed, &k, &n);
+    planner->out->x_bytes = bert_cpu_row_bytes(planner, k);
+    if (planner->mode == BERT_PLAN_BIND) planner->out->y_bytes = bert_cpu_row_bytes(planner, columns);
+}
+
 bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
     const bert_op_node *node = planner->node;
     const int64_t parts = BERT_NODE_INT(node, "parts", 1);
@@ -127,6 +139,7 @@ bert_status bert_cpu_plan_linear(const bert_cpu_planner *planner) {
     BERT_TRY(collect_parts(planner, parts, &source, &n));
 
     linear_state *state;
+    plan_rows(planner, &source, n);
     BERT_TRY(plan_product(planner, &source, parts > 1 ? (size_t)n : 0, &state));
     const bool in_place = bert_gemm_in_place(planner->prepared->gemm, &source);
     for (int32_t part = 0; part < source.count; part++) {

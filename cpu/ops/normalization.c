@@ -16,7 +16,7 @@ enum { TASK_FLOATS = 4096 };
 
 typedef struct norm_run {
     bert_layer_norm_args all;
-    bert_row_range *ranges; /* [rows] of y, where they are wanted; else NULL */
+    const bert_kernel_call *call;
     const bert_cpu_kernels *kernels;
     int64_t task_rows;
 } norm_run;
@@ -31,9 +31,7 @@ static void run_rows(void *argument, int64_t task, int thread) {
     if (args.sum) args.sum += offset;
     if (args.skip) args.skip += offset;
     run->kernels->layer_norm(&args);
-    if (run->ranges)
-        run->kernels->range(
-            &(bert_range_args){.ranges = run->ranges + row, .x = args.y, .rows = args.rows, .n = args.n});
+    bert_cpu_write_rows(run->call, args.y, row, args.rows);
 }
 
 static const float *input_at(const bert_kernel_call *call, int32_t input) {
@@ -54,7 +52,7 @@ static bert_status run_norm(const bert_kernel_call *call, bert_error *error) {
                             .n = x->dims[x->rank - 1],
                             .epsilon = state->epsilon,
                             .simplified = state->simplified},
-                    .ranges = call->y_ranges,
+                    .call = call,
                     .kernels = bert_cpu_kernels_for(call)};
     if (run.all.rows == 0 || run.all.n == 0) return BERT_OK;
     run.task_rows = TASK_FLOATS / run.all.n + 1;
@@ -67,7 +65,7 @@ static bert_status plan_norm(const bert_cpu_planner *planner, const norm_state *
     planner->out->run = run_norm;
     planner->out->kernel = wanted->skip < 0 ? "layer_norm/cpu" : "skip_layer_norm/cpu";
     planner->out->in_place = wanted->sum < 0 ? 1 : 0;
-    planner->out->y_ranges = 1;
+    bert_cpu_give_rows(planner);
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     void *state;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(norm_state), &state));

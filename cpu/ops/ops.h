@@ -82,6 +82,15 @@ static inline bert_thread_pool *bert_cpu_planner_threads(const bert_cpu_planner 
 static inline bert_status bert_cpu_leave(const bert_cpu_planner *planner, const char *why) {
     return bert_fail(planner->error, BERT_UNSUPPORTED, "the cpu backend's %s %s", planner->node->op_type, why);
 }
+/**
+ * Bytes of a row of `width` floats in the second form that Linear reads (bert_byte_rows): bfloat16, as the provider of
+ * Linear lays its x out. 0: it reads float32.
+ */
+int64_t bert_cpu_row_bytes(const bert_cpu_planner *planner, int64_t width);
+/** Offers ranges of rows of output 0, and its second form, which `run` writes by bert_cpu_write_rows. */
+void bert_cpu_give_rows(const bert_cpu_planner *planner);
+/** Writes what is wanted of both: rows [row, row + rows) of output 0, which are at `y`. */
+void bert_cpu_write_rows(const bert_kernel_call *call, const float *y, int64_t row, int64_t rows);
 /** State of `bytes` for planner->out, zeroed, freed with the plan. */
 bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, void **out);
 

@@ -29,6 +29,34 @@ bert_status bert_cpu_new_state(const bert_cpu_planner *planner, size_t bytes, vo
     return BERT_OK;
 }
 
+int64_t bert_cpu_row_bytes(const bert_cpu_planner *planner, int64_t width) {
+    const bert_gemm_provider *provider = planner->prepared->gemm;
+    return provider->x_row_bytes && !planner->narrow ? provider->x_row_bytes(width) : 0;
+}
+
+void bert_cpu_give_rows(const bert_cpu_planner *planner) {
+    const bert_tensor_desc *y = &planner->node->outputs[0];
+    planner->out->y_ranges = 1;
+    if (planner->mode == BERT_PLAN_BIND && y->rank > 0)
+        planner->out->y_bytes = bert_cpu_row_bytes(planner, y->dims[y->rank - 1]);
+}
+
+void bert_cpu_write_rows(const bert_kernel_call *call, const float *y, int64_t row, int64_t rows) {
+    const bert_cpu_kernels *kernels = bert_cpu_kernels_for(call);
+    const bert_tensor *tensor = &call->outputs[0];
+    const int64_t n = tensor->dims[tensor->rank - 1], ldy = call->plan->y_bytes / (int64_t)sizeof(uint16_t);
+    if (call->y_ranges)
+        kernels->range(&(bert_range_args){.ranges = call->y_ranges + row, .x = y, .rows = rows, .n = n});
+    if (call->y_bytes.bytes)
+        kernels->to_bf16(&(bert_to_bf16_args){.y = (uint16_t *)(void *)call->y_bytes.bytes + row * ldy,
+                                              .x = y,
+                                              .ldy = ldy,
+                                              .ldx = n,
+                                              .rows = rows,
+                                              .n = n,
+                                              .padded = ldy});
+}
+
 const void *bert_cpu_input(const bert_kernel_call *call, int32_t input) {
     return call->inputs[input].dtype == BERT_DTYPE_UNDEFINED ? NULL : call->inputs[input].data;
 }

@@ -93,10 +93,11 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
     if (bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) bert_cuda_give_wide(planner, 0);
     planner->state->flag = bert_cuda_takes_e4m3(planner, &parts);
     if (planner->state->flag) planner->out->kernel = "linear_e4m3/cuda";
-    planner->out->x_bytes = planner->state->flag;
+    if (planner->state->flag)
+        planner->out->x_bytes = bert_cuda_model_constant(node, BERT_LINEAR_WEIGHT(0))->dims[parts.transposed ? 1 : 0];
     /* What follows a product finds ranges, or makes bytes where it is a kernel of its own anyway. */
     if (bert_cuda_activation_of(node) != BERT_CUDA_NONE || bert_cuda_node_has(node, BERT_LINEAR_RESIDUAL)) {
-        planner->out->y_bytes = planner->state->flag;
+        if (planner->state->flag) planner->out->y_bytes = bert_cuda_row_width(&node->outputs[0]);
         if (!planner->state->flag) bert_cuda_give_stretches(planner);
     }
     if (parts.count == 1 && !planner->state->flag) return BERT_OK;

@@ -128,6 +128,10 @@ bert_status bert_cuda_reserve(const bert_cuda_planner *planner, int64_t count, s
 int64_t bert_cuda_constant_int(const bert_constant *constant, int64_t at);
 int64_t bert_cuda_constant_count(const bert_constant *constant);
 int64_t bert_cuda_desc_count(const bert_tensor_desc *desc, int32_t first, int32_t end);
+/** What the last dimension has; -1 where it is not yet known. */
+static inline int64_t bert_cuda_row_width(const bert_tensor_desc *desc) {
+    return desc->rank < 1 ? -1 : desc->dims[desc->rank - 1];
+}
 
 /** A number as an element of a float type, double among them, as the device has it; false for another type. */
 bool bert_cuda_encode_float(bert_dtype stored, float value, void *to);

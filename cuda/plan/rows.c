@@ -22,7 +22,7 @@ static const void *parameter(const bert_cuda_call *call, int32_t input) {
 /* Whole rows are written, so that their ranges, or their bytes, come with them. */
 static void give_rows(const bert_cuda_planner *planner) {
     planner->out->y_ranges = 1;
-    planner->out->y_bytes = true;
+    planner->out->y_bytes = bert_cuda_row_width(&planner->node->outputs[0]);
 }
 
 /* ---- Embedding --------------------------------------------------------------------------------------------------- */

@@ -16,15 +16,10 @@ static void add_special(float *x, int64_t count) {
     for (int64_t i = 0; i < COUNT(bits) && i < count; i++) memcpy(&x[(i * 7919) % count], &bits[i], sizeof bits[i]);
 }
 
-static int64_t panels_of(int64_t columns) {
-    return (columns + BERT_PARTS_COLUMNS - 1) / BERT_PARTS_COLUMNS;
-}
-
 static uint16_t *new_side(bert_guarded *memory, int64_t panels, int64_t k, int32_t parts) {
     return guarded_new(memory, (size_t)(panels * bert_split_tiles(k) * bert_parts_elements(parts)) * sizeof(uint16_t));
 }
 
-/* Numbers that are no NaN have the scalar kernel's bits in every part; of NaN at least one part is NaN. */
 static void left_case(const bert_cpu_kernels *table, int64_t rows, int64_t k, int32_t parts) {
     bert_guarded memory[3];
     const int64_t ldx = k + 3, count = (rows - 1) * ldx + k;
@@ -51,7 +46,7 @@ void test_attention_left(const bert_cpu_kernels *table) {
 static void right_case(const bert_cpu_kernels *table, int64_t k, int64_t columns, int32_t parts, bool transposed) {
     bert_guarded memory[3];
     const int64_t rows = transposed ? columns : k, n = transposed ? k : columns, ldx = n + 5;
-    const int64_t count = (rows - 1) * ldx + n, panels = panels_of(columns);
+    const int64_t count = (rows - 1) * ldx + n, panels = bert_parts_panels(columns);
     float *x = guarded_floats(&memory[0], count);
     uint16_t *y = new_side(&memory[1], panels, k, parts), *expected = new_side(&memory[2], panels, k, parts);
     fill_random(x, count, 3.0F, (uint32_t)(columns + k));
@@ -78,7 +73,7 @@ static float rounded(float x) {
     return bert_bfloat16_to_float(bert_float_to_bfloat16(x));
 }
 
-/* Sides made by the scalar kernels; the last row alone, and by the first columns alone, has the same bits. */
+/* Sides made by the scalar kernels; the first row alone, by the first columns alone, has the same bits. */
 static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t columns, int64_t k, int32_t parts) {
     enum { A, B, C, FLOATS };
     const int64_t room = (rows + 15) / 16 * 16, ldc = (columns + 15) / 16 * 16 + 7;
@@ -90,7 +85,7 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t c
         fill_random(x[i], counts[i], 1.0F, (uint32_t)(i + rows));
     }
     uint16_t *a = new_side(&memory[FLOATS], 1, k, parts);
-    uint16_t *b = new_side(&memory[FLOATS + 1], panels_of(columns), k, parts);
+    uint16_t *b = new_side(&memory[FLOATS + 1], bert_parts_panels(columns), k, parts);
     bert_cpu_kernels_scalar.attention_left(
         &(bert_attention_left_args){.y = a, .x = x[A], .ldx = k, .rows = rows, .k = k, .parts = parts});
     bert_cpu_kernels_scalar.attention_right(
@@ -119,7 +114,6 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t c
             assert_true(fabs((double)x[C][row * ldc + column] - sum) <= 1e-6 * (size + 1e-3));
         }
     }
-    /* The first row, which is where a has it, by the first columns. */
     float *alone = calloc((size_t)(16 * ldc), sizeof *alone);
     assert_non_null(alone);
     args.c = alone;
@@ -144,11 +138,11 @@ void test_attention_multiply(const bert_cpu_kernels *table) {
 
 /* What the parts of a left side's element add up to. */
 static double element_of(const uint16_t *side, int64_t row, int64_t step, int32_t parts) {
-    const uint16_t *place = side + step / BERT_SPLIT_STEPS * bert_parts_elements(parts) + row / 16 * BERT_SPLIT_TILE +
-                            row % 16 * 32 + step % 16 * 2 + step % BERT_SPLIT_STEPS / 16;
+    const uint16_t *place = side + step / BERT_SPLIT_STEPS * bert_parts_elements(parts) + row * 32 + step % 16 * 2 +
+                            step % BERT_SPLIT_STEPS / 16;
     double sum = 0.0;
     for (int32_t part = 0; part < parts; part++)
-        sum += (double)bert_bfloat16_to_float(place[(int64_t)part * 2 * BERT_SPLIT_TILE]);
+        sum += (double)bert_bfloat16_to_float(place[(int64_t)part * BERT_PARTS_NEXT]);
     return sum;
 }
 

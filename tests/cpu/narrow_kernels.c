@@ -11,21 +11,23 @@ enum { LENGTHS = sizeof lengths / sizeof *lengths, ROWS = 3 };
 
 void test_to_bf16(const bert_cpu_kernels *table) {
     for (int at = 0; at < LENGTHS * 3; at++) {
-        const int64_t n = lengths[at / 3], stride = n + at % 3;
+        const int64_t n = lengths[at / 3], padded = n + at % 3, ldy = padded + at % 2, ldx = n + at % 4;
+        const int64_t count = (ROWS - 1) * ldx + n;
+        const size_t bytes = (size_t)((ROWS - 1) * ldy + padded) * sizeof(uint16_t);
         bert_guarded memory[3];
-        float *x = guarded_floats(&memory[0], ROWS * n);
-        uint16_t *y = guarded_new(&memory[1], (size_t)(ROWS * stride) * sizeof *y);
-        uint16_t *expected = guarded_new(&memory[2], (size_t)(ROWS * stride) * sizeof *y);
-        fill_random(x, ROWS * n, 1e4F, (uint32_t)at);
+        float *x = guarded_floats(&memory[0], count);
+        uint16_t *y = guarded_new(&memory[1], bytes), *expected = guarded_new(&memory[2], bytes);
+        fill_random(x, count, 1e4F, (uint32_t)at);
         const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0xff800000, 0x7fa00001,
                                  0xffffffff, 0x00000001, 0x807fffff, 0x80000000, 0x00008000};
         for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) /* halves, overflow, infinity, NaN, subnormal numbers */
-            memcpy(&x[(i + (size_t)at) % (size_t)(ROWS * n)], &bits[i], sizeof *x);
-        bert_to_bf16_args args = {expected, x, ROWS, n, stride};
+            memcpy(&x[(i + (size_t)at) % (size_t)count], &bits[i], sizeof *x);
+        bert_to_bf16_args args = {
+            .y = expected, .x = x, .ldy = ldy, .ldx = ldx, .rows = ROWS, .n = n, .padded = padded};
         bert_cpu_kernels_scalar.to_bf16(&args);
         args.y = y;
         table->to_bf16(&args);
-        assert_memory_equal(y, expected, (size_t)(ROWS * stride) * sizeof *y);
+        assert_memory_equal(y, expected, bytes); /* between rows, too */
         for (int i = 0; i < 3; i++) guarded_free(&memory[i]);
     }
 }

@@ -23,6 +23,17 @@ static struct {
     bool bf16_attention;
 } backend;
 
+/* A prepared model of these options, in place of the one that there was. */
+static bert_status new_prepared(bert_precision precision, bool deterministic) {
+    const bert_prepare_options options = {
+        .struct_size = sizeof options, .precision = precision, .deterministic = deterministic};
+    if (backend.context) bert_cpu_backend.context_free(backend.context);
+    if (backend.prepared) bert_cpu_backend.prepared_free(backend.prepared);
+    backend.context = NULL;
+    backend.prepared = NULL;
+    return bert_cpu_backend.prepared_create(backend.device, &options, &backend.prepared, NULL);
+}
+
 static struct {
     bool begun;
     bert_op_node node;
@@ -54,13 +65,12 @@ int64_t node_case_draw(int64_t least, int64_t most) {
 
 int node_open(void **state) {
     bert_error error = {0};
-    const bert_prepare_options options = {.struct_size = sizeof options};
     backend.host = (bert_host){.struct_size = sizeof backend.host,
                                .abi_version = BERT_BACKEND_ABI_VERSION,
                                .allocator = &bert_default_allocator,
                                .fail = bert_fail};
     assert_int_equal(bert_cpu_backend.device_open(&backend.host, &backend.device, &error), BERT_OK);
-    assert_int_equal(bert_cpu_backend.prepared_create(backend.device, &options, &backend.prepared, &error), BERT_OK);
+    assert_int_equal(new_prepared(BERT_PRECISION_FP32, false), BERT_OK);
     node_backend_threads(1);
     return 0;
 }
@@ -92,6 +102,14 @@ bool node_backend_bf16_attention(bool wanted) {
     assert_true(wanted);
     node_backend_bf16_attention(false);
     return false;
+}
+
+bool node_backend_precision(bert_precision precision, bool deterministic) {
+    node_case_end();
+    const bool known = new_prepared(precision, deterministic) == BERT_OK;
+    if (!known) assert_int_equal(new_prepared(BERT_PRECISION_FP32, false), BERT_OK);
+    assert_int_equal(new_context(bert_thread_pool_threads(backend.pool)), BERT_OK);
+    return known;
 }
 
 static int close_backend(void **state) {
@@ -336,6 +354,55 @@ static void plan_all(void) {
     memset(current.y_ranges, 0xff, ranges * sizeof *current.y_ranges); /* NaN, which the kernel replaces */
 }
 
+/* Rows of floats as bfloat16, `bytes` bytes each. */
+static void expect_halves(const bert_tensor *tensor, const uint8_t *rows, int64_t bytes) {
+    const int64_t width = tensor->dims[tensor->rank - 1];
+    for (int64_t i = 0; i < rows_of(tensor) * width; i++) {
+        uint16_t found;
+        memcpy(&found, rows + i / width * bytes + i % width * (int64_t)sizeof found, sizeof found);
+        assert_int_equal(found, bert_float_to_bfloat16(((const float *)tensor->data)[i]));
+    }
+}
+
+/* Runs with the second form of input and output, as far as the plan has these: made by the node, which must give what
+ * the floats round to; then with that of x alone, and asked for that of y alone, which changes no bit. */
+static bert_status run_with_rows(bert_kernel_call *call, bert_error *error) {
+    const bert_op_plan *plan = &current.plan;
+    bert_tensor *inputs = (bert_tensor *)call->inputs, *y = &current.outputs[0];
+    const size_t y_bytes = (size_t)(rows_of(y) * plan->y_bytes);
+    bert_guarded memory[4];
+    float scales; /* nobody reads them */
+    call->x_bytes = (bert_byte_rows){guarded_new(&memory[0], (size_t)(rows_of(inputs) * plan->x_bytes)), &scales};
+    uint8_t *y_rows = guarded_new(&memory[1], y_bytes);
+    if (plan->y_bytes) call->y_bytes = (bert_byte_rows){y_rows, &scales};
+    bert_status status = plan->run(call, error);
+    if (status == BERT_OK && plan->y_bytes) expect_halves(y, call->y_bytes.bytes, plan->y_bytes);
+    if (status == BERT_OK && plan->x_bytes) {
+        const size_t bytes = bert_tensor_bytes(y);
+        void *kept = memcpy(guarded_new(&memory[2], bytes), y->data, bytes);
+        expect_halves(inputs, call->x_bytes.bytes, plan->x_bytes);
+        inputs[0].data = NULL;
+        call->x_bytes_made = true;
+        status = plan->run(call, error);
+        assert_memory_equal(y->data, kept, bytes);
+        guarded_free(&memory[2]);
+    }
+    if (status == BERT_OK && plan->y_bytes) {
+        call->y_unread = true;
+        memset(call->y_bytes.bytes, 0xee, y_bytes);
+        const bert_tensor whole = *y;
+        bert_tensor unread = *y;
+        unread.data = guarded_new(&memory[3], bert_tensor_bytes(y)); /* it may write that, or not */
+        call->outputs = &unread;
+        status = plan->run(call, error);
+        expect_halves(&whole, call->y_bytes.bytes, plan->y_bytes);
+        guarded_free(&memory[3]);
+    }
+    guarded_free(&memory[0]);
+    guarded_free(&memory[1]);
+    return status;
+}
+
 static bert_status run_backend(bert_error *error) {
     plan_all();
     bert_tensor inputs[MOST];
@@ -344,14 +411,15 @@ static bert_status run_backend(bert_error *error) {
         if (current.plan.unread_inputs >> i & 1) inputs[i].data = NULL;
     for (int32_t i = current.node.input_count; i < MOST; i++) /* what a node doesn't list is nobody's to read */
         inputs[i] = (bert_tensor){.dtype = BERT_UINT8, .rank = -1, .data = (void *)(uintptr_t)1};
-    const bert_status status = current.plan.run(&(bert_kernel_call){.plan = &current.plan,
-                                                                    .context = backend.context,
-                                                                    .inputs = inputs,
-                                                                    .outputs = current.outputs,
-                                                                    .workspace = current.workspace_data,
-                                                                    .x_ranges = current.x_ranges,
-                                                                    .y_ranges = current.y_ranges},
-                                                error);
+    bert_kernel_call call = {.plan = &current.plan,
+                             .context = backend.context,
+                             .inputs = inputs,
+                             .outputs = current.outputs,
+                             .workspace = current.workspace_data,
+                             .x_ranges = current.x_ranges,
+                             .y_ranges = current.y_ranges};
+    const bool rows = current.plan.x_bytes || current.plan.y_bytes;
+    const bert_status status = rows ? run_with_rows(&call, error) : current.plan.run(&call, error);
     if (status == BERT_OK) check_y_ranges();
     return status;
 }

@@ -30,6 +30,10 @@ void node_backend_threads(int threads);
 /** Whether attention of the following cases computes in bfloat16; false: the instruction set has no such products. */
 bool node_backend_bf16_attention(bool wanted);
 
+/** Precision and determinism of the following cases, until the group ends; false, and float32: there is none such here.
+ * A case whose plan reads or writes the second form of its rows is run with that, and without the first, too. */
+bool node_backend_precision(bert_precision precision, bool deterministic);
+
 /** Whole numbers of [least, most] that look random and are the same everywhere, from a seed on. */
 void node_case_seed(uint32_t seed);
 int64_t node_case_draw(int64_t least, int64_t most);

@@ -344,14 +344,40 @@ static void keys_outside_windows_are_left_alone(void **state) {
             const float *y = node_case_run();
             assert_true(isnan(y[0]));
             assert_false(isfinite(y[LAST * HIDDEN]));
-            /* Two blocks of queries, 64 keys and what the first key is rounded by. */
-            for (int64_t row = FIRST + 64 + 2 * 24 + 96; row < LAST - 64 - 24 - 16; row++)
+            /* Two blocks of queries, 64 keys and what the keys of a window are rounded by. */
+            for (int64_t row = FIRST + 64 + 2 * 32 + 32; row < LAST - 64 - 32 - 32; row++)
                 assert_true(isfinite(y[row * HIDDEN]));
         }
     }
     node_backend_bf16_attention(false);
     values[FIRST * HIDDEN] = first;
     values[LAST * HIDDEN] = last;
+}
+
+/* Infinity right behind windows: with more threads less of what is there is laid out. */
+static void threads_change_no_bit_beside_infinity(void **state) {
+    enum { LENGTH = 600 };
+    static const int64_t keys[] = {212, 404};
+    static float expected[LENGTH * HIDDEN];
+    const window_case c = {1, LENGTH, LENGTH, 10, 10, LENGTH, 0, 0, -INFINITY};
+    float kept[2], *values = x[2];
+    for (int i = 0; i < 2; i++) {
+        kept[i] = values[keys[i] * HIDDEN];
+        values[keys[i] * HIDDEN] = INFINITY;
+    }
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        if (bf16 && !node_backend_bf16_attention(true)) continue;
+        for (int threads = 1; threads < 7; threads++) {
+            node_backend_threads(threads);
+            begin(&c, 1);
+            const float *y = node_case_run();
+            if (threads == 1) memcpy(expected, y, sizeof expected);
+            assert_memory_equal(y, expected, sizeof expected);
+        }
+    }
+    node_backend_bf16_attention(false);
+    node_backend_threads(1);
+    for (int i = 0; i < 2; i++) values[keys[i] * HIDDEN] = kept[i];
 }
 
 /* Rows without padding: sequences of other lengths, one that doesn't begin at its first token, one with a gap. */
@@ -417,6 +443,7 @@ int main(void) {
         cmocka_unit_test(each_sequence_and_head_has_its_windows),
         cmocka_unit_test(windows_change_no_bit),
         cmocka_unit_test(keys_outside_windows_are_left_alone),
+        cmocka_unit_test(threads_change_no_bit_beside_infinity),
         cmocka_unit_test(windows_of_rows_without_padding_agree_with_the_reference),
     };
     return cmocka_run_group_tests(units, NULL, NULL) +

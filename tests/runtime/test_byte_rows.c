@@ -9,18 +9,24 @@
 
 enum { BATCH = 2, ROWS = 3, WIDTH = 4, ELEMENTS = BATCH * ROWS * WIDTH, READERS = 7 };
 
-/* The reference backend, but that Linear reads byte rows, and Add offers them: of each element its integral part. Add
- * gives a range for each row too. */
+/* The reference backend, but that Linear reads byte rows, and Add offers them: of each element its integral part, and
+ * some bytes at the end of a row. Add gives a range for each row too. */
 static bert_kernel_fn add, linear;
 static bool offers, reads;
 static enum { CONSTANT, ONLY_BEFORE, ONLY_BOUND } says; /* in which modes of planning it reads bytes */
 static bert_status query;                               /* what a Linear is answered to whether it reads bytes */
+enum { SPARE = 3, OTHER_SPARE = 7 };
+static bool others_want_more; /* a Linear with a residual does */
 static int wanted, unread, made, found, ranges, ranges_read;
 
-static void make(const bert_tensor *tensor, const bert_byte_rows *to) {
+static void make(const bert_tensor *tensor, const bert_byte_rows *to, int64_t row_bytes) {
+    const int64_t width = tensor->dims[tensor->rank - 1];
     const float *values = tensor->data;
-    for (int64_t i = 0; i < ELEMENTS; i++) to->bytes[i] = (uint8_t)values[i];
-    for (int64_t i = 0; i < ELEMENTS / tensor->dims[tensor->rank - 1]; i++) to->scales[i] = (float)i;
+    for (int64_t row = 0; row < ELEMENTS / width; row++) {
+        memset(to->bytes + row * row_bytes, 0xee, (size_t)row_bytes);
+        for (int64_t i = 0; i < width; i++) to->bytes[row * row_bytes + i] = (uint8_t)values[row * width + i];
+        to->scales[row] = (float)row;
+    }
 }
 
 /* In these graphs elements increase along a row. */
@@ -36,7 +42,7 @@ static bert_status run_add(const bert_kernel_call *call, bert_error *error) {
     for (int i = 0; call->y_ranges && i < BATCH * ROWS; i++) call->y_ranges[i] = range_of(&call->outputs[0], i);
     wanted += call->y_bytes.bytes != NULL;
     unread += call->y_unread;
-    if (call->y_bytes.bytes) make(&call->outputs[0], &call->y_bytes);
+    if (call->y_bytes.bytes) make(&call->outputs[0], &call->y_bytes, call->plan->y_bytes);
     if (call->y_unread) memset(call->outputs[0].data, 0x7f, ELEMENTS * sizeof(float));
     return status;
 }
@@ -59,11 +65,12 @@ static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
     assert_non_null(call->x_bytes.bytes);
     if (!call->x_bytes_made) {
         read_ranges(&call->inputs[0], call->x_ranges);
-        make(&call->inputs[0], &call->x_bytes);
+        make(&call->inputs[0], &call->x_bytes, call->plan->x_bytes);
     }
     made += !call->x_bytes_made;
     found += call->x_bytes_made;
-    for (int64_t i = 0; i < ELEMENTS; i++) values[i] = (float)call->x_bytes.bytes[i];
+    for (int64_t i = 0; i < ELEMENTS; i++)
+        values[i] = (float)call->x_bytes.bytes[i / width * call->plan->x_bytes + i % width];
     for (int64_t i = 0; i < ELEMENTS / width; i++) assert_true(call->x_bytes.scales[i] == (float)i);
     memcpy(inputs, call->inputs, sizeof inputs);
     inputs[0].data = values;
@@ -79,12 +86,14 @@ static bert_status plan(bert_prepared *prepared, bert_context *context, const be
     if (status != BERT_OK) return status;
     if (strcmp(node->op_type, "Add") == 0) {
         out->y_ranges = 1;
-        out->y_bytes = offers;
+        out->y_bytes = offers ? WIDTH + SPARE : 0;
         add = out->run;
         out->run = run_add;
     }
     if (!is_linear || !reads) return BERT_OK;
-    out->x_bytes = says == CONSTANT || (mode == BERT_PLAN_BIND) == (says == ONLY_BOUND);
+    const bool more = others_want_more && node->inputs[BERT_LINEAR_RESIDUAL].dtype != BERT_DTYPE_UNDEFINED;
+    if (says == CONSTANT || (mode == BERT_PLAN_BIND) == (says == ONLY_BOUND))
+        out->x_bytes = node->inputs[BERT_LINEAR_WEIGHT(0)].constant->dims[0] + (more ? OTHER_SPARE : SPARE);
     linear = out->run;
     out->run = run_linear;
     return BERT_OK;
@@ -243,6 +252,34 @@ static void a_residual_is_no_byte_rows(void **state) {
     assert_int_equal(unread, 0);
 }
 
+/* Who wants other bytes of a row than its first reader makes its own, and who writes them gives those of the first. */
+static bert_status build_others(bert_graph *graph, bert_error *error) {
+    bert_value *x = build_input(graph, "x", BERT_FLOAT, "2,3,4"), *sum = added(graph, x, 1), *one = added(graph, x, 2);
+    bert_value *first = build_linear(graph, sum, WIDTH), *other = add_linear(graph, sum, WIDTH, x);
+    bert_value *again = build_linear(graph, sum, WIDTH), *alone = add_linear(graph, one, WIDTH, x);
+    BERT_TRY(build_inputs(graph, error, x, BUILD_END));
+    return build_outputs(graph, error, first, other, again, alone, BUILD_END);
+}
+
+static void expect_others(bert_session *session, const bert_named_tensor *outputs, const float *x) {
+    float twice[ELEMENTS];
+    for (int i = 0; i < ELEMENTS; i++) twice[i] = 2 * x[i];
+    expect(&outputs[0], BATCH * ROWS, WIDTH, 1, x);
+    expect(&outputs[1], BATCH * ROWS, WIDTH, 1, twice);
+    expect(&outputs[2], BATCH * ROWS, WIDTH, 1, x);
+    expect(&outputs[3], BATCH * ROWS, WIDTH, 2, twice);
+}
+
+static void other_bytes_are_not_shared(void **state) {
+    offers = reads = others_want_more = true;
+    run_graph(build_others, expect_others, BERT_OK, NULL);
+    others_want_more = false;
+    assert_int_equal(wanted, 1);
+    assert_int_equal(unread, 0); /* the other reader reads x + 1 itself */
+    assert_int_equal(made, 2);
+    assert_int_equal(found, 2);
+}
+
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 /* Two Linears read x + 2, as bytes alone; while x and these are kept, what the first gives goes where x + 2 was. */
@@ -316,10 +353,11 @@ static void who_fails_when_asked_is_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bytes_come_from_who_writes),        cmocka_unit_test(the_first_reader_makes_them_otherwise),
-        cmocka_unit_test(nobody_makes_what_nobody_reads),    cmocka_unit_test(inputs_and_constants_are_read_too),
-        cmocka_unit_test(a_residual_is_no_byte_rows),        cmocka_unit_test(what_is_unread_is_not_kept),
-        cmocka_unit_test(who_changes_its_mind_is_found_out), cmocka_unit_test(who_fails_when_asked_is_named),
+        cmocka_unit_test(bytes_come_from_who_writes),     cmocka_unit_test(the_first_reader_makes_them_otherwise),
+        cmocka_unit_test(nobody_makes_what_nobody_reads), cmocka_unit_test(inputs_and_constants_are_read_too),
+        cmocka_unit_test(a_residual_is_no_byte_rows),     cmocka_unit_test(other_bytes_are_not_shared),
+        cmocka_unit_test(what_is_unread_is_not_kept),     cmocka_unit_test(who_changes_its_mind_is_found_out),
+        cmocka_unit_test(who_fails_when_asked_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

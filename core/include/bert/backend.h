@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 7
+#define BERT_BACKEND_ABI_VERSION 8
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -145,14 +145,14 @@ typedef struct bert_row_range {
 } bert_row_range;
 
 /**
- * A second form of a tensor: a byte for each element and a float32 for each row. What they mean is the backend's own.
- * They are made once for all who read the tensor with rows as wide as it was written with: by who writes it, where its
- * plan offers that, else by their first reader. Who sees it with rows of another width makes its own, and so does each
- * reader of a constant.
+ * A second form of a tensor: for each row as many bytes as its readers' plans say, and a float32. What they mean is the
+ * backend's own. They are made once for all who read the tensor with rows as wide as it was written with, and as many
+ * bytes of them: by who writes it, where its plan offers that, else by their first reader. Who sees it with rows of
+ * another width, or wants other bytes, makes its own, and so does each reader of a constant.
  */
 typedef struct bert_byte_rows {
-    uint8_t *bytes; /**< As many as the tensor has elements; NULL: there are none. */
-    float *scales;  /**< As many as it has rows. */
+    uint8_t *bytes; /**< Row after row, aligned to 64; NULL: there are none. */
+    float *scales;  /**< As many as there are rows. */
 } bert_byte_rows;
 
 /**
@@ -226,9 +226,10 @@ typedef struct bert_op_plan {
     uint64_t wide_outputs;
     int32_t in_place; /**< 1 + the input whose memory output 0 may share; 0: none. Same bytes, elementwise order. */
     int32_t y_ranges; /**< Ranges a row of output 0 that `run` writes, where they are wanted; 0: none. */
-    bool x_bytes;     /**< `run` reads byte rows of input 0, never that itself unless it makes them. Linear alone; the
-                           same in every mode. */
-    bool y_bytes;     /**< `run` writes byte rows of output 0, where they are wanted. */
+    /** Bytes of a row of input 0 in its second form, which `run` reads, never the input itself unless it makes that; 0:
+     * it reads the input. Linear alone; the same in every mode. */
+    int64_t x_bytes;
+    int64_t y_bytes; /**< Bytes of a row of output 0 in a second form that `run` writes, where it is wanted; 0: none. */
 } bert_op_plan;
 
 /* ---- The two sides --------------------------------------------------------------------------------------------------
