@@ -69,8 +69,10 @@ static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
     }
     made += !call->x_bytes_made;
     found += call->x_bytes_made;
-    for (int64_t i = 0; i < ELEMENTS; i++)
-        values[i] = (float)call->x_bytes.bytes[i / width * call->plan->x_bytes + i % width];
+    for (int64_t i = 0; i < ELEMENTS; i++) {
+        const int64_t at = i / width * call->plan->x_bytes + i % width;
+        values[i] = (float)call->x_bytes.bytes[at];
+    }
     for (int64_t i = 0; i < ELEMENTS / width; i++) assert_true(call->x_bytes.scales[i] == (float)i);
     memcpy(inputs, call->inputs, sizeof inputs);
     inputs[0].data = values;
