@@ -148,6 +148,12 @@ static double element_of(const uint16_t *side, int64_t row, int64_t step, int32_
 
 enum { BIASED = 1, MASKED = 2, ALL_MASKED = 4, FAR = 8, VARIANTS = 16 };
 
+/* A score that was scaled, biased and masked. */
+static double score_of(const bert_attention_args *attention, float x, int64_t key) {
+    if (attention->mask && !attention->mask[key]) return (double)attention->mask_value;
+    return (double)(x * attention->scale + (attention->bias ? attention->bias[key] : 0.0F));
+}
+
 /* Scores of which some are so far below that they, or parts of them, would be subnormal. */
 static void probabilities_case(const bert_cpu_kernels *table, int64_t rows, int64_t n, int32_t parts, int variant) {
     enum { SCORES, BIAS, ORIGINAL, FLOATS };
@@ -179,13 +185,9 @@ static void probabilities_case(const bert_cpu_kernels *table, int64_t rows, int6
     for (int64_t row = 0; row < rows; row++) {
         double *scores = malloc((size_t)n * sizeof *scores), most = -INFINITY, total = 0.0;
         assert_non_null(scores);
-        for (int64_t i = 0; i < n; i++) {
-            float score = x[ORIGINAL][row * ld + i] * 0.5F;
-            if (variant & BIASED) score += x[BIAS][i];
-            if (variant & MASKED && !mask[i]) score = attention.mask_value;
-            scores[i] = (double)score;
-            most = fmax(most, scores[i]);
-        }
+        for (int64_t i = 0; i < n; i++) scores[i] = score_of(&attention, x[ORIGINAL][row * ld + i], i);
+        for (int64_t i = 0; i < n; i++)
+            if (scores[i] > most) most = scores[i];
         for (int64_t i = 0; i < bert_split_tiles(n) * BERT_SPLIT_STEPS; i++) {
             const double expected = i < n ? exp(scores[i] - most) : 0.0, value = element_of(y, row, i, parts);
             total += expected;
