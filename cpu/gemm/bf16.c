@@ -2,8 +2,7 @@
  * The providers of bfloat16.
  *
  * "bf16": weights and x are rounded to bfloat16 and multiplied by the bgemm kernel, which adds in float32. Weights lie
- * in panels of BERT_BGEMM_COLUMNS columns, two rows of k side by side; some rows of x at a time are rounded into the
- * workspace and multiplied.
+ * in panels of BERT_BGEMM_COLUMNS columns, two rows of k side by side; x is rounded first, unless who wrote it has.
  *
  * "bf16_weights": only weights are rounded, which halves their memory and what is read of it. Their panels are as wide
  * as the own provider's, whose product runs on them with the kernel that widens in registers.
@@ -113,13 +112,16 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
     pack_halves(kernels, threads, packed, first, part, transposed, BERT_BGEMM_COLUMNS, BERT_BGEMM_STEP);
 }
 
+static int64_t whole_steps(int64_t k) {
+    return (k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP;
+}
+
 static int64_t depth_of(const bert_packed_weight *weight) {
-    return (weight->k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP;
+    return whole_steps(weight->k);
 }
 
 static int64_t x_row_bytes(int64_t k) {
-    return bert_gemm_row_bytes((k + BERT_BGEMM_STEP - 1) / BERT_BGEMM_STEP * BERT_BGEMM_STEP *
-                               (int64_t)sizeof(uint16_t));
+    return bert_gemm_row_bytes(whole_steps(k) * (int64_t)sizeof(uint16_t));
 }
 
 static int64_t x_stride(int64_t k) {
@@ -128,84 +130,46 @@ static int64_t x_stride(int64_t k) {
 
 /*
  * Where kernels want large blocks k is cut into slices: a block's share of x in one slice, and the sums of a group of
- * panels, stay in the second-level cache while a slice of each panel of the group streams by, then of the next slice.
- * Whole rows of x would leave room for fewer of them, and weights are read from memory once for each block.
+ * panels, stay in the second-level cache while slices stream by. Whole rows of x would leave room for fewer of them,
+ * and weights are read from memory once for each block.
  */
-enum { SLICE = 768, BLOCK_ROWS = 5 * BERT_PANEL_ROWS, GROUP = 16 };
+enum { SLICE = 768 };
 _Static_assert(SLICE % (BERT_BGEMM_CHAIN * BERT_BGEMM_STEP) == 0, "sums don't depend on slices");
 
-/* Rows of one round, at most: x is rounded, multiplied while it is in the caches, and forgotten. */
-static int64_t rows_together(int64_t threads) {
-    return BLOCK_ROWS * threads;
+/* Rows that sums of a panel have room for, and floats of a group's, where k is cut. */
+static int64_t sum_rows(int64_t rows) {
+    return bert_smaller((rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS * BERT_PANEL_ROWS, BERT_PANEL_MOST_ROWS);
 }
 
-/* Sums of a group that a thread has where k is cut and there are so many rows. */
 static int64_t sums_of(const bert_packed_weight *weight, int64_t rows) {
-    if (depth_of(weight) <= SLICE) return 0;
-    const int64_t whole = (rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS * BERT_PANEL_ROWS;
-    return GROUP * BERT_BGEMM_COLUMNS * bert_smaller(whole, BLOCK_ROWS);
+    return depth_of(weight) > SLICE ? BERT_PANEL_GROUP * BERT_BGEMM_COLUMNS * sum_rows(rows) : 0;
 }
 
-/* Some rows of x in bfloat16, and before them sums for each thread. */
+/* Sums for each thread. */
 static size_t workspace_bytes(const bert_packed_weight *weight, size_t rows, int threads) {
-    const size_t most = (size_t)rows_together(threads), together = rows < most ? rows : most;
-    size_t bytes, sums = (size_t)sums_of(weight, (int64_t)together) * sizeof(float);
-    if (!bert_size_multiply(together, (size_t)x_row_bytes(weight->k), &bytes) ||
-        !bert_size_multiply((size_t)threads, sums, &sums) || !bert_size_add(bytes, sums, &bytes))
-        return SIZE_MAX;
-    return bytes;
+    const int64_t some = rows < BERT_PANEL_MOST_ROWS ? (int64_t)rows : BERT_PANEL_MOST_ROWS;
+    size_t bytes;
+    return bert_size_multiply((size_t)threads, (size_t)sums_of(weight, some) * sizeof(float), &bytes) ? bytes
+                                                                                                      : SIZE_MAX;
 }
 
-/* Rows [row, row + rows) of the product. */
 typedef struct bf16_run {
     const bert_gemm_call *call;
-    float *sums; /* [parts][share_sums] */
+    float *sums; /* [threads][group][sum_rows][BERT_BGEMM_COLUMNS], where k is cut */
     uint16_t *x; /* [rows, depth], rows `stride` apart */
-    int64_t depth, stride, slice, task_rows, share_sums;
-    int64_t row, rows;
-    int64_t block_rows, blocks, panels, parts;
+    int64_t depth, stride, slice, task_rows;
 } bf16_run;
-
-/* What a thread does of it. */
-typedef struct bf16_share {
-    const bf16_run *run;
-    float *sums; /* [panels of a group][block_rows][BERT_BGEMM_COLUMNS] */
-} bf16_share;
-
-/* A slice of a panel: rows of k from `depth` on. */
-typedef struct panel_slice {
-    int64_t group, panel, depth; /* group: its first panel */
-} panel_slice;
 
 static void round_rows(void *argument, int64_t task, int thread) {
     const bf16_run *run = argument;
-    const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->rows - row;
+    const int64_t k = run->call->weight->k, row = task * run->task_rows, left = run->call->rows - row;
     run->call->kernels->to_bf16(&(bert_to_bf16_args){.y = run->x + row * run->stride,
-                                                     .x = run->call->x + (run->row + row) * k,
+                                                     .x = run->call->x + row * k,
                                                      .ldy = run->stride,
                                                      .ldx = k,
                                                      .rows = left < run->task_rows ? left : run->task_rows,
                                                      .n = k,
                                                      .padded = run->stride});
-}
-
-/* The slice after this one of the panels before `end`; false: it was the last one. */
-static bool next_slice(const bf16_run *run, panel_slice *at, int64_t end) {
-    const int64_t group_end = bert_smaller(end, at->group + (run->slice < run->depth ? GROUP : 1));
-    if (++at->panel < group_end) return true;
-    at->panel = at->group;
-    at->depth += run->slice;
-    if (at->depth < run->depth) return true;
-    *at = (panel_slice){.group = group_end, .panel = group_end};
-    return group_end < end;
-}
-
-static const uint16_t *slice_data(const bf16_run *run, const panel_slice *at) {
-    return (const uint16_t *)run->call->weight->data + (at->panel * run->depth + at->depth) * BERT_BGEMM_COLUMNS;
-}
-
-static int64_t slice_depth(const bf16_run *run, const panel_slice *at) {
-    return bert_smaller(run->slice, run->depth - at->depth);
 }
 
 /* A panel's columns of rows of y as the next product's x; what fills those up comes with the last panel. */
@@ -222,10 +186,11 @@ static void write_x_of_next(const bert_gemm_call *call, const bert_epilogue_args
 }
 
 /* Into y, or by way of scratch where the panel is wider than what is left of y, and where that isn't read. */
-static void finish_tile(const bf16_run *run, bert_bgemm_args *product, int64_t row, int64_t column) {
+static void finish_tile(const bf16_run *run, bert_bgemm_args *product, int64_t row, int64_t panel) {
     const bert_gemm_call *call = run->call;
     _Alignas(BERT_ALIGNMENT) float scratch[BERT_PANEL_ROWS * BERT_BGEMM_COLUMNS];
-    const int64_t width = bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, column / BERT_BGEMM_COLUMNS);
+    const int64_t column = panel * BERT_BGEMM_COLUMNS;
+    const int64_t width = bert_gemm_panel_width(call->weight->n, BERT_BGEMM_COLUMNS, panel);
     bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, product->rows, column, width);
     if (call->y_unread) {
         epilogue.y = scratch;
@@ -241,91 +206,56 @@ static void finish_tile(const bf16_run *run, bert_bgemm_args *product, int64_t r
     if (call->y_rows) write_x_of_next(call, &epilogue, row, column);
 }
 
-/* A slice for the block of `rows` rows from `start` on, while the next one is fetched. */
-static void multiply_slice(const bf16_share *share, int64_t start, int64_t rows, const panel_slice *at,
-                           const panel_slice *next) {
-    const bf16_run *run = share->run;
-    const int64_t depth = slice_depth(run, at);
-    const int64_t tiles = (rows + BERT_PANEL_ROWS - 1) / BERT_PANEL_ROWS;
-    const int64_t step_bytes = BERT_BGEMM_COLUMNS * (int64_t)sizeof(uint16_t);
-    const int64_t lines = next ? (slice_depth(run, next) * step_bytes / BERT_PANEL_LINE + tiles - 1) / tiles : 0;
-    const char *ahead = next ? (const char *)slice_data(run, next) : NULL;
-    const int64_t place = (at->panel - at->group) * run->block_rows;
-    for (int64_t row = 0; row < rows; row += BERT_PANEL_ROWS) {
-        float *sums = run->slice < run->depth ? share->sums + (place + row) * BERT_BGEMM_COLUMNS : NULL;
-        bert_bgemm_args product = {.c = sums,
-                                   .a = run->x + (start + row) * run->stride + at->depth,
-                                   .b = slice_data(run, at),
-                                   .ldc = BERT_BGEMM_COLUMNS,
-                                   .lda = run->stride,
-                                   .rows = bert_smaller(rows - row, BERT_PANEL_ROWS),
-                                   .steps = depth / BERT_BGEMM_STEP,
-                                   .start = at->depth > 0 ? sums : NULL,
-                                   .ld_start = BERT_BGEMM_COLUMNS,
-                                   .prefetch = ahead,
-                                   .prefetch_lines = lines};
-        if (ahead) ahead += lines * BERT_PANEL_LINE;
-        if (at->depth + depth < run->depth)
-            run->call->kernels->bgemm(&product);
-        else
-            finish_tile(run, &product, run->row + start + row, at->panel * BERT_BGEMM_COLUMNS);
-    }
-}
-
-/* The panels [first, end) for one block of rows. */
-static void run_block(const void *argument, int64_t block, int64_t first, int64_t end) {
-    const bf16_share *share = argument;
-    const bf16_run *run = share->run;
-    const int64_t start = block * run->block_rows, rows = bert_smaller(run->rows - start, run->block_rows);
-    panel_slice at = {.group = first, .panel = first}, next = at;
-    for (bool more = true; more; at = next) {
-        more = next_slice(run, &next, end);
-        multiply_slice(share, start, rows, &at, more ? &next : NULL);
-    }
-}
-
-static void run_part(void *argument, int64_t part, int thread) {
+static void run_tile(const void *argument, const bert_panel_tile *at) {
     const bf16_run *run = argument;
-    bert_cpu_enter(run->call->kernels);
-    bert_gemm_walk(run->blocks, run->panels, part, run->parts, run_block,
-                   &(bf16_share){.run = run, .sums = run->sums + part * run->share_sums});
-    bert_cpu_exit(run->call->kernels);
-}
-
-/* Rows of a block: as many as stay in the second-level cache, beside their sums where k is cut. */
-static int64_t most_rows(const bf16_run *run, int64_t threads) {
-    const int64_t width = run->slice > 0 ? run->slice : 1;
-    const bert_panel_product product = {.kernels = run->call->kernels,
-                                        .rows = run->call->rows,
-                                        .row_bytes = width * (int64_t)sizeof *run->x,
-                                        .block_bytes = run->slice < run->depth ? BLOCK_BYTES / 4 : BLOCK_BYTES,
-                                        .panels = run->panels};
-    return bert_smaller(bert_gemm_panel_block_rows(&product, threads), BLOCK_ROWS);
+    const int64_t from = at->slice * run->slice, depth = bert_smaller(run->slice, run->depth - from);
+    const int64_t group = at->part * BERT_PANEL_GROUP + at->place, rows = sum_rows(run->call->rows);
+    float *sums = run->slice < run->depth ? run->sums + (group * rows + at->block_row) * BERT_BGEMM_COLUMNS : NULL;
+    bert_bgemm_args product = {.c = sums,
+                               .a = run->x + at->row * run->stride + from,
+                               .b = (const uint16_t *)run->call->weight->data +
+                                    (at->panel * run->depth + from) * BERT_BGEMM_COLUMNS,
+                               .ldc = BERT_BGEMM_COLUMNS,
+                               .lda = run->stride,
+                               .rows = at->rows,
+                               .steps = depth / BERT_BGEMM_STEP,
+                               .start = from > 0 ? sums : NULL,
+                               .ld_start = BERT_BGEMM_COLUMNS,
+                               .prefetch = at->next,
+                               .prefetch_lines = at->next_lines};
+    if (from + depth < run->depth)
+        run->call->kernels->bgemm(&product);
+    else
+        finish_tile(run, &product, at->row, at->panel);
 }
 
 static void run(const bert_gemm_call *call) {
     if (call->rows == 0 || call->weight->n == 0) return;
     const int64_t threads = bert_thread_pool_threads(call->threads), depth = depth_of(call->weight);
+    const int64_t step_bytes = BERT_BGEMM_COLUMNS * (int64_t)sizeof(uint16_t);
     bf16_run all = {.call = call,
                     .sums = call->workspace,
+                    .x = call->x_rows,
                     .depth = depth,
                     .stride = x_stride(call->weight->k),
                     .slice = call->kernels->block_bytes > 0 ? bert_smaller(depth, SLICE) : depth,
-                    .task_rows = 16384 / (depth + 1) + 1,
-                    .share_sums = sums_of(call->weight, call->rows),
-                    .panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS};
-    const int64_t most = most_rows(&all, threads);
-    for (; all.row < call->rows; all.row += all.rows) {
-        all.rows = bert_smaller(call->rows - all.row, most * threads);
-        all.block_rows = bert_gemm_block_rows(all.rows, most, BERT_PANEL_ROWS / 2);
-        all.blocks = (all.rows + all.block_rows - 1) / all.block_rows;
-        all.parts = bert_smaller(threads, all.blocks * all.panels);
-        all.x = call->x_rows ? call->x_rows + all.row * all.stride
-                             : (uint16_t *)(void *)(all.sums + threads * all.share_sums);
-        if (!call->x_rows || !call->x_made)
-            bert_thread_pool_run(call->threads, (all.rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
-        bert_thread_pool_run(call->threads, all.parts, run_part, &all);
-    }
+                    .task_rows = 16384 / (depth + 1) + 1};
+    const bool cut = all.slice < depth;
+    if (!all.x) all.x = (uint16_t *)(void *)(all.sums + threads * sums_of(call->weight, call->rows));
+    if (!call->x_made)
+        bert_thread_pool_run(call->threads, (call->rows + all.task_rows - 1) / all.task_rows, round_rows, &all);
+    bert_gemm_run_panels(
+        &(bert_panel_product){.kernels = call->kernels,
+                              .threads = call->threads,
+                              .rows = call->rows,
+                              .row_bytes = (all.slice > 0 ? all.slice : 1) * (int64_t)sizeof *all.x,
+                              .block_bytes = cut ? BLOCK_BYTES / 4 : BLOCK_BYTES,
+                              .weight = call->weight->data,
+                              .panels = (call->weight->n + BERT_BGEMM_COLUMNS - 1) / BERT_BGEMM_COLUMNS,
+                              .panel_bytes = depth * step_bytes,
+                              .slice_bytes = cut ? all.slice * step_bytes : 0,
+                              .run_tile = run_tile,
+                              .argument = &all});
 }
 
 const bert_gemm_provider bert_gemm_bf16 = {

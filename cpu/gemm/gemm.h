@@ -53,12 +53,12 @@ typedef struct bert_gemm_call {
     const bert_packed_weight *weight;
     const float *x; /**< [rows, k] */
     int64_t rows;
-    /** With a provider that has x_row_bytes: x in the form that it reads, made already or, where x_made is false, to be
-     * made; NULL: in the workspace. y likewise is written as the next product's x where it isn't NULL, and then, with
-     * y_unread, needs not be written itself. */
+    /** With a provider that has x_row_bytes: room for x in the form that it reads, made already or, where x_made is
+     * false, to be made; NULL: in the workspace. And for y as the next product's x, NULL: it isn't wanted; with
+     * y_unread nothing else of y is. */
     uint16_t *x_rows, *y_rows;
     bool x_made, y_unread;
-    void *workspace; /**< As much as the provider's workspace_bytes; aligned to 64. */
+    void *workspace; /**< bert_gemm_workspace_bytes, or bert_gemm_scratch_bytes with x_rows; aligned to 64. */
     /** y, strides and what happens to x W: `rows` and `n` in it are ignored. */
     bert_epilogue_args epilogue;
 } bert_gemm_call;
@@ -88,10 +88,18 @@ static inline bool bert_gemm_in_place(const bert_gemm_provider *provider, const 
     return provider->in_place && provider->in_place(source);
 }
 
-/** Bytes of scratch of a product, as the provider's own function has them; 0 where it has none. */
+/** Bytes of scratch of a product that brings x in the provider's form; 0 where it needs none, SIZE_MAX on overflow. */
+static inline size_t bert_gemm_scratch_bytes(const bert_gemm_provider *provider, const bert_packed_weight *weight,
+                                             size_t rows, int threads) {
+    return provider->workspace_bytes ? provider->workspace_bytes(weight, rows, threads) : 0;
+}
+
+/** The same of one that doesn't: x in that form comes after it. */
 static inline size_t bert_gemm_workspace_bytes(const bert_gemm_provider *provider, const bert_packed_weight *weight,
                                                size_t rows, int threads) {
-    return provider->workspace_bytes ? provider->workspace_bytes(weight, rows, threads) : 0;
+    size_t bytes = bert_gemm_scratch_bytes(provider, weight, rows, threads), x = 0;
+    const size_t row = provider->x_row_bytes ? (size_t)provider->x_row_bytes(weight->k) : 0;
+    return bert_size_multiply(rows, row, &x) && bert_size_add(bytes, x, &bytes) ? bytes : SIZE_MAX;
 }
 
 extern const bert_gemm_provider bert_gemm_own;

@@ -530,9 +530,8 @@ static void bgemm(const bert_bgemm_args *args) {
     if (p.rows > 0) halves_all(&p);
 }
 
-#include "cpu/kernels/amx_split.h"
-/* After the order of parts. */
 #include "cpu/kernels/amx_attention.h"
+#include "cpu/kernels/amx_split.h"
 
 /* Blocks of x take up to half of the second-level cache, which CPUs with AMX have 2 MB of. */
 const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm,

@@ -9,14 +9,14 @@
 
 #define ATTENTION_LOAD_A(ROWS, PART)                                                                                   \
     do {                                                                                                               \
-        _tile_loadd(4, a + (PART)*2 * BERT_SPLIT_TILE, TILE_BYTES);                                                    \
-        if ((ROWS) > 1) _tile_loadd(5, a + ((PART)*2 + 1) * BERT_SPLIT_TILE, TILE_BYTES);                              \
+        _tile_loadd(4, a + (PART)*BERT_PARTS_NEXT, TILE_BYTES);                                                        \
+        if ((ROWS) > 1) _tile_loadd(5, a + (PART)*BERT_PARTS_NEXT + BERT_SPLIT_TILE, TILE_BYTES);                      \
     } while (0)
 
 #define ATTENTION_LOAD_B(COLUMNS, PART)                                                                                \
     do {                                                                                                               \
-        _tile_loadd(6, b + (PART)*2 * BERT_SPLIT_TILE, TILE_BYTES);                                                    \
-        if ((COLUMNS) > 1) _tile_loadd(7, b + ((PART)*2 + 1) * BERT_SPLIT_TILE, TILE_BYTES);                           \
+        _tile_loadd(6, b + (PART)*BERT_PARTS_NEXT, TILE_BYTES);                                                        \
+        if ((COLUMNS) > 1) _tile_loadd(7, b + (PART)*BERT_PARTS_NEXT + BERT_SPLIT_TILE, TILE_BYTES);                   \
     } while (0)
 
 /* Sums 0 and 1 are those of the first 16 rows, 2 and 3 of the second. */
@@ -28,21 +28,21 @@
         if ((ROWS) > 1 && (COLUMNS) > 1) _tile_dpbf16ps(3, 5, 7);                                                      \
     } while (0)
 
-/* The order of bert_parts_pair_at. */
+/* The pairs of bert_parts_pair_at, in its order. */
 #define ATTENTION_SPLIT_PRODUCTS(ROWS, COLUMNS)                                                                        \
     do {                                                                                                               \
-        ATTENTION_LOAD_A(ROWS, A_LOW);                                                                                 \
-        ATTENTION_LOAD_B(COLUMNS, B_HIGH);                                                                             \
+        ATTENTION_LOAD_A(ROWS, 0);                                                                                     \
+        ATTENTION_LOAD_B(COLUMNS, 0);                                                                                  \
         ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_A(ROWS, A_MIDDLE);                                                                              \
+        ATTENTION_LOAD_A(ROWS, 1);                                                                                     \
         ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_B(COLUMNS, B_MIDDLE);                                                                           \
+        ATTENTION_LOAD_B(COLUMNS, 1);                                                                                  \
         ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_A(ROWS, A_HIGH);                                                                                \
+        ATTENTION_LOAD_A(ROWS, 2);                                                                                     \
         ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_B(COLUMNS, B_HIGH);                                                                             \
+        ATTENTION_LOAD_B(COLUMNS, 0);                                                                                  \
         ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_B(COLUMNS, B_LOW);                                                                              \
+        ATTENTION_LOAD_B(COLUMNS, 2);                                                                                  \
         ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
     } while (0)
 

@@ -111,7 +111,7 @@ static scratch_parts parts_of(float *scratch, bool rotated, int64_t keys, int64_
 }
 
 static int64_t scratch_floats(const attention_state *state, int64_t keys, int64_t width) {
-    return floats_before_form(state->rotated, keys, width) + state->form->scratch_floats(keys, width);
+    return floats_before_form(state->rotated, keys, width) + state->form->scratch_floats(state->form, keys, width);
 }
 
 static sequence_rows sequence_of(const attention_run *run, int64_t batch) {
@@ -267,7 +267,7 @@ static loaded_head load_head(const attention_run *run, const sequence_rows *rows
         of->k = loaded.scratch.keys;
         of->k_stride = run->width;
     }
-    state->form->load(of);
+    state->form->load(state->form, of);
     return loaded;
 }
 
@@ -330,7 +330,7 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
         args.y = loaded->scratch.context;
         args.ldy = width;
     }
-    run->state->form->attend(&loaded->of, keys.first - loaded->first_key, &args);
+    run->state->form->attend(run->state->form, &loaded->of, keys.first - loaded->first_key, &args);
     if (run->call->y_bytes.bytes) write_halves(run->call, args.y, args.ldy, token, count, column, width);
 }
 

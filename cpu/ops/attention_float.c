@@ -15,7 +15,7 @@ static int64_t row_floats(int64_t keys) {
 }
 
 /* Keys, values and scores. */
-static int64_t scratch_floats(int64_t keys, int64_t width) {
+static int64_t scratch_floats(const bert_attention_form *form, int64_t keys, int64_t width) {
     return row_floats(keys) * (width + BERT_ATTENTION_BLOCK) + bert_attention_padded(keys) * width;
 }
 
@@ -23,7 +23,7 @@ static float *values_of(const bert_attention_head *head) {
     return head->scratch + head->width * row_floats(head->keys);
 }
 
-static void load(const bert_attention_head *head) {
+static void load(const bert_attention_form *form, const bert_attention_head *head) {
     float *values = values_of(head);
     head->prepared->device->kernels.transpose(&(bert_transpose_args){.y = head->scratch,
                                                                      .x = head->k,
@@ -35,7 +35,8 @@ static void load(const bert_attention_head *head) {
         memcpy(values + key * head->width, head->v + key * head->v_stride, (size_t)head->width * sizeof *values);
 }
 
-static void attend(const bert_attention_head *head, int64_t first, bert_attention_args *args) {
+static void attend(const bert_attention_form *form, const bert_attention_head *head, int64_t first,
+                   bert_attention_args *args) {
     args->keys = head->scratch + first;
     args->values = values_of(head) + first * head->width;
     args->scores = values_of(head) + head->width * bert_attention_padded(head->keys);

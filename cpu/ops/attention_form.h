@@ -17,12 +17,14 @@ typedef struct bert_attention_head {
     float *scratch; /**< Of this thread, aligned to 64: as much as the form's scratch_floats. */
 } bert_attention_head;
 
-typedef struct bert_attention_form {
+typedef struct bert_attention_form bert_attention_form;
+struct bert_attention_form {
     const char *kernel; /**< For profiles: "attention/cpu". */
+    int32_t parts;      /**< Bfloat16 that an operand becomes; 0: it stays float32. */
     /** Scratch of a thread for so many keys; a multiple of 16. */
-    int64_t (*scratch_floats)(int64_t keys, int64_t width);
+    int64_t (*scratch_floats)(const bert_attention_form *form, int64_t keys, int64_t width);
     /** Lays keys and values out in the scratch. */
-    void (*load)(const bert_attention_head *head);
+    void (*load)(const bert_attention_form *form, const bert_attention_head *head);
     /** Ranges of keys begin at multiples of it, a multiple of 16, and end at such or with all keys: so what sums are
      * made of is added in the order in which it is with all keys. */
     int64_t key_step;
@@ -31,8 +33,9 @@ typedef struct bert_attention_form {
     int64_t block_rows, window_rows;
     /** Up to block_rows queries and the head's keys [first, first + n): y, q, their strides, rows, n, lead,
      * scale, bias and mask are set in args. `first` is a multiple of key_step. */
-    void (*attend)(const bert_attention_head *head, int64_t first, bert_attention_args *args);
-} bert_attention_form;
+    void (*attend)(const bert_attention_form *form, const bert_attention_head *head, int64_t first,
+                   bert_attention_args *args);
+};
 
 /** Queries that any form attends to at once, at most. */
 enum { BERT_ATTENTION_BLOCK = 48 };

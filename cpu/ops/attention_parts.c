@@ -59,14 +59,15 @@ static places places_of(float *scratch, const layout *sizes) {
 }
 _Static_assert(BERT_PARTS_ROWS + sizeof(bool) <= LINE_FLOATS * sizeof(float), "a line for both");
 
-static int64_t scratch_floats(int32_t parts, int64_t keys, int64_t width) {
-    const layout sizes = layout_of(parts, keys, width);
+static int64_t scratch_floats(const bert_attention_form *form, int64_t keys, int64_t width) {
+    const layout sizes = layout_of(form->parts, keys, width);
     return (sizes.keys + sizes.values + sizes.queries + sizes.probabilities) / 2 +
            BERT_PARTS_ROWS * (sizes.scores + sizes.context + 1) + LINE_FLOATS +
-           bert_attention_float.scratch_floats(keys, width);
+           bert_attention_float.scratch_floats(&bert_attention_float, keys, width);
 }
 
-static void load(int32_t parts, const bert_attention_head *head) {
+static void load(const bert_attention_form *form, const bert_attention_head *head) {
+    const int32_t parts = form->parts;
     const bert_cpu_kernels *kernels = &head->prepared->device->kernels;
     const layout sizes = layout_of(parts, head->keys, head->width);
     const places p = places_of(head->scratch, &sizes);
@@ -90,7 +91,7 @@ static void attend_again(const bert_attention_head *head, const places *p, int64
     for (int64_t row = 0, count; row < args->rows; row += count) {
         for (count = 1; row + count < args->rows && p->left_out[row + count] == p->left_out[row];) count++;
         if (!p->left_out[row]) continue;
-        if (!*p->has_floats) bert_attention_float.load(&floats);
+        if (!*p->has_floats) bert_attention_float.load(&bert_attention_float, &floats);
         *p->has_floats = true;
         bert_attention_args some = *args;
         some.rows = count;
@@ -98,11 +99,13 @@ static void attend_again(const bert_attention_head *head, const places *p, int64
         some.q += row * args->ldq;
         if (some.bias) some.bias += row * args->bias_row_stride;
         if (some.mask) some.mask += row * args->mask_row_stride;
-        bert_attention_float.attend(&floats, first, &some);
+        bert_attention_float.attend(&bert_attention_float, &floats, first, &some);
     }
 }
 
-static void attend(int32_t parts, const bert_attention_head *head, int64_t first, bert_attention_args *args) {
+static void attend(const bert_attention_form *form, const bert_attention_head *head, int64_t first,
+                   bert_attention_args *args) {
+    const int32_t parts = form->parts;
     const bert_cpu_kernels *kernels = &head->prepared->device->kernels;
     const layout sizes = layout_of(parts, head->keys, head->width);
     const places p = places_of(head->scratch, &sizes);
@@ -147,42 +150,10 @@ static void attend(int32_t parts, const bert_attention_head *head, int64_t first
 enum { KEY_STEP = BERT_PARTS_COLUMNS };
 _Static_assert(KEY_STEP % BERT_SPLIT_STEPS == 0, "where a range of keys may begin");
 
-static int64_t scratch_floats_split(int64_t keys, int64_t width) {
-    return scratch_floats(BERT_SPLIT_PARTS, keys, width);
-}
-
-static void load_split(const bert_attention_head *head) {
-    load(BERT_SPLIT_PARTS, head);
-}
-
-static void attend_split(const bert_attention_head *head, int64_t first, bert_attention_args *args) {
-    attend(BERT_SPLIT_PARTS, head, first, args);
-}
-
-const bert_attention_form bert_attention_split = {.kernel = "attention/split",
-                                                  .scratch_floats = scratch_floats_split,
-                                                  .load = load_split,
-                                                  .key_step = KEY_STEP,
-                                                  .block_rows = BERT_PARTS_ROWS,
-                                                  .window_rows = BERT_PARTS_ROWS,
-                                                  .attend = attend_split};
-
-static int64_t scratch_floats_bf16(int64_t keys, int64_t width) {
-    return scratch_floats(1, keys, width);
-}
-
-static void load_bf16(const bert_attention_head *head) {
-    load(1, head);
-}
-
-static void attend_bf16(const bert_attention_head *head, int64_t first, bert_attention_args *args) {
-    attend(1, head, first, args);
-}
-
-const bert_attention_form bert_attention_bf16 = {.kernel = "attention/bf16",
-                                                 .scratch_floats = scratch_floats_bf16,
-                                                 .load = load_bf16,
-                                                 .key_step = KEY_STEP,
-                                                 .block_rows = BERT_PARTS_ROWS,
-                                                 .window_rows = BERT_PARTS_ROWS,
-                                                 .attend = attend_bf16};
+#define PARTS_FORM(name, count)                                                                                        \
+    {                                                                                                                  \
+        .kernel = (name), .parts = (count), .scratch_floats = scratch_floats, .load = load, .key_step = KEY_STEP,      \
+        .block_rows = BERT_PARTS_ROWS, .window_rows = BERT_PARTS_ROWS, .attend = attend                                \
+    }
+const bert_attention_form bert_attention_split = PARTS_FORM("attention/split", BERT_SPLIT_PARTS);
+const bert_attention_form bert_attention_bf16 = PARTS_FORM("attention/bf16", 1);

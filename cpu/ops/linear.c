@@ -67,8 +67,9 @@ static bert_status plan_product(const bert_cpu_planner *planner, const bert_weig
     const bert_tensor_desc *x = &planner->node->inputs[0];
     size_t rows = SIZE_MAX;
     bert_size_product(1, x->dims, x->rank - 1, &rows);
-    planner->out->workspace_bytes =
-        bert_gemm_workspace_bytes(provider, weight, rows, bert_thread_pool_threads(planner->context->threads));
+    const int threads = bert_thread_pool_threads(planner->context->threads);
+    planner->out->workspace_bytes = planner->out->x_bytes ? bert_gemm_scratch_bytes(provider, weight, rows, threads)
+                                                          : bert_gemm_workspace_bytes(provider, weight, rows, threads);
     if (planner->out->workspace_bytes == SIZE_MAX) return bert_cpu_leave(planner, "can't hold an input of this size");
     void *memory;
     BERT_TRY(bert_cpu_new_state(planner, sizeof(linear_state) + bias_count * sizeof(float), &memory));

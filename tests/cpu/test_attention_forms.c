@@ -61,7 +61,7 @@ static void attend_all(const bert_attention_form *form, const bert_attention_hea
         block.y += row * args->ldy;
         block.q += row * args->ldq;
         block.rows = args->rows - row < form->block_rows ? args->rows - row : form->block_rows;
-        form->attend(head, 0, &block);
+        form->attend(form, head, 0, &block);
     }
 }
 
@@ -75,7 +75,7 @@ static void attention_case(const bert_cpu_kernels *kernels, const bert_attention
     float *q = guarded_floats(&memory[2], (s->queries - 1) * s->stride + s->width);
     float *y = guarded_floats(&memory[3], s->queries * s->width);
     uint8_t *mask = guarded_new(&memory[4], (size_t)s->keys);
-    const size_t scratch = (size_t)form->scratch_floats(s->keys, s->width) * sizeof(float);
+    const size_t scratch = (size_t)form->scratch_floats(form, s->keys, s->width) * sizeof(float);
     assert_true(scratch % 64 == 0);
     fill_random(k, key_elements, 1.0F, 1);
     fill_random(v, elements, 1.0F, 2);
@@ -101,7 +101,7 @@ static void attention_case(const bert_cpu_kernels *kernels, const bert_attention
                                 .mask_stride = 1,
                                 .mask_value = -1000.0F};
     bert_cpu_enter(kernels);
-    form->load(&head);
+    form->load(form, &head);
     attend_all(form, &head, &args);
     for (int64_t row = 0; row < s->queries; row++) {
         for (int64_t column = 0; column < s->width; column++) {
@@ -116,7 +116,7 @@ static void attention_case(const bert_cpu_kernels *kernels, const bert_attention
     memcpy(last, y + (s->queries - 1) * s->width, (size_t)s->width * sizeof *last);
     args.q += (s->queries - 1) * s->stride;
     args.rows = 1;
-    form->attend(&head, 0, &args);
+    form->attend(form, &head, 0, &args);
     bert_cpu_exit(kernels);
     assert_memory_equal(y, last, (size_t)s->width * sizeof *last);
     free(last);
@@ -137,7 +137,7 @@ static void range_case(const bert_cpu_kernels *kernels, const bert_attention_for
     fill_random(v, keys * WIDTH, 1.0F, 2);
     fill_random(q, QUERIES * WIDTH, 1.0F, 3);
     for (int64_t key = 0; key < keys; key++) mask[key] = key >= first && key < end && key % 5 != 3;
-    const size_t scratch = (size_t)form->scratch_floats(keys, WIDTH) * sizeof(float);
+    const size_t scratch = (size_t)form->scratch_floats(form, keys, WIDTH) * sizeof(float);
     const bert_attention_head head = {.prepared = &prepared,
                                       .k = k,
                                       .v = v,
@@ -147,7 +147,7 @@ static void range_case(const bert_cpu_kernels *kernels, const bert_attention_for
                                       .width = WIDTH,
                                       .scratch = guarded_new(&memory[4], scratch)};
     bert_cpu_enter(kernels);
-    form->load(&head);
+    form->load(form, &head);
     assert_true(first % form->key_step == 0);
     for (int i = 0; i < 2; i++) {
         bert_attention_args args = {.y = y[i],
@@ -162,7 +162,7 @@ static void range_case(const bert_cpu_kernels *kernels, const bert_attention_for
                                     .mask_stride = 1,
                                     .mask_value = -INFINITY,
                                     .lead = i ? first : 0};
-        form->attend(&head, i ? first : 0, &args);
+        form->attend(form, &head, i ? first : 0, &args);
     }
     bert_cpu_exit(kernels);
     assert_memory_equal(y[1], y[0], sizeof y[0]);
@@ -204,7 +204,7 @@ static void not_finite_case(const bert_cpu_kernels *kernels, const bert_attentio
             .v_stride = WIDTH,
             .keys = KEYS,
             .width = WIDTH,
-            .scratch = guarded_new(&memory, (size_t)forms[i]->scratch_floats(KEYS, WIDTH) * sizeof(float))};
+            .scratch = guarded_new(&memory, (size_t)forms[i]->scratch_floats(forms[i], KEYS, WIDTH) * sizeof(float))};
         bert_attention_args args = {.y = y[i],
                                     .q = q,
                                     .ldy = WIDTH,
@@ -219,8 +219,8 @@ static void not_finite_case(const bert_cpu_kernels *kernels, const bert_attentio
                                     .mask_value = -INFINITY,
                                     .nan_is_zero = kind == 13};
         bert_cpu_enter(kernels);
-        forms[i]->load(&head);
-        forms[i]->attend(&head, 0, &args);
+        forms[i]->load(forms[i], &head);
+        forms[i]->attend(forms[i], &head, 0, &args);
         bert_cpu_exit(kernels);
         guarded_free(&memory);
     }
