@@ -81,6 +81,15 @@ static bert_status choose_gemm(const bert_device *device, const bert_prepare_opt
     }
 }
 
+/* Where there is AMX attention is rounded with Linear, or else as float32's Linear split. */
+static const bert_attention_form *choose_attention(const bert_device *device, const bert_gemm_provider *gemm,
+                                                   bool deterministic) {
+    if (device->isa == BERT_ISA_AMX && gemm == &bert_gemm_bf16) return &bert_attention_bf16;
+    /* By the longest sequence (attention.c): not where bits must be the same beside longer ones. */
+    const bool split = device->isa == BERT_ISA_AMX && device->gemm == &bert_gemm_split && !deterministic;
+    return split ? &bert_attention_split : &bert_attention_float;
+}
+
 static bert_status prepared_create(bert_device *device, const bert_prepare_options *options, bert_prepared **out,
                                    bert_error *error) {
     const bert_gemm_provider *gemm = NULL, *openblas;
@@ -90,16 +99,14 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
     if (!own) BERT_TRY(bert_openblas_open(&openblas, error));
     bert_prepared *prepared = bert_allocate(device->host->allocator, sizeof *prepared, _Alignof(bert_prepared));
     if (!prepared) return bert_fail_memory(error, sizeof *prepared, "a prepared model");
-    *prepared = (bert_prepared){
-        .device = device,
-        .gemm = gemm,
-        .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
-        .attend = own ? device->kernels.attention : bert_openblas_attention,
-        /* Chosen by the longest sequence: not where bits must be the same beside longer ones. */
-        .split_attention = device->isa == BERT_ISA_AMX && device->gemm == &bert_gemm_split && !options->deterministic,
-        .store = options->store,
-        .threads = options->threads,
-        .on_demand = options->on_demand};
+    *prepared = (bert_prepared){.device = device,
+                                .gemm = gemm,
+                                .multiply = own ? device->kernels.sgemm : bert_openblas_sgemm,
+                                .attend = own ? device->kernels.attention : bert_openblas_attention,
+                                .attention = choose_attention(device, gemm, options->deterministic),
+                                .store = options->store,
+                                .threads = options->threads,
+                                .on_demand = options->on_demand};
     pthread_mutex_init(&prepared->mutex, NULL);
     if (device->fallback) {
         bert_prepare_options plain = *options; /* what isn't a Linear stays in float32 */
@@ -133,13 +140,6 @@ static void context_free(bert_context *context) {
     bert_deallocate(host->allocator, context, sizeof *context, _Alignof(bert_context));
 }
 
-/* Where there is AMX, products of attention are split or rounded as those of Linear are. */
-static const bert_attention_form *choose_attention(const bert_prepared *prepared, bool bf16) {
-    if (bf16 || (prepared->device->isa == BERT_ISA_AMX && prepared->gemm == &bert_gemm_bf16))
-        return &bert_attention_bf16;
-    return prepared->split_attention ? &bert_attention_split : &bert_attention_float;
-}
-
 static bert_status context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                   bert_error *error) {
     const bert_host *host = prepared->device->host;
@@ -147,8 +147,9 @@ static bert_status context_create(bert_prepared *prepared, const bert_context_op
     if (bf16_attention) BERT_TRY(check_bf16(prepared->device, error));
     bert_context *context = bert_allocate(host->allocator, sizeof *context, _Alignof(bert_context));
     if (!context) return bert_fail_memory(error, sizeof *context, "a session's context");
-    *context = (bert_context){
-        .prepared = prepared, .threads = options->threads, .attention = choose_attention(prepared, bf16_attention)};
+    *context = (bert_context){.prepared = prepared,
+                              .threads = options->threads,
+                              .attention = bf16_attention ? &bert_attention_bf16 : prepared->attention};
     if (prepared->fallback) {
         bert_context_options plain = *options;
         plain.attention_precision = BERT_PRECISION_FP32;

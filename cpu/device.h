@@ -44,7 +44,7 @@ struct bert_prepared {
     const bert_gemm_provider *gemm;                  /**< For weights. */
     void (*multiply)(const bert_sgemm_args *args);   /**< For two activations, on the calling thread; */
     void (*attend)(const bert_attention_args *args); /**< likewise. */
-    bool split_attention;                            /**< Of long sequences: bert_attention_split. */
+    const struct bert_attention_form *attention;     /**< Where a context doesn't say otherwise. */
     const bert_weight_store *store;                  /**< NULL: none. */
     bert_thread_pool *threads;                       /**< For BERT_PLAN_PREPARE alone. */
     bool on_demand;                                  /**< Weights are packed when they are used a second time. */

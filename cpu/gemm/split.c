@@ -13,8 +13,7 @@
  */
 #include "cpu/gemm/gemm.h"
 
-/* Rows of a panel that are split in one go, and rows of x: their parts are 885 KB of the second-level cache. Tiles of a
- * panel that is split as it goes. */
+/* Rows of a panel that are split in one go, and rows of x: their parts are 885 KB of the second-level cache. */
 enum { DEPTH = 768, BLOCK_ROWS = 192, COLUMNS = BERT_SPLIT_COLUMNS };
 _Static_assert(DEPTH % BERT_SPLIT_STEPS == 0 && BLOCK_ROWS % BERT_SPLIT_ROWS == 0, "whole tiles");
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0, "sgemm's chains aren't cut");
@@ -31,11 +30,10 @@ static void pack(const bert_cpu_kernels *kernels, bert_thread_pool *threads, voi
 /* ---- The workspace: for each thread scratch, then some rows of x, split ------------------------------------------ */
 
 /* Elements of a whole panel per tile of k. */
-enum { PANEL_TILE = COLUMNS / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE };
 
 typedef struct thread_scratch {
-    uint16_t pieces[2][DEPTH / BERT_SPLIT_STEPS * PANEL_TILE]; /* of a panel, split */
-    float source[DEPTH * COLUMNS];                             /* from an unpacked weight */
+    uint16_t pieces[2][DEPTH / BERT_SPLIT_STEPS * BERT_SPLIT_PANEL_TILE]; /* of a panel, split */
+    float source[DEPTH * COLUMNS];                                        /* from an unpacked weight */
 } thread_scratch;
 _Static_assert(sizeof(thread_scratch) % BERT_ALIGNMENT == 0, "one after the other they stay aligned");
 

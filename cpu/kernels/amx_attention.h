@@ -28,24 +28,6 @@
         if ((ROWS) > 1 && (COLUMNS) > 1) _tile_dpbf16ps(3, 5, 7);                                                      \
     } while (0)
 
-/* The pairs of bert_parts_pair_at, in its order. */
-#define ATTENTION_SPLIT_PRODUCTS(ROWS, COLUMNS)                                                                        \
-    do {                                                                                                               \
-        ATTENTION_LOAD_A(ROWS, 0);                                                                                     \
-        ATTENTION_LOAD_B(COLUMNS, 0);                                                                                  \
-        ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_A(ROWS, 1);                                                                                     \
-        ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_B(COLUMNS, 1);                                                                                  \
-        ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_A(ROWS, 2);                                                                                     \
-        ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_B(COLUMNS, 0);                                                                                  \
-        ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-        ATTENTION_LOAD_B(COLUMNS, 2);                                                                                  \
-        ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                             \
-    } while (0)
-
 #define ATTENTION_STORE(ROWS, COLUMNS)                                                                                 \
     do {                                                                                                               \
         _tile_stored(0, c, ldc);                                                                                       \
@@ -54,25 +36,34 @@
         if ((ROWS) > 1 && (COLUMNS) > 1) _tile_stored(3, c + 16 * args->ldc + 16, ldc);                                \
     } while (0)
 
-/* One panel of b by ROWS tiles of rows and COLUMNS of columns. */
+/* One panel of b by ROWS tiles of rows and COLUMNS of columns. What two pairs of parts one after the other have in
+ * common stays; the loop over pairs is unrolled, so that which it is costs nothing. */
 #define DEFINE_ATTENTION_PANEL(ROWS, COLUMNS)                                                                          \
+    static inline __attribute__((always_inline)) void attention_tiles_##ROWS##x##COLUMNS(                              \
+        const int32_t parts, int64_t tiles, const uint16_t *a, const uint16_t *b) {                                    \
+        for (int64_t tile = 0; tile < tiles;                                                                           \
+             tile++, a += bert_parts_elements(parts), b += bert_parts_elements(parts)) {                               \
+            bert_parts_pair there = {-1, -1};                                                                          \
+            _Pragma("GCC unroll 6") for (int32_t i = 0; i < bert_parts_products(parts); i++) {                         \
+                const bert_parts_pair pair = bert_parts_pair_at(parts, i);                                             \
+                if (pair.a != there.a) ATTENTION_LOAD_A(ROWS, pair.a);                                                 \
+                if (pair.b != there.b) ATTENTION_LOAD_B(COLUMNS, pair.b);                                              \
+                ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                     \
+                there = pair;                                                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+                                                                                                                       \
     static void attention_##ROWS##x##COLUMNS(const bert_attention_multiply_args *args, const uint16_t *b, float *c) {  \
-        const int64_t ldc = args->ldc * (int64_t)sizeof *c, step = bert_parts_elements(args->parts);                   \
-        const uint16_t *a = args->a;                                                                                   \
+        const int64_t ldc = args->ldc * (int64_t)sizeof *c;                                                            \
         _tile_zero(0);                                                                                                 \
         if ((COLUMNS) > 1) _tile_zero(1);                                                                              \
         if ((ROWS) > 1) _tile_zero(2);                                                                                 \
         if ((ROWS) > 1 && (COLUMNS) > 1) _tile_zero(3);                                                                \
-        if (args->parts == 1) {                                                                                        \
-            for (int64_t tile = 0; tile < args->tiles; tile++, a += step, b += step) {                                 \
-                ATTENTION_LOAD_A(ROWS, 0);                                                                             \
-                ATTENTION_LOAD_B(COLUMNS, 0);                                                                          \
-                ATTENTION_PRODUCTS(ROWS, COLUMNS);                                                                     \
-            }                                                                                                          \
-        } else {                                                                                                       \
-            for (int64_t tile = 0; tile < args->tiles; tile++, a += step, b += step)                                   \
-                ATTENTION_SPLIT_PRODUCTS(ROWS, COLUMNS);                                                               \
-        }                                                                                                              \
+        if (args->parts == 1)                                                                                          \
+            attention_tiles_##ROWS##x##COLUMNS(1, args->tiles, args->a, b);                                            \
+        else                                                                                                           \
+            attention_tiles_##ROWS##x##COLUMNS(BERT_SPLIT_PARTS, args->tiles, args->a, b);                             \
         ATTENTION_STORE(ROWS, COLUMNS);                                                                                \
     }
 

@@ -369,7 +369,10 @@ enum { BERT_SPLIT_PARTS = 3 };
 enum { BERT_SPLIT_TILE = 512, BERT_SPLIT_STEPS = 32, BERT_SPLIT_ROWS = 32, BERT_SPLIT_COLUMNS = 48 };
 
 /** Elements of a group of rows of x, of `rows` rows, and of a panel, per BERT_SPLIT_STEPS steps of k. */
-enum { BERT_SPLIT_GROUP_TILE = BERT_SPLIT_ROWS / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE };
+enum {
+    BERT_SPLIT_GROUP_TILE = BERT_SPLIT_ROWS / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE,
+    BERT_SPLIT_PANEL_TILE = BERT_SPLIT_COLUMNS / 16 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE
+};
 static inline int64_t bert_split_rows_elements(int64_t rows) {
     return (rows + BERT_SPLIT_ROWS - 1) / BERT_SPLIT_ROWS * BERT_SPLIT_GROUP_TILE;
 }

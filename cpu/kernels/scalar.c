@@ -387,18 +387,26 @@ static int64_t place_in_tile(int64_t row, int64_t at, int64_t step) {
     return row * 32 + at * 2 + step;
 }
 
+/* Parts of x, one or all, `next` elements apart. */
+static void put_parts(int32_t parts, bool greatest_first, uint16_t *place, int64_t next, float x) {
+    uint16_t values[BERT_SPLIT_PARTS];
+    if (parts == 1)
+        values[0] = bert_float_to_bfloat16(x);
+    else
+        split(x, values);
+    for (int32_t part = 0; part < parts; part++)
+        place[(greatest_first ? part : parts - 1 - part) * next] = values[part];
+}
+
 static void split_rows(const bert_split_rows_args *args) {
     const int64_t tiles = bert_split_tiles(args->k), rows = (args->rows + 15) / 16 * 16;
     for (int64_t row = 0; row < rows; row++) {
         uint16_t *group = args->y + row / BERT_SPLIT_ROWS * tiles * BERT_SPLIT_GROUP_TILE;
         for (int64_t step = 0; step < tiles * BERT_SPLIT_STEPS; step++) {
-            uint16_t parts[BERT_SPLIT_PARTS];
-            split(row < args->rows && step < args->k ? args->x[row * args->ldx + step] : 0.0F, parts);
             uint16_t *tile =
                 group + step / BERT_SPLIT_STEPS * BERT_SPLIT_GROUP_TILE + row % BERT_SPLIT_ROWS / 16 * BERT_SPLIT_TILE;
-            for (int part = 0; part < BERT_SPLIT_PARTS; part++)
-                tile[(int64_t)(BERT_SPLIT_PARTS - 1 - part) * 2 * BERT_SPLIT_TILE +
-                     place_in_tile(row % 16, step % BERT_SPLIT_STEPS / 2, step % 2)] = parts[part];
+            put_parts(BERT_SPLIT_PARTS, false, tile + place_in_tile(row % 16, step % BERT_SPLIT_STEPS / 2, step % 2),
+                      2 * BERT_SPLIT_TILE, row < args->rows && step < args->k ? args->x[row * args->ldx + step] : 0.0F);
         }
     }
 }
@@ -408,11 +416,11 @@ static void split_panel(const bert_split_panel_args *args) {
     for (int64_t at = 2 * args->first; at < 2 * args->end; at++) {
         uint16_t *tiles = args->y + bert_split_tile_place(args->columns, args->ring, at / BERT_SPLIT_STEPS);
         for (int64_t column = 0; column < column_tiles * 16; column++) {
-            uint16_t parts[BERT_SPLIT_PARTS];
-            split(at < args->k && column < args->columns ? args->x[at * args->ldx + column] : 0.0F, parts);
-            for (int part = 0; part < BERT_SPLIT_PARTS; part++)
-                tiles[(part * column_tiles + column / 16) * BERT_SPLIT_TILE +
-                      place_in_tile(at % BERT_SPLIT_STEPS / 2, column % 16, at % 2)] = parts[part];
+            put_parts(BERT_SPLIT_PARTS, true,
+                      tiles + column / 16 * BERT_SPLIT_TILE +
+                          place_in_tile(at % BERT_SPLIT_STEPS / 2, column % 16, at % 2),
+                      column_tiles * BERT_SPLIT_TILE,
+                      at < args->k && column < args->columns ? args->x[at * args->ldx + column] : 0.0F);
         }
     }
 }

@@ -15,20 +15,10 @@ static int64_t place_of_column(int32_t parts, int64_t column, int64_t step) {
            place_in_tile(step % 16, column % 16, step % BERT_SPLIT_STEPS / 16);
 }
 
-static void put_parts(int32_t parts, bool greatest_first, uint16_t *place, float x) {
-    uint16_t values[BERT_SPLIT_PARTS];
-    if (parts == 1)
-        values[0] = bert_float_to_bfloat16(x);
-    else
-        split(x, values);
-    for (int32_t part = 0; part < parts; part++)
-        place[(int64_t)(greatest_first ? part : parts - 1 - part) * BERT_PARTS_NEXT] = values[part];
-}
-
 static void attention_left(const bert_attention_left_args *args) {
     for (int64_t row = 0; row < args->rows; row++)
         for (int64_t step = 0; step < bert_split_tiles(args->k) * BERT_SPLIT_STEPS; step++)
-            put_parts(args->parts, false, args->y + place_of_row(args->parts, row, step),
+            put_parts(args->parts, false, args->y + place_of_row(args->parts, row, step), BERT_PARTS_NEXT,
                       step < args->k ? args->x[row * args->ldx + step] : 0.0F);
 }
 
@@ -40,7 +30,7 @@ static void attention_right(const bert_attention_right_args *args) {
         for (int64_t step = 0; step < tiles * BERT_SPLIT_STEPS; step++) {
             const int64_t from = args->transposed ? column * args->ldx + step : step * args->ldx + column;
             put_parts(args->parts, true, y + place_of_column(args->parts, column % BERT_PARTS_COLUMNS, step),
-                      step < args->k && column < args->columns ? args->x[from] : 0.0F);
+                      BERT_PARTS_NEXT, step < args->k && column < args->columns ? args->x[from] : 0.0F);
         }
     }
 }
@@ -84,7 +74,7 @@ static void attention_probabilities(const bert_attention_probabilities_args *arg
             float value = key < n ? expf(softmax.y[key] - greatest) : 0.0F;
             if (value < 0x1p-100F) value = 0.0F;
             total += value;
-            put_parts(args->parts, false, args->y + place_of_row(args->parts, row, key), value);
+            put_parts(args->parts, false, args->y + place_of_row(args->parts, row, key), BERT_PARTS_NEXT, value);
         }
         args->totals[row] = total;
     }

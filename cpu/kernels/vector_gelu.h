@@ -7,10 +7,11 @@
 
 #ifdef BERT_V_CHOOSES_BY_LAST_BITS
 /*
- * Phi by pieces: a polynomial in u = 2.6 x - k for each whole number k, off by 6e-9 at most. 0 before the first piece
- * that isn't, at -5.96, where x Phi(x) is -8e-9; 1 in the last one, from 5.58 on, where 1 - Phi(x) is below 2e-8. Phi
- * itself becomes small where x is negative, so the result's relative error grows from 1e-7 at -1.5 to 2e-4 at -5.96.
- * Element k % 32 of a row is of piece k, of [-16, 15]. tests/tools/gelu_pieces.py makes the table.
+ * Phi by pieces: a polynomial in u = 2.6 x - k for each whole number k, off by 3.1e-8 at most; x Phi(x) is by 6e-9
+ * below -1.5. 0 before the first piece that isn't, at -5.96, where x Phi(x) is -8e-9; 1 in the last one, from 5.58 on,
+ * where 1 - Phi(x) is below 2e-8. Phi itself becomes small where x is negative, so the result's relative error grows
+ * from 1e-7 at -1.5 to 2e-4 at -5.96. Element k % 32 of a row is of piece k, of [-16, 15]. tests/tools/gelu_pieces.py
+ * makes the table.
  */
 enum { GELU_COEFFICIENTS = 6, GELU_PIECES = 32 };
 _Static_assert((int)GELU_PIECES == 2 * V_WIDTH, "what v_choose chooses from");

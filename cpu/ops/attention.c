@@ -207,12 +207,7 @@ static void find_window(void *argument, int64_t task, int thread) {
     run->windows[task] = (bert_attention_window){0, rows.keys};
     if (!rows.contiguous) return;
     set_masks(run, &rows, head % state->window_heads, first, NULL, &args);
-    /* It ends with whole steps, too: what a last one has beyond it would depend on what else is laid out. */
-    const int64_t step = state->form->key_step;
-    bert_attention_window window = bert_attention_window_of(&args, step);
-    window.end = (window.end + step - 1) / step * step;
-    if (window.end > rows.keys) window.end = rows.keys;
-    run->windows[task] = window;
+    run->windows[task] = bert_attention_window_of(&args, state->form->key_step);
 }
 
 /* Of a query that begins a block, and of those after it in the block. */
@@ -287,20 +282,6 @@ static void set_ahead(const attention_run *run, const sequence_rows *rows, int64
     }
 }
 
-/* A head's part of rows of y in their second form. */
-static void write_halves(const bert_kernel_call *call, const float *y, int64_t ldy, int64_t row, int64_t rows,
-                         int64_t column, int64_t width) {
-    const int64_t ld_halves = call->plan->y_bytes / (int64_t)sizeof(uint16_t);
-    bert_cpu_kernels_for(call)->to_bf16(
-        &(bert_to_bf16_args){.y = (uint16_t *)(void *)call->y_bytes.bytes + row * ld_halves + column,
-                             .x = y,
-                             .ldy = ld_halves,
-                             .ldx = ldy,
-                             .rows = rows,
-                             .n = width,
-                             .padded = width});
-}
-
 /* Queries [first, first + count) of one head, by the keys of a window. */
 static void run_rows(const attention_run *run, const sequence_rows *rows, const loaded_head *loaded, int64_t first,
                      int64_t count, bert_attention_window keys) {
@@ -331,7 +312,7 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
         args.ldy = width;
     }
     run->state->form->attend(run->state->form, &loaded->of, keys.first - loaded->first_key, &args);
-    if (run->call->y_bytes.bytes) write_halves(run->call, args.y, args.ldy, token, count, column, width);
+    bert_cpu_write_halves(run->call, args.y, args.ldy, token, count, column, width);
 }
 
 static bool looks_at_all(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t query) {
@@ -501,9 +482,7 @@ bert_status bert_cpu_plan_attention(const bert_cpu_planner *planner) {
         !bert_cpu_float_or_absent(node, BERT_ATTENTION_SINES))
         return bert_cpu_leave(planner, "rotates by float32 cosines and sines");
     planner->out->run = run_attention;
-    /* Heads write their own parts of rows, so that nobody fills them up where an element is left over. */
-    if (planner->mode == BERT_PLAN_BIND && node->outputs[0].dims[2] % 2 == 0)
-        planner->out->y_bytes = bert_cpu_row_bytes(planner, node->outputs[0].dims[2]);
+    if (planner->mode == BERT_PLAN_BIND) planner->out->y_bytes = bert_cpu_row_bytes(planner, node->outputs[0].dims[2]);
     planner->out->kernel = bert_attention_float.kernel;
     if (planner->mode != BERT_PLAN_BIND) return BERT_OK;
     BERT_TRY(plan_form(planner, &wanted));

@@ -38,11 +38,8 @@ typedef struct places {
     float *scores, *context;
     float *totals;     /* [BERT_PARTS_ROWS] */
     uint8_t *left_out; /* likewise */
-    bool *has_floats;  /* keys and values are laid out in `floats`, too */
     float *floats;     /* bert_attention_float's scratch */
 } places;
-
-enum { LINE_FLOATS = 16 };
 
 static places places_of(float *scratch, const layout *sizes) {
     places p = {.keys = (uint16_t *)(void *)scratch};
@@ -53,16 +50,14 @@ static places places_of(float *scratch, const layout *sizes) {
     p.context = p.scores + BERT_PARTS_ROWS * sizes->scores;
     p.totals = p.context + BERT_PARTS_ROWS * sizes->context;
     p.left_out = (uint8_t *)(p.totals + BERT_PARTS_ROWS);
-    p.has_floats = (bool *)(p.left_out + BERT_PARTS_ROWS);
-    p.floats = p.totals + BERT_PARTS_ROWS + LINE_FLOATS;
+    p.floats = p.totals + 2 * BERT_PARTS_ROWS; /* at a cache line, as all that is large */
     return p;
 }
-_Static_assert(BERT_PARTS_ROWS + sizeof(bool) <= LINE_FLOATS * sizeof(float), "a line for both");
 
 static int64_t scratch_floats(const bert_attention_form *form, int64_t keys, int64_t width) {
     const layout sizes = layout_of(form->parts, keys, width);
     return (sizes.keys + sizes.values + sizes.queries + sizes.probabilities) / 2 +
-           BERT_PARTS_ROWS * (sizes.scores + sizes.context + 1) + LINE_FLOATS +
+           BERT_PARTS_ROWS * (sizes.scores + sizes.context + 2) +
            bert_attention_float.scratch_floats(&bert_attention_float, keys, width);
 }
 
@@ -80,26 +75,29 @@ static void load(const bert_attention_form *form, const bert_attention_head *hea
                                                           .transposed = true});
     kernels->attention_right(&(bert_attention_right_args){
         .y = p.values, .x = head->v, .ldx = head->v_stride, .k = head->keys, .columns = head->width, .parts = parts});
-    *p.has_floats = false;
 }
 
-/* Rows that were left out, in float32. */
+/* Rows that were left out, in float32, by the keys of their window. */
 static void attend_again(const bert_attention_head *head, const places *p, int64_t first,
                          const bert_attention_args *args) {
     bert_attention_head floats = *head;
+    bool loaded = false;
     floats.scratch = p->floats;
+    floats.k += first * head->k_stride;
+    floats.v += first * head->v_stride;
+    floats.keys = args->n;
     for (int64_t row = 0, count; row < args->rows; row += count) {
         for (count = 1; row + count < args->rows && p->left_out[row + count] == p->left_out[row];) count++;
         if (!p->left_out[row]) continue;
-        if (!*p->has_floats) bert_attention_float.load(&bert_attention_float, &floats);
-        *p->has_floats = true;
+        if (!loaded) bert_attention_float.load(&bert_attention_float, &floats);
+        loaded = true;
         bert_attention_args some = *args;
         some.rows = count;
         some.y += row * args->ldy;
         some.q += row * args->ldq;
         if (some.bias) some.bias += row * args->bias_row_stride;
         if (some.mask) some.mask += row * args->mask_row_stride;
-        bert_attention_float.attend(&bert_attention_float, &floats, first, &some);
+        bert_attention_float.attend(&bert_attention_float, &floats, 0, &some);
     }
 }
 

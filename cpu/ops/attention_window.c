@@ -104,6 +104,8 @@ bert_attention_window bert_attention_window_of(const bert_attention_args *args, 
         window.end = end_of(&terms, window.end, args->n);
     }
     window.first = window.first / step * step;
+    window.end = (window.end + step - 1) / step * step;
+    if (window.end > args->n) window.end = args->n;
     if (window.first == 0 && window.end == args->n) return all;
     int64_t at = window.first;
     for (int64_t row = 0; row < args->rows; row++) {

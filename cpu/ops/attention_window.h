@@ -14,7 +14,7 @@ typedef struct bert_attention_window {
 
 /**
  * A range of args' n keys outside of which every key is dropped for each of its rows. `first` is a multiple of `step`,
- * itself one of 16. Of args only rows, n, bias, mask, their strides and the mask's value count.
+ * itself one of 16, and `end` one or n. Of args only rows, n, bias, mask, their strides and the mask's value count.
  *
  * What is dropped adds nothing to a row, to the last bit: its bias, or the mask's value, is -1e30 or below, so far that
  * float32 swallows a score, and some key in the range counts, by a bias of -1000 or above: beside that one it has a

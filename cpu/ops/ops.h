@@ -89,6 +89,10 @@ static inline bert_status bert_cpu_leave(const bert_cpu_planner *planner, const 
 int64_t bert_cpu_row_bytes(const bert_cpu_planner *planner, int64_t width);
 /** Offers ranges of rows of output 0, and its second form, which `run` writes by bert_cpu_write_rows. */
 void bert_cpu_give_rows(const bert_cpu_planner *planner);
+/** Writes columns [column, column + width) of rows [row, row + rows) of output 0 in its second form, where that is
+ * wanted; what fills rows up comes with the last columns. x: their floats, rows ldx apart. */
+void bert_cpu_write_halves(const bert_kernel_call *call, const float *x, int64_t ldx, int64_t row, int64_t rows,
+                           int64_t column, int64_t width);
 /** Writes what is wanted of both: rows [row, row + rows) of output 0, which are at `y`. */
 void bert_cpu_write_rows(const bert_kernel_call *call, const float *y, int64_t row, int64_t rows);
 /** State of `bytes` for planner->out, zeroed, freed with the plan. */

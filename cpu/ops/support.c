@@ -41,20 +41,28 @@ void bert_cpu_give_rows(const bert_cpu_planner *planner) {
         planner->out->y_bytes = bert_cpu_row_bytes(planner, y->dims[y->rank - 1]);
 }
 
+void bert_cpu_write_halves(const bert_kernel_call *call, const float *x, int64_t ldx, int64_t row, int64_t rows,
+                           int64_t column, int64_t width) {
+    const bert_tensor *y = &call->outputs[0];
+    const int64_t n = y->dims[y->rank - 1], ldy = call->plan->y_bytes / (int64_t)sizeof(uint16_t);
+    if (!call->y_bytes.bytes) return;
+    bert_cpu_kernels_for(call)->to_bf16(
+        &(bert_to_bf16_args){.y = (uint16_t *)(void *)call->y_bytes.bytes + row * ldy + column,
+                             .x = x,
+                             .ldy = ldy,
+                             .ldx = ldx,
+                             .rows = rows,
+                             .n = width,
+                             .padded = column + width < n ? width : ldy - column});
+}
+
 void bert_cpu_write_rows(const bert_kernel_call *call, const float *y, int64_t row, int64_t rows) {
-    const bert_cpu_kernels *kernels = bert_cpu_kernels_for(call);
     const bert_tensor *tensor = &call->outputs[0];
-    const int64_t n = tensor->dims[tensor->rank - 1], ldy = call->plan->y_bytes / (int64_t)sizeof(uint16_t);
+    const int64_t n = tensor->dims[tensor->rank - 1];
     if (call->y_ranges)
-        kernels->range(&(bert_range_args){.ranges = call->y_ranges + row, .x = y, .rows = rows, .n = n});
-    if (call->y_bytes.bytes)
-        kernels->to_bf16(&(bert_to_bf16_args){.y = (uint16_t *)(void *)call->y_bytes.bytes + row * ldy,
-                                              .x = y,
-                                              .ldy = ldy,
-                                              .ldx = n,
-                                              .rows = rows,
-                                              .n = n,
-                                              .padded = ldy});
+        bert_cpu_kernels_for(call)->range(
+            &(bert_range_args){.ranges = call->y_ranges + row, .x = y, .rows = rows, .n = n});
+    bert_cpu_write_halves(call, y, n, row, rows, 0, n);
 }
 
 const void *bert_cpu_input(const bert_kernel_call *call, int32_t input) {

@@ -72,7 +72,6 @@ static void amx_fetches_what_comes_next(void **state) {
 
 /* Products that were done before a pair was split: of the panel that is multiplied, and of the one ahead. */
 enum { SPLIT_TILES = 5, SPLIT_PAIRS = BERT_SPLIT_PAIRS * SPLIT_TILES, SPLIT_WIDTH = 47 };
-enum { SPLIT_PANEL_TILE = 3 * BERT_SPLIT_PARTS * BERT_SPLIT_TILE };
 static int products_done, done_before[2][SPLIT_PAIRS];
 static const float *split_source;
 
@@ -91,7 +90,7 @@ static void note_split(const bert_split_panel_args *args) {
 static void amx_splits_between_products(void **state) {
     static float source[2][2 * SPLIT_PAIRS * SPLIT_WIDTH], c[BERT_SPLIT_ROWS * SPLIT_WIDTH];
     static _Alignas(64) uint16_t a[SPLIT_TILES * BERT_SPLIT_GROUP_TILE];
-    static _Alignas(64) uint16_t panels[2][SPLIT_TILES * SPLIT_PANEL_TILE];
+    static _Alignas(64) uint16_t panels[2][SPLIT_TILES * BERT_SPLIT_PANEL_TILE];
     uint8_t left_out[BERT_SPLIT_ROWS];
     for (int rows = 8; rows <= BERT_SPLIT_ROWS; rows += 24) {
         for (int ring = 0; ring < 2; ring++) {
@@ -105,7 +104,7 @@ static void amx_splits_between_products(void **state) {
                                                .ring = true};
             bert_split_panel_args other = own;
             other.x = source[1];
-            other.y = ring ? panels[0] + SPLIT_PANEL_TILE : panels[1];
+            other.y = ring ? panels[0] + BERT_SPLIT_PANEL_TILE : panels[1];
             other.ring = false;
             if (ring) other.end = BERT_SPLIT_PAIRS;
             split_source = source[0];
