@@ -221,8 +221,7 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
                                .steps = depth / BERT_BGEMM_STEP,
                                .start = from > 0 ? sums : NULL,
                                .ld_start = BERT_BGEMM_COLUMNS,
-                               .prefetch = at->next,
-                               .prefetch_lines = at->next_lines};
+                               .fetch = at->next};
     if (from + depth < run->depth)
         run->call->kernels->bgemm(&product);
     else

@@ -34,8 +34,10 @@ static void set_next(const bert_panel_product *product, const bert_panel_tile *n
                      bert_panel_tile *tile) {
     const int64_t at = next->slice * product->slice_bytes, left = product->panel_bytes - at;
     const int64_t bytes = product->slice_bytes > 0 ? bert_smaller(left, product->slice_bytes) : left;
-    tile->next = (const char *)product->weight + next->panel * product->panel_bytes + at;
-    tile->next_lines = (bytes / BERT_PANEL_LINE + tiles - 1) / tiles;
+    tile->next =
+        bert_fetch_of(product->kernels, (const char *)product->weight + next->panel * product->panel_bytes + at,
+                      bytes / BERT_FETCH_LINE);
+    tile->next.lines = (tile->next.lines + tiles - 1) / tiles;
 }
 
 /* The panels [first, end) for one block of rows; what comes next is fetched while something is used. */
@@ -58,7 +60,7 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
             tile.block_row = row;
             tile.rows = bert_smaller(rows - row, BERT_PANEL_ROWS);
             product->run_tile(product->argument, &tile);
-            if (tile.next) tile.next += tile.next_lines * BERT_PANEL_LINE;
+            tile.next.from += tile.next.lines * BERT_FETCH_LINE;
         }
     }
 }

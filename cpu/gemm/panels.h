@@ -4,8 +4,8 @@
 
 #include "cpu/gemm/gemm.h"
 
-/** Rows of a tile at most: their sums stay in the first-level cache. Bytes of a cache line, by which is fetched. */
-enum { BERT_PANEL_ROWS = 64, BERT_PANEL_LINE = 64 };
+/** Rows of a tile at most: their sums stay in the first-level cache. */
+enum { BERT_PANEL_ROWS = 64 };
 /** Rows of a block at most, where kernels want large ones; panels whose slices take turns. */
 enum { BERT_PANEL_MOST_ROWS = 5 * BERT_PANEL_ROWS, BERT_PANEL_GROUP = 16 };
 
@@ -15,9 +15,7 @@ typedef struct bert_panel_tile {
     int64_t slice;            /**< 0 is the first. */
     int64_t block_row, place; /**< The row in its block; the panel in its group: where sums wait between slices. */
     int64_t part;             /**< Whose they are: below the number of threads. */
-    const char
-        *next; /**< Of the next panel or slice: so many cache lines from here are fetched meanwhile. NULL: none. */
-    int64_t next_lines;
+    bert_fetch next;          /**< Its share of the next panel or slice. */
 } bert_panel_tile;
 
 typedef struct bert_panel_product {

@@ -296,15 +296,17 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
     _Alignas(BERT_ALIGNMENT) int32_t sums[BERT_PANEL_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const int64_t eighths = call->kernels->late_eighths * (tile.activation == BERT_UNARY_IDENTITY ? 1 : 2);
-    const int64_t late_lines = at->next_lines * eighths / 8, early_lines = at->next_lines - late_lines;
+    bert_fetch early = at->next, late = at->next;
+    late.lines = at->next.lines * eighths / 8;
+    early.lines -= late.lines;
+    late.from += early.lines * BERT_FETCH_LINE;
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
                                             .a = call->x.values + row * stride,
                                             .b = weight->panels + first * depth,
                                             .lda = stride,
                                             .rows = rows,
                                             .steps = weight->steps,
-                                            .prefetch = at->next,
-                                            .prefetch_lines = early_lines,
+                                            .fetch = early,
                                             .y = tile.y,
                                             .y_stride = tile.stride * (int64_t)sizeof *tile.y});
     if (call->start) add_start(sums, call->start + first, rows, width);
@@ -326,8 +328,7 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
                                 .activation = tile.activation,
                                 .ranges = call->ranges ? call->ranges + row * panels + at->panel : NULL,
                                 .range_stride = panels,
-                                .prefetch = at->next ? at->next + early_lines * BERT_PANEL_LINE : NULL,
-                                .prefetch_lines = late_lines});
+                                .fetch = late});
 }
 
 int64_t bert_quantized_ranges(const bert_quantized_weight *weight) {

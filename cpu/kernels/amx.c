@@ -24,7 +24,7 @@
 #endif
 #include <string.h>
 
-#include "cpu/kernels/panel_row.h"
+#include "cpu/kernels/fetch.h"
 
 /* Rows of a tile, bytes of its rows, and the steps of four bytes that a row or its rows hold. */
 enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_STEPS = 16, GROUP_BYTES = 4, TILES = 8, COLUMN_TILES = 3, A_TILES = 4 };
@@ -75,8 +75,7 @@ typedef struct product {
     int64_t first, end; /* steps of a piece */
     char *sums;         /* of the 64 rows from sums_row on, from one piece to the next */
     int64_t sums_row;
-    const char *prefetch, *prefetch_end;
-    int64_t prefetch_bytes; /* with each 16 steps of a pass */
+    spread_fetch next; /* points: 16 steps of a pass each */
     const char *y; /* rows that will be written, y_stride bytes apart: so many are left, y_rows with each 16 steps */
     int64_t y_stride, y_left, y_rows;
 } product;
@@ -87,10 +86,7 @@ typedef struct product {
 enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES, PIECE_STEPS = 96 };
 
 static inline void fetch_ahead(product *p) {
-    for (int64_t at = 0; at < p->prefetch_bytes && p->prefetch < p->prefetch_end; at += TILE_BYTES) {
-        _mm_prefetch(p->prefetch, _MM_HINT_T1);
-        p->prefetch += TILE_BYTES;
-    }
+    fetch_at_point(&p->next);
     for (int64_t i = 0; i < p->y_rows && p->y_left > 0; i++) {
         fetch_panel_row(p->y);
         if (--p->y_left > 0) p->y += p->y_stride;
@@ -359,13 +355,6 @@ static int64_t fetches_of(const product *p, int64_t passes) {
     return passes * ((p->steps + TILE_STEPS - 1) / TILE_STEPS);
 }
 
-static void spread_lines(product *p, int64_t fetches, const void *prefetch, int64_t lines) {
-    if (!prefetch || fetches <= 0) return;
-    p->prefetch = prefetch;
-    p->prefetch_end = p->prefetch + lines * TILE_BYTES;
-    p->prefetch_bytes = (lines + fetches - 1) / fetches * TILE_BYTES;
-}
-
 static void spread_rows(product *p, int64_t fetches, const void *y, int64_t y_stride) {
     if (fetches <= 0) return;
     p->y = y;
@@ -384,7 +373,7 @@ static void qgemm(const bert_qgemm_args *args) {
                  .rows = args->rows,
                  .steps = args->steps};
     const int64_t fetches = fetches_of(&p, passes_of(p.rows));
-    spread_lines(&p, fetches, args->prefetch, args->prefetch_lines);
+    p.next = spread_over(&args->fetch, fetches);
     if (args->y) spread_rows(&p, fetches, args->y, args->y_stride);
     bytes_all(&p);
 }
@@ -517,7 +506,7 @@ static void bgemm(const bert_bgemm_args *args) {
     const int64_t pairs = p.steps > 0 && p.steps % TILE_STEPS == 0 ? p.rows / (2 * TILE_ROWS) : 0;
     const int64_t rest = p.rows - pairs * 2 * TILE_ROWS;
     const int64_t fetches = fetches_of(&p, pairs + passes_of(rest));
-    spread_lines(&p, fetches, args->prefetch, args->prefetch_lines);
+    p.next = spread_over(&args->fetch, fetches);
     if (args->ldc != BERT_BGEMM_COLUMNS) spread_rows(&p, fetches, args->c, p.ldc);
     if (pairs > 0) {
         p.rows -= rest;
@@ -540,5 +529,6 @@ const bert_cpu_kernels bert_cpu_kernels_amx = {.qgemm = qgemm,
                                                .attention_multiply = attention_multiply,
                                                .block_bytes = 1024 * 1024,
                                                .late_eighths = 1,
+                                               .fetch_streams = 4,
                                                .enter = enter,
                                                .leave = leave};

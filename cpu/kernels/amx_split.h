@@ -36,6 +36,7 @@ typedef struct splitting {
     int64_t next, limit; /* pairs that may be split now */
     int64_t due;         /* grows with each product by `share`; a pair is due with every `products` */
     int64_t share, products;
+    spread_fetch fetch; /* a point with each pair */
 } splitting;
 
 /* Pairs that would be split with a tile's products at the pace of a ring: its own are, somewhat before the last of
@@ -57,6 +58,7 @@ static inline __attribute__((always_inline)) void split_pair(splitting *s) {
         s->split_panel(part);
     }
     publish(part->y);
+    fetch_at_point(&s->fetch);
 }
 
 static inline __attribute__((always_inline)) void after_product(splitting *s) {
@@ -71,7 +73,7 @@ static inline void split_until(splitting *s, int64_t end) {
 /* Begins with the pairs of `part`, so that they are split by the time that so many products are done. */
 static void begin_splitting(splitting *s, const bert_sgemm_split_args *args, const bert_split_panel_args *part,
                             int64_t products) {
-    *s = (splitting){.split_panel = args->split_panel, .products = products};
+    *s = (splitting){.split_panel = args->split_panel, .products = products, .fetch.points = 1};
     if (!part) return;
     s->part = *part;
     s->whole = bert_split_whole_pairs(part);
@@ -282,6 +284,7 @@ static void sgemm_split(const bert_sgemm_split_args *args) {
         begin_ring(&s, args);
     else
         begin_splitting(&s, args, args->ahead, passes * args->tiles * products_of(args));
+    s.fetch = spread_over(&args->fetch, s.part.end - s.part.first);
     if (few) configure((int)args->rows);
     for (int64_t pass = 0; pass < passes; pass++) {
         const int64_t row = pass * BERT_SPLIT_ROWS, row_tiles = args->rows - row > TILE_ROWS ? 2 : 1;

@@ -20,8 +20,7 @@ static void bgemm(const bert_bgemm_args *args) {
                                     .steps = args->steps,
                                     .start = (const char *)args->start,
                                     .ld_start = args->ld_start * (int64_t)sizeof *args->start,
-                                    .prefetch = args->prefetch,
-                                    .prefetch_lines = args->prefetch_lines});
+                                    .fetch = args->fetch});
 }
 
 /* Rows of a tile whose sums, of 32 columns each, stay in registers. */

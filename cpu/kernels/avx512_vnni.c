@@ -14,8 +14,7 @@ static void qgemm(const bert_qgemm_args *args) {
                                     .lda = args->lda,
                                     .rows = args->rows,
                                     .steps = args->steps,
-                                    .prefetch = args->prefetch,
-                                    .prefetch_lines = args->prefetch_lines,
+                                    .fetch = args->fetch,
                                     .y = args->y,
                                     .y_stride = args->y_stride});
 }

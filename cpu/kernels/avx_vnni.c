@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "cpu/kernels/fetch.h"
+
 enum { VECTORS = 3, WIDTH = 8, TILE_ROWS = 4, HALF_COLUMNS = VECTORS * WIDTH, LINE_BYTES = 64 };
 _Static_assert(2 * HALF_COLUMNS == (int)BERT_QGEMM_COLUMNS, "a panel is two halves");
 
@@ -43,15 +45,14 @@ static inline __attribute__((always_inline)) void tile(const int rows, const ber
 }
 
 static void qgemm(const bert_qgemm_args *args) {
-    const char *prefetch = args->prefetch;
     /* Lines go with the tiles, of which there are two for every four rows. */
     const int64_t tiles = (args->rows + TILE_ROWS - 1) / TILE_ROWS * 2;
-    const int64_t lines = prefetch && tiles > 0 ? args->prefetch_lines : 0;
+    const int64_t lines = tiles > 0 ? args->fetch.lines : 0;
     int64_t fetched = 0, done = 0;
     for (int64_t first = 0; first < BERT_QGEMM_COLUMNS; first += HALF_COLUMNS) {
         for (int64_t row = 0; row < args->rows; row += TILE_ROWS) {
             for (done++; fetched < lines * done / tiles; fetched++)
-                _mm_prefetch(prefetch + fetched * LINE_BYTES, _MM_HINT_T1);
+                fetch_turn(&args->fetch, args->fetch.from + fetched * LINE_BYTES);
             switch (args->rows - row) {
             case 1:
                 tile(1, args, row, first);

@@ -64,6 +64,19 @@ typedef struct bert_sgemm_args {
     int64_t prefetch_lines;
 } bert_sgemm_args;
 
+/**
+ * What will be needed next, for kernels to fetch while they compute: `lines` cache lines of each of `streams` ranges,
+ * one of each in turn; the ranges begin at `from`, `stride` bytes apart. Hardware that prefetches follows a range as
+ * far as its page goes, and rests until the next page is touched: with several ranges memory is never at rest. 0 lines:
+ * nothing.
+ */
+enum { BERT_FETCH_LINE = 64 };
+typedef struct bert_fetch {
+    const char *from;
+    int64_t lines, stride;
+    int32_t streams;
+} bert_fetch;
+
 /** y = activation(alpha y + bias) + residual over y[rows, n], in place. */
 typedef struct bert_epilogue_args {
     float *y;
@@ -279,8 +292,7 @@ typedef struct bert_qgemm_args {
     const uint8_t *a;
     const int8_t *b;
     int64_t lda, rows, steps;
-    const void *prefetch; /**< As bert_sgemm_args has them. */
-    int64_t prefetch_lines;
+    bert_fetch fetch;
     /** Where what becomes of the sums will be written, a row of a panel's floats every `y_stride` bytes: kernels
      * that are fast enough to wait for it fetch it meanwhile. NULL: not known. */
     const void *y;
@@ -307,8 +319,7 @@ typedef struct bert_dequantize_args {
     bert_unary activation;
     bert_row_range *ranges; /**< [rows], range_stride apart: what bert_range_args would say of y; or NULL. */
     int64_t range_stride;
-    const void *prefetch; /**< As bert_sgemm_args has them. */
-    int64_t prefetch_lines;
+    bert_fetch fetch;
 } bert_dequantize_args;
 
 /** y[n] = (x[n] - zero_point) scale of bytes, uint8 or int8, by one rounding: ONNX's DequantizeLinear. */
@@ -443,6 +454,7 @@ typedef struct bert_sgemm_split_args {
     /** Pairs of another panel that are split meanwhile: where b is a ring, after its own, while its last tile is
      * multiplied, to where that is not. NULL: none. */
     const bert_split_panel_args *ahead;
+    bert_fetch fetch; /**< Meanwhile, while pairs are split: of as_it_goes, else of `ahead`. */
     void (*split_panel)(const bert_split_panel_args *args);
 } bert_sgemm_split_args;
 
@@ -563,8 +575,7 @@ typedef struct bert_bgemm_args {
     int64_t ldc, lda, rows, steps;
     const float *start; /**< May be c, with its stride. NULL: zeros. */
     int64_t ld_start;
-    const void *prefetch; /**< As bert_sgemm_args has them. */
-    int64_t prefetch_lines;
+    bert_fetch fetch;
 } bert_bgemm_args;
 
 /** X(name): the kernel `name` takes const bert_<name>_args *. */
@@ -613,11 +624,21 @@ typedef struct bert_cpu_kernels {
     /** Where qgemm is faster than memory: eighths of what is fetched ahead that dequantize fetches, twice as many with
      * an activation, so that memory doesn't rest meanwhile. */
     int32_t late_eighths;
+    /** Ranges of what comes next that are fetched side by side (bert_fetch). 0: one. */
+    int32_t fetch_streams;
     /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles); NULL:
      * nothing. Between them no other region starts on the thread. */
     void (*enter)(void);
     void (*leave)(void);
 } bert_cpu_kernels;
+
+/** `lines` cache lines from `from` on, in as many ranges as the kernels want; a few lines beyond them may be fetched.
+ */
+static inline bert_fetch bert_fetch_of(const bert_cpu_kernels *kernels, const void *from, int64_t lines) {
+    const int32_t streams = kernels->fetch_streams > 0 ? kernels->fetch_streams : 1;
+    const int64_t range = (lines + streams - 1) / streams;
+    return (bert_fetch){.from = from, .lines = range, .stride = range * BERT_FETCH_LINE, .streams = streams};
+}
 
 static inline void bert_cpu_enter(const bert_cpu_kernels *kernels) {
     if (kernels->enter) kernels->enter();

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "cpu/kernels/panel_row.h"
+#include "cpu/kernels/fetch.h"
 
 enum { PANEL_VECTORS = 3, PANEL_ROWS = 8, PANEL_GROUP = 4, PANEL_COLUMNS = PANEL_VECTORS * 16, LINE_BYTES = 64 };
 _Static_assert(PANEL_COLUMNS == (int)BERT_QGEMM_COLUMNS && PANEL_COLUMNS == (int)BERT_BGEMM_COLUMNS,
@@ -23,8 +23,7 @@ typedef struct panel_product {
     int64_t rows, steps;
     const char *start; /* what the sums begin as; NULL: zeros */
     int64_t ld_start;
-    const char *prefetch;
-    int64_t prefetch_lines;
+    bert_fetch fetch;
     const char *y; /* rows that will be written; NULL: none */
     int64_t y_stride;
 } panel_product;
@@ -45,9 +44,10 @@ static inline __attribute__((always_inline)) void panel_step(const int rows, PAN
     }
 }
 
-/* `each` lines are fetched every PANEL_PACE steps, and one row of y, so that none waits for the lines of another. */
+/* `each` lines of each range are fetched every PANEL_PACE steps, and one row of y, so that none waits for the lines of
+ * another. */
 static inline __attribute__((always_inline)) void panel_tile(const int rows, const panel_product *p, int64_t row,
-                                                             const char *prefetch, int64_t each) {
+                                                             const char *from, int64_t each) {
     PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS];
     const char *start = p->start ? p->start + row * p->ld_start : NULL;
     for (int i = 0; i < rows; i++)
@@ -57,7 +57,7 @@ static inline __attribute__((always_inline)) void panel_tile(const int rows, con
     const char *y = p->y ? p->y + row * p->y_stride : NULL;
     int64_t step = 0, y_left = y ? rows : 0;
     for (; step + PANEL_PACE <= p->steps; step += PANEL_PACE) {
-        for (int64_t line = 0; line < each; line++, prefetch += LINE_BYTES) _mm_prefetch(prefetch, _MM_HINT_T1);
+        for (int64_t line = 0; line < each; line++, from += LINE_BYTES) fetch_turn(&p->fetch, from);
         if (y_left > 0) {
             fetch_panel_row(y);
             if (--y_left > 0) y += p->y_stride;
@@ -74,18 +74,18 @@ static inline __attribute__((always_inline)) void panel_tile(const int rows, con
 
 static inline void panel_multiply(const panel_product *p) {
     const int64_t strips = (p->rows + PANEL_ROWS - 1) / PANEL_ROWS, paces = p->steps / PANEL_PACE, all = strips * paces;
-    const int64_t each = p->prefetch && all > 0 ? (p->prefetch_lines + all - 1) / all : 0;
-    const char *prefetch = p->prefetch;
+    const int64_t each = all > 0 ? (p->fetch.lines + all - 1) / all : 0;
+    const char *from = p->fetch.from;
     int64_t row = 0;
     for (; row + PANEL_ROWS <= p->rows; row += PANEL_ROWS) {
-        const bool fetch = each > 0 && prefetch < p->prefetch + p->prefetch_lines * LINE_BYTES;
-        panel_tile(PANEL_ROWS, p, row, prefetch, fetch ? each : 0);
-        if (fetch) prefetch += each * paces * LINE_BYTES;
+        const bool fetch = each > 0 && from < p->fetch.from + p->fetch.lines * LINE_BYTES;
+        panel_tile(PANEL_ROWS, p, row, from, fetch ? each : 0);
+        if (fetch) from += each * paces * LINE_BYTES;
     }
     switch (p->rows - row) {
 #define TILE_CASE(count)                                                                                               \
     case count:                                                                                                        \
-        panel_tile(count, p, row, prefetch, each);                                                                     \
+        panel_tile(count, p, row, from, each);                                                                         \
         break;
         TILE_CASE(1)
         TILE_CASE(2)

@@ -2,6 +2,7 @@
  * The integer product without VNNI, over the words_tile and the shape of tiles (WORD_ROWS, WORD_VECTORS, WORD_COLUMNS,
  * WORD_STEPS) that quantized_avx2.h or quantized_avx512.h brought. Included by them alone.
  */
+#include "cpu/kernels/fetch.h"
 
 enum { WORD_TILE_COLUMNS = WORD_VECTORS * WORD_COLUMNS };
 _Static_assert((int)BERT_QGEMM_COLUMNS % WORD_TILE_COLUMNS == 0, "a panel is whole tiles");
@@ -48,8 +49,7 @@ static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, 
 }
 
 static void qgemm(const bert_qgemm_args *args) {
-    const char *prefetch = args->prefetch;
-    for (int64_t line = 0; line < args->prefetch_lines; line++) _mm_prefetch(prefetch + line * 64, _MM_HINT_T1);
+    for (int64_t line = 0; line < args->fetch.lines; line++) fetch_turn(&args->fetch, args->fetch.from + line * 64);
     /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
     int64_t from = 0;
     do { /* once even where there are no steps: zeros */

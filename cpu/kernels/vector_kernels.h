@@ -3,6 +3,7 @@
  * brought. Not a header in the usual sense: each of avx2.c and avx512.c includes it once and gets its own static copy,
  * compiled with its own flags.
  */
+#include "cpu/kernels/fetch.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vector_math.h"
 
@@ -439,8 +440,8 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
                                       bool one_zero, const int vectors, const bool cut, int64_t first) {
     const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
-    const int64_t each = first == 0 && args->rows > 0 ? (args->prefetch_lines + args->rows - 1) / args->rows : 0;
-    const char *prefetch = args->prefetch;
+    const int64_t each = first == 0 && args->rows > 0 ? (args->fetch.lines + args->rows - 1) / args->rows : 0;
+    const char *from = args->fetch.from;
     dequantized_strip strip;
     range_ends ends[RANGE_ROWS];
 #pragma GCC unroll 8
@@ -451,7 +452,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
         const float *residual = args->residual ? args->residual + row * args->residual_stride + first : NULL;
         float *y = args->y + row * args->stride + first;
         const float x_scale = args->x_scales[row];
-        for (int64_t line = 0; line < each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+        for (int64_t line = 0; line < each; line++, from += 64) fetch_turn(&args->fetch, from);
         for (int j = 0; j < vectors && row + ROWS_AHEAD < args->rows; j++)
             __builtin_prefetch(y + ROWS_AHEAD * args->stride + j * V_WIDTH, 1, 3);
         const uint32_t sum = (uint32_t)args->x_sums[row];

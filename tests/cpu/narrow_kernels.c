@@ -155,8 +155,7 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t s
     bert_bgemm_args args = {.c = expected, .a = a, .b = b, .ldc = ldc, .lda = lda, .rows = rows, .steps = steps};
     bert_cpu_kernels_scalar.bgemm(&args);
     args.c = c;
-    args.prefetch = b;
-    args.prefetch_lines = 3 * steps;
+    args.fetch = (bert_fetch){.from = (const char *)b, .lines = steps, .stride = 192, .streams = 3};
     bert_cpu_enter(table);
     table->bgemm(&args);
     float alone[BERT_BGEMM_COLUMNS];

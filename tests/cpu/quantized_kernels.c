@@ -128,8 +128,7 @@ void test_qgemm(const bert_cpu_kernels *table) {
             bert_cpu_kernels_scalar.qgemm(&args);
             if (j % 2) assert_int_equal(expected[0], depth * 255 * (i % 2 ? -128 : 127));
             args.c = c;
-            args.prefetch = b;
-            args.prefetch_lines = 3 * steps[j];
+            args.fetch = (bert_fetch){.from = (const char *)b, .lines = steps[j], .stride = 192, .streams = 3};
             args.y = c; /* fetched beyond its end, which changes nothing */
             args.y_stride = 192 + (int64_t)i % 2 * 4096;
             bert_cpu_enter(table);
@@ -221,8 +220,8 @@ void test_dequantize(const bert_cpu_kernels *table) {
                                            .stride = n + n % 3,
                                            .rows = DEQUANTIZED_ROWS,
                                            .n = n,
-                                           .prefetch = scales, /* changes nothing, wherever it ends */
-                                           .prefetch_lines = n % 3 * 100};
+                                           /* changes nothing, wherever it ends */
+                                           .fetch = {(const char *)scales, n % 3 * 100, 4096, n % 2 ? 4 : 1}};
         dequantize_agrees(table, args, NULL, NULL, BERT_UNARY_IDENTITY);
         dequantize_agrees(table, args, bias, residual, BERT_UNARY_IDENTITY);
         const float kept = residual[n / 2];

@@ -35,10 +35,21 @@ void bert_emulated_prefetch(const void *line) {
     if (at >= 0 && at < (ptrdiff_t)sizeof panel_memory) fetched[at / LINE_BYTES]++;
 }
 
-static int expected_fetches(int64_t line, int64_t panel_lines, int64_t rows) {
-    if (line < MOST_LINES) return line < panel_lines;
-    const int64_t y_line = line - MOST_LINES;
-    return y_line / Y_ROW_LINES < rows && y_line % Y_ROW_LINES < PANEL_ROW_LINES;
+/* `lines` lines of each of `streams` ranges, one after the other. */
+static bert_fetch fetch_from_panel(int64_t lines, int32_t streams) {
+    assert_in_range(lines * streams, 0, MOST_LINES);
+    memset(fetched, 0, sizeof fetched);
+    return (bert_fetch){.from = panel_memory, .lines = lines, .stride = lines * LINE_BYTES, .streams = streams};
+}
+
+/* All of the panel's lines once, and those of so many rows of y. */
+static void expect_fetched(const bert_fetch *fetch, int64_t rows) {
+    for (int64_t line = 0; line < ALL_LINES; line++) {
+        const int64_t y_line = line - MOST_LINES;
+        const bool wanted = line < MOST_LINES ? line < fetch->lines * fetch->streams
+                                              : y_line / Y_ROW_LINES < rows && y_line % Y_ROW_LINES < PANEL_ROW_LINES;
+        assert_int_equal(fetched[line], wanted);
+    }
 }
 
 /* The panel that comes next and the rows that will be written are fetched once, whole, whatever rows and steps their
@@ -48,26 +59,35 @@ static void amx_fetches_what_comes_next(void **state) {
     static uint8_t a[MOST_ROWS * 4 * 96];
     static int8_t b[4 * 96 * BERT_QGEMM_COLUMNS];
     static int32_t c[MOST_ROWS * BERT_QGEMM_COLUMNS];
+    static float y[MOST_ROWS * BERT_BGEMM_COLUMNS];
+    bert_cpu_enter(&bert_emulated_amx);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
-            const int64_t lines = j % 2 ? MOST_LINES - 23 : 3 * steps[j];
-            memset(fetched, 0, sizeof fetched);
-            bert_cpu_enter(&bert_emulated_amx);
+            const int32_t streams = i % 2 ? 4 : 1;
+            bert_fetch fetch = fetch_from_panel(j % 2 ? MOST_LINES / streams - 23 : 3 * steps[j] / streams, streams);
             bert_emulated_amx.qgemm(&(bert_qgemm_args){.c = c,
                                                        .a = a,
                                                        .b = b,
                                                        .lda = 4 * steps[j],
                                                        .rows = rows[i],
                                                        .steps = steps[j],
-                                                       .prefetch = panel_memory,
-                                                       .prefetch_lines = lines,
+                                                       .fetch = fetch,
                                                        .y = panel_memory + MOST_LINES * LINE_BYTES,
                                                        .y_stride = Y_ROW_LINES * LINE_BYTES});
-            bert_cpu_exit(&bert_emulated_amx);
-            for (int64_t line = 0; line < ALL_LINES; line++)
-                assert_int_equal(fetched[line], expected_fetches(line, lines, rows[i]));
+            expect_fetched(&fetch, rows[i]);
+            fetch = fetch_from_panel(fetch.lines, streams);
+            bert_emulated_amx.bgemm(&(bert_bgemm_args){.c = y,
+                                                       .a = (const uint16_t *)(const void *)a,
+                                                       .b = (const uint16_t *)(const void *)b,
+                                                       .ldc = BERT_BGEMM_COLUMNS,
+                                                       .lda = 2 * steps[j],
+                                                       .rows = rows[i],
+                                                       .steps = steps[j],
+                                                       .fetch = fetch});
+            expect_fetched(&fetch, 0);
         }
     }
+    bert_cpu_exit(&bert_emulated_amx);
 }
 
 /* Products that were done before a pair was split: of the panel that is multiplied, and of the one ahead. */
@@ -86,7 +106,8 @@ static void note_split(const bert_split_panel_args *args) {
 }
 
 /* In a ring a tile is split while the one before it is multiplied, a pair with about each product, and the first tile
- * of another panel with the last one; else all pairs are spread over all products. */
+ * of another panel with the last one; else all pairs are spread over all products. What comes after that is fetched
+ * once. */
 static void amx_splits_between_products(void **state) {
     static float source[2][2 * SPLIT_PAIRS * SPLIT_WIDTH], c[BERT_SPLIT_ROWS * SPLIT_WIDTH];
     static _Alignas(64) uint16_t a[SPLIT_TILES * BERT_SPLIT_GROUP_TILE];
@@ -109,6 +130,7 @@ static void amx_splits_between_products(void **state) {
             if (ring) other.end = BERT_SPLIT_PAIRS;
             split_source = source[0];
             products_done = 0;
+            const bert_fetch fetch = fetch_from_panel(77 + rows, 1 + ring * 3);
             bert_cpu_enter(&bert_emulated_amx);
             bert_emulated_amx.sgemm_split(&(bert_sgemm_split_args){.c = c,
                                                                    .a = a,
@@ -121,8 +143,10 @@ static void amx_splits_between_products(void **state) {
                                                                    .tiles = SPLIT_TILES,
                                                                    .as_it_goes = ring ? &own : NULL,
                                                                    .ahead = &other,
+                                                                   .fetch = fetch,
                                                                    .split_panel = note_split});
             bert_cpu_exit(&bert_emulated_amx);
+            expect_fetched(&fetch, 0);
             for (int pair = 0; ring && pair < SPLIT_PAIRS; pair++) {
                 const int begins = pair < 16 ? 0 : of_tile * (pair / 16 - 1) + of_tile * (pair % 16) / 24;
                 assert_in_range(done_before[0][pair], begins, pair < 16 ? 0 : of_tile * (pair / 16) - 1);
