@@ -178,7 +178,7 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t rows, int64_t s
 
 void test_bgemm(const bert_cpu_kernels *table) {
     static const int64_t rows[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 48, 49, 63, 64, 65, 81, 113, 129};
-    static const int64_t steps[] = {0, 1, 2, 15, 16, 17, 33, 97, 192, 289};
+    static const int64_t steps[] = {0, 1, 2, 15, 16, 17, 33, 97, 192, 289, 384};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
             multiply_case(table, rows[i], steps[j], (int64_t)(i + j) % 2 * 3, (i + j) % 3 != 0);

@@ -64,8 +64,11 @@ void node_case_output_of(bert_dtype dtype, int32_t rank, const int64_t *dims);
 void node_case_compare(float tolerance);
 /** Runs the backend; the first output. Lives until the case ends. */
 const float *node_case_run(void);
-/** Ranges that the kernel of the last run offers for a row of output 0. */
+/** Ranges that the kernel of the last run offers for a row of output 0; bytes of a row's second form that it reads, and
+ * that it writes. */
 int32_t node_case_y_ranges(void);
+int64_t node_case_x_bytes(void);
+int64_t node_case_y_bytes(void);
 /** Of the last run: "linear/own". */
 const char *node_case_kernel(void);
 /** The kernel fails with the status and a sentence that holds `text`. */
