@@ -54,7 +54,7 @@ struct bert_prepared {
     bert_weight_memory weight_memory; /**< Of both. */
     bert_wide_constant *wide;
     bert_narrow_name *names;
-    size_t bytes;
+    atomic_size_t bytes; /**< Of all that is packed. Grows under the mutex. */
     bert_prepared *fallback;
 };
 

@@ -101,14 +101,19 @@ static bool next_piece(const split_share *share, const panel_piece *piece, int64
     return true;
 }
 
-/* What is fetched of a piece while the one before it is multiplied, or split: of more rows the products take longer
- * than memory, and of one tile of rows what split_whole_pair itself asks for serves models in the last-level cache
- * better. BERT-base takes 0.82 / 0.87 / 0.95 times as long at 1x32 / 1x64 / 1x80 so, 1.02 times at 1x128, and 0.93
- * times at 1x16, where MiniLM takes 1.12 times (Granite Rapids, bertc bench --threads 1, in turn). */
+/*
+ * What is fetched of a piece while the one before it is multiplied, or split. Of more rows the products take longer
+ * than memory. One tile of rows is multiplied so fast that fetching takes time itself, which only memory is worth: a
+ * cache gives as much to what split_whole_pair asks for. BERT-base takes 0.82 / 0.87 / 0.95 times as long at 1x32 /
+ * 1x64 / 1x80 so, 1.02 times at 1x128, and 0.93 times at 1x16, where a model of two of its layers takes 1.10 times
+ * (Granite Rapids, bertc bench --threads 1, in turn).
+ */
 static bert_fetch fetch_of(const split_run *run, int64_t rows, const panel_piece *piece) {
-    enum { LEAST_ROWS = 17, MOST_ROWS = 96 };
-    if (rows < LEAST_ROWS || rows > MOST_ROWS || run->call->weight->deferred) return (bert_fetch){.lines = 0};
-    return bert_fetch_of(run->call->kernels, piece->split.x,
+    enum { MOST_ROWS = 96, CACHE_BYTES = 128 << 20 };
+    const bert_gemm_call *call = run->call;
+    const bool worth = rows > BERT_SPLIT_ROWS / 2 || call->model_bytes > (size_t)CACHE_BYTES;
+    if (rows > MOST_ROWS || !worth || call->weight->deferred) return (bert_fetch){.lines = 0};
+    return bert_fetch_of(call->kernels, piece->split.x,
                          piece->split.k * COLUMNS * (int64_t)sizeof(float) / BERT_FETCH_LINE);
 }
 

@@ -23,11 +23,13 @@ static bert_status run_linear(const bert_kernel_call *call, bert_error *error) {
     const linear_state *state = call->plan->state;
     const bert_tensor *x = &call->inputs[0];
     const int64_t rows = bert_cpu_count(x->dims, 0, x->rank - 1), n = state->weight->n;
+    bert_prepared *prepared = call->context->prepared;
     bert_thread_pool *threads = bert_cpu_threads_for(call);
     state->provider->run(
         &(bert_gemm_call){.kernels = bert_cpu_kernels_for(call),
                           .threads = threads,
-                          .weight = bert_cpu_use_weight(call->context->prepared, threads, state->weight),
+                          .weight = bert_cpu_use_weight(prepared, threads, state->weight),
+                          .model_bytes = atomic_load_explicit(&prepared->bytes, memory_order_relaxed),
                           .x = x->data,
                           .rows = rows,
                           .x_rows = (uint16_t *)(void *)call->x_bytes.bytes,
