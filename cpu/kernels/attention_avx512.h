@@ -174,14 +174,10 @@ V_ALWAYS_INLINE void probability_rows(const int rows, const int32_t parts,
     for (int i = 0; i < rows; i++) args->totals[row + i] = _mm512_reduce_add_ps(sums[i]);
 }
 
-/* The row's share of what comes next, and its place in y. */
-static inline void fetch_ahead(const bert_attention_args *attention, int64_t row) {
+/* Where the row's result will go. */
+static inline void fetch_place(const bert_attention_args *attention, int64_t row) {
     const char *y = (const char *)(attention->y + row * attention->ldy);
     for (int64_t i = 0; i < attention->width; i += 16) _mm_prefetch(y + i * 4, _MM_HINT_T0);
-    for (int of = 0; of < BERT_ATTENTION_AHEAD && attention->ahead[of]; of++) {
-        const char *x = (const char *)(attention->ahead[of] + row * attention->ld_ahead[of]);
-        for (int64_t i = 0; i < attention->width; i += 16) _mm_prefetch(x + i * 4, _MM_HINT_T1);
-    }
 }
 
 V_ALWAYS_INLINE void probabilities_of(const int rows, const bert_attention_probabilities_args *args, int64_t row) {
@@ -189,7 +185,7 @@ V_ALWAYS_INLINE void probabilities_of(const int rows, const bert_attention_proba
     __m512 greatest[V_SCORE_ROWS];
     for (int i = 0; i < rows; i++) {
         softmax[i] = bert_attention_softmax(args->attention, row + i);
-        fetch_ahead(args->attention, row + i);
+        fetch_place(args->attention, row + i);
     }
     scaled_scores(rows, softmax, greatest);
     if (args->parts == 1)

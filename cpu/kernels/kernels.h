@@ -117,8 +117,8 @@ typedef struct bert_softmax_args {
     bool nan_is_zero; /**< A result of NaN (nothing to attend to) becomes zeros. */
 } bert_softmax_args;
 
-/** Queries that one call of the attention kernel takes at most, and matrices that it may fetch rows of. */
-enum { BERT_ATTENTION_ROWS = 64, BERT_ATTENTION_AHEAD = 3 };
+/** Queries that one call of the attention kernel takes at most. */
+enum { BERT_ATTENTION_ROWS = 64 };
 
 /**
  * y[rows, width] = softmax(q keys scale + bias, where mask is 0: mask_value) values: some queries of one head. Rows of
@@ -142,10 +142,6 @@ typedef struct bert_attention_args {
     /** Keys before these that count nothing and aren't given: sums over keys are cut into chains as if they were there,
      * so that they have the same bits. */
     int64_t lead;
-    /** What is read next, as wide as q: a row of each for each query, ld_ahead apart. Kernels may fetch it. NULL: none.
-     */
-    const float *ahead[BERT_ATTENTION_AHEAD];
-    int64_t ld_ahead[BERT_ATTENTION_AHEAD];
 } bert_attention_args;
 
 /** The softmax of one row of an attention's scores, in place. */
@@ -530,8 +526,8 @@ typedef struct bert_attention_multiply_args {
 
 /**
  * y = e^(score - the row's greatest), a left side whose k are the keys, and totals[rows] their sums. Of `attention`
- * rows, at most BERT_PARTS_ROWS, n, scores, scale, bias and mask count; scores are overwritten, and rows of its y and
- * `ahead` may be fetched. Where a probability is below about 2^-100 it is 0, so that no part of it is subnormal.
+ * rows, at most BERT_PARTS_ROWS, n, scores, scale, bias and mask count; scores are overwritten, and rows of its y
+ * may be fetched. Where a probability is below about 2^-100 it is 0, so that no part of it is subnormal.
  */
 typedef struct bert_attention_probabilities_args {
     uint16_t *y;

@@ -67,8 +67,7 @@ typedef struct attention_run {
     const float *q, *k, *v;
     int64_t q_stride, kv_stride;  /* from one token to the next */
     int64_t queries, keys, width; /* queries and keys: the most that a sequence has */
-    int64_t batches;
-    int64_t pieces; /* of the queries of a head: tasks where there are fewer heads than threads want */
+    int64_t pieces;               /* of the queries of a head: tasks where there are fewer heads than threads want */
     mask_tensor bias, mask;
     angle_tensors angles;           /* where heads are rotated */
     const int32_t *starts, *tokens; /* NULL: every token is a row */
@@ -266,22 +265,6 @@ static loaded_head load_head(const attention_run *run, const sequence_rows *rows
     return loaded;
 }
 
-/* Points args to the rows of the head that comes after one, which the thread most likely does next: as many from
- * `first` on as this block has. */
-static void set_ahead(const attention_run *run, const sequence_rows *rows, int64_t head, int64_t first,
-                      bert_attention_args *args) {
-    const int64_t heads = run->state->heads, batch = rows->batch + (head + 1) / heads;
-    if (run->pieces > 1 || batch == run->batches) return;
-    const sequence_rows next = head + 1 < heads ? *rows : sequence_of(run, batch);
-    const int64_t column = (head + 1) % heads * run->width;
-    if (first + args->rows > next.queries || next.keys != next.queries) return;
-    const float *matrices[BERT_ATTENTION_AHEAD] = {run->q, run->k, run->v};
-    for (int i = 0; i < BERT_ATTENTION_AHEAD; i++) {
-        args->ld_ahead[i] = i == 0 ? run->q_stride : run->kv_stride;
-        args->ahead[i] = matrices[i] + (next.first_query + first) * args->ld_ahead[i] + column;
-    }
-}
-
 /* Queries [first, first + count) of one head, by the keys of a window. */
 static void run_rows(const attention_run *run, const sequence_rows *rows, const loaded_head *loaded, int64_t first,
                      int64_t count, bert_attention_window keys) {
@@ -303,7 +286,6 @@ static void run_rows(const attention_run *run, const sequence_rows *rows, const 
         args.q = loaded->scratch.queries;
         args.ldq = width;
     }
-    set_ahead(run, rows, loaded->head, first, &args);
     set_masks(run, rows, loaded->head, first, loaded->scratch.masks, &args);
     if (args.bias) args.bias += keys.first * args.bias_stride;
     if (args.mask) args.mask += keys.first * args.mask_stride;
@@ -363,7 +345,7 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     const bert_tensor *q = &call->inputs[BERT_ATTENTION_Q], *y = &call->outputs[0];
     attention_run run = {.call = call, .state = state, .q = q->data};
     const int64_t hidden = y->dims[2];
-    run.batches = y->dims[0];
+    int64_t batches = y->dims[0];
     run.queries = y->dims[1];
     run.width = hidden / state->heads;
     run.q_stride = q->dims[2];
@@ -380,14 +362,14 @@ static bert_status run_attention(const bert_kernel_call *call, bert_error *error
     if (state->sequence) {
         run.starts = bert_cpu_input(call, BERT_ATTENTION_STARTS);
         run.tokens = bert_cpu_input(call, BERT_ATTENTION_TOKENS);
-        run.batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
+        batches = call->inputs[BERT_ATTENTION_STARTS].dims[0] - 1;
         run.queries = run.keys = state->sequence;
     }
     if (state->biased) run.bias = mask_of(call, BERT_ATTENTION_BIAS);
     if (state->masked) run.mask = mask_of(call, BERT_ATTENTION_MASK);
     if (state->rotated) run.angles = angles_of(call);
-    if (run.batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
-    const int64_t heads = run.batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
+    if (batches == 0 || run.queries == 0 || hidden == 0) return BERT_OK;
+    const int64_t heads = batches * state->heads, threads = bert_thread_pool_threads(bert_cpu_threads_for(call));
     const int64_t least = state->window_blocks ? state->form->window_rows : 16;
     run.pieces = 1;
     while (heads * run.pieces < 4 * threads && heads * run.pieces % threads != 0 &&
