@@ -51,6 +51,7 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
     for (int64_t index = 0; index < count; index++) {
         bert_panel_tile tile = slice_at(product, first, end, index);
         tile.part = part->part;
+        tile.next.from = product->weight; /* no line of it */
         if (index + 1 < count) {
             const bert_panel_tile next = slice_at(product, first, end, index + 1);
             set_next(product, &next, tiles, &tile);
