@@ -181,6 +181,7 @@ static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab
     }
     product->providers[provider]->run(&(bert_gemm_call){.kernels = kernels,
                                                         .weight = &product->weights[provider][index],
+                                                        .model_bytes = SIZE_MAX, /* no cache is meant to keep it */
                                                         .x = product->x,
                                                         .rows = rows,
                                                         .workspace = product->workspace,

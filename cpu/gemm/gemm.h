@@ -51,7 +51,7 @@ typedef struct bert_gemm_call {
     const bert_cpu_kernels *kernels;
     bert_thread_pool *threads;
     const bert_packed_weight *weight;
-    size_t model_bytes; /**< Of all weights that runs read, this one among them: whether caches keep it between two. */
+    size_t model_bytes; /**< Of all that is packed so far: whether caches keep a weight from run to run. */
     const float *x;     /**< [rows, k] */
     int64_t rows;
     /** With a provider that has x_row_bytes: room for x in the form that it reads, made already or, where x_made is

@@ -10,7 +10,7 @@ static inline __attribute__((always_inline)) void fetch_turn(const bert_fetch *f
     for (int32_t i = 1; i < fetch->streams; i++) _mm_prefetch(from + i * fetch->stride, _MM_HINT_T1);
 }
 
-/* A fetch whose lines are spread evenly over `points` of a product. */
+/* A fetch whose lines are spread evenly over `points` of what is computed, of which there is one at least. */
 typedef struct spread_fetch {
     bert_fetch fetch;
     int64_t points, due;

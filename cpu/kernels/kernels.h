@@ -64,13 +64,15 @@ typedef struct bert_sgemm_args {
     int64_t prefetch_lines;
 } bert_sgemm_args;
 
+/** Bytes of a cache line, by which is fetched. */
+enum { BERT_FETCH_LINE = 64 };
+
 /**
  * What will be needed next, for kernels to fetch while they compute: `lines` cache lines of each of `streams` ranges,
  * one of each in turn; the ranges begin at `from`, `stride` bytes apart. Hardware that prefetches follows a range as
  * far as its page goes, and rests until the next page is touched: with several ranges memory is never at rest. 0 lines:
  * nothing.
  */
-enum { BERT_FETCH_LINE = 64 };
 typedef struct bert_fetch {
     const char *from;
     int64_t lines, stride;

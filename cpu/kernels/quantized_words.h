@@ -49,7 +49,8 @@ static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, 
 }
 
 static void qgemm(const bert_qgemm_args *args) {
-    for (int64_t line = 0; line < args->fetch.lines; line++) fetch_turn(&args->fetch, args->fetch.from + line * 64);
+    for (int64_t line = 0; line < args->fetch.lines; line++)
+        fetch_turn(&args->fetch, args->fetch.from + line * BERT_FETCH_LINE);
     /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
     int64_t from = 0;
     do { /* once even where there are no steps: zeros */

@@ -440,8 +440,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
                                       bool one_zero, const int vectors, const bool cut, int64_t first) {
     const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
-    const int64_t each = first == 0 && args->rows > 0 ? (args->fetch.lines + args->rows - 1) / args->rows : 0;
-    const char *from = args->fetch.from;
+    spread_fetch next = spread_over(&args->fetch, args->rows);
     dequantized_strip strip;
     range_ends ends[RANGE_ROWS];
 #pragma GCC unroll 8
@@ -452,7 +451,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
         const float *residual = args->residual ? args->residual + row * args->residual_stride + first : NULL;
         float *y = args->y + row * args->stride + first;
         const float x_scale = args->x_scales[row];
-        for (int64_t line = 0; line < each; line++, from += 64) fetch_turn(&args->fetch, from);
+        if (first == 0) fetch_at_point(&next);
         for (int j = 0; j < vectors && row + ROWS_AHEAD < args->rows; j++)
             __builtin_prefetch(y + ROWS_AHEAD * args->stride + j * V_WIDTH, 1, 3);
         const uint32_t sum = (uint32_t)args->x_sums[row];

@@ -77,6 +77,7 @@ static void product_case(const bert_gemm_provider *provider, const bert_cpu_kern
     provider->run(&call);
     memcpy(alone, y, (size_t)(rows * n) * sizeof *y);
     call.threads = pool;
+    memset(y, 0xff, (size_t)(rows * n) * sizeof *y);
     provider->run(&call);
     assert_memory_equal(y, alone, (size_t)(rows * n) * sizeof *y);
     call.threads = NULL;
@@ -98,6 +99,7 @@ static void product_case(const bert_gemm_provider *provider, const bert_cpu_kern
     }
     call.x += (rows - 1) * k;
     call.rows = 1;
+    memset(y, 0xff, (size_t)n * sizeof *y);
     provider->run(&call);
     assert_memory_equal(y, alone + (rows - 1) * n, (size_t)n * sizeof *y);
     free(alone);
@@ -145,6 +147,7 @@ static void both_sides_in_bfloat16_give_the_products_of_what_they_round_to(void 
     kernels.enter = bert_emulated_amx.enter;
     kernels.leave = bert_emulated_amx.leave;
     kernels.block_bytes = bert_emulated_amx.block_bytes;
+    kernels.fetch_streams = bert_emulated_amx.fetch_streams;
     hold(&bert_gemm_bf16, &kernels, "emulated amx");
 #endif
 }

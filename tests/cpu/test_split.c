@@ -80,6 +80,7 @@ static void run(const layer *l, const bert_gemm_provider *provider, bert_thread_
     provider->run(&(bert_gemm_call){.kernels = l->kernels,
                                     .threads = threads,
                                     .weight = &weight,
+                                    .model_bytes = SIZE_MAX, /* few rows are fetched ahead, too */
                                     .x = l->x + first * k,
                                     .rows = rows,
                                     .workspace = guarded_new(&memory[1], scratch),
@@ -252,6 +253,7 @@ static void emulated_tiles_multiply(void **state) {
     kernels.sgemm_split = bert_emulated_amx.sgemm_split;
     kernels.enter = bert_emulated_amx.enter;
     kernels.leave = bert_emulated_amx.leave;
+    kernels.fetch_streams = bert_emulated_amx.fetch_streams;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) hold(&kernels, pool, &shapes[i]);
 #else
     print_message("skipped: tiles are emulated on x86 alone\n");
