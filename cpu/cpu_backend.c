@@ -124,10 +124,7 @@ static bert_status prepared_create(bert_device *device, const bert_prepare_optio
 }
 
 static size_t prepared_bytes(const bert_prepared *prepared) {
-    bert_prepared *shared = (bert_prepared *)prepared; /* only the mutex is touched */
-    pthread_mutex_lock(&shared->mutex);
-    size_t bytes = shared->bytes;
-    pthread_mutex_unlock(&shared->mutex);
+    size_t bytes = atomic_load_explicit(&prepared->bytes, memory_order_relaxed);
     if (prepared->fallback) bytes += prepared->device->host->fallback->prepared_bytes(prepared->fallback);
     return bytes;
 }

@@ -17,7 +17,7 @@
 
 /* Rows of a panel that are used in one go, and bytes of x that a block may take. The first level holds neither: the
  * second level must hold a block of x, a piece of a panel, and the next one. */
-enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024, LINE_BYTES = 64 };
+enum { DEPTH = 768, BLOCK_BYTES = 448 * 1024 };
 /* The same of a piece on the stack, which takes 96 KB at most with what is transposed. */
 enum { SOURCE_DEPTH = 256 };
 _Static_assert(DEPTH % BERT_SGEMM_CHAIN == 0 && SOURCE_DEPTH % BERT_SGEMM_CHAIN == 0,
@@ -157,17 +157,17 @@ static void multiply_piece(const own_run *run, int64_t row, int64_t rows, int64_
     const int64_t columns = call->kernels->sgemm_columns, k = call->weight->k;
     const bert_epilogue_args epilogue = bert_gemm_epilogue_at(&call->epilogue, row, rows, panel * columns,
                                                               bert_gemm_panel_width(call->weight->n, columns, panel));
-    bert_sgemm_args product = {.c = epilogue.y,
-                               .a = call->x + row * k + depth,
-                               .ldc = epilogue.stride,
-                               .lda = k,
-                               .ldb = columns,
-                               .m = rows,
-                               .n = epilogue.n,
-                               .k = steps,
-                               .accumulate = depth > 0,
-                               .prefetch = next,
-                               .prefetch_lines = next ? piece_bytes(run, steps) / LINE_BYTES : 0};
+    bert_sgemm_args product = {
+        .c = epilogue.y,
+        .a = call->x + row * k + depth,
+        .ldc = epilogue.stride,
+        .lda = k,
+        .ldb = columns,
+        .m = rows,
+        .n = epilogue.n,
+        .k = steps,
+        .accumulate = depth > 0,
+        .fetch = bert_fetch_of(call->kernels, next, next ? piece_bytes(run, steps) / BERT_FETCH_LINE : 0)};
     if (run->bf16) {
         call->kernels->sgemm_bf16(&(bert_sgemm_bf16_args){.product = product, .b = b});
     } else {

@@ -29,15 +29,12 @@ static bert_panel_tile slice_at(const bert_panel_product *product, int64_t first
     return (bert_panel_tile){.panel = first + group + within % count, .slice = within / count, .place = within % count};
 }
 
-/* Has the tile, one of `tiles`, fetch its share of a panel or slice. */
-static void set_next(const bert_panel_product *product, const bert_panel_tile *next, int64_t tiles,
-                     bert_panel_tile *tile) {
+/* The lines of a panel or slice. */
+static bert_fetch fetch_of(const bert_panel_product *product, const bert_panel_tile *next) {
     const int64_t at = next->slice * product->slice_bytes, left = product->panel_bytes - at;
     const int64_t bytes = product->slice_bytes > 0 ? bert_smaller(left, product->slice_bytes) : left;
-    tile->next =
-        bert_fetch_of(product->kernels, (const char *)product->weight + next->panel * product->panel_bytes + at,
-                      bytes / BERT_FETCH_LINE);
-    tile->next.lines = (tile->next.lines + tiles - 1) / tiles;
+    return bert_fetch_of(product->kernels, (const char *)product->weight + next->panel * product->panel_bytes + at,
+                         bytes / BERT_FETCH_LINE);
 }
 
 /* The panels [first, end) for one block of rows; what comes next is fetched while something is used. */
@@ -50,18 +47,19 @@ static void run_block(const void *argument, int64_t block, int64_t first, int64_
     const int64_t count = (end - first) * slices_of(product);
     for (int64_t index = 0; index < count; index++) {
         bert_panel_tile tile = slice_at(product, first, end, index);
+        bert_fetch next = {.from = product->weight}; /* no line of it */
         tile.part = part->part;
-        tile.next.from = product->weight; /* no line of it */
         if (index + 1 < count) {
-            const bert_panel_tile next = slice_at(product, first, end, index + 1);
-            set_next(product, &next, tiles, &tile);
+            const bert_panel_tile after = slice_at(product, first, end, index + 1);
+            next = fetch_of(product, &after);
         }
+        const int64_t share = (next.lines + tiles - 1) / tiles;
         for (int64_t row = 0; row < rows; row += BERT_PANEL_ROWS) {
             tile.row = start + row;
             tile.block_row = row;
             tile.rows = bert_smaller(rows - row, BERT_PANEL_ROWS);
+            tile.next = bert_fetch_take(&next, share);
             product->run_tile(product->argument, &tile);
-            tile.next.from += tile.next.lines * BERT_FETCH_LINE;
         }
     }
 }

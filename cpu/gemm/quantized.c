@@ -296,10 +296,8 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
     _Alignas(BERT_ALIGNMENT) int32_t sums[BERT_PANEL_ROWS * BERT_QGEMM_COLUMNS];
     const bert_epilogue_args tile = bert_gemm_epilogue_at(&call->epilogue, row, rows, first, width);
     const int64_t eighths = call->kernels->late_eighths * (tile.activation == BERT_UNARY_IDENTITY ? 1 : 2);
-    bert_fetch early = at->next, late = at->next;
-    late.lines = at->next.lines * eighths / 8;
-    early.lines -= late.lines;
-    late.from += early.lines * BERT_FETCH_LINE;
+    bert_fetch late = at->next;
+    const bert_fetch early = bert_fetch_take(&late, late.lines - late.lines * eighths / 8);
     call->kernels->qgemm(&(bert_qgemm_args){.c = sums,
                                             .a = call->x.values + row * stride,
                                             .b = weight->panels + first * depth,

@@ -104,9 +104,7 @@ static bool next_piece(const split_share *share, const panel_piece *piece, int64
 /*
  * What is fetched of a piece while the one before it is multiplied, or split. Of more rows the products take longer
  * than memory. One tile of rows is multiplied so fast that fetching takes time itself, which only memory is worth: a
- * cache gives as much to what split_whole_pair asks for. BERT-base takes 0.82 / 0.87 / 0.95 times as long at 1x32 /
- * 1x64 / 1x80 so, 1.02 times at 1x128, and 0.93 times at 1x16, where a model of two of its layers takes 1.10 times
- * (Granite Rapids, bertc bench --threads 1, in turn).
+ * cache gives as much to what split_whole_pair asks for. Ratios are in docs/kernels.md.
  */
 static bert_fetch fetch_of(const split_run *run, int64_t rows, const panel_piece *piece) {
     enum { MOST_ROWS = 96, CACHE_BYTES = 128 << 20 };
@@ -139,9 +137,9 @@ static void multiply_left_out(const split_run *run, const panel_piece *piece, co
 }
 
 /* A piece for one block of rows, what is ahead meanwhile, and the epilogue after the last piece of its panel.
- * `fetched`: a piece that comes after what is split; or NULL. */
+ * `coming`: a piece that comes after what is split; or NULL. */
 static void multiply_piece(const split_run *run, int64_t block, const panel_piece *piece,
-                           const bert_split_panel_args *ahead, const panel_piece *fetched) {
+                           const bert_split_panel_args *ahead, const panel_piece *coming) {
     const bert_gemm_call *call = run->call;
     const int64_t first = block * run->block_rows, rows = bert_smaller(run->rows - first, run->block_rows);
     const int64_t row = run->row + first;
@@ -161,7 +159,7 @@ static void multiply_piece(const split_run *run, int64_t block, const panel_piec
         .accumulate = piece->depth > 0,
         .as_it_goes = piece->split.ring ? &piece->split : NULL,
         .ahead = ahead,
-        .fetch = fetched ? fetch_of(run, rows, fetched) : (bert_fetch){.lines = 0},
+        .fetch = coming ? fetch_of(run, rows, coming) : (bert_fetch){.lines = 0},
         .split_panel = call->kernels->split_panel});
     multiply_left_out(run, piece, &epilogue, row, left_out);
     if (piece->depth + piece->split.k == call->weight->k) call->kernels->epilogue(&epilogue);

@@ -75,7 +75,7 @@ typedef struct product {
     int64_t first, end; /* steps of a piece */
     char *sums;         /* of the 64 rows from sums_row on, from one piece to the next */
     int64_t sums_row;
-    spread_fetch next; /* points: 16 steps of a pass each */
+    spread_fetch fetch; /* points: 16 steps of a pass each */
     const char *y; /* rows that will be written, y_stride bytes apart: so many are left, y_rows with each 16 steps */
     int64_t y_stride, y_left, y_rows;
 } product;
@@ -86,7 +86,7 @@ typedef struct product {
 enum { LDB = BERT_QGEMM_COLUMNS * GROUP_BYTES, PIECE_STEPS = 96 };
 
 static inline void fetch_ahead(product *p) {
-    fetch_at_point(&p->next);
+    fetch_at_point(&p->fetch);
     for (int64_t i = 0; i < p->y_rows && p->y_left > 0; i++) {
         fetch_panel_row(p->y);
         if (--p->y_left > 0) p->y += p->y_stride;
@@ -373,7 +373,7 @@ static void qgemm(const bert_qgemm_args *args) {
                  .rows = args->rows,
                  .steps = args->steps};
     const int64_t fetches = fetches_of(&p, passes_of(p.rows));
-    p.next = spread_over(&args->fetch, fetches);
+    p.fetch = spread_over(&args->fetch, fetches);
     if (args->y) spread_rows(&p, fetches, args->y, args->y_stride);
     bytes_all(&p);
 }
@@ -506,7 +506,7 @@ static void bgemm(const bert_bgemm_args *args) {
     const int64_t pairs = p.steps > 0 && p.steps % TILE_STEPS == 0 ? p.rows / (2 * TILE_ROWS) : 0;
     const int64_t rest = p.rows - pairs * 2 * TILE_ROWS;
     const int64_t fetches = fetches_of(&p, pairs + passes_of(rest));
-    p.next = spread_over(&args->fetch, fetches);
+    p.fetch = spread_over(&args->fetch, fetches);
     if (args->ldc != BERT_BGEMM_COLUMNS) spread_rows(&p, fetches, args->c, p.ldc);
     if (pairs > 0) {
         p.rows -= rest;

@@ -73,7 +73,7 @@ static inline void split_until(splitting *s, int64_t end) {
 /* Begins with the pairs of `part`, so that they are split by the time that so many products are done. */
 static void begin_splitting(splitting *s, const bert_sgemm_split_args *args, const bert_split_panel_args *part,
                             int64_t products) {
-    *s = (splitting){.split_panel = args->split_panel, .products = products, .fetch.points = 1};
+    *s = (splitting){.split_panel = args->split_panel, .products = products};
     if (!part) return;
     s->part = *part;
     s->whole = bert_split_whole_pairs(part);

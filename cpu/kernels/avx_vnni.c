@@ -14,7 +14,7 @@
 
 #include "cpu/kernels/fetch.h"
 
-enum { VECTORS = 3, WIDTH = 8, TILE_ROWS = 4, HALF_COLUMNS = VECTORS * WIDTH, LINE_BYTES = 64 };
+enum { VECTORS = 3, WIDTH = 8, TILE_ROWS = 4, HALF_COLUMNS = VECTORS * WIDTH };
 _Static_assert(2 * HALF_COLUMNS == (int)BERT_QGEMM_COLUMNS, "a panel is two halves");
 
 /* `rows` is a constant where this is inlined: the sums stay in registers. */
@@ -47,12 +47,10 @@ static inline __attribute__((always_inline)) void tile(const int rows, const ber
 static void qgemm(const bert_qgemm_args *args) {
     /* Lines go with the tiles, of which there are two for every four rows. */
     const int64_t tiles = (args->rows + TILE_ROWS - 1) / TILE_ROWS * 2;
-    const int64_t lines = tiles > 0 ? args->fetch.lines : 0;
-    int64_t fetched = 0, done = 0;
+    spread_fetch fetch = spread_over(&args->fetch, tiles);
     for (int64_t first = 0; first < BERT_QGEMM_COLUMNS; first += HALF_COLUMNS) {
         for (int64_t row = 0; row < args->rows; row += TILE_ROWS) {
-            for (done++; fetched < lines * done / tiles; fetched++)
-                fetch_turn(&args->fetch, args->fetch.from + fetched * LINE_BYTES);
+            fetch_at_point(&fetch);
             switch (args->rows - row) {
             case 1:
                 tile(1, args, row, first);

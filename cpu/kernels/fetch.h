@@ -10,7 +10,7 @@ static inline __attribute__((always_inline)) void fetch_turn(const bert_fetch *f
     for (int32_t i = 1; i < fetch->streams; i++) _mm_prefetch(from + i * fetch->stride, _MM_HINT_T1);
 }
 
-/* A fetch whose lines are spread evenly over `points` of what is computed, of which there is one at least. */
+/* A fetch whose lines are spread evenly over `points` of what is computed. */
 typedef struct spread_fetch {
     bert_fetch fetch;
     int64_t points, due;
@@ -21,6 +21,7 @@ static inline spread_fetch spread_over(const bert_fetch *fetch, int64_t points) 
 }
 
 static inline __attribute__((always_inline)) void fetch_at_point(spread_fetch *s) {
+    if (s->fetch.lines == 0) return;
     for (s->due += s->fetch.lines; s->due >= s->points; s->due -= s->points) {
         fetch_turn(&s->fetch, s->fetch.from);
         s->fetch.from += BERT_FETCH_LINE;
@@ -30,7 +31,7 @@ static inline __attribute__((always_inline)) void fetch_at_point(spread_fetch *s
 /* Fetches the lines of a row of a panel's results into the second-level cache: they are written soon, and a write that
  * misses waits for memory. */
 static inline __attribute__((always_inline)) void fetch_panel_row(const char *row) {
-    for (int64_t at = 0; at < BERT_QGEMM_COLUMNS * (int64_t)sizeof(float); at += 64)
+    for (int64_t at = 0; at < BERT_QGEMM_COLUMNS * (int64_t)sizeof(float); at += BERT_FETCH_LINE)
         _mm_prefetch(row + at, _MM_HINT_T1);
 }
 

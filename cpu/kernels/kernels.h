@@ -47,23 +47,6 @@ typedef enum bert_binary {
 /** Steps of k that are added up one after the other, see bert_sgemm_args. */
 enum { BERT_SGEMM_CHAIN = 256 };
 
-/**
- * c[m, n] = a[m, k] b[k, n], or with `accumulate` c += a b; rows `ldc`, `lda`, `ldb` elements apart. Those of b may
- * overlap (ldb < n): a convolution's do. Each element is a chain of additions in order of k over every BERT_SGEMM_CHAIN
- * steps, and the chains are added in order: shorter chains round less (one of 3,072 steps is off three times as far).
- * So a product cut along k at a multiple of BERT_SGEMM_CHAIN gives the same bits as one that is not.
- */
-typedef struct bert_sgemm_args {
-    float *c;
-    const float *a, *b;
-    int64_t ldc, lda, ldb;
-    int64_t m, n, k;
-    bool accumulate;
-    /** What will be needed next: `prefetch_lines` cache lines from here are fetched meanwhile. 0: none. */
-    const void *prefetch;
-    int64_t prefetch_lines;
-} bert_sgemm_args;
-
 /** Bytes of a cache line, by which is fetched. */
 enum { BERT_FETCH_LINE = 64 };
 
@@ -78,6 +61,30 @@ typedef struct bert_fetch {
     int64_t lines, stride;
     int32_t streams;
 } bert_fetch;
+
+/** Takes the first `lines` of each range, or all, from the front. */
+static inline bert_fetch bert_fetch_take(bert_fetch *rest, int64_t lines) {
+    bert_fetch front = *rest;
+    if (lines < front.lines) front.lines = lines;
+    rest->from += front.lines * BERT_FETCH_LINE;
+    rest->lines -= front.lines;
+    return front;
+}
+
+/**
+ * c[m, n] = a[m, k] b[k, n], or with `accumulate` c += a b; rows `ldc`, `lda`, `ldb` elements apart. Those of b may
+ * overlap (ldb < n): a convolution's do. Each element is a chain of additions in order of k over every BERT_SGEMM_CHAIN
+ * steps, and the chains are added in order: shorter chains round less (one of 3,072 steps is off three times as far).
+ * So a product cut along k at a multiple of BERT_SGEMM_CHAIN gives the same bits as one that is not.
+ */
+typedef struct bert_sgemm_args {
+    float *c;
+    const float *a, *b;
+    int64_t ldc, lda, ldb;
+    int64_t m, n, k;
+    bool accumulate;
+    bert_fetch fetch;
+} bert_sgemm_args;
 
 /** y = activation(alpha y + bias) + residual over y[rows, n], in place. */
 typedef struct bert_epilogue_args {
@@ -651,6 +658,8 @@ void bert_attention_by_parts(const bert_attention_args *args, void (*multiply)(c
 
 /** The table of one ISA's file as it is, NULL entries included; NULL for an ISA without a file in this build. */
 const bert_cpu_kernels *bert_cpu_kernels_of(bert_isa isa);
+/** Puts what a table has in the place of what `out` has. */
+void bert_cpu_kernels_override(const bert_cpu_kernels *table, bert_cpu_kernels *out);
 /** The best kernels that this machine runs within `limit` (see bert_isa_usable). Every pointer is set. */
 void bert_cpu_kernels_select(bert_isa limit, bert_cpu_kernels *out);
 

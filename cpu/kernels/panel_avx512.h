@@ -44,10 +44,10 @@ static inline __attribute__((always_inline)) void panel_step(const int rows, PAN
     }
 }
 
-/* `each` lines of each range are fetched every PANEL_PACE steps, and one row of y, so that none waits for the lines of
+/* Every PANEL_PACE steps are a point of `fetch`, and one row of y is fetched, so that none waits for the lines of
  * another. */
 static inline __attribute__((always_inline)) void panel_tile(const int rows, const panel_product *p, int64_t row,
-                                                             const char *from, int64_t each) {
+                                                             spread_fetch *fetch) {
     PANEL_SUM sums[PANEL_ROWS][PANEL_VECTORS];
     const char *start = p->start ? p->start + row * p->ld_start : NULL;
     for (int i = 0; i < rows; i++)
@@ -57,7 +57,7 @@ static inline __attribute__((always_inline)) void panel_tile(const int rows, con
     const char *y = p->y ? p->y + row * p->y_stride : NULL;
     int64_t step = 0, y_left = y ? rows : 0;
     for (; step + PANEL_PACE <= p->steps; step += PANEL_PACE) {
-        for (int64_t line = 0; line < each; line++, from += LINE_BYTES) fetch_turn(&p->fetch, from);
+        fetch_at_point(fetch);
         if (y_left > 0) {
             fetch_panel_row(y);
             if (--y_left > 0) y += p->y_stride;
@@ -73,19 +73,14 @@ static inline __attribute__((always_inline)) void panel_tile(const int rows, con
 }
 
 static inline void panel_multiply(const panel_product *p) {
-    const int64_t strips = (p->rows + PANEL_ROWS - 1) / PANEL_ROWS, paces = p->steps / PANEL_PACE, all = strips * paces;
-    const int64_t each = all > 0 ? (p->fetch.lines + all - 1) / all : 0;
-    const char *from = p->fetch.from;
+    const int64_t strips = (p->rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    spread_fetch fetch = spread_over(&p->fetch, strips * (p->steps / PANEL_PACE));
     int64_t row = 0;
-    for (; row + PANEL_ROWS <= p->rows; row += PANEL_ROWS) {
-        const bool fetch = each > 0 && from < p->fetch.from + p->fetch.lines * LINE_BYTES;
-        panel_tile(PANEL_ROWS, p, row, from, fetch ? each : 0);
-        if (fetch) from += each * paces * LINE_BYTES;
-    }
+    for (; row + PANEL_ROWS <= p->rows; row += PANEL_ROWS) panel_tile(PANEL_ROWS, p, row, &fetch);
     switch (p->rows - row) {
 #define TILE_CASE(count)                                                                                               \
     case count:                                                                                                        \
-        panel_tile(count, p, row, from, each);                                                                         \
+        panel_tile(count, p, row, &fetch);                                                                             \
         break;
         TILE_CASE(1)
         TILE_CASE(2)

@@ -49,8 +49,8 @@ static inline void store_panel(uint16_t *pair, int64_t part, const split_pairs *
     _mm512_storeu_si512(pair + 2 * part, pairs->low);
 }
 
-/* Two rows of a packed panel are six lines. They are asked for so far ahead: BERT-base takes 3 % more at 1x8 with half
- * of it, 15 % more with twice as much (Granite Rapids, bertc bench --threads 1, in turn). */
+/* Two rows of a packed panel are six lines. They are asked for so far ahead: MiniLM takes 3 % more at 1x16 with half of
+ * it, 5 % more with twice as much (Granite Rapids, bertc bench --threads 1, in turn). */
 enum { AHEAD_BYTES = 3072 };
 
 /* Two rows of bert_split_whole_pairs, ldx apart, to their place. */

@@ -41,11 +41,12 @@ V_ALWAYS_INLINE void tile_step(const row_form form, const int rows, const int ve
     }
 }
 
-/* Where a tile's product is read and written; prefetch: `each` lines every four steps. */
+/* Where a tile's product is read and written; `each` lines of each range are fetched every four steps. */
 typedef struct tile_place {
     float *c;
     const float *a, *b; /* b: or pairs of bfloat16, one in the place of a float */
-    const char *prefetch;
+    const bert_fetch *fetch;
+    const char *from;
     int64_t each;
 } tile_place;
 
@@ -58,7 +59,7 @@ V_ALWAYS_INLINE void tile_chain(const bool pairs, const int rows, const int vect
                                 const bert_sgemm_args *args, tile_place *at, int64_t steps, bool accumulate) {
     const int64_t lda = args->lda, ldb = args->ldb, ldc = args->ldc;
     const float *a = at->a, *b = at->b;
-    const char *prefetch = at->prefetch;
+    const char *from = at->from;
     v_float sums[V_TILE_ROWS][V_MOST_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
@@ -67,7 +68,7 @@ V_ALWAYS_INLINE void tile_chain(const bool pairs, const int rows, const int vect
     }
     int64_t p = 0;
     for (; p + 4 <= steps; p += 4) {
-        for (int64_t line = 0; line < at->each; line++, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+        for (int64_t line = 0; line < at->each; line++, from += BERT_FETCH_LINE) fetch_turn(at->fetch, from);
 #pragma GCC unroll 4
         for (int step = 0; step < 4; step++) {
             const row_form form = !pairs ? ROW_FLOAT : step % 2 == 0 ? ROW_FIRST : ROW_SECOND;
@@ -100,17 +101,17 @@ V_ALWAYS_INLINE void tile_chain(const bool pairs, const int rows, const int vect
     }
     at->a = a;
     at->b = b;
-    at->prefetch = prefetch;
+    at->from = from;
 }
 
 /* A tile of c over the whole of k, chain by chain. */
 V_ALWAYS_INLINE void tile(const bool pairs, const int rows, const int vectors, const bool partial, v_mask last,
-                          const bert_sgemm_args *args, float *c, const float *a, const float *b, const char *prefetch,
+                          const bert_sgemm_args *args, float *c, const float *a, const float *b, const char *from,
                           int64_t lines) {
     const int64_t k = args->k;
     /* What is fetched ahead is spread over the steps. */
     const int64_t each = lines > 0 ? (lines + k / 4) / (k / 4 + 1) : 0;
-    tile_place at = {.c = c, .a = a, .b = b, .prefetch = prefetch, .each = each};
+    tile_place at = {.c = c, .a = a, .b = b, .fetch = &args->fetch, .from = from, .each = each};
     int64_t begin = 0;
     do { /* once even where k is 0: zeros */
         const int64_t steps = k - begin < BERT_SGEMM_CHAIN ? k - begin : BERT_SGEMM_CHAIN;
@@ -124,21 +125,21 @@ V_ALWAYS_INLINE void tile_column(const bool pairs, const int most, const int vec
                                  const bert_sgemm_args *args, int64_t first) {
     const int shared_rows = most / 2 + 1; /* half of a tile and the two rows that may be left after it */
     const int64_t tiles = (args->m + most - 1) / most;
-    const int64_t lines = (args->prefetch_lines + tiles - 1) / tiles;
-    const char *prefetch = args->prefetch;
+    const int64_t lines = (args->fetch.lines + tiles - 1) / tiles;
+    const char *from = args->fetch.from;
     const float *b = args->b + first, *a = args->a;
     float *c = args->c + first;
     int64_t whole = args->m / most, rest = args->m % most;
     /* One or two rows alone are too few chains to fill the units: they share with the last whole tile. */
     const bool shared = whole > 0 && (rest == 1 || rest == 2);
     if (shared) whole--;
-    for (int64_t i = 0; i < whole; i++, prefetch += lines * 64) {
-        tile(pairs, most, vectors, partial, last, args, c, a, b, prefetch, lines);
+    for (int64_t i = 0; i < whole; i++, from += lines * BERT_FETCH_LINE) {
+        tile(pairs, most, vectors, partial, last, args, c, a, b, from, lines);
         a += most * args->lda;
         c += most * args->ldc;
     }
     if (shared) {
-        tile(pairs, shared_rows, vectors, partial, last, args, c, a, b, prefetch, lines);
+        tile(pairs, shared_rows, vectors, partial, last, args, c, a, b, from, lines);
         a += shared_rows * args->lda;
         c += shared_rows * args->ldc;
         rest += most - shared_rows;
@@ -146,7 +147,7 @@ V_ALWAYS_INLINE void tile_column(const bool pairs, const int most, const int vec
     switch (rest) {
 #define TILE_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
-        if (rows < most) tile(pairs, rows, vectors, partial, last, args, c, a, b, prefetch, lines);                    \
+        if (rows < most) tile(pairs, rows, vectors, partial, last, args, c, a, b, from, lines);                        \
         break;
         TILE_CASE(1)
         TILE_CASE(2)
@@ -440,7 +441,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
                                       bool one_zero, const int vectors, const bool cut, int64_t first) {
     const v_mask lanes = v_first(args->n - first < V_WIDTH ? args->n - first : V_WIDTH);
     const bool biased = args->bias != NULL;
-    spread_fetch next = spread_over(&args->fetch, args->rows);
+    spread_fetch fetch = spread_over(&args->fetch, args->rows);
     dequantized_strip strip;
     range_ends ends[RANGE_ROWS];
 #pragma GCC unroll 8
@@ -451,7 +452,7 @@ V_ALWAYS_INLINE void dequantize_strip(const bert_dequantize_args *args, const be
         const float *residual = args->residual ? args->residual + row * args->residual_stride + first : NULL;
         float *y = args->y + row * args->stride + first;
         const float x_scale = args->x_scales[row];
-        if (first == 0) fetch_at_point(&next);
+        if (first == 0) fetch_at_point(&fetch);
         for (int j = 0; j < vectors && row + ROWS_AHEAD < args->rows; j++)
             __builtin_prefetch(y + ROWS_AHEAD * args->stride + j * V_WIDTH, 1, 3);
         const uint32_t sum = (uint32_t)args->x_sums[row];

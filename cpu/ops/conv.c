@@ -192,7 +192,7 @@ static int64_t piece_of(const conv_state *state) {
  * are what takes time, and a whole task of them is fetched while the one before is multiplied.
  */
 static int64_t next_lines(const conv_state *state, int64_t end) {
-    enum { LINE = BERT_ALIGNMENT / sizeof(float) };
+    enum { LINE = BERT_FETCH_LINE / sizeof(float) };
     const int64_t left = state->groups * state->outputs - end;
     return state->way == DIRECT ? bert_smaller(left, state->block_rows) * state->k / LINE : 0;
 }
@@ -212,8 +212,8 @@ static void run_block(void *argument, int64_t task, int thread) {
     float *y = run->y + (group * state->outputs + row) * state->places + place;
     float *columns = NULL;
     if (state->way == GATHERED) columns = (float *)run->call->workspace + thread * piece * state->block_places;
-    const float *next = run->w + (output + rows) * state->k;
-    const int64_t lines = next_lines(state, output + rows);
+    const bert_fetch next = bert_fetch_of(bert_cpu_kernels_for(run->call), run->w + (output + rows) * state->k,
+                                          next_lines(state, output + rows));
     begin_rows(run, y, output, rows, places);
     for (int64_t begin = 0; begin < state->k; begin += piece) {
         const int64_t end = bert_smaller(state->k, begin + piece);
@@ -228,8 +228,7 @@ static void run_block(void *argument, int64_t task, int thread) {
                                                                   .n = places,
                                                                   .k = end - begin,
                                                                   .accumulate = true,
-                                                                  .prefetch = next,
-                                                                  .prefetch_lines = lines});
+                                                                  .fetch = next});
     }
 }
 

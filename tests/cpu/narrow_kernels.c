@@ -85,8 +85,7 @@ static void widened_case(const bert_cpu_kernels *table, int64_t m, int64_t n, in
                                    .n = n,
                                    .k = k,
                                    .accumulate = accumulate != 0,
-                                   .prefetch = a,
-                                   .prefetch_lines = accumulate * 7};
+                                   .fetch = {(const char *)a, accumulate * 7, 192, 3}};
         table->sgemm(&product);
         product.c = c;
         product.b = NULL;

@@ -267,9 +267,7 @@ static void hold_each(void (*hold)(const bert_cpu_kernels *kernels, const bert_a
             hold(&kernels, forms[form]);
         }
 #if defined(__x86_64__)
-        kernels.attention_multiply = bert_emulated_amx.attention_multiply;
-        kernels.enter = bert_emulated_amx.enter;
-        kernels.leave = bert_emulated_amx.leave;
+        bert_cpu_kernels_override(&bert_emulated_amx, &kernels);
         hold(&kernels, forms[form]);
 #endif
     }

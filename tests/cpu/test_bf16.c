@@ -110,7 +110,7 @@ static void hold(const bert_gemm_provider *provider, const bert_cpu_kernels *ker
     static const shape shapes[] = {{1, 1, 1, 1},       {3, 7, 5, 1},     {2, 33, 49, 1},    {17, 64, 48, 1},
                                    {9, 130, 97, 2},    {65, 31, 150, 3}, {5, 600, 51, 3},   {70, 513, 96, 1},
                                    {3, 769, 50, 1},    {2, 1537, 97, 2}, {17, 2305, 49, 3},  /* several pieces of k */
-                                   {100, 800, 800, 2}, {330, 40, 49, 1}, {330, 800, 50, 1}}; /* groups, rounds */
+                                   {100, 800, 800, 2}, {330, 40, 49, 1}, {330, 800, 50, 1}}; /* groups, blocks */
     double worst = 0.0;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int transposed = 0; transposed < (shapes[i].rows < 100 ? 2 : 1); transposed++)
@@ -143,11 +143,7 @@ static void both_sides_in_bfloat16_give_the_products_of_what_they_round_to(void 
         hold(&bert_gemm_bf16, &kernels, bert_isa_name((bert_isa)isa));
     }
 #if defined(__x86_64__)
-    kernels.bgemm = bert_emulated_amx.bgemm;
-    kernels.enter = bert_emulated_amx.enter;
-    kernels.leave = bert_emulated_amx.leave;
-    kernels.block_bytes = bert_emulated_amx.block_bytes;
-    kernels.fetch_streams = bert_emulated_amx.fetch_streams;
+    bert_cpu_kernels_override(&bert_emulated_amx, &kernels);
     hold(&bert_gemm_bf16, &kernels, "emulated amx");
 #endif
 }

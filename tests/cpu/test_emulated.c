@@ -182,6 +182,45 @@ static void blocks_grow_with_amx_as_far_as_threads_share_them(void **state) {
     }
 }
 
+/* A weight's lines, and how often they were to be fetched. */
+enum { PANELS = 5, LINES_OF_PANEL = 50, BEYOND = 8 };
+static char weight_memory[(PANELS * LINES_OF_PANEL + BEYOND) * BERT_FETCH_LINE];
+static int wanted[PANELS * LINES_OF_PANEL + BEYOND];
+
+static void note_wanted(const void *argument, const bert_panel_tile *tile) {
+    for (int64_t line = 0; line < tile->next.lines; line++)
+        for (int64_t range = 0; range < tile->next.streams; range++)
+            wanted[(tile->next.from - weight_memory + range * tile->next.stride) / BERT_FETCH_LINE + line]++;
+}
+
+/* The tiles of a panel, or of a slice, fetch the next one together: each line at least once, few of them twice. */
+static void tiles_share_what_comes_next(void **state) {
+    static const int64_t rows[] = {1, 64, 65, 200, 320}, slices[] = {0, 20};
+    bert_cpu_kernels kernels = bert_cpu_kernels_scalar;
+    for (int32_t streams = 0; streams < 5; streams++) {
+        for (int at = 0; at < 10; at++) {
+            memset(wanted, 0, sizeof wanted);
+            kernels.fetch_streams = streams;
+            bert_gemm_run_panels(&(bert_panel_product){.kernels = &kernels,
+                                                       .rows = rows[at % 5],
+                                                       .row_bytes = 64,
+                                                       .block_bytes = 320 * 64,
+                                                       .weight = weight_memory,
+                                                       .panels = PANELS,
+                                                       .panel_bytes = (int64_t)LINES_OF_PANEL * BERT_FETCH_LINE,
+                                                       .slice_bytes = slices[at / 5] * BERT_FETCH_LINE,
+                                                       .run_tile = note_wanted});
+            const int64_t first = slices[at / 5] ? slices[at / 5] : LINES_OF_PANEL; /* is there at the start */
+            int64_t again = 0;
+            for (int64_t line = 0; line < PANELS * LINES_OF_PANEL; line++) {
+                assert_true(line < first || wanted[line] > 0);
+                if (wanted[line] > 1) again += wanted[line] - 1;
+            }
+            assert_in_range(again, 0, streams > 1 ? (streams - 1) * 3 * PANELS : 0);
+        }
+    }
+}
+
 static void avx_vnni_multiplies_as_scalar_code_does(void **state) {
     if (absent(BERT_ISA_AVX2, "avx_vnni")) return;
     test_qgemm(&bert_emulated_avx_vnni);
@@ -199,6 +238,7 @@ int main(void) {
         cmocka_unit_test(amx_fetches_what_comes_next),
         cmocka_unit_test(amx_splits_between_products),
         cmocka_unit_test(blocks_grow_with_amx_as_far_as_threads_share_them),
+        cmocka_unit_test(tiles_share_what_comes_next),
         cmocka_unit_test(avx_vnni_multiplies_as_scalar_code_does),
         cmocka_unit_test(avx512_bf16_multiplies_as_scalar_code_does),
     };

@@ -31,8 +31,7 @@ static void multiply_case(const bert_cpu_kernels *table, int64_t m, int64_t n, i
     for (int64_t row = 0; row < m; row++)
         for (int64_t i = 0; i < n; i++) c[row * ldc + i] = NAN; /* what is there before must not count */
     args.c = c;
-    args.prefetch = b;
-    args.prefetch_lines = 7;
+    args.fetch = (bert_fetch){.from = (const char *)b, .lines = 7, .stride = 192, .streams = 3};
     table->sgemm(&args);
     compare(c, ldc, expected, ldc, m, n, 2e-6F * sqrtf((float)k), "sgemm");
     for (int64_t row = 0; row + 1 < m; row++) /* the slack is left alone */

@@ -19,7 +19,7 @@ typedef struct shape {
     bool transposed;
 } shape;
 
-enum { BUFFERS = 4 };
+enum { BUFFERS = 4, COUNTED_STEPS = 96 };
 #define ALPHA 0.5F /* of x W, before bias and residual: once, when all of k was added up */
 
 /* What is multiplied. */
@@ -67,6 +67,8 @@ static void pack(const layer *l, const bert_gemm_provider *provider, bert_thread
     free(part);
 }
 
+static size_t model_bytes = SIZE_MAX;
+
 /* Some rows of the product, packed for it alone. */
 static void run(const layer *l, const bert_gemm_provider *provider, bert_thread_pool *threads, int64_t first,
                 int64_t rows, float *y) {
@@ -80,7 +82,7 @@ static void run(const layer *l, const bert_gemm_provider *provider, bert_thread_
     provider->run(&(bert_gemm_call){.kernels = l->kernels,
                                     .threads = threads,
                                     .weight = &weight,
-                                    .model_bytes = SIZE_MAX, /* few rows are fetched ahead, too */
+                                    .model_bytes = model_bytes,
                                     .x = l->x + first * k,
                                     .rows = rows,
                                     .workspace = guarded_new(&memory[1], scratch),
@@ -250,11 +252,49 @@ static void emulated_tiles_multiply(void **state) {
     static const shape shapes[] = {
         {1, 33, 49, 1, false}, {17, 769, 49, 1, true}, {33, 96, 47, 3, false}, {70, 64, 100, 1, false}};
     bert_cpu_kernels kernels = bert_cpu_kernels_scalar;
-    kernels.sgemm_split = bert_emulated_amx.sgemm_split;
-    kernels.enter = bert_emulated_amx.enter;
-    kernels.leave = bert_emulated_amx.leave;
-    kernels.fetch_streams = bert_emulated_amx.fetch_streams;
+    bert_cpu_kernels_override(&bert_emulated_amx, &kernels);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) hold(&kernels, pool, &shapes[i]);
+#else
+    print_message("skipped: tiles are emulated on x86 alone\n");
+#endif
+}
+
+#if defined(__x86_64__)
+static _Atomic int64_t lines_fetched;
+
+void bert_emulated_prefetch(const void *line) {
+    lines_fetched++;
+}
+
+/* Lines fetched by a product of so many rows with three panels. */
+static int64_t lines_of(const bert_cpu_kernels *kernels, int64_t rows, size_t bytes) {
+    const shape s = {rows, COUNTED_STEPS, 3 * BERT_SPLIT_COLUMNS, 1, false};
+    bert_guarded memory;
+    layer l;
+    new_layer(&l, kernels, &s);
+    model_bytes = bytes;
+    lines_fetched = 0;
+    run(&l, &bert_gemm_split, NULL, 0, rows, guarded_floats(&memory, rows * s.n));
+    model_bytes = SIZE_MAX;
+    free_layer(&l);
+    guarded_free(&memory);
+    return lines_fetched;
+}
+#endif
+
+/* Up to 96 rows the panels that come next are fetched, of one tile of rows where no cache keeps the model. */
+static void few_rows_fetch_what_comes_next(void **state) {
+#if defined(__x86_64__)
+    enum { PANEL_LINES = COUNTED_STEPS * BERT_SPLIT_COLUMNS / 16 };
+    bert_cpu_kernels kernels = bert_cpu_kernels_scalar;
+    bert_cpu_kernels_override(&bert_emulated_amx, &kernels);
+    const int64_t asked = lines_of(&kernels, 16, 0); /* by splitting itself */
+    assert_int_equal(lines_of(&kernels, 16, SIZE_MAX), asked + 2 * PANEL_LINES);
+    assert_int_equal(lines_of(&kernels, 17, 0), asked + 2 * PANEL_LINES);
+    /* Of more rows the second panel is split while the first is used, and the third fetched. */
+    const int64_t many = lines_of(&kernels, 128, SIZE_MAX);
+    assert_int_equal(lines_of(&kernels, 96, 0), many + PANEL_LINES);
+    assert_int_equal(lines_of(&kernels, 97, SIZE_MAX), many);
 #else
     print_message("skipped: tiles are emulated on x86 alone\n");
 #endif
@@ -311,6 +351,7 @@ int main(void) {
         cmocka_unit_test(numbers_that_do_not_split_are_left_to_sgemm),
         cmocka_unit_test(errors_are_about_those_of_sgemm),
         cmocka_unit_test(emulated_tiles_multiply),
+        cmocka_unit_test(few_rows_fetch_what_comes_next),
         cmocka_unit_test(tiles_take_split_numbers_and_names_overrule),
         cmocka_unit_test(a_workspace_beyond_memory_is_none),
     };
