@@ -112,6 +112,10 @@ bool node_backend_precision(bert_precision precision, bool deterministic) {
     return known;
 }
 
+bool node_attention_by_openblas(void) {
+    return strcmp(getenv("BERT_CPU_ISA"), bert_isa_name(BERT_ISA_SCALAR)) == 0; /* node_run_tests has set it */
+}
+
 static int close_backend(void **state) {
     node_case_end();
     bert_cpu_backend.context_free(backend.context);

@@ -87,8 +87,7 @@ static void rotated_rows_without_padding_agree_with_the_reference(void **state) 
     }
 }
 
-/* A sequence has the bits that it has as a batch of its own, with any number of threads. */
-static void rows_of_others_change_no_bit(void **state) {
+static void expect_rows_of_others_change_no_bit(void) {
     enum { WIDTH = 16, HIDDEN = HEADS * WIDTH, ROWS = 51, PLACE = 2, FIRST = 7 };
     static float alone[ROWS * HIDDEN], of_rows[ROWS * 3 * HIDDEN];
     choose_tokens(false);
@@ -109,6 +108,14 @@ static void rows_of_others_change_no_bit(void **state) {
         rows_case(PACKED | OWN_ANGLES, false, WIDTH);
         assert_memory_equal(node_case_run() + starts[PLACE] * HIDDEN, alone, sizeof alone);
     }
+}
+
+/* A sequence has the bits that it has as a batch of its own, with any number of threads. */
+static void rows_of_others_change_no_bit(void **state) {
+    if (!node_attention_by_openblas()) expect_rows_of_others_change_no_bit();
+    assert_true(node_backend_precision(BERT_PRECISION_FP32, true));
+    expect_rows_of_others_change_no_bit();
+    assert_true(node_backend_precision(BERT_PRECISION_FP32, false));
 }
 
 /* Heads of Q and K among `parts` side by side, with the roundings of the vector kernels, which multiply and add in one.
