@@ -47,7 +47,6 @@ struct bert_prepared {
     bert_device *device;
     bert_precision precision;
     bool deterministic; /**< Nothing that was measured counts for how products are made. */
-    bool e4m3_scales;   /**< With precision fp8: products of E4M3 take scales of rows and columns. */
     pthread_mutex_t lock;
     bert_cuda_packed *packed;
     size_t bytes;
@@ -123,7 +122,7 @@ struct bert_context {
     bert_cuda_recording *current; /**< Of the steps that go on; NULL: they are not to be recorded. */
     uint64_t clock;
     bool ran;          /**< The steps of this run have been run. */
-    bool never_record; /**< Recording failed once. */
+    bool never_record; /**< Recording failed once; while it goes on: is given up. */
     bool choices_lost; /**< What was measured could not be kept in its file. */
 };
 
@@ -208,6 +207,9 @@ int32_t bert_cuda_number_reporter(bert_context *context, const bert_cuda_reporte
 bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *steps, bool *replayed,
                                   bert_error *error);
 bert_status bert_cuda_steps_end(bert_context *context, bert_status status, bool *again, bert_error *error);
+/** While kernels are recorded: one was refused. The rest of them need not be called; the steps' end sees to it that the
+ * run is none the worse. */
+void bert_cuda_give_up_recording(bert_context *context, const char *reason);
 /** Before the context goes. */
 void bert_cuda_forget_recordings(bert_context *context);
 

@@ -45,10 +45,17 @@ typedef struct bert_cuda_gemm_args {
     int64_t stride_a, stride_b, stride_c;
     const void *bias; /**< [n], of C's type, added to every row; NULL: none. */
     /** F8 alone, batch 1: [m] and [n], in device memory, what rows of A and columns of op(B) are multiplied by; NULL
-     * (both): 1. Not every device that has F8 has these. */
+     * (both): 1. Not every device that has F8 has these, and not for every n and k: `supports`. */
     const float *row_scales, *column_scales;
     void *workspace; /**< workspace_bytes of the provider, aligned to 256; content undefined. */
 } bert_cuda_gemm_args;
+
+/** What `supports` is asked about: C = A Bᵀ, with any number of rows. */
+typedef struct bert_cuda_gemm_shape {
+    bert_cuda_gemm_kind kind;
+    int64_t n, k;
+    bool scales, bias; /**< Scales: of F8 alone. */
+} bert_cuda_gemm_shape;
 
 /** A library's handles of one session. One thread at a time. */
 typedef struct bert_cuda_gemm bert_cuda_gemm;
@@ -64,8 +71,8 @@ typedef struct bert_cuda_gemm_provider {
      * multiples of 16 bytes: pack weights so. Others are right, and slow.
      */
     int64_t s8_multiple;
-    /** Whether library and device have this kind (of F8: with scales and a bias, or with neither). */
-    bool (*supports)(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales);
+    /** Whether library and device have such products, of few rows and of many. The answer about a shape stays. */
+    bool (*supports)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
     /** Puts a product on the stream; may be captured. cudaSuccess, or an error with a sentence in `why`. */
     cudaError_t (*run)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size);

@@ -22,11 +22,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16 };
+enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16, MOST_ANSWERS = 32 };
+
+/* What the library was asked about, and said. */
+typedef struct answer {
+    bert_cuda_gemm_shape shape;
+    bool there;
+} answer;
 
 struct bert_cuda_gemm {
     cublasLtHandle_t handle;
     bert_cuda_gemm_cache *cache;
+    answer answers[MOST_ANSWERS];
+    int answer_count;
 };
 
 /* One product in the library's words. */
@@ -193,16 +201,27 @@ static cublasStatus_t multiply(bert_cuda_gemm *gemm, const problem *p, const ber
                           g->c, p->result, algorithm, g->workspace, g->workspace ? WORKSPACE_BYTES : 0, stream);
 }
 
-/* The library's guesses for a problem as it is described, the best first. None is no error of the library's call. */
-static int ask(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
+/* The library's guesses for a problem as it is described. */
+static int ask_once(bert_cuda_gemm *gemm, const problem *p, cublasLtMatmulHeuristicResult_t out[CANDIDATES]) {
     int found = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-        gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, most, out, &found);
+        gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, CANDIDATES, out, &found);
     if (status != CUBLAS_STATUS_SUCCESS) return 0;
     int good = 0;
     for (int i = 0; i < found; i++)
         if (out[i].state == CUBLAS_STATUS_SUCCESS) out[good++] = out[i];
     return good;
+}
+
+/* The same, the best first. None is no error of the library's call. Where it would split sums over blocks and has no
+ * kernel that does (of E4M3 with scales, say), it may have one that doesn't. */
+static int ask(bert_cuda_gemm *gemm, const problem *p, cublasLtMatmulHeuristicResult_t out[CANDIDATES]) {
+    const uint32_t whole = CUBLASLT_REDUCTION_SCHEME_NONE;
+    const int found = ask_once(gemm, p, out);
+    if (found > 0 || cublasLtMatmulPreferenceSetAttribute(p->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                                          &whole, sizeof whole) != CUBLAS_STATUS_SUCCESS)
+        return found;
+    return ask_once(gemm, p, out);
 }
 
 /* Which scales, shapes and devices have fast sums of E4M3 the library doesn't say beforehand. It is asked about as many
@@ -211,8 +230,8 @@ static bool has_fast_sums(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g) {
     bert_cuda_gemm_args some = *g;
     some.m = ROWS_TO_ASK_ABOUT;
     problem p = {0};
-    cublasLtMatmulHeuristicResult_t guess;
-    const bool there = describe(&p, &some) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, 1, &guess) > 0;
+    cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
+    const bool there = describe(&p, &some) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, guesses) > 0;
     forget(&p);
     return there;
 }
@@ -275,22 +294,28 @@ static cudaError_t run_bytes(const bert_cuda_gemm_args *g, cudaStream_t stream, 
     return status == cudaSuccess ? status : fail(g, "a product", cudaGetErrorString(status), status, why, size);
 }
 
+/* Then nothing was put on the stream, and another algorithm may do. */
+static bool refused(cublasStatus_t status) {
+    return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
+}
+
+/* By the algorithm that was chosen, else by the first of the library's guesses that it doesn't refuse as it is to run.
+ */
 static cudaError_t run_library(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
                                cudaStream_t stream, char *why, size_t size) {
-    cublasLtMatmulHeuristicResult_t guess;
+    cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
     cublasLtMatmulAlgo_t algorithm;
-    if (!chosen(gemm, p, g, &algorithm)) {
-        if (ask(gemm, p, 1, &guess) == 0) {
-            if (g->kind == BERT_CUDA_GEMM_S8) return run_bytes(g, stream, why, size);
-            return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why,
-                        size);
-        }
-        algorithm = guess.algo;
-    }
-    const cublasStatus_t status = multiply(gemm, p, g, &algorithm, stream);
-    /* It may find only now that it has no kernel for the bytes of few rows. */
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED && g->kind == BERT_CUDA_GEMM_S8) return run_bytes(g, stream, why, size);
-    return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : fail_library(g, "cublasLtMatmul", status, why, size);
+    cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
+    int count = 0;
+    const bool choice = chosen(gemm, p, g, &algorithm);
+    if (choice) status = multiply(gemm, p, g, &algorithm, stream);
+    if (refused(status)) count = ask(gemm, p, guesses);
+    for (int i = 0; i < count && refused(status); i++) status = multiply(gemm, p, g, &guesses[i].algo, stream);
+    if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
+    if (g->kind == BERT_CUDA_GEMM_S8 && refused(status)) return run_bytes(g, stream, why, size);
+    if (!choice && count == 0)
+        return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why, size);
+    return fail_library(g, "cublasLtMatmul", status, why, size);
 }
 
 /* What both ways in do first. `nothing` is set when the product needs no library. */
@@ -342,7 +367,7 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
 static cudaError_t choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
     bert_cuda_fastest fastest;
-    const int count = ask(gemm, p, CANDIDATES, candidates);
+    const int count = ask(gemm, p, candidates);
     const cudaError_t status =
         bert_cuda_find_fastest(stream, run_trial, &(trials){gemm, p, g, candidates}, count, &fastest);
     if (status != cudaSuccess || fastest.way < 0) return status;
@@ -407,32 +432,53 @@ static void close_library(bert_cuda_gemm *gemm) {
     free(gemm);
 }
 
-/* Asks for a kernel of a shape that any would have; nothing is run. Of the pointers only the alignment is looked at. */
-static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales) {
+/* Asks for a kernel; nothing is run. Of the pointers only the alignment is looked at. */
+static bool has_kernel(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape, int64_t rows) {
     static float aligned[4] __attribute__((aligned(16)));
-    const bert_cuda_gemm_args g = {.kind = kind,
+    const bert_cuda_gemm_args g = {.kind = shape->kind,
                                    .transpose_b = true,
-                                   .m = 256,
-                                   .n = 256,
-                                   .k = 256,
+                                   .m = rows,
+                                   .n = shape->n,
+                                   .k = shape->k,
                                    .batch = 1,
                                    .alpha = 1,
                                    .a = aligned,
                                    .b = aligned,
                                    .c = aligned,
-                                   .lda = 256,
-                                   .ldb = 256,
-                                   .ldc = 256,
-                                   .row_scales = scales ? aligned : NULL,
-                                   .column_scales = scales ? aligned : NULL,
-                                   .bias = scales ? aligned : NULL,
+                                   .lda = shape->k,
+                                   .ldb = shape->k,
+                                   .ldc = shape->n,
+                                   .row_scales = shape->scales ? aligned : NULL,
+                                   .column_scales = shape->scales ? aligned : NULL,
+                                   .bias = shape->bias ? aligned : NULL,
                                    .workspace = aligned};
-    cublasLtMatmulHeuristicResult_t guess;
+    cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
     problem p = {0};
-    if ((unsigned)kind >= KINDS || bert_cuda_gemm_fault(&g)) return false;
-    const bool there = pose(gemm, &p, &g) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, 1, &guess) > 0;
+    if (bert_cuda_gemm_fault(&g)) return false;
+    const bool there = pose(gemm, &p, &g) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, guesses) > 0;
     forget(&p);
-    return there || kind == BERT_CUDA_GEMM_S8; /* which has a kernel of its own */
+    return there;
+}
+
+static bool look_for_kernels(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
+    static const int64_t rows[] = {1, ROWS_TO_ASK_ABOUT, 128, 256, 1024, 16384};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!has_kernel(gemm, shape, rows[i])) return false;
+    return true;
+}
+
+static bool supports(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
+    if ((unsigned)shape->kind >= KINDS) return false;
+    if (shape->kind == BERT_CUDA_GEMM_S8) return true; /* which has a kernel of our own */
+    for (int i = 0; i < gemm->answer_count; i++) {
+        const bert_cuda_gemm_shape *known = &gemm->answers[i].shape;
+        if (known->kind == shape->kind && known->n == shape->n && known->k == shape->k &&
+            known->scales == shape->scales && known->bias == shape->bias)
+            return gemm->answers[i].there;
+    }
+    const answer found = {*shape, look_for_kernels(gemm, shape)};
+    if (gemm->answer_count < MOST_ANSWERS) gemm->answers[gemm->answer_count++] = found;
+    return found.there;
 }
 
 static void identify(char *out, size_t size) {

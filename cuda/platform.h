@@ -3,7 +3,7 @@
  * by nvcc it is CUDA; compiled as C++ with the emulator's headers (tests/cuda_emulator) the same file runs on the CPU,
  * watched. Some things are spelled differently from plain CUDA, so that both compilers understand them:
  *
- *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32]
+ *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32], aligned to 16 bytes
  *   BERT_SHARED_DYNAMIC(__half, tile);       extern __shared__ ... tile[]
  *   BERT_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...)      a cudaError_t
  *   BERT_UNROLL for (...)   BERT_ROLLED for (...)      #pragma unroll, #pragma unroll 1
@@ -31,7 +31,7 @@
 
 #define BERT_SHARED(type, name, count)                                                                                 \
     static const char name##_tag = 0;                                                                                  \
-    type *const name = static_cast<type *>(bert_emulator_shared(&name##_tag, (count) * sizeof(type), alignof(type)))
+    type *const name = static_cast<type *>(bert_emulator_shared(&name##_tag, (count) * sizeof(type), 16))
 #define BERT_SHARED_DYNAMIC(type, name) type *const name = static_cast<type *>(bert_emulator_shared(nullptr, 0, 16))
 #define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
     bert_launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
@@ -71,18 +71,18 @@ static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 bloc
  * The first statement of every kernel: what came before in the stream has ended, and what it wrote is there, when it
  * returns. A kernel may have been launched earlier than that (launch.h).
  *
- * It lets the next kernel come as soon as all blocks of this one have started, so that one takes no place that a block
- * of this one waits for, and only then waits. The next one waits for the end of this whole kernel, and so for the end
- * of all before it, as this one had to wait for them: that is why no thread may leave a kernel before. The library's
- * kernels keep the stream's order however it launches them, and ours behind them wait for their end. Arguments are no
- * device memory, and may be looked at before.
+ * After that it lets the next kernel come, which does when all blocks of this one are here, so that it takes no place
+ * that a block of this one waits for. The next one waits for the end of this whole kernel, and so for the end of all
+ * before it, as this one had to wait for them: that is why no thread may leave a kernel before. It comes only now for
+ * the sake of kernels that aren't ours: whatever one of the library's touches before it waits, the kernel before ours
+ * has ended. Arguments are no device memory, and may be looked at before.
  */
 static __device__ inline void begin_kernel() {
 #if defined(BERT_CUDA_EMULATED)
     bert_emulator_begin_kernel();
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;\n\t"
-                 "griddepcontrol.wait;" ::
+    asm volatile("griddepcontrol.wait;\n\t"
+                 "griddepcontrol.launch_dependents;" ::
                      : "memory");
 #endif
 }

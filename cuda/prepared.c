@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Asks the library, which knows the device. */
-static bert_status look_for_e4m3(bert_prepared *prepared, bert_error *error) {
+static bert_status look_for_e4m3(const bert_prepared *prepared, bert_error *error) {
     const bert_cuda_gemm_provider *provider = &bert_cuda_gemm_provider_built;
     const bert_device *device = prepared->device;
     const bert_host *host = device->host;
@@ -12,10 +12,9 @@ static bert_status look_for_e4m3(bert_prepared *prepared, bert_error *error) {
     BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice"));
     bert_cuda_gemm *gemm = provider->open(why, sizeof why);
     if (!gemm) return host->fail(error, BERT_UNSUPPORTED, "%s: %s", provider->name, why);
-    const bool there = provider->supports(gemm, BERT_CUDA_GEMM_F8, false);
-    prepared->e4m3_scales = provider->supports(gemm, BERT_CUDA_GEMM_F8, true);
+    const bool there = provider->supports(gemm, &(bert_cuda_gemm_shape){.kind = BERT_CUDA_GEMM_F8, .n = 256, .k = 256});
     provider->close(gemm);
-    if (there || prepared->e4m3_scales) return BERT_OK;
+    if (there) return BERT_OK;
     return host->fail(
         error, BERT_UNSUPPORTED,
         "fp8 takes a GPU with products of FP8 (compute capability 8.9 and later: Ada, Hopper), and %s has "

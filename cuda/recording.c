@@ -1,10 +1,12 @@
 /*
  * Kernels of a bound plan as a CUDA graph. A plan's first run calls its kernels, so that libraries load and choose what
  * they run, and then calls them once more to record them: every later run is one launch. A plan without padding has
- * another number of rows each time; such a number is recorded when it comes for the second time.
+ * another number of rows each time; such a number is recorded when it comes for the second time. What CUDA or a library
+ * refuses while it is recorded alone fails no run: the session calls its kernels one by one from then on.
  */
 #include "cuda/device.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const bert_host *host_of(const bert_context *context) {
@@ -70,27 +72,29 @@ bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *s
     return BERT_OK;
 }
 
-/* Makes what was captured something to launch; what CUDA can't record runs kernel by kernel from now on. */
+void bert_cuda_give_up_recording(bert_context *context, const char *reason) {
+    char notice[BERT_ERROR_MESSAGE_BYTES];
+    snprintf(notice, sizeof notice, "a plan's kernels can't be recorded, and are called one by one: %s", reason);
+    bert_cuda_notice(host_of(context), notice);
+    context->never_record = true;
+}
+
+/* Makes what was captured something to launch. */
 static bert_status end_capture(bert_context *context, bert_status status, bool *again, bert_error *error) {
-    const bert_host *host = host_of(context);
     bert_cuda_recording *recording = context->current;
     cudaGraph_t graph = NULL;
-    bert_error reason = {0};
     context->phase = BERT_CUDA_PLAIN;
     cudaError_t result = cudaStreamEndCapture(context->stream, &graph);
-    if (result == cudaSuccess && status == BERT_OK) result = cudaGraphInstantiate(&recording->exec, graph, 0);
+    if (result == cudaSuccess && status == BERT_OK && !context->never_record)
+        result = cudaGraphInstantiate(&recording->exec, graph, 0);
     if (graph) cudaGraphDestroy(graph);
-    if (status != BERT_OK) {
-        cudaGetLastError();
-        forget(recording);
-        return BERT_OK;
-    }
-    if (result == cudaSuccess) return context->ran ? BERT_OK : launch(context, error);
-    bert_cuda_check(host, result, &reason, "a plan's kernels can't be recorded, and are called one by one");
-    bert_cuda_notice(host, reason.message);
+    if (result == cudaSuccess && status == BERT_OK && !context->never_record)
+        return context->ran ? BERT_OK : launch(context, error);
+    cudaGetLastError();
     recording->exec = NULL;
     forget(recording);
-    context->never_record = true;
+    if (status != BERT_OK) return BERT_OK;
+    if (!context->never_record) bert_cuda_give_up_recording(context, cudaGetErrorString(result));
     *again = !context->ran;
     return BERT_OK;
 }

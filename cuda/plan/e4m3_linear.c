@@ -4,8 +4,9 @@
  * the tensor cores' fast ones, of fewer bits than float32 (docs/cuda.md), the rest is float16. A weight is packed as
  * [N, K], the one form that products of E4M3 have.
  *
- * Hopper's products apply the scales of rows and columns themselves. Others have a factor for all of a product: it
- * keeps sums inside float16, and the epilogue applies the scales.
+ * Hopper's products apply the scales of rows and columns themselves, where the library has a kernel that does for their
+ * shape, whatever the number of rows. Others have a factor for all of a product: it keeps sums inside float16, and the
+ * epilogue applies the scales.
  */
 #include "core/graph/canonical.h"
 #include "cuda/ops/e4m3.h"
@@ -122,12 +123,24 @@ static bert_status write_parts(const void *argument, void *out, bert_error *erro
     return BERT_OK;
 }
 
+/* Whichever way the bias is added. That depends on n and k alone: a row has the same bits in every batch. */
+static bool product_takes_scales(const bert_cuda_planner *planner, int64_t n, int64_t k) {
+    bert_cuda_gemm_shape shape = {.kind = BERT_CUDA_GEMM_F8, .n = n, .k = k, .scales = true};
+    bool takes = true;
+    for (int bias = 0; bias < 2 && takes; bias++) {
+        shape.bias = bias;
+        takes = bert_cuda_gemm_provider_built.supports(planner->context->gemm, &shape);
+    }
+    return takes;
+}
+
 bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts, void **out) {
     bert_cuda_node *state = planner->state;
     bert_cuda_parts_id id;
     const size_t key = bert_cuda_parts_key(parts, "e4m3", parts->constants, &id);
     state->n = parts->columns;
     state->k = bert_cuda_parts_depth(parts);
+    if (planner->mode == BERT_PLAN_BIND) state->e4m3_scales = product_takes_scales(planner, state->n, state->k);
     return bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
                           write_parts, parts, out, planner->error);
 }
@@ -174,7 +187,7 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .ldb = node->k,
                                    .ldc = node->n};
     bert_cuda_epilogue epilogue = {.bias = bias};
-    if (node->prepared->e4m3_scales) {
+    if (node->e4m3_scales) {
         product.row_scales = call->x_e4m3.scales;
         product.column_scales = packed;
     } else {

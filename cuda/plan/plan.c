@@ -26,9 +26,13 @@ static const bert_tensor *as_stored(const bert_prepared *prepared, const bert_te
 
 static bert_status run(const bert_kernel_call *call, bert_error *error) {
     const bert_cuda_node *node = call->plan->state;
+    bert_context *context = call->context;
+    const bool recorded = context->phase == BERT_CUDA_CAPTURING;
+    bert_error reason = {0};
+    if (recorded && context->never_record) return BERT_OK; /* what is recorded is given up already */
     bert_tensor inputs[MOST_TENSORS], outputs[MOST_TENSORS];
     const bert_cuda_call own = {.node = node,
-                                .context = call->context,
+                                .context = context,
                                 .inputs = as_stored(node->prepared, call->inputs, node->node.input_count, inputs),
                                 .outputs = as_stored(node->prepared, call->outputs, node->node.output_count, outputs),
                                 .workspace = call->workspace,
@@ -38,10 +42,14 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
                                 .x_e4m3_made = call->x_bytes_made,
                                 .y_e4m3 = call->y_bytes,
                                 .y_unread = call->y_unread,
-                                .error = error};
-    BERT_CUDA_TRY(node->op->run(&own));
-    if (call->context->phase != BERT_CUDA_APART) return BERT_OK;
-    return bert_cuda_launched(&own, cudaStreamSynchronize(call->context->stream), node->op->kernel);
+                                .error = recorded ? &reason : error};
+    const bert_status status = node->op->run(&own);
+    if (recorded && status != BERT_OK) {
+        bert_cuda_give_up_recording(context, reason.message);
+        return BERT_OK;
+    }
+    if (status != BERT_OK || context->phase != BERT_CUDA_APART) return status;
+    return bert_cuda_launched(&own, cudaStreamSynchronize(context->stream), node->op->kernel);
 }
 
 /* Types and numbers of tensors that every operator keeps to, and what it must know. */

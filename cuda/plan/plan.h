@@ -28,6 +28,7 @@ typedef struct bert_cuda_node {
     int64_t padded_n, padded_k;
     int32_t reporter;                   /**< Number of the node where its kernels report; -1: they don't. */
     bool flag;                          /**< The operator says of what. */
+    bool e4m3_scales;                   /**< Its products of E4M3 take scales of rows and columns. */
     uint64_t wide_inputs, wide_outputs; /**< Those whose lower halves are there: bert_cuda_lower_halves. */
 } bert_cuda_node;
 

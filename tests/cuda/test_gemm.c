@@ -164,8 +164,8 @@ static void check(const product *p) {
     free(x.c_before);
 }
 
-static bool there(bert_cuda_gemm_kind kind, bool scales) {
-    return provider->supports(gemm, kind, scales);
+static bool there(const product *p) {
+    return provider->supports(gemm, &(bert_cuda_gemm_shape){p->kind, p->n, p->k, p->scales, p->bias});
 }
 
 /* ---- Cases ---------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ static void e4m3_with_scales(void **state) {
                            .k = whole[turn % 4][2],
                            .batch = 1,
                            .alpha = turn % 5 == 0 ? 0x1p-12F : 1};
-        if (!there(p.kind, p.scales)) continue;
+        if (!there(&p)) continue;
         check(&p);
         checked++;
     }
@@ -220,7 +220,53 @@ static void e4m3_with_scales(void **state) {
     }
 }
 
+/* Of a product that `supports` says yes to, any number of rows can be made; on the emulator one shape is said no to. */
+static void e4m3_with_scales_has_every_number_of_rows(void **state) {
+    static const int64_t rows[] = {1, 16, 33, 128, 256, 257}, shapes[][2] = {{16, 32}, {16, 64}, {16, 144}, {48, 16}};
+    int refused = 0;
+    for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
+        for (size_t i = 0; i < 2 * sizeof rows / sizeof *rows; i++) {
+            const product p = {.kind = BERT_CUDA_GEMM_F8,
+                               .transpose_b = true,
+                               .bias = i % 2,
+                               .scales = true,
+                               .m = rows[i / 2],
+                               .n = shapes[shape][0],
+                               .k = shapes[shape][1],
+                               .batch = 1,
+                               .alpha = 1};
+            if (there(&p))
+                check(&p);
+            else
+                refused++;
+        }
+    }
+#ifdef BERT_CUDA_EMULATED
+    assert_int_equal(refused, 2 * sizeof rows / sizeof *rows);
+#endif
+}
+
 #ifdef BERT_TESTS_CUBLASLT
+/* An algorithm that fits and is refused as it is run, chosen or guessed, gives way to the next one. */
+static void a_refused_algorithm_gives_way(void **state) {
+    for (int turn = 0; turn < 3; turn++) {
+        const product p = {.kind = BERT_CUDA_GEMM_F16, .m = turn ? 33 : 9, .n = 64, .k = 128, .batch = 1, .alpha = 1};
+        char why[512] = "";
+        bert_cuda_gemm_cache *cache =
+            bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+        made x = make(&p);
+        const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(&x.args);
+        const bert_cuda_gemm_choice choice = {.words = {turn == 2 ? 1000 : 1002}};
+        if (turn != 1) assert_true(bert_cuda_gemm_cache_add(cache, &key, &choice));
+        provider->use_cache(gemm, cache);
+        expect_success(provider->run(gemm, &x.args, NULL, why, sizeof why), why);
+        compare(&p, &x);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+        free(x.c_before);
+    }
+}
+
 /* Sums of E4M3 are fast where the library has that for a few rows, so that rows of a small and of a large batch have
  * the same; also by an algorithm that was chosen. */
 static void e4m3_sums_do_not_depend_on_rows(void **state) {
@@ -259,7 +305,7 @@ static void c_is_not_read_without_beta(void **state) {
         const product p = {
             .kind = (bert_cuda_gemm_kind)kind, .transpose_b = true, .m = 5, .n = 16, .k = 32, .batch = 1, .alpha = 1};
         char why[512] = "";
-        if (!there(p.kind, false)) continue;
+        if (!there(&p)) continue;
         made x = make(&p);
         assert_int_equal(cudaMemset(x.args.c, 0xff, (size_t)(5 * 16) * bert_cuda_gemm_result_bytes(p.kind)),
                          cudaSuccess);
@@ -378,7 +424,7 @@ static void choices_are_kept_and_used(void **state) {
     for (int kind = 0; kind < KINDS; kind++) {
         const product p = {
             .kind = (bert_cuda_gemm_kind)kind, .transpose_b = true, .m = 20, .n = 64, .k = 128, .batch = 1, .alpha = 1};
-        if (!there(p.kind, false)) continue;
+        if (!there(&p)) continue;
         made x = make(&p);
         provider->use_cache(gemm, NULL);
         expect_success(provider->tune(gemm, &x.args, NULL, why, sizeof why), why); /* measures nothing */
@@ -491,7 +537,9 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_and_transpose),
         cmocka_unit_test(e4m3_with_scales),
+        cmocka_unit_test(e4m3_with_scales_has_every_number_of_rows),
 #ifdef BERT_TESTS_CUBLASLT
+        cmocka_unit_test(a_refused_algorithm_gives_way),
         cmocka_unit_test(e4m3_sums_do_not_depend_on_rows),
 #endif
         cmocka_unit_test(c_is_not_read_without_beta),

@@ -198,6 +198,15 @@ static void products_are_those_of_the_bytes(void **state) {
     }
 }
 
+/* Where the library applies scales, but not to this shape, rows have the bytes' products all the same. */
+static void deep_products_are_scaled_afterwards(void **state) {
+    for (int variant = 0; variant < 4; variant++) {
+        ask(variant, 1, 16);
+        asked.depth = 16 * BERT_EMULATOR_E4M3_DEPTH + (variant < 2 ? 0 : 16);
+        run_case(true);
+    }
+}
+
 /* More of each than is packed at a time. */
 static void large_weights_are_packed_whole(void **state) {
     for (int variant = 0; variant < 2; variant++) {
@@ -220,6 +229,7 @@ static void what_does_not_fit_runs_in_float16(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_of_the_bytes),
+        cmocka_unit_test(deep_products_are_scaled_afterwards),
         cmocka_unit_test(large_weights_are_packed_whole),
         cmocka_unit_test(what_does_not_fit_runs_in_float16),
     };

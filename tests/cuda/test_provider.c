@@ -392,21 +392,32 @@ static void rows_without_padding_are_recorded_when_they_come_again(void **state)
     bert_model_free(model);
 }
 
+/* Neither where no graph can be made, nor where kernels are refused while they are recorded; without padding rows are
+ * recorded that have not been run before. */
 static void a_session_goes_on_where_nothing_can_be_recorded(void **state) {
+    static void (*const refuse[])(bool) = {bert_emulator_refuse_graphs, bert_emulator_refuse_captured_work};
     bert_model *model = load(ZH "model.onnx");
-    float expected[BATCH * LABELS], logits[BATCH * LABELS];
-    batch b = make_batch(BATCH, SEQUENCE, false, 1);
-    bert_session *session = open(model, "cuda");
-    run(session, &b, expected);
-    bert_session_free(session);
-    session = open(model, "cuda");
-    bert_emulator_refuse_graphs(true);
-    for (int i = 0; i < 3; i++) {
-        run(session, &b, logits);
-        expect_near(expected, logits, BATCH * LABELS, 0);
+    for (int variant = 0; variant < 4; variant++) {
+        const bert_session_options options = {.struct_size = sizeof options,
+                                              .providers = "cuda",
+                                              .padded_rows =
+                                                  variant & 2 ? BERT_PADDED_ROWS_UNDEFINED : BERT_PADDED_ROWS_EXACT};
+        float expected[BATCH * LABELS], logits[BATCH * LABELS];
+        batch b = make_batch(BATCH, SEQUENCE, variant & 2, 1);
+        bert_session *session = open_with(model, &options);
+        run(session, &b, expected);
+        bert_session_free(session);
+        const uint64_t graphs = bert_emulator_graph_launches();
+        session = open_with(model, &options);
+        refuse[variant & 1](true);
+        for (int i = 0; i < 3; i++) {
+            run(session, &b, logits);
+            expect_near(expected, logits, BATCH * LABELS, 0);
+        }
+        refuse[variant & 1](false);
+        assert_int_equal(bert_emulator_graph_launches() - graphs, 0);
+        bert_session_free(session);
     }
-    bert_emulator_refuse_graphs(false);
-    bert_session_free(session);
     bert_model_free(model);
 }
 

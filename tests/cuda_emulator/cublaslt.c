@@ -14,8 +14,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* Algorithms: the first needs no workspace, the second does, the third fails when it is run. */
-enum { ALGORITHMS = 3, NEEDS_WORKSPACE = 1, FAILS = 2, WORKSPACE_BYTES = 1 << 20, FIRST_NAME = 1000 };
+/* Algorithms: the first needs no workspace, and fails when it is run with so many columns of D; the second needs it;
+ * the third fails whenever it is run. */
+enum { ALGORITHMS = 3, FIRST = 0, NEEDS_WORKSPACE = 1, FAILS = 2, WORKSPACE_BYTES = 1 << 20, FIRST_NAME = 1000 };
+enum { REFUSED_ROWS = 33 };
 
 struct cublasLtContext {
     int unused;
@@ -172,6 +174,14 @@ static bool scales_fit(const product *p) {
            o->a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F && o->b_mode == o->a_mode;
 }
 
+/* Like the real library, which has no kernels with such scales for some shapes of few columns: none where there is much
+ * to sum for each row of D, and a bit less of it only without splitting the sums. */
+static bool depth_fits(const product *p, uint32_t schemes) {
+    if (!p->operation.a_scale || p->n > 256) return true;
+    if (p->k > BERT_EMULATOR_E4M3_DEPTH * p->m) return false;
+    return p->k <= 2 * p->m || schemes == CUBLASLT_REDUCTION_SCHEME_NONE;
+}
+
 /* Of FP8 alone; this library has no kernels with fast sums where there are less than 32 products to sum, but for many
  * columns. */
 static bool sums_fit(const product *p) {
@@ -220,7 +230,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     const cublasStatus_t status = take(&p, operation, a, b, c, d);
     *count = 0;
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    if (preference->schemes != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (preference->schemes != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE &&
+        preference->schemes != CUBLASLT_REDUCTION_SCHEME_NONE)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!depth_fits(&p, preference->schemes)) return CUBLAS_STATUS_NOT_SUPPORTED;
     const cudaDataType_t types[] = {a->type, b->type, c->type, d->type};
     for (int i = 0; i < 4; i++)
         if (preference->alignments[i] < element_bytes(types[i])) return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -317,8 +330,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     if (name >= ALGORITHMS || c_data != d_data || (!workspace && workspace_bytes)) return CUBLAS_STATUS_INVALID_VALUE;
     if (workspace_of(name) > workspace_bytes) return CUBLAS_STATUS_INVALID_VALUE;
+    if (!depth_fits(&p, CUBLASLT_REDUCTION_SCHEME_NONE)) return CUBLAS_STATUS_NOT_SUPPORTED;
     /* As the library does with the bytes of few rows. */
     if (name == FAILS || (p.a.type == CUDA_R_8I && p.n == 1)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (name == FIRST && p.d.columns == REFUSED_ROWS) return CUBLAS_STATUS_NOT_SUPPORTED;
     p.a_data = a_data;
     p.b_data = b_data;
     p.d_data = d_data;

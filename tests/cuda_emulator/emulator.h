@@ -75,6 +75,8 @@ typedef enum bert_emulator_e4m3_products {
     BERT_EMULATOR_E4M3_SCALED /**< And with them. */
 } bert_emulator_e4m3_products;
 void bert_emulator_have_e4m3(bert_emulator_e4m3_products products);
+/** Products with scales are there for k up to so many times n. */
+enum { BERT_EMULATOR_E4M3_DEPTH = 8 };
 /** The CUDA version that the driver has, as cudaDriverGetVersion gives it; at first CUDART_VERSION. 0: no driver. */
 void bert_emulator_have_driver(int version);
 /** The compute capability of the GPU that is emulated; at first 8.9. */
@@ -82,8 +84,9 @@ void bert_emulator_have_capability(int major, int minor);
 /** What kernels are compiled for at most, as cudaFuncGetAttributes gives it; at first 90. The GPU takes no later code.
  */
 void bert_emulator_have_code(int version);
-/** Whether no graph can be made of what is captured. */
+/** Whether no graph can be made of what is captured, and whether work is refused while it is captured. */
 void bert_emulator_refuse_graphs(bool refuse);
+void bert_emulator_refuse_captured_work(bool refuse);
 
 /** Around host code that stands in for a library's kernels (GEMM): makes device memory accessible. They nest. */
 void bert_emulator_device_begin(void);

@@ -34,8 +34,11 @@ static void close_loops(bert_cuda_gemm *gemm) {
     free(gemm);
 }
 
-static bool supports(bert_cuda_gemm *gemm, bert_cuda_gemm_kind kind, bool scales) {
-    return kind != BERT_CUDA_GEMM_F8 || e4m3 == BERT_EMULATOR_E4M3_SCALED || (e4m3 == BERT_EMULATOR_E4M3 && !scales);
+/* As the library of cublaslt.c: scales don't go with a k that is large beside n. */
+static bool supports(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
+    if (shape->kind != BERT_CUDA_GEMM_F8) return true;
+    if (!shape->scales) return e4m3 != BERT_EMULATOR_NO_E4M3;
+    return e4m3 == BERT_EMULATOR_E4M3_SCALED && shape->k <= BERT_EMULATOR_E4M3_DEPTH * shape->n;
 }
 
 static float load(const bert_cuda_gemm_args *g, const void *data, int64_t at) {
@@ -114,7 +117,11 @@ static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cu
         snprintf(why, size, "%s", fault);
         return cudaErrorInvalidValue;
     }
-    if (!supports(gemm, args->kind, args->row_scales)) {
+    if (!supports(gemm, &(bert_cuda_gemm_shape){.kind = args->kind,
+                                                .n = args->n,
+                                                .k = args->k,
+                                                .scales = args->row_scales != NULL,
+                                                .bias = args->bias != NULL})) {
         snprintf(why, size, "the device has no such products of E4M3");
         return cudaErrorNotSupported;
     }

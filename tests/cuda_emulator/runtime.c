@@ -13,7 +13,7 @@ static long failure_countdown = -1;
 static cudaError_t failure;
 static _Thread_local cudaError_t last_error;
 
-static bool failure_came, graphs_refused;
+static bool failure_came, graphs_refused, captured_work_refused;
 static uint64_t graph_launches;
 
 bool bert_emulator_fail_after(long calls, int error) {
@@ -26,6 +26,10 @@ bool bert_emulator_fail_after(long calls, int error) {
 
 void bert_emulator_refuse_graphs(bool refuse) {
     graphs_refused = refuse;
+}
+
+void bert_emulator_refuse_captured_work(bool refuse) {
+    captured_work_refused = refuse;
 }
 
 static int driver_version = CUDART_VERSION;
@@ -110,6 +114,10 @@ static cudaError_t submit(cudaStream_t stream, emu_work work) {
         work.run(work.argument);
         work.release(work.argument);
         return cudaSuccess;
+    }
+    if (captured_work_refused) {
+        work.release(work.argument);
+        return emu_set_error(cudaErrorStreamCaptureUnsupported);
     }
     if (graph->count == graph->room) {
         const size_t room = graph->room ? 2 * graph->room : 64;
