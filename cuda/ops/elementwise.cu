@@ -87,8 +87,6 @@ template <typename F> static __device__ F of_two(bert_cuda_elementwise_op op, F 
         return isnan(a) || a < b ? a : b;
     case BERT_CUDA_MAX:
         return isnan(a) || a > b ? a : b;
-    case BERT_CUDA_POW:
-        return pow(a, b);
     case BERT_CUDA_MOD: {
         const F rest = fmod(a, b);
         return parameter == F(0) && rest != F(0) && (rest < F(0)) != (b < F(0)) ? rest + b : rest;
@@ -162,17 +160,34 @@ static __device__ int64_t of_integers(const bert_cuda_elementwise_args &a, int64
     }
 }
 
+/* Square and root are exact, and cost a fraction. */
+static __device__ double raised(double x, double by) {
+    if (by == 2) return x * x;
+    if (by == 0.5 && x > 0) return sqrt(x);
+    return pow(x, by);
+}
+
+/* What raised gives of whole numbers, where that is whole, too. CUDA's pow is off by 2 units of the last place at most:
+ * 3 to the power of 1 is below 3, and cut off it would be 2. */
+static __device__ double made_whole(double result, int64_t base, double by) {
+    const double whole = rint(result);
+    if (!(by >= 0 && by < 64 && by == rint(by))) return fabs(result - whole) <= fabs(result) * 0x1p-51 ? whole : result;
+    const uint64_t exact = power(static_cast<uint64_t>(base), static_cast<uint64_t>(by));
+    return result < 0 ? static_cast<double>(static_cast<int64_t>(exact)) : static_cast<double>(exact);
+}
+
 /* An integer to the power of anything: through double, save for integer powers that are not negative. */
 static __device__ int64_t integer_power(const bert_cuda_operand &base, int64_t i, const bert_cuda_operand &exponent,
                                         int64_t j) {
+    const int64_t factor = load_as<int64_t>(base.data, base.dtype, i);
     if (!bert_dtype_is_float(exponent.dtype)) {
         const int64_t by = load_as<int64_t>(exponent.data, exponent.dtype, j);
-        const int64_t factor = load_as<int64_t>(base.data, base.dtype, i);
         if (by >= 0 || exponent.dtype == BERT_UINT64)
             return static_cast<int64_t>(power(static_cast<uint64_t>(factor), static_cast<uint64_t>(by)));
     }
-    const double result =
-        pow(load_as<double>(base.data, base.dtype, i), load_as<double>(exponent.data, exponent.dtype, j));
+    const double by = load_as<double>(exponent.data, exponent.dtype, j);
+    double result = raised(load_as<double>(base.data, base.dtype, i), by);
+    if (result >= -0x1p63 && result < 0x1p64) result = made_whole(result, factor, by);
     if (!(result >= -0x1p63 && result < 0x1p64)) return 0;
     return result < 0x1p63 ? static_cast<int64_t>(result) : static_cast<int64_t>(static_cast<uint64_t>(result));
 }
@@ -285,7 +300,7 @@ static __device__ void compute_floats(const bert_cuda_elementwise_args &a, int64
     } else if (!y.data) {
         value = of_one<F>(a.op, value, parameter);
     } else if (a.op == BERT_CUDA_POW) { /* whose power may be of any type */
-        value = F(pow(static_cast<double>(value), load_as<double>(y.data, y.dtype, from[1])));
+        value = F(raised(static_cast<double>(value), load_as<double>(y.data, y.dtype, from[1])));
     } else {
         value = of_two<F>(a.op, value, load_operand<F>(y, from[1]), parameter);
     }

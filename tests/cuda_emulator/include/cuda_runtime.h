@@ -57,6 +57,12 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
     return {x, y, z, w};
 }
 
+/* CUDA's pow of doubles is off by up to 2 units of the last place, also where the result is a whole number. */
+static inline double bert_emulated_pow(double x, double y) {
+    return nextafter(pow(x, y), 0.0);
+}
+#define pow(x, y) bert_emulated_pow(x, y)
+
 #define threadIdx (bert_emulator_thread_index())
 #define blockIdx (bert_emulator_block_index())
 #define blockDim (bert_emulator_block_size())
