@@ -403,6 +403,15 @@ static __device__ void load_chunk(float *tile, int pitch, const T *head, int64_t
     }
 }
 
+/* Shared memory gives a warp a word for each lane at a time, so each access brings four floats where it can. Rows of K,
+ * one for each lane, are longer by four, so that lanes which read at the same time read in different banks. */
+using four_floats = bert_vector<float, 4>;
+enum { K_PITCH = CHUNK + 4 };
+
+static __device__ inline four_floats load_four(const float *from) {
+    return *reinterpret_cast<const four_floats *>(from);
+}
+
 /* What a block of plain_kernel has of Q, K and V. */
 struct plain_tiles {
     float *q, *k, *v;
@@ -421,13 +430,17 @@ static __device__ void tile_scores(const bert_cuda_attention_args &a, const sequ
     for (int r = 0; r < ROWS; r++) scores[r] = 0;
     for (int column = 0; column < depth; column += CHUNK) {
         if (key == 0 || depth > CHUNK) load_chunk(tiles.q, CHUNK, q, a.q.row, first, queries, s.queries, column, depth);
-        load_chunk(tiles.k, CHUNK + 1, k, a.k.row, key, PLAIN_KEYS, s.keys, column, depth);
+        load_chunk(tiles.k, K_PITCH, k, a.k.row, key, PLAIN_KEYS, s.keys, column, depth);
         __syncthreads();
-        const int end = depth - column < CHUNK ? depth - column : CHUNK;
-        for (int d = 0; d < end; d++) {
-            const float element = tiles.k[lane * (CHUNK + 1) + d];
+        const int end = depth - column < CHUNK ? depth - column : CHUNK; /* zeros lie from there to a multiple of 4 */
+        for (int d = 0; d < end; d += 4) {
+            const four_floats elements = load_four(tiles.k + lane * K_PITCH + d);
             BERT_UNROLL
-            for (int r = 0; r < ROWS; r++) scores[r] += tiles.q[(warp * ROWS + r) * CHUNK + d] * element;
+            for (int r = 0; r < ROWS; r++) {
+                const four_floats query = load_four(tiles.q + (warp * ROWS + r) * CHUNK + d);
+                BERT_UNROLL
+                for (int i = 0; i < 4; i++) scores[r] += query.at[i] * elements.at[i];
+            }
         }
         if (column + CHUNK < depth) __syncthreads();
     }
@@ -477,6 +490,27 @@ static __device__ void show_weights(const bert_cuda_attention_args &a, const seq
     }
 }
 
+/* Adds the warp's rows of weights, [ROWS, PLAIN_KEYS], times a tile of V to the lane's two columns of results. */
+static __device__ inline void add_values(const float *weights, const float *v_tile, int lane, float result[ROWS][2]) {
+    for (int key = 0; key < PLAIN_KEYS; key += 4) {
+        float v[4][2];
+        BERT_UNROLL
+        for (int i = 0; i < 4; i++) {
+            v[i][0] = v_tile[(key + i) * CHUNK + lane];
+            v[i][1] = v_tile[(key + i) * CHUNK + lane + BERT_WARP];
+        }
+        BERT_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const four_floats share = load_four(weights + r * PLAIN_KEYS + key);
+            BERT_UNROLL
+            for (int i = 0; i < 4; i++) {
+                result[r][0] += share.at[i] * v[i][0];
+                result[r][1] += share.at[i] * v[i][1];
+            }
+        }
+    }
+}
+
 /* RARE: with scores that are capped or shown, whose code would cost all others registers. */
 template <typename T, bool RARE>
 static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
@@ -484,8 +518,9 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
     begin_kernel();
     constexpr int queries = PLAIN_WARPS * ROWS;
     BERT_SHARED(float, q_tile, queries *CHUNK);
-    BERT_SHARED(float, k_tile, PLAIN_KEYS *(CHUNK + 1)); /* one longer: lanes read a column in different banks */
+    BERT_SHARED(float, k_tile, PLAIN_KEYS *K_PITCH);
     BERT_SHARED(float, v_tile, PLAIN_KEYS *CHUNK);
+    BERT_SHARED(float, weights, queries *PLAIN_KEYS); /* each warp has rows of its own */
     const plain_tiles tiles = {q_tile, k_tile, v_tile};
     const int64_t b = blockIdx.z / static_cast<unsigned>(chunks), h = blockIdx.y;
     const int chunk = static_cast<int>(blockIdx.z % static_cast<unsigned>(chunks));
@@ -505,7 +540,11 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
         BERT_UNROLL
         for (int r = 0; r < ROWS; r++) {
             const int row = first + warp * ROWS + r;
-            if (row >= s.queries) continue; /* the same for all lanes */
+            float *const place = weights + (warp * ROWS + r) * PLAIN_KEYS + lane;
+            if (row >= s.queries) { /* the same for all lanes */
+                *place = 0;
+                continue;
+            }
             float score = -INFINITY;
             if (key + lane < s.keys)
                 score = finished<T, RARE>(a, row_masks<T>(a, b, h, s.place(row)), s, scores[r], key + lane,
@@ -516,12 +555,10 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
             sum[r] = sum[r] * rescale + warp_sum(p);
             result[r][0] *= rescale;
             result[r][1] *= rescale;
-            for (int i = 0; i < PLAIN_KEYS; i++) {
-                const float share = __shfl_sync(BERT_ALL_LANES, p, i);
-                result[r][0] += share * v_tile[i * CHUNK + lane];
-                result[r][1] += share * v_tile[i * CHUNK + lane + BERT_WARP];
-            }
+            *place = p;
         }
+        __syncwarp();
+        add_values(weights + warp * ROWS * PLAIN_KEYS, v_tile, lane, result);
         __syncthreads();
     }
     for (int r = 0; r < ROWS; r++) {
