@@ -4,14 +4,15 @@
     gpu_pytorch.py MODEL.onnx [--mode eager|compiled] [--precision fp32|tf32|fp16|bf16] [--cells 1x128,8x128] [--seconds 0.5]
                    [--device cuda] [--ids IDS.npy --logits OUT.npy]
 
-Prints a JSON line a cell, as soon as it is measured. `eager` is the module as written; `compiled` is torch.compile with
-max-autotune, a graph of its own for each shape, replayed as a CUDA graph. Attention is scaled_dot_product_attention
-without a mask, since every token is real: PyTorch may take its fastest kernel. Two times a cell:
+Prints a JSON line a cell, as soon as it is measured; {"cell", "error"} where that failed, and goes on. `eager` is the module
+as written; `compiled` is torch.compile with max-autotune, a graph of its own for each shape, replayed as a CUDA graph;
+`cudagraph_skips` counts where PyTorch did without one. Attention is scaled_dot_product_attention without a mask, since every
+token is real: PyTorch may take its fastest kernel. Two times a cell:
 
     median_ms         from ids in the host's memory to logits in the host's memory, fresh ids every run
     device_median_ms  the GPU's own time for the forward pass, by events, ids already there
 
---ids: one run on these ids besides, its logits to a file, to be held against bert.c's. Needs torch, onnx and numpy.
+--ids: first one run on these ids, its logits to a file, to be held against bert.c's. Needs torch, onnx and numpy.
 """
 import argparse
 import json
@@ -34,7 +35,7 @@ class Bert(engines.PyTorch):
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         self.device = device
         self.weights = {name: w.to(device, dtype if w.is_floating_point() else w.dtype) for name, w in self.weights.items()}
-        self.forward = self.real_tokens
+        self.forward, self.compiled = self.real_tokens, compiled
         if compiled:
             # As a module's parameters are: else every replay of the graph would copy all weights to where it reads them.
             for w in self.weights.values():
@@ -73,8 +74,16 @@ class Bert(engines.PyTorch):
         ids = self.torch.randint(0, len(self.weights["bert.embeddings.word_embeddings.weight"]), (batch, sequence))
         return ids.pin_memory() if self.device.startswith("cuda") else ids
 
+    def logits(self, ids):
+        self.types = self.torch.zeros(ids.shape, dtype=self.torch.int64, device=self.device)
+        return self.host_to_host(ids)[0].numpy()
+
     def measure(self, batch, sequence, seconds):
         """Warms up (compiles, captures), then measures for some seconds and at least 10 runs."""
+        if self.compiled:
+            # Each shape is a graph of its own; past eight of one function dynamo compiles no more, and fullgraph makes that an error.
+            self.torch._dynamo.reset()
+            self.torch._dynamo.utils.counters.clear()
         self.types = self.torch.zeros((batch, sequence), dtype=self.torch.int64, device=self.device)
         start = time.perf_counter()
         for _ in range(5):
@@ -91,6 +100,8 @@ class Bert(engines.PyTorch):
                "warm_up_s": warm_up}
         if device[0] is not None:
             row["device_median_ms"] = statistics.median(device)
+        if self.compiled:
+            row["cudagraph_skips"] = self.torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]
         return row
 
 
@@ -108,12 +119,14 @@ def main():
     bert = Bert(a.model, a.device, a.precision, a.mode == "compiled")
     about = {"engine": f"PyTorch {bert.version} {a.mode}", "precision": a.precision}
     if a.ids:
-        ids = bert.torch.from_numpy(np.load(a.ids))
-        bert.types = bert.torch.zeros(ids.shape, dtype=bert.torch.int64, device=a.device)
-        np.save(a.logits, bert.host_to_host(ids)[0].numpy())
+        np.save(a.logits, bert.logits(bert.torch.from_numpy(np.load(a.ids))))
     for cell in filter(None, a.cells.split(",")):
         batch, sequence = map(int, cell.split("x"))
-        print(json.dumps({**about, **bert.measure(batch, sequence, a.seconds)}), flush=True)
+        try:
+            row = bert.measure(batch, sequence, a.seconds)
+        except Exception as error:  # a cell that fails takes no other with it
+            row = {"cell": cell, "error": f"{type(error).__name__}: {error}"[-500:]}
+        print(json.dumps({**about, **row}), flush=True)
 
 
 if __name__ == "__main__":

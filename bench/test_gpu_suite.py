@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Tests of bench/gpu_suite.sh and its report that need no GPU: what a GPU would answer is made up here."""
+"""Tests of bench/gpu_suite.sh that need no GPU, with those of test_gpu_bench.py: what a GPU would answer is made up here."""
+import argparse
 import glob
 import json
 import os
 import re
-import stat
+import signal
 import subprocess
 import sys
-import tempfile
+import time
 import unittest
+from unittest import mock
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import gpu_checks  # noqa: E402
 import gpu_report  # noqa: E402
+from test_gpu_bench import Bench, Folder, Process, Report  # noqa: E402, F401
 
 BERTC = """#!/bin/sh
 case "$*" in
@@ -22,50 +25,63 @@ case "$*" in
   bench*) echo '{"provider": "cuda", "cells": [{"batch": 1, "sequence": 128, "tokens": 128,
     "median_ms": 2, "min_ms": 1, "p99_ms": 3, "runs": 9}]}' ;;
   *"--precision bf16"*) echo 'pass  one  worst error 1e-3'; echo 'skip  two  no kernel'; echo 'skip  three  why' ;;
-  *) echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
+  *) [ "$5" = fp16 ] && echo 'bertc: a notice' >&2
+     echo 'pass  one  worst error 1e-7'; echo 'pass  two  worst error 1e-7'; echo 'skip  three  why' ;;
+esac
+"""
+CRASHES = """#!/bin/sh
+pass() { echo "pass  $1  worst error $2"; }
+case "$*" in
+  *"--provider cpu"*) pass one 1; pass two 1; pass three 1 ;;
+  *fp16*graphs/two) echo 'pass  two  worst'; kill -ABRT $$ ;;
+  *fp16*graphs/three) pass three 2 ;;
+  *fp16*) pass one 1; echo gone >&2; kill -SEGV $$ ;;
+  *bf16*graphs/one) pass one 1 ;;
+  *bf16*) echo 'fail  one  too far off'; pass two 1; pass three 1; exit 1 ;;
+  *) pass one 1; pass two 1; pass three 1 ;;
 esac
 """
 SANITIZER = """#!/bin/sh
 echo "$BERT_CUDA_LINEAR $*" >>"$(dirname "$0")/calls"
 case "$*" in
   *racecheck*rows_gpu*) echo '========= Race reported'; echo '========= RACECHECK SUMMARY: 1 hazard'; exit 86 ;;
-  *test_slow_gpu*) sleep 30 ;;
+  *test_slow_gpu*) sleep 30 & echo $! >"$(dirname "$0")/slow"; wait ;;
   *test_skips_gpu*) echo 'skipped: no GPU is here'; exit 77 ;;
 esac
 echo '========= ERROR SUMMARY: 0 errors'
 """
 
 
-class Suite(unittest.TestCase):
+class Suite(Folder):
     def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.build, self.out = (os.path.join(self.folder.name, n) for n in ("build", "out"))
-        self.write("bin/nvidia-smi", "#!/bin/sh\necho 'A GPU, 1.0'\n")
+        super().setUp()
+        self.build, self.out = (os.path.join(self.folder, n) for n in ("build", "out"))
+        self.write("bin/nvidia-smi", "#!/bin/sh\necho 'A GPU, 1.0, Disabled'\n")
 
-    def write(self, name, text):
-        path = os.path.join(self.folder.name, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as file:
-            file.write(text)
-        os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
-        return path
+    def start(self, *words, **more):
+        environment = {**os.environ, "PATH": os.path.join(self.folder, "bin") + ":" + os.environ["PATH"], "PYTHON": sys.executable,
+                       "NVIDIA_DEVICE": os.path.join(self.folder, "device"), **more}
+        return subprocess.Popen([os.path.join(HERE, "gpu_suite.sh"), "--out", self.out, "--build", self.build, "--models",
+                                 os.path.join(self.folder, "models"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=environment, start_new_session=True)
 
     def suite(self, *words, **more):
-        environment = {**os.environ, "PATH": os.path.join(self.folder.name, "bin") + ":" + os.environ["PATH"], "PYTHON": sys.executable,
-                       **more}
-        return subprocess.run([os.path.join(HERE, "gpu_suite.sh"), "--out", self.out, "--build", self.build, *words],
-                              capture_output=True, text=True, env=environment)
+        process = self.start(*words, **more)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def result(self):
+        with open(os.path.join(self.out, "result.json")) as file:
+            return json.load(file)
 
     def stage(self, name):
-        with open(os.path.join(self.out, "result.json")) as file:
-            return json.load(file)["stages"][name]
+        return self.result()["stages"][name]
 
     def outcomes(self, name):
         return {row["check"]: row["outcome"] for row in self.stage(name)["rows"]}
 
     def test_arguments(self):
-        for words in ([], ["bench-basement"], ["--limit", "soon", "kernels"], ["kernels", "--out"]):
+        for words in ([], ["bench-basement"], ["--limit", "soon", "kernels"], ["--total", "all", "kernels"], ["kernels", "--out"]):
             self.assertEqual(self.suite(*words).returncode, 2, words)
         self.assertIn("conformance", self.suite("--help").stdout)
 
@@ -76,8 +92,74 @@ class Suite(unittest.TestCase):
         self.assertEqual(done.stdout.count("no GPU is here"), 2)
         self.assertFalse(os.path.exists(self.out))
 
+    def test_device(self):
+        """It is enough to know that a GPU is there, and is held open while stages run."""
+        self.write("bin/nvidia-smi", "#!/bin/sh\nexit 9\n")
+        device = self.write("device", "")
+        self.write("bin/cmake", "#!/bin/sh\nls -l /proc/self/fd\n")
+        self.assertEqual(self.suite("kernels", "build").returncode, 1)
+        self.assertIn("-> " + device, self.suite("build").stdout)
+        self.assertEqual(self.outcomes("kernels"), {"kernel tests": "failed"})
+
+    def test_models_are_made_beside_the_build(self):
+        self.write("bin/cmake", "#!/bin/sh\n")
+        python = self.write("bin/python", f"""#!/bin/sh
+case "$*" in *"gpu_bench.py models"*) echo "$*" >>{self.folder}/made ;; *bench-load*|*"gpu_report.py"*) exec {sys.executable} "$@" ;; esac
+""")
+        self.assertEqual(self.suite("build", PYTHON=python).returncode, 0)
+        self.assertFalse(os.path.exists(self.folder + "/made"))
+        self.suite("build", "bench-load", PYTHON=python)
+        self.assertTrue(os.path.exists(self.folder + "/made"))
+
+    def test_total(self):
+        for size in ("base", "large"):
+            self.write(f"models/bert-{size}.onnx", "")
+        self.assertEqual(self.suite("--total", "20", "all").returncode, 1)
+        self.assertEqual(list(self.result()["stages"]), [
+            "build", "kernels", "conformance", "bench-base", "bench-8bit", "bench-large", "bench-load", "bench-ragged", "bench-compiled",
+            "memcheck", "racecheck", "initcheck", "synccheck"])
+        told = {(stage["status"], stage["note"]) for stage in self.result()["stages"].values()}
+        self.assertEqual(told, {("not run", "no time was left")})
+        self.write("bin/cmake", "#!/bin/sh\nsleep 60\n")
+        self.assertEqual(self.suite("--total", "27", "build", "kernels").returncode, 1)
+        self.assertEqual((self.stage("build")["status"], self.stage("kernels")["status"]), ("timed-out", "not run"))
+
+    def test_killed(self):
+        self.write("bin/compute-sanitizer", SANITIZER)
+        for name in ("rows", "slow"):
+            self.write(f"build/tests/cuda/test_{name}_gpu", "")
+        process = self.start("memcheck")
+        rows = os.path.join(self.out, "memcheck.rows")
+        self.wait_until(lambda: os.path.exists(rows) and gpu_report.read_rows(rows) and os.path.exists(self.folder + "/bin/slow"))
+        os.killpg(process.pid, signal.SIGKILL)
+        self.assertLessEqual(len(os.listdir(self.out)), 4)
+        stage = gpu_report.load(os.path.join(self.out, "result.json"))["stages"]["memcheck"]
+        self.assertEqual((stage["status"], stage["machine"]["gpu"], stage["machine"]["persistence"]), ("killed", "A GPU, 1.0", "Disabled"))
+        self.assertEqual([row["check"] for row in stage["rows"]], ["rows, memcheck"])
+        with open(self.folder + "/bin/slow") as file:
+            os.kill(int(file.read()), signal.SIGKILL)
+        process.communicate()  # whose end comes with that of all that it started
+
+    def test_kernels(self):
+        for name, text in (("good", "echo '[  PASSED  ] 1 test' >&2"), ("bad", "echo 'wrong'; exit 3"), ("skips", "exit 77"),
+                           ("crashes", "kill -SEGV $$"), ("cuda_product_nodes", 'echo "says $BERT_CUDA_LINEAR" >&2; pwd')):
+            self.write(f"build/tests/cuda/test_{name}_gpu", f"#!/bin/sh\n{text}\n")
+        self.assertEqual(self.suite("kernels").returncode, 1)
+        self.assertEqual(self.outcomes("kernels"), {"good": "passed", "bad": "failed", "skips": "failed", "crashes": "failed",
+                                                    "cuda_product_nodes": "passed", "cuda_product_nodes_library": "passed"})
+        rows = {row["check"]: row for row in self.stage("kernels")["rows"]}
+        self.assertEqual(rows["bad"]["note"], "ended with status 3: wrong")
+        self.assertNotIn("notices", rows["good"])
+        self.assertEqual(rows["cuda_product_nodes_library"]["notices"], "says library")
+
+    def test_a_kernel_test_that_hangs(self):
+        self.write("build/tests/cuda/test_slow_gpu", "#!/bin/sh\nsleep 60\n")
+        with mock.patch.object(gpu_checks, "KERNEL_SECONDS", 0.5):
+            row, = gpu_checks.kernels(argparse.Namespace(build=self.build, end=time.monotonic() + 100))
+        self.assertEqual((row["outcome"], row["note"][:11]), ("failed", "did not end"))
+
     def build_stage(self):
-        return self.suite("build", PYTHONPATH=os.path.join(self.folder.name, "python"), C_INCLUDE_PATH="").stdout
+        return self.suite("build", PYTHONPATH=os.path.join(self.folder, "python"), C_INCLUDE_PATH="").stdout
 
     def test_cublas_of_a_python_package(self):
         self.write("bin/nvcc", "#!/bin/sh\necho 'Cuda compilation tools, release 13.0, V13.0.88'\n")
@@ -96,7 +178,7 @@ class Suite(unittest.TestCase):
         self.write("python/nvidia/cu13/lib/libcublasLt.so.13", "")
         self.write("python/nvidia/cu13/include/cublasLt.h", "")
         toolkit = self.write("toolkit/bin/nvcc", "#!/bin/sh\necho 'Cuda compilation tools, release 13.0, V13.0.88'\n")
-        os.symlink(toolkit, os.path.join(self.folder.name, "bin/nvcc"))
+        os.symlink(toolkit, os.path.join(self.folder, "bin/nvcc"))
         self.assertIn("cublasLt", self.build_stage())
         for name in ("toolkit/lib64", f"lib/{os.uname().machine}-linux-gnu"):  # NVIDIA's, Debian's
             library = self.write(name + "/libcublasLt.so", "")
@@ -115,21 +197,33 @@ class Suite(unittest.TestCase):
         self.assertEqual(outcomes["graphs/two, bf16"], "failed")  # it passes on the CPU, so a skip is no excuse
         self.assertEqual(outcomes["graphs/three, fp32"], "skipped")
         self.assertEqual(outcomes["graphs, fp8"], "skipped")  # not every GPU has it
+        self.assertEqual((outcomes["graphs, on the CPU"], outcomes["graphs, bf16"]), ("passed", "passed"))
+        notices = {row["check"]: row.get("notices") for row in self.stage("conformance")["rows"]}
+        self.assertEqual((notices["graphs, fp16"], notices["graphs, fp32"]), ("bertc: a notice", None))
+
+    def test_conformance_that_ends_early(self):
+        self.write("build/cli/bertc", CRASHES)
+        self.assertEqual(self.suite("conformance").returncode, 1)
+        rows = {row["check"]: (row["outcome"], row["note"]) for row in self.stage("conformance")["rows"]}
+        self.assertEqual(rows["graphs, fp16"], ("failed", "bertc ended with status -11: gone"))
+        self.assertEqual(rows["graphs/one, fp16"][0], "passed")
+        self.assertEqual(rows["graphs/two, fp16"], ("failed", "by itself: bertc ended with status -6: pass  two  worst"))
+        self.assertEqual(rows["graphs/three, fp16"], ("passed", "by itself: worst error 2"))
+        self.assertEqual(rows["graphs/one, bf16"], ("failed", "too far off; by itself: pass worst error 1"))
 
     def test_8bit_benchmarks(self):
         self.write("build/cli/bertc", BERTC)
-        models = os.path.join(self.folder.name, "models")
         for name in ("base", "large", "base-int8", "large-int8"):
             self.write(f"models/bert-{name}.onnx", "")
-        self.assertEqual(self.suite("--models", models, "bench-8bit").returncode, 0)
+        self.assertEqual(self.suite("bench-8bit").returncode, 0)
         self.assertEqual(self.stage("bench-8bit")["status"], "passed")
         checks = [row for row in self.stage("bench-8bit")["rows"] if "check" in row]
         times = [row["precision"] for row in self.stage("bench-8bit")["rows"] if "median_ms" in row]
-        self.assertEqual([row["outcome"] for row in checks], ["skipped", "skipped"])
+        self.assertEqual([row["outcome"] for row in checks], ["skipped"] * 3)
         self.assertEqual({row["note"] for row in checks}, {"the GPU has no FP8"})
-        self.assertEqual(times, ["int8", "int8"])
+        self.assertEqual(times, ["int8"] * 3)
         self.write("build/cli/bertc", "#!/bin/sh\necho 'bertc: fp8 went wrong' >&2; exit 1\n")  # any other failure is one
-        self.assertEqual(self.suite("--models", models, "bench-8bit").returncode, 1)
+        self.assertEqual(self.suite("bench-8bit").returncode, 1)
         self.assertEqual(set(self.outcomes("bench-8bit").values()), {"failed"})
 
     def test_sanitizers(self):
@@ -140,17 +234,19 @@ class Suite(unittest.TestCase):
         passes = ("cuda_gemm", *librarys, "cuda_product_nodes_library")
         for tool in ("memcheck", "racecheck", "synccheck"):
             racing = tool == "racecheck"
-            self.assertEqual(self.suite(tool).returncode, racing)
-            self.assertEqual(self.outcomes(tool), {f"rows, {tool}": "failed" if racing else "passed", f"skips, {tool}": "skipped",
+            self.assertEqual(self.suite(tool).returncode, 1)
+            self.assertEqual(self.outcomes(tool), {f"rows, {tool}": "failed" if racing else "passed", f"skips, {tool}": "failed",
                                                    **{f"{name}, {tool}": "passed" for name in passes}})
+        os.remove(os.path.join(self.build, "tests/cuda/test_skips_gpu"))
         self.assertEqual(self.suite("initcheck").returncode, 0)
-        self.assertEqual(self.outcomes("initcheck"), {"rows, initcheck": "passed", "skips, initcheck": "skipped",
+        self.assertEqual(self.outcomes("initcheck"), {"rows, initcheck": "passed",
                                                       "cuda_gemm, initcheck": "passed"})
-        self.assertEqual(self.stage("memcheck")["status"], "passed")  # one result holds all
-        with open(os.path.join(self.folder.name, "bin/calls")) as file:
+        # One result holds all.
+        self.assertEqual((self.stage("memcheck")["status"], self.stage("initcheck")["status"]), ("failed", "passed"))
+        with open(os.path.join(self.folder, "bin/calls")) as file:
             calls = file.read().splitlines()
         for tool, option, count in (("memcheck", "--report-api-errors no", 7), ("racecheck", "--kernel-name-exclude regex=", 7),
-                                    ("synccheck", "--kernel-name-exclude regex=", 7), ("initcheck", "--error-exitcode", 3)):
+                                    ("synccheck", "--kernel-name-exclude regex=", 7), ("initcheck", "--error-exitcode", 2)):
             self.assertEqual(sum(f"--tool {tool} {option}" in call for call in calls), count, tool)
         self.assertEqual(sum(call.startswith("library ") for call in calls), 3)
         self.assertEqual(sum(call.endswith("byte_kernel*") for call in calls), 1)
@@ -176,47 +272,10 @@ class Suite(unittest.TestCase):
         self.write("bin/compute-sanitizer", SANITIZER)
         for name in ("rows", "slow"):
             self.write(f"build/tests/cuda/test_{name}_gpu", "")
-        self.assertEqual(self.suite("--limit", "27", "memcheck").returncode, 1)
+        self.assertEqual(self.suite("--limit", "12", "memcheck").returncode, 1)
         self.assertEqual(self.outcomes("memcheck"), {"rows, memcheck": "passed", "slow, memcheck": "not run"})
-        self.write("build/cli/bertc", "#!/bin/sh\nsleep 30\n")
-        self.assertEqual(self.suite("--limit", "1", "conformance").returncode, 1)
-        self.assertEqual(self.stage("conformance")["status"], "timed-out")
-
-
-class Report(unittest.TestCase):
-    def test_tables(self):
-        def time(engine, cell, ms, model="base", precision="fp16", way=""):
-            return {"engine": engine, "model": model, "precision": precision, "cell": cell, "way": way, "median_ms": ms}
-
-        torch = "PyTorch 2 compiled"
-        rows = [time("bert.c", "1x128", 0.2), time(torch, "1x128", 0.3), time("bert.c", "128x128", 7), time(torch, "128x128", 7.7),
-                time("bert.c", "64x384", 7, "large", "fp8", "skip"), time("bert.c", "32x128", 2, way="compute"),
-                time("bert.c", "32x128", 1, way="skip"), {"check": "a | b", "outcome": "failed", "note": "two\nlines"}]
-        with tempfile.TemporaryDirectory() as folder:
-            result, lines = os.path.join(folder, "r.json"), os.path.join(folder, "rows")
-            for row in rows:
-                gpu_report.append(lines, row)
-            with open(lines, "a") as file:
-                file.write('{"check": "half of a li')
-
-            def run(*words):
-                return subprocess.run([sys.executable, os.path.join(HERE, "gpu_report.py"), *words], check=True, capture_output=True,
-                                      text=True).stdout
-
-            run("record", result, "bench-base", "--status", "failed", "--seconds", "5", "--note", "gone")
-            run("record", result, "bench-base", "--status", "passed", "--seconds", "7", "--rows", lines)
-            run("record", result, "kernels", "--status", "timed-out", "--seconds", "9", "--note", "ended")
-            text = run("show", result)
-        self.assertIn("| bench-base | passed | 7 | 1 failed |", text)
-        self.assertIn("| kernels | timed-out | 9 |", text)
-        self.assertIn("| bench-base | a \\| b | failed | two lines |", text)
-        self.assertIn("| BERT-base 1x128 float16 | 200 us | 300 us | 150 | met |", text)
-        self.assertIn("| BERT-base 128x128 float16 | 18,286 sequences/s | 22,000 sequences/s | 26,000 | MISSED |", text)
-        self.assertIn("lengths, FP8 | 9,143 sequences/s | 6,000 sequences/s | 9,100 | aim met |", text)
-        self.assertIn("padding computed / skipped | 2.00 | 1.7 | 2.2 | met |", text)
-        self.assertIn("least of 2 cells of 16 | 1.10 | 1.0 | 1.2 | met |", text)
-        self.assertIn("| 1x128 | 0.200 | 0.300 (1.50) | 5,000 |", text)
-        self.assertIn("load to first answer, BERT-base float16 |  | 1,000 ms | 400 | not measured |", text)
+        self.assertEqual(self.stage("memcheck")["status"], "unfinished")
+        self.assertFalse(self.lives("bin/slow"))
 
 
 if __name__ == "__main__":
