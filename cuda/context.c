@@ -181,9 +181,11 @@ bert_status bert_cuda_run_begin(bert_context *context, bert_error *error) {
     context->ran = false;
     context->delivery_count = 0;
     context->staging.used = 0;
-    if (context->reporter_count == 0) return BERT_OK;
-    return bert_cuda_check(host, cudaMemsetAsync(context->report, 0, sizeof *context->report, context->stream), error,
-                           "cudaMemsetAsync of the report of indices");
+    if (context->reporter_count == 0 || context->report_is_clear) return BERT_OK;
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaMemsetAsync(context->report, 0, sizeof *context->report, context->stream),
+                                  error, "cudaMemsetAsync of the report of indices"));
+    context->report_is_clear = true;
+    return BERT_OK;
 }
 
 static bert_status describe_report(const bert_context *context, bert_error *error) {
@@ -213,5 +215,7 @@ bert_status bert_cuda_run_end(bert_context *context, bert_error *error) {
     }
     const bert_status settled = settle(context, status == BERT_OK ? error : NULL);
     if (status == BERT_OK) status = settled;
-    return status == BERT_OK && reports ? describe_report(context, error) : status;
+    if (status == BERT_OK && reports) status = describe_report(context, error);
+    if (status != BERT_OK) context->report_is_clear = false;
+    return status;
 }

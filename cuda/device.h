@@ -77,6 +77,7 @@ typedef struct bert_cuda_delivery {
 typedef struct bert_cuda_recording {
     bert_run_steps steps;
     cudaGraphExec_t exec;
+    bool refused; /**< They can't be recorded; while they are: it is given up. */
     uint64_t last_use;
 } bert_cuda_recording;
 
@@ -110,6 +111,7 @@ struct bert_context {
     bert_cuda_gemm *gemm;
     void *gemm_workspace;
     bert_cuda_report *report;      /**< On the device. */
+    bool report_is_clear;          /**< Nothing has been reported since it was. */
     bert_cuda_report *read_report; /**< Pinned. */
     bert_cuda_reporter *reporters; /**< By the number that their kernels know. */
     int32_t reporter_count, reporter_capacity;
@@ -122,7 +124,6 @@ struct bert_context {
     bert_cuda_recording *current; /**< Of the steps that go on; NULL: they are not to be recorded. */
     uint64_t clock;
     bool ran;          /**< The steps of this run have been run. */
-    bool never_record; /**< Recording failed once; while it goes on: is given up. */
     bool choices_lost; /**< What was measured could not be kept in its file. */
 };
 

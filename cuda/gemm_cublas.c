@@ -22,12 +22,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16, MOST_ANSWERS = 32 };
+enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16, MOST_ANSWERS = 64 };
 
-/* What the library was asked about, and said. */
+typedef bool (*question)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
+
+/* What the library was asked about a shape, and said. */
 typedef struct answer {
+    question asked;
     bert_cuda_gemm_shape shape;
-    bool there;
+    bool yes;
 } answer;
 
 struct bert_cuda_gemm {
@@ -201,11 +204,10 @@ static cublasStatus_t multiply(bert_cuda_gemm *gemm, const problem *p, const ber
                           g->c, p->result, algorithm, g->workspace, g->workspace ? WORKSPACE_BYTES : 0, stream);
 }
 
-/* The library's guesses for a problem as it is described. */
-static int ask_once(bert_cuda_gemm *gemm, const problem *p, cublasLtMatmulHeuristicResult_t out[CANDIDATES]) {
+static int ask_once(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
     int found = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-        gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, CANDIDATES, out, &found);
+        gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, most, out, &found);
     if (status != CUBLAS_STATUS_SUCCESS) return 0;
     int good = 0;
     for (int i = 0; i < found; i++)
@@ -213,33 +215,72 @@ static int ask_once(bert_cuda_gemm *gemm, const problem *p, cublasLtMatmulHeuris
     return good;
 }
 
-/* The same, the best first. None is no error of the library's call. Where it would split sums over blocks and has no
- * kernel that does (of E4M3 with scales, say), it may have one that doesn't. */
-static int ask(bert_cuda_gemm *gemm, const problem *p, cublasLtMatmulHeuristicResult_t out[CANDIDATES]) {
+/* The library's guesses for a problem as it is described, the best first. None is no error of the library's call. Where
+ * it would split sums over blocks and has no kernel that does (of E4M3 with scales, say), it may have one that doesn't:
+ * the problem asks for that from then on. */
+static int ask(bert_cuda_gemm *gemm, problem *p, int most, cublasLtMatmulHeuristicResult_t *out) {
     const uint32_t whole = CUBLASLT_REDUCTION_SCHEME_NONE;
-    const int found = ask_once(gemm, p, out);
-    if (found > 0 || cublasLtMatmulPreferenceSetAttribute(p->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                                          &whole, sizeof whole) != CUBLAS_STATUS_SUCCESS)
-        return found;
-    return ask_once(gemm, p, out);
+    const int found = ask_once(gemm, p, most, out);
+    if (found > 0) return found;
+    const cublasStatus_t set = cublasLtMatmulPreferenceSetAttribute(
+        p->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &whole, sizeof whole);
+    return set == CUBLAS_STATUS_SUCCESS ? ask_once(gemm, p, most, out) : 0;
+}
+
+static bool same_shape(const bert_cuda_gemm_shape *a, const bert_cuda_gemm_shape *b) {
+    return a->kind == b->kind && a->n == b->n && a->k == b->k && a->scales == b->scales && a->bias == b->bias;
+}
+
+/* Asks once: it takes the library some ten microseconds. */
+static bool answer_to(bert_cuda_gemm *gemm, question asked, const bert_cuda_gemm_shape *shape) {
+    for (int i = 0; i < gemm->answer_count; i++) {
+        const answer *known = &gemm->answers[i];
+        if (known->asked == asked && same_shape(&known->shape, shape)) return known->yes;
+    }
+    const answer found = {asked, *shape, asked(gemm, shape)};
+    if (gemm->answer_count < MOST_ANSWERS) gemm->answers[gemm->answer_count++] = found;
+    return found.yes;
+}
+
+/* Of the pointers only the alignment is looked at. */
+static bert_cuda_gemm_args example_of(const bert_cuda_gemm_shape *shape, int64_t rows) {
+    static float aligned[4] __attribute__((aligned(16)));
+    return (bert_cuda_gemm_args){.kind = shape->kind,
+                                 .transpose_b = true,
+                                 .m = rows,
+                                 .n = shape->n,
+                                 .k = shape->k,
+                                 .batch = 1,
+                                 .alpha = 1,
+                                 .a = aligned,
+                                 .b = aligned,
+                                 .c = aligned,
+                                 .lda = shape->k,
+                                 .ldb = shape->k,
+                                 .ldc = shape->n,
+                                 .row_scales = shape->scales ? aligned : NULL,
+                                 .column_scales = shape->scales ? aligned : NULL,
+                                 .bias = shape->bias ? aligned : NULL,
+                                 .workspace = aligned};
 }
 
 /* Which scales, shapes and devices have fast sums of E4M3 the library doesn't say beforehand. It is asked about as many
  * rows whatever the product has, so that a row has the same sums in every batch. */
-static bool has_fast_sums(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g) {
-    bert_cuda_gemm_args some = *g;
-    some.m = ROWS_TO_ASK_ABOUT;
+static bool has_fast_sums(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
+    const bert_cuda_gemm_args example = example_of(shape, ROWS_TO_ASK_ABOUT);
+    cublasLtMatmulHeuristicResult_t guess;
     problem p = {0};
-    cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
-    const bool there = describe(&p, &some) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, guesses) > 0;
+    const bool there = describe(&p, &example) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, 1, &guess) > 0;
     forget(&p);
     return there;
 }
 
 /* Describes a product as it is to be made: where the library has no kernel with fast sums, others will do. */
 static cublasStatus_t pose(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g) {
+    const bert_cuda_gemm_shape shape = {g->kind, g->n, g->k, g->row_scales != NULL, g->bias != NULL};
     TRY(describe(p, g));
-    return g->kind == BERT_CUDA_GEMM_F8 && !has_fast_sums(gemm, g) ? describe_sums(p, false) : CUBLAS_STATUS_SUCCESS;
+    return g->kind == BERT_CUDA_GEMM_F8 && !answer_to(gemm, has_fast_sums, &shape) ? describe_sums(p, false)
+                                                                                   : CUBLAS_STATUS_SUCCESS;
 }
 
 static bool fits(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
@@ -299,21 +340,28 @@ static bool refused(cublasStatus_t status) {
     return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
 }
 
-/* By the algorithm that was chosen, else by the first of the library's guesses that it doesn't refuse as it is to run.
- */
-static cudaError_t run_library(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g,
-                               cudaStream_t stream, char *why, size_t size) {
+/* By the algorithm that was chosen, else by the library's first guess; where it refuses that as it is to run, by the
+ * next that it doesn't. (One that it refuses only while the stream is captured may so have other last bits than the
+ * same product in a plan's first run.) */
+static cublasStatus_t multiply_somehow(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g,
+                                       cudaStream_t stream, bool *found) {
     cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
-    cublasLtMatmulAlgo_t algorithm;
     cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
-    int count = 0;
-    const bool choice = chosen(gemm, p, g, &algorithm);
-    if (choice) status = multiply(gemm, p, g, &algorithm, stream);
-    if (refused(status)) count = ask(gemm, p, guesses);
+    *found = chosen(gemm, p, g, &guesses[0].algo) || ask(gemm, p, 1, guesses) > 0;
+    if (*found) status = multiply(gemm, p, g, &guesses[0].algo, stream);
+    if (!*found || !refused(status)) return status;
+    const int count = ask(gemm, p, CANDIDATES, guesses);
     for (int i = 0; i < count && refused(status); i++) status = multiply(gemm, p, g, &guesses[i].algo, stream);
+    return status;
+}
+
+static cudaError_t run_library(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream,
+                               char *why, size_t size) {
+    bool found;
+    const cublasStatus_t status = multiply_somehow(gemm, p, g, stream, &found);
     if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
     if (g->kind == BERT_CUDA_GEMM_S8 && refused(status)) return run_bytes(g, stream, why, size);
-    if (!choice && count == 0)
+    if (!found)
         return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why, size);
     return fail_library(g, "cublasLtMatmul", status, why, size);
 }
@@ -364,10 +412,10 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
     return multiply(t->gemm, t->p, t->g, &t->candidates[way].algo, stream) == CUBLAS_STATUS_SUCCESS;
 }
 
-static cudaError_t choose(bert_cuda_gemm *gemm, const problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream) {
+static cudaError_t choose(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
     bert_cuda_fastest fastest;
-    const int count = ask(gemm, p, candidates);
+    const int count = ask(gemm, p, CANDIDATES, candidates);
     const cudaError_t status =
         bert_cuda_find_fastest(stream, run_trial, &(trials){gemm, p, g, candidates}, count, &fastest);
     if (status != cudaSuccess || fastest.way < 0) return status;
@@ -432,53 +480,25 @@ static void close_library(bert_cuda_gemm *gemm) {
     free(gemm);
 }
 
-/* Asks for a kernel; nothing is run. Of the pointers only the alignment is looked at. */
-static bool has_kernel(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape, int64_t rows) {
-    static float aligned[4] __attribute__((aligned(16)));
-    const bert_cuda_gemm_args g = {.kind = shape->kind,
-                                   .transpose_b = true,
-                                   .m = rows,
-                                   .n = shape->n,
-                                   .k = shape->k,
-                                   .batch = 1,
-                                   .alpha = 1,
-                                   .a = aligned,
-                                   .b = aligned,
-                                   .c = aligned,
-                                   .lda = shape->k,
-                                   .ldb = shape->k,
-                                   .ldc = shape->n,
-                                   .row_scales = shape->scales ? aligned : NULL,
-                                   .column_scales = shape->scales ? aligned : NULL,
-                                   .bias = shape->bias ? aligned : NULL,
-                                   .workspace = aligned};
-    cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
-    problem p = {0};
-    if (bert_cuda_gemm_fault(&g)) return false;
-    const bool there = pose(gemm, &p, &g) == CUBLAS_STATUS_SUCCESS && ask(gemm, &p, guesses) > 0;
-    forget(&p);
+/* Asks for kernels; nothing is run. */
+static bool has_kernels(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
+    static const int64_t rows[] = {1, ROWS_TO_ASK_ABOUT, 32, 64, 128, 256, 1024, 16384};
+    bool there = true;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && there; i++) {
+        const bert_cuda_gemm_args example = example_of(shape, rows[i]);
+        cublasLtMatmulHeuristicResult_t guess;
+        problem p = {0};
+        there = !bert_cuda_gemm_fault(&example) && pose(gemm, &p, &example) == CUBLAS_STATUS_SUCCESS &&
+                ask(gemm, &p, 1, &guess) > 0;
+        forget(&p);
+    }
     return there;
-}
-
-static bool look_for_kernels(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
-    static const int64_t rows[] = {1, ROWS_TO_ASK_ABOUT, 128, 256, 1024, 16384};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!has_kernel(gemm, shape, rows[i])) return false;
-    return true;
 }
 
 static bool supports(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
     if ((unsigned)shape->kind >= KINDS) return false;
     if (shape->kind == BERT_CUDA_GEMM_S8) return true; /* which has a kernel of our own */
-    for (int i = 0; i < gemm->answer_count; i++) {
-        const bert_cuda_gemm_shape *known = &gemm->answers[i].shape;
-        if (known->kind == shape->kind && known->n == shape->n && known->k == shape->k &&
-            known->scales == shape->scales && known->bias == shape->bias)
-            return gemm->answers[i].there;
-    }
-    const answer found = {*shape, look_for_kernels(gemm, shape)};
-    if (gemm->answer_count < MOST_ANSWERS) gemm->answers[gemm->answer_count++] = found;
-    return found.there;
+    return answer_to(gemm, has_kernels, shape);
 }
 
 static void identify(char *out, size_t size) {

@@ -71,11 +71,11 @@ static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 bloc
  * The first statement of every kernel: what came before in the stream has ended, and what it wrote is there, when it
  * returns. A kernel may have been launched earlier than that (launch.h).
  *
- * After that it lets the next kernel come, which does when all blocks of this one are here, so that it takes no place
- * that a block of this one waits for. The next one waits for the end of this whole kernel, and so for the end of all
- * before it, as this one had to wait for them: that is why no thread may leave a kernel before. It comes only now for
- * the sake of kernels that aren't ours: whatever one of the library's touches before it waits, the kernel before ours
- * has ended. Arguments are no device memory, and may be looked at before.
+ * After that it lets the next kernel come, which a GPU does when every block of this one has got here, so that no block
+ * waits for a place that a later kernel took. The next one waits for the end of this whole kernel, and so for the end
+ * of all before it, as this one had to wait for them: that is why no thread may leave a kernel before. It comes only
+ * now for the sake of kernels that aren't ours: whatever one of the library's touches before it waits, the kernel
+ * before ours has ended. Arguments are no device memory, and may be looked at before.
  */
 static __device__ inline void begin_kernel() {
 #if defined(BERT_CUDA_EMULATED)

@@ -2,7 +2,7 @@
  * Kernels of a bound plan as a CUDA graph. A plan's first run calls its kernels, so that libraries load and choose what
  * they run, and then calls them once more to record them: every later run is one launch. A plan without padding has
  * another number of rows each time; such a number is recorded when it comes for the second time. What CUDA or a library
- * refuses while it is recorded alone fails no run: the session calls its kernels one by one from then on.
+ * refuses for being recorded fails no run: those kernels are called one by one from then on.
  */
 #include "cuda/device.h"
 
@@ -44,59 +44,73 @@ static bert_cuda_recording *remember(bert_context *context, const bert_run_steps
     return oldest;
 }
 
-static bert_status launch(bert_context *context, bert_error *error) {
-    return bert_cuda_check(host_of(context), cudaGraphLaunch(context->current->exec, context->stream), error,
-                           "cudaGraphLaunch of a plan");
+void bert_cuda_give_up_recording(bert_context *context, const char *reason) {
+    char notice[BERT_ERROR_MESSAGE_BYTES];
+    snprintf(notice, sizeof notice, "a plan's kernels can't be recorded, and are called one by one: %s", reason);
+    bert_cuda_notice(host_of(context), notice);
+    context->current->refused = true;
+}
+
+/* The same for what CUDA said, of which nothing is left for the next call to find. */
+static void give_up_for(bert_context *context, cudaError_t result) {
+    cudaGetLastError();
+    bert_cuda_give_up_recording(context, cudaGetErrorString(result));
 }
 
 bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *steps, bool *replayed,
                                   bert_error *error) {
     context->phase = steps->apart ? BERT_CUDA_APART : BERT_CUDA_PLAIN;
     context->current = NULL;
-    if (steps->apart || context->never_record) return BERT_OK;
+    if (steps->apart) return BERT_OK;
     bert_cuda_recording *recording = find(context, steps);
     const bool seen = recording != NULL;
     if (!seen) recording = remember(context, steps);
     recording->last_use = ++context->clock;
+    if (recording->refused) return BERT_OK;
     context->current = recording;
     if (!seen) return BERT_OK;
     if (recording->exec) {
         *replayed = true;
-        return launch(context, error);
+        return bert_cuda_check(host_of(context), cudaGraphLaunch(recording->exec, context->stream), error,
+                               "cudaGraphLaunch of a plan");
     }
     /* Relaxed: a kernel's code may be loaded while it is recorded. */
-    BERT_CUDA_TRY(bert_cuda_check(host_of(context),
-                                  cudaStreamBeginCapture(context->stream, cudaStreamCaptureModeRelaxed), error,
-                                  "cudaStreamBeginCapture"));
-    context->phase = BERT_CUDA_CAPTURING;
+    const cudaError_t result = cudaStreamBeginCapture(context->stream, cudaStreamCaptureModeRelaxed);
+    if (result == cudaSuccess) {
+        context->phase = BERT_CUDA_CAPTURING;
+        return BERT_OK;
+    }
+    give_up_for(context, result);
+    context->current = NULL;
+    *replayed = context->ran; /* then the results are there */
     return BERT_OK;
 }
 
-void bert_cuda_give_up_recording(bert_context *context, const char *reason) {
-    char notice[BERT_ERROR_MESSAGE_BYTES];
-    snprintf(notice, sizeof notice, "a plan's kernels can't be recorded, and are called one by one: %s", reason);
-    bert_cuda_notice(host_of(context), notice);
-    context->never_record = true;
+/* Makes what was captured something to launch, and launches it unless its kernels have run. */
+static cudaError_t instantiate(const bert_context *context, cudaGraph_t graph) {
+    bert_cuda_recording *recording = context->current;
+    cudaError_t result = cudaGraphInstantiate(&recording->exec, graph, 0);
+    if (result == cudaSuccess && !context->ran) result = cudaGraphLaunch(recording->exec, context->stream);
+    if (result == cudaSuccess) return cudaSuccess;
+    if (recording->exec) cudaGraphExecDestroy(recording->exec);
+    recording->exec = NULL;
+    return result;
 }
 
-/* Makes what was captured something to launch. */
-static bert_status end_capture(bert_context *context, bert_status status, bool *again, bert_error *error) {
+static void end_capture(bert_context *context, bert_status status, bool *again) {
     bert_cuda_recording *recording = context->current;
     cudaGraph_t graph = NULL;
     context->phase = BERT_CUDA_PLAIN;
     cudaError_t result = cudaStreamEndCapture(context->stream, &graph);
-    if (result == cudaSuccess && status == BERT_OK && !context->never_record)
-        result = cudaGraphInstantiate(&recording->exec, graph, 0);
+    if (status == BERT_OK && !recording->refused) {
+        if (result == cudaSuccess) result = instantiate(context, graph);
+        if (result != cudaSuccess) give_up_for(context, result);
+    }
     if (graph) cudaGraphDestroy(graph);
-    if (result == cudaSuccess && status == BERT_OK && !context->never_record)
-        return context->ran ? BERT_OK : launch(context, error);
-    cudaGetLastError();
-    recording->exec = NULL;
-    forget(recording);
-    if (status != BERT_OK) return BERT_OK;
-    if (!context->never_record) bert_cuda_give_up_recording(context, cudaGetErrorString(result));
-    *again = !context->ran;
-    return BERT_OK;
+    if (status == BERT_OK && !recording->refused) return;
+    cudaGetLastError(); /* of what was refused, and of the capture that it ended */
+    if (status != BERT_OK) forget(recording);
+    *again = status == BERT_OK && !context->ran;
 }
 
 /* What this run measured; a file that can't be written is told of once. */
@@ -109,7 +123,10 @@ static void keep_choices(bert_context *context) {
 }
 
 bert_status bert_cuda_steps_end(bert_context *context, bert_status status, bool *again, bert_error *error) {
-    if (context->phase == BERT_CUDA_CAPTURING) return end_capture(context, status, again, error);
+    if (context->phase == BERT_CUDA_CAPTURING) {
+        end_capture(context, status, again);
+        return BERT_OK;
+    }
     if (status == BERT_OK) keep_choices(context);
     if (!context->current) return BERT_OK;
     if (status != BERT_OK) {

@@ -68,12 +68,26 @@ static float measure(const stopwatch *watch, timed t) {
     return time;
 }
 
+static float measure_way(const stopwatch *watch, bert_cuda_way_fn run, const void *work, int way) {
+    const float time = measure(watch, (timed){run, work, way, 1});
+    if (time < 0) cudaGetLastError(); /* seen, as above */
+    return time;
+}
+
+/* Each way that is near the best has a second turn after all had one: a GPU that comes from rest is slow at first, and
+ * a single run may be disturbed. */
 static void compare(const stopwatch *watch, bert_cuda_way_fn run, const void *work, int count, bert_cuda_fastest *out) {
-    float best = -1;
+    float times[BERT_CUDA_MOST_WAYS], best = -1;
     for (int way = 0; way < count; way++) {
-        const float time = measure(watch, (timed){run, work, way, 1});
-        if (time < 0) cudaGetLastError(); /* seen, as above */
-        if (time < 0 || (best >= 0 && time >= best)) continue;
+        times[way] = measure_way(watch, run, work, way);
+        if (times[way] >= 0 && (best < 0 || times[way] < best)) best = times[way];
+    }
+    const float near = best * 1.5F;
+    for (int way = 0; way < count; way++) {
+        if (times[way] < 0 || times[way] > near) continue;
+        const float again = measure_way(watch, run, work, way),
+                    time = again < 0 || again > times[way] ? times[way] : again;
+        if (out->way >= 0 && time >= best) continue;
         best = time;
         *out = (bert_cuda_fastest){.way = way, .nanoseconds = (int64_t)((double)time * 1e6)};
     }
@@ -83,6 +97,7 @@ cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, co
                                    bert_cuda_fastest *out) {
     stopwatch watch = {.stream = stream};
     *out = (bert_cuda_fastest){.way = -1};
+    if (count > BERT_CUDA_MOST_WAYS) return cudaErrorInvalidValue;
     cudaError_t status = cudaEventCreate(&watch.begin);
     if (status == cudaSuccess) status = cudaEventCreate(&watch.end);
     if (status == cudaSuccess) {

@@ -6,8 +6,8 @@
  * m16n8k16; K of a tile of 64 keys is B as it lies in memory (ldmatrix gives columns of K^T as rows of K); the scores
  * come out in the layout that the A of the second product wants, so that P needs no shuffle and no shared memory; V is
  * B by ldmatrix.trans. The next tile of K and V is copied in the background meanwhile. Shared rows are 16 bytes longer
- * than a head, so that the eight rows of an ldmatrix lie in different banks. Blocks have 4 warps where there is work
- * for all multiprocessors, and one where a short batch would leave most of them idle.
+ * than a head, so that the eight rows of an ldmatrix lie in different banks. Blocks have 4 warps, which share the
+ * copying, also where a short batch leaves multiprocessors idle: a warp alone takes longer. Short sequences have one.
  * Masks and biases that are the same for all queries, as padding is, are made one term a key, in shared memory: looking
  * them up for each score would take five times the instructions of all the rest. Those that differ by query are looked
  * up so, by instances of their own.
@@ -41,8 +41,9 @@ static __device__ sequence sequence_of(const bert_cuda_attention_args &a, int64_
     s.queries = static_cast<int>(a.queries);
     s.keys = static_cast<int>(a.keys);
     s.q = h * a.q.head;
-    s.k = h / a.group * a.k.head;
-    s.v = h / a.group * a.v.head;
+    const int64_t shared = static_cast<uint32_t>(h) / static_cast<uint32_t>(a.group); /* is_allowed limits both */
+    s.k = shared * a.k.head;
+    s.v = shared * a.v.head;
     s.y = h * a.y_head;
     s.row = b * a.queries;
     s.tokens = nullptr;
@@ -307,8 +308,10 @@ static __device__ inline void store_rows(const bert_cuda_attention_args &a, cons
             bert_vector<T, 2> pair;
             pair.at[0] = from_float<T>(zero ? 0.0F : result[c][2 * half] * factor);
             pair.at[1] = from_float<T>(zero ? 0.0F : result[c][2 * half + 1] * factor);
-            range.add(to_float(pair.at[0]));
-            range.add(to_float(pair.at[1]));
+            if (a.ranges) {
+                range.add(to_float(pair.at[0]));
+                range.add(to_float(pair.at[1]));
+            }
             if (there) *reinterpret_cast<bert_vector<T, 2> *>(y + c * 8 + 2 * t) = pair;
         }
         if (!a.ranges) continue;
@@ -407,6 +410,7 @@ static __device__ void load_chunk(float *tile, int pitch, const T *head, int64_t
  * one for each lane, are longer by four, so that lanes which read at the same time read in different banks. */
 using four_floats = bert_vector<float, 4>;
 enum { K_PITCH = CHUNK + 4 };
+static_assert(K_PITCH % 4 == 0 && CHUNK % 4 == 0 && PLAIN_KEYS % 4 == 0, "fours are aligned");
 
 static __device__ inline four_floats load_four(const float *from) {
     return *reinterpret_cast<const four_floats *>(from);
@@ -558,7 +562,7 @@ static __global__ void __launch_bounds__(PLAIN_WARPS *BERT_WARP)
             *place = p;
         }
         __syncwarp();
-        add_values(weights + warp * ROWS * PLAIN_KEYS, v_tile, lane, result);
+        if (first + warp * ROWS < s.queries) add_values(weights + warp * ROWS * PLAIN_KEYS, v_tile, lane, result);
         __syncthreads();
     }
     for (int r = 0; r < ROWS; r++) {
@@ -601,10 +605,10 @@ static bool suits_tensor_cores(const bert_cuda_attention_args *a) {
 template <typename T, int DEPTH, bool BY_ROWS>
 static cudaError_t launch_tensor(const bert_cuda_attention_args *a, int first_sequence, cudaStream_t stream) {
     const unsigned heads = static_cast<unsigned>(a->heads), batch = static_cast<unsigned>(a->batch);
-    const unsigned wide = bert_blocks(a->queries, 4 * WARP_QUERIES, INT32_MAX);
-    if (static_cast<int64_t>(wide) * heads * batch >= 128)
-        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4, BY_ROWS>), dim3(wide, heads, batch), dim3(4 * BERT_WARP), 0,
-                           stream, *a, first_sequence);
+    if (a->queries > 2 * WARP_QUERIES)
+        return BERT_LAUNCH((tensor_kernel<T, DEPTH, 4, BY_ROWS>),
+                           dim3(bert_blocks(a->queries, 4 * WARP_QUERIES, INT32_MAX), heads, batch),
+                           dim3(4 * BERT_WARP), 0, stream, *a, first_sequence);
     return BERT_LAUNCH((tensor_kernel<T, DEPTH, 1, BY_ROWS>),
                        dim3(bert_blocks(a->queries, WARP_QUERIES, INT32_MAX), heads, batch), dim3(BERT_WARP), 0, stream,
                        *a, first_sequence);
@@ -656,7 +660,7 @@ static bool is_allowed(const bert_cuda_attention_args *a) {
     const int64_t rows = INT32_MAX - 64, depth = 1 << 20;
     if (a->batch < 0 || a->heads < 0 || a->heads > 65535 || a->depth < 0 || a->depth > depth) return false;
     if (a->value_depth < 0 || a->value_depth > depth || (a->depth == 0 && a->value_depth > 0) || a->group < 0 ||
-        (a->scores && a->offsets))
+        a->group > INT32_MAX || (a->scores && a->offsets))
         return false;
     return a->queries >= 0 && a->queries <= rows && a->keys >= 0 && a->keys <= rows;
 }

@@ -168,9 +168,10 @@ static __device__ double raised(double x, double by) {
 }
 
 /* What raised gives of whole numbers, where that is whole, too. CUDA's pow is off by 2 units of the last place at most:
- * 3 to the power of 1 is below 3, and cut off it would be 2. */
+ * 3 to the power of 1 is below 3, and cut off it would be 2. Of powers that aren't whole this is mended below 2^51. */
 static __device__ double made_whole(double result, int64_t base, double by) {
     const double whole = rint(result);
+    if (by == 0.5) return result;
     if (!(by >= 0 && by < 64 && by == rint(by))) return fabs(result - whole) <= fabs(result) * 0x1p-51 ? whole : result;
     const uint64_t exact = power(static_cast<uint64_t>(base), static_cast<uint64_t>(by));
     return result < 0 ? static_cast<double>(static_cast<int64_t>(exact)) : static_cast<double>(exact);

@@ -42,7 +42,6 @@ static __device__ inline void add_rows(const bert_cuda_pool_args &a, int64_t fir
             if (weight == 0) continue; /* the same for all threads */
             if (a.pooling == BERT_CUDA_POOL_MEAN) p->value += weight * x[i];
             if (a.pooling == BERT_CUDA_POOL_MAX && (!p->any || x[i] > p->value || isnan(x[i]))) p->value = x[i];
-            if (a.pooling == BERT_CUDA_POOL_FIRST && !p->any) p->value = x[i];
             p->total += weight;
             p->any = true;
         }
@@ -55,12 +54,18 @@ static __device__ inline float pool_column(const bert_cuda_pool_args &a, int64_t
     const int64_t first = a.offsets ? a.offsets[b] : b * a.sequence;
     const int64_t end = a.offsets ? a.offsets[b + 1] : first + a.sequence;
     pooled p;
-    for (int64_t row = first; row < end && !(a.pooling == BERT_CUDA_POOL_FIRST && p.any); row += THREADS) {
+    for (int64_t row = first; row < end; row += THREADS) {
         __syncthreads(); /* the rows before are done with */
         if (row + threadIdx.x < end) weights[threadIdx.x] = weight_of(a, row + threadIdx.x);
         __syncthreads();
-        const int64_t rows = end - row < THREADS ? end - row : int64_t(THREADS);
-        add_rows<T>(a, row, static_cast<int>(rows), weights, column, &p);
+        const int rows = static_cast<int>(end - row < THREADS ? end - row : int64_t(THREADS));
+        if (a.pooling != BERT_CUDA_POOL_FIRST) {
+            add_rows<T>(a, row, rows, weights, column, &p);
+            continue;
+        }
+        for (int i = 0; i < rows; i++) /* the first that counts: the same for all threads, and so is the end */
+            if (weights[i] != 0)
+                return load_element(static_cast<const T *>(a.x), a.x_lower, (row + i) * a.width + column);
     }
     return a.pooling == BERT_CUDA_POOL_MEAN ? p.value / fmaxf(p.total, a.epsilon) : p.value;
 }

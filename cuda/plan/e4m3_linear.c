@@ -5,7 +5,7 @@
  * [N, K], the one form that products of E4M3 have.
  *
  * Hopper's products apply the scales of rows and columns themselves, where the library has a kernel that does for their
- * shape, whatever the number of rows. Others have a factor for all of a product: it keeps sums inside float16, and the
+ * shape, of few rows and of many. Others have a factor for all of a product: it keeps sums inside float16, and the
  * epilogue applies the scales.
  */
 #include "core/graph/canonical.h"
@@ -123,7 +123,7 @@ static bert_status write_parts(const void *argument, void *out, bert_error *erro
     return BERT_OK;
 }
 
-/* Whichever way the bias is added. That depends on n and k alone: a row has the same bits in every batch. */
+/* Whichever way the bias is added. The answer depends on n and k alone: a row has the same bits in every batch. */
 static bool product_takes_scales(const bert_cuda_planner *planner, int64_t n, int64_t k) {
     bert_cuda_gemm_shape shape = {.kind = BERT_CUDA_GEMM_F8, .n = n, .k = k, .scales = true};
     bool takes = true;
@@ -140,7 +140,11 @@ bert_status bert_cuda_pack_e4m3(const bert_cuda_planner *planner, const bert_cud
     const size_t key = bert_cuda_parts_key(parts, "e4m3", parts->constants, &id);
     state->n = parts->columns;
     state->k = bert_cuda_parts_depth(parts);
-    if (planner->mode == BERT_PLAN_BIND) state->e4m3_scales = product_takes_scales(planner, state->n, state->k);
+    if (planner->mode == BERT_PLAN_BIND) {
+        const bert_device *device = planner->prepared->device;
+        BERT_CUDA_TRY(bert_cuda_check(device->host, cudaSetDevice(device->index), planner->error, "cudaSetDevice"));
+        state->e4m3_scales = product_takes_scales(planner, state->n, state->k);
+    }
     return bert_cuda_pack(planner->prepared, &id, key, scale_bytes(state->n) + (size_t)(state->n * state->k),
                           write_parts, parts, out, planner->error);
 }

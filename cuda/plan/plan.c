@@ -29,7 +29,7 @@ static bert_status run(const bert_kernel_call *call, bert_error *error) {
     bert_context *context = call->context;
     const bool recorded = context->phase == BERT_CUDA_CAPTURING;
     bert_error reason = {0};
-    if (recorded && context->never_record) return BERT_OK; /* what is recorded is given up already */
+    if (recorded && context->current->refused) return BERT_OK; /* what is recorded is given up already */
     bert_tensor inputs[MOST_TENSORS], outputs[MOST_TENSORS];
     const bert_cuda_call own = {.node = node,
                                 .context = context,

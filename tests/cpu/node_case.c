@@ -113,7 +113,10 @@ bool node_backend_precision(bert_precision precision, bool deterministic) {
 }
 
 bool node_attention_by_openblas(void) {
-    return strcmp(getenv("BERT_CPU_ISA"), bert_isa_name(BERT_ISA_SCALAR)) == 0; /* node_run_tests has set it */
+    const char *isa = getenv("BERT_CPU_ISA"); /* node_run_tests has set it */
+    if (!isa || strcmp(isa, bert_isa_name(BERT_ISA_SCALAR)) != 0) return false;
+    print_message("skipped: OpenBLAS multiplies here, and promises no bits\n");
+    return true;
 }
 
 static int close_backend(void **state) {

@@ -33,8 +33,9 @@ bool node_backend_bf16_attention(bool wanted);
 /** Precision and determinism of the following cases, until the group ends; false, and float32: there is none such here.
  * A case whose plan reads or writes the second form of its rows is run with that, and without the first, too. */
 bool node_backend_precision(bert_precision precision, bool deterministic);
-/** Whether attention's products are OpenBLAS's unless a case is deterministic: its kernels for some cores, which it
- * takes for newer ones that it doesn't know, too, add up in an order that depends on the number of rows. */
+/** Whether attention's products are OpenBLAS's unless a case is deterministic, and says so (a test skips then): its
+ * kernels for some cores, which it takes for newer ones that it doesn't know, too, add up in an order that depends on
+ * the number of rows. */
 bool node_attention_by_openblas(void);
 
 /** Whole numbers of [least, most] that look random and are the same everywhere, from a seed on. */

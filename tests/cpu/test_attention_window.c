@@ -315,11 +315,7 @@ static void hold_bits(int variant, int64_t length) {
 }
 
 static void windows_change_no_bit(void **state) {
-    const char *isa = getenv("BERT_CPU_ISA");
-    if (isa && strcmp(isa, "scalar") == 0) {
-        print_message("skipped: OpenBLAS multiplies here, and doesn't promise it\n");
-        skip();
-    }
+    if (node_attention_by_openblas()) skip();
     for (int bf16 = 0; bf16 < 2; bf16++) {
         if (bf16 && !node_backend_bf16_attention(true)) continue;
         for (int form = 1; form < 4; form++) {

@@ -186,9 +186,9 @@ static void powers_agree_with_the_reference(void **state) {
     p = case_input_floats(BERT_FLOAT, 1, DIMS(6), exponents);
     run(BERT_CUDA_POW, (const case_tensor *const[3]){x, p}, case_output(BERT_INT64, 1, DIMS(6)), NULL);
     /* What CUDA's pow misses by a little. */
-    enum { NEAR = 12 };
-    const int64_t near[NEAR] = {3, 2, 2, 21, 9, 16, 4, -3, 3, -5, 10, 7};
-    const float to[NEAR] = {1, 11, 31, 3, 0.5F, 0.75F, 1.5F, 3, 40, 23, 18, 0.5F};
+    enum { NEAR = 13 };
+    const int64_t near[NEAR] = {3, 2, 2, 21, 9, 16, 4, -3, 3, -5, 10, 7, 1125899973951488};
+    const float to[NEAR] = {1, 11, 31, 3, 0.5F, 0.75F, 1.5F, 3, 40, 23, 18, 0.5F, 0.5F}; /* the last is not whole */
     case_begin(BERT_OP_Pow);
     x = case_input_of(BERT_INT64, 1, DIMS(NEAR), near);
     p = case_input_floats(BERT_FLOAT, 1, DIMS(NEAR), to);

@@ -326,6 +326,8 @@ static const char *const poolings[] = {"first", "mean", "max"};
 static const bert_dtype mask_types[] = {BERT_BOOL,  BERT_INT8,    BERT_UINT8,    BERT_INT32,
                                         BERT_INT64, BERT_FLOAT16, BERT_BFLOAT16, BERT_FLOAT};
 
+enum { MOST_TIMES = 90 };
+
 /* Sequences of 3, 0 and 4 rows (`packed`), or four of 3 tokens, of which some count, and some twice; or so many times
  * as long. */
 static void pool_case(bert_dtype dtype, int64_t width, int pooling, bool packed, const bert_dtype *mask_type,
@@ -338,7 +340,11 @@ static void pool_case(bert_dtype dtype, int64_t width, int pooling, bool packed,
     case_float("epsilon", 0.5F);
     const case_tensor *x = case_input(dtype, 3, DIMS(packed ? 1 : batch, sequence, width), 2.0F);
     const case_tensor *mask = NULL, *at = NULL;
-    if (mask_type)
+    int32_t late[4 * 3 * MOST_TIMES] = {0}; /* with int32 the first sequence's first 256 tokens don't count */
+    for (int64_t i = 256; i < batch * sequence; i++) late[i] = (int32_t)(i % 3);
+    if (mask_type && *mask_type == BERT_INT32 && sequence > 256)
+        mask = case_input_of(BERT_INT32, 2, DIMS(batch, sequence), late);
+    else if (mask_type)
         mask = case_input(*mask_type, 2, DIMS(batch, sequence), 3.0F);
     else
         case_absent();
@@ -374,6 +380,7 @@ static void pooling_agrees_with_the_reference(void **state) {
         const bert_dtype mask = mask_types[variant % 8];
         pool_case(BERT_FLOAT, 300, variant % 3, true, NULL, variant % 2, 90);
         pool_case(BERT_FLOAT, 513, variant % 3, false, &mask, variant / 3 % 2, variant < 6 ? 1 : 87);
+        pool_case(BERT_FLOAT, 5, variant % 3, false, &mask_types[3], false, MOST_TIMES);
     }
 }
 

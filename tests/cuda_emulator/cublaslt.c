@@ -174,10 +174,13 @@ static bool scales_fit(const product *p) {
            o->a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F && o->b_mode == o->a_mode;
 }
 
-/* Like the real library, which has no kernels with such scales for some shapes of few columns: none where there is much
- * to sum for each row of D, and a bit less of it only without splitting the sums. */
+/* Like the real library, which has no kernels with such scales for some shapes: none for 30 to 200 columns where there
+ * is much to sum for each row of D, and where that is a bit less only without splitting the sums; nor for so many rows
+ * with a bias. */
 static bool depth_fits(const product *p, uint32_t schemes) {
-    if (!p->operation.a_scale || p->n > 256) return true;
+    if (!p->operation.a_scale) return true;
+    if (p->operation.bias && p->m == BERT_EMULATOR_E4M3_UNBIASED) return false;
+    if (p->n < 30 || p->n > 200) return true;
     if (p->k > BERT_EMULATOR_E4M3_DEPTH * p->m) return false;
     return p->k <= 2 * p->m || schemes == CUBLASLT_REDUCTION_SCHEME_NONE;
 }

@@ -75,8 +75,8 @@ typedef enum bert_emulator_e4m3_products {
     BERT_EMULATOR_E4M3_SCALED /**< And with them. */
 } bert_emulator_e4m3_products;
 void bert_emulator_have_e4m3(bert_emulator_e4m3_products products);
-/** Products with scales are there for k up to so many times n. */
-enum { BERT_EMULATOR_E4M3_DEPTH = 8 };
+/** Products with scales are there for k up to so many times n, and not with a bias for this n. */
+enum { BERT_EMULATOR_E4M3_DEPTH = 8, BERT_EMULATOR_E4M3_UNBIASED = 80 };
 /** The CUDA version that the driver has, as cudaDriverGetVersion gives it; at first CUDART_VERSION. 0: no driver. */
 void bert_emulator_have_driver(int version);
 /** The compute capability of the GPU that is emulated; at first 8.9. */

@@ -34,10 +34,11 @@ static void close_loops(bert_cuda_gemm *gemm) {
     free(gemm);
 }
 
-/* As the library of cublaslt.c: scales don't go with a k that is large beside n. */
+/* As the library of cublaslt.c: scales don't go with a k that is large beside n, nor with some biases. */
 static bool supports(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
     if (shape->kind != BERT_CUDA_GEMM_F8) return true;
     if (!shape->scales) return e4m3 != BERT_EMULATOR_NO_E4M3;
+    if (shape->bias && shape->n == BERT_EMULATOR_E4M3_UNBIASED) return false;
     return e4m3 == BERT_EMULATOR_E4M3_SCALED && shape->k <= BERT_EMULATOR_E4M3_DEPTH * shape->n;
 }
 
