@@ -50,10 +50,14 @@ static bool at_most_a_bias_follows(const bert_cuda_followed_product *p) {
            !floats->row_scales && !floats->y_lower && !floats->ranges && !floats->e4m3.bytes;
 }
 
-/* Our own kernel has no part in it: it doesn't take the product, or isn't wanted. */
+/* With more rows the library's tiles for Hopper win where nothing follows: that is not worth the time to measure it. */
+enum { ROWS_TO_TRY_OWN = 1024 };
+
+/* Our own kernel has no part in it: it doesn't take the product, isn't wanted, or has nothing to save. */
 static bool is_the_librarys(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     if (maker->way == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return true;
-    return maker->way == BERT_CUDA_PRODUCT_CHOSEN && maker->cache && at_most_a_bias_follows(p);
+    return maker->way == BERT_CUDA_PRODUCT_CHOSEN && maker->cache && at_most_a_bias_follows(p) &&
+           (!provider->clock || p->product->m > ROWS_TO_TRY_OWN);
 }
 
 /* Nothing was measured, or will be: the kernel of our own, where it takes the product. */
@@ -67,7 +71,7 @@ static bool find_choice(const bert_cuda_product_maker *maker, const bert_cuda_fo
                         bert_cuda_gemm_choice *out) {
     const bert_cuda_gemm_key key = key_of(p);
     return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && out->tile >= 0 &&
-           out->tile <= BERT_CUDA_TENSOR_PRODUCT_TILES;
+           out->tile <= BERT_CUDA_TENSOR_PRODUCT_ALL_TILES;
 }
 
 /* 0: the library's; else 1 + the tile of our own. */
@@ -75,6 +79,7 @@ static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_foll
     bert_cuda_gemm_choice choice;
     if (is_the_librarys(maker, p)) return 0;
     if (!by_rule(maker) && find_choice(maker, p, &choice)) return choice.tile;
+    if (!by_rule(maker) && at_most_a_bias_follows(p)) return 0;
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
 
@@ -123,7 +128,11 @@ static cudaError_t run_way(bert_cuda_gemm *gemm, const bert_cuda_followed_produc
 
 cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                            char *why, size_t size) {
-    return run_way(maker->gemm, p, way_of(maker, p), maker->stream, why, size);
+    const int32_t way = way_of(maker, p);
+    const cudaError_t status = run_way(maker->gemm, p, way, maker->stream, why, size);
+    /* What a choice was measured with and its key doesn't tell, as where a bias begins, may be otherwise here. */
+    if (way == 0 || status != cudaErrorNotSupported) return status;
+    return run_own(p, bert_cuda_tensor_product_tile(p->product->m, p->product->n), maker->stream, why, size);
 }
 
 /* ---- Measuring --------------------------------------------------------------------------------------------------- */
@@ -136,7 +145,9 @@ typedef struct trials {
 /* `way` as a choice has it. */
 static bool run_trial(const void *work, int way, cudaStream_t stream) {
     const trials *t = work;
+    const bert_cuda_gemm_args *product = t->p->product;
     char why[256];
+    if (way && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
     return run_way(t->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
 }
 
@@ -163,7 +174,7 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
     if (found || librarys) return cudaSuccess;
     bert_cuda_fastest fastest;
     const cudaError_t status = bert_cuda_find_fastest(maker->stream, run_trial, &(trials){maker->gemm, p},
-                                                      1 + BERT_CUDA_TENSOR_PRODUCT_TILES, &fastest);
+                                                      1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES, &fastest);
     if (status != cudaSuccess)
         snprintf(why, size, "measuring a product and what follows it: %s", cudaGetErrorString(status));
     else if (fastest.way >= 0)

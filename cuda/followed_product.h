@@ -14,8 +14,8 @@
 typedef enum bert_cuda_product_way {
     /** As it was measured; by our own kernel where nothing was and it takes the product. That depends on neither the
      * number of rows nor the process, so the bits don't either. A product of floats that at most a bias follows is the
-     * library's, which adds that itself, unless nothing is measured because there is no cache: the library's first
-     * guess may depend on the number of rows. */
+     * library's, which adds that itself, but where it has few rows and ours was faster, and where nothing is measured
+     * because there is no cache: the library's first guess may depend on the number of rows. */
     BERT_CUDA_PRODUCT_CHOSEN,
     BERT_CUDA_PRODUCT_LIBRARY, /**< By the library, with a kernel after it where more than a bias follows. */
     BERT_CUDA_PRODUCT_OWN      /**< By our own kernel, where that takes it. */

@@ -6,6 +6,7 @@
  *   BERT_SHARED(float, sums, 32);            __shared__ float sums[32], aligned to 16 bytes
  *   BERT_SHARED_DYNAMIC(__half, tile);       extern __shared__ ... tile[]
  *   BERT_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...)      a cudaError_t
+ *   BERT_LAUNCH_CLUSTERS((kernel<T>), blocks, grid, ...)      the same, `blocks` neighbours along x in a cluster
  *   BERT_UNROLL for (...)   BERT_ROLLED for (...)      #pragma unroll, #pragma unroll 1
  *
  * And every kernel begins with begin_kernel().
@@ -33,8 +34,8 @@
     static const char name##_tag = 0;                                                                                  \
     type *const name = static_cast<type *>(bert_emulator_shared(&name##_tag, (count) * sizeof(type), 16))
 #define BERT_SHARED_DYNAMIC(type, name) type *const name = static_cast<type *>(bert_emulator_shared(nullptr, 0, 16))
-#define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
-    bert_launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+#define BERT_LAUNCH_CLUSTERS(kernel, cluster, grid, block, shared, stream, ...)                                        \
+    bert_launch(#kernel, kernel, cluster, grid, block, shared, stream, __VA_ARGS__)
 #define BERT_UNROLL
 #define BERT_ROLLED
 
@@ -44,32 +45,59 @@
 #define BERT_SHARED_DYNAMIC(type, name)                                                                                \
     extern __shared__ __align__(16) unsigned char bert_dynamic_shared[];                                               \
     type *const name = reinterpret_cast<type *>(bert_dynamic_shared)
-#define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
-    bert_launch(kernel, grid, block, shared, stream, __VA_ARGS__)
+#define BERT_LAUNCH_CLUSTERS(kernel, cluster, grid, block, shared, stream, ...)                                        \
+    bert_launch(kernel, cluster, grid, block, shared, stream, __VA_ARGS__)
 #define BERT_UNROLL _Pragma("unroll")
 #define BERT_ROLLED _Pragma("unroll 1")
 
 template <typename... P, typename... A>
-static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                                      A... arguments) {
-    cudaLaunchAttribute ahead = {};
-    ahead.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    ahead.val.programmaticStreamSerializationAllowed = 1;
+static inline cudaError_t bert_launch(void (*kernel)(P...), unsigned cluster, dim3 grid, dim3 block, size_t shared,
+                                      cudaStream_t stream, A... arguments) {
+    cudaLaunchAttribute attributes[2] = {};
+    unsigned count = 0;
+    if (bert_cuda_launch_ahead) {
+        attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 1) {
+        attributes[count].id = cudaLaunchAttributeClusterDimension;
+        attributes[count].val.clusterDim.x = cluster;
+        attributes[count].val.clusterDim.y = attributes[count].val.clusterDim.z = 1;
+        count++;
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = stream;
-    config.attrs = &ahead;
-    config.numAttrs = bert_cuda_launch_ahead ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = count;
     return cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
 }
 
 #endif
 
+#define BERT_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
+    BERT_LAUNCH_CLUSTERS(kernel, 1, grid, block, shared, stream, __VA_ARGS__)
+
+/** What code has that is compiled for Hopper and later, and no earlier one: launches ahead, clusters. */
+#if defined(BERT_CUDA_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)
+#define BERT_HOPPER 1
+#else
+#define BERT_HOPPER 0
+#endif
+
+/** Whether the current device runs such code of a kernel. A GPU may run code for an earlier one, which a driver
+ * compiles for it. */
+template <typename... P> static inline bool bert_runs_for_hopper(void (*kernel)(P...)) {
+    cudaFuncAttributes attributes = {};
+    return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void *>(kernel)) == cudaSuccess &&
+           attributes.ptxVersion >= 90;
+}
+
 /**
- * The first statement of every kernel: what came before in the stream has ended, and what it wrote is there, when it
- * returns. A kernel may have been launched earlier than that (launch.h).
+ * The first statement of every kernel, but for prefetch and what that takes: what came before in the stream has ended,
+ * and what it wrote is there, when it returns. A kernel may have been launched earlier than that (launch.h).
  *
  * After that it lets the next kernel come, which a GPU does when every block of this one has got here, so that no block
  * waits for a place that a later kernel took. The next one waits for the end of this whole kernel, and so for the end
@@ -80,10 +108,22 @@ static inline cudaError_t bert_launch(void (*kernel)(P...), dim3 grid, dim3 bloc
 static __device__ inline void begin_kernel() {
 #if defined(BERT_CUDA_EMULATED)
     bert_emulator_begin_kernel();
-#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#elif BERT_HOPPER
     asm volatile("griddepcontrol.wait;\n\t"
                  "griddepcontrol.launch_dependents;" ::
                      : "memory");
+#endif
+}
+
+/**
+ * Asks for the 128 bytes around an address of device memory to be brought into L2. Nothing is read, so that it may
+ * stand before begin_kernel, even for what the kernel before still writes: L2 has what is written.
+ */
+static __device__ inline void prefetch(const void *address) {
+#if defined(BERT_CUDA_EMULATED)
+    bert_emulator_prefetch(address);
+#else
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
 #endif
 }
 
@@ -209,6 +249,73 @@ static __device__ inline float block_max(float x, float *scratch) {
     }
     __syncthreads();
     return scratch[BERT_WARP];
+}
+
+/* ---- Clusters (Hopper) ----------------------------------------------------------------------------------------------
+ *
+ * Blocks that a GPU runs at the same time and whose shared memory they may read of each other, launched by
+ * BERT_LAUNCH_CLUSTERS. Code for earlier GPUs has them compiled to nothing; nobody may launch it.
+ */
+
+/** Which block of its cluster this is. */
+static __device__ inline unsigned cluster_rank() {
+    unsigned rank = 0;
+#if defined(BERT_CUDA_EMULATED)
+    rank = bert_emulator_cluster_rank();
+#elif BERT_HOPPER
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
+    return rank;
+}
+
+#ifdef BERT_CUDA_EMULATED
+
+static inline void cluster_barrier(BERT_PLACE) {
+    bert_emulator_barrier(BERT_BARRIER_CLUSTER, 0, file, line);
+}
+static inline void cluster_part(BERT_PLACE) {
+    bert_emulator_barrier(BERT_BARRIER_PARTING, 0, file, line);
+}
+
+#else
+
+/** Waits for all threads of all blocks of the cluster, none of which may have ended; what they wrote to shared memory
+ * can be read by all of them. */
+static __device__ inline void cluster_barrier() {
+#if BERT_HOPPER
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\t"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+#endif
+}
+
+/** The last that blocks of a cluster do together: none goes on, to its end, while another may still load from it. It
+ * doesn't wait for what was written to be seen, which takes a GPU longer than all the rest. */
+static __device__ inline void cluster_part() {
+#if BERT_HOPPER
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\n\t"
+                 "barrier.cluster.wait.aligned;" ::
+                     : "memory");
+#endif
+}
+
+#endif
+
+/** Four words that block `rank` has where this one has `shared`, at a multiple of 16 bytes. That block is not to end
+ * meanwhile: cluster_part comes after the last load. */
+static __device__ inline void cluster_load(uint32_t (&out)[4], const void *shared, unsigned rank) {
+#if defined(BERT_CUDA_EMULATED)
+    bert_emulator_cluster_load(out, shared, rank, sizeof out);
+#elif BERT_HOPPER
+    uint32_t there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;"
+        : "=r"(there)
+        : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(there)
+                 : "memory");
+#endif
 }
 
 #endif

@@ -34,6 +34,22 @@
  *
  * Blocks go down a strip of GROUP_ROWS rows before they go on to the next columns: those that run at a time share both
  * the weights and the rows in L2. Sums are those of k in order, whatever the tile: no block shares a sum with another.
+ *
+ * But for the split tiles. With few rows there are few tiles (24 of 32 x 128 in a [128, 768]), and each goes through
+ * all of k by itself while most of a GPU is idle. There the blocks of a cluster share a tile: each has its part of the
+ * pieces, stages its sums in its own shared memory, and after a barrier of the cluster gathers its share of the rows
+ * from all blocks, in their order, and writes them:
+ *
+ *   k     [ block 0 | block 1 | block 2 | block 3 ]          a cluster of 4, each with a sum of all M x 128
+ *   rows  block 0: y[0, M/4) = sums 0 + 1 + 2 + 3            of each warp's rows, that is
+ *         block 1: y[M/4, M/2) = ...
+ *
+ * Nothing goes through L2, no memory is wanted for it, and the sums are the same in every run; but not those of an
+ * unsplit tile, whose additions are in another order.
+ *
+ * A kernel that is launched ahead waits in begin_kernel for rows that the kernel before still computes. The weights are
+ * there already, and with few rows it is they that a product waits for: so before that each first tile of a column has
+ * its columns of B fetched into L2.
  */
 #include "cuda/ops/tensor_product.h"
 
@@ -51,8 +67,16 @@ enum {
     WARP_COLUMNS = 64,           /* of a warp: 2 warps side by side */
     STAGED_PITCH = 72,           /* words */
     GROUP_ROWS = 2048,           /* of tiles that follow each other */
-    ENOUGH_BLOCKS = 128          /* to keep a GPU busy */
+    ENOUGH_BLOCKS = 128,         /* to keep a GPU busy */
+    MOST_PARTS = 8,              /* of a cluster that any GPU takes */
+    LINE = 128                   /* bytes of L2 that come together */
 };
+
+/* Rows of a tile, and blocks of a cluster that share one. */
+static const struct {
+    int rows, parts;
+} tiles[] = {{256, 1}, {128, 1}, {64, 1}, {32, 1}, {64, 2}, {64, 4}, {64, 8}, {32, 2}, {32, 4}, {32, 8}};
+static_assert(sizeof tiles / sizeof *tiles == BERT_CUDA_TENSOR_PRODUCT_ALL_TILES, "tensor_product.h counts them");
 
 template <int M> struct tile {
     static constexpr int WARPS = M > 128 ? 8 : 4;
@@ -73,7 +97,7 @@ template <typename BEFORE> struct product {
     const unsigned char *a, *b;
     int64_t pitch_a, pitch_b, m, n;
     int depth; /* bytes of k where rows run along it, else elements */
-    int pieces;
+    int pieces, parts;
     int64_t row_tiles, column_tiles;
     bool vectors; /* y is written 16 bytes at a time */
     BEFORE before;
@@ -202,105 +226,203 @@ static __device__ inline int staged_at(int row, int column) {
     return row * STAGED_PITCH + (column / 4 ^ column / 32) * 4 + column % 4;
 }
 
-/* N sums from a column that is a multiple of N on. */
-template <int N, typename S>
-static __device__ inline void load_staged(const S *staged, int row, int column, S (&out)[N]) {
-    constexpr int UNIT = N < 4 ? N : 4;
+template <int N, typename S> static __device__ inline bert_vector<S, N> staged_unit(const S *at) {
+    return *reinterpret_cast<const bert_vector<S, N> *>(at);
+}
+
+/* Two sums as they lie in memory; those of bytes wrap around. */
+template <typename S> static __device__ inline uint32_t add_words(uint32_t a, uint32_t b) {
+    if constexpr (std::is_same<S, float>::value)
+        return __float_as_uint(__fadd_rn(__uint_as_float(a), __uint_as_float(b)));
+    else
+        return a + b;
+}
+
+/* What blocks 0 to `parts` - 1 of the cluster have there, summed in their order. All are loaded before one is used. */
+template <typename S> static __device__ inline bert_vector<S, 4> gathered_unit(const S *at, int parts) {
+    uint32_t words[MOST_PARTS][4];
     BERT_UNROLL
-    for (int i = 0; i < N; i += UNIT) {
-        const bert_vector<S, UNIT> unit =
-            *reinterpret_cast<const bert_vector<S, UNIT> *>(staged + staged_at(row, column + i));
+    for (int part = 0; part < MOST_PARTS; part++)
+        if (part < parts) cluster_load(words[part], at, static_cast<unsigned>(part));
+    BERT_UNROLL
+    for (int part = 1; part < MOST_PARTS; part++) {
         BERT_UNROLL
-        for (int j = 0; j < UNIT; j++) out[i + j] = unit.at[j];
+        for (int i = 0; i < 4; i++)
+            if (part < parts) words[0][i] = add_words<S>(words[0][i], words[part][i]);
+    }
+    bert_vector<S, 4> sums;
+    memcpy(&sums, words[0], sizeof sums);
+    return sums;
+}
+
+/* N sums from a column that is a multiple of N on: a block's own, or those of a cluster. */
+template <int N, bool SPLIT, typename S>
+static __device__ inline void load_staged(const S *staged, int row, int column, int parts, S (&out)[N]) {
+    constexpr int UNIT = N < 4 ? N : 4;
+    bert_vector<S, UNIT> units[N / UNIT];
+    BERT_UNROLL
+    for (int i = 0; i < N / UNIT; i++) {
+        const S *at = staged + staged_at(row, column + i * UNIT);
+        if constexpr (SPLIT)
+            units[i] = gathered_unit(at, parts);
+        else
+            units[i] = staged_unit<UNIT>(at);
+    }
+    BERT_UNROLL
+    for (int i = 0; i < N; i++) out[i] = units[i / UNIT].at[i % UNIT];
+}
+
+/* ROWS rows of a warp's sums, from row `part` on, to its shared memory. */
+template <int WARP_ROWS, int ROWS, typename S>
+static __device__ inline void stage_sums(const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4], S *staged, int part) {
+    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
+    BERT_UNROLL
+    for (int i = 0; i < WARP_ROWS / 16; i++) { /* sums stay in registers, so `part` can't be their index */
+        if (i * 16 / ROWS * ROWS != part) continue;
+        BERT_UNROLL
+        for (int j = 0; j < WARP_COLUMNS / 8 * 2; j++) {
+            const bert_vector<S, 2> pair = {{sums[i][j / 2][j % 2 * 2], sums[i][j / 2][j % 2 * 2 + 1]}};
+            const int row = i * 16 % ROWS + j % 2 * 8 + lane / 4;
+            *reinterpret_cast<bert_vector<S, 2> *>(staged + staged_at(row, j / 2 * 8 + lane % 4 * 2)) = pair;
+        }
     }
 }
 
-/*
- * A warp's sums, those of y from `first_row` and `first_column` on. `staged`: shared memory of its own, of ROWS rows;
- * `ranges`: of its rows, those of this warp's columns, two apart. N elements of y a thread at a time.
- */
-template <int N, int WARP_ROWS, int ROWS, typename BEFORE, typename S>
-static __device__ inline void write_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4],
-                                         S *staged, row_range *ranges, int64_t first_row, int64_t first_column) {
-    constexpr int LANES = bert_stretch<WARP_COLUMNS, N>::LANES, TURNS = bert_stretch<WARP_COLUMNS, N>::PIECES;
-    const int lane = static_cast<int>(threadIdx.x) % BERT_WARP, first = lane % LANES * N;
+/* What a thread has of columns, and how it writes rows of them. N elements of y a thread at a time. */
+template <int N, bool SPLIT, typename BEFORE> struct row_writer {
+    using T = typename BEFORE::element;
+    using S = typename BEFORE::sum;
+    static constexpr int LANES = bert_stretch<WARP_COLUMNS, N>::LANES, TURNS = bert_stretch<WARP_COLUMNS, N>::PIECES;
+    static constexpr int ROWS = BERT_WARP / LANES; /* of a warp at a time */
+    int64_t first_column;
+    int first;
     typename BEFORE::template columns<N> of_sums[TURNS];
-    typename bert_epilogue<typename BEFORE::element>::template columns<N> of_values[TURNS];
-    BERT_UNROLL
-    for (int turn = 0; turn < TURNS; turn++) {
-        const int64_t column = first_column + first + turn * LANES * N;
-        if (column >= p.after.width) continue;
-        of_sums[turn].load(p.before, column);
-        of_values[turn].load(p.after, column);
-    }
-    BERT_ROLLED
-    for (int part = 0; part < WARP_ROWS; part += ROWS) {
-        __syncwarp();
+    typename bert_epilogue<T>::template columns<N> of_values[TURNS];
+
+    __device__ row_writer(const product<BEFORE> &p, int64_t first_column_)
+        : first_column(first_column_), first(static_cast<int>(threadIdx.x) % LANES * N) {
         BERT_UNROLL
-        for (int i = 0; i < WARP_ROWS / 16; i++) { /* sums stay in registers, so `part` can't be their index */
-            if (i * 16 / ROWS * ROWS != part) continue;
-            BERT_UNROLL
-            for (int j = 0; j < WARP_COLUMNS / 8 * 2; j++) {
-                const bert_vector<S, 2> pair = {{sums[i][j / 2][j % 2 * 2], sums[i][j / 2][j % 2 * 2 + 1]}};
-                const int row = i * 16 % ROWS + j % 2 * 8 + lane / 4;
-                *reinterpret_cast<bert_vector<S, 2> *>(staged + staged_at(row, j / 2 * 8 + lane % 4 * 2)) = pair;
-            }
+        for (int turn = 0; turn < TURNS; turn++) {
+            const int64_t column = first_column + first + turn * LANES * N;
+            if (column >= p.after.width) continue;
+            of_sums[turn].load(p.before, column);
+            of_values[turn].load(p.after, column);
         }
-        __syncwarp();
+    }
+
+    /* Staged rows from `from` to `end`, of which the first is y's `first_row`; `ranges` are those of the first, two
+     * apart. */
+    __device__ void write(const product<BEFORE> &p, const S *staged, int from, int end, int64_t first_row,
+                          row_range *ranges) const {
+        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
         BERT_ROLLED
-        for (int row = lane / LANES; row < ROWS; row += BERT_WARP / LANES) {
-            const int64_t at = first_row + part + row;
+        for (int base = from; base < end; base += ROWS) { /* all lanes: they join ranges */
+            const int row = base + lane / LANES;
+            const int64_t at = first_row + row;
             row_range range;
             BERT_UNROLL
             for (int turn = 0; turn < TURNS; turn++) {
                 const int column = first + turn * LANES * N;
-                if (at >= p.m || first_column + column >= p.after.width) continue;
+                if (row >= end || at >= p.m || first_column + column >= p.after.width) continue;
                 S own[N];
                 float values[N];
-                load_staged<N>(staged, row, column, own);
+                load_staged<N, SPLIT>(staged, row, column, p.parts, own);
                 p.before.values_of(of_sums[turn], own, at, first_column + column, values);
                 p.after.write(of_values[turn], values, at, first_column + column, &range);
             }
             if (!p.after.ranges) continue;
             range.join_lanes(LANES);
-            if (lane % LANES == 0) ranges[(part + row) * 2] = range;
+            if (lane % LANES == 0 && row < end) ranges[row * 2] = range;
         }
     }
+};
+
+/*
+ * A warp's sums, those of y from `first_row` and `first_column` on. `staged`: shared memory of its own, of ROWS rows;
+ * `ranges`: of its rows, those of this warp's columns, two apart.
+ */
+template <int N, int WARP_ROWS, int ROWS, typename BEFORE, typename S>
+static __device__ inline void write_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4],
+                                         S *staged, row_range *ranges, int64_t first_row, int64_t first_column) {
+    const row_writer<N, false, BEFORE> writer(p, first_column);
+    BERT_ROLLED
+    for (int part = 0; part < WARP_ROWS; part += ROWS) {
+        __syncwarp();
+        stage_sums<WARP_ROWS, ROWS>(sums, staged, part);
+        __syncwarp();
+        writer.write(p, staged, 0, ROWS, first_row + part, ranges + part * 2);
+    }
+}
+
+/* The same of a cluster, of whose sums this block writes rows `from` to `end` of each warp's. */
+template <int N, int WARP_ROWS, typename BEFORE, typename S>
+static __device__ inline void
+gather_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4], S *staged,
+            row_range *ranges, int from, int end, int64_t first_row, int64_t first_column) {
+    const row_writer<N, true, BEFORE> writer(p, first_column);
+    stage_sums<WARP_ROWS, WARP_ROWS>(sums, staged, 0);
+    cluster_barrier();
+    writer.write(p, staged, from, end, first_row, ranges);
+    cluster_part(); /* nobody ends while its sums are read */
 }
 
 /* ---- The kernel ----------------------------------------------------------------------------------------------------
  */
 
+/* What a block computes: a tile of y, over its pieces of k. */
+struct task {
+    int64_t first_row, first_column;
+    int rank, first_piece, pieces;
+};
+
 /* Down a strip of rows, then on to the next columns, then to the next strip. */
-template <int M, typename BEFORE>
-static __device__ inline void place(const product<BEFORE> &p, int64_t *first_row, int64_t *first_column) {
+template <int M, bool SPLIT, typename BEFORE> static __device__ inline task task_of(const product<BEFORE> &p) {
     constexpr int GROUP = GROUP_ROWS / M;
-    const int64_t strip = blockIdx.x / (GROUP * p.column_tiles), inside = blockIdx.x - strip * GROUP * p.column_tiles;
+    const int64_t tile_index = SPLIT ? blockIdx.x / static_cast<unsigned>(p.parts) : blockIdx.x;
+    const int64_t strip = tile_index / (GROUP * p.column_tiles), inside = tile_index - strip * GROUP * p.column_tiles;
     const int64_t left = p.row_tiles - strip * GROUP, rows = left < GROUP ? left : GROUP;
-    *first_row = (strip * GROUP + inside % rows) * M;
-    *first_column = inside / rows * COLUMNS;
+    const int rank = SPLIT ? static_cast<int>(cluster_rank()) : 0;
+    const int first = SPLIT ? p.pieces * rank / p.parts : 0;
+    const int end = SPLIT ? p.pieces * (rank + 1) / p.parts : p.pieces;
+    return {(strip * GROUP + inside % rows) * M, inside / rows * COLUMNS, rank, first, end - first};
 }
 
-template <typename T, bool B_ROWS, int M, typename BEFORE>
-static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tensor_product_kernel(product<BEFORE> p) {
-    begin_kernel();
-    using S = typename BEFORE::sum;
+/* Has what the block multiplies of B brought into L2. */
+template <bool B_ROWS, int THREADS, typename BEFORE>
+static __device__ inline void prefetch_b(const product<BEFORE> &p, const task &t) {
+    constexpr int STEP = B_ROWS ? PIECE : PIECE / 2; /* of `depth`, a piece */
+    const int from = t.first_piece * STEP, depth = clamp(p.depth - from, t.pieces * STEP);
+    const int64_t first_row = B_ROWS ? t.first_column : from;
+    const int rows = B_ROWS ? clamp(p.n - t.first_column, COLUMNS) : depth;
+    const int bytes = B_ROWS ? depth : clamp((p.n - t.first_column) * 2, COLUMNS * 2);
+    const unsigned char *first = p.b + first_row * p.pitch_b + (B_ROWS ? from : t.first_column * 2);
+    constexpr int BESIDE = B_ROWS ? 1 : COLUMNS * 2 / LINE; /* threads of a row */
+    const int thread = static_cast<int>(threadIdx.x);
+    BERT_ROLLED
+    for (int row = thread / BESIDE; row < rows; row += THREADS / BESIDE)
+        for (int at = thread % BESIDE * LINE; at < bytes; at += BESIDE * LINE) prefetch(first + row * p.pitch_b + at);
+}
+
+/* The sums of a block's task, each warp's in its registers; the ring is free afterwards. */
+template <typename T, bool B_ROWS, int M, typename BEFORE, typename S>
+static __device__ inline void sum_pieces(const product<BEFORE> &p, const task &t, unsigned char *ring,
+                                         S (&sums)[tile<M>::WARP_ROWS / 16][WARP_COLUMNS / 8][4]) {
     using G = tile<M>;
-    BERT_SHARED_DYNAMIC(unsigned char, ring);
-    const int warp = static_cast<int>(threadIdx.x) / BERT_WARP, warp_row = warp / 2 * G::WARP_ROWS, half = warp % 2;
-    int64_t first_row, first_column;
-    place<M>(p, &first_row, &first_column);
-    row_copies<M, G::THREADS> a(p.a, p.pitch_a, first_row, p.m, B_ROWS ? p.depth : p.depth * 2);
-    std::conditional_t<B_ROWS, row_copies<COLUMNS, G::THREADS>, column_copies<G::THREADS>> b(
-        p.b, p.pitch_b, first_column, p.n, p.depth);
+    using copies_b = std::conditional_t<B_ROWS, row_copies<COLUMNS, G::THREADS>, column_copies<G::THREADS>>;
+    constexpr int STEP_B = B_ROWS ? PIECE : PIECE / 2;
+    const int warp = static_cast<int>(threadIdx.x) / BERT_WARP, warp_row = warp / 2 * G::WARP_ROWS;
+    const int skipped = t.first_piece * PIECE, depth_a = B_ROWS ? p.depth : p.depth * 2;
+    row_copies<M, G::THREADS> a(p.a + skipped, p.pitch_a, t.first_row, p.m, depth_a - skipped);
+    copies_b b(p.b + (B_ROWS ? skipped : t.first_piece * STEP_B * p.pitch_b), p.pitch_b, t.first_column, p.n,
+               p.depth - t.first_piece * STEP_B);
 
     const auto load = [&](fragments<G::WARP_ROWS> &f, int slot, int step) {
         const unsigned char *stage = ring + slot * G::STAGE_BYTES;
         f.load_a(stage + warp_row * PIECE, step);
         if constexpr (B_ROWS)
-            f.load_b_rows(stage + G::A_BYTES, half, step);
+            f.load_b_rows(stage + G::A_BYTES, warp % 2, step);
         else
-            f.load_b_columns(stage + G::A_BYTES, half, step);
+            f.load_b_columns(stage + G::A_BYTES, warp % 2, step);
     };
     const auto fill = [&](int slot) {
         a.issue(ring + slot * G::STAGE_BYTES);
@@ -309,24 +431,23 @@ static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tens
 
     BERT_UNROLL
     for (int piece = 0; piece < STAGES - 1; piece++) {
-        if (piece < p.pieces) fill(piece);
+        if (piece < t.pieces) fill(piece);
         copy_async_commit();
     }
-    S sums[G::WARP_ROWS / 16][WARP_COLUMNS / 8][4] = {};
     fragments<G::WARP_ROWS> even, odd; /* of a piece's two steps */
     copy_async_wait<STAGES - 2>();
     __syncthreads();
     load(even, 0, 0);
     int slot = 0, next = STAGES - 1;
     BERT_ROLLED
-    for (int piece = 0; piece < p.pieces; piece++) {
+    for (int piece = 0; piece < t.pieces; piece++) {
         load(odd, slot, 1);
-        if (piece + STAGES - 1 < p.pieces) fill(next);
+        if (piece + STAGES - 1 < t.pieces) fill(next);
         copy_async_commit(); /* an empty group too, so that each piece is one */
         next = slot;
         slot = slot + 1 < STAGES ? slot + 1 : 0;
         multiply<T, G::WARP_ROWS>(sums, even);
-        if (piece + 1 < p.pieces) {
+        if (piece + 1 < t.pieces) {
             copy_async_wait<STAGES - 2>();
             __syncthreads();
             load(even, slot, 0);
@@ -335,39 +456,69 @@ static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tens
     }
     copy_async_wait<0>();
     __syncthreads();
+}
 
-    constexpr int N = 16 / static_cast<int>(sizeof(typename BEFORE::element));
-    S *staged = reinterpret_cast<S *>(ring) + warp * G::STAGED_WORDS;
-    row_range *ranges = reinterpret_cast<row_range *>(ring + G::WARPS * G::STAGED_WORDS * 4);
-    row_range *own_ranges = ranges + warp_row * 2 + half;
-    const int64_t row = first_row + warp_row, column = first_column + half * WARP_COLUMNS;
-    if (p.vectors)
-        write_sums<N, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
-    else
-        write_sums<1, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
-    if (!p.after.ranges) return;
-    __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < M && first_row + i < p.m; i += G::THREADS) {
+/* The ranges of a block's rows, of which both halves are known, but for those that other blocks of the cluster have. */
+template <int M, typename BEFORE>
+static __device__ inline void store_ranges(const product<BEFORE> &p, const task &t, const row_range *ranges, int from,
+                                           int end) {
+    for (int i = static_cast<int>(threadIdx.x); i < M && t.first_row + i < p.m; i += tile<M>::THREADS) {
+        const int row = i % tile<M>::WARP_ROWS;
+        if (row < from || row >= end) continue;
         row_range range = ranges[i * 2];
         range.add(ranges[i * 2 + 1].least);
         range.add(ranges[i * 2 + 1].most);
-        range.store(p.after.ranges + (first_row + i) * p.column_tiles + first_column / COLUMNS);
+        range.store(p.after.ranges + (t.first_row + i) * p.column_tiles + t.first_column / COLUMNS);
+    }
+}
+
+template <typename T, bool B_ROWS, int M, bool SPLIT, typename BEFORE>
+static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tensor_product_kernel(product<BEFORE> p) {
+    using S = typename BEFORE::sum;
+    using G = tile<M>;
+    const task t = task_of<M, SPLIT>(p);
+    if (BERT_HOPPER && t.first_row == 0) prefetch_b<B_ROWS, G::THREADS>(p, t);
+    begin_kernel();
+    if constexpr (!SPLIT || BERT_HOPPER) {
+        BERT_SHARED_DYNAMIC(unsigned char, ring);
+        S sums[G::WARP_ROWS / 16][WARP_COLUMNS / 8][4] = {};
+        sum_pieces<T, B_ROWS, M>(p, t, ring, sums);
+
+        constexpr int N = 16 / static_cast<int>(sizeof(typename BEFORE::element));
+        const int warp = static_cast<int>(threadIdx.x) / BERT_WARP, warp_row = warp / 2 * G::WARP_ROWS, half = warp % 2;
+        const int from = SPLIT ? G::WARP_ROWS * t.rank / p.parts : 0;
+        const int end = SPLIT ? G::WARP_ROWS * (t.rank + 1) / p.parts : G::WARP_ROWS;
+        S *staged = reinterpret_cast<S *>(ring) + warp * G::STAGED_WORDS;
+        row_range *ranges = reinterpret_cast<row_range *>(ring + G::WARPS * G::STAGED_WORDS * 4);
+        row_range *own_ranges = ranges + warp_row * 2 + half;
+        const int64_t row = t.first_row + warp_row, column = t.first_column + half * WARP_COLUMNS;
+        if constexpr (SPLIT)
+            gather_sums<N, G::WARP_ROWS>(p, sums, staged, own_ranges, from, end, row, column);
+        else if (p.vectors)
+            write_sums<N, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
+        else
+            write_sums<1, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
+        if (!p.after.ranges) return;
+        __syncthreads();
+        store_ranges<M>(p, t, ranges, from, end);
     }
 }
 
 /* ---- Launching -----------------------------------------------------------------------------------------------------
  */
 
-template <typename T, bool B_ROWS, int M, typename BEFORE>
+template <typename T, bool B_ROWS, int M, bool SPLIT, typename BEFORE>
 static cudaError_t launch_tile(product<BEFORE> p, cudaStream_t stream) {
+    constexpr auto kernel = tensor_product_kernel<T, B_ROWS, M, SPLIT, BEFORE>;
     p.row_tiles = bert_tiles(p.m, M);
     p.column_tiles = bert_tiles(p.after.width, COLUMNS);
-    if (p.row_tiles > INT32_MAX / p.column_tiles) return cudaErrorInvalidValue;
-    const cudaError_t allowed = bert_allow_shared(tensor_product_kernel<T, B_ROWS, M, BEFORE>, tile<M>::SHARED);
+    if (p.row_tiles > INT32_MAX / p.parts / p.column_tiles) return cudaErrorInvalidValue;
+    if (SPLIT && (!p.vectors || p.pieces < p.parts || !bert_runs_for_hopper(kernel))) return cudaErrorNotSupported;
+    const cudaError_t allowed = bert_allow_shared(kernel, tile<M>::SHARED);
     if (allowed != cudaSuccess) return allowed;
-    return BERT_LAUNCH((tensor_product_kernel<T, B_ROWS, M, BEFORE>),
-                       dim3(static_cast<unsigned>(p.row_tiles * p.column_tiles)), dim3(tile<M>::THREADS),
-                       tile<M>::SHARED, stream, p);
+    return BERT_LAUNCH_CLUSTERS((tensor_product_kernel<T, B_ROWS, M, SPLIT, BEFORE>), static_cast<unsigned>(p.parts),
+                                dim3(static_cast<unsigned>(p.row_tiles * p.column_tiles * p.parts)),
+                                dim3(tile<M>::THREADS), tile<M>::SHARED, stream, p);
 }
 
 template <typename T, bool B_ROWS, typename BEFORE>
@@ -387,15 +538,16 @@ static cudaError_t launch(const bert_cuda_tensor_product_args *args, const BEFOR
     p.before = before;
     p.after = after;
     p.vectors = after.template vectors_fit<16 / static_cast<int>(sizeof(typename BEFORE::element))>();
-    switch (args->tile) {
-    case 0:
-        return launch_tile<T, B_ROWS, 256>(p, stream);
-    case 1:
-        return launch_tile<T, B_ROWS, 128>(p, stream);
-    case 2:
-        return launch_tile<T, B_ROWS, 64>(p, stream);
+    p.parts = tiles[args->tile].parts;
+    switch (tiles[args->tile].rows) {
+    case 256:
+        return launch_tile<T, B_ROWS, 256, false>(p, stream);
+    case 128:
+        return launch_tile<T, B_ROWS, 128, false>(p, stream);
+    case 64:
+        return p.parts > 1 ? launch_tile<T, B_ROWS, 64, true>(p, stream) : launch_tile<T, B_ROWS, 64, false>(p, stream);
     default:
-        return launch_tile<T, B_ROWS, 32>(p, stream);
+        return p.parts > 1 ? launch_tile<T, B_ROWS, 32, true>(p, stream) : launch_tile<T, B_ROWS, 32, false>(p, stream);
     }
 }
 
@@ -423,9 +575,16 @@ bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *g) {
 
 int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n) {
     int32_t tile = 0;
-    for (int64_t rows = 256; tile < BERT_CUDA_TENSOR_PRODUCT_TILES - 1; tile++, rows /= 2)
-        if (bert_tiles(m, rows) * bert_tiles(n, COLUMNS) >= ENOUGH_BLOCKS) break;
+    for (; tile < BERT_CUDA_TENSOR_PRODUCT_TILES - 1; tile++)
+        if (bert_tiles(m, tiles[tile].rows) * bert_tiles(n, COLUMNS) >= ENOUGH_BLOCKS) break;
     return tile;
+}
+
+bool bert_cuda_tensor_product_may_win(int64_t m, int64_t n, int32_t tile) {
+    const int64_t rows = tiles[tile].rows, blocks = bert_tiles(m, rows) * bert_tiles(n, COLUMNS);
+    const int64_t least = tiles[BERT_CUDA_TENSOR_PRODUCT_TILES - 1].rows;
+    if (rows > least && rows / 2 >= m) return false;
+    return tiles[tile].parts == 1 || blocks < ENOUGH_BLOCKS;
 }
 
 static bool halves_fit(bert_dtype dtype, const uint16_t *residual_lower, const uint16_t *y_lower) {
@@ -435,7 +594,7 @@ static bool halves_fit(bert_dtype dtype, const uint16_t *residual_lower, const u
 cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, cudaStream_t stream) {
     const bert_cuda_gemm_args *g = args->product;
     if (!bert_cuda_tensor_product_fits(g)) return cudaErrorInvalidValue;
-    if (args->tile < 0 || args->tile >= BERT_CUDA_TENSOR_PRODUCT_TILES) return cudaErrorInvalidValue;
+    if (args->tile < 0 || args->tile >= BERT_CUDA_TENSOR_PRODUCT_ALL_TILES) return cudaErrorInvalidValue;
     if (g->kind == BERT_CUDA_GEMM_S8) {
         const bert_cuda_dequantize_args *e = args->bytes;
         if (!e || e->rows != g->m || e->width < 0 || e->width > g->n) return cudaErrorInvalidValue;

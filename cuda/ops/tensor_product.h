@@ -14,11 +14,14 @@
 extern "C" {
 #endif
 
-/** Tiles of y, [256, 128] to [32, 128], the greatest first. All give the same bits. */
-enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4 };
+/**
+ * Tiles of y, [256, 128] to [32, 128], the greatest first. All give the same bits. Behind them those that a cluster of
+ * blocks shares, each with a part of k: for few rows, on Hopper and later; sums of floats differ in their last bits.
+ */
+enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4, BERT_CUDA_TENSOR_PRODUCT_ALL_TILES = 10 };
 
 /** What times of this kernel hold for, with the device: to be raised with every change of its tiles or speed. */
-enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 1 };
+enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 2 };
 
 typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_gemm_args *product; /**< C and its pitch are not looked at. */
@@ -26,7 +29,7 @@ typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_bias_activation_args *floats;
     /** What follows S8: rows is m, width at most n, products and their pitch are not looked at. */
     const bert_cuda_dequantize_args *bytes;
-    int32_t tile; /**< 0 to BERT_CUDA_TENSOR_PRODUCT_TILES - 1. */
+    int32_t tile; /**< 0 to BERT_CUDA_TENSOR_PRODUCT_ALL_TILES - 1. */
 } bert_cuda_tensor_product_args;
 
 /**
@@ -36,13 +39,18 @@ typedef struct bert_cuda_tensor_product_args {
  */
 bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *product);
 
-/** The tile for [m, n] where nothing was measured: the greatest that gives a GPU enough blocks. */
+/** The tile for [m, n] where nothing was measured: the greatest that gives a GPU enough blocks. None that shares k. */
 int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n);
+
+/** Whether a tile is worth measuring for [m, n]: no smaller one takes all rows, and k is shared only where there are
+ * few tiles. */
+bool bert_cuda_tensor_product_may_win(int64_t m, int64_t n, int32_t tile);
 
 /**
  * y = epilogue(alpha A B), as the kernels of `floats` and `bytes` have it, but rounded once: sums of floats are in
- * float32, in order of k whatever the tile and m; sums of bytes are exact, so y is the same to the last bit. y is
- * neither A nor B; it may be the residual.
+ * float32, in order of k whatever the tile and m, those of a cluster part after part; sums of bytes are exact, so y is
+ * the same to the last bit. y is neither A nor B; it may be the residual. cudaErrorNotSupported: a tile that shares k,
+ * where the GPU or its code is of before Hopper, k is too short, or rows of y don't begin at multiples of 16 bytes.
  */
 cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, cudaStream_t stream);
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 48, K = 64, WAYS = 1 + BERT_CUDA_TENSOR_PRODUCT_TILES };
+enum { N = 48, K = 64, WAYS = 1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES };
 
 typedef struct followed {
     bert_cuda_gemm_args product;
@@ -306,26 +306,32 @@ static void rows_decide_nothing_where_nothing_is_measured(void **state) {
     }
 }
 
-/* The library adds a bias itself: no kernel is behind its product, and nothing is measured against it. Where nothing is
- * measured at all, or that is asked for, it is a product of our own. */
+/* The library adds a bias itself: no kernel is behind its product. Where nothing is measured at all, or that is asked
+ * for, it is a product of our own; where all is, and there are few rows, ours is measured against the library's. */
 static void a_bias_alone_is_added_by_the_library(void **state) {
     static const bert_cuda_gemm_kind floats[] = {BERT_CUDA_GEMM_F16, BERT_CUDA_GEMM_BF16, BERT_CUDA_GEMM_F32};
-    for (int i = 0; i < 3 * 3 * 2; i++) {
+    enum { FEW = 20, MANY = 1025 };
+    for (int i = 0; i < 3 * 3 * 3; i++) {
         const bert_cuda_gemm_kind kind = floats[i % 3];
         const bert_cuda_product_way way = (bert_cuda_product_way)(i / 3 % 3);
         const bool measures = i / 9 != 0;
+        const int64_t rows = i / 9 == 1 ? MANY : FEW;
         char why[512] = "";
         bert_cuda_gemm_cache *cache = measures ? new_cache() : NULL;
         const bert_cuda_product_maker maker = maker_of(cache, way);
         followed f;
-        make_floats(&f, type_of(kind), 20, true);
-        const bool own = kind != BERT_CUDA_GEMM_F32 &&
-                         (way == BERT_CUDA_PRODUCT_OWN || (way == BERT_CUDA_PRODUCT_CHOSEN && !measures));
+        make_floats(&f, type_of(kind), rows, true);
+        const bool ours = kind != BERT_CUDA_GEMM_F32, chosen = way == BERT_CUDA_PRODUCT_CHOSEN;
+        const bool own = ours && (way == BERT_CUDA_PRODUCT_OWN || (chosen && !measures));
+        const bool both = ours && chosen && measures && provider->clock && rows == FEW;
         count_own();
         tune(&maker, &f);
-        expect_launches(0);
-        if (measures) assert_int_equal(bert_cuda_gemm_cache_count(cache), !own);
-        check_run(&maker, &f, own);
+        expect_measured(both);
+        if (measures) assert_int_equal(bert_cuda_gemm_cache_count(cache), both ? 2 : !own);
+        for (int32_t choice = both; choice >= 0; choice--) { /* instead of what was measured */
+            if (both) bert_cuda_keep_product_choice(&maker, &f.p, choice, 1);
+            check_run(&maker, &f, own || choice > 0);
+        }
         assert_int_equal(bert_cuda_product_needs_no_sums(&maker, &f.p), own);
         count_kernel("stretch_kernel");
         case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
@@ -333,6 +339,31 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
         provider->use_cache(gemm, NULL);
         if (cache) bert_cuda_gemm_cache_free(cache);
     }
+}
+
+/* A choice that a session measured may be none for the next one, whose y, say, begins elsewhere. */
+static void a_choice_that_is_refused_gives_way(void **state) {
+#ifdef BERT_CUDA_EMULATED
+    if (!provider->clock) {
+        print_message("skipped: nothing is chosen by the emulator's provider\n");
+        skip();
+    }
+    for (int hopper = 0; hopper < 2; hopper++) {
+        bert_cuda_gemm_cache *cache = new_cache();
+        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+        followed f;
+        make(&f, BERT_CUDA_GEMM_F16, 20);
+        bert_cuda_keep_product_choice(&maker, &f.p, 1 + BERT_CUDA_TENSOR_PRODUCT_TILES, 1);
+        bert_emulator_have_capability(hopper ? 9 : 8, hopper ? 0 : 9);
+        check_run(&maker, &f, true);
+        bert_emulator_have_capability(8, 9);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
+#else
+    print_message("skipped: a GPU is what it is\n");
+    skip();
+#endif
 }
 
 /* Where ranges or E4M3 are to be made of y, too, more than a bias follows: the kernel that makes them is launched. */
@@ -406,6 +437,7 @@ int main(void) {
         cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(a_bias_alone_is_added_by_the_library),
+        cmocka_unit_test(a_choice_that_is_refused_gives_way),
         cmocka_unit_test(what_is_made_of_y_follows_the_librarys_product),
         cmocka_unit_test(a_product_beside_y_is_refused),
         cmocka_unit_test(the_identity_names_our_own_kernel),

@@ -6,6 +6,10 @@
 #include "cuda/ops/tensor_product.h"
 #include "tests/cuda/kernel_case.h"
 
+#ifdef BERT_CUDA_EMULATED
+#include "tests/cuda_emulator/emulator.h"
+#endif
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -268,6 +272,105 @@ static void depths_around_the_ring(void **state) {
     }
 }
 
+/* ---- Tiles that a cluster shares -----------------------------------------------------------------------------------
+ */
+
+enum { FIRST_SHARED = BERT_CUDA_TENSOR_PRODUCT_TILES };
+static const int parts_of[] = {2, 4, 8, 2, 4, 8}; /* from FIRST_SHARED on */
+
+/* Without the GPU that has them, tests of clusters are skipped. */
+static void need_clusters(void) {
+    struct cudaDeviceProp properties;
+#ifdef BERT_CUDA_EMULATED
+    bert_emulator_have_capability(9, 0);
+#endif
+    assert_int_equal(cudaGetDeviceProperties(&properties, 0), cudaSuccess);
+    if (properties.major >= 9) return;
+    print_message("skipped: clusters take compute capability 9.0, this GPU has %d.%d\n", properties.major,
+                  properties.minor);
+    skip();
+}
+
+static int no_clusters(void **state) {
+#ifdef BERT_CUDA_EMULATED
+    bert_emulator_have_capability(8, 9);
+#endif
+    return 0;
+}
+
+/* y has rows that begin at multiples of 16 bytes. */
+static shape whole_rows(int way, int64_t m, int64_t n, int64_t k, int form) {
+    return shape_of(way, m, (n + 7) / 8 * 8, k, form);
+}
+
+static void shared_tiles_around_every_edge(void **state) {
+    static const int64_t rows[] = {1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 130},
+                         columns[] = {8, 120, 128, 136, 264};
+    need_clusters();
+    int turn = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int tile = FIRST_SHARED; tile < BERT_CUDA_TENSOR_PRODUCT_ALL_TILES; tile++, turn++) {
+            const shape s = whole_rows(turn % WAYS, rows[i], columns[turn % 5], MOST_K, turn * 37);
+            const int64_t needed = parts_of[tile - FIRST_SHARED] * STAGE_BYTES;
+            if (s.kind == BERT_CUDA_GEMM_S8 && MOST_K < needed) continue;
+            check(&s, tile);
+        }
+}
+
+static void shared_depths_divide_as_they_can(void **state) {
+    need_clusters();
+    int turn = 0;
+    for (int tile = FIRST_SHARED; tile < BERT_CUDA_TENSOR_PRODUCT_ALL_TILES; tile++) {
+        const int parts = parts_of[tile - FIRST_SHARED];
+        for (int pieces = parts; pieces <= 2 * parts + 1; pieces++, turn++) {
+            const int way = turn % WAYS;
+            const int64_t piece = ways[way].kind == BERT_CUDA_GEMM_S8 ? STAGE_BYTES : STAGE_BYTES / 2;
+            if (pieces * piece > MOST_K) continue;
+            const shape s = whole_rows(way, 9, 40, pieces * piece - turn % 3, turn | WITH_RANGES);
+            check(&s, tile);
+        }
+    }
+}
+
+static void shared_tiles_do_every_form_of_what_follows(void **state) {
+    need_clusters();
+    for (int form = 0; form < 6 * FORMS; form++) {
+        const shape s = whole_rows(form % WAYS, 19, 72, 200, form);
+        check(&s, FIRST_SHARED + form % 2 * 3); /* in two: k of bytes has 4 pieces */
+    }
+}
+
+static void shared_tiles_are_refused_where_they_can_not_be(void **state) {
+    const shape s = whole_rows(0, 4, 16, MOST_K, 0), ragged = shape_of(0, 4, 17, MOST_K, 0),
+                flat = whole_rows(0, 4, 16, STAGE_BYTES / 2 * 7, 0);
+    for (int turn = 0; turn < 4; turn++) {
+        const shape *chosen = turn == 1 ? &ragged : turn == 2 ? &flat : &s;
+        if (turn == 0) need_clusters();
+#ifdef BERT_CUDA_EMULATED
+        if (turn == 3) bert_emulator_have_capability(8, 9);
+#else
+        if (turn == 3) continue;
+#endif
+        made x = make(chosen);
+        const bert_cuda_tensor_product_args args = {
+            .product = &x.product, .floats = &x.floats, .bytes = &x.bytes, .tile = FIRST_SHARED + 2};
+        assert_int_equal(bert_cuda_tensor_product(&args, NULL), turn == 0 ? cudaSuccess : cudaErrorNotSupported);
+    }
+}
+
+static void only_tiles_that_may_win_are_measured(void **state) {
+    static const struct {
+        int64_t m, n;
+        bool may_win[BERT_CUDA_TENSOR_PRODUCT_ALL_TILES];
+    } cases[] = {{16, 768, {false, false, false, true, false, false, false, true, true, true}},
+                 {64, 768, {false, false, true, true, true, true, true, true, true, true}},
+                 {256, 3072, {true, true, true, true, true, true, true, false, false, false}},
+                 {16384, 768, {true, true, true, true, false, false, false, false, false, false}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int tile = 0; tile < BERT_CUDA_TENSOR_PRODUCT_ALL_TILES; tile++)
+            assert_int_equal(bert_cuda_tensor_product_may_win(cases[i].m, cases[i].n, tile), cases[i].may_win[tile]);
+}
+
 static void y_may_be_the_residual(void **state) {
     for (int way = 0; way < WAYS; way++) {
         const shape s = shape_of(way, 35, way % 2 ? 137 : 136, 40, WITH_RESIDUAL | IN_HALVES | FORMS);
@@ -362,6 +465,50 @@ static void floats_agree_with_the_reference(void **state) {
     }
 }
 
+/* And those of a cluster: near the reference, and the same in every run. */
+static void shared_floats_agree_with_the_reference(void **state) {
+    need_clusters();
+    for (int turn = 0; turn < 4 * (BERT_CUDA_TENSOR_PRODUCT_ALL_TILES - FIRST_SHARED); turn++) {
+        const bert_dtype dtype = turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16;
+        const int64_t m = 37, n = 136, k = 776;
+        const size_t bytes = (size_t)(m * n) * 2;
+        const bool transposed = turn / 2 % 2;
+        case_begin(BERT_OP_BERTC_Linear);
+        case_int("transpose", transposed);
+        const case_tensor *a = case_input(dtype, 2, DIMS(m, k), 1.0F);
+        case_absent();
+        const case_tensor *b = case_input(dtype, 2, transposed ? DIMS(n, k) : DIMS(k, n), 0.25F);
+        const case_tensor *bias = case_input(dtype, 1, DIMS(n), 1.0F);
+        case_tensor *y = case_output(dtype, 2, DIMS(m, n));
+        const bert_cuda_gemm_args product = {.kind = dtype == BERT_FLOAT16 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16,
+                                             .transpose_b = transposed,
+                                             .m = m,
+                                             .n = n,
+                                             .k = k,
+                                             .batch = 1,
+                                             .alpha = 1,
+                                             .a = a->device,
+                                             .b = b->device,
+                                             .lda = k,
+                                             .ldb = transposed ? k : n,
+                                             .ldc = n};
+        const bert_cuda_bias_activation_args follows = {
+            .dtype = dtype, .rows = m, .width = n, .bias = bias->device, .y = y->device};
+        const bert_cuda_tensor_product_args args = {
+            .product = &product, .floats = &follows, .tile = FIRST_SHARED + turn / 4};
+        case_compare(bert_cuda_tensor_product(&args, NULL));
+        void *got[2] = {malloc(bytes), malloc(bytes)};
+        for (int run = 0; run < 2; run++) {
+            assert_int_equal(cudaMemcpy(got[run], y->device, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
+            assert_int_equal(cudaMemset(y->device, 0xff, bytes), cudaSuccess);
+            if (run == 0) case_good(bert_cuda_tensor_product(&args, NULL));
+        }
+        assert_memory_equal(got[0], got[1], bytes);
+        free(got[0]);
+        free(got[1]);
+    }
+}
+
 static void what_does_not_fit_is_refused(void **state) {
     const shape s = shape_of(0, 4, 16, 16, 0), whole = shape_of(4, 4, 16, 16, 0);
     for (int fault = 0; fault < 17; fault++) {
@@ -381,7 +528,7 @@ static void what_does_not_fit_is_refused(void **state) {
         if (fault == 12) g->transpose_b = false;
         const bool fits = fault > 8 && fault != 12;
         assert_int_equal(bert_cuda_tensor_product_fits(g), fits);
-        if (fault == 9) args.tile = BERT_CUDA_TENSOR_PRODUCT_TILES;
+        if (fault == 9) args.tile = BERT_CUDA_TENSOR_PRODUCT_ALL_TILES;
         if (fault == 10) x.floats.dtype = BERT_BFLOAT16;
         if (fault == 11) x.floats.width = 8;
         if (fault == 13) x.bytes.width = 17;
@@ -434,6 +581,12 @@ int main(void) {
         cmocka_unit_test(c_is_not_looked_at),
         cmocka_unit_test(nothing_to_write),
         cmocka_unit_test(the_tile_without_measuring_fills_the_gpu),
+        cmocka_unit_test(only_tiles_that_may_win_are_measured),
+        cmocka_unit_test_teardown(shared_tiles_around_every_edge, no_clusters),
+        cmocka_unit_test_teardown(shared_depths_divide_as_they_can, no_clusters),
+        cmocka_unit_test_teardown(shared_tiles_do_every_form_of_what_follows, no_clusters),
+        cmocka_unit_test_teardown(shared_floats_agree_with_the_reference, no_clusters),
+        cmocka_unit_test_teardown(shared_tiles_are_refused_where_they_can_not_be, no_clusters),
     };
     return cmocka_run_group_tests_name("cuda tensor product", tests, case_open, case_close);
 }

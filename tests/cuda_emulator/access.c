@@ -6,6 +6,7 @@
 #include "tests/cuda_emulator/internal.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* The program, or the plug-in that the emulator is part of, as the linker lays it out. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden"))), _end[] __attribute__((visibility("hidden")));
@@ -20,10 +21,10 @@ static bool out_of_bounds(const emu_thread *thread, const void *address, size_t 
     const unsigned char *shared = emu_shared_memory();
     const emu_buffer *nearest = NULL;
     emu_find_buffer(address, &nearest);
-    if (within(address, 1, shared, EMU_SHARED_BYTES)) {
-        const emu_array *array = &emu.arrays[0];
-        for (int i = 0; i < emu.array_count; i++)
-            if (emu.arrays[i].bytes && emu.arrays[i].data <= (const unsigned char *)address) array = &emu.arrays[i];
+    if (within(address, 1, shared, (size_t)EMU_MOST_CLUSTER * EMU_SHARED_BYTES)) {
+        const emu_array *arrays = thread->block->arrays, *array = arrays;
+        for (int i = 0; i < thread->block->array_count; i++)
+            if (arrays[i].bytes && arrays[i].data <= (const unsigned char *)address) array = &arrays[i];
         emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, thread, code,
                    "%s %zu bytes at offset %td of a shared array of %zu bytes", does, bytes,
                    (const unsigned char *)address - array->data, array->bytes);
@@ -49,15 +50,22 @@ void emu_check_begun(const emu_thread *thread, void *code) {
                "touches device memory before the kernel before this one has ended");
 }
 
-bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code) {
-    if (within(address, bytes, thread->stack, EMU_STACK_BYTES)) return true;
-    for (int i = 0; i < emu.array_count; i++) {
-        const emu_array *array = &emu.arrays[i];
+/* An access to an array of a block's shared memory: the thread's own, or one of its cluster. */
+static bool access_shared(const emu_thread *thread, const emu_block *block, const void *address, size_t bytes,
+                          bool write, bool atomic, void *code) {
+    for (int i = 0; i < block->array_count; i++) {
+        const emu_array *array = &block->arrays[i];
         if (!within(address, bytes, array->data, array->bytes)) continue;
         emu_shadow_access(&emu_shared_cells[(const unsigned char *)address - emu_shared_memory()], bytes, thread, write,
                           atomic, true, code, address);
         return true;
     }
+    return false;
+}
+
+bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code) {
+    if (within(address, bytes, thread->stack, EMU_STACK_BYTES)) return true;
+    if (access_shared(thread, thread->block, address, bytes, write, atomic, code)) return true;
     const emu_buffer *buffer = emu_find_buffer(address, NULL);
     if (buffer && within(address, bytes, buffer->data, buffer->bytes)) {
         emu_check_begun(thread, code);
@@ -88,28 +96,78 @@ void bert_emulator_touch(const void *address, size_t bytes, int write, int atomi
     if (thread && emu.error == cudaSuccess) emu_access(thread, address, bytes, write != 0, atomic != 0, code);
 }
 
+void bert_emulator_prefetch(const void *address) {
+    const emu_buffer *buffer = emu_find_buffer(address, NULL);
+    if (!buffer || !within(address, 1, buffer->data, buffer->bytes))
+        out_of_bounds(emu.current, address, 1, false, __builtin_return_address(0));
+}
+
 /* ---- Shared arrays -------------------------------------------------------------------------------------------------
  */
 
+static unsigned char *own_shared(const emu_block *block) {
+    return emu_shared_memory() + (size_t)block->rank * EMU_SHARED_BYTES;
+}
+
+/* Of all blocks of the cluster, so that it lies in the same place in each. */
 void *bert_emulator_shared(const void *tag, size_t bytes, size_t alignment) {
-    for (int i = 0; i < emu.array_count; i++)
-        if (emu.arrays[i].tag == tag) return emu.arrays[i].data;
+    for (uint32_t i = 0; i < emu.cluster; i++) emu_shared_array(&emu.blocks[i], tag, bytes, alignment);
+    return emu_shared_array(emu.current->block, tag, bytes, alignment);
+}
+
+void *emu_shared_array(emu_block *block, const void *tag, size_t bytes, size_t alignment) {
+    for (int i = 0; i < block->array_count; i++)
+        if (block->arrays[i].tag == tag) return block->arrays[i].data;
     /* A gap after each array, so that what runs over is not taken for the next. */
     if (alignment < 16) alignment = 16;
-    const size_t start = (emu.shared_used + alignment - 1) / alignment * alignment;
+    const size_t start = (block->shared_used + alignment - 1) / alignment * alignment;
     size_t used = 0;
-    for (int i = 0; i < emu.array_count; i++) used += emu.arrays[i].bytes;
+    for (int i = 0; i < block->array_count; i++) used += block->arrays[i].bytes;
     const size_t most = emu.dynamic_bytes > EMU_SHARED_PER_BLOCK ? EMU_SHARED_OPTIN : EMU_SHARED_PER_BLOCK;
-    if (used + bytes > most || emu.array_count == EMU_MOST_SHARED) {
+    if (used + bytes > most || block->array_count == EMU_MOST_SHARED) {
         emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, emu.current, NULL,
                    "shared arrays of %zu bytes are more than the %zu of a block", used + bytes, most);
         emu_abort(cudaErrorLaunchOutOfResources);
         return NULL;
     }
-    emu_array *array = &emu.arrays[emu.array_count++];
-    *array = (emu_array){.tag = tag, .data = emu_shared_memory() + start, .bytes = bytes};
-    emu.shared_used = start + bytes + 256;
+    emu_array *array = &block->arrays[block->array_count++];
+    *array = (emu_array){.tag = tag, .data = own_shared(block) + start, .bytes = bytes};
+    block->shared_used = start + bytes + 256;
     return array->data;
+}
+
+static bool has_ended(const emu_block *block) {
+    const emu_thread *threads = &emu.threads[block->rank * emu.block_threads];
+    for (uint32_t i = 0; i < emu.block_threads; i++)
+        if (threads[i].state != EMU_DONE) return false;
+    return true;
+}
+
+void bert_emulator_cluster_load(void *out, const void *shared, unsigned rank, size_t bytes) {
+    emu_thread *thread = emu.current;
+    void *code = __builtin_return_address(0);
+    if (rank >= emu.cluster) {
+        emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, thread, code, "reads shared memory of block %u of a cluster of %u",
+                   rank, emu.cluster);
+        emu_abort(cudaErrorIllegalAddress);
+        return;
+    }
+    const emu_block *block = &emu.blocks[rank];
+    const unsigned char *there = own_shared(block) + ((const unsigned char *)shared - own_shared(thread->block));
+    if (has_ended(block))
+        emu_report(BERT_EMULATOR_RACE, thread, code, "reads shared memory of block %u of its cluster, which has ended",
+                   rank);
+    if ((uintptr_t)there % bytes) {
+        emu_report(BERT_EMULATOR_MISALIGNED, thread, code, "reads %zu bytes at an address that they do not divide",
+                   bytes);
+        emu_abort(cudaErrorMisalignedAddress);
+        return;
+    }
+    if (!access_shared(thread, block, there, bytes, false, false, code)) {
+        out_of_bounds(thread, there, bytes, false, code);
+        return;
+    }
+    memcpy(out, there, bytes);
 }
 
 /* ---- What the compiler calls ---------------------------------------------------------------------------------------

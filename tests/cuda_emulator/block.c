@@ -1,4 +1,5 @@
-/* Running a launch: blocks one after the other, the threads of a block as fibers; barriers and exchanges of lanes. */
+/* Running a launch: clusters of blocks (mostly of one) one after the other, their threads as fibers; barriers and
+ * exchanges of lanes. */
 #include "tests/cuda_emulator/device_interface.h"
 #include "tests/cuda_emulator/internal.h"
 
@@ -52,11 +53,13 @@ static void thread_entry(void) {
 static void start_threads(void) {
     for (uint32_t i = 0; i < emu.thread_count; i++) {
         emu_thread *thread = &emu.threads[i];
+        const uint32_t own = i % emu.block_threads;
         thread->linear = i;
+        thread->block = &emu.blocks[i / emu.block_threads];
         thread->warp = i / EMU_LANES;
         thread->lane = i % EMU_LANES;
-        thread->index = (emu_dim3){i % emu.block_size.x, i / emu.block_size.x % emu.block_size.y,
-                                   i / (emu.block_size.x * emu.block_size.y)};
+        thread->index = (emu_dim3){own % emu.block_size.x, own / emu.block_size.x % emu.block_size.y,
+                                   own / (emu.block_size.x * emu.block_size.y)};
         thread->stack = stack_of(i);
         thread->state = EMU_READY;
         thread->begun = false;
@@ -72,36 +75,74 @@ int bert_emulator_barrier(int kind, int predicate, const char *file, int line) {
     emu_thread *thread = emu.current;
     thread->file = file;
     thread->line = line;
-    thread->what = "__syncthreads";
+    thread->what = kind == BERT_BARRIER_CLUSTER   ? "cluster_barrier"
+                   : kind == BERT_BARRIER_PARTING ? "cluster_part"
+                                                  : "__syncthreads";
     thread->barrier_kind = kind;
     thread->predicate = predicate != 0;
     emu_wait(thread, EMU_AT_BARRIER);
-    return emu.barrier_result;
+    return thread->block->barrier_result;
 }
 
-/* When all threads are at a barrier they go on; that it is one and the same is checked. */
-static bool release_barrier(void) {
-    const emu_thread *first = &emu.threads[0];
-    int sum = 0;
-    for (uint32_t i = 0; i < emu.thread_count; i++) {
-        const emu_thread *thread = &emu.threads[i];
+static bool is_of_cluster(const emu_thread *thread) {
+    return thread->barrier_kind == BERT_BARRIER_CLUSTER || thread->barrier_kind == BERT_BARRIER_PARTING;
+}
+
+/* Whether all of some threads are at a barrier. That it is one and the same is checked; otherwise the launch is over.
+ */
+static bool at_one_barrier(const emu_thread *threads, uint32_t count) {
+    const emu_thread *first = &threads[0];
+    for (uint32_t i = 0; i < count; i++) {
+        const emu_thread *thread = &threads[i];
         if (thread->state != EMU_AT_BARRIER) return false;
-        if (thread->line != first->line || thread->barrier_kind != first->barrier_kind ||
-            strcmp(thread->file, first->file) != 0) {
-            emu_report(BERT_EMULATOR_DIVERGENCE, thread, NULL,
-                       "waits at __syncthreads of %s:%d while thread 0 waits at that of %s:%d", thread->file,
-                       thread->line, first->file, first->line);
-            emu_abort(cudaErrorLaunchFailure);
-            return false;
-        }
-        sum += thread->predicate;
+        if (thread->line == first->line && thread->barrier_kind == first->barrier_kind &&
+            strcmp(thread->file, first->file) == 0)
+            continue;
+        emu_report(BERT_EMULATOR_DIVERGENCE, thread, NULL, "waits at %s of %s:%d while thread 0 waits at %s of %s:%d",
+                   thread->what, thread->file, thread->line, first->what, first->file, first->line);
+        emu_abort(cudaErrorLaunchFailure);
+        return false;
     }
-    emu.barrier_result = first->barrier_kind == BERT_BARRIER_OR    ? sum > 0
-                         : first->barrier_kind == BERT_BARRIER_AND ? sum == (int)emu.thread_count
-                                                                   : sum;
-    for (uint32_t i = 0; i < emu.thread_count; i++) emu.threads[i].state = EMU_READY;
-    emu.epoch++;
     return true;
+}
+
+static void let_go(emu_thread *threads, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) threads[i].state = EMU_READY;
+}
+
+/* When all threads of a block are at a barrier of the block, they go on. */
+static bool release_block(emu_block *block) {
+    emu_thread *threads = &emu.threads[block->rank * emu.block_threads];
+    if (!at_one_barrier(threads, emu.block_threads) || is_of_cluster(threads)) return false;
+    int sum = 0;
+    for (uint32_t i = 0; i < emu.block_threads; i++) sum += threads[i].predicate;
+    block->barrier_result = threads->barrier_kind == BERT_BARRIER_OR    ? sum > 0
+                            : threads->barrier_kind == BERT_BARRIER_AND ? sum == (int)emu.block_threads
+                                                                        : sum;
+    let_go(threads, emu.block_threads);
+    block->since = ++emu.epoch;
+    return true;
+}
+
+/* And those of a cluster at the cluster's. */
+static bool release_cluster(void) {
+    for (uint32_t i = 0; i < emu.cluster; i++) {
+        const emu_thread *first = &emu.threads[i * emu.block_threads];
+        if (first->state != EMU_AT_BARRIER || !is_of_cluster(first)) return false;
+    }
+    if (!at_one_barrier(emu.threads, emu.thread_count)) return false;
+    let_go(emu.threads, emu.thread_count);
+    if (emu.threads->barrier_kind == BERT_BARRIER_PARTING) return true;
+    emu.cluster_since = ++emu.epoch;
+    for (uint32_t i = 0; i < emu.cluster; i++) emu.blocks[i].since = emu.epoch;
+    return true;
+}
+
+static bool release_barriers(void) {
+    bool released = false;
+    for (uint32_t i = 0; i < emu.cluster && emu.error == cudaSuccess; i++)
+        released = release_block(&emu.blocks[i]) || released;
+    return released || (emu.error == cudaSuccess && release_cluster());
 }
 
 /* ---- Exchanges between lanes ---------------------------------------------------------------------------------------
@@ -190,7 +231,7 @@ static void report_divergence(void) {
     for (uint32_t i = 0; i < emu.thread_count && !other; i++) {
         const emu_thread *thread = &emu.threads[i];
         if (waits->state == EMU_AT_BARRIER
-                ? thread->state != EMU_AT_BARRIER
+                ? thread->state != EMU_AT_BARRIER && (is_of_cluster(waits) || thread->block == waits->block)
                 : thread->warp == waits->warp && waits->mask >> thread->lane & 1 && !same_exchange(waits, thread))
             other = thread;
     }
@@ -198,18 +239,28 @@ static void report_divergence(void) {
     if (other && other->state != EMU_DONE)
         snprintf(where, sizeof where, "waits at %s of %s:%d", other->what, other->file, other->line);
     emu_report(BERT_EMULATOR_DIVERGENCE, waits, NULL, "waits at %s of %s:%d for thread %u, which %s", waits->what,
-               waits->file, waits->line, other ? other->linear : 0, where);
+               waits->file, waits->line, other ? other->linear % emu.block_threads : 0, where);
     emu_abort(cudaErrorLaunchFailure);
 }
 
-static void run_block(void) {
+/* Block `at` of the grid, as one of those that run now. */
+static void start_block(emu_block *block, uint64_t at) {
+    const emu_dim3 grid = emu.grid;
+    block->index = (emu_dim3){(unsigned)(at % grid.x), (unsigned)(at / grid.x % grid.y),
+                              (unsigned)(at / ((uint64_t)grid.x * grid.y))};
+    block->rank = (uint32_t)(block - emu.blocks);
+    block->since = emu.epoch;
+    block->array_count = 0;
+    block->shared_used = 0;
+    emu_shared_array(block, NULL, emu.dynamic_bytes, 16);
+}
+
+static void run_cluster(uint64_t first) {
     static uint16_t turns[EMU_MOST_THREADS];
-    emu.block_epoch = ++emu.epoch;
+    emu.cluster_epoch = emu.cluster_since = ++emu.epoch;
     memset(emu.warp_epoch, 0, sizeof emu.warp_epoch);
-    emu.array_count = 0;
-    emu.shared_used = 0;
-    memset(emu_shared_memory(), 0xff, EMU_SHARED_BYTES); /* NaN in every float format */
-    bert_emulator_shared(NULL, emu.dynamic_bytes, 16);
+    memset(emu_shared_memory(), 0xff, (size_t)emu.cluster * EMU_SHARED_BYTES); /* NaN in every float format */
+    for (uint32_t i = 0; i < emu.cluster; i++) start_block(&emu.blocks[i], first + i);
     start_threads();
     order_turns(turns);
     while (emu.error == cudaSuccess) {
@@ -223,12 +274,11 @@ static void run_block(void) {
             emu_fiber_switch(&emu.host, &thread->fiber);
         }
         if (all_done || emu.error != cudaSuccess) return;
-        if (!moved && !release_barrier()) report_divergence();
+        if (!moved && !release_barriers()) report_divergence();
     }
 }
 
-cudaError_t emu_run(const char *name, emu_dim3 grid, emu_dim3 block, size_t shared, void (*run)(void *), void *closure,
-                    size_t closure_bytes) {
+cudaError_t emu_run(const emu_kernel *kernel) {
     if (!stacks) {
         void *memory = mmap(NULL, (size_t)EMU_MOST_THREADS * EMU_STACK_BYTES, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -237,21 +287,22 @@ cudaError_t emu_run(const char *name, emu_dim3 grid, emu_dim3 block, size_t shar
         emu.threads = calloc(EMU_MOST_THREADS, sizeof *emu.threads);
         if (!emu.threads) return cudaErrorMemoryAllocation;
     }
-    emu.name = name;
+    const emu_dim3 grid = kernel->grid;
+    emu.name = kernel->name;
     emu.grid = grid;
-    emu.block_size = block;
-    emu.thread_count = block.x * block.y * block.z;
-    emu.run = run;
-    emu.closure = closure;
-    emu.closure_bytes = closure_bytes;
-    emu.dynamic_bytes = shared;
+    emu.block_size = kernel->block;
+    emu.cluster = kernel->cluster;
+    emu.block_threads = kernel->block.x * kernel->block.y * kernel->block.z;
+    emu.thread_count = emu.block_threads * emu.cluster;
+    emu.run = kernel->run;
+    emu.closure = kernel->closure;
+    emu.closure_bytes = kernel->closure_bytes;
+    emu.dynamic_bytes = kernel->shared;
     emu.error = cudaSuccess;
+    emu.current = NULL;
     emu.launch_epoch = ++emu.epoch;
-    for (uint64_t i = 0; i < (uint64_t)grid.x * grid.y * grid.z && emu.error == cudaSuccess; i++) {
-        emu.block = (emu_dim3){(unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y),
-                               (unsigned)(i / ((uint64_t)grid.x * grid.y))};
-        run_block();
-    }
+    for (uint64_t i = 0; i < (uint64_t)grid.x * grid.y * grid.z && emu.error == cudaSuccess; i += emu.cluster)
+        run_cluster(i);
     emu.current = NULL;
     emu.epoch++;
     return emu.error;
@@ -265,11 +316,15 @@ uint3 bert_emulator_thread_index(void) {
     return (uint3){at.x, at.y, at.z};
 }
 uint3 bert_emulator_block_index(void) {
-    return (uint3){emu.block.x, emu.block.y, emu.block.z};
+    const emu_dim3 at = emu.current->block->index;
+    return (uint3){at.x, at.y, at.z};
 }
 uint3 bert_emulator_block_size(void) {
     return (uint3){emu.block_size.x, emu.block_size.y, emu.block_size.z};
 }
 uint3 bert_emulator_grid_size(void) {
     return (uint3){emu.grid.x, emu.grid.y, emu.grid.z};
+}
+unsigned bert_emulator_cluster_rank(void) {
+    return emu.current->block->rank;
 }

@@ -25,11 +25,22 @@ __attribute__((const)) uint3 bert_emulator_block_index(void);
 __attribute__((const)) uint3 bert_emulator_block_size(void);
 __attribute__((const)) uint3 bert_emulator_grid_size(void);
 
+/** Which block of its cluster the thread is in. */
+__attribute__((const)) unsigned bert_emulator_cluster_rank(void);
+
 /** From here on the thread may touch device memory. */
 void bert_emulator_begin_kernel(void);
 
-enum { BERT_BARRIER_PLAIN, BERT_BARRIER_OR, BERT_BARRIER_AND, BERT_BARRIER_COUNT };
-/** Waits for all threads of the block. The count of those whose predicate holds, or whether any or all did. */
+enum {
+    BERT_BARRIER_PLAIN,
+    BERT_BARRIER_OR,
+    BERT_BARRIER_AND,
+    BERT_BARRIER_COUNT,
+    BERT_BARRIER_CLUSTER,
+    BERT_BARRIER_PARTING
+};
+/** Waits for all threads of the block. The count of those whose predicate holds, or whether any or all did. Of the
+ * cluster: waits for those of all its blocks, and gives nothing; parting orders no accesses. */
 int bert_emulator_barrier(int kind, int predicate, const char *file, int line);
 
 /**
@@ -76,6 +87,12 @@ void bert_emulator_mma_s8(const bert_emulator_exchange *exchange);   /**< m16n8k
 /** A shared array of the block, the same for all threads that name the tag; NULL is the dynamic one. */
 void *bert_emulator_shared(const void *tag, size_t bytes, size_t alignment);
 
+/** What the block `rank` of the cluster has where this one has `shared`, which is in shared memory. */
+void bert_emulator_cluster_load(void *out, const void *shared, unsigned rank, size_t bytes);
+
+/** Looks at an address that may be fetched into a cache: it lies in device memory, which may be touched later. */
+void bert_emulator_prefetch(const void *address);
+
 /** Looks at an access that the compiler's instrumentation does not show: atomics. */
 void bert_emulator_touch(const void *address, size_t bytes, int write, int atomic, void *code);
 
@@ -84,10 +101,11 @@ void bert_emulator_copy_async(void *shared, const void *global, size_t bytes, si
 void bert_emulator_copy_commit(void);
 void bert_emulator_copy_wait(int groups_left);
 
-/** Takes the closure over: `release` is called when it is not needed any more. */
-cudaError_t bert_emulator_launch(const char *name, const void *function, dim3 grid, dim3 block, size_t shared,
-                                 cudaStream_t stream, void (*run)(void *), void (*release)(void *), void *closure,
-                                 size_t closure_bytes);
+/** `cluster`: its blocks, neighbours along x. Takes the closure over: `release` is called when it is not needed any
+ * more. */
+cudaError_t bert_emulator_launch(const char *name, const void *function, unsigned cluster, dim3 grid, dim3 block,
+                                 size_t shared, cudaStream_t stream, void (*run)(void *), void (*release)(void *),
+                                 void *closure, size_t closure_bytes);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 
 enum { EMU_LANES = 32, EMU_MOST_THREADS = 1024, EMU_MOST_WARPS = 32, EMU_MOST_SHARED = 32, EMU_STACK_BYTES = 64 << 10 };
 enum { EMU_SHARED_PER_BLOCK = 48 << 10, EMU_SHARED_OPTIN = 99 << 10 /* sm_89's, the least of those supported */ };
+enum { EMU_MOST_CLUSTER = 8 /* blocks */ };
 
 typedef struct emu_dim3 {
     unsigned x, y, z;
@@ -26,9 +27,28 @@ typedef struct emu_copy {
 } emu_copy;
 enum { EMU_MOST_COPIES = 256 };
 
+/** A stretch of the block's shared memory that one array has. */
+typedef struct emu_array {
+    const void *tag;
+    unsigned char *data;
+    size_t bytes;
+} emu_array;
+
+/** One of the blocks that run at a time: those of a cluster, mostly one. */
+typedef struct emu_block {
+    emu_dim3 index;
+    uint32_t rank;  /**< In its cluster. */
+    uint32_t since; /**< The epoch that its last barrier began. */
+    int barrier_result;
+    emu_array arrays[EMU_MOST_SHARED]; /**< The first is the dynamic one. */
+    int array_count;
+    size_t shared_used;
+} emu_block;
+
 typedef struct emu_thread {
     emu_fiber fiber;
-    uint32_t linear, warp, lane;
+    uint32_t linear, warp, lane; /**< Of all threads of the cluster; warp and lane of a block's own follow from them. */
+    emu_block *block;
     emu_dim3 index;
     unsigned char *stack;
     emu_state state;
@@ -44,32 +64,25 @@ typedef struct emu_thread {
     int copy_count, copy_group;
 } emu_thread;
 
-/** A stretch of the block's shared memory that one array has. */
-typedef struct emu_array {
-    const void *tag;
-    unsigned char *data;
-    size_t bytes;
-} emu_array;
-
 typedef struct emu_launch {
     const char *name;
-    emu_dim3 grid, block_size, block;
-    uint32_t thread_count, warp_count;
+    emu_dim3 grid, block_size;
+    emu_block blocks[EMU_MOST_CLUSTER];
+    uint32_t cluster;       /**< Blocks of one: neighbours along x. */
+    uint32_t block_threads; /**< Of one block; where there are several, a multiple of 32. */
+    uint32_t thread_count;  /**< Of all blocks that run at a time. */
     emu_thread *threads;
     emu_thread *current; /**< NULL while the host runs. */
     void (*run)(void *);
     void *closure;
     size_t closure_bytes;
     size_t dynamic_bytes;
-    emu_array arrays[EMU_MOST_SHARED]; /**< The first is the dynamic one. */
-    int array_count;
-    size_t shared_used;
-    uint32_t epoch;                      /**< Grows at every barrier and block, over the whole process. */
+    uint32_t epoch;                      /**< Grows at every barrier and cluster, over the whole process. */
     uint32_t launch_epoch;               /**< The first of this launch. */
-    uint32_t block_epoch;                /**< The first of this block. */
+    uint32_t cluster_epoch;              /**< The first of this cluster. */
+    uint32_t cluster_since;              /**< The epoch that the cluster's last barrier began. */
     uint32_t warp_epoch[EMU_MOST_WARPS]; /**< Grows at every __syncwarp. */
-    int barrier_result;
-    cudaError_t error; /**< Set: the launch is over. */
+    cudaError_t error;                   /**< Set: the launch is over. */
     emu_fiber host;
 } emu_launch;
 extern emu_launch emu;
@@ -80,9 +93,11 @@ typedef struct emu_cell {
     uint16_t write_thread;
     uint8_t write_atomic;
     uint8_t read_warp;     /**< The warp that read last, and in which of its epochs, and which of its lanes. */
+    uint8_t read_rank;     /**< Of the block that read last. */
     uint32_t read_epoch;   /**< Of the last read. */
-    uint32_t read_earlier; /**< Of the last read by an earlier block. */
-    uint32_t read_warps;   /**< That read in read_epoch. */
+    uint32_t read_earlier; /**< Of the last read by an earlier cluster. */
+    uint32_t read_beside;  /**< Of the last read by another block of this cluster than read_rank. */
+    uint32_t read_warps;   /**< Of block read_rank, that read since its last barrier. */
     uint32_t read_warp_epoch, read_lanes;
 } emu_cell;
 
@@ -90,8 +105,11 @@ typedef struct emu_cell {
 void emu_shadow_access(emu_cell *cells, size_t bytes, const emu_thread *thread, bool write, bool atomic, bool shared,
                        void *code, const void *address);
 extern emu_cell *const emu_shared_cells;
+/** EMU_SHARED_BYTES for each block of a cluster, one after the other. */
 unsigned char *emu_shared_memory(void);
-enum { EMU_SHARED_BYTES = 256 << 10 };
+enum { EMU_SHARED_BYTES = 128 << 10 };
+/** An array of a block, made where there is none of the tag. */
+void *emu_shared_array(emu_block *block, const void *tag, size_t bytes, size_t alignment);
 
 /** As `thread` does it. False when the launch is over. */
 bool emu_access(const emu_thread *thread, const void *address, size_t bytes, bool write, bool atomic, void *code);
@@ -126,8 +144,19 @@ cudaError_t emu_planned_failure(void);
 cudaError_t emu_set_error(cudaError_t error);
 size_t emu_dynamic_limit(const void *function);
 
+/** A launch as it was asked for. */
+typedef struct emu_kernel {
+    const char *name;
+    emu_dim3 grid, block;
+    uint32_t cluster; /**< Blocks along x. */
+    size_t shared;
+    void (*run)(void *closure);
+    void (*release)(void *closure);
+    void *closure;
+    size_t closure_bytes;
+} emu_kernel;
+
 /** Runs a kernel now. */
-cudaError_t emu_run(const char *name, emu_dim3 grid, emu_dim3 block, size_t shared, void (*run)(void *), void *closure,
-                    size_t closure_bytes);
+cudaError_t emu_run(const emu_kernel *kernel);
 
 #endif

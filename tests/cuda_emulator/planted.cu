@@ -59,6 +59,28 @@ static __global__ void copy_kernel(const float *x, float *y, planted_fault fault
     y[at] = kept[at];
 }
 
+static __global__ void neighbours_kernel(const float *x, float *y, int cluster, planted_fault fault) {
+    const unsigned at = threadIdx.x, rank = cluster_rank(), first = blockIdx.x * BERT_WARP;
+    prefetch(x + (fault == PLANTED_FAR_PREFETCH ? gridDim.x * BERT_WARP : first));
+    begin_kernel();
+    BERT_SHARED(float, kept, BERT_WARP);
+    kept[at] = x[first + at];
+    if (fault == PLANTED_BLOCKS_BARRIER)
+        __syncthreads();
+    else if (fault == PLANTED_PARTING)
+        cluster_part();
+    else if (fault != PLANTED_SKIPPED || rank != 0)
+        cluster_barrier();
+    const unsigned other = fault == PLANTED_FAR_BLOCK ? 7 : (rank + 1) % static_cast<unsigned>(cluster);
+    uint32_t words[4];
+    if (fault == PLANTED_WRITTEN_AGAIN && rank != 0) __syncthreads();
+    if (at < BERT_WARP / 4) cluster_load(words, kept + 4 * at, other);
+    if (fault == PLANTED_WRITTEN_AGAIN && rank == 0) __syncthreads();
+    if (fault == PLANTED_WRITTEN_AGAIN) kept[at] = 0;
+    if (at < BERT_WARP / 4) memcpy(y + first + 4 * at, words, sizeof words);
+    if (fault != PLANTED_ENDED_BLOCK && fault != PLANTED_BLOCKS_BARRIER) cluster_part();
+}
+
 template <typename T>
 static __global__ void product_kernel(const uint16_t *a, const uint16_t *b, float *d, int swapped) {
     begin_kernel();
@@ -140,6 +162,11 @@ cudaError_t planted_swap(const float *x, float *y, planted_fault fault, cudaStre
 }
 cudaError_t planted_copy(const float *x, float *y, planted_fault fault, cudaStream_t stream) {
     return BERT_LAUNCH(copy_kernel, dim3(1), dim3(64), 0, stream, x, y, fault);
+}
+cudaError_t planted_neighbours(const float *x, float *y, int cluster, int blocks, planted_fault fault,
+                               cudaStream_t stream) {
+    return BERT_LAUNCH_CLUSTERS(neighbours_kernel, static_cast<unsigned>(cluster), dim3(static_cast<unsigned>(blocks)),
+                                dim3(BERT_WARP), 0, stream, x, y, cluster, fault);
 }
 cudaError_t planted_product(const uint16_t *a, const uint16_t *b, float *d, int bf16, int swapped,
                             cudaStream_t stream) {

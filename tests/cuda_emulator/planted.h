@@ -23,10 +23,18 @@ typedef enum planted_fault {
     PLANTED_ABSENT_LANE,      /* the mask leaves a source out */
     PLANTED_BLOCKS_COLLIDE,   /* two blocks write one element */
     PLANTED_NO_SYNCWARP,
-    PLANTED_NO_WAIT,   /* for a copy in the background */
-    PLANTED_STRAY,     /* a wild address */
-    PLANTED_TOO_EARLY, /* device memory, or a copy from it, before the kernel before has ended */
-    PLANTED_LEFT_EARLY /* a block ends before it has */
+    PLANTED_NO_WAIT,    /* for a copy in the background */
+    PLANTED_STRAY,      /* a wild address */
+    PLANTED_TOO_EARLY,  /* device memory, or a copy from it, before the kernel before has ended */
+    PLANTED_LEFT_EARLY, /* a block ends before it has */
+    /* Of a cluster: */
+    PLANTED_BLOCKS_BARRIER, /* a barrier of each block in the place of the cluster's */
+    PLANTED_PARTING,        /* in its place, which orders nothing */
+    PLANTED_WRITTEN_AGAIN,  /* while another block reads it */
+    PLANTED_ENDED_BLOCK,    /* is read from */
+    PLANTED_SKIPPED,        /* by one block: the cluster's barrier */
+    PLANTED_FAR_BLOCK,      /* not of this cluster */
+    PLANTED_FAR_PREFETCH    /* of device memory that isn't there */
 } planted_fault;
 
 /** y[i] = sum of x over the i-th block of `threads` elements; threads a multiple of 32. x and y are device memory. */
@@ -40,6 +48,10 @@ cudaError_t planted_product(const uint16_t *a, const uint16_t *b, float *d, int 
 /** d [16][8] = a [16][k] b [k][8]: tf32 (k 8, floats), or signed bytes (k 32). */
 cudaError_t planted_product_tf32(const float *a, const float *b, float *d, cudaStream_t stream);
 cudaError_t planted_product_s8(const int8_t *a, const int8_t *b, int32_t *d, cudaStream_t stream);
+/** y [blocks][32] = x [blocks][32] of the next block of the cluster, by way of that one's shared memory, a block a row.
+ */
+cudaError_t planted_neighbours(const float *x, float *y, int cluster, int blocks, planted_fault fault,
+                               cudaStream_t stream);
 /** counts[x[i]] += 1 with atomics, or (fault) without. */
 cudaError_t planted_histogram(const int32_t *x, int32_t *counts, int n, int atomic, cudaStream_t stream);
 /** Each lane's vote, its ballot and what lanes below it hold: y [32][4] = {any, all, ballot, up by 1}. */

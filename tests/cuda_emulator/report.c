@@ -14,7 +14,8 @@ static size_t total;
 void emu_report(bert_emulator_kind kind, const emu_thread *thread, void *code, const char *format, ...) {
     if (total++ >= MOST_KEPT) return;
     bert_emulator_fault *fault = &kept[total - 1];
-    *fault = (bert_emulator_fault){.kind = kind, .block = {emu.block.x, emu.block.y, emu.block.z}, .code = code};
+    const emu_dim3 block = (thread ? thread->block : emu.blocks)->index;
+    *fault = (bert_emulator_fault){.kind = kind, .block = {block.x, block.y, block.z}, .code = code};
     snprintf(fault->kernel, sizeof fault->kernel, "%s", emu.name ? emu.name : "");
     if (thread) {
         fault->thread[0] = thread->index.x;

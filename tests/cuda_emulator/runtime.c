@@ -156,22 +156,11 @@ int bert_emulator_enqueue(void *stream, void (*work)(void *argument), const void
 }
 
 /* A kernel of the list. Its error is sticky, as a GPU's is. */
-typedef struct emu_kernel {
-    const char *name;
-    emu_dim3 grid, block;
-    size_t shared;
-    void (*run)(void *);
-    void (*release)(void *);
-    void *closure;
-    size_t closure_bytes;
-} emu_kernel;
-
 static void run_kernel(void *memory) {
     const emu_kernel *kernel = memory;
     bert_emulator_device_begin();
     if (!counted || strstr(kernel->name, counted)) launches++;
-    emu_set_error(emu_run(kernel->name, kernel->grid, kernel->block, kernel->shared, kernel->run, kernel->closure,
-                          kernel->closure_bytes));
+    emu_set_error(emu_run(kernel));
     bert_emulator_device_end();
 }
 
@@ -181,19 +170,27 @@ static void release_kernel(void *memory) {
     free(kernel);
 }
 
-static cudaError_t check_launch(const void *function, dim3 grid, dim3 block, size_t shared) {
+/* Blocks of several share a cluster from 9.0 on; those of them that the emulator runs have 1,024 threads together. */
+static cudaError_t check_cluster(unsigned cluster, dim3 grid, uint64_t threads) {
+    if (cluster == 1) return cudaSuccess;
+    if (capability[0] < 9) return cudaErrorNotSupported;
+    if (cluster == 0 || cluster > EMU_MOST_CLUSTER || grid.x % cluster) return cudaErrorInvalidClusterSize;
+    return threads % EMU_LANES || threads * cluster > EMU_MOST_THREADS ? cudaErrorInvalidClusterSize : cudaSuccess;
+}
+
+static cudaError_t check_launch(const void *function, unsigned cluster, dim3 grid, dim3 block, size_t shared) {
     const uint64_t threads = (uint64_t)block.x * block.y * block.z;
     if (threads == 0 || threads > EMU_MOST_THREADS || block.z > 64) return cudaErrorInvalidConfiguration;
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > 65535 || grid.z > 65535)
         return cudaErrorInvalidConfiguration;
-    return shared > emu_dynamic_limit(function) ? cudaErrorInvalidValue : cudaSuccess;
+    return shared > emu_dynamic_limit(function) ? cudaErrorInvalidValue : check_cluster(cluster, grid, threads);
 }
 
-cudaError_t bert_emulator_launch(const char *name, const void *function, dim3 grid, dim3 block, size_t shared,
-                                 cudaStream_t stream, void (*run)(void *), void (*release)(void *), void *closure,
-                                 size_t closure_bytes) {
+cudaError_t bert_emulator_launch(const char *name, const void *function, unsigned cluster, dim3 grid, dim3 block,
+                                 size_t shared, cudaStream_t stream, void (*run)(void *), void (*release)(void *),
+                                 void *closure, size_t closure_bytes) {
     cudaError_t error = emu_planned_failure();
-    if (error == cudaSuccess) error = check_launch(function, grid, block, shared);
+    if (error == cudaSuccess) error = check_launch(function, cluster, grid, block, shared);
     emu_kernel *kernel = error == cudaSuccess ? malloc(sizeof *kernel) : NULL;
     if (!kernel) {
         release(closure);
@@ -202,6 +199,7 @@ cudaError_t bert_emulator_launch(const char *name, const void *function, dim3 gr
     *kernel = (emu_kernel){.name = name,
                            .grid = {grid.x, grid.y, grid.z},
                            .block = {block.x, block.y, block.z},
+                           .cluster = cluster,
                            .shared = shared,
                            .run = run,
                            .release = release,

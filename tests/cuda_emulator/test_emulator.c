@@ -13,6 +13,13 @@
 
 enum { BLOCKS = 3, THREADS = 128 };
 
+static int begin(void **state) {
+    bert_emulator_clear();
+    bert_emulator_order(0);
+    cudaGetLastError();
+    return 0;
+}
+
 static void *on_device(const void *data, size_t bytes) {
     void *memory = NULL;
     assert_int_equal(cudaMalloc(&memory, bytes), cudaSuccess);
@@ -182,6 +189,81 @@ static void device_memory_is_left_alone_until_the_kernel_before_has_ended(void *
     assert_int_equal(bert_emulator_fault_at(0)->kind, BERT_EMULATOR_TOO_EARLY);
     assert_non_null(strstr(bert_emulator_fault_at(0)->message, "ends before the kernel before this one has"));
     bert_emulator_clear();
+}
+
+/* ---- Clusters ------------------------------------------------------------------------------------------------------
+ */
+
+static int begin_clusters(void **state) {
+    bert_emulator_have_capability(9, 0);
+    return begin(state);
+}
+
+static int end_clusters(void **state) {
+    bert_emulator_have_capability(8, 9);
+    bert_emulator_order(0);
+    return 0;
+}
+
+/* Whether each block of the clusters got what its neighbour has. */
+static bool neighbours_with(int cluster, int blocks, planted_fault fault, cudaError_t expected) {
+    float x[16 * 32], y[16 * 32] = {0};
+    const size_t bytes = (size_t)blocks * 32 * sizeof *x;
+    for (int i = 0; i < blocks * 32; i++) x[i] = (float)i;
+    float *dx = on_device(x, bytes), *dy = on_device(y, bytes);
+    assert_int_equal(planted_neighbours(dx, dy, cluster, blocks, fault, NULL), expected);
+    cudaGetLastError();
+    from_device(y, dy, bytes);
+    cudaFree(dx);
+    for (int block = 0; block < blocks; block++) {
+        const int other = block / cluster * cluster + (block + 1) % cluster;
+        if (memcmp(y + block * 32, x + other * 32, 32 * sizeof *x) != 0) return false;
+    }
+    return true;
+}
+
+static void a_good_cluster_is_left_alone(void **state) {
+    for (uint32_t order = 0; order < 4; order++) {
+        bert_emulator_order(order);
+        for (int cluster = 2; cluster <= 8; cluster++)
+            assert_true(neighbours_with(cluster, 2 * cluster, PLANTED_NONE, cudaSuccess));
+    }
+    expect_none();
+}
+
+static void clusters_that_no_gpu_takes_are_refused(void **state) {
+    neighbours_with(3, 8, PLANTED_NONE, cudaErrorInvalidClusterSize);
+    neighbours_with(16, 16, PLANTED_NONE, cudaErrorInvalidClusterSize);
+    bert_emulator_have_capability(8, 9);
+    neighbours_with(2, 4, PLANTED_NONE, cudaErrorNotSupported);
+    expect_none();
+}
+
+static void faults_of_clusters_are_found(void **state) {
+    static const struct {
+        planted_fault fault;
+        cudaError_t error;
+        bert_emulator_kind kind;
+        const char *text;
+    } cases[] = {
+        {PLANTED_BLOCKS_BARRIER, cudaSuccess, BERT_EMULATOR_RACE, "reads shared memory that another block wrote"},
+        {PLANTED_PARTING, cudaSuccess, BERT_EMULATOR_RACE, "reads shared memory that another block wrote"},
+        {PLANTED_WRITTEN_AGAIN, cudaSuccess, BERT_EMULATOR_RACE, "writes shared memory that another block read"},
+        {PLANTED_ENDED_BLOCK, cudaSuccess, BERT_EMULATOR_RACE, "of its cluster, which has ended"},
+        {PLANTED_SKIPPED, cudaErrorLaunchFailure, BERT_EMULATOR_DIVERGENCE, "waits at cluster_barrier of"},
+        {PLANTED_FAR_BLOCK, cudaErrorIllegalAddress, BERT_EMULATOR_OUT_OF_BOUNDS, "of block 7 of a cluster of 2"},
+        {PLANTED_FAR_PREFETCH, cudaErrorIllegalAddress, BERT_EMULATOR_OUT_OF_BOUNDS, "offset 512 of device memory"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool found = false;
+        char line[1024] = "nothing";
+        neighbours_with(2, 4, cases[i].fault, cases[i].error);
+        for (size_t at = 0; bert_emulator_fault_at(at); at++) {
+            bert_emulator_describe(bert_emulator_fault_at(at), line, sizeof line);
+            if (bert_emulator_fault_at(at)->kind == cases[i].kind && strstr(line, cases[i].text)) found = true;
+        }
+        if (!found) fail_msg("fault %d is not found; %s", (int)cases[i].fault, line);
+        bert_emulator_clear();
+    }
 }
 
 /* The worst error against plain loops over a [16][16] and b [16][8]. */
@@ -376,13 +458,6 @@ static void launches_are_checked(void **state) {
 }
 
 /* A test that fails leaves no faults to the next. */
-static int begin(void **state) {
-    bert_emulator_clear();
-    bert_emulator_order(0);
-    cudaGetLastError();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_good_kernel_is_left_alone, begin),
@@ -395,6 +470,9 @@ int main(void) {
         cmocka_unit_test_setup(warps_need_syncwarp, begin),
         cmocka_unit_test_setup(copies_are_waited_for, begin),
         cmocka_unit_test_setup(device_memory_is_left_alone_until_the_kernel_before_has_ended, begin),
+        cmocka_unit_test_setup_teardown(a_good_cluster_is_left_alone, begin_clusters, end_clusters),
+        cmocka_unit_test_setup_teardown(clusters_that_no_gpu_takes_are_refused, begin_clusters, end_clusters),
+        cmocka_unit_test_setup_teardown(faults_of_clusters_are_found, begin_clusters, end_clusters),
         cmocka_unit_test_setup(products_have_the_layout_of_the_instruction_set, begin),
         cmocka_unit_test_setup(atomics_meet_atomics_alone, begin),
         cmocka_unit_test_setup(votes_and_shuffles_agree_with_their_definitions, begin),

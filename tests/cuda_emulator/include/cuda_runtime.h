@@ -219,13 +219,13 @@ template <typename... P> struct bert_emulated_closure {
 };
 
 template <typename... P, typename... A>
-static inline cudaError_t bert_launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
-                                      cudaStream_t stream, A... arguments) {
+static inline cudaError_t bert_launch(const char *name, void (*kernel)(P...), unsigned cluster, dim3 grid, dim3 block,
+                                      size_t shared, cudaStream_t stream, A... arguments) {
     using closure = bert_emulated_closure<P...>;
     auto *memory = new (std::nothrow) closure{kernel, std::tuple<P...>(static_cast<P>(arguments)...)};
     if (!memory) return cudaErrorMemoryAllocation;
-    return bert_emulator_launch(name, reinterpret_cast<const void *>(kernel), grid, block, shared, stream, closure::run,
-                                closure::release, memory, sizeof *memory);
+    return bert_emulator_launch(name, reinterpret_cast<const void *>(kernel), cluster, grid, block, shared, stream,
+                                closure::run, closure::release, memory, sizeof *memory);
 }
 
 #endif
