@@ -2,7 +2,6 @@
 
 #include "cuda/environment.h"
 #include "cuda/gemm_key.h"
-#include "cuda/ops/tensor_product.h"
 #include "cuda/stopwatch.h"
 
 #include <stdio.h>
@@ -66,20 +65,48 @@ static bool by_rule(const bert_cuda_product_maker *maker) {
            (maker->way == BERT_CUDA_PRODUCT_CHOSEN && (!maker->cache || !provider->clock));
 }
 
-/* Whether there is a choice for the product. One of a tile that isn't there (a file from elsewhere, say) is none. */
+/*
+ * A product of many rows and what follows it, chunk by chunk: sums of a chunk are in L2 when they are read, where those
+ * of the whole go to memory and come back. Chunks of fewer bytes than these keep a GPU busy no longer, of more don't
+ * stay; and whole sums that fit need no chunks.
+ */
+static const int64_t chunk_rows[BERT_CUDA_PRODUCT_CHUNKS] = {8192, 4096, 2048};
+static const int64_t least_chunk_bytes = 4 << 20, most_chunk_bytes = 32 << 20;
+
+static bool may_be_in_chunks(const bert_cuda_followed_product *p, int32_t chunk) {
+    const bert_cuda_gemm_args *g = p->product;
+    const int64_t row = g->n * (int64_t)bert_cuda_gemm_result_bytes(g->kind), bytes = chunk_rows[chunk] * row;
+    if (at_most_a_bias_follows(p) || g->batch != 1 || bert_cuda_gemm_bucket(g->m) <= chunk_rows[chunk]) return false;
+    return bytes >= least_chunk_bytes && bytes <= most_chunk_bytes &&
+           bert_cuda_gemm_bucket(g->m) * row > most_chunk_bytes;
+}
+
+/* Whether the product may be made in a way, as a choice has it. */
+static bool has_way(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way) {
+    if (way < 0 || way >= BERT_CUDA_PRODUCT_WAYS) return false;
+    if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS)
+        return maker->way == BERT_CUDA_PRODUCT_CHOSEN && may_be_in_chunks(p, way - BERT_CUDA_PRODUCT_IN_CHUNKS);
+    return way == 0 || !is_the_librarys(maker, p);
+}
+
+/* Whether there is a choice for the product. One of a way that isn't there (a file from elsewhere, say) is none. */
 static bool find_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                         bert_cuda_gemm_choice *out) {
     const bert_cuda_gemm_key key = key_of(p);
-    return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && out->tile >= 0 &&
-           out->tile <= BERT_CUDA_TENSOR_PRODUCT_ALL_TILES;
+    return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && has_way(maker, p, out->tile);
 }
 
-/* 0: the library's; else 1 + the tile of our own. */
+/* Whether there is anything to choose between. */
+static bool has_a_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
+    bool has = false;
+    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_WAYS && !has; way++) has = has_way(maker, p, way);
+    return has && maker->cache && provider->clock && maker->way == BERT_CUDA_PRODUCT_CHOSEN;
+}
+
 static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     bert_cuda_gemm_choice choice;
-    if (is_the_librarys(maker, p)) return 0;
-    if (!by_rule(maker) && find_choice(maker, p, &choice)) return choice.tile;
-    if (!by_rule(maker) && at_most_a_bias_follows(p)) return 0;
+    if (has_a_choice(maker, p) && find_choice(maker, p, &choice)) return choice.tile;
+    if (is_the_librarys(maker, p) || (!by_rule(maker) && at_most_a_bias_follows(p))) return 0;
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
 
@@ -121,8 +148,82 @@ static cudaError_t run_library(bert_cuda_gemm *gemm, const bert_cuda_followed_pr
     return status;
 }
 
+/* Rows from `first` on, of which there are `rows`, of what follows; x, or products, are where the chunk's C is. */
+static bert_cuda_bias_activation_args floats_of_rows(const bert_cuda_bias_activation_args *all, int64_t first,
+                                                     int64_t rows, const void *c) {
+    bert_cuda_bias_activation_args part = *all;
+    const int64_t at = first * all->width;
+    const size_t bytes = (size_t)at * (size_t)bert_element_bytes(all->dtype);
+    part.rows = rows;
+    part.x = c;
+    part.y = (char *)all->y + bytes;
+    if (all->residual) part.residual = (const char *)all->residual + bytes;
+    if (all->row_scales) part.row_scales += first;
+    if (all->residual_lower) part.residual_lower += at;
+    if (all->y_lower) part.y_lower += at;
+    if (all->ranges) part.ranges += first * bert_cuda_stretches(all->width);
+    if (all->e4m3.bytes) part.e4m3 = (bert_cuda_e4m3_rows){all->e4m3.bytes + at, all->e4m3.scales + first};
+    return part;
+}
+
+static bert_cuda_dequantize_args bytes_of_rows(const bert_cuda_dequantize_args *all, int64_t first, int64_t rows,
+                                               const void *c) {
+    bert_cuda_dequantize_args part = *all;
+    const int64_t at = first * all->width;
+    const size_t bytes = (size_t)at * (size_t)bert_element_bytes(all->dtype);
+    part.rows = rows;
+    part.products = c;
+    part.y = (char *)all->y + bytes;
+    if (all->residual) part.residual = (const char *)all->residual + bytes;
+    if (all->scales) part.scales += first * all->row_stride;
+    part.zero_points += first * all->row_stride;
+    part.sums += first;
+    if (all->residual_lower) part.residual_lower += at;
+    if (all->y_lower) part.y_lower += at;
+    if (all->ranges) part.ranges += first * bert_cuda_stretches(all->width);
+    return part;
+}
+
+/* Rows of the product. Where C is nobody's y, all chunks have the same one, which stays in L2. */
+static bert_cuda_gemm_args product_of_rows(const bert_cuda_followed_product *p, int64_t first, int64_t rows) {
+    bert_cuda_gemm_args part = *p->product;
+    const void *y = part.kind == BERT_CUDA_GEMM_S8 ? p->bytes->y : p->floats->y;
+    part.m = rows;
+    part.a = (const char *)part.a + (size_t)(first * part.lda) * bert_cuda_gemm_operand_bytes(part.kind);
+    if (part.c == y) part.c = (char *)part.c + (size_t)(first * part.ldc) * bert_cuda_gemm_result_bytes(part.kind);
+    if (part.row_scales) part.row_scales += first;
+    return part;
+}
+
+cudaError_t bert_cuda_run_product_in_chunks(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int64_t step,
+                                            cudaStream_t stream, char *why, size_t size) {
+    const int64_t m = p->product->m;
+    cudaError_t status = cudaSuccess;
+    for (int64_t first = 0; first < m && status == cudaSuccess; first += step) {
+        const int64_t rows = m - first < step ? m - first : step;
+        const bert_cuda_gemm_args product = product_of_rows(p, first, rows);
+        bert_cuda_bias_activation_args floats = {0};
+        bert_cuda_dequantize_args bytes = {0};
+        if (product.kind == BERT_CUDA_GEMM_S8)
+            bytes = bytes_of_rows(p->bytes, first, rows, product.c);
+        else
+            floats = floats_of_rows(p->floats, first, rows, product.c);
+        const bert_cuda_followed_product part = {.product = &product, .floats = &floats, .bytes = &bytes};
+        status = run_library(gemm, &part, stream, why, size);
+    }
+    return status;
+}
+
+/* Rows of a chunk: all of about one size, for which one algorithm was measured; whole tiles of the library's. */
+static int64_t rows_of_chunks(int64_t m, int32_t way) {
+    const int64_t most = chunk_rows[way - BERT_CUDA_PRODUCT_IN_CHUNKS], chunks = (m + most - 1) / most;
+    return ((m + chunks - 1) / chunks + 127) / 128 * 128;
+}
+
 static cudaError_t run_way(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int32_t way, cudaStream_t stream,
                            char *why, size_t size) {
+    if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS)
+        return bert_cuda_run_product_in_chunks(gemm, p, rows_of_chunks(p->product->m, way), stream, why, size);
     return way ? run_own(p, way - 1, stream, why, size) : run_library(gemm, p, stream, why, size);
 }
 
@@ -131,14 +232,14 @@ cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker,
     const int32_t way = way_of(maker, p);
     const cudaError_t status = run_way(maker->gemm, p, way, maker->stream, why, size);
     /* What a choice was measured with and its key doesn't tell, as where a bias begins, may be otherwise here. */
-    if (way == 0 || status != cudaErrorNotSupported) return status;
+    if (way == 0 || way >= BERT_CUDA_PRODUCT_IN_CHUNKS || status != cudaErrorNotSupported) return status;
     return run_own(p, bert_cuda_tensor_product_tile(p->product->m, p->product->n), maker->stream, why, size);
 }
 
 /* ---- Measuring --------------------------------------------------------------------------------------------------- */
 
 typedef struct trials {
-    bert_cuda_gemm *gemm;
+    const bert_cuda_product_maker *maker;
     const bert_cuda_followed_product *p;
 } trials;
 
@@ -147,8 +248,10 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
     const trials *t = work;
     const bert_cuda_gemm_args *product = t->p->product;
     char why[256];
-    if (way && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
-    return run_way(t->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
+    const bool own = way > 0 && way < BERT_CUDA_PRODUCT_IN_CHUNKS;
+    if (!has_way(t->maker, t->p, way)) return false;
+    if (own && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
+    return run_way(t->maker->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
 }
 
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
@@ -158,23 +261,32 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
                                     &(bert_cuda_gemm_choice){.tile = way, .nanoseconds = nanoseconds});
 }
 
+/* The library's best algorithm for the product, whole or in chunks. */
+static cudaError_t tune_library(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way,
+                                char *why, size_t size) {
+    bert_cuda_gemm_args product = product_of_library(p);
+    if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS) product.m = rows_of_chunks(product.m, way);
+    return provider->tune(maker->gemm, &product, maker->stream, why, size);
+}
+
+static bool is_of_library(int32_t way) {
+    return way == 0 || way >= BERT_CUDA_PRODUCT_IN_CHUNKS;
+}
+
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                             char *why, size_t size) {
-    const bool librarys = is_the_librarys(maker, p);
-    bert_cuda_gemm_choice known;
+    bert_cuda_gemm_choice known = {.tile = 0};
     if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
-    if (!librarys && by_rule(maker)) return cudaSuccess;
-    const bool found = !librarys && find_choice(maker, p, &known);
-    /* The library's best algorithm first: the pair is measured with it. */
-    if (!found || known.tile == 0) {
-        const bert_cuda_gemm_args product = product_of_library(p);
-        const cudaError_t status = provider->tune(maker->gemm, &product, maker->stream, why, size);
-        if (status != cudaSuccess) return status;
-    }
-    if (found || librarys) return cudaSuccess;
+    if (!is_the_librarys(maker, p) && by_rule(maker)) return cudaSuccess;
+    const bool chooses = has_a_choice(maker, p), found = chooses && find_choice(maker, p, &known);
+    cudaError_t status = cudaSuccess;
+    if (found || !chooses) return is_of_library(known.tile) ? tune_library(maker, p, known.tile, why, size) : status;
+    /* The library's best algorithms first: the pair is measured with them. */
+    for (int32_t way = 0; way < BERT_CUDA_PRODUCT_WAYS && status == cudaSuccess; way++)
+        if (is_of_library(way) && has_way(maker, p, way)) status = tune_library(maker, p, way, why, size);
+    if (status != cudaSuccess) return status;
     bert_cuda_fastest fastest;
-    const cudaError_t status = bert_cuda_find_fastest(maker->stream, run_trial, &(trials){maker->gemm, p},
-                                                      1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES, &fastest);
+    status = bert_cuda_find_fastest(maker->stream, run_trial, &(trials){maker, p}, BERT_CUDA_PRODUCT_WAYS, &fastest);
     if (status != cudaSuccess)
         snprintf(why, size, "measuring a product and what follows it: %s", cudaGetErrorString(status));
     else if (fastest.way >= 0)

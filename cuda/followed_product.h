@@ -1,7 +1,7 @@
 /*
  * A product and what follows it, y = epilogue(A B), in the faster of two ways: the library's product and a kernel after
- * it, or one kernel of our own that does both (ops/tensor_product.h). A bias alone the library adds itself, with no
- * kernel after it.
+ * it, of all rows or chunk by chunk, or one kernel of our own that does both (ops/tensor_product.h). A bias alone the
+ * library adds itself, with no kernel after it.
  */
 #ifndef BERT_CUDA_FOLLOWED_PRODUCT_H
 #define BERT_CUDA_FOLLOWED_PRODUCT_H
@@ -9,6 +9,7 @@
 #include "cuda/gemm.h"
 #include "cuda/ops/bias_activation.h"
 #include "cuda/ops/quantize.h"
+#include "cuda/ops/tensor_product.h"
 
 /** How one is made. */
 typedef enum bert_cuda_product_way {
@@ -53,8 +54,19 @@ bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const
 cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                            char *why, size_t size);
 
-/** Keeps a choice in the maker's cache: 0, the library and a kernel after it, or 1 + a tile of ops/tensor_product.h.
- * False when memory runs out. */
+/** The library's way, so many rows at a time: for products of one batch that more than a bias follows. */
+cudaError_t bert_cuda_run_product_in_chunks(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int64_t step,
+                                            cudaStream_t stream, char *why, size_t size);
+
+/** Ways, as choices have them: 0, the library's product and a kernel after it; then 1 + a tile of ops/tensor_product.h;
+ * then the library's again, in chunks of many rows. */
+enum {
+    BERT_CUDA_PRODUCT_IN_CHUNKS = 1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES,
+    BERT_CUDA_PRODUCT_CHUNKS = 3,
+    BERT_CUDA_PRODUCT_WAYS = BERT_CUDA_PRODUCT_IN_CHUNKS + BERT_CUDA_PRODUCT_CHUNKS
+};
+
+/** Keeps a choice in the maker's cache. False when memory runs out. */
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                    int32_t way, int64_t nanoseconds);
 

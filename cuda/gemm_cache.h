@@ -28,9 +28,7 @@ typedef struct bert_cuda_gemm_key {
 /** How the product is made, and the time that it was chosen for. */
 typedef struct bert_cuda_gemm_choice {
     uint64_t words[8]; /**< The library's own description of an algorithm. */
-    /** Of a product with what follows it (followed_product.h): 0, the library's and a kernel after it where more than
-     * a bias follows; or 1 + the tile of the kernel that does both. */
-    int32_t tile;
+    int32_t tile;      /**< Of a product with what follows it: a way of followed_product.h. */
     int64_t nanoseconds;
 } bert_cuda_gemm_choice;
 
