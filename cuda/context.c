@@ -100,6 +100,16 @@ int32_t bert_cuda_number_reporter(bert_context *context, const bert_cuda_reporte
 
 /* ---- Copies ------------------------------------------------------------------------------------------------------ */
 
+bert_status bert_cuda_finish_uploads(bert_context *context, bert_error *error) {
+    const bert_cuda_pending_upload pending = context->pending;
+    context->pending.bytes = 0;
+    if (pending.bytes == 0) return BERT_OK;
+    return bert_cuda_check(host_of(context),
+                           cudaMemcpyAsync(pending.destination, context->staging.memory + pending.staged, pending.bytes,
+                                           cudaMemcpyHostToDevice, context->stream),
+                           error, "cudaMemcpyAsync of inputs of %zu bytes to the device", pending.bytes);
+}
+
 /* Waits for the stream, and hands over what was downloaded. */
 static bert_status settle(bert_context *context, bert_error *error) {
     const bert_status status = bert_cuda_check(host_of(context), cudaStreamSynchronize(context->stream), error,
@@ -114,10 +124,17 @@ static bert_status settle(bert_context *context, bert_error *error) {
     return status;
 }
 
+/* Takes `bytes` from `at` on, and what lies before. */
+static void claim(bert_cuda_staging *staging, size_t at, size_t bytes) {
+    const size_t end = (at + bytes + BERT_CUDA_ALIGNMENT - 1) & ~(size_t)(BERT_CUDA_ALIGNMENT - 1);
+    staging->used = end < staging->bytes ? end : staging->bytes;
+}
+
 /* Room for `bytes` in pinned memory; what is in use is finished with first where there is too little. */
 static bert_status stage(bert_context *context, size_t bytes, size_t *at, bert_error *error) {
     bert_cuda_staging *staging = &context->staging;
     if (bytes > staging->bytes - staging->used) {
+        BERT_CUDA_TRY(bert_cuda_finish_uploads(context, error));
         BERT_CUDA_TRY(settle(context, error));
         if (bytes > staging->bytes) {
             size_t room = staging->bytes ? 2 * staging->bytes : (size_t)1 << 16;
@@ -130,23 +147,41 @@ static bert_status stage(bert_context *context, size_t bytes, size_t *at, bert_e
         }
     }
     *at = staging->used;
-    const size_t rounded = (bytes + BERT_CUDA_ALIGNMENT - 1) & ~(size_t)(BERT_CUDA_ALIGNMENT - 1);
-    staging->used = rounded < staging->bytes - staging->used ? staging->used + rounded : staging->bytes;
+    claim(staging, *at, bytes);
     return BERT_OK;
+}
+
+/* Room in pinned memory for an upload: behind the one before as far as it lies behind it on the device, where what lies
+ * between is nothing but alignment. */
+static bert_status stage_upload(bert_context *context, const unsigned char *destination, size_t bytes, size_t *at,
+                                bert_error *error) {
+    const bert_cuda_pending_upload *pending = &context->pending;
+    bert_cuda_staging *staging = &context->staging;
+    const unsigned char *end = pending->destination + pending->bytes;
+    if (pending->bytes && destination >= end && destination - end < BERT_CUDA_UPLOAD_ALIGNMENT) {
+        const size_t next = pending->staged + (size_t)(destination - pending->destination);
+        if (next <= staging->bytes && bytes <= staging->bytes - next) {
+            *at = next;
+            claim(staging, next, bytes);
+            return BERT_OK;
+        }
+    }
+    BERT_CUDA_TRY(bert_cuda_finish_uploads(context, error));
+    return stage(context, bytes, at, error);
 }
 
 bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
     const bert_dtype stored = bert_cuda_stored(context->prepared, source->dtype);
     const int64_t count = bert_cuda_count(source->dims, 0, source->rank);
     const size_t bytes = (size_t)count * bert_cuda_dtype_size(stored);
+    bert_cuda_pending_upload *pending = &context->pending;
     size_t at;
     if (bytes == 0) return BERT_OK;
-    BERT_CUDA_TRY(stage(context, bytes, &at, error));
-    unsigned char *staged = context->staging.memory + at;
-    bert_cuda_encode(stored, source->dtype, staged, source->data, count);
-    return bert_cuda_check(host_of(context),
-                           cudaMemcpyAsync(destination, staged, bytes, cudaMemcpyHostToDevice, context->stream), error,
-                           "cudaMemcpyAsync of an input of %zu bytes to the device", bytes);
+    BERT_CUDA_TRY(stage_upload(context, destination, bytes, &at, error));
+    bert_cuda_encode(stored, source->dtype, context->staging.memory + at, source->data, count);
+    if (pending->bytes == 0) *pending = (bert_cuda_pending_upload){destination, at, 0};
+    pending->bytes = at + bytes - pending->staged;
+    return BERT_OK;
 }
 
 bert_status bert_cuda_download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
@@ -181,6 +216,7 @@ bert_status bert_cuda_run_begin(bert_context *context, bert_error *error) {
     context->ran = false;
     context->delivery_count = 0;
     context->staging.used = 0;
+    context->pending.bytes = 0;
     if (context->reporter_count == 0 || context->report_is_clear) return BERT_OK;
     BERT_CUDA_TRY(bert_cuda_check(host, cudaMemsetAsync(context->report, 0, sizeof *context->report, context->stream),
                                   error, "cudaMemsetAsync of the report of indices"));
@@ -206,8 +242,8 @@ static bert_status describe_report(const bert_context *context, bert_error *erro
 
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error) {
     const bool reports = context->reporter_count > 0;
-    bert_status status = BERT_OK;
-    if (reports) {
+    bert_status status = bert_cuda_finish_uploads(context, error); /* of a run without kernels */
+    if (reports && status == BERT_OK) {
         status = bert_cuda_check(host_of(context),
                                  cudaMemcpyAsync(context->read_report, context->report, sizeof *context->report,
                                                  cudaMemcpyDeviceToHost, context->stream),

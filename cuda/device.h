@@ -19,7 +19,7 @@
         if (bert_cuda_try_status_ != BERT_OK) return bert_cuda_try_status_;                                            \
     } while (0)
 
-enum { BERT_CUDA_ALIGNMENT = 256 };
+enum { BERT_CUDA_ALIGNMENT = 256, BERT_CUDA_UPLOAD_ALIGNMENT = 64 /* of destinations: bert/backend.h */ };
 
 /** The first GPU that CUDA shows. `stream` and what is on it belong to who holds the lock. */
 struct bert_device {
@@ -64,6 +64,12 @@ typedef struct bert_cuda_staging {
     unsigned char *memory;
     size_t bytes, used;
 } bert_cuda_staging;
+
+/** Uploads that lie side by side, on the host as on the device, and are still to be copied. */
+typedef struct bert_cuda_pending_upload {
+    unsigned char *destination;
+    size_t staged, bytes; /**< 0 bytes: none. */
+} bert_cuda_pending_upload;
 
 /** A download that run_end finishes. */
 typedef struct bert_cuda_delivery {
@@ -117,6 +123,7 @@ struct bert_context {
     int32_t reporter_count, reporter_capacity;
     /* The run that goes on. */
     bert_cuda_staging staging;
+    bert_cuda_pending_upload pending;
     bert_cuda_delivery *deliveries;
     size_t delivery_count, delivery_capacity;
     bert_cuda_phase phase;
@@ -201,6 +208,8 @@ void bert_cuda_context_free(bert_context *context);
 bert_status bert_cuda_run_begin(bert_context *context, bert_error *error);
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error);
 bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
+/** Before kernels read what was uploaded: puts the copies that are left on the stream. */
+bert_status bert_cuda_finish_uploads(bert_context *context, bert_error *error);
 bert_status bert_cuda_download(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);
 /** The number under which a node reports; -1 where there is no memory. Strings live as long as the context. */
 int32_t bert_cuda_number_reporter(bert_context *context, const bert_cuda_reporter *reporter);

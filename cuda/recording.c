@@ -61,6 +61,7 @@ bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *s
                                   bert_error *error) {
     context->phase = steps->apart ? BERT_CUDA_APART : BERT_CUDA_PLAIN;
     context->current = NULL;
+    BERT_CUDA_TRY(bert_cuda_finish_uploads(context, error));
     if (steps->apart) return BERT_OK;
     bert_cuda_recording *recording = find(context, steps);
     const bool seen = recording != NULL;

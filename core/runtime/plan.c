@@ -540,15 +540,37 @@ static bert_status add_outputs(planner *p) {
     return BERT_OK;
 }
 
+static bool is_uploaded(const planner *p, const bert_storage *storage) {
+    return !p->plan->weights->device->properties.host_memory &&
+           (storage->kind == BERT_STORAGE_INPUT || storage->kind == BERT_STORAGE_TOKENS);
+}
+
+/* Gives an uploaded storage its place in the block of all of them: side by side, in the order in which they are
+ * uploaded, so that a backend may do so in one copy. */
+static bert_status join_uploads(planner *p, bert_memory_block *uploads, bert_storage *storage) {
+    size_t end;
+    storage->offset = (uploads->bytes + BERT_ALIGNMENT - 1) & ~(size_t)(BERT_ALIGNMENT - 1);
+    if (!bert_size_add(storage->offset, storage->bytes, &end) || end > SIZE_MAX - BERT_ALIGNMENT)
+        return bert_fail(p->error, BERT_OUT_OF_MEMORY, "the inputs of a run do not fit into memory");
+    uploads->bytes = end;
+    if (storage->last > uploads->last) uploads->last = storage->last;
+    return BERT_OK;
+}
+
 static bert_status lay_out(planner *p) {
     bert_plan *plan = p->plan;
-    size_t count = 0;
+    size_t count = 1;
     bert_memory_block *blocks =
-        BERT_ARENA_NEW_ARRAY(&p->scratch, bert_memory_block, plan->storage_count + plan->step_count);
+        BERT_ARENA_NEW_ARRAY(&p->scratch, bert_memory_block, 1 + plan->storage_count + plan->step_count);
     if (!blocks) return no_memory(p);
+    blocks[0] = (bert_memory_block){0};
     for (size_t i = 0; i < plan->storage_count; i++) {
-        const bert_storage *storage = &plan->storages[i];
+        bert_storage *storage = &plan->storages[i];
         if (storage->kind == BERT_STORAGE_CONSTANT) continue;
+        if (is_uploaded(p, storage)) {
+            BERT_TRY(join_uploads(p, &blocks[0], storage));
+            continue;
+        }
         /* Inputs and outputs have a place as well, for callers whose buffers can't be used as they are. */
         blocks[count++] = (bert_memory_block){.bytes = storage->bytes, .first = storage->first, .last = storage->last};
     }
@@ -557,9 +579,11 @@ static bert_status lay_out(planner *p) {
             (bert_memory_block){.bytes = plan->steps[s].plan.workspace_bytes, .first = (int32_t)s, .last = (int32_t)s};
     }
     BERT_TRY(bert_memory_plan(blocks, count, &p->scratch, &plan->arena_bytes, p->error));
-    count = 0;
+    count = 1;
     for (size_t i = 0; i < plan->storage_count; i++) {
-        if (plan->storages[i].kind != BERT_STORAGE_CONSTANT) plan->storages[i].offset = blocks[count++].offset;
+        bert_storage *storage = &plan->storages[i];
+        if (storage->kind == BERT_STORAGE_CONSTANT) continue;
+        storage->offset = is_uploaded(p, storage) ? blocks[0].offset + storage->offset : blocks[count++].offset;
     }
     for (size_t s = 0; s < plan->step_count; s++) plan->steps[s].workspace_offset = blocks[count++].offset;
     return BERT_OK;

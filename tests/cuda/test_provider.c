@@ -381,6 +381,30 @@ static void a_plan_is_recorded_in_its_first_run_and_replayed(void **state) {
     expect_no_faults(__func__);
 }
 
+/* Ids, types and mask, and what a run says of its tokens, lie side by side on the device as they do in pinned memory.
+ */
+static void inputs_are_uploaded_in_one_copy(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    for (int padded = 0; padded < 2; padded++) {
+        const bert_session_options options = {.struct_size = sizeof options,
+                                              .providers = "cuda",
+                                              .padded_rows =
+                                                  padded ? BERT_PADDED_ROWS_UNDEFINED : BERT_PADDED_ROWS_EXACT};
+        bert_session *session = open_with(model, &options);
+        for (int64_t length = 1; length <= SEQUENCE; length++) {
+            batch b = make_batch(BATCH, length, padded && length > 3, 1);
+            float logits[BATCH * LABELS];
+            run(session, &b, logits); /* binds, which uploads what it folded */
+            const uint64_t before = bert_emulator_uploads();
+            run(session, &b, logits);
+            assert_int_equal(bert_emulator_uploads() - before, 1);
+        }
+        bert_session_free(session);
+    }
+    bert_model_free(model);
+    expect_no_faults(__func__);
+}
+
 static void rows_without_padding_are_recorded_when_they_come_again(void **state) {
     bert_model *model = load(ZH "model.onnx");
     const bert_session_options options = {
@@ -703,6 +727,7 @@ int main(void) {
         cmocka_unit_test(a_driver_that_is_missing_or_too_old_is_told),
         cmocka_unit_test(words_that_are_not_known_are_told),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
+        cmocka_unit_test(inputs_are_uploaded_in_one_copy),
         cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
         cmocka_unit_test(deterministic_sessions_measure_nothing),

@@ -14,7 +14,7 @@ static cudaError_t failure;
 static _Thread_local cudaError_t last_error;
 
 static bool failure_came, graphs_refused, captured_work_refused;
-static uint64_t graph_launches;
+static uint64_t graph_launches, uploads;
 
 bool bert_emulator_fail_after(long calls, int error) {
     const bool came = failure_came;
@@ -53,6 +53,10 @@ void bert_emulator_have_code(int version) {
 
 uint64_t bert_emulator_graph_launches(void) {
     return graph_launches;
+}
+
+uint64_t bert_emulator_uploads(void) {
+    return uploads;
 }
 
 uint64_t bert_emulator_launches(void) {
@@ -285,6 +289,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     emu_unlock();
     if (error != cudaSuccess) return emu_set_error(error);
     const copy c = {.to = to, .from = from, .bytes = bytes};
+    if (kind == cudaMemcpyHostToDevice) uploads++;
     return (cudaError_t)bert_emulator_enqueue(stream, run_copy, &c, sizeof c);
 }
 

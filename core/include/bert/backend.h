@@ -365,7 +365,8 @@ typedef struct bert_backend {
      * Device memory; all NULL where host_memory is true. The device may hold elements in another form than the host
      * (float32 in 16 bits), in no more bytes, so that tensors go there and back by these functions alone. A constant
      * is there for every context of the device when `constant` returns. Uploads and downloads belong to the run of
-     * their context: `source->data` of an upload may change when it returns, `destination` is filled by run_end.
+     * their context: `source->data` of an upload may change when it returns, `destination` is filled by run_end. Those
+     * of a run come in the order of their destinations, which lie side by side, aligned to 64 bytes, before any kernel.
      */
     bert_status (*memory_allocate)(bert_device *device, size_t bytes, void **out, bert_error *error);
     void (*memory_free)(bert_device *device, void *memory, size_t bytes);
