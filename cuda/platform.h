@@ -169,6 +169,17 @@ template <> __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
     return __float2bfloat16_rn(x);
 }
 
+/** 2^x, good to 2 units in the last place; 0 below 2^-126, for which exp2f takes three more instructions. */
+static __device__ inline float exp2_near(float x) {
+#ifdef BERT_CUDA_EMULATED
+    return x < -126.0F ? 0.0F : exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
 /** N elements that are loaded and stored in one go: their address is a multiple of their size. */
 template <typename T, int N> struct alignas(sizeof(T) * N) bert_vector { T at[N]; };
 

@@ -92,13 +92,6 @@ template <> __device__ inline uint32_t pack_pair<__nv_bfloat16>(float low, float
     return packed;
 }
 
-/** 2^x, good to 2 units in the last place; 0 below 2^-126, for which exp2f takes three more instructions. */
-static __device__ inline float exp2_near(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 /**
  * Begins a copy of 16 bytes from device to shared memory, both aligned; of which the first `valid` (0 to 16) are read,
  * the others zero. Copies since the last commit are one group; wait<N> returns when all but the newest N groups of this

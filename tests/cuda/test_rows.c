@@ -8,6 +8,7 @@
 #include "tests/cuda/skip_case.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const bert_dtype float_types[] = {BERT_FLOAT, BERT_FLOAT16, BERT_BFLOAT16};
@@ -175,6 +176,40 @@ static void bias_and_activation_agree_with_the_reference(void **state) {
             for (size_t k = 0; k < sizeof widths / sizeof *widths; k++, variant++)
                 epilogue_case(float_types[i], rows, widths[k], variant);
     for (variant = 0; variant < 8 * BERT_CUDA_ACTIVATIONS; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
+}
+
+/* As exact as 0.5 x (1 + erff(x / sqrt 2)) is with an erff that is good to 2 units in the last place. */
+static void gelu_is_exact_at_every_magnitude(void **state) {
+    enum { COUNT = 1 << 16, WIDTH = 1024 };
+    float *numbers = calloc(COUNT, sizeof *numbers);
+    for (uint32_t i = 0; i < COUNT; i++) { /* every exponent, from subnormal numbers on */
+        const uint32_t bits = i / 2 * (0x7f800000U / (COUNT / 2)) + i * 19 % 0x10000U;
+        const uint32_t number = bits | i % 2 << 31;
+        memcpy(&numbers[i], &number, sizeof number);
+    }
+    for (uint32_t i = 0; i < COUNT / 2; i++) /* and those between that matter most */
+        numbers[i * 2 + (i / 8) % 2] = ((float)i / (COUNT / 2) - 0.5F) * 16;
+    numbers[0] = INFINITY;
+    numbers[1] = NAN;
+    numbers[2] = -INFINITY; /* NaN in the formula */
+    case_begin(BERT_OP_Identity);
+    const case_tensor *x = case_input_floats(BERT_FLOAT, 2, DIMS(COUNT / WIDTH, WIDTH), numbers);
+    case_tensor *y = case_extra(BERT_FLOAT, 2, DIMS(COUNT / WIDTH, WIDTH));
+    const bert_cuda_bias_activation_args args = {.dtype = BERT_FLOAT,
+                                                 .activation = BERT_CUDA_GELU,
+                                                 .rows = COUNT / WIDTH,
+                                                 .width = WIDTH,
+                                                 .x = x->device,
+                                                 .y = y->device};
+    case_good(bert_cuda_bias_activation(&args, NULL));
+    const float *got = case_fetch(y);
+    assert_true(got[0] == INFINITY && isnan(got[1]) && isnan(got[2]));
+    for (int i = 3; i < COUNT; i++) {
+        const double exact = (double)numbers[i], expected = exact * 0.5 * erfc(-exact / sqrt(2));
+        if (fabs((double)got[i] - expected) > 1.4e-7 * fabs(exact) + 0x1p-149)
+            fail_msg("GELU of %.9g is %.9g instead of %.9g", exact, (double)got[i], expected);
+    }
+    free(numbers);
 }
 
 /* Each stretch of a row has a range: rows of whole vectors, and of single elements. */
@@ -410,6 +445,7 @@ int main(void) {
         cmocka_unit_test(layer_norm_works_in_place),
         cmocka_unit_test(bias_and_activation_agree_with_the_reference),
         cmocka_unit_test(scales_of_rows_and_columns_come_first),
+        cmocka_unit_test(gelu_is_exact_at_every_magnitude),
         cmocka_unit_test(a_wide_row_has_a_range_for_each_stretch),
         cmocka_unit_test(embedding_agrees_with_the_reference),
         cmocka_unit_test(embedding_packs_the_tokens_that_it_is_told),

@@ -42,10 +42,6 @@ template <typename T> static inline uint32_t pack_pair(float low, float high) {
     return packed;
 }
 
-static inline float exp2_near(float x) {
-    return x < -126.0F ? 0.0F : exp2f(x);
-}
-
 static inline void copy_async_16(void *shared, const void *global, int valid) {
     bert_emulator_copy_async(shared, global, 16, static_cast<size_t>(valid));
 }
