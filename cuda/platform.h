@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <type_traits>
 
 /* ---- Shared memory and launches ------------------------------------------------------------------------------------
  */
@@ -182,6 +183,33 @@ static __device__ inline float exp2_near(float x) {
 
 /** N elements that are loaded and stored in one go: their address is a multiple of their size. */
 template <typename T, int N> struct alignas(sizeof(T) * N) bert_vector { T at[N]; };
+
+/**
+ * N elements that were loaded in one go, still in the words that a load gives. nvcc takes a vector of 16-bit elements
+ * apart where it was loaded, if that depends on anything: each element gets a register of its own, and the next load
+ * has to wait for this one.
+ */
+template <typename T, int N> struct bert_packed {
+    using word = std::conditional_t<sizeof(T) * N % 4 == 0, uint32_t, uint16_t>;
+    static constexpr int PER_WORD = static_cast<int>(sizeof(word) / sizeof(T));
+    bert_vector<word, N / PER_WORD> words;
+
+    __device__ void load(const T *from) {
+        words = *reinterpret_cast<const bert_vector<word, N / PER_WORD> *>(from);
+    }
+    __device__ bert_vector<T, N> unpack() const {
+        bert_vector<T, N> x;
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) x.at[i] = get(i);
+        return x;
+    }
+    __device__ T get(int i) const {
+        const word element = static_cast<word>(words.at[i / PER_WORD] >> i % PER_WORD * 16);
+        T x;
+        memcpy(&x, &element, sizeof x);
+        return x;
+    }
+};
 
 /** Stores a vector in one go, which nvcc may not do: of one that is assigned it can make a store for each element. */
 template <typename T, int N> static __device__ inline void store_vector(T *to, const bert_vector<T, N> &vector) {

@@ -29,6 +29,14 @@ static __device__ inline uint16_t e4m3_pair(float first, float second) {
 #endif
 }
 
+/** Of elements as they are stored; NaN has no part in it. */
+template <typename T, int N> static __device__ inline float greatest_magnitude(const bert_vector<T, N> &x) {
+    float most = 0;
+    BERT_UNROLL
+    for (int i = 0; i < N; i++) most = fmaxf(most, fabsf(to_float(x.at[i])));
+    return most;
+}
+
 /** A row's scale, and what its elements are multiplied by. */
 struct e4m3_scale {
     float scale, inverse;

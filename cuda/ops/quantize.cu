@@ -211,21 +211,41 @@ cudaError_t bert_cuda_quantize(const bert_cuda_quantize_args *args, cudaStream_t
  */
 
 template <typename T> struct byte_rows {
+    using element = T;
     bert_byte_sums<T> before;
     bert_epilogue<T> after;
     const int32_t *products;
     int64_t pitch;
 
-    template <int N> __device__ void write(int64_t row, int64_t column, row_range *range) const {
+    bert_epilogue_form form() const {
+        return after.form();
+    }
+    template <bert_epilogue_form FORM> __device__ void assume() {
+        after.template assume<FORM>();
+    }
+    template <int N> struct columns {
         typename bert_byte_sums<T>::template columns<N> of_sums;
         typename bert_epilogue<T>::template columns<N> of_values;
+        __device__ void load(const byte_rows &rows, int64_t column) {
+            of_sums.load(rows.before, column);
+            of_values.load(rows.after, column);
+        }
+    };
+    template <int N> struct inputs {
+        bert_vector<int32_t, N> sums;
+        typename bert_byte_sums<T>::row_terms terms;
+        typename bert_epilogue<T>::template added<N> added;
+        __device__ void load(const byte_rows &rows, int64_t row, int64_t at) {
+            const int64_t place = at + row * (rows.pitch - rows.after.width);
+            sums = *reinterpret_cast<const bert_vector<int32_t, N> *>(rows.products + place);
+            terms.load(rows.before, row);
+            added.load(rows.after, at);
+        }
+    };
+    template <int N> __device__ bert_elements<T, N> finish(const columns<N> &c, const inputs<N> &in) const {
         float values[N];
-        const bert_vector<int32_t, N> sums =
-            *reinterpret_cast<const bert_vector<int32_t, N> *>(products + row * pitch + column);
-        of_sums.load(before, column);
-        of_values.load(after, column);
-        before.values_of(of_sums, sums.at, row, column, values);
-        after.write(of_values, values, row, column, range);
+        before.values_of(c.of_sums, in.terms, in.sums.at, values);
+        return after.finish(c.of_values, values, in.added);
     }
 };
 

@@ -14,6 +14,10 @@ struct row_range {
         least = fminf(least, x);
         most = fmaxf(most, x);
     }
+    template <typename T, int N> __device__ void add(const bert_vector<T, N> &x) {
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) add(to_float(x.at[i]));
+    }
     /** Part of a row whose range is there. */
     __device__ void add(const bert_cuda_range &part) {
         least = fminf(least, part.least);

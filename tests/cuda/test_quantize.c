@@ -421,6 +421,8 @@ static void a_quantized_linear_agrees_with_the_reference(void **state) {
         linear_case(variant % 4 + 1, variant % 7 + 1, variant % 5 * 9 + 1, variant);
     /* Rows of several stretches, in vectors and element by element. */
     for (int64_t width = 255; width < 645; width += 129) linear_case(3, 5, width, 63);
+    /* Several rows a thread. */
+    for (int i = 0; i < 4; i++) linear_case(i % 2 ? 2049 : 513, 2, 8 + i / 3, 32 + i * 19);
 }
 
 /* ---- The operators of a file ---------------------------------------------------------------------------------------

@@ -178,6 +178,15 @@ static void bias_and_activation_agree_with_the_reference(void **state) {
     for (variant = 0; variant < 8 * BERT_CUDA_ACTIVATIONS; variant++) epilogue_case(BERT_FLOAT, 2, 40, variant);
 }
 
+/* Blocks of one row a thread, and of several: each form of the kernel, and rows of single elements. */
+static void a_thread_has_several_of_many_rows(void **state) {
+    static const int64_t rows[] = {512, 513, 1531, 2049};
+    static const int variants[] = {8 + 2, 8 + 4 + 2, 4 + 1, 2 + 1, 5 * 8 + 7}; /* GELU, no activation, another one */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t k = 0; k < sizeof variants / sizeof *variants; k++)
+            epilogue_case(float_types[(i + k) % 3], rows[i], (i + k) % 4 ? 8 : 9, variants[k]);
+}
+
 /* As exact as 0.5 x (1 + erff(x / sqrt 2)) is with an erff that is good to 2 units in the last place. */
 static void gelu_is_exact_at_every_magnitude(void **state) {
     enum { COUNT = 1 << 16, WIDTH = 1024 };
@@ -216,7 +225,7 @@ static void gelu_is_exact_at_every_magnitude(void **state) {
 static void a_wide_row_has_a_range_for_each_stretch(void **state) {
     static const int64_t widths[] = {127, 128, 129, 136, 256, 257, 1300, 1304};
     for (size_t i = 0; i < 3 * sizeof widths / sizeof *widths; i++) {
-        const int64_t width = widths[i / 3], rows = 3, stretches = bert_cuda_stretches(width);
+        const int64_t width = widths[i / 3], rows = i < 21 ? 3 : 403, stretches = bert_cuda_stretches(width);
         case_begin(BERT_OP_Relu);
         const case_tensor *x = case_input(float_types[i % 3], 2, DIMS(rows, width), 4.0F);
         case_tensor *y = case_output(float_types[i % 3], 2, DIMS(rows, width));
@@ -445,6 +454,7 @@ int main(void) {
         cmocka_unit_test(layer_norm_works_in_place),
         cmocka_unit_test(bias_and_activation_agree_with_the_reference),
         cmocka_unit_test(scales_of_rows_and_columns_come_first),
+        cmocka_unit_test(a_thread_has_several_of_many_rows),
         cmocka_unit_test(gelu_is_exact_at_every_magnitude),
         cmocka_unit_test(a_wide_row_has_a_range_for_each_stretch),
         cmocka_unit_test(embedding_agrees_with_the_reference),
