@@ -216,7 +216,7 @@ static size_t run_in(bert_precision precision, batch *b, size_t *kernels, size_t
     const bert_session_options options = {
         .struct_size = sizeof options, .providers = "cuda", .precision = precision, .profile = true};
     bert_session *session = open_with(model, &options);
-    bert_emulator_count("quantize_e4m3_kernel");
+    bert_emulator_count("quantize_e4m3");
     run(session, b, logits);
     *quantizing = bert_emulator_launches();
     bert_emulator_count(NULL);

@@ -65,11 +65,12 @@ static void check(const case_tensor *x, int64_t rows, int64_t width) {
 }
 
 static void rows_of_every_type(void **state) {
-    static const int64_t shapes[][2] = {{1, 1}, {3, 127}, {2, 129}, {5, 64}, {0, 16}, {2, 0}, {3, 72}, {2, 2064}};
-    for (int i = 0; i < 24; i++) {
-        const int64_t *shape = shapes[i % 8];
+    static const int64_t shapes[][2] = {{1, 1},  {3, 127},  {2, 129},  {5, 64},   {0, 16},   {2, 0},
+                                        {3, 72}, {2, 2048}, {2, 2056}, {2, 3080}, {2, 4096}, {2, 4104}};
+    for (int i = 0; i < 36; i++) {
+        const int64_t *shape = shapes[i % 12];
         case_begin(BERT_OP_Identity);
-        check(case_input(float_types[i / 8], 2, DIMS(shape[0], shape[1]), i % 2 ? 3.0F : 1e-3F), shape[0], shape[1]);
+        check(case_input(float_types[i / 12], 2, DIMS(shape[0], shape[1]), i % 2 ? 3.0F : 1e-3F), shape[0], shape[1]);
     }
 }
 
@@ -237,8 +238,9 @@ static void what_follows_a_product_makes_the_same(void **state) {
 
 /* Ranges of the parts of a row spare a read of it. */
 static void ranges_give_the_same(void **state) {
-    static const int64_t shapes[][3] = {{1, 1, 1}, {3, 64, 1}, {5, 96, 3}, {2, 96, 40}, {4, 768, 12}, {0, 8, 2}};
-    for (int i = 0; i < 6; i++) {
+    static const int64_t shapes[][3] = {{1, 1, 1},    {3, 64, 1}, {5, 96, 3},   {2, 96, 40},
+                                        {4, 768, 12}, {0, 8, 2},  {2, 2056, 5}, {2, 4104, 33}};
+    for (int i = 0; i < 8; i++) {
         const int64_t rows = shapes[i][0], width = shapes[i][1], parts = shapes[i][2];
         case_begin(BERT_OP_Identity);
         const case_tensor *x = case_input(float_types[i % 3], 2, DIMS(rows, width), 2.0F);
