@@ -233,6 +233,40 @@ template <typename T, int N> static __device__ inline void store_vector(T *to, c
     *reinterpret_cast<bert_vector<T, N> *>(to) = vector;
 }
 
+/**
+ * N elements from x[at] on where `there`, else zeros. The load is made here, whatever is done with its result and when:
+ * loads that follow each other are under way together. nvcc makes a branch of a load behind a condition, converts the
+ * elements in it, and so waits for each before the next.
+ */
+template <int N, typename T>
+static __device__ inline bert_vector<T, N> load_vector(const T *x, int64_t at, bool there) {
+    bert_vector<T, N> vector = {};
+#ifdef BERT_CUDA_EMULATED
+    if (there) vector = *reinterpret_cast<const bert_vector<T, N> *>(x + at);
+#else
+    static_assert(sizeof vector % 16 == 0, "whole loads of 16 bytes");
+    uint32_t w[sizeof vector / 4];
+    BERT_UNROLL
+    for (int i = 0; i < static_cast<int>(sizeof vector / 4); i += 4) {
+        asm volatile("{\n\t"
+                     ".reg .pred there;\n\t"
+                     "setp.ne.b32 there, %5, 0;\n\t"
+                     "mov.b32 %0, 0;\n\t"
+                     "mov.b32 %1, 0;\n\t"
+                     "mov.b32 %2, 0;\n\t"
+                     "mov.b32 %3, 0;\n\t"
+                     "@there ld.global.v4.b32 {%0, %1, %2, %3}, [%4];\n\t"
+                     "}"
+                     : "=&r"(w[i]), "=&r"(w[i + 1]), "=&r"(w[i + 2]), "=&r"(w[i + 3])
+                     : "l"(__cvta_generic_to_global(reinterpret_cast<const uint32_t *>(x + at) + i)),
+                       "r"(static_cast<int>(there))
+                     : "memory");
+    }
+    memcpy(&vector, w, sizeof vector);
+#endif
+    return vector;
+}
+
 /** Whether each pointer (NULL too) and each row of `width` elements begins at a multiple of N elements. */
 template <int N, typename T> static inline bool bert_vectors_fit(int64_t width, const T *pointer) {
     return width % N == 0 && reinterpret_cast<uintptr_t>(pointer) % (N * sizeof(T)) == 0;

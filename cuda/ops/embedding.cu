@@ -25,39 +25,50 @@ template <typename T, typename P> struct embedding {
     bert_cuda_index_check check;
 };
 
-/* The row of table `which` that the token takes; NULL where there is no such table. */
-template <typename T, typename P>
-static __device__ const P *row_of(const embedding<T, P> &a, int which, int64_t token) {
-    static_assert(BERT_EMBEDDING_POSITION_IDS == 2 && BERT_EMBEDDING_TYPE_IDS == 4, "inputs of Embedding");
-    const int input = which == 0 ? 0 : which == 1 ? 4 : 2;
-    const bert_cuda_embedding_table &table = a.tables[which];
-    if (!table.ids) return nullptr;
-    const int64_t source = a.sources ? a.sources[token] : token;
-    const int64_t at = source / a.length * table.batch_stride + source % a.length * table.token_stride;
-    const int64_t id = checked_index(load_index(table.ids, table.id_type, at), table.rows, at, input, a.check);
-    return static_cast<const P *>(table.table) + id * a.width;
-}
+/* The rows of the tables that the token takes; NULL where there is no such table. */
+template <typename T, typename P> struct table_rows {
+    const P *at[3];
 
-template <typename T, typename P> static __global__ void __launch_bounds__(128) warp_token_kernel(embedding<T, P> a) {
+    __device__ table_rows(const embedding<T, P> &a, int64_t token) {
+        static_assert(BERT_EMBEDDING_POSITION_IDS == 2 && BERT_EMBEDDING_TYPE_IDS == 4, "inputs of Embedding");
+        const int inputs[3] = {0, 4, 2};
+        const int64_t source = a.sources ? a.sources[token] : token;
+        const int64_t sequence = source / a.length, place = source % a.length;
+        BERT_UNROLL
+        for (int i = 0; i < 3; i++) {
+            const bert_cuda_embedding_table &table = a.tables[i];
+            at[i] = nullptr;
+            if (!table.ids) continue;
+            const int64_t from = sequence * table.batch_stride + place * table.token_stride;
+            const int64_t id = load_index(table.ids, table.id_type, from);
+            at[i] =
+                static_cast<const P *>(table.table) + checked_index(id, table.rows, from, inputs[i], a.check) * a.width;
+        }
+    }
+};
+
+template <typename T, typename P, typename W>
+static __global__ void __launch_bounds__(BERT_ROW_THREADS, W::blocks) warp_token_kernel(embedding<T, P> a) {
     begin_kernel();
     const int64_t warps = blockDim.x / BERT_WARP;
     const int64_t token = blockIdx.x * warps + threadIdx.x / BERT_WARP;
     if (token >= a.tokens) return;
-    bert_row<T> values;
-    values.clear();
-    for (int which = 0; which < 3; which++) {
-        const P *row = row_of(a, which, token);
-        if (row) values.add(row, a.width);
-    }
+    bert_row<T, W> values(a.width);
+    const table_rows<T, P> rows(a, token);
+    const auto word = values.load(rows.at[0]), type = values.load(rows.at[1]), position = values.load(rows.at[2]);
+    const auto gamma = values.load(a.gamma), beta = values.load(a.beta);
+    values.add(word);
+    values.add(type);
+    values.add(position);
     if (a.gamma) {
         float mean, deviation;
-        values.statistics(a.width, a.epsilon, false, &mean, &deviation);
-        values.normalize(a.width, mean, deviation, a.gamma, a.beta);
+        values.statistics(a.epsilon, false, &mean, &deviation);
+        values.normalize(mean, deviation, gamma, beta);
     }
-    const int64_t at = token * a.width;
-    if (!a.y_unread) values.store(a.y, a.y_lower, at, a.width);
-    if (a.e4m3.bytes) values.store_e4m3(a.width, a.e4m3, token);
-    if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + token);
+    const int64_t at = token * values.width;
+    if (!a.y_unread) values.store(a.y, a.y_lower, at);
+    if (a.e4m3.bytes) values.store_e4m3(a.e4m3, token);
+    if (a.ranges) values.range(a.y_lower != nullptr, a.ranges + token);
 }
 
 template <typename T, typename P> static __global__ void __launch_bounds__(128) block_token_kernel(embedding<T, P> a) {
@@ -65,12 +76,11 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);
     for (int64_t token = blockIdx.x; token < a.tokens; token += gridDim.x) {
-        const P *rows[3];
-        for (int which = 0; which < 3; which++) rows[which] = row_of(a, which, token);
+        const table_rows<T, P> rows(a, token);
         const auto summed = [&rows](int column) {
             float value = 0;
-            for (int which = 0; which < 3; which++)
-                if (rows[which]) value += to_float(rows[which][column]);
+            for (const P *row : rows.at)
+                if (row) value += to_float(row[column]);
             return value;
         };
         float mean = 0, deviation = 1, sum = 0, squares = 0;
@@ -95,7 +105,7 @@ template <typename T, typename P> static __global__ void __launch_bounds__(128) 
 }
 
 template <typename T, typename P> static bool vectors_fit(const embedding<T, P> &a) {
-    constexpr int N = bert_row<T>::N;
+    constexpr int N = bert_row_vector<T>::N;
     bool fit = a.width <= BERT_ROW_MOST && bert_vectors_fit<N>(a.width, a.gamma) &&
                bert_vectors_fit<N>(a.width, a.beta) && bert_vectors_fit<N>(a.width, a.y) &&
                bert_vectors_fit<N>(a.width, a.y_lower) && bert_vectors_fit<N>(a.width, a.e4m3.bytes);
@@ -126,8 +136,10 @@ template <typename T, typename P> static cudaError_t launch(const bert_cuda_embe
     if (!vectors_fit(a))
         return BERT_LAUNCH((block_token_kernel<T, P>), dim3(bert_blocks(a.tokens, 1)), dim3(128), 0, stream, a);
     const int warps = bert_row_warps(a.tokens);
-    return BERT_LAUNCH((warp_token_kernel<T, P>), dim3(bert_blocks(a.tokens, warps, INT32_MAX)),
-                       dim3(warps * BERT_WARP), 0, stream, a);
+    return bert_launch_row_kernel(a.width, [&](auto columns) {
+        return BERT_LAUNCH((warp_token_kernel<T, P, decltype(columns)>), dim3(bert_blocks(a.tokens, warps, INT32_MAX)),
+                           dim3(warps * BERT_WARP), 0, stream, a);
+    });
 }
 
 static bool allowed(const bert_cuda_embedding_table *table) {

@@ -1,8 +1,9 @@
 /*
  * LayerNorm is bound by memory: a row is read once and written once, and what matters is how. Rows of up to 1,024
  * elements, which every BERT has, stay in the registers of one warp (row_registers.h) between the two passes of the
- * variance: no shared memory, no barrier. Longer or unaligned ones go through a kernel with a block a row that computes
- * the sum of x, bias and residual anew in every pass; the second and third find them in the caches.
+ * variance: no shared memory, no barrier, and one wait for all that is read. Longer or unaligned ones go through a
+ * kernel with a block a row that computes the sum of x, bias and residual anew in every pass; the second and third find
+ * them in the caches.
  *
  * In bfloat16 plans the residual is float32 in halves (halves.h): with a product of 2 bytes an element, 4 of the
  * residual, and 4 of y, a row moves 10 bytes an element where it would move 6, and its gamma and beta, in float32, come
@@ -30,28 +31,30 @@ template <typename T, typename P> struct layer_norm_rows {
     bool simplified;
 };
 
-template <typename T, typename P>
-static __global__ void __launch_bounds__(128) warp_row_kernel(layer_norm_rows<T, P> a) {
+template <typename T, typename P, typename W>
+static __global__ void __launch_bounds__(BERT_ROW_THREADS, W::blocks) warp_row_kernel(layer_norm_rows<T, P> a) {
     begin_kernel();
     const int64_t warps = blockDim.x / BERT_WARP;
     const int64_t row = blockIdx.x * warps + threadIdx.x / BERT_WARP;
     if (row >= a.rows) return;
-    const int64_t at = row * a.width;
+    bert_row<T, W> values(a.width);
+    const int64_t at = row * values.width;
     const bool first = threadIdx.x % BERT_WARP == 0;
-    bert_row<T> values;
-    values.clear();
-    values.add(a.x, a.x_lower, at, a.width);
-    if (a.bias) values.add(a.bias, a.width);
-    if (a.residual) values.add(a.residual, a.residual_lower, at, a.width);
-    if (a.sum) values.store(a.sum, a.sum_lower, at, a.width);
+    const auto x = values.load(a.x, a.x_lower, at);
+    const auto residual = values.load(a.residual, a.residual_lower, at);
+    const auto bias = values.load(a.bias), gamma = values.load(a.gamma), beta = values.load(a.beta);
+    values.add(x);
+    values.add(bias);
+    values.add(residual);
+    if (a.sum) values.store(a.sum, a.sum_lower, at);
     float mean, deviation;
-    values.statistics(a.width, a.epsilon, a.simplified, &mean, &deviation);
-    values.normalize(a.width, mean, deviation, a.gamma, a.beta);
-    if (!a.y_unread) values.store(a.y, a.y_lower, at, a.width);
-    if (a.e4m3.bytes) values.store_e4m3(a.width, a.e4m3, row);
+    values.statistics(a.epsilon, a.simplified, &mean, &deviation);
+    values.normalize(mean, deviation, gamma, beta);
+    if (!a.y_unread) values.store(a.y, a.y_lower, at);
+    if (a.e4m3.bytes) values.store_e4m3(a.e4m3, row);
     if (a.mean && first) a.mean[row] = mean;
     if (a.deviation && first) a.deviation[row] = deviation;
-    if (a.ranges) values.range(a.width, a.y_lower != nullptr, a.ranges + row);
+    if (a.ranges) values.range(a.y_lower != nullptr, a.ranges + row);
 }
 
 template <typename T, typename P>
@@ -120,7 +123,7 @@ static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t st
     a.width = static_cast<int>(args->width);
     a.epsilon = args->epsilon;
     a.simplified = args->simplified;
-    constexpr int N = bert_row<T>::N;
+    constexpr int N = bert_row_vector<T>::N;
     const bool vectors = a.width <= BERT_ROW_MOST && bert_vectors_fit<N>(a.width, a.x) &&
                          bert_vectors_fit<N>(a.width, a.residual) && bert_vectors_fit<N>(a.width, a.bias) &&
                          bert_vectors_fit<N>(a.width, a.gamma) && bert_vectors_fit<N>(a.width, a.beta) &&
@@ -130,8 +133,10 @@ static cudaError_t launch(const bert_cuda_layer_norm_args *args, cudaStream_t st
                          bert_vectors_fit<N>(a.width, a.e4m3.bytes);
     if (!vectors) return BERT_LAUNCH((block_row_kernel<T, P>), dim3(bert_blocks(a.rows, 1)), dim3(256), 0, stream, a);
     const int warps = bert_row_warps(a.rows);
-    return BERT_LAUNCH((warp_row_kernel<T, P>), dim3(bert_blocks(a.rows, warps, INT32_MAX)), dim3(warps * BERT_WARP), 0,
-                       stream, a);
+    return bert_launch_row_kernel(a.width, [&](auto columns) {
+        return BERT_LAUNCH((warp_row_kernel<T, P, decltype(columns)>), dim3(bert_blocks(a.rows, warps, INT32_MAX)),
+                           dim3(warps * BERT_WARP), 0, stream, a);
+    });
 }
 
 cudaError_t bert_cuda_layer_norm(const bert_cuda_layer_norm_args *args, cudaStream_t stream) {

@@ -1,6 +1,13 @@
 /*
  * A row of up to 1,024 elements in the registers of one warp: lane l has the vectors l, l + 32, l + 64 ... of 16 bytes
  * each, so that a warp reads 512 neighbouring bytes at a time. What LayerNorm kernels share; for .cu files.
+ *
+ * Such a kernel waits for memory and does little else. Everything that it reads of a row is therefore asked for before
+ * the first of it is used, gamma and beta too: load() leaves elements as memory has them, add() and normalize() convert
+ * them, and a kernel calls load() for all of them first. One wait is left, and a warp has all its bytes on the way.
+ *
+ * How many vectors a lane has is known to the compiler (bert_row_width), so that a lane has registers for no others. At
+ * 768 and 1,024, the widths of BERT, no vector has to be looked at for whether it is in the row.
  */
 #ifndef BERT_CUDA_OPS_ROW_REGISTERS_H
 #define BERT_CUDA_OPS_ROW_REGISTERS_H
@@ -11,46 +18,74 @@
 
 enum { BERT_ROW_MOST = 1024 };
 
-/** Elements in 16 bytes, and vectors that a lane has at most. */
-template <typename T> struct bert_row {
-    static constexpr int N = 16 / static_cast<int>(sizeof(T));
-    static constexpr int vectors = BERT_ROW_MOST / (N * BERT_WARP);
-    float at[vectors][N];
+/** Threads that a block of such a kernel has at most. */
+enum { BERT_ROW_THREADS = 128 };
+
+/** Elements in the 16 bytes of a vector. */
+template <typename T> struct bert_row_vector { static constexpr int N = 16 / static_cast<int>(sizeof(T)); };
+
+/**
+ * Rows of exactly `COLUMNS` elements, or of at most so many. `blocks` is for a kernel's launch bounds: as many a
+ * multiprocessor, which is 168 registers a thread or 255. Left alone, the compiler would rather have more warps than
+ * more loads under way, and put loads behind sums; memory is kept busy by these few warps with all their loads.
+ */
+template <int COLUMNS, bool EXACT> struct bert_row_width {
+    static constexpr int columns = COLUMNS, blocks = EXACT ? 3 : 2;
+    static constexpr bool exact = EXACT;
+};
+
+/** Elements T, of a bert_row_width W. */
+template <typename T, typename W> struct bert_row {
+    static constexpr int N = bert_row_vector<T>::N;
+    static constexpr int vectors = W::columns / (N * BERT_WARP);
+    static_assert(W::columns % (N * BERT_WARP) == 0, "all lanes have as many vectors");
+    float at[vectors][N] = {};
+    int width;
+
+    __device__ explicit bert_row(int columns) : width(W::exact ? W::columns : columns) {}
 
     /** First column of vector i of this lane. */
     static __device__ int column(int i) {
         return (static_cast<int>(threadIdx.x) % BERT_WARP + i * BERT_WARP) * N;
     }
+    __device__ bool has(int i) const {
+        return W::exact || column(i) < width;
+    }
 
-    __device__ void clear() {
+    /** A row as memory has it, of a type that may be another. */
+    template <typename P> struct loaded { bert_elements<P, N> at[vectors]; };
+
+    /** The elements of x from `from` on, a multiple of N, aligned to N of them. Zeros where x is NULL. */
+    template <typename P> __device__ loaded<P> load(const P *x, int64_t from = 0) const {
+        loaded<P> row = {};
+        BERT_UNROLL
+        for (int i = 0; i < vectors; i++) row.at[i].upper = load_vector<N>(x, from + column(i), x && has(i));
+        return row;
+    }
+    /** The same in halves (halves.h) where `lower` is not NULL. */
+    template <typename P> __device__ loaded<P> load(const P *x, const uint16_t *lower, int64_t from) const {
+        loaded<P> row = load(x, from);
+        if constexpr (bert_halves<P>::exist) {
+            BERT_UNROLL
+            for (int i = 0; i < vectors; i++)
+                row.at[i].lower = load_vector<N>(lower, from + column(i), lower && has(i));
+        }
+        return row;
+    }
+
+    template <typename P> __device__ void add(const loaded<P> &row) {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
             BERT_UNROLL
-            for (int j = 0; j < N; j++) at[i][j] = 0;
+            for (int j = 0; j < N; j++) at[i][j] += row.at[i].get(j);
         }
-    }
-
-    /** Adds the `width` elements of x from `from` on: a multiple of N, aligned to N of them. In halves (halves.h) where
-     * `lower` is not NULL. */
-    template <typename P> __device__ void add(const P *x, const uint16_t *lower, int64_t from, int width) {
-        BERT_UNROLL
-        for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
-            bert_elements<P, N> loaded;
-            loaded.load(x, lower, from + column(i));
-            BERT_UNROLL
-            for (int j = 0; j < N; j++) at[i][j] += loaded.get(j);
-        }
-    }
-    template <typename P> __device__ void add(const P *row, int width) {
-        add(row, nullptr, 0, width);
     }
 
     /** Rounded, or in halves, into such elements of y. */
-    __device__ void store(T *y, uint16_t *lower, int64_t from, int width) const {
+    __device__ void store(T *y, uint16_t *lower, int64_t from) const {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
+            if (!has(i)) continue;
             bert_elements<T, N> stored;
             BERT_UNROLL
             for (int j = 0; j < N; j++) stored.set(j, at[i][j], lower != nullptr);
@@ -59,7 +94,7 @@ template <typename T> struct bert_row {
     }
 
     /** Mean and 1 / deviation, the same in all lanes. Columns from `width` on must be 0, and stay out. */
-    __device__ void statistics(int width, float epsilon, bool simplified, float *mean, float *deviation) const {
+    __device__ void statistics(float epsilon, bool simplified, float *mean, float *deviation) const {
         float sum = 0, squares = 0;
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
@@ -69,7 +104,7 @@ template <typename T> struct bert_row {
         const float center = simplified ? 0.0F : warp_sum(sum) / static_cast<float>(width);
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
+            if (!has(i)) continue;
             BERT_UNROLL
             for (int j = 0; j < N; j++) squares += (at[i][j] - center) * (at[i][j] - center);
         }
@@ -77,36 +112,30 @@ template <typename T> struct bert_row {
         *deviation = 1.0F / sqrtf(warp_sum(squares) / static_cast<float>(width) + epsilon);
     }
 
-    /** (x - mean) deviation gamma + beta, in place; beta may be NULL. */
+    /** (x - mean) deviation gamma + beta, in place. */
     template <typename P>
-    __device__ void normalize(int width, float mean, float deviation, const P *gamma, const P *beta) {
-        using parameters = bert_vector<P, N>;
+    __device__ void normalize(float mean, float deviation, const loaded<P> &gamma, const loaded<P> &beta) {
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
-            const parameters scale = *reinterpret_cast<const parameters *>(gamma + column(i));
-            parameters shift = {};
-            if (beta) shift = *reinterpret_cast<const parameters *>(beta + column(i));
             BERT_UNROLL
             for (int j = 0; j < N; j++)
-                at[i][j] =
-                    (at[i][j] - mean) * deviation * to_float(scale.at[j]) + (beta ? to_float(shift.at[j]) : 0.0F);
+                at[i][j] = (at[i][j] - mean) * deviation * gamma.at[i].get(j) + beta.at[i].get(j);
         }
     }
 
     /** The row as `store` has it without lower halves, as row `row` of `to`. */
-    __device__ void store_e4m3(int width, const bert_cuda_e4m3_rows &to, int64_t row) const {
+    __device__ void store_e4m3(const bert_cuda_e4m3_rows &to, int64_t row) const {
         float most = 0;
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
+            if (!has(i)) continue;
             BERT_UNROLL
             for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(to_float(from_float<T>(at[i][j]))));
         }
         const e4m3_scale scale(warp_max(most));
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
+            if (!has(i)) continue;
             bert_vector<T, N> stored;
             BERT_UNROLL
             for (int j = 0; j < N; j++) stored.at[j] = from_float<T>(at[i][j]);
@@ -116,11 +145,11 @@ template <typename T> struct bert_row {
     }
 
     /** Range of the row as `store` has it, with lower halves or without; lane 0 writes it. */
-    __device__ void range(int width, bool in_halves, bert_cuda_range *out) const {
+    __device__ void range(bool in_halves, bert_cuda_range *out) const {
         row_range range;
         BERT_UNROLL
         for (int i = 0; i < vectors; i++) {
-            if (column(i) >= width) continue;
+            if (!has(i)) continue;
             BERT_UNROLL
             for (int j = 0; j < N; j++) range.add(to_float(stored_element<T>(at[i][j], in_halves)));
         }
@@ -131,7 +160,16 @@ template <typename T> struct bert_row {
 
 /** Rows, one a warp: as many warps a block as keep all multiprocessors busy with few rows, and blocks few with many. */
 static inline int bert_row_warps(int64_t rows) {
-    return rows < 1024 ? 1 : 4;
+    return rows < 1024 ? 1 : BERT_ROW_THREADS / BERT_WARP;
+}
+
+/** Calls `launch` with the bert_row_width for `width`, at most BERT_ROW_MOST. Each is a kernel more of every type: 384
+ * is no whole number of vectors a lane in 16 bits, and has no more of them than 512. */
+template <typename F> static inline cudaError_t bert_launch_row_kernel(int width, F launch) {
+    if (width == 768) return launch(bert_row_width<768, true>());
+    if (width == 1024) return launch(bert_row_width<1024, true>());
+    if (width <= 512) return launch(bert_row_width<512, false>());
+    return launch(bert_row_width<BERT_ROW_MOST, false>());
 }
 
 #endif

@@ -156,10 +156,10 @@ static void layer_norm_case(bert_dtype dtype, int64_t rows, int64_t width, int v
 }
 
 static void layer_norm_makes_the_same(void **state) {
-    static const int64_t widths[] = {1, 8, 31, 72, 1024, 1031, 1040};
+    static const int64_t widths[] = {1, 8, 31, 72, 384, 760, 768, 1016, 1024, 1031, 1040};
     int variant = 0;
     for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 7; k++, variant++) layer_norm_case(float_types[i], variant % 4, widths[k], variant);
+        for (int k = 0; k < 11; k++, variant++) layer_norm_case(float_types[i], variant % 4, widths[k], variant);
     layer_norm_case(BERT_FLOAT16, 1030, 8, 0); /* several warps a block, the last with less */
 }
 
@@ -193,9 +193,9 @@ static void embedding_case(bert_dtype dtype, int64_t tokens, int64_t width, bool
 }
 
 static void embedding_makes_the_same(void **state) {
-    static const int64_t widths[] = {8, 33, 768, 1032};
+    static const int64_t widths[] = {8, 33, 384, 760, 768, 1016, 1024, 1032};
     for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 4; k++) embedding_case(float_types[i], 2 * k, widths[k], (i + k) % 2);
+        for (int k = 0; k < 8; k++) embedding_case(float_types[i], k, widths[k], (i + k) % 2);
 }
 
 /* Rows in registers, up to 4,096 of 16 bits, and longer ones. `variant`: bit 0 in place, 1 residual, 2 one NaN. */

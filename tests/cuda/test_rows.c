@@ -33,24 +33,42 @@ static void layer_norm_agrees_with_the_reference(void **state) {
     run_skip_case(BERT_FLOAT16, 1030, 8, 31); /* several warps a block, the last with less */
 }
 
+/* Those that have a kernel of their own, and their neighbours. */
+static const int64_t usual_widths[] = {384, 512, 520, 760, 768, 776, 1000, 1016, 1024};
+enum { USUAL_WIDTHS = sizeof usual_widths / sizeof *usual_widths };
+
+static void layer_norm_knows_the_usual_widths(void **state) {
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < USUAL_WIDTHS; k++)
+            for (int variant = 0; variant < 32; variant += 5 + (int)(k % 2))
+                run_skip_case(float_types[i], 2, usual_widths[k], variant);
+}
+
+/* x alone, without bias, residual and beta. */
+static void statistics_case(bert_dtype dtype, int64_t width) {
+    case_begin(BERT_OP_LayerNormalization);
+    const case_tensor *x = case_input(dtype, 2, DIMS(5, width), 3.0F);
+    const case_tensor *gamma = case_input(dtype, 1, DIMS(width), 1.0F);
+    case_tensor *y = loosened(case_output(dtype, 2, DIMS(5, width)), 3);
+    case_tensor *mean = case_output(BERT_FLOAT, 2, DIMS(5, 1));
+    case_tensor *deviation = case_output(BERT_FLOAT, 2, DIMS(5, 1));
+    const bert_cuda_layer_norm_args args = {.dtype = dtype,
+                                            .rows = 5,
+                                            .width = width,
+                                            .x = x->device,
+                                            .gamma = gamma->device,
+                                            .y = y->device,
+                                            .mean = mean->device,
+                                            .deviation = deviation->device,
+                                            .epsilon = 1e-5F};
+    case_compare(bert_cuda_layer_norm(&args, NULL));
+}
+
 static void layer_norm_gives_its_statistics(void **state) {
-    for (int64_t width = 24; width <= 25; width++) { /* in registers, and not */
-        case_begin(BERT_OP_LayerNormalization);
-        const case_tensor *x = case_input(BERT_FLOAT, 2, DIMS(5, width), 3.0F);
-        const case_tensor *gamma = case_input(BERT_FLOAT, 1, DIMS(width), 1.0F);
-        case_tensor *y = case_output(BERT_FLOAT, 2, DIMS(5, width));
-        case_tensor *mean = case_output(BERT_FLOAT, 2, DIMS(5, 1));
-        case_tensor *deviation = case_output(BERT_FLOAT, 2, DIMS(5, 1));
-        const bert_cuda_layer_norm_args args = {.dtype = BERT_FLOAT,
-                                                .rows = 5,
-                                                .width = width,
-                                                .x = x->device,
-                                                .gamma = gamma->device,
-                                                .y = y->device,
-                                                .mean = mean->device,
-                                                .deviation = deviation->device,
-                                                .epsilon = 1e-5F};
-        case_compare(bert_cuda_layer_norm(&args, NULL));
+    for (size_t i = 0; i < 3; i++) {
+        for (int64_t width = 24; width <= 25; width++)
+            statistics_case(float_types[i], width); /* in registers, and not */
+        for (size_t k = 0; k < USUAL_WIDTHS; k++) statistics_case(float_types[i], usual_widths[k]);
     }
 }
 
@@ -303,6 +321,10 @@ static void embedding_agrees_with_the_reference(void **state) {
         for (size_t k = 0; k < 3; k++)
             for (int turn = 0; turn < 6; turn++, variant += 5)
                 embedding_case(float_types[i], turn % 3, turn + 1, widths[k], variant % 32);
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < USUAL_WIDTHS; k++)
+            for (int turn = 0; turn < 3; turn++, variant += 5)
+                embedding_case(float_types[i], 1, 2, usual_widths[k], variant % 32);
 }
 
 static void embedding_packs_the_tokens_that_it_is_told(void **state) {
@@ -450,6 +472,7 @@ static void wrong_arguments_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layer_norm_agrees_with_the_reference),
+        cmocka_unit_test(layer_norm_knows_the_usual_widths),
         cmocka_unit_test(layer_norm_gives_its_statistics),
         cmocka_unit_test(layer_norm_works_in_place),
         cmocka_unit_test(bias_and_activation_agree_with_the_reference),
