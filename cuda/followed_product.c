@@ -26,6 +26,13 @@ void bert_cuda_product_identity(char *out, size_t size) {
     snprintf(out + length, size - length, "; tensor_product %d", BERT_CUDA_TENSOR_PRODUCT_REVISION);
 }
 
+/* The library adds a bias to floats itself. Scales that are not the product's own come before it. */
+static bool at_most_a_bias_follows(const bert_cuda_followed_product *p) {
+    const bert_cuda_bias_activation_args *floats = p->floats;
+    return p->product->kind != BERT_CUDA_GEMM_S8 && floats->activation == BERT_CUDA_NONE && !floats->residual &&
+           !floats->row_scales && !floats->y_lower && !floats->ranges && !floats->e4m3.bytes;
+}
+
 static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
     const bool bytes = p->product->kind == BERT_CUDA_GEMM_S8;
     const bool residual = bytes ? p->bytes->residual : p->floats->residual;
@@ -37,17 +44,12 @@ static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
         BERT_CUDA_GEMM_FOLLOWED | activation << BERT_CUDA_GEMM_ACTIVATION_SHIFT | dtype << BERT_CUDA_GEMM_DTYPE_SHIFT;
     if (residual) key.flags |= BERT_CUDA_GEMM_RESIDUAL;
     if (halves) key.flags |= BERT_CUDA_GEMM_HALVES;
+    if (at_most_a_bias_follows(p)) key.flags |= BERT_CUDA_GEMM_BIAS_ALONE;
+    if (bytes) key.n = p->bytes->width; /* weights are packed wider */
     return key;
 }
 
 /* ---- Choosing ---------------------------------------------------------------------------------------------------- */
-
-/* The library adds a bias to floats itself. Scales that are not the product's own come before it. */
-static bool at_most_a_bias_follows(const bert_cuda_followed_product *p) {
-    const bert_cuda_bias_activation_args *floats = p->floats;
-    return p->product->kind != BERT_CUDA_GEMM_S8 && floats->activation == BERT_CUDA_NONE && !floats->residual &&
-           !floats->row_scales && !floats->y_lower && !floats->ranges && !floats->e4m3.bytes;
-}
 
 /* With more rows the library's tiles for Hopper win where nothing follows: that is not worth the time to measure it. */
 enum { ROWS_TO_TRY_OWN = 1024 };
@@ -67,8 +69,8 @@ static bool by_rule(const bert_cuda_product_maker *maker) {
 
 /*
  * A product of many rows and what follows it, chunk by chunk: sums of a chunk are in L2 when they are read, where those
- * of the whole go to memory and come back. Chunks of fewer bytes than these keep a GPU busy no longer, of more don't
- * stay; and whole sums that fit need no chunks.
+ * of the whole go to memory and come back. Chunks of fewer bytes than these have too few rows to fill a GPU, of more
+ * don't stay in a Hopper's 50 MB; and whole sums that stay need no chunks.
  */
 static const int64_t chunk_rows[BERT_CUDA_PRODUCT_CHUNKS] = {8192, 4096, 2048};
 static const int64_t least_chunk_bytes = 4 << 20, most_chunk_bytes = 32 << 20;
@@ -214,10 +216,10 @@ cudaError_t bert_cuda_run_product_in_chunks(bert_cuda_gemm *gemm, const bert_cud
     return status;
 }
 
-/* Rows of a chunk: all of about one size, for which one algorithm was measured; whole tiles of the library's. */
+/* Rows of a chunk: all of about one size, so that none is left with few. */
 static int64_t rows_of_chunks(int64_t m, int32_t way) {
     const int64_t most = chunk_rows[way - BERT_CUDA_PRODUCT_IN_CHUNKS], chunks = (m + most - 1) / most;
-    return ((m + chunks - 1) / chunks + 127) / 128 * 128;
+    return ((m + chunks - 1) / chunks + 15) / 16 * 16;
 }
 
 static cudaError_t run_way(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int32_t way, cudaStream_t stream,
@@ -265,7 +267,11 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
 static cudaError_t tune_library(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way,
                                 char *why, size_t size) {
     bert_cuda_gemm_args product = product_of_library(p);
-    if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS) product.m = rows_of_chunks(product.m, way);
+    const int64_t m = product.m, step = way >= BERT_CUDA_PRODUCT_IN_CHUNKS ? rows_of_chunks(m, way) : m;
+    product.m = step;
+    const cudaError_t status = provider->tune(maker->gemm, &product, maker->stream, why, size);
+    if (m % step == 0 || status != cudaSuccess) return status;
+    product.m = m % step; /* the last chunk, which may have another algorithm */
     return provider->tune(maker->gemm, &product, maker->stream, why, size);
 }
 

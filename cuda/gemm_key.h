@@ -15,7 +15,8 @@ enum {
     BERT_CUDA_GEMM_RESIDUAL = 64,
     BERT_CUDA_GEMM_HALVES = 128,
     BERT_CUDA_GEMM_ACTIVATION_SHIFT = 8, /* from this bit on, bert_cuda_activation */
-    BERT_CUDA_GEMM_DTYPE_SHIFT = 16      /* from this bit on, the type of y */
+    BERT_CUDA_GEMM_DTYPE_SHIFT = 16,     /* from this bit on, the type of y */
+    BERT_CUDA_GEMM_BIAS_ALONE = 1 << 24  /* at most */
 };
 
 static inline size_t bert_cuda_gemm_operand_bytes(bert_cuda_gemm_kind kind) {

@@ -117,14 +117,15 @@ static __device__ inline void begin_kernel() {
 }
 
 /**
- * Asks for the 128 bytes around an address of device memory to be brought into L2. Nothing is read, so that it may
- * stand before begin_kernel, even for what the kernel before still writes: L2 has what is written.
+ * Asks for a stretch of device memory to be brought into L2 (Hopper): address and bytes are multiples of 16. Nothing is
+ * read, so that it may stand before begin_kernel, even for what the kernel before still writes: L2 has what is written.
  */
-static __device__ inline void prefetch(const void *address) {
+static __device__ inline void prefetch(const void *address, unsigned bytes) {
 #if defined(BERT_CUDA_EMULATED)
-    bert_emulator_prefetch(address);
-#else
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
+    bert_emulator_prefetch(address, bytes);
+#elif BERT_HOPPER
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(address)), "r"(bytes)
+                 : "memory");
 #endif
 }
 

@@ -23,8 +23,8 @@
  *                         (registers a thread)                                        (164 KiB and 64 Ki registers)
  *   256  8      64 x 64   128    64         255       236 to 244            96 KiB    1
  *   128  4      64 x 64   128    64         255       238 to 244            64 KiB    2
- *   64   4      32 x 64    64    48         168       160 to 162            48 KiB    3
- *   32   4      16 x 64    32    40         128       114 to 120            40 KiB    4
+ *   64   4      32 x 64    64    48         168       156 to 164            48 KiB    3
+ *   32   4      16 x 64    32    40         128       112 to 128            40 KiB    4
  *
  * When all is summed the ring is free, and sums go through it once more, 32 rows of a warp at a time, so that a thread
  * gets neighbours of a row: 16 bytes of y, and what belongs to its columns (bias, scales) is loaded once. A row's 64
@@ -68,8 +68,7 @@ enum {
     STAGED_PITCH = 72,           /* words */
     GROUP_ROWS = 2048,           /* of tiles that follow each other */
     ENOUGH_BLOCKS = 128,         /* to keep a GPU busy */
-    MOST_PARTS = 8,              /* of a cluster that any GPU takes */
-    LINE = 128                   /* bytes of L2 that come together */
+    MOST_PARTS = 8               /* of a cluster that any GPU takes */
 };
 
 /* Rows of a tile, and blocks of a cluster that share one. */
@@ -238,7 +237,9 @@ template <typename S> static __device__ inline uint32_t add_words(uint32_t a, ui
         return a + b;
 }
 
-/* What blocks 0 to `parts` - 1 of the cluster have there, summed in their order. All are loaded before one is used. */
+/* What blocks 0 to `parts` - 1 of the cluster have there, summed in their order. All parts are loaded before one is
+ * used.
+ */
 template <typename S> static __device__ inline bert_vector<S, 4> gathered_unit(const S *at, int parts) {
     uint32_t words[MOST_PARTS][4];
     BERT_UNROLL
@@ -387,20 +388,19 @@ template <int M, bool SPLIT, typename BEFORE> static __device__ inline task task
     return {(strip * GROUP + inside % rows) * M, inside / rows * COLUMNS, rank, first, end - first};
 }
 
-/* Has what the block multiplies of B brought into L2. */
+/* Has what the block multiplies of B brought into L2, a row a thread at a time, but for ends of less than 16 bytes. */
 template <bool B_ROWS, int THREADS, typename BEFORE>
 static __device__ inline void prefetch_b(const product<BEFORE> &p, const task &t) {
     constexpr int STEP = B_ROWS ? PIECE : PIECE / 2; /* of `depth`, a piece */
     const int from = t.first_piece * STEP, depth = clamp(p.depth - from, t.pieces * STEP);
     const int64_t first_row = B_ROWS ? t.first_column : from;
     const int rows = B_ROWS ? clamp(p.n - t.first_column, COLUMNS) : depth;
-    const int bytes = B_ROWS ? depth : clamp((p.n - t.first_column) * 2, COLUMNS * 2);
+    const int bytes = (B_ROWS ? depth : clamp((p.n - t.first_column) * 2, COLUMNS * 2)) / CHUNK * CHUNK;
     const unsigned char *first = p.b + first_row * p.pitch_b + (B_ROWS ? from : t.first_column * 2);
-    constexpr int BESIDE = B_ROWS ? 1 : COLUMNS * 2 / LINE; /* threads of a row */
-    const int thread = static_cast<int>(threadIdx.x);
+    if (bytes == 0) return;
     BERT_ROLLED
-    for (int row = thread / BESIDE; row < rows; row += THREADS / BESIDE)
-        for (int at = thread % BESIDE * LINE; at < bytes; at += BESIDE * LINE) prefetch(first + row * p.pitch_b + at);
+    for (int row = static_cast<int>(threadIdx.x); row < rows; row += THREADS)
+        prefetch(first + row * p.pitch_b, static_cast<unsigned>(bytes));
 }
 
 /* The sums of a block's task, each warp's in its registers; the ring is free afterwards. */

@@ -50,7 +50,8 @@ bool bert_cuda_tensor_product_may_win(int64_t m, int64_t n, int32_t tile);
  * y = epilogue(alpha A B), as the kernels of `floats` and `bytes` have it, but rounded once: sums of floats are in
  * float32, in order of k whatever the tile and m, those of a cluster part after part; sums of bytes are exact, so y is
  * the same to the last bit. y is neither A nor B; it may be the residual. cudaErrorNotSupported: a tile that shares k,
- * where the GPU or its code is of before Hopper, k is too short, or rows of y don't begin at multiples of 16 bytes.
+ * where the GPU or its code is of before Hopper, k is too short, or y, bias, residual or their rows don't begin at
+ * multiples of 16 bytes.
  */
 cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, cudaStream_t stream);
 

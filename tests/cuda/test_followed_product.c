@@ -259,7 +259,7 @@ static void choices_are_used(void **state) {
         skip();
     }
     for (int kind = 0; kind < OF_OUR_OWN; kind++) {
-        for (int32_t way = -1; way <= WAYS; way++) {
+        for (int32_t way = -1; way <= BERT_CUDA_PRODUCT_WAYS; way++) {
             bert_cuda_gemm_cache *cache = new_cache();
             const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
             followed f;
@@ -389,7 +389,7 @@ static outputs give_outputs(followed *f) {
         f->floats.ranges = f->bytes.ranges = out.ranges->device;
     }
     f->floats.y = f->bytes.y = out.y->device;
-    f->floats.y_lower = halves ? (uint16_t *)out.y->device + m * N : NULL;
+    f->floats.y_lower = f->bytes.y_lower = halves ? (uint16_t *)out.y->device + m * N : NULL;
     if (bytes) return out;
     f->floats.x = f->product.c = out.y->device;
     return out;
@@ -401,6 +401,27 @@ static void expect_same(case_tensor *a, case_tensor *b) {
     assert_memory_equal(case_fetch(a), case_fetch(b), bytes);
 }
 
+static const void *random_integers(int64_t count, int bound) {
+    static int32_t values[64];
+    case_tensor *integers = case_extra(BERT_INT32, 1, DIMS(count));
+    for (int64_t i = 0; i < count; i++) values[i] = (int32_t)(i * 7919 % bound);
+    cudaMemcpy(integers->device, values, (size_t)count * sizeof *values, cudaMemcpyHostToDevice);
+    return integers->device;
+}
+
+/* Bytes whose rows have a scale and a zero point each, and a residual in halves. */
+static void make_rows_of_bytes(followed *f, int64_t m) {
+    make_bytes(f, m);
+    f->bytes.dtype = BERT_BFLOAT16;
+    f->bytes.scales = case_input(BERT_FLOAT, 1, DIMS(m), 1.0F)->device;
+    f->bytes.zero_points = random_integers(m, 256);
+    f->bytes.sums = random_integers(m, 5000);
+    f->bytes.weight_sums = random_integers(N, 3000);
+    f->bytes.row_stride = 1;
+    f->bytes.residual = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 9.0F)->device;
+    f->bytes.residual_lower = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 1.0F)->device;
+}
+
 static void chunks_of_rows_give_what_all_rows_give(void **state) {
     static const int64_t steps[] = {1, 16, 33, 50, 64};
     const int64_t m = 50;
@@ -408,8 +429,9 @@ static void chunks_of_rows_give_what_all_rows_give(void **state) {
         followed f;
         char why[512] = "";
         if (form < 2) make_e4m3(&f, m, form);
-        if (form == 2) make(&f, BERT_CUDA_GEMM_S8, m);
+        if (form == 2) make_rows_of_bytes(&f, m);
         if (form > 2) make(&f, form == 3 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16, m);
+        if (form == 4) f.floats.residual_lower = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 1.0F)->device;
         const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_LIBRARY);
         const outputs whole = give_outputs(&f);
         case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
@@ -465,6 +487,12 @@ static void chunks_are_for_many_rows(void **state) {
                                           .workspace = workspace};
         f.floats = (bert_cuda_bias_activation_args){
             .dtype = BERT_FLOAT16, .activation = BERT_CUDA_RELU, .rows = m, .width = n, .x = y->device, .y = y->device};
+        if (cases[i].chunks > 1) { /* algorithms of the whole and of two chunks, and the choice */
+            count_kernel("stretch_kernel");
+            tune(&maker, &f);
+            expect_measured(true);
+            assert_int_equal(bert_cuda_gemm_cache_count(cache), 4);
+        }
         bert_cuda_keep_product_choice(&maker, &f.p, BERT_CUDA_PRODUCT_WAYS - 1, 1);
         count_kernel("stretch_kernel");
         case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
@@ -489,6 +517,7 @@ static void a_choice_that_is_refused_gives_way(void **state) {
         bert_cuda_keep_product_choice(&maker, &f.p, 1 + BERT_CUDA_TENSOR_PRODUCT_TILES, 1);
         bert_emulator_have_capability(hopper ? 9 : 8, hopper ? 0 : 9);
         check_run(&maker, &f, true);
+        assert_int_equal(bert_emulator_last_cluster(), hopper ? 2 : 1);
         bert_emulator_have_capability(8, 9);
         provider->use_cache(gemm, NULL);
         bert_cuda_gemm_cache_free(cache);

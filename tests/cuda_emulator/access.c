@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static size_t prefetched;
+
 /* The program, or the plug-in that the emulator is part of, as the linker lays it out. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden"))), _end[] __attribute__((visibility("hidden")));
 
@@ -96,10 +98,21 @@ void bert_emulator_touch(const void *address, size_t bytes, int write, int atomi
     if (thread && emu.error == cudaSuccess) emu_access(thread, address, bytes, write != 0, atomic != 0, code);
 }
 
-void bert_emulator_prefetch(const void *address) {
+void bert_emulator_prefetch(const void *address, size_t bytes) {
+    void *code = __builtin_return_address(0);
     const emu_buffer *buffer = emu_find_buffer(address, NULL);
-    if (!buffer || !within(address, 1, buffer->data, buffer->bytes))
-        out_of_bounds(emu.current, address, 1, false, __builtin_return_address(0));
+    prefetched += bytes;
+    if ((uintptr_t)address % 16 || bytes % 16 || bytes == 0)
+        emu_report(BERT_EMULATOR_MISALIGNED, emu.current, code, "fetches %zu bytes at %p, not multiples of 16", bytes,
+                   address);
+    if (!buffer || !within(address, bytes, buffer->data, buffer->bytes))
+        out_of_bounds(emu.current, address, bytes, false, code);
+}
+
+size_t bert_emulator_prefetched(void) {
+    const size_t bytes = prefetched;
+    prefetched = 0;
+    return bytes;
 }
 
 /* ---- Shared arrays -------------------------------------------------------------------------------------------------

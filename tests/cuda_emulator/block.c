@@ -308,6 +308,10 @@ cudaError_t emu_run(const emu_kernel *kernel) {
     return emu.error;
 }
 
+unsigned bert_emulator_last_cluster(void) {
+    return emu.cluster;
+}
+
 /* ---- Built-in variables --------------------------------------------------------------------------------------------
  */
 

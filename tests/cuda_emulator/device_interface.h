@@ -90,8 +90,8 @@ void *bert_emulator_shared(const void *tag, size_t bytes, size_t alignment);
 /** What the block `rank` of the cluster has where this one has `shared`, which is in shared memory. */
 void bert_emulator_cluster_load(void *out, const void *shared, unsigned rank, size_t bytes);
 
-/** Looks at an address that may be fetched into a cache: it lies in device memory, which may be touched later. */
-void bert_emulator_prefetch(const void *address);
+/** Looks at bytes that may be fetched into a cache: multiples of 16 of device memory, which may be touched later. */
+void bert_emulator_prefetch(const void *address, size_t bytes);
 
 /** Looks at an access that the compiler's instrumentation does not show: atomics. */
 void bert_emulator_touch(const void *address, size_t bytes, int write, int atomic, void *code);

@@ -101,6 +101,10 @@ int bert_emulator_enqueue(void *stream, void (*work)(void *argument), const void
 uint64_t bert_emulator_launches(void);
 /** Counts from 0 on the kernels whose names have `name` in them; NULL: all. `name` lives until the next call. */
 void bert_emulator_count(const char *name);
+/** Blocks of a cluster of the last launch. */
+unsigned bert_emulator_last_cluster(void);
+/** Bytes that kernels had fetched into a cache since the last call. */
+size_t bert_emulator_prefetched(void);
 /** Graphs launched, and copies from the host to the device, since the program began. */
 uint64_t bert_emulator_graph_launches(void);
 uint64_t bert_emulator_uploads(void);

@@ -93,11 +93,10 @@ typedef struct emu_cell {
     uint16_t write_thread;
     uint8_t write_atomic;
     uint8_t read_warp;     /**< The warp that read last, and in which of its epochs, and which of its lanes. */
-    uint8_t read_rank;     /**< Of the block that read last. */
     uint32_t read_epoch;   /**< Of the last read. */
     uint32_t read_earlier; /**< Of the last read by an earlier cluster. */
-    uint32_t read_beside;  /**< Of the last read by another block of this cluster than read_rank. */
-    uint32_t read_warps;   /**< Of block read_rank, that read since its last barrier. */
+    uint32_t read_beside;  /**< Of the last read by another block of this cluster than read_warp's. */
+    uint32_t read_warps;   /**< Of read_warp's block, that read since its last barrier. */
     uint32_t read_warp_epoch, read_lanes;
 } emu_cell;
 

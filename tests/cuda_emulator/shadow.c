@@ -33,13 +33,18 @@ static bool meets_write(const emu_cell *cell, const emu_thread *thread, bool ato
            !ordered(thread, cell->write_thread / EMU_LANES, cell->write_warp_epoch);
 }
 
+/* The block that read the byte last, of those of this cluster. */
+static uint32_t rank_of_reader(const emu_cell *cell) {
+    return cell->read_warp * EMU_LANES / emu.block_threads;
+}
+
 static bool meets_read(const emu_cell *cell, const emu_thread *thread, bool shared, int *who) {
     *who = -1;
     if (!shared && cell->read_earlier >= emu.launch_epoch) return true;
     if (!shared && cell->read_epoch >= emu.launch_epoch && cell->read_epoch < emu.cluster_epoch) return true;
     if (cell->read_beside >= emu.cluster_since) return true; /* that of one of two blocks is no own one */
     if (cell->read_epoch < emu.cluster_epoch) return false;
-    if (cell->read_rank != thread->block->rank) return cell->read_epoch >= emu.cluster_since;
+    if (rank_of_reader(cell) != thread->block->rank) return cell->read_epoch >= emu.cluster_since;
     if (cell->read_epoch < thread->block->since) return false;
     const uint32_t others = cell->read_warps & ~(1U << thread->warp);
     if (others) {
@@ -53,11 +58,10 @@ static bool meets_read(const emu_cell *cell, const emu_thread *thread, bool shar
 }
 
 static void note_read(emu_cell *cell, const emu_thread *thread) {
-    const bool now = cell->read_epoch >= emu.cluster_epoch, other = cell->read_rank != thread->block->rank;
+    const bool now = cell->read_epoch >= emu.cluster_epoch, other = rank_of_reader(cell) != thread->block->rank;
     if (!now) cell->read_earlier = cell->read_epoch;
     if (now && other) cell->read_beside = cell->read_epoch;
     if (other || cell->read_epoch < thread->block->since) cell->read_warps = 0;
-    cell->read_rank = (uint8_t)thread->block->rank;
     cell->read_epoch = emu.epoch;
     if (!(cell->read_warps >> thread->warp & 1) || cell->read_warp != thread->warp ||
         cell->read_warp_epoch != emu.warp_epoch[thread->warp]) {
