@@ -235,12 +235,12 @@ template <typename T, int N> static __device__ inline void store_vector(T *to, c
 }
 
 /**
- * N elements from x[at] on where `there`, else zeros. The load is made here, whatever is done with its result and when:
- * loads that follow each other are under way together. nvcc makes a branch of a load behind a condition, converts the
- * elements in it, and so waits for each before the next.
+ * N elements from x[at] on where `there`, else zeros; loads by calls that follow each other are under way together. Of
+ * a plain load behind a condition nvcc makes a branch, moves what converts the elements into it, and so waits for each
+ * load before the next.
  */
 template <int N, typename T>
-static __device__ inline bert_vector<T, N> load_vector(const T *x, int64_t at, bool there) {
+static __device__ inline bert_vector<T, N> load_vector_if(const T *x, int64_t at, bool there) {
     bert_vector<T, N> vector = {};
 #ifdef BERT_CUDA_EMULATED
     if (there) vector = *reinterpret_cast<const bert_vector<T, N> *>(x + at);

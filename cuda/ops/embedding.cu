@@ -1,7 +1,7 @@
 /*
- * A warp a token, the sum of its table rows in registers (row_registers.h), LayerNorm over them, one write. The reads
- * of the word table are as random as words are, but each is a whole row. Wide or unaligned tables go through a kernel
- * with a block a token that gathers anew in every pass.
+ * A warp a token, the sum of its table rows in registers (row_registers.h), LayerNorm over them, one write. Ids come
+ * first, then all three rows, gamma and beta together. The reads of the word table are as random as words are, but each
+ * is a whole row. Wide or unaligned tables go through a kernel with a block a token that gathers anew in every pass.
  */
 #include "cuda/ops/embedding.h"
 

@@ -68,7 +68,7 @@ static __device__ float summed(const layer_norm_rows<T, P> &a, int64_t row, int 
 
 /* A block a row. Each thread writes, in its last pass, only elements that it alone has read: y and sum may be x. */
 template <typename T, typename P>
-static __global__ void __launch_bounds__(256) block_row_kernel(layer_norm_rows<T, P> a) {
+static __global__ void __launch_bounds__(256, 3) block_row_kernel(layer_norm_rows<T, P> a) {
     begin_kernel();
     BERT_SHARED(float, scratch, BERT_WARP + 1);
     const int step = static_cast<int>(blockDim.x), from = static_cast<int>(threadIdx.x);

@@ -5,6 +5,8 @@
  * Such a kernel waits for memory and does little else. Everything that it reads of a row is therefore asked for before
  * the first of it is used, gamma and beta too: load() leaves elements as memory has them, add() and normalize() convert
  * them, and a kernel calls load() for all of them first. One wait is left, and a warp has all its bytes on the way.
+ * Only where registers don't suffice, at 1,024 columns, the compiler loads gamma and beta (with float32 parameters of
+ * bfloat16 rows some of the bias, too) after the first sums, ahead of the reductions.
  *
  * How many vectors a lane has is known to the compiler (bert_row_width), so that a lane has registers for no others. At
  * 768 and 1,024, the widths of BERT, no vector has to be looked at for whether it is in the row.
@@ -59,7 +61,7 @@ template <typename T, typename W> struct bert_row {
     template <typename P> __device__ loaded<P> load(const P *x, int64_t from = 0) const {
         loaded<P> row = {};
         BERT_UNROLL
-        for (int i = 0; i < vectors; i++) row.at[i].upper = load_vector<N>(x, from + column(i), x && has(i));
+        for (int i = 0; i < vectors; i++) row.at[i].upper = load_vector_if<N>(x, from + column(i), x && has(i));
         return row;
     }
     /** The same in halves (halves.h) where `lower` is not NULL. */
@@ -68,7 +70,7 @@ template <typename T, typename W> struct bert_row {
         if constexpr (bert_halves<P>::exist) {
             BERT_UNROLL
             for (int i = 0; i < vectors; i++)
-                row.at[i].lower = load_vector<N>(lower, from + column(i), lower && has(i));
+                row.at[i].lower = load_vector_if<N>(lower, from + column(i), lower && has(i));
         }
         return row;
     }
