@@ -116,16 +116,20 @@ static __device__ inline void begin_kernel() {
 #endif
 }
 
+/** Bytes that one prefetch is counted on for. A line of L2 has 128, but a GPU may fetch less of it at a time
+ * (cudaLimitMaxL2FetchGranularity). */
+enum { BERT_PREFETCHED = 64 };
+
 /**
- * Asks for a stretch of device memory to be brought into L2 (Hopper): address and bytes are multiples of 16. Nothing is
- * read, so that it may stand before begin_kernel, even for what the kernel before still writes: L2 has what is written.
+ * Asks for the BERT_PREFETCHED bytes around an address of device memory to be brought into L2. Nothing is read, so that
+ * it may stand before begin_kernel, even for what the kernel before still writes: L2 has what is written. (Hopper's
+ * cp.async.bulk.prefetch takes whole rows, but the lanes of a warp one after the other.)
  */
-static __device__ inline void prefetch(const void *address, unsigned bytes) {
+static __device__ inline void prefetch(const void *address) {
 #if defined(BERT_CUDA_EMULATED)
-    bert_emulator_prefetch(address, bytes);
-#elif BERT_HOPPER
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(address)), "r"(bytes)
-                 : "memory");
+    bert_emulator_prefetch(address, BERT_PREFETCHED);
+#else
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
 #endif
 }
 

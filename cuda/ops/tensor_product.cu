@@ -388,19 +388,21 @@ template <int M, bool SPLIT, typename BEFORE> static __device__ inline task task
     return {(strip * GROUP + inside % rows) * M, inside / rows * COLUMNS, rank, first, end - first};
 }
 
-/* Has what the block multiplies of B brought into L2, a row a thread at a time, but for ends of less than 16 bytes. */
+/* Has what the block multiplies of B brought into L2. */
 template <bool B_ROWS, int THREADS, typename BEFORE>
 static __device__ inline void prefetch_b(const product<BEFORE> &p, const task &t) {
     constexpr int STEP = B_ROWS ? PIECE : PIECE / 2; /* of `depth`, a piece */
     const int from = t.first_piece * STEP, depth = clamp(p.depth - from, t.pieces * STEP);
     const int64_t first_row = B_ROWS ? t.first_column : from;
     const int rows = B_ROWS ? clamp(p.n - t.first_column, COLUMNS) : depth;
-    const int bytes = (B_ROWS ? depth : clamp((p.n - t.first_column) * 2, COLUMNS * 2)) / CHUNK * CHUNK;
+    const int bytes = B_ROWS ? depth : clamp((p.n - t.first_column) * 2, COLUMNS * 2);
     const unsigned char *first = p.b + first_row * p.pitch_b + (B_ROWS ? from : t.first_column * 2);
-    if (bytes == 0) return;
+    constexpr int BESIDE = B_ROWS ? 1 : COLUMNS * 2 / BERT_PREFETCHED; /* threads of a row */
+    const int thread = static_cast<int>(threadIdx.x);
     BERT_ROLLED
-    for (int row = static_cast<int>(threadIdx.x); row < rows; row += THREADS)
-        prefetch(first + row * p.pitch_b, static_cast<unsigned>(bytes));
+    for (int row = thread / BESIDE; row < rows; row += THREADS / BESIDE)
+        for (int at = thread % BESIDE * BERT_PREFETCHED; at < bytes; at += BESIDE * BERT_PREFETCHED)
+            prefetch(first + row * p.pitch_b + at);
 }
 
 /* The sums of a block's task, each warp's in its registers; the ring is free afterwards. */

@@ -102,11 +102,8 @@ void bert_emulator_prefetch(const void *address, size_t bytes) {
     void *code = __builtin_return_address(0);
     const emu_buffer *buffer = emu_find_buffer(address, NULL);
     prefetched += bytes;
-    if ((uintptr_t)address % 16 || bytes % 16 || bytes == 0)
-        emu_report(BERT_EMULATOR_MISALIGNED, emu.current, code, "fetches %zu bytes at %p, not multiples of 16", bytes,
-                   address);
-    if (!buffer || !within(address, bytes, buffer->data, buffer->bytes))
-        out_of_bounds(emu.current, address, bytes, false, code);
+    if (!buffer || !within(address, 1, buffer->data, buffer->bytes))
+        out_of_bounds(emu.current, address, 1, false, code);
 }
 
 size_t bert_emulator_prefetched(void) {

@@ -90,7 +90,7 @@ void *bert_emulator_shared(const void *tag, size_t bytes, size_t alignment);
 /** What the block `rank` of the cluster has where this one has `shared`, which is in shared memory. */
 void bert_emulator_cluster_load(void *out, const void *shared, unsigned rank, size_t bytes);
 
-/** Looks at bytes that may be fetched into a cache: multiples of 16 of device memory, which may be touched later. */
+/** Looks at an address around which `bytes` may be fetched into a cache: device memory, which may be touched later. */
 void bert_emulator_prefetch(const void *address, size_t bytes);
 
 /** Looks at an access that the compiler's instrumentation does not show: atomics. */

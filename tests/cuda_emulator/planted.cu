@@ -61,7 +61,7 @@ static __global__ void copy_kernel(const float *x, float *y, planted_fault fault
 
 static __global__ void neighbours_kernel(const float *x, float *y, int cluster, planted_fault fault) {
     const unsigned at = threadIdx.x, rank = cluster_rank(), first = blockIdx.x * BERT_WARP;
-    prefetch(x + first, fault == PLANTED_FAR_PREFETCH ? gridDim.x * BERT_WARP * 4 + 16 : BERT_WARP * 4);
+    prefetch(x + (fault == PLANTED_FAR_PREFETCH ? gridDim.x * BERT_WARP : first));
     begin_kernel();
     BERT_SHARED(float, kept, BERT_WARP);
     kept[at] = x[first + at];

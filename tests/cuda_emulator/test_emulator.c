@@ -252,7 +252,7 @@ static void faults_of_clusters_are_found(void **state) {
         {PLANTED_ENDED_BLOCK, cudaSuccess, BERT_EMULATOR_RACE, "of its cluster, which has ended"},
         {PLANTED_SKIPPED, cudaErrorLaunchFailure, BERT_EMULATOR_DIVERGENCE, "waits at cluster_barrier of"},
         {PLANTED_FAR_BLOCK, cudaErrorIllegalAddress, BERT_EMULATOR_OUT_OF_BOUNDS, "of block 7 of a cluster of 2"},
-        {PLANTED_FAR_PREFETCH, cudaErrorIllegalAddress, BERT_EMULATOR_OUT_OF_BOUNDS, "reads 528 bytes at"}};
+        {PLANTED_FAR_PREFETCH, cudaErrorIllegalAddress, BERT_EMULATOR_OUT_OF_BOUNDS, "offset 512 of device memory"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bool found = false;
         char line[1024] = "nothing";
