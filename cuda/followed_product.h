@@ -1,7 +1,7 @@
 /*
- * A product and what follows it, y = epilogue(A B), in the faster of two ways: the library's product and a kernel after
- * it, of all rows or chunk by chunk, or one kernel of our own that does both (ops/tensor_product.h). A bias alone the
- * library adds itself, with no kernel after it.
+ * A product and what follows it, y = epilogue(A B), in the fastest of these ways: the library's product and a kernel
+ * after it, of all rows or chunk by chunk, or one kernel of our own that does both (ops/tensor_product.h). A bias alone
+ * the library adds itself, with no kernel after it.
  */
 #ifndef BERT_CUDA_FOLLOWED_PRODUCT_H
 #define BERT_CUDA_FOLLOWED_PRODUCT_H
