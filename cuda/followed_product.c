@@ -83,6 +83,10 @@ static bool may_be_in_chunks(const bert_cuda_followed_product *p, int32_t chunk)
            bert_cuda_gemm_bucket(g->m) * row > most_chunk_bytes;
 }
 
+static bool is_of_library(int32_t way) {
+    return way == 0 || way >= BERT_CUDA_PRODUCT_IN_CHUNKS;
+}
+
 /* Whether the product may be made in a way, as a choice has it. */
 static bool has_way(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way) {
     if (way < 0 || way >= BERT_CUDA_PRODUCT_WAYS) return false;
@@ -95,7 +99,7 @@ static bool has_way(const bert_cuda_product_maker *maker, const bert_cuda_follow
 static bool find_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                         bert_cuda_gemm_choice *out) {
     const bert_cuda_gemm_key key = key_of(p);
-    return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && has_way(maker, p, out->tile);
+    return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && has_way(maker, p, out->way);
 }
 
 /* Whether there is anything to choose between. */
@@ -107,7 +111,7 @@ static bool has_a_choice(const bert_cuda_product_maker *maker, const bert_cuda_f
 
 static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     bert_cuda_gemm_choice choice;
-    if (has_a_choice(maker, p) && find_choice(maker, p, &choice)) return choice.tile;
+    if (has_a_choice(maker, p) && find_choice(maker, p, &choice)) return choice.way;
     if (is_the_librarys(maker, p) || (!by_rule(maker) && at_most_a_bias_follows(p))) return 0;
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
@@ -234,7 +238,7 @@ cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker,
     const int32_t way = way_of(maker, p);
     const cudaError_t status = run_way(maker->gemm, p, way, maker->stream, why, size);
     /* What a choice was measured with and its key doesn't tell, as where a bias begins, may be otherwise here. */
-    if (way == 0 || way >= BERT_CUDA_PRODUCT_IN_CHUNKS || status != cudaErrorNotSupported) return status;
+    if (is_of_library(way) || status != cudaErrorNotSupported) return status;
     return run_own(p, bert_cuda_tensor_product_tile(p->product->m, p->product->n), maker->stream, why, size);
 }
 
@@ -250,9 +254,8 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
     const trials *t = work;
     const bert_cuda_gemm_args *product = t->p->product;
     char why[256];
-    const bool own = way > 0 && way < BERT_CUDA_PRODUCT_IN_CHUNKS;
     if (!has_way(t->maker, t->p, way)) return false;
-    if (own && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
+    if (!is_of_library(way) && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
     return run_way(t->maker->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
 }
 
@@ -260,7 +263,7 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
                                    int32_t way, int64_t nanoseconds) {
     const bert_cuda_gemm_key key = key_of(p);
     return bert_cuda_gemm_cache_add(maker->cache, &key,
-                                    &(bert_cuda_gemm_choice){.tile = way, .nanoseconds = nanoseconds});
+                                    &(bert_cuda_gemm_choice){.way = way, .nanoseconds = nanoseconds});
 }
 
 /* The library's best algorithm for the product, whole or in chunks. */
@@ -275,18 +278,14 @@ static cudaError_t tune_library(const bert_cuda_product_maker *maker, const bert
     return provider->tune(maker->gemm, &product, maker->stream, why, size);
 }
 
-static bool is_of_library(int32_t way) {
-    return way == 0 || way >= BERT_CUDA_PRODUCT_IN_CHUNKS;
-}
-
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                             char *why, size_t size) {
-    bert_cuda_gemm_choice known = {.tile = 0};
+    bert_cuda_gemm_choice known = {.way = 0};
     if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
     if (!is_the_librarys(maker, p) && by_rule(maker)) return cudaSuccess;
     const bool chooses = has_a_choice(maker, p), found = chooses && find_choice(maker, p, &known);
     cudaError_t status = cudaSuccess;
-    if (found || !chooses) return is_of_library(known.tile) ? tune_library(maker, p, known.tile, why, size) : status;
+    if (found || !chooses) return is_of_library(known.way) ? tune_library(maker, p, known.way, why, size) : status;
     /* The library's best algorithms first: the pair is measured with them. */
     for (int32_t way = 0; way < BERT_CUDA_PRODUCT_WAYS && status == cudaSuccess; way++)
         if (is_of_library(way) && has_way(maker, p, way)) status = tune_library(maker, p, way, why, size);

@@ -169,7 +169,7 @@ static int format_choice(const entry *e, char *out, size_t size) {
                     " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRId32
                     " %" PRId64,
                     k->kind, k->flags, k->alignment, k->rows, k->n, k->k, k->batch, w[0], w[1], w[2], w[3], w[4], w[5],
-                    w[6], w[7], e->choice.tile, e->choice.nanoseconds);
+                    w[6], w[7], e->choice.way, e->choice.nanoseconds);
 }
 
 /* Takes a line in its only spelling: what was read is written again, and has to be the same. */
@@ -186,7 +186,7 @@ static bool parse_choice(const char *line, size_t length, entry *out) {
                               " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
                               " %" SCNx64 " %" SCNd32 " %" SCNd64,
                               &k->kind, &k->flags, &k->alignment, &k->rows, &k->n, &k->k, &k->batch, &w[0], &w[1],
-                              &w[2], &w[3], &w[4], &w[5], &w[6], &w[7], &out->choice.tile, &out->choice.nanoseconds);
+                              &w[2], &w[3], &w[4], &w[5], &w[6], &w[7], &out->choice.way, &out->choice.nanoseconds);
     return fields == 17 && format_choice(out, again, sizeof again) == (int)length && strcmp(copy, again) == 0;
 }
 

@@ -28,7 +28,7 @@ typedef struct bert_cuda_gemm_key {
 /** How the product is made, and the time that it was chosen for. */
 typedef struct bert_cuda_gemm_choice {
     uint64_t words[8]; /**< The library's own description of an algorithm. */
-    int32_t tile;      /**< Of a product with what follows it: a way of followed_product.h. */
+    int32_t way;       /**< Of a product with what follows it: a way of followed_product.h. */
     int64_t nanoseconds;
 } bert_cuda_gemm_choice;
 

@@ -215,8 +215,8 @@ enum {
 
 /**
  * What follows a product, by itself: bias_activation and dequantize. Neighbouring lanes take a stretch of a row, whose
- * range is what they join; a thread has the same columns of several rows, which are gridDim.y apart (and `pitch`
- * elements of y), and asks for all of it before it waits for any. `rows`: the epilogue `after`, and
+ * range is what they join; a thread has the same columns of several rows, which are gridDim.y apart, and asks for all
+ * of it before it waits for any. `rows`: the epilogue `after`, and
  *
  *   form(), assume<FORM>()           of the epilogue, and what is before it
  *   columns<N>: load(rows, column)   what belongs to columns
@@ -224,7 +224,7 @@ enum {
  *   finish(columns, inputs)          the elements of y
  */
 template <int N, bert_epilogue_form FORM, typename R>
-static __global__ void __launch_bounds__(BERT_STRETCH_THREADS) stretch_kernel(R rows, int64_t count, int64_t pitch) {
+static __global__ void __launch_bounds__(BERT_STRETCH_THREADS) stretch_kernel(R rows, int64_t count) {
     begin_kernel();
     rows.template assume<FORM>();
     using shape = bert_stretch<BERT_CUDA_STRETCH, N>;
@@ -241,7 +241,7 @@ static __global__ void __launch_bounds__(BERT_STRETCH_THREADS) stretch_kernel(R 
     typename R::template columns<N> columns[PIECES];
     BERT_UNROLL
     for (int i = 0; i < ROWS; i++) {
-        at[i] = i ? at[i - 1] + pitch : row * width + column;
+        at[i] = i ? at[i - 1] + apart * width : row * width + column;
         BERT_UNROLL
         for (int piece = 0; piece < PIECES; piece++)
             if (i * apart < left && column + piece * STEP < width)
@@ -282,8 +282,7 @@ static cudaError_t launch_stretches_as(const R &rows, int64_t count, cudaStream_
     const int64_t wanted = fewest > busy ? fewest : busy;
     const unsigned down = bert_blocks(wanted < count ? wanted : count, 1, 65535);
     const dim3 grid(across, down, static_cast<unsigned>(bert_tiles(count, static_cast<int64_t>(ROWS) * down)));
-    return BERT_LAUNCH((stretch_kernel<N, FORM, R>), grid, dim3(BERT_STRETCH_THREADS), 0, stream, rows, count,
-                       down * width);
+    return BERT_LAUNCH((stretch_kernel<N, FORM, R>), grid, dim3(BERT_STRETCH_THREADS), 0, stream, rows, count);
 }
 
 /** N elements a thread at a time; rows that don't allow it have one kernel for all forms. */

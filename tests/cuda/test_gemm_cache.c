@@ -37,7 +37,7 @@ static bert_cuda_gemm_key key_of(int64_t i) {
 }
 
 static bert_cuda_gemm_choice choice_of(int64_t i) {
-    bert_cuda_gemm_choice choice = {.tile = (int32_t)(i % 5), .nanoseconds = 1000 * i};
+    bert_cuda_gemm_choice choice = {.way = (int32_t)(i % 5), .nanoseconds = 1000 * i};
     for (uint64_t w = 0; w < 8; w++) choice.words[w] = UINT64_MAX / (w + 1) - (uint64_t)i;
     return choice;
 }
@@ -66,7 +66,7 @@ static bool has(bert_cuda_gemm_cache *cache, int64_t i) {
     bert_cuda_gemm_choice found = {0};
     if (!bert_cuda_gemm_cache_find(cache, &key, &found)) return false;
     assert_memory_equal(found.words, expected.words, sizeof found.words);
-    assert_int_equal(found.tile, expected.tile);
+    assert_int_equal(found.way, expected.way);
     assert_int_equal(found.nanoseconds, expected.nanoseconds);
     return true;
 }

@@ -426,26 +426,28 @@ static void many_tiles(void **state) {
     }
 }
 
-/* Numbers of any kind against the reference, whose sums are double; all tiles give the same bits, whatever the number
- * of rows. */
-static void floats_agree_with_the_reference(void **state) {
-    enum { FEW_ROWS = 3 };
+/* ---- Numbers of any kind, against the reference, whose sums are double
+ * -----------------------------------------------
+ */
+
+typedef struct linear {
+    bert_cuda_gemm_args product;
+    bert_cuda_bias_activation_args follows;
+    case_tensor *y;
+} linear;
+
+static void make_linear(linear *l, bert_dtype dtype, bool transposed, bert_cuda_activation activation, int64_t m,
+                        int64_t n, int64_t k) {
     static const char *const names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "relu"};
-    static const int64_t sizes[][3] = {{37, 136, 104}, {130, 64, 200}, {5, 8, 768}};
-    for (int turn = 0; turn < 2 * BERT_CUDA_ACTIVATIONS; turn++) {
-        const bert_dtype dtype = turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16;
-        const int64_t m = sizes[turn % 3][0], n = sizes[turn % 3][1], k = sizes[turn % 3][2];
-        const bool transposed = turn / 2 % 2;
-        void *first = malloc((size_t)(m * n) * 2);
-        case_begin(BERT_OP_BERTC_Linear);
-        case_string("activation", names[turn % BERT_CUDA_ACTIVATIONS]);
-        case_int("transpose", transposed);
-        const case_tensor *a = case_input(dtype, 2, DIMS(m, k), 1.0F);
-        const case_tensor *residual = case_input(dtype, 2, DIMS(m, n), 2.0F);
-        const case_tensor *b = case_input(dtype, 2, transposed ? DIMS(n, k) : DIMS(k, n), 0.25F);
-        const case_tensor *bias = case_input(dtype, 1, DIMS(n), 1.0F);
-        case_tensor *y = case_output(dtype, 2, DIMS(m, n));
-        bert_cuda_gemm_args product = {.kind = dtype == BERT_FLOAT16 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16,
+    case_begin(BERT_OP_BERTC_Linear);
+    case_string("activation", names[activation]);
+    case_int("transpose", transposed);
+    const case_tensor *a = case_input(dtype, 2, DIMS(m, k), 1.0F);
+    const case_tensor *residual = case_input(dtype, 2, DIMS(m, n), 2.0F);
+    const case_tensor *b = case_input(dtype, 2, transposed ? DIMS(n, k) : DIMS(k, n), 0.25F);
+    const case_tensor *bias = case_input(dtype, 1, DIMS(n), 1.0F);
+    l->y = case_output(dtype, 2, DIMS(m, n));
+    l->product = (bert_cuda_gemm_args){.kind = dtype == BERT_FLOAT16 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16,
                                        .transpose_b = transposed,
                                        .m = m,
                                        .n = n,
@@ -457,34 +459,54 @@ static void floats_agree_with_the_reference(void **state) {
                                        .lda = k,
                                        .ldb = transposed ? k : n,
                                        .ldc = n};
-        bert_cuda_bias_activation_args follows = {.dtype = dtype,
-                                                  .activation = (bert_cuda_activation)(turn % BERT_CUDA_ACTIVATIONS),
+    l->follows = (bert_cuda_bias_activation_args){.dtype = dtype,
+                                                  .activation = activation,
                                                   .rows = m,
                                                   .width = n,
                                                   .bias = bias->device,
                                                   .residual = residual->device,
-                                                  .y = y->device};
-        for (int tile = 0; tile < BERT_CUDA_TENSOR_PRODUCT_TILES; tile++) {
-            const bert_cuda_tensor_product_args args = {.product = &product, .floats = &follows, .tile = tile};
-            case_compare(bert_cuda_tensor_product(&args, NULL));
-            void *got = malloc((size_t)(m * n) * 2);
-            assert_int_equal(cudaMemcpy(got, y->device, (size_t)(m * n) * 2, cudaMemcpyDeviceToHost), cudaSuccess);
-            if (tile == 0)
-                memcpy(first, got, (size_t)(m * n) * 2);
-            else
-                assert_memory_equal(got, first, (size_t)(m * n) * 2);
-            free(got);
+                                                  .y = l->y->device};
+}
+
+static cudaError_t run_linear(const linear *l, int tile) {
+    const bert_cuda_tensor_product_args args = {.product = &l->product, .floats = &l->follows, .tile = tile};
+    return bert_cuda_tensor_product(&args, NULL);
+}
+
+/* The bytes of `rows` rows of y, which are then overwritten; the caller's. */
+static void *take_rows(const linear *l, int64_t rows) {
+    const size_t bytes = (size_t)(rows * l->product.n) * 2;
+    void *taken = malloc(bytes);
+    assert_int_equal(cudaMemcpy(taken, l->y->device, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
+    assert_int_equal(cudaMemset(l->y->device, 0xff, bytes), cudaSuccess);
+    return taken;
+}
+
+static void expect_rows(const linear *l, const void *expected, int64_t rows) {
+    void *got = take_rows(l, rows);
+    assert_memory_equal(got, expected, (size_t)(rows * l->product.n) * 2);
+    free(got);
+}
+
+/* All tiles of one block give the same bits, whatever the number of rows. */
+static void floats_agree_with_the_reference(void **state) {
+    enum { FEW_ROWS = 3 };
+    static const int64_t sizes[][3] = {{37, 136, 104}, {130, 64, 200}, {5, 8, 768}};
+    for (int turn = 0; turn < 2 * BERT_CUDA_ACTIVATIONS; turn++) {
+        const int64_t *size = sizes[turn % 3];
+        linear l;
+        make_linear(&l, turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16, turn / 2 % 2,
+                    (bert_cuda_activation)(turn % BERT_CUDA_ACTIVATIONS), size[0], size[1], size[2]);
+        case_compare(run_linear(&l, 0));
+        void *first = take_rows(&l, size[0]);
+        for (int tile = 1; tile < BERT_CUDA_TENSOR_PRODUCT_TILES; tile++) {
+            case_compare(run_linear(&l, tile));
+            expect_rows(&l, first, size[0]);
         }
-        product.m = follows.rows = FEW_ROWS;
+        l.product.m = l.follows.rows = FEW_ROWS;
         for (int tile = 0; tile < BERT_CUDA_TENSOR_PRODUCT_TILES; tile++) {
-            const bert_cuda_tensor_product_args args = {.product = &product, .floats = &follows, .tile = tile};
-            const size_t bytes = (size_t)(FEW_ROWS * n) * 2;
-            assert_int_equal(cudaMemset(y->device, 0xff, bytes), cudaSuccess);
-            case_good(bert_cuda_tensor_product(&args, NULL));
-            void *got = malloc(bytes);
-            assert_int_equal(cudaMemcpy(got, y->device, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
-            assert_memory_equal(got, first, bytes);
-            free(got);
+            case_good(run_linear(&l, tile));
+            expect_rows(&l, first, FEW_ROWS);
         }
         free(first);
     }
@@ -492,45 +514,17 @@ static void floats_agree_with_the_reference(void **state) {
 
 /* And those of a cluster: near the reference, and the same in every run. */
 static void shared_floats_agree_with_the_reference(void **state) {
+    static const int64_t m = 37, n = 136, k = 776;
     need_clusters();
     for (int turn = 0; turn < 4 * (BERT_CUDA_TENSOR_PRODUCT_ALL_TILES - FIRST_SHARED); turn++) {
-        const bert_dtype dtype = turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16;
-        const int64_t m = 37, n = 136, k = 776;
-        const size_t bytes = (size_t)(m * n) * 2;
-        const bool transposed = turn / 2 % 2;
-        case_begin(BERT_OP_BERTC_Linear);
-        case_int("transpose", transposed);
-        const case_tensor *a = case_input(dtype, 2, DIMS(m, k), 1.0F);
-        case_absent();
-        const case_tensor *b = case_input(dtype, 2, transposed ? DIMS(n, k) : DIMS(k, n), 0.25F);
-        const case_tensor *bias = case_input(dtype, 1, DIMS(n), 1.0F);
-        case_tensor *y = case_output(dtype, 2, DIMS(m, n));
-        const bert_cuda_gemm_args product = {.kind = dtype == BERT_FLOAT16 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16,
-                                             .transpose_b = transposed,
-                                             .m = m,
-                                             .n = n,
-                                             .k = k,
-                                             .batch = 1,
-                                             .alpha = 1,
-                                             .a = a->device,
-                                             .b = b->device,
-                                             .lda = k,
-                                             .ldb = transposed ? k : n,
-                                             .ldc = n};
-        const bert_cuda_bias_activation_args follows = {
-            .dtype = dtype, .rows = m, .width = n, .bias = bias->device, .y = y->device};
-        const bert_cuda_tensor_product_args args = {
-            .product = &product, .floats = &follows, .tile = FIRST_SHARED + turn / 4};
-        case_compare(bert_cuda_tensor_product(&args, NULL));
-        void *got[2] = {malloc(bytes), malloc(bytes)};
-        for (int run = 0; run < 2; run++) {
-            assert_int_equal(cudaMemcpy(got[run], y->device, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
-            assert_int_equal(cudaMemset(y->device, 0xff, bytes), cudaSuccess);
-            if (run == 0) case_good(bert_cuda_tensor_product(&args, NULL));
-        }
-        assert_memory_equal(got[0], got[1], bytes);
-        free(got[0]);
-        free(got[1]);
+        const int tile = FIRST_SHARED + turn / 4;
+        linear l;
+        make_linear(&l, turn % 2 ? BERT_BFLOAT16 : BERT_FLOAT16, turn / 2 % 2, BERT_CUDA_NONE, m, n, k);
+        case_compare(run_linear(&l, tile));
+        void *first = take_rows(&l, m);
+        case_good(run_linear(&l, tile));
+        expect_rows(&l, first, m);
+        free(first);
     }
 }
 
