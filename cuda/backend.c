@@ -101,7 +101,7 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
     BERT_CUDA_TRY(check_device(host, error));
     bert_device *device = bert_cuda_new(host, sizeof *device);
     if (!device) return bert_cuda_no_memory(host, sizeof *device, error);
-    *device = (bert_device){.host = host, .index = THE_DEVICE, .way = bert_cuda_product_way_wanted()};
+    *device = (bert_device){.host = host, .index = THE_DEVICE, .policy = bert_cuda_product_policy_wanted()};
     pthread_mutex_init(&device->lock, NULL);
     bert_status status = describe_device(device, error);
     if (status == BERT_OK)

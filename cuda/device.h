@@ -28,9 +28,9 @@ struct bert_device {
     char name[128];
     size_t memory_bytes;
     pthread_mutex_t lock;
-    cudaStream_t stream;           /**< Of constants. */
-    bert_cuda_gemm_cache *choices; /**< How products are made; NULL: nothing is measured. */
-    bert_cuda_product_way way;     /**< Of products with what follows them. */
+    cudaStream_t stream;             /**< Of constants. */
+    bert_cuda_gemm_cache *choices;   /**< How products are made; NULL: nothing is measured. */
+    bert_cuda_product_policy policy; /**< Of products with what follows them. */
 };
 
 /** Weights in a form of their own, found by what they were made from. */

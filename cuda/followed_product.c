@@ -9,7 +9,7 @@
 
 static const bert_cuda_gemm_provider *const provider = &bert_cuda_gemm_provider_built;
 
-bert_cuda_product_way bert_cuda_product_way_wanted(void) {
+bert_cuda_product_policy bert_cuda_product_policy_wanted(void) {
     switch (bert_cuda_environment_says(BERT_CUDA_LINEAR)) {
     case BERT_CUDA_LINEAR_LIBRARY:
         return BERT_CUDA_PRODUCT_LIBRARY;
@@ -56,21 +56,21 @@ enum { ROWS_TO_TRY_OWN = 1024 };
 
 /* Our own kernel has no part in it: it doesn't take the product, isn't wanted, or has nothing to save. */
 static bool is_the_librarys(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
-    if (maker->way == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return true;
-    return maker->way == BERT_CUDA_PRODUCT_CHOSEN && maker->cache && at_most_a_bias_follows(p) &&
+    if (maker->policy == BERT_CUDA_PRODUCT_LIBRARY || !bert_cuda_tensor_product_fits(p->product)) return true;
+    return maker->policy == BERT_CUDA_PRODUCT_CHOSEN && maker->cache && at_most_a_bias_follows(p) &&
            (!provider->clock || p->product->m > ROWS_TO_TRY_OWN);
 }
 
-/* Nothing was measured, or will be: the kernel of our own, where it takes the product. */
-static bool by_rule(const bert_cuda_product_maker *maker) {
-    return maker->way == BERT_CUDA_PRODUCT_OWN ||
-           (maker->way == BERT_CUDA_PRODUCT_CHOSEN && (!maker->cache || !provider->clock));
+/* Ways are timed, and choices kept. Otherwise it is the kernel of our own, where that takes the product. */
+static bool measures(const bert_cuda_product_maker *maker) {
+    return maker->policy == BERT_CUDA_PRODUCT_CHOSEN && maker->cache && provider->clock;
 }
 
 /*
  * A product of many rows and what follows it, chunk by chunk: sums of a chunk are in L2 when they are read, where those
  * of the whole go to memory and come back. Chunks of fewer bytes than these have too few rows to fill a GPU, of more
- * don't stay in a Hopper's 50 MB; and whole sums that stay need no chunks.
+ * don't stay in a Hopper's 50 MB; and whole sums that stay need no chunks. A choice names the rows by their place here:
+ * BERT_CUDA_TENSOR_PRODUCT_REVISION is to be raised with them.
  */
 static const int64_t chunk_rows[BERT_CUDA_PRODUCT_CHUNKS] = {8192, 4096, 2048};
 static const int64_t least_chunk_bytes = 4 << 20, most_chunk_bytes = 32 << 20;
@@ -90,8 +90,7 @@ static bool is_of_library(int32_t way) {
 /* Whether the product may be made in a way, as a choice has it. */
 static bool has_way(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way) {
     if (way < 0 || way >= BERT_CUDA_PRODUCT_WAYS) return false;
-    if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS)
-        return maker->way == BERT_CUDA_PRODUCT_CHOSEN && may_be_in_chunks(p, way - BERT_CUDA_PRODUCT_IN_CHUNKS);
+    if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS) return may_be_in_chunks(p, way - BERT_CUDA_PRODUCT_IN_CHUNKS);
     return way == 0 || !is_the_librarys(maker, p);
 }
 
@@ -99,25 +98,26 @@ static bool has_way(const bert_cuda_product_maker *maker, const bert_cuda_follow
 static bool find_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                         bert_cuda_gemm_choice *out) {
     const bert_cuda_gemm_key key = key_of(p);
-    return maker->cache && bert_cuda_gemm_cache_find(maker->cache, &key, out) && has_way(maker, p, out->way);
+    return bert_cuda_gemm_cache_find(maker->cache, &key, out) && has_way(maker, p, out->way);
 }
 
 /* Whether there is anything to choose between. */
 static bool has_a_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
-    bool has = false;
-    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_WAYS && !has; way++) has = has_way(maker, p, way);
-    return has && maker->cache && provider->clock && maker->way == BERT_CUDA_PRODUCT_CHOSEN;
+    if (!measures(maker)) return false;
+    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_WAYS; way++)
+        if (has_way(maker, p, way)) return true;
+    return false;
 }
 
 static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     bert_cuda_gemm_choice choice;
     if (has_a_choice(maker, p) && find_choice(maker, p, &choice)) return choice.way;
-    if (is_the_librarys(maker, p) || (!by_rule(maker) && at_most_a_bias_follows(p))) return 0;
+    if (is_the_librarys(maker, p) || (measures(maker) && at_most_a_bias_follows(p))) return 0;
     return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
 }
 
 bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
-    return !is_the_librarys(maker, p) && by_rule(maker);
+    return !is_the_librarys(maker, p) && !measures(maker);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
@@ -220,7 +220,8 @@ cudaError_t bert_cuda_run_product_in_chunks(bert_cuda_gemm *gemm, const bert_cud
     return status;
 }
 
-/* Rows of a chunk: all of about one size, so that none is left with few. */
+/* Rows of a chunk: all of about one size, so that none is left with few; a multiple of 16, so that chunks begin as
+ * aligned as the whole does. */
 static int64_t rows_of_chunks(int64_t m, int32_t way) {
     const int64_t most = chunk_rows[way - BERT_CUDA_PRODUCT_IN_CHUNKS], chunks = (m + most - 1) / most;
     return ((m + chunks - 1) / chunks + 15) / 16 * 16;
@@ -282,7 +283,7 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
                                             char *why, size_t size) {
     bert_cuda_gemm_choice known = {.way = 0};
     if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
-    if (!is_the_librarys(maker, p) && by_rule(maker)) return cudaSuccess;
+    if (!is_the_librarys(maker, p) && !measures(maker)) return cudaSuccess;
     const bool chooses = has_a_choice(maker, p), found = chooses && find_choice(maker, p, &known);
     cudaError_t status = cudaSuccess;
     if (found || !chooses) return is_of_library(known.way) ? tune_library(maker, p, known.way, why, size) : status;

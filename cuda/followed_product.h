@@ -11,19 +11,20 @@
 #include "cuda/ops/quantize.h"
 #include "cuda/ops/tensor_product.h"
 
-/** How one is made. */
-typedef enum bert_cuda_product_way {
+/** Who decides how one is made. */
+typedef enum bert_cuda_product_policy {
     /** As it was measured; by our own kernel where nothing was and it takes the product. That depends on neither the
      * number of rows nor the process, so the bits don't either. A product of floats that at most a bias follows is the
      * library's, which adds that itself, but where it has few rows and ours was faster, and where nothing is measured
      * because there is no cache: the library's first guess may depend on the number of rows. */
     BERT_CUDA_PRODUCT_CHOSEN,
-    BERT_CUDA_PRODUCT_LIBRARY, /**< By the library, with a kernel after it where more than a bias follows. */
+    BERT_CUDA_PRODUCT_LIBRARY, /**< By the library, all rows at once, with a kernel after it where more than a bias
+                                  follows. */
     BERT_CUDA_PRODUCT_OWN      /**< By our own kernel, where that takes it. */
-} bert_cuda_product_way;
+} bert_cuda_product_policy;
 
 /** The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen. */
-bert_cuda_product_way bert_cuda_product_way_wanted(void);
+bert_cuda_product_policy bert_cuda_product_policy_wanted(void);
 
 /** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device, the library, and the
  * revision of our own kernel that it is measured against. */
@@ -33,7 +34,7 @@ void bert_cuda_product_identity(char *out, size_t size);
 typedef struct bert_cuda_product_maker {
     bert_cuda_gemm *gemm;
     bert_cuda_gemm_cache *cache; /**< That `gemm` uses too; NULL: nothing is measured. */
-    bert_cuda_product_way way;
+    bert_cuda_product_policy policy;
     cudaStream_t stream;
 } bert_cuda_product_maker;
 
@@ -44,6 +45,14 @@ typedef struct bert_cuda_followed_product {
     const bert_cuda_bias_activation_args *floats; /**< What follows; of S8 not looked at. */
     const bert_cuda_dequantize_args *bytes;       /**< What follows S8. */
 } bert_cuda_followed_product;
+
+/** Ways, as choices have them: 0, the library's product and a kernel after it; then 1 + a tile of ops/tensor_product.h;
+ * then the library's again, in chunks of many rows. */
+enum {
+    BERT_CUDA_PRODUCT_IN_CHUNKS = 1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES,
+    BERT_CUDA_PRODUCT_CHUNKS = 3,
+    BERT_CUDA_PRODUCT_WAYS = BERT_CUDA_PRODUCT_IN_CHUNKS + BERT_CUDA_PRODUCT_CHUNKS
+};
 
 /** Whether C is never written, so that no memory is wanted for it, whatever the number of rows. Where products are
  * measured it isn't known: that is done in a run, for its rows alone, and writes C. Of the product only what
@@ -57,14 +66,6 @@ cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker,
 /** The library's way, so many rows at a time: for products of one batch that more than a bias follows. */
 cudaError_t bert_cuda_run_product_in_chunks(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int64_t step,
                                             cudaStream_t stream, char *why, size_t size);
-
-/** Ways, as choices have them: 0, the library's product and a kernel after it; then 1 + a tile of ops/tensor_product.h;
- * then the library's again, in chunks of many rows. */
-enum {
-    BERT_CUDA_PRODUCT_IN_CHUNKS = 1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES,
-    BERT_CUDA_PRODUCT_CHUNKS = 3,
-    BERT_CUDA_PRODUCT_WAYS = BERT_CUDA_PRODUCT_IN_CHUNKS + BERT_CUDA_PRODUCT_CHUNKS
-};
 
 /** Keeps a choice in the maker's cache. False when memory runs out. */
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,

@@ -2,7 +2,7 @@
  * Whether a kernel of cuda/ops may be launched while the one before it in its stream still runs (programmatic dependent
  * launch, from compute capability 9.0 on, of code that is compiled for 9.0 or later). It saves the time in which a GPU
  * ends one kernel and starts the next, which is a good part of a small batch. Kernels call begin_kernel (platform.h)
- * first, so they don't see a difference.
+ * before they read or write device memory, so they don't see a difference.
  */
 #ifndef BERT_CUDA_LAUNCH_H
 #define BERT_CUDA_LAUNCH_H

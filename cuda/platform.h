@@ -195,6 +195,7 @@ template <typename T, int N> struct alignas(sizeof(T) * N) bert_vector { T at[N]
  * has to wait for this one.
  */
 template <typename T, int N> struct bert_packed {
+    static_assert(sizeof(T) == 2 || sizeof(T) == 4, "elements of half a word or a word");
     using word = std::conditional_t<sizeof(T) * N % 4 == 0, uint32_t, uint16_t>;
     static constexpr int PER_WORD = static_cast<int>(sizeof(word) / sizeof(T));
     bert_vector<word, N / PER_WORD> words;
@@ -238,21 +239,28 @@ template <typename T, int N> static __device__ inline void store_vector(T *to, c
     *reinterpret_cast<bert_vector<T, N> *>(to) = vector;
 }
 
+/** Fills a vector from x[at] on in one go. One that was returned, the emulator would see as single elements, and miss
+ * that it is misaligned. */
+template <typename T, int N>
+static __device__ inline void load_vector(bert_vector<T, N> *to, const void *x, int64_t at) {
+    *to = *reinterpret_cast<const bert_vector<T, N> *>(static_cast<const T *>(x) + at);
+}
+
 /**
- * N elements from x[at] on where `there`, else zeros; loads by calls that follow each other are under way together. Of
- * a plain load behind a condition nvcc makes a branch, moves what converts the elements into it, and so waits for each
- * load before the next.
+ * The same where `there`, else zeros; loads by calls that follow each other are under way together. Of a plain load
+ * behind a condition nvcc makes a branch, moves what converts the elements into it, and so waits for each load before
+ * the next.
  */
-template <int N, typename T>
-static __device__ inline bert_vector<T, N> load_vector_if(const T *x, int64_t at, bool there) {
-    bert_vector<T, N> vector = {};
+template <typename T, int N>
+static __device__ inline void load_vector_if(bert_vector<T, N> *to, const T *x, int64_t at, bool there) {
 #ifdef BERT_CUDA_EMULATED
-    if (there) vector = *reinterpret_cast<const bert_vector<T, N> *>(x + at);
+    *to = {};
+    if (there) load_vector(to, x, at);
 #else
-    static_assert(sizeof vector % 16 == 0, "whole loads of 16 bytes");
-    uint32_t w[sizeof vector / 4];
+    static_assert(sizeof *to % 16 == 0, "whole loads of 16 bytes");
+    uint32_t w[sizeof *to / 4];
     BERT_UNROLL
-    for (int i = 0; i < static_cast<int>(sizeof vector / 4); i += 4) {
+    for (int i = 0; i < static_cast<int>(sizeof *to / 4); i += 4) {
         asm volatile("{\n\t"
                      ".reg .pred there;\n\t"
                      "setp.ne.b32 there, %5, 0;\n\t"
@@ -267,9 +275,8 @@ static __device__ inline bert_vector<T, N> load_vector_if(const T *x, int64_t at
                        "r"(static_cast<int>(there))
                      : "memory");
     }
-    memcpy(&vector, w, sizeof vector);
+    memcpy(to, w, sizeof w);
 #endif
-    return vector;
 }
 
 /** Whether each pointer (NULL too) and each row of `width` elements begins at a multiple of N elements. */

@@ -129,8 +129,7 @@ template <typename T> struct bert_float_sums {
         __device__ void load(const bert_float_sums &s, int64_t column) {}
     };
     template <int N>
-    __device__ void values_of(const columns<N> &c, const float (&sums)[N], int64_t row, int64_t column,
-                              float (&values)[N]) const {
+    __device__ void values_of(const columns<N> &c, const float (&sums)[N], int64_t row, float (&values)[N]) const {
         BERT_UNROLL
         for (int i = 0; i < N; i++) values[i] = alpha * sums[i];
     }
@@ -190,7 +189,7 @@ template <typename T> struct bert_byte_sums {
         }
     }
     template <int N>
-    __device__ void values_of(const columns<N> &c, const int32_t (&products)[N], int64_t row, int64_t column,
+    __device__ void values_of(const columns<N> &c, const int32_t (&products)[N], int64_t row,
                               float (&values)[N]) const {
         row_terms terms;
         terms.load(*this, row);

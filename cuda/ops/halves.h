@@ -66,10 +66,9 @@ template <typename T, int N> struct bert_elements {
     bert_vector<uint16_t, N> lower;
 
     __device__ void load(const T *x, const uint16_t *x_lower, int64_t from) {
-        upper = *reinterpret_cast<const bert_vector<T, N> *>(x + from);
+        load_vector(&upper, x, from);
         lower = {};
-        if (bert_halves<T>::exist && x_lower)
-            lower = *reinterpret_cast<const bert_vector<uint16_t, N> *>(x_lower + from);
+        if (bert_halves<T>::exist && x_lower) load_vector(&lower, x_lower, from);
     }
     __device__ float get(int i) const {
         return join_halves(upper.at[i], lower.at[i]);

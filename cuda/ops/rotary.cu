@@ -4,8 +4,7 @@
  * elements that only move. All heads of a token follow each other, of Q and of K, so that cosines and sines, which are
  * the same for them, come from the cache.
  *
- * load_vector fills a vector that is there already: one that is returned, the emulator would see as single elements,
- * and miss that it is misaligned. Angles are copied, not chosen by address, which would put them into local memory.
+ * Angles are copied, not chosen by address, which would put them into local memory.
  */
 #include "cuda/ops/rotary.h"
 
@@ -31,10 +30,6 @@ template <> struct arithmetic<double> {
         return x;
     }
 };
-
-template <typename T, int N> static __device__ void load_vector(bert_vector<T, N> *to, const void *data, int64_t from) {
-    *to = *reinterpret_cast<const bert_vector<T, N> *>(static_cast<const T *>(data) + from);
-}
 
 static __device__ int64_t cache_row(const bert_cuda_rotary_args &a, int64_t b, int64_t row) {
     const int64_t token = b * a.rows + row;

@@ -61,7 +61,7 @@ template <typename T, typename W> struct bert_row {
     template <typename P> __device__ loaded<P> load(const P *x, int64_t from = 0) const {
         loaded<P> row = {};
         BERT_UNROLL
-        for (int i = 0; i < vectors; i++) row.at[i].upper = load_vector_if<N>(x, from + column(i), x && has(i));
+        for (int i = 0; i < vectors; i++) load_vector_if(&row.at[i].upper, x, from + column(i), x && has(i));
         return row;
     }
     /** The same in halves (halves.h) where `lower` is not NULL. */
@@ -70,7 +70,7 @@ template <typename T, typename W> struct bert_row {
         if constexpr (bert_halves<P>::exist) {
             BERT_UNROLL
             for (int i = 0; i < vectors; i++)
-                row.at[i].lower = load_vector_if<N>(lower, from + column(i), lower && has(i));
+                load_vector_if(&row.at[i].lower, lower, from + column(i), lower && has(i));
         }
         return row;
     }

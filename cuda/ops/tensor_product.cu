@@ -33,12 +33,11 @@
  * in shared memory, too.
  *
  * Blocks go down a strip of GROUP_ROWS rows before they go on to the next columns: those that run at a time share both
- * the weights and the rows in L2. Sums are those of k in order, whatever the tile: no block shares a sum with another.
- *
- * But for the split tiles. With few rows there are few tiles (24 of 32 x 128 in a [128, 768]), and each goes through
- * all of k by itself while most of a GPU is idle. There the blocks of a cluster share a tile: each has its part of the
- * pieces, stages its sums in its own shared memory, and after a barrier of the cluster gathers its share of the rows
- * from all blocks, in their order, and writes them:
+ * the weights and the rows in L2. Sums are those of k in order, whatever the tile, and no block shares a sum with
+ * another, but for the split tiles: with few rows there are few tiles (24 of 32 x 128 in a [128, 768]), and each would
+ * go through all of k by itself while most of a GPU is idle. There the blocks of a cluster share a tile: each has its
+ * part of the pieces, stages its sums in its own shared memory, and after a barrier of the cluster gathers its share of
+ * the rows from all blocks, in their order, and writes them:
  *
  *   k     [ block 0 | block 1 | block 2 | block 3 ]          a cluster of 4, each with a sum of all M x 128
  *   rows  block 0: y[0, M/4) = sums 0 + 1 + 2 + 3            of each warp's rows, that is
@@ -225,10 +224,6 @@ static __device__ inline int staged_at(int row, int column) {
     return row * STAGED_PITCH + (column / 4 ^ column / 32) * 4 + column % 4;
 }
 
-template <int N, typename S> static __device__ inline bert_vector<S, N> staged_unit(const S *at) {
-    return *reinterpret_cast<const bert_vector<S, N> *>(at);
-}
-
 /* Two sums as they lie in memory; those of bytes wrap around. */
 template <typename S> static __device__ inline uint32_t add_words(uint32_t a, uint32_t b) {
     if constexpr (std::is_same<S, float>::value)
@@ -237,9 +232,7 @@ template <typename S> static __device__ inline uint32_t add_words(uint32_t a, ui
         return a + b;
 }
 
-/* What blocks 0 to `parts` - 1 of the cluster have there, summed in their order. All parts are loaded before one is
- * used.
- */
+/* What blocks 0 to `parts` - 1 of the cluster have there, summed in their order. All are loaded at once. */
 template <typename S> static __device__ inline bert_vector<S, 4> gathered_unit(const S *at, int parts) {
     uint32_t words[MOST_PARTS][4];
     BERT_UNROLL
@@ -267,7 +260,7 @@ static __device__ inline void load_staged(const S *staged, int row, int column, 
         if constexpr (SPLIT)
             units[i] = gathered_unit(at, parts);
         else
-            units[i] = staged_unit<UNIT>(at);
+            load_vector(&units[i], at, 0);
     }
     BERT_UNROLL
     for (int i = 0; i < N; i++) out[i] = units[i / UNIT].at[i % UNIT];
@@ -328,7 +321,7 @@ template <int N, bool SPLIT, typename BEFORE> struct row_writer {
                 S own[N];
                 float values[N];
                 load_staged<N, SPLIT>(staged, row, column, p.parts, own);
-                p.before.values_of(of_sums[turn], own, at, first_column + column, values);
+                p.before.values_of(of_sums[turn], own, at, values);
                 p.after.write(of_values[turn], values, at, first_column + column, &range);
             }
             if (!p.after.ranges) continue;

@@ -20,7 +20,8 @@ extern "C" {
  */
 enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4, BERT_CUDA_TENSOR_PRODUCT_ALL_TILES = 10 };
 
-/** What times of this kernel hold for, with the device: to be raised with every change of its tiles or speed. */
+/** What times of this kernel hold for, with the device: to be raised with every change of its tiles, their order or
+ * speed, and of what they are measured against (chunks of followed_product.c, the kernels of epilogue.h). */
 enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 2 };
 
 typedef struct bert_cuda_tensor_product_args {

@@ -300,7 +300,7 @@ bert_cuda_product_maker bert_cuda_maker_of(const bert_context *context) {
     const bert_prepared *prepared = context->prepared;
     return (bert_cuda_product_maker){.gemm = context->gemm,
                                      .cache = prepared->deterministic ? NULL : prepared->device->choices,
-                                     .way = prepared->device->way,
+                                     .policy = prepared->device->policy,
                                      .stream = context->stream};
 }
 

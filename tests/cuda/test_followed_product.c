@@ -1,4 +1,4 @@
-/* Products with what follows them, in both ways, and the choice between these: with a library whose products are
+/* Products with what follows them, in all ways, and the choice between these: with a library whose products are
  * measured (a GPU's, or cuBLASLt's calls on the emulator), and with the emulator's own, which has no clock. */
 #include "core/base/memory.h"
 #include "cuda/followed_product.h"
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 48, K = 64, WAYS = 1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES };
+enum { N = 48, K = 64 };
 
 typedef struct followed {
     bert_cuda_gemm_args product;
@@ -130,14 +130,21 @@ static void make(followed *f, bert_cuda_gemm_kind kind, int64_t m) {
         make_floats(f, type_of(kind), m, false);
 }
 
-static bert_cuda_product_maker maker_of(bert_cuda_gemm_cache *cache, bert_cuda_product_way way) {
+static bert_cuda_product_maker maker_of(bert_cuda_gemm_cache *cache, bert_cuda_product_policy policy) {
     provider->use_cache(gemm, cache);
-    return (bert_cuda_product_maker){.gemm = gemm, .cache = cache, .way = way};
+    return (bert_cuda_product_maker){.gemm = gemm, .cache = cache, .policy = policy};
 }
 
 static bert_cuda_gemm_cache *new_cache(void) {
     char why[512] = "";
     return bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+}
+
+/* Without times nothing is chosen: tests of choices are skipped. */
+static void need_clock(void) {
+    if (provider->clock) return;
+    print_message("skipped: nothing is chosen by the emulator's provider\n");
+    skip();
 }
 
 static void count_kernel(const char *kernel) {
@@ -202,7 +209,7 @@ static void both_ways_give_the_product(void **state) {
         for (int way = BERT_CUDA_PRODUCT_CHOSEN; way <= BERT_CUDA_PRODUCT_OWN; way++) {
             followed f;
             make(&f, kinds[kind], 33);
-            const bert_cuda_product_maker maker = maker_of(NULL, (bert_cuda_product_way)way);
+            const bert_cuda_product_maker maker = maker_of(NULL, (bert_cuda_product_policy)way);
             const bool own = way != BERT_CUDA_PRODUCT_LIBRARY && kind < OF_OUR_OWN;
             tune(&maker, &f);
             check_run(&maker, &f, own);
@@ -254,10 +261,7 @@ static void choices_are_measured_once_and_kept(void **state) {
 
 /* Each way that a file may name, and some that it can't mean. */
 static void choices_are_used(void **state) {
-    if (!provider->clock) {
-        print_message("skipped: nothing is chosen by the emulator's provider\n");
-        skip();
-    }
+    need_clock();
     for (int kind = 0; kind < OF_OUR_OWN; kind++) {
         for (int32_t way = -1; way <= BERT_CUDA_PRODUCT_WAYS; way++) {
             bert_cuda_gemm_cache *cache = new_cache();
@@ -271,7 +275,7 @@ static void choices_are_used(void **state) {
             for (int turn = 0; turn < 2; turn++) {
                 count_own();
                 tune(&maker, &f);
-                expect_measured(turn == 0 && (way < 0 || way >= WAYS));
+                expect_measured(turn == 0 && (way < 0 || way >= BERT_CUDA_PRODUCT_IN_CHUNKS));
             }
             provider->use_cache(gemm, NULL);
             bert_cuda_gemm_cache_free(cache);
@@ -313,7 +317,7 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
     enum { FEW = 20, MANY = 1025 };
     for (int i = 0; i < 3 * 3 * 3; i++) {
         const bert_cuda_gemm_kind kind = floats[i % 3];
-        const bert_cuda_product_way way = (bert_cuda_product_way)(i / 3 % 3);
+        const bert_cuda_product_policy way = (bert_cuda_product_policy)(i / 3 % 3);
         const bool measures = i / 9 != 0;
         const int64_t rows = i / 9 == 1 ? MANY : FEW;
         char why[512] = "";
@@ -452,17 +456,15 @@ static void chunks_are_for_many_rows(void **state) {
         int64_t m, n;
         int chunks; /* of up to 2,048 rows */
     } cases[] = {{2048, 8192, 1}, {2049, 6560, 2}, {2049, 1024, 1}};
-    if (!provider->clock) {
-        print_message("skipped: nothing is chosen by the emulator's provider\n");
-        skip();
-    }
+    need_clock();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bert_cuda_gemm_cache *cache = new_cache();
         const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
         const int64_t m = cases[i].m, n = cases[i].n, k = 16;
         followed f;
         char why[512] = "";
-        make_e4m3(&f, 1, true);
+        case_begin(BERT_OP_MatMul);
+        f.p = (bert_cuda_followed_product){.product = &f.product, .floats = &f.floats};
         case_tensor *a = case_extra(BERT_UINT8, 2, DIMS(m, k)), *b = case_extra(BERT_UINT8, 2, DIMS(n, k));
         case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(m > n ? m : n)),
                     *y = case_extra(BERT_FLOAT16, 2, DIMS(m, n));
@@ -505,10 +507,7 @@ static void chunks_are_for_many_rows(void **state) {
 /* A choice that a session measured may be none for the next one, whose y, say, begins elsewhere. */
 static void a_choice_that_is_refused_gives_way(void **state) {
 #ifdef BERT_CUDA_EMULATED
-    if (!provider->clock) {
-        print_message("skipped: nothing is chosen by the emulator's provider\n");
-        skip();
-    }
+    need_clock();
     for (int hopper = 0; hopper < 2; hopper++) {
         bert_cuda_gemm_cache *cache = new_cache();
         const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
@@ -582,11 +581,11 @@ static void the_identity_names_our_own_kernel(void **state) {
 
 static void the_environment_names_a_way(void **state) {
     unsetenv("BERT_CUDA_LINEAR");
-    assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_CHOSEN);
+    assert_int_equal(bert_cuda_product_policy_wanted(), BERT_CUDA_PRODUCT_CHOSEN);
     setenv("BERT_CUDA_LINEAR", "library", 1);
-    assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_LIBRARY);
+    assert_int_equal(bert_cuda_product_policy_wanted(), BERT_CUDA_PRODUCT_LIBRARY);
     setenv("BERT_CUDA_LINEAR", "own", 1);
-    assert_int_equal(bert_cuda_product_way_wanted(), BERT_CUDA_PRODUCT_OWN);
+    assert_int_equal(bert_cuda_product_policy_wanted(), BERT_CUDA_PRODUCT_OWN);
     unsetenv("BERT_CUDA_LINEAR");
 }
 

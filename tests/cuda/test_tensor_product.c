@@ -426,9 +426,7 @@ static void many_tiles(void **state) {
     }
 }
 
-/* ---- Numbers of any kind, against the reference, whose sums are double
- * -----------------------------------------------
- */
+/* ---- Numbers of any kind, against the reference ------------------------------------------------------------------ */
 
 typedef struct linear {
     bert_cuda_gemm_args product;

@@ -47,7 +47,7 @@ typedef struct emu_block {
 
 typedef struct emu_thread {
     emu_fiber fiber;
-    uint32_t linear, warp, lane; /**< Of all threads of the cluster; warp and lane of a block's own follow from them. */
+    uint32_t linear, warp, lane; /**< linear, warp: of all of the cluster, block after block; lane: in the warp. */
     emu_block *block;
     emu_dim3 index;
     unsigned char *stack;

@@ -13,6 +13,7 @@
 
 enum { BLOCKS = 3, THREADS = 128 };
 
+/* A test that fails leaves no faults to the next. */
 static int begin(void **state) {
     bert_emulator_clear();
     bert_emulator_order(0);
@@ -457,7 +458,6 @@ static void launches_are_checked(void **state) {
     cudaFree(memory);
 }
 
-/* A test that fails leaves no faults to the next. */
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_good_kernel_is_left_alone, begin),

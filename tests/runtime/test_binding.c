@@ -52,11 +52,13 @@ static struct {
     size_t bytes;
 } device_blocks[MOST_BLOCKS];
 static size_t device_uploads, device_downloads, device_strays;
+static const unsigned char *uploaded_to; /* in this run, before a kernel; NULL: nothing yet */
+static bool kernel_ran;
 
 static bert_status allocate_on_device(bert_device *device, size_t bytes, void **out, bert_error *error) {
     for (size_t i = 0; i < MOST_BLOCKS; i++) {
         if (device_blocks[i].memory) continue;
-        device_blocks[i].memory = malloc(bytes);
+        device_blocks[i].memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
         device_blocks[i].bytes = bytes;
         *out = device_blocks[i].memory;
         return *out ? BERT_OK : BERT_OUT_OF_MEMORY;
@@ -91,7 +93,12 @@ static bert_status constant_to_device(bert_prepared *prepared, void *destination
     return BERT_OK;
 }
 
+/* Side by side and in order, aligned to 64 bytes, before any kernel: as backend.h says. */
 static bert_status upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error) {
+    const unsigned char *at = destination;
+    assert_true((uintptr_t)at % 64 == 0 && !kernel_ran);
+    if (uploaded_to) assert_true(at >= uploaded_to && at - uploaded_to < 64);
+    uploaded_to = at + bert_tensor_bytes(source);
     to_device(destination, source->data, bert_tensor_bytes(source));
     return BERT_OK;
 }
@@ -113,6 +120,7 @@ static void count_strays(const bert_tensor *tensors, int32_t count) {
 }
 
 static bert_status run_on_device(const bert_kernel_call *call, bert_error *error) {
+    kernel_ran = true;
     count_strays(call->inputs, 2); /* every node of the test has two inputs and one output */
     count_strays(call->outputs, 1);
     return reference_run(call, error);
@@ -333,7 +341,7 @@ static void large_known_content_is_not_kept(void **state) {
 
 /* ---- Devices ----------------------------------------------------------------------------------------------------- */
 
-/* y = (x + range) * w, where the range follows from x's shape; w is an output too. */
+/* y = (x + range) * w, where the range follows from x's shape; x and the range are outputs too. */
 static bert_status build_for_device(bert_graph *graph, bert_error *error) {
     bert_block *body = &graph->body;
     bert_attribute to = BERT_INT_ATTRIBUTE("to", BERT_FLOAT);
@@ -343,8 +351,9 @@ static bert_status build_for_device(bert_graph *graph, bert_error *error) {
         build_node(body, "Range", "range", NULL, 0, build_int64(graph, 0), size, build_int64(graph, 1), BUILD_END);
     bert_value *floats = build_node(body, "Cast", "floats", &to, 1, range, BUILD_END);
     bert_value *sum = build_node(body, "Add", "sum", NULL, 0, x, floats, BUILD_END);
-    bert_value *y = build_node(body, "Mul", "y", NULL, 0, sum, build_float(graph, 3), BUILD_END);
-    BERT_TRY(build_inputs(graph, error, x, BUILD_END));
+    bert_value *w = build_input(graph, "w", BERT_FLOAT, "n");
+    bert_value *y = build_node(body, "Mul", "y", NULL, 0, sum, w, BUILD_END);
+    BERT_TRY(build_inputs(graph, error, x, w, BUILD_END));
     return build_outputs(graph, error, y, floats, x, BUILD_END);
 }
 
@@ -360,13 +369,17 @@ static void a_device_is_shown_its_own_memory_only(void **state) {
     open_fixture(&f, build_for_device);
     device_strays = device_downloads = 0;
     for (int64_t n = 1; n < 40; n += 7) {
-        float x[40], y[40];
+        float x[40], w[40], y[40];
         for (int64_t i = 0; i < n; i++) x[i] = (float)(2 * i);
-        bert_named_tensor input = named("x", BERT_FLOAT, 1, &n, x);
+        for (int64_t i = 0; i < n; i++) w[i] = 3;
+        bert_named_tensor inputs[2] = {named("x", BERT_FLOAT, 1, &n, x), named("w", BERT_FLOAT, 1, &n, w)};
         bert_named_tensor outputs[3] = {
             {.name = "x"}, {.name = "y", .tensor.data = y, .capacity_bytes = sizeof y}, {.name = "floats"}};
-        bert_status status = bert_session_run(f.session, NULL, &input, 1, outputs, 3, &f.error);
+        uploaded_to = NULL;
+        kernel_ran = false;
+        bert_status status = bert_session_run(f.session, NULL, inputs, 2, outputs, 3, &f.error);
         if (status != BERT_OK) fail_msg("%s", f.error.message);
+        assert_true(uploaded_to && kernel_ran);
         for (int64_t i = 0; i < n; i++) {
             assert_true(y[i] == 9 * (float)i && ((float *)outputs[0].tensor.data)[i] == x[i]);
             assert_true(((float *)outputs[2].tensor.data)[i] == (float)i);
