@@ -203,6 +203,20 @@ static void a_thread_has_several_of_many_rows(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t k = 0; k < sizeof variants / sizeof *variants; k++)
             epilogue_case(float_types[(i + k) % 3], rows[i], (i + k) % 4 ? 8 : 9, variants[k]);
+    epilogue_case(BERT_FLOAT16, 65537, 1, 4 + 1); /* more blocks than one dimension of a grid has */
+}
+
+/* Vectors are loaded where x begins at one; elsewhere the emulator would find it. */
+static void normalized_rows_begin_anywhere(void **state) {
+    for (size_t i = 0; i < 3; i++) {
+        const int64_t rows = 3, width = 768;
+        const size_t size = bert_dtype_size(float_types[i]);
+        skip_case c = skip_case_begin(float_types[i], rows, width, 3, false);
+        char *shifted = (char *)case_extra(float_types[i], 1, DIMS(rows * width + 1))->device + size;
+        cudaMemcpy(shifted, c.args.x, (size_t)(rows * width) * size, cudaMemcpyDeviceToDevice);
+        c.args.x = shifted;
+        case_compare(bert_cuda_layer_norm(&c.args, NULL));
+    }
 }
 
 /* As exact as 0.5 x (1 + erff(x / sqrt 2)) is with an erff that is good to 2 units in the last place. */
@@ -478,6 +492,7 @@ int main(void) {
         cmocka_unit_test(bias_and_activation_agree_with_the_reference),
         cmocka_unit_test(scales_of_rows_and_columns_come_first),
         cmocka_unit_test(a_thread_has_several_of_many_rows),
+        cmocka_unit_test(normalized_rows_begin_anywhere),
         cmocka_unit_test(gelu_is_exact_at_every_magnitude),
         cmocka_unit_test(a_wide_row_has_a_range_for_each_stretch),
         cmocka_unit_test(embedding_agrees_with_the_reference),

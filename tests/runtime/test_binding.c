@@ -351,9 +351,9 @@ static bert_status build_for_device(bert_graph *graph, bert_error *error) {
         build_node(body, "Range", "range", NULL, 0, build_int64(graph, 0), size, build_int64(graph, 1), BUILD_END);
     bert_value *floats = build_node(body, "Cast", "floats", &to, 1, range, BUILD_END);
     bert_value *sum = build_node(body, "Add", "sum", NULL, 0, x, floats, BUILD_END);
-    bert_value *w = build_input(graph, "w", BERT_FLOAT, "n");
+    bert_value *w = build_input(graph, "w", BERT_FLOAT, "one"); /* small, and still the first */
     bert_value *y = build_node(body, "Mul", "y", NULL, 0, sum, w, BUILD_END);
-    BERT_TRY(build_inputs(graph, error, x, w, BUILD_END));
+    BERT_TRY(build_inputs(graph, error, w, x, BUILD_END));
     return build_outputs(graph, error, y, floats, x, BUILD_END);
 }
 
@@ -369,10 +369,10 @@ static void a_device_is_shown_its_own_memory_only(void **state) {
     open_fixture(&f, build_for_device);
     device_strays = device_downloads = 0;
     for (int64_t n = 1; n < 40; n += 7) {
-        float x[40], w[40], y[40];
+        float x[40], w = 3, y[40];
+        const int64_t one = 1;
         for (int64_t i = 0; i < n; i++) x[i] = (float)(2 * i);
-        for (int64_t i = 0; i < n; i++) w[i] = 3;
-        bert_named_tensor inputs[2] = {named("x", BERT_FLOAT, 1, &n, x), named("w", BERT_FLOAT, 1, &n, w)};
+        bert_named_tensor inputs[2] = {named("x", BERT_FLOAT, 1, &n, x), named("w", BERT_FLOAT, 1, &one, &w)};
         bert_named_tensor outputs[3] = {
             {.name = "x"}, {.name = "y", .tensor.data = y, .capacity_bytes = sizeof y}, {.name = "floats"}};
         uploaded_to = NULL;
