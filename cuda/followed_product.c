@@ -51,7 +51,7 @@ static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
 
 /* ---- Choosing ---------------------------------------------------------------------------------------------------- */
 
-/* With more rows the library's tiles for Hopper win where nothing follows: that is not worth the time to measure it. */
+/* With more rows our own kernel saves little where nothing follows, and measuring it takes longer. */
 enum { ROWS_TO_TRY_OWN = 1024 };
 
 /* Our own kernel has no part in it: it doesn't take the product, isn't wanted, or has nothing to save. */
