@@ -2,8 +2,9 @@
 
 #include "cuda/environment.h"
 #include "cuda/gemm_key.h"
-#include "cuda/stopwatch.h"
+#include "cuda/way_check.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -248,6 +249,7 @@ cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker,
 typedef struct trials {
     const bert_cuda_product_maker *maker;
     const bert_cuda_followed_product *p;
+    bool wrong[BERT_CUDA_PRODUCT_WAYS]; /* ways that were found so */
 } trials;
 
 /* `way` as a choice has it. */
@@ -255,7 +257,7 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
     const trials *t = work;
     const bert_cuda_gemm_args *product = t->p->product;
     char why[256];
-    if (!has_way(t->maker, t->p, way)) return false;
+    if (!has_way(t->maker, t->p, way) || t->wrong[way]) return false;
     if (!is_of_library(way) && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
     return run_way(t->maker->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
 }
@@ -265,6 +267,46 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
     const bert_cuda_gemm_key key = key_of(p);
     return bert_cuda_gemm_cache_add(maker->cache, &key,
                                     &(bert_cuda_gemm_choice){.way = way, .nanoseconds = nanoseconds});
+}
+
+/*
+ * By which share of the greatest element of y our own kernel may be off the library's way: that rounds each sum to 16
+ * bits before what follows it. What a wrong kernel gives, sums of the wrong elements or none, is off by the greatest
+ * itself. From bytes both come to the same bits.
+ */
+static const float most_off = 1.0F / 64;
+
+/* Finds the tiles of our own kernel that don't give what the library's way gives; where there are some, `notice` is a
+ * sentence about them. Chunks are the library's way, too. */
+static cudaError_t find_wrong(trials *t, char *notice, size_t size) {
+    const bert_cuda_followed_product *p = t->p;
+    const bert_cuda_gemm_args *g = p->product;
+    const bool bytes = g->kind == BERT_CUDA_GEMM_S8;
+    const bert_cuda_way_check check = {.dtype = bytes ? p->bytes->dtype : p->floats->dtype,
+                                       .rows = g->m,
+                                       .width = bytes ? p->bytes->width : g->n,
+                                       .y = bytes ? p->bytes->y : p->floats->y,
+                                       .tolerance = bytes ? 0 : most_off,
+                                       .memory = g->workspace,
+                                       .bytes = g->workspace ? provider->workspace_bytes : 0};
+    bert_cuda_way_verdict verdicts[BERT_CUDA_PRODUCT_IN_CHUNKS];
+    int count = 0;
+    /* What is read before it is written is another y for each way. */
+    if (is_the_librarys(t->maker, p) || (bytes ? p->bytes->residual : p->floats->residual) == check.y)
+        return cudaSuccess;
+    const cudaError_t status =
+        bert_cuda_check_ways(&check, run_trial, t, BERT_CUDA_PRODUCT_IN_CHUNKS, t->maker->stream, verdicts);
+    if (status != cudaSuccess) return status;
+    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_IN_CHUNKS; way++) {
+        t->wrong[way] = verdicts[way] == BERT_CUDA_WAY_DIFFERS;
+        count += t->wrong[way];
+    }
+    if (count > 0)
+        snprintf(notice, size,
+                 "%d tiles of the kernel tensor_product give another product of [%" PRId64 ", %" PRId64
+                 "] and [%" PRId64 ", %" PRId64 "] than %s, and are not used for it",
+                 count, g->m, g->k, g->k, g->n, provider->name);
+    return cudaSuccess;
 }
 
 /* The library's best algorithm for the product, whole or in chunks. */
@@ -282,6 +324,7 @@ static cudaError_t tune_library(const bert_cuda_product_maker *maker, const bert
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                             char *why, size_t size) {
     bert_cuda_gemm_choice known = {.way = 0};
+    why[0] = '\0';
     if (p->product->m == 0 || p->product->n == 0) return cudaSuccess;
     if (!is_the_librarys(maker, p) && !measures(maker)) return cudaSuccess;
     const bool chooses = has_a_choice(maker, p), found = chooses && find_choice(maker, p, &known);
@@ -291,8 +334,11 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
     for (int32_t way = 0; way < BERT_CUDA_PRODUCT_WAYS && status == cudaSuccess; way++)
         if (is_of_library(way) && has_way(maker, p, way)) status = tune_library(maker, p, way, why, size);
     if (status != cudaSuccess) return status;
+    trials t = {.maker = maker, .p = p};
     bert_cuda_fastest fastest;
-    status = bert_cuda_find_fastest(maker->stream, run_trial, &(trials){maker, p}, BERT_CUDA_PRODUCT_WAYS, &fastest);
+    status = find_wrong(&t, why, size);
+    if (status == cudaSuccess)
+        status = bert_cuda_find_fastest(maker->stream, run_trial, &t, BERT_CUDA_PRODUCT_WAYS, &fastest);
     if (status != cudaSuccess)
         snprintf(why, size, "measuring a product and what follows it: %s", cudaGetErrorString(status));
     else if (fastest.way >= 0)

@@ -71,7 +71,9 @@ cudaError_t bert_cuda_run_product_in_chunks(bert_cuda_gemm *gemm, const bert_cud
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                    int32_t way, int64_t nanoseconds);
 
-/** Measures the ways that the product may be made and keeps the best, as `tune` of gemm.h does: the same holds. */
+/** Measures the ways that the product may be made and keeps the best, as `tune` of gemm.h does: the same holds, but
+ * that operands are looked at. Ways that don't give what the library's does aren't taken; then there is a sentence
+ * about it in `why` with cudaSuccess, too, and an empty one else. y is left undefined. */
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                             char *why, size_t size);
 

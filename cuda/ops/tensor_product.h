@@ -20,9 +20,9 @@ extern "C" {
  */
 enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4, BERT_CUDA_TENSOR_PRODUCT_ALL_TILES = 10 };
 
-/** What times of this kernel hold for, with the device: to be raised with every change of its tiles, their order or
- * speed, and of what they are measured against (chunks of followed_product.c, the kernels of epilogue.h). */
-enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 2 };
+/** What choices of this kernel hold for, with the device: to be raised with every change of its code, its tiles, their
+ * order or speed, and of what they are measured against (chunks of followed_product.c, the kernels of epilogue.h). */
+enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 3 };
 
 typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_gemm_args *product; /**< C and its pitch are not looked at. */

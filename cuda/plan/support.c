@@ -313,8 +313,10 @@ bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_ge
     cudaError_t result = cudaSuccess;
     if (args->m == 0 || args->n == 0) return BERT_OK;
     args->workspace = call->context->gemm_workspace;
-    if (call->context->phase != BERT_CUDA_CAPTURING)
+    if (call->context->phase != BERT_CUDA_CAPTURING) {
         result = bert_cuda_tune_followed_product(&maker, &product, why, sizeof why);
+        if (result == cudaSuccess) bert_cuda_notice(call->node->prepared->device->host, why);
+    }
     if (result == cudaSuccess) result = bert_cuda_run_followed_product(&maker, &product, why, sizeof why);
     return multiplied(call, args, result, why);
 }

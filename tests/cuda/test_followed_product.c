@@ -8,6 +8,9 @@
 #ifdef BERT_CUDA_EMULATED
 #include "tests/cuda_emulator/emulator.h"
 #endif
+#ifdef BERT_TESTS_CUBLASLT
+#include "tests/cuda_emulator/cublaslt.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,6 +284,34 @@ static void choices_are_used(void **state) {
             bert_cuda_gemm_cache_free(cache);
         }
     }
+}
+
+/* Our own kernel is not taken, however fast, where it doesn't give what the library gives. Here it is the library that
+ * is wrong, which comes to the same. */
+static void what_differs_from_the_librarys_is_not_chosen(void **state) {
+#ifdef BERT_TESTS_CUBLASLT
+    for (int i = 0; i < 2 * OF_OUR_OWN; i++) {
+        const bool wrong = i % 2;
+        bert_cuda_gemm_cache *cache = new_cache();
+        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+        followed f;
+        char why[512] = "before";
+        make(&f, kinds[i / 2], 20);
+        bert_emulated_spoil_products(wrong);
+        case_good(bert_cuda_tune_followed_product(&maker, &f.p, why, sizeof why));
+        bert_emulated_spoil_products(false);
+        if (wrong)
+            assert_non_null(strstr(why, "tensor_product give another product of [20, 64] and [64, 48] than"));
+        else
+            assert_string_equal(why, "");
+        if (wrong) check_run(&maker, &f, false);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
+#else
+    print_message("skipped: only the emulated library can be wrong\n");
+    skip();
+#endif
 }
 
 /* Where the library is to make all, its own algorithm is measured, whatever was chosen for the pair. */
@@ -595,6 +626,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_the_librarys),
         cmocka_unit_test(choices_are_measured_once_and_kept),
         cmocka_unit_test(choices_are_used),
+        cmocka_unit_test(what_differs_from_the_librarys_is_not_chosen),
         cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(a_bias_alone_is_added_by_the_library),

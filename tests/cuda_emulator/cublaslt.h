@@ -2,9 +2,13 @@
 #ifndef BERT_TESTS_CUDA_EMULATOR_CUBLASLT_H
 #define BERT_TESTS_CUDA_EMULATOR_CUBLASLT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /** Products that were asked for with fast sums since the program began. */
 uint64_t bert_emulated_fast_products(void);
+
+/** From now on the last element of each product is wrong, of floats by 8, of bytes by 1; or no longer. */
+void bert_emulated_spoil_products(bool spoil);
 
 #endif
