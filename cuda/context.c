@@ -16,8 +16,7 @@ void bert_cuda_context_free(bert_context *context) {
     bert_cuda_forget_recordings(context);
     if (context->gemm) bert_cuda_gemm_provider_built.close(context->gemm);
     if (context->gemm_workspace) cudaFree(context->gemm_workspace);
-    if (context->report) cudaFree(context->report);
-    if (context->read_report) cudaFreeHost(context->read_report);
+    if (context->report) cudaFreeHost(context->report);
     if (context->staging.memory) cudaFreeHost(context->staging.memory);
     if (context->stream) cudaStreamDestroy(context->stream);
     bert_cuda_delete(host, context->reporters, (size_t)context->reporter_capacity * sizeof *context->reporters);
@@ -44,12 +43,9 @@ static bert_status open_context(bert_context *context, bert_error *error) {
                                   "cudaStreamCreateWithFlags of a session"));
     BERT_CUDA_TRY(open_gemm(context, error));
     void *memory = NULL;
-    BERT_CUDA_TRY(bert_cuda_memory_allocate(device, sizeof *context->report, &memory, error));
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaMallocHost(&memory, sizeof *context->report), error,
+                                  "cudaMallocHost of %zu bytes", sizeof *context->report));
     context->report = memory;
-    memory = NULL;
-    BERT_CUDA_TRY(bert_cuda_check(host, cudaMallocHost(&memory, sizeof *context->read_report), error,
-                                  "cudaMallocHost of %zu bytes", sizeof *context->read_report));
-    context->read_report = memory;
     return BERT_OK;
 }
 
@@ -217,16 +213,13 @@ bert_status bert_cuda_run_begin(bert_context *context, bert_error *error) {
     context->delivery_count = 0;
     context->staging.used = 0;
     context->pending.bytes = 0;
-    if (context->reporter_count == 0 || context->report_is_clear) return BERT_OK;
-    BERT_CUDA_TRY(bert_cuda_check(host, cudaMemsetAsync(context->report, 0, sizeof *context->report, context->stream),
-                                  error, "cudaMemsetAsync of the report of indices"));
-    context->report_is_clear = true;
+    *context->report = (bert_cuda_report){0}; /* the stream is empty: nobody else writes it */
     return BERT_OK;
 }
 
 static bert_status describe_report(const bert_context *context, bert_error *error) {
     const bert_host *host = host_of(context);
-    const bert_cuda_bad_index *bad = &context->read_report->index;
+    const bert_cuda_bad_index *bad = &context->report->index;
     if (bad->found) {
         const bert_cuda_reporter *reporter = &context->reporters[bad->node];
         const bert_cuda_index_words *words = reporter->indices;
@@ -235,23 +228,14 @@ static bert_status describe_report(const bert_context *context, bert_error *erro
                           reporter->name, reporter->op, words->what, bad->value, bad->position, bad->input,
                           words->fault, bad->bound, words->of);
     }
-    if (context->read_report->divided_by_zero)
+    if (context->report->divided_by_zero)
         return host->fail(error, BERT_INVALID_INPUT, "Div or Mod of integers by zero");
     return BERT_OK;
 }
 
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error) {
-    const bool reports = context->reporter_count > 0;
     bert_status status = bert_cuda_finish_uploads(context, error); /* of a run without kernels */
-    if (reports && status == BERT_OK) {
-        status = bert_cuda_check(host_of(context),
-                                 cudaMemcpyAsync(context->read_report, context->report, sizeof *context->report,
-                                                 cudaMemcpyDeviceToHost, context->stream),
-                                 error, "cudaMemcpyAsync of the report of indices");
-    }
     const bert_status settled = settle(context, status == BERT_OK ? error : NULL);
     if (status == BERT_OK) status = settled;
-    if (status == BERT_OK && reports) status = describe_report(context, error);
-    if (status != BERT_OK) context->report_is_clear = false;
-    return status;
+    return status == BERT_OK ? describe_report(context, error) : status;
 }

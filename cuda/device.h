@@ -52,7 +52,7 @@ struct bert_prepared {
     size_t bytes;
 };
 
-/** What kernels of a run report, in device memory. */
+/** What kernels of a run report, in pinned memory, which they write only when something is wrong: nothing is copied. */
 typedef struct bert_cuda_report {
     bert_cuda_bad_index index;
     int32_t divided_by_zero;
@@ -116,9 +116,7 @@ struct bert_context {
     cudaStream_t stream;
     bert_cuda_gemm *gemm;
     void *gemm_workspace;
-    bert_cuda_report *report;      /**< On the device. */
-    bool report_is_clear;          /**< Nothing has been reported since it was. */
-    bert_cuda_report *read_report; /**< Pinned. */
+    bert_cuda_report *report;
     bert_cuda_reporter *reporters; /**< By the number that their kernels know. */
     int32_t reporter_count, reporter_capacity;
     /* The run that goes on. */

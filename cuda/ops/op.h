@@ -68,9 +68,9 @@ typedef enum bert_cuda_activation {
 } bert_cuda_activation;
 
 /**
- * The first index of a run with which its kernel can do nothing, mostly one outside its table; in device memory, zeroed
- * by the host before a run and read after it. Kernels take one that is allowed instead, and go on. What the numbers are
- * to the operator, the host knows.
+ * The first index of a run with which its kernel can do nothing, mostly one outside its table; in memory of the device
+ * or pinned, zeroed by the host before a run and read after it. Kernels take one that is allowed instead, and go on.
+ * What the numbers are to the operator, the host knows.
  */
 typedef struct bert_cuda_bad_index {
     int32_t found; /**< 0: none. */
