@@ -207,7 +207,10 @@ void bert_emulator_copy_async(void *shared, const void *global, size_t bytes, si
                    "copies %zu bytes between addresses that they do not divide", bytes);
         emu_abort(cudaErrorMisalignedAddress);
     }
-    if (valid) emu_check_begun(thread, __builtin_return_address(0)); /* a GPU may copy at once */
+    /* A GPU may copy at once, or when it is waited for: others neither read nor write meanwhile. */
+    if (valid) emu_check_begun(thread, __builtin_return_address(0));
+    if (!emu_access(thread, shared, bytes, true, false, __builtin_return_address(0))) return;
+    emu_shadow_begin_copy(shared, bytes);
     thread->copies[thread->copy_count++] =
         (emu_copy){shared, global, bytes, valid, thread->copy_group, __builtin_return_address(0)};
 }

@@ -91,18 +91,20 @@ extern emu_launch emu;
 typedef struct emu_cell {
     uint32_t write_epoch, write_warp_epoch;
     uint16_t write_thread;
-    uint8_t write_atomic;
-    uint8_t read_warp;     /**< The warp that read last, and in which of its epochs, and which of its lanes. */
-    uint32_t read_epoch;   /**< Of the last read. */
-    uint32_t read_earlier; /**< Of the last read by an earlier cluster. */
-    uint32_t read_beside;  /**< Of the last read by another block of this cluster than read_warp's. */
-    uint32_t read_warps;   /**< Of read_warp's block, that read since its last barrier. */
+    bool write_atomic, copying; /**< copying: a cp.async to it was begun and not waited for. */
+    uint8_t read_warp;          /**< The warp that read last, and in which of its epochs, and which of its lanes. */
+    uint32_t read_epoch;        /**< Of the last read. */
+    uint32_t read_earlier;      /**< Of the last read by an earlier cluster. */
+    uint32_t read_beside;       /**< Of the last read by another block of this cluster than read_warp's. */
+    uint32_t read_warps;        /**< Of read_warp's block, that read since its last barrier. */
     uint32_t read_warp_epoch, read_lanes;
 } emu_cell;
 
 /** Notes an access and reports a race, or a read of shared memory that was not written. */
 void emu_shadow_access(emu_cell *cells, size_t bytes, const emu_thread *thread, bool write, bool atomic, bool shared,
                        void *code, const void *address);
+/** Notes that the thread's cp.async to these bytes of shared memory begins, whose writes may come at any time now. */
+void emu_shadow_begin_copy(const void *shared, size_t bytes);
 extern emu_cell *const emu_shared_cells;
 /** EMU_SHARED_BYTES for each block of a cluster, one after the other. */
 unsigned char *emu_shared_memory(void);

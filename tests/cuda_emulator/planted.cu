@@ -57,6 +57,14 @@ static __global__ void copy_kernel(const float *x, float *y, planted_fault fault
     if (fault != PLANTED_NO_WAIT) copy_async_wait<0>();
     __syncthreads();
     y[at] = kept[at];
+    if (fault != PLANTED_NO_WAIT_NEXT && fault != PLANTED_COPIED_OVER) return;
+    if (fault == PLANTED_NO_WAIT_NEXT) __syncthreads();
+    if (at < 16) copy_async_16(kept + 4 * at, x + 4 * at, 16);
+    copy_async_commit();
+    if (fault == PLANTED_COPIED_OVER) __syncthreads();
+    if (fault == PLANTED_COPIED_OVER) copy_async_wait<0>();
+    __syncthreads();
+    y[at] = kept[at];
 }
 
 static __global__ void neighbours_kernel(const float *x, float *y, int cluster, planted_fault fault) {

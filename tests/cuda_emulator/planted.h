@@ -23,10 +23,13 @@ typedef enum planted_fault {
     PLANTED_ABSENT_LANE,      /* the mask leaves a source out */
     PLANTED_BLOCKS_COLLIDE,   /* two blocks write one element */
     PLANTED_NO_SYNCWARP,
-    PLANTED_NO_WAIT,    /* for a copy in the background */
-    PLANTED_STRAY,      /* a wild address */
-    PLANTED_TOO_EARLY,  /* device memory, or a copy from it, before the kernel before has ended */
-    PLANTED_LEFT_EARLY, /* a block ends before it has */
+    PLANTED_NO_WAIT,      /* for a copy in the background */
+    PLANTED_NO_WAIT_NEXT, /* for the next one to the same place, where something is already */
+    PLANTED_COPIED_OVER,  /* a copy in the background begins where others may still read; a barrier comes before its end
+                           */
+    PLANTED_STRAY,        /* a wild address */
+    PLANTED_TOO_EARLY,    /* device memory, or a copy from it, before the kernel before has ended */
+    PLANTED_LEFT_EARLY,   /* a block ends before it has */
     /* Of a cluster: */
     PLANTED_BLOCKS_BARRIER, /* a barrier of each block in the place of the cluster's */
     PLANTED_PARTING,        /* in its place, which orders nothing */

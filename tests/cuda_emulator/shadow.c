@@ -78,6 +78,7 @@ static void note_write(emu_cell *cell, const emu_thread *thread, bool atomic) {
     cell->write_warp_epoch = emu.warp_epoch[thread->warp];
     cell->write_thread = (uint16_t)thread->linear;
     cell->write_atomic = atomic;
+    cell->copying = false;
 }
 
 static void report_race(const emu_thread *thread, bool write, bool after_write, int who, bool shared, void *code) {
@@ -109,9 +110,20 @@ void emu_shadow_access(emu_cell *cells, size_t bytes, const emu_thread *thread, 
                        bytes);
             reported = true;
         }
+        if (!reported && shared && !write && cell->copying) {
+            emu_report(BERT_EMULATOR_UNINITIALIZED, thread, code,
+                       "reads %zu bytes of shared memory that a copy in the background may still be on its way to",
+                       bytes);
+            reported = true;
+        }
         if (write)
             note_write(cell, thread, atomic);
         else
             note_read(cell, thread);
     }
+}
+
+void emu_shadow_begin_copy(const void *shared, size_t bytes) {
+    emu_cell *cells = &emu_shared_cells[(const unsigned char *)shared - emu_shared_memory()];
+    for (size_t i = 0; i < bytes; i++) cells[i].copying = true;
 }

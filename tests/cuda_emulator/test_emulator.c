@@ -155,18 +155,23 @@ static void warps_need_syncwarp(void **state) {
 static void copies_are_waited_for(void **state) {
     float x[64], y[64];
     for (int i = 0; i < 64; i++) x[i] = (float)i;
-    const planted_fault faults[] = {PLANTED_NONE, PLANTED_NO_WAIT, PLANTED_MISALIGNED};
-    for (int i = 0; i < 3; i++) {
+    const planted_fault faults[] = {PLANTED_NONE, PLANTED_NO_WAIT, PLANTED_NO_WAIT_NEXT, PLANTED_COPIED_OVER,
+                                    PLANTED_MISALIGNED};
+    for (int i = 0; i < 5; i++) {
         float *dx = on_device(x, sizeof x), *dy = on_device(NULL, sizeof y);
-        assert_int_equal(planted_copy(dx, dy, faults[i], NULL), i == 2 ? cudaErrorMisalignedAddress : cudaSuccess);
+        assert_int_equal(planted_copy(dx, dy, faults[i], NULL), i == 4 ? cudaErrorMisalignedAddress : cudaSuccess);
         from_device(y, dy, sizeof y);
         cudaFree(dx);
         if (i == 0) {
             expect_none();
             assert_memory_equal(x, y, sizeof x);
-        } else if (i == 1) {
-            assert_int_equal(bert_emulator_fault_at(0)->kind, BERT_EMULATOR_UNINITIALIZED);
+        } else if (i < 3) {
+            const bert_emulator_fault *first = bert_emulator_fault_at(0);
+            assert_int_equal(first->kind, BERT_EMULATOR_UNINITIALIZED);
+            assert_non_null(strstr(first->message, "that a copy in the background may still be on its way to"));
             bert_emulator_clear();
+        } else if (i == 3) {
+            expect_faults(BERT_EMULATOR_RACE, "with no barrier between");
         } else {
             expect_faults(BERT_EMULATOR_MISALIGNED, "reads 16 bytes at an address that they do not divide");
         }
