@@ -18,11 +18,13 @@
 
 #include <cublasLt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16, MOST_ANSWERS = 64 };
+enum { EXACT_WORDS = 14, MOST_MADE = 256 };
 
 typedef bool (*question)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
 
@@ -33,11 +35,20 @@ typedef struct answer {
     bool yes;
 } answer;
 
+/* A product, by all that an algorithm may depend on, and the one that it was made by. */
+typedef struct made_product {
+    int64_t product[EXACT_WORDS];
+    cublasLtMatmulAlgo_t algorithm;
+} made_product;
+
 struct bert_cuda_gemm {
     cublasLtHandle_t handle;
     bert_cuda_gemm_cache *cache;
     answer answers[MOST_ANSWERS];
     int answer_count;
+    cublasStatus_t said;          /* by the library, when it was asked for algorithms last */
+    made_product made[MOST_MADE]; /* the last ones */
+    int made_count;               /* of all that there were */
 };
 
 /* One product in the library's words. */
@@ -208,6 +219,7 @@ static int ask_once(bert_cuda_gemm *gemm, const problem *p, int most, cublasLtMa
     int found = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
         gemm->handle, p->operation, p->first, p->second, p->result, p->result, p->preference, most, out, &found);
+    gemm->said = status;
     if (status != CUBLAS_STATUS_SUCCESS) return 0;
     int good = 0;
     for (int i = 0; i < found; i++)
@@ -340,30 +352,86 @@ static bool refused(cublasStatus_t status) {
     return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
 }
 
+static void describe_exactly(const bert_cuda_gemm_args *g, int64_t out[EXACT_WORDS]) {
+    const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
+    const int64_t words[] = {
+        key.kind, key.flags, key.alignment, g->workspace != NULL, g->m,        g->n,       g->k, g->batch,
+        g->lda,   g->ldb,    g->ldc,        g->stride_a,          g->stride_b, g->stride_c};
+    _Static_assert(sizeof words == EXACT_WORDS * sizeof *words, "all of them");
+    memcpy(out, words, sizeof words);
+}
+
+static made_product *find_made(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g) {
+    int64_t product[EXACT_WORDS];
+    describe_exactly(g, product);
+    for (int i = 0; i < gemm->made_count && i < MOST_MADE; i++)
+        if (memcmp(gemm->made[i].product, product, sizeof product) == 0) return &gemm->made[i];
+    return NULL;
+}
+
+static void remember(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const cublasLtMatmulAlgo_t *algorithm) {
+    made_product *made = find_made(gemm, g);
+    if (!made) {
+        made = &gemm->made[gemm->made_count % MOST_MADE];
+        gemm->made_count = gemm->made_count < INT_MAX ? gemm->made_count + 1 : MOST_MADE;
+        describe_exactly(g, made->product);
+    }
+    made->algorithm = *algorithm;
+}
+
 /* By the algorithm that was chosen, else by the library's first guess; where it refuses that as it is to run, by the
- * next that it doesn't. (One that it refuses only while the stream is captured may so have other last bits than the
- * same product in a plan's first run.) */
+ * next that it doesn't. */
 static cublasStatus_t multiply_somehow(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g,
-                                       cudaStream_t stream, bool *found) {
+                                       cudaStream_t stream, bool *found, cublasLtMatmulAlgo_t *by) {
     cublasLtMatmulHeuristicResult_t guesses[CANDIDATES];
     cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
-    *found = chosen(gemm, p, g, &guesses[0].algo) || ask(gemm, p, 1, guesses) > 0;
-    if (*found) status = multiply(gemm, p, g, &guesses[0].algo, stream);
+    *found = chosen(gemm, p, g, by);
+    if (!*found && ask(gemm, p, 1, guesses) > 0) {
+        *found = true;
+        *by = guesses[0].algo;
+    }
+    if (*found) status = multiply(gemm, p, g, by, stream);
     if (!*found || !refused(status)) return status;
     const int count = ask(gemm, p, CANDIDATES, guesses);
-    for (int i = 0; i < count && refused(status); i++) status = multiply(gemm, p, g, &guesses[i].algo, stream);
+    for (int i = 0; i < count && refused(status); i++) {
+        *by = guesses[i].algo;
+        status = multiply(gemm, p, g, by, stream);
+    }
+    return status;
+}
+
+static bool is_captured(cudaStream_t stream) {
+    enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    if (cudaStreamIsCapturing(stream, &status) == cudaSuccess) return status != cudaStreamCaptureStatusNone;
+    cudaGetLastError(); /* seen: the next call is not to find it */
+    return false;
+}
+
+/* While its stream is captured a product is made as it was before: with the same last bits, and without asking the
+ * library, which may not answer then (that of CUDA 13.3 is reported not to). */
+static cublasStatus_t multiply_as_before(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g,
+                                         cudaStream_t stream, bool *found) {
+    const bool captured = is_captured(stream);
+    const made_product *made = captured ? find_made(gemm, g) : NULL;
+    cublasLtMatmulAlgo_t by;
+    cublasStatus_t status = made ? multiply(gemm, p, g, &made->algorithm, stream) : CUBLAS_STATUS_NOT_SUPPORTED;
+    *found = made != NULL;
+    if (made && !refused(status)) return status;
+    status = multiply_somehow(gemm, p, g, stream, found, &by);
+    if (status == CUBLAS_STATUS_SUCCESS && !captured) remember(gemm, g, &by);
     return status;
 }
 
 static cudaError_t run_library(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream,
                                char *why, size_t size) {
     bool found;
-    const cublasStatus_t status = multiply_somehow(gemm, p, g, stream, &found);
+    const cublasStatus_t status = multiply_as_before(gemm, p, g, stream, &found);
     if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
     if (g->kind == BERT_CUDA_GEMM_S8 && refused(status)) return run_bytes(g, stream, why, size);
-    if (!found)
-        return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why, size);
-    return fail_library(g, "cublasLtMatmul", status, why, size);
+    if (found) return fail_library(g, "cublasLtMatmul", status, why, size);
+    if (gemm->said != CUBLAS_STATUS_SUCCESS && gemm->said != CUBLAS_STATUS_NOT_SUPPORTED)
+        return fail_library(g, "cublasLtMatmulAlgoGetHeuristic", gemm->said, why, size);
+    return fail(g, "a product", "cublasLt has no kernel for it on this device", cudaErrorNotSupported, why, size);
 }
 
 /* What both ways in do first. `nothing` is set when the product needs no library. */

@@ -374,8 +374,8 @@ static __device__ inline void cluster_barrier() {
 #endif
 }
 
-/** The last that blocks of a cluster do together: none goes on, to its end, while another may still load from it. What a
- * thread loaded must have been used before, in something that it stored: this orders no loads, nor waits for what was
+/** The last that blocks of a cluster do together: none goes on, to its end, while another may still load from it. What
+ * a thread loaded must have been used before, in something that it stored: this orders no loads, nor waits for what was
  * written to be seen, which takes a GPU longer than all the rest. */
 static __device__ inline void cluster_part() {
 #if BERT_HOPPER

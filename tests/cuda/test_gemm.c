@@ -286,6 +286,53 @@ static void a_refused_algorithm_gives_way(void **state) {
     }
 }
 
+/* Captures a product while the library answers nothing. NULL, and it is right; or the sentence of its failure. */
+static const char *capture_unanswered(const product *p, made *x, cudaStream_t stream) {
+    static char why[512];
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), cudaSuccess);
+    bert_emulated_refuse_questions(true);
+    const cudaError_t status = provider->run(gemm, &x->args, stream, why, sizeof why);
+    bert_emulated_refuse_questions(false);
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    if (status == cudaSuccess) {
+        assert_int_equal(cudaGraphInstantiate(&exec, graph, 0), cudaSuccess);
+        assert_int_equal(cudaMemset(x->args.c, 0, (size_t)(p->m * p->n) * 2), cudaSuccess);
+        case_good(cudaGraphLaunch(exec, stream));
+        compare(p, x);
+        cudaGraphExecDestroy(exec);
+    }
+    cudaGraphDestroy(graph);
+    return status == cudaSuccess ? NULL : why;
+}
+
+/* What was made before is captured without asking the library. So many products are remembered, the last ones. */
+static void nothing_is_asked_while_a_stream_is_captured(void **state) {
+    enum { FEW = 3, MANY = 300 };
+    char why[512] = "";
+    cudaStream_t stream;
+    assert_int_equal(cudaStreamCreate(&stream), cudaSuccess);
+    for (int turn = 0; turn < 2; turn++) {
+        const product p = {.kind = BERT_CUDA_GEMM_F16, .bias = true, .m = 400, .n = 8, .k = 16, .batch = 1, .alpha = 1};
+        made x = make(&p);
+        if (turn == 0) assert_non_null(strstr(capture_unanswered(&p, &x, stream), "INTERNAL_ERROR"));
+        expect_success(provider->run(gemm, &x.args, stream, why, sizeof why), why);
+        bert_cuda_gemm_args others = x.args;
+        for (others.m = 1; others.m <= (turn ? MANY : FEW); others.m++)
+            expect_success(provider->run(gemm, &others, stream, why, sizeof why), why);
+        if (turn)
+            assert_non_null(capture_unanswered(&p, &x, stream));
+        else
+            assert_null(capture_unanswered(&p, &x, stream));
+        /* Another one, though of the same sizes. */
+        x.args.bias = NULL;
+        assert_non_null(capture_unanswered(&p, &x, stream));
+        free(x.c_before);
+    }
+    cudaStreamDestroy(stream);
+}
+
 /* Sums of E4M3 are fast where the library has that for a few rows, so that rows of a small and of a large batch have
  * the same; also by an algorithm that was chosen. */
 static void e4m3_sums_do_not_depend_on_rows(void **state) {
@@ -560,6 +607,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(what_is_supported_stays_so),
 #ifdef BERT_TESTS_CUBLASLT
         cmocka_unit_test(a_refused_algorithm_gives_way),
+        cmocka_unit_test(nothing_is_asked_while_a_stream_is_captured),
         cmocka_unit_test(e4m3_sums_do_not_depend_on_rows),
 #endif
         cmocka_unit_test(c_is_not_read_without_beta),

@@ -60,7 +60,9 @@ size_t cublasLtGetVersion(void) {
     return CUBLAS_VERSION;
 }
 const char *cublasLtGetStatusName(cublasStatus_t status) {
-    return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED" : "CUBLAS_STATUS_INVALID_VALUE";
+    return status == CUBLAS_STATUS_NOT_SUPPORTED    ? "CUBLAS_STATUS_NOT_SUPPORTED"
+           : status == CUBLAS_STATUS_INTERNAL_ERROR ? "CUBLAS_STATUS_INTERNAL_ERROR"
+                                                    : "CUBLAS_STATUS_INVALID_VALUE";
 }
 
 static cublasStatus_t set(void *attribute, size_t bytes, const void *value, size_t given) {
@@ -224,6 +226,12 @@ static size_t workspace_of(uint64_t algorithm) {
     return algorithm == NEEDS_WORKSPACE ? WORKSPACE_BYTES : 0;
 }
 
+static bool refuse_questions;
+
+void bert_emulated_refuse_questions(bool refuse) {
+    refuse_questions = refuse;
+}
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -233,6 +241,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     const cublasStatus_t status = take(&p, operation, a, b, c, d);
     *count = 0;
     if (status != CUBLAS_STATUS_SUCCESS) return status;
+    if (refuse_questions) return CUBLAS_STATUS_INTERNAL_ERROR;
     if (preference->schemes != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE &&
         preference->schemes != CUBLASLT_REDUCTION_SCHEME_NONE)
         return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -254,6 +263,7 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDe
                                        cublasLtMatmulHeuristicResult_t *result) {
     product p;
     const uint64_t name = algorithm->data[0] - FIRST_NAME;
+    if (refuse_questions) return CUBLAS_STATUS_INTERNAL_ERROR;
     if (name >= ALGORITHMS) return CUBLAS_STATUS_INVALID_VALUE;
     result->workspaceSize = workspace_of(name);
     return take(&p, operation, a, b, c, d);

@@ -8,6 +8,10 @@
 /** Products that were asked for with fast sums since the program began. */
 uint64_t bert_emulated_fast_products(void);
 
+/** From now on the library gives and checks no algorithm, as one of CUDA 13.3 does while a stream is captured; or no
+ * longer. */
+void bert_emulated_refuse_questions(bool refuse);
+
 /** From now on the last element of each product is wrong, of floats by 8, of bytes by 1; or no longer. */
 void bert_emulated_spoil_products(bool spoil);
 
