@@ -73,9 +73,9 @@ typedef struct bert_cuda_gemm_provider {
     int64_t s8_multiple;
     /** Whether library and device have such products, of few rows and of many. The answer about a shape stays. */
     bool (*supports)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
-    /** Puts a product on the stream. cudaSuccess, or an error with a sentence in `why`. May be captured: one of the last
-     * 256 that were run before is then made by the same algorithm, and a library that answers no questions meanwhile
-     * isn't asked. */
+    /** Puts a product on the stream. cudaSuccess, or an error with a sentence in `why`. May be captured: one of the
+     * last 256 that were run before is then made by the same algorithm, and a library that answers no questions
+     * meanwhile isn't asked. */
     cudaError_t (*run)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size);
 

@@ -7,18 +7,20 @@
     python tests/tools/random_graphs.py build/release/libbertc.so --seed 17 --count 1 --verbose --keep cases
     python tests/tools/random_graphs.py build/release/libbertc.so --plant-fault      # every draw has to fail
     python tests/tools/random_graphs.py build/release/libbertc.so --static --count 5000     # static quantization
+    BERT_PLUGIN_DIR=build/release/tests/cuda/emulated BERT_CUDA_GEMM_CACHE=off \\
+        python tests/tools/random_graphs.py build/release/libbertc.so --provider cuda       # on the CUDA emulator
 
 A seed decides all: sizes, heads of odd sizes, heads that are rotated by their positions (and what is nearly that), layers,
 opset 9 to 23, types, how each part is spelled (PyTorch 1 and 2 exports, torch.einsum, ONNX Runtime's fused operators, weights
 of 16 and 8 bits, dynamic and static quantization), the mask's form and content, and two inputs. Every draw runs on bert.c's cpu
-and reference backends, with passes and without. What may differ:
+(or another, by --provider) and reference backends, with passes and without. What may differ:
 
 - float graphs by --tolerance (1e-4) of 1 + |expected|; beyond it bert.c has to be as near to its own float64 run as ONNX
   Runtime is (within twice its error: scores beside a mask of -10000 lose their digits in both);
 - graphs of float16 by 0.02; beyond it by 0.1, and 0.02 in the root mean square (ONNX Runtime computes them in float32,
   bert.c rounds every step to float16 as the graph says);
-- quantized graphs by 1e-4 in the root mean square; where one rounding flips, by 3 %, and on cpu with passes in one of ten of
-  these draws at most;
+- quantized graphs by 1e-4 in the root mean square; where one rounding flips, by 3 %, and on cpu (or the other) with passes in one of
+  ten of these draws at most;
 - where ONNX Runtime departs from ONNX: DEPARTURES lists how, docs/comparing-with-onnxruntime.md says why. Such a draw counts
   only if bert.c agrees with ONNX Runtime without its optimizer, or with the formulas in numpy.
 
@@ -47,14 +49,18 @@ from random_graphs_bert import RandomBert
 from random_graphs_draw import Choices
 from random_graphs_static import RandomStatic
 
-MODES = {"cpu": {}, "cpu, no passes": {"passes": False}, "reference": {"provider": "reference"},
-         "reference, no passes": {"provider": "reference", "passes": False}}
 HALF_TOLERANCE, HALF_ROUNDING, HALF_ROUNDING_RMS = 0.02, 0.1, 0.02
 FLIPPED_TOLERANCE = 0.03
 STATIC_TOLERANCE, STATIC_STEPS = 0.08, 2  # Of few numbers, where one step follows from another; bytes by so many.
 QUANTIZED_TOLERANCE = 1e-4
 BESIDE_10000 = 0.005  # float32 has steps of 1e-3 there.
 EXACT_TOLERANCE = 1e-11
+
+
+def modes_of(provider):
+    """How every draw runs: a name, and arguments of Library.run."""
+    return {backend + passes: {"provider": backend, "passes": not passes}
+            for backend in (provider, "reference") for passes in ("", ", no passes")}
 
 
 def is_dequantized_product(bert):
@@ -98,8 +104,8 @@ class Draw:
 
     graph = RandomBert
 
-    def __init__(self, seed, fixed=None):
-        self.seed = seed
+    def __init__(self, seed, fixed=None, provider="cpu"):
+        self.seed, self.provider, self.modes = seed, provider, modes_of(provider)
         choices = Choices(seed, fixed)
         self.bert = self.graph(choices)
         self.feeds = [self.bert.feeds(choices.random.randrange(1, 5), choices.random.randrange(1, self.bert.positions))
@@ -130,7 +136,7 @@ class Draw:
                 return "refused", [self.refused]
             self.expected, verdicts = meant, {"by numpy alone: ONNX Runtime refuses"}
         results, problems, exact = {}, [], None
-        for mode, options in MODES.items():
+        for mode, options in self.modes.items():
             try:
                 results[mode] = library.run(model, self.feeds, self.bert.outputs, **options)
             except BertcError as error:
@@ -146,7 +152,8 @@ class Draw:
                 problems.append(f"float64 differs from numpy by {error:.2e}")
         for mode, got in results.items():
             verdict, text = self.compare(got, exact, tolerance)
-            verdicts.add(verdict if verdict != "flipped" or mode == "cpu" else "flipped, but not on cpu with passes")
+            tolerated = verdict == "flipped" and mode != self.provider
+            verdicts.add(f"flipped, but not on {self.provider} with passes" if tolerated else verdict)
             if verdict == "FAIL":
                 problems.append(f"{mode}: {text}")
         if problems:
@@ -215,11 +222,14 @@ class StaticDraw(Draw):
     """A seed of --static."""
 
     graph = RandomStatic
-    modes = {**MODES, "cpu, no padding": {"padded_rows": PADDED_ROWS_UNDEFINED}}
-    # What is held against what, and the backend whose bits have to be the same.
-    pairs = [("reference", "reference, no passes", "reference"), ("cpu", "cpu, no passes", "cpu"),
-             ("cpu, no passes", "reference, no passes", ""), ("cpu, no padding", "cpu", ""),
-             ("reference, no passes", "ONNX Runtime", "")]
+
+    def __init__(self, seed, fixed=None, provider="cpu"):
+        super().__init__(seed, fixed, provider)
+        self.modes[f"{provider}, no padding"] = {"provider": provider, "padded_rows": PADDED_ROWS_UNDEFINED}
+        # What is held against what, and the backend whose bits have to be the same.
+        self.pairs = [("reference", "reference, no passes", "reference"), (provider, f"{provider}, no passes", "cpu"),
+                      (f"{provider}, no passes", "reference, no passes", ""), (f"{provider}, no padding", provider, ""),
+                      ("reference, no passes", "ONNX Runtime", "")]
 
     def judge(self, library, tolerance, fault=False):
         """(verdict, details): agrees, flipped, by passes alone ..., or FAIL."""
@@ -300,7 +310,8 @@ def run_seeds(path, seeds, arguments):
     library = Library(path)
     found = []
     for seed in seeds:
-        draw = (StaticDraw if arguments.static else Draw)(seed, dict(pair.split("=", 1) for pair in arguments.fix))
+        fixed = dict(pair.split("=", 1) for pair in arguments.fix)
+        draw = (StaticDraw if arguments.static else Draw)(seed, fixed, arguments.provider)
         verdict, details = draw.judge(library, arguments.tolerance, arguments.plant_fault)
         if arguments.keep and (verdict == "FAIL" or arguments.count == 1):
             draw.keep(arguments.keep)
@@ -353,6 +364,7 @@ def main():
     p.add_argument("--keep", metavar="DIR", help="write draws that fail (a single draw always) as cases")
     p.add_argument("--plant-fault", action="store_true", help="change a weight of what bert.c gets")
     p.add_argument("--static", action="store_true", help="graphs of static quantization")
+    p.add_argument("--provider", default="cpu", help="what is held against the reference backend: cpu, cuda")
     p.add_argument("--verbose", action="store_true", help="print every draw")
     sys.exit(report(p.parse_args()))
 
