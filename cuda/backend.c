@@ -48,6 +48,7 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
     }
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof device->name - 1, properties.name);
     device->memory_bytes = properties.totalGlobalMem;
+    device->l2_bytes = properties.l2CacheSize > 0 ? (size_t)properties.l2CacheSize : 0;
     return BERT_OK;
 }
 

@@ -27,6 +27,7 @@ struct bert_device {
     int index;
     char name[128];
     size_t memory_bytes;
+    size_t l2_bytes; /**< Of its second-level cache; 0: not known. */
     pthread_mutex_t lock;
     cudaStream_t stream;             /**< Of constants. */
     bert_cuda_gemm_cache *choices;   /**< How products are made; NULL: nothing is measured. */
@@ -49,7 +50,8 @@ struct bert_prepared {
     bool deterministic; /**< Nothing that was measured counts for how products are made. */
     pthread_mutex_t lock;
     bert_cuda_packed *packed;
-    size_t bytes;
+    size_t bytes;          /**< Of these. */
+    size_t constant_bytes; /**< Of the model's constants that are on the device as they are. */
 };
 
 /** What kernels of a run report, in pinned memory, which they write only when something is wrong: nothing is copied. */
@@ -188,6 +190,9 @@ bert_status bert_cuda_prepared_create(bert_device *device, const bert_prepare_op
                                       bert_error *error);
 void bert_cuda_prepared_free(bert_prepared *prepared);
 size_t bert_cuda_prepared_bytes(const bert_prepared *prepared);
+/** Whether the model's weights (tables of embeddings among them) are more than L2 holds: then none is there when it is
+ * used again, a run later. Any thread. */
+bool bert_cuda_weights_are_cold(bert_prepared *prepared);
 bert_status bert_cuda_constant(bert_prepared *prepared, void *destination, const bert_constant *source,
                                bert_error *error);
 

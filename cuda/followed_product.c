@@ -1,5 +1,6 @@
 #include "cuda/followed_product.h"
 
+#include "cuda/cold_operand.h"
 #include "cuda/environment.h"
 #include "cuda/gemm_key.h"
 #include "cuda/way_check.h"
@@ -249,6 +250,7 @@ cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker,
 typedef struct trials {
     const bert_cuda_product_maker *maker;
     const bert_cuda_followed_product *p;
+    bert_cuda_cold_operand *b;
     bool wrong[BERT_CUDA_PRODUCT_WAYS]; /* ways that were found so */
 } trials;
 
@@ -259,7 +261,10 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
     char why[256];
     if (!has_way(t->maker, t->p, way) || t->wrong[way]) return false;
     if (!is_of_library(way) && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
-    return run_way(t->maker->gemm, t->p, way, stream, why, sizeof why) == cudaSuccess;
+    bert_cuda_gemm_args by_turns = *product;
+    by_turns.b = bert_cuda_cold_operand_next(t->b);
+    const bert_cuda_followed_product p = {.product = &by_turns, .floats = t->p->floats, .bytes = t->p->bytes};
+    return run_way(t->maker->gemm, &p, way, stream, why, sizeof why) == cudaSuccess;
 }
 
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
@@ -334,11 +339,13 @@ cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker
     for (int32_t way = 0; way < BERT_CUDA_PRODUCT_WAYS && status == cudaSuccess; way++)
         if (is_of_library(way) && has_way(maker, p, way)) status = tune_library(maker, p, way, why, size);
     if (status != cudaSuccess) return status;
-    trials t = {.maker = maker, .p = p};
+    bert_cuda_cold_operand b = bert_cuda_cold_operand_open(p->product, maker->stream);
+    trials t = {.maker = maker, .p = p, .b = &b};
     bert_cuda_fastest fastest;
     status = find_wrong(&t, why, size);
     if (status == cudaSuccess)
-        status = bert_cuda_find_fastest(maker->stream, run_trial, &t, BERT_CUDA_PRODUCT_WAYS, &fastest);
+        status = bert_cuda_find_fastest(maker->stream, run_trial, &t, BERT_CUDA_PRODUCT_WAYS, b.count, &fastest);
+    bert_cuda_cold_operand_close(&b);
     if (status != cudaSuccess)
         snprintf(why, size, "measuring a product and what follows it: %s", cudaGetErrorString(status));
     else if (fastest.way >= 0)

@@ -47,6 +47,7 @@ typedef struct bert_cuda_gemm_args {
     /** F8 alone, batch 1: [m] and [n], in device memory, what rows of A and columns of op(B) are multiplied by; NULL
      * (both): 1. Not every device that has F8 has these, and not for every n and k: `supports`. */
     const float *row_scales, *column_scales;
+    bool cold_b;     /**< Its B comes from memory, not from L2, and is measured so (cold_operand.h): batch 1. */
     void *workspace; /**< workspace_bytes of the provider, aligned to 256; content undefined. */
 } bert_cuda_gemm_args;
 

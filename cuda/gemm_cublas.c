@@ -12,6 +12,7 @@
  */
 #include "cuda/gemm.h"
 
+#include "cuda/cold_operand.h"
 #include "cuda/gemm_key.h"
 #include "cuda/ops/byte_product.h"
 #include "cuda/stopwatch.h"
@@ -473,19 +474,24 @@ typedef struct trials {
     const problem *p;
     const bert_cuda_gemm_args *g;
     const cublasLtMatmulHeuristicResult_t *candidates;
+    bert_cuda_cold_operand *b;
 } trials;
 
 static bool run_trial(const void *work, int way, cudaStream_t stream) {
     const trials *t = work;
-    return multiply(t->gemm, t->p, t->g, &t->candidates[way].algo, stream) == CUBLAS_STATUS_SUCCESS;
+    bert_cuda_gemm_args g = *t->g;
+    g.b = bert_cuda_cold_operand_next(t->b);
+    return multiply(t->gemm, t->p, &g, &t->candidates[way].algo, stream) == CUBLAS_STATUS_SUCCESS;
 }
 
 static cudaError_t choose(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g, cudaStream_t stream) {
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
     bert_cuda_fastest fastest;
     const int count = ask(gemm, p, CANDIDATES, candidates);
+    bert_cuda_cold_operand b = bert_cuda_cold_operand_open(g, stream);
     const cudaError_t status =
-        bert_cuda_find_fastest(stream, run_trial, &(trials){gemm, p, g, candidates}, count, &fastest);
+        bert_cuda_find_fastest(stream, run_trial, &(trials){gemm, p, g, candidates, &b}, count, b.count, &fastest);
+    bert_cuda_cold_operand_close(&b);
     if (status != cudaSuccess || fastest.way < 0) return status;
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
     bert_cuda_gemm_choice choice = {.nanoseconds = fastest.nanoseconds};

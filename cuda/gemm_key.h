@@ -16,7 +16,8 @@ enum {
     BERT_CUDA_GEMM_HALVES = 128,
     BERT_CUDA_GEMM_ACTIVATION_SHIFT = 8, /* from this bit on, bert_cuda_activation */
     BERT_CUDA_GEMM_DTYPE_SHIFT = 16,     /* from this bit on, the type of y */
-    BERT_CUDA_GEMM_BIAS_ALONE = 1 << 24  /* at most */
+    BERT_CUDA_GEMM_BIAS_ALONE = 1 << 24, /* at most */
+    BERT_CUDA_GEMM_COLD = 1 << 25        /* B comes from memory */
 };
 
 static inline size_t bert_cuda_gemm_operand_bytes(bert_cuda_gemm_kind kind) {
@@ -52,6 +53,7 @@ static inline bert_cuda_gemm_key bert_cuda_gemm_key_of(const bert_cuda_gemm_args
     if (g->bias) key.flags |= BERT_CUDA_GEMM_BIAS;
     if (g->row_scales) key.flags |= BERT_CUDA_GEMM_SCALES;
     if (g->beta != 0) key.flags |= BERT_CUDA_GEMM_ADDS;
+    if (g->cold_b) key.flags |= BERT_CUDA_GEMM_COLD;
     return key;
 }
 

@@ -74,16 +74,33 @@ size_t bert_cuda_prepared_bytes(const bert_prepared *prepared) {
     return bytes;
 }
 
+/* Those of a plan alone (id 0) don't count. */
+static void count_constant(bert_prepared *prepared, const bert_constant *constant, size_t bytes) {
+    if (!constant->id) return;
+    pthread_mutex_lock(&prepared->lock);
+    prepared->constant_bytes += bytes;
+    pthread_mutex_unlock(&prepared->lock);
+}
+
+bool bert_cuda_weights_are_cold(bert_prepared *prepared) {
+    pthread_mutex_lock(&prepared->lock);
+    const size_t bytes = prepared->bytes + prepared->constant_bytes;
+    pthread_mutex_unlock(&prepared->lock);
+    return prepared->device->l2_bytes > 0 && bytes > prepared->device->l2_bytes;
+}
+
 bert_status bert_cuda_constant(bert_prepared *prepared, void *destination, const bert_constant *source,
                                bert_error *error) {
     const bert_host *host = prepared->device->host;
     const bert_dtype stored = bert_cuda_stored(prepared, source->dtype);
     if (stored == source->dtype) {
+        count_constant(prepared, source, source->bytes);
         return bert_cuda_copy_to_device(prepared->device, destination, source->data, source->bytes, error);
     }
     const size_t count = source->bytes / sizeof(float); /* no other type is held as another */
     const size_t bytes = count * bert_cuda_dtype_size(stored);
     if (bytes == 0) return BERT_OK;
+    count_constant(prepared, source, bytes);
     void *narrow = bert_cuda_new(host, bytes);
     if (!narrow) return bert_cuda_no_memory(host, bytes, error);
     bert_cuda_encode(stored, source->dtype, narrow, source->data, (int64_t)count);

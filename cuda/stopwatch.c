@@ -8,6 +8,7 @@ static const float long_enough_ms = 0.2F;
 typedef struct stopwatch {
     cudaEvent_t begin, end;
     cudaStream_t stream;
+    int least; /* repeats of short work */
 } stopwatch;
 
 /* Work in one of its ways, `repeats` times. */
@@ -62,6 +63,7 @@ static float measure(const stopwatch *watch, timed t) {
     if (once < 0 || once >= long_enough_ms) return once;
     const float wanted = long_enough_ms / (once > 0.001F ? once : 0.001F);
     t.repeats = wanted < MOST_REPEATS ? (int)wanted + 1 : MOST_REPEATS;
+    if (t.repeats < watch->least) t.repeats = watch->least;
     cudaGraphExec_t exec = record_runs(&t, watch->stream);
     const float time = time_runs(&t, exec, watch);
     if (exec) cudaGraphExecDestroy(exec);
@@ -93,9 +95,9 @@ static void compare(const stopwatch *watch, bert_cuda_way_fn run, const void *wo
     }
 }
 
-cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, const void *work, int count,
+cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, const void *work, int count, int least,
                                    bert_cuda_fastest *out) {
-    stopwatch watch = {.stream = stream};
+    stopwatch watch = {.stream = stream, .least = least};
     *out = (bert_cuda_fastest){.way = -1};
     if (count > BERT_CUDA_MOST_WAYS) return cudaErrorInvalidValue;
     cudaError_t status = cudaEventCreate(&watch.begin);

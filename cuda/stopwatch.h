@@ -18,10 +18,11 @@ enum { BERT_CUDA_MOST_WAYS = 32 };
 
 /**
  * Times the ways from 0 to `count` - 1; of two as fast as each other the first counts. Runs each up to some tens of
- * times, those near the fastest twice as often, waits for the stream, and must not be called while that is captured. An
- * error is the stream's, or of events: ways that fail are left out, and leave no error for the next call to find.
+ * times, or short ones `least` times in a row where that is more, those near the fastest twice as often, waits for the
+ * stream, and must not be called while that is captured. An error is the stream's, or of events: ways that fail are
+ * left out, and leave no error for the next call to find.
  */
-cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, const void *work, int count,
+cudaError_t bert_cuda_find_fastest(cudaStream_t stream, bert_cuda_way_fn run, const void *work, int count, int least,
                                    bert_cuda_fastest *out);
 
 #endif

@@ -29,6 +29,7 @@ bert_status bert_cuda_multiply_with_epilogue(const bert_cuda_call *call, bert_cu
                                                  .ranges = call->y_ranges,
                                                  .e4m3 = call->y_e4m3,
                                                  .y_unread = call->y_unread};
+    product->cold_b = bert_cuda_is_cold(call, args.rows);
     return bert_cuda_multiply_followed(call, product, &args, NULL);
 }
 

@@ -370,5 +370,6 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
                                             .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges};
+    product.cold_b = bert_cuda_is_cold(call, rows);
     return bert_cuda_multiply_followed(call, &product, NULL, &args);
 }

@@ -321,6 +321,13 @@ bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_ge
     return multiplied(call, args, result, why);
 }
 
+/* With more rows a product doesn't wait for its weights. */
+enum { MOST_ROWS_THAT_WAIT = 1024 };
+
+bool bert_cuda_is_cold(const bert_cuda_call *call, int64_t rows) {
+    return rows <= MOST_ROWS_THAT_WAIT && bert_cuda_weights_are_cold(call->node->prepared);
+}
+
 bert_status bert_cuda_multiply_biased(const bert_cuda_call *call, bert_cuda_gemm_args *args, bert_dtype dtype,
                                       const void *bias) {
     const bert_cuda_bias_activation_args floats = {

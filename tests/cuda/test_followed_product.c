@@ -175,10 +175,9 @@ static void expect_measured(bool measured) {
 #endif
 }
 
-/* Runs it; y is right. `own`: by our own kernel. */
-static void check_run(const bert_cuda_product_maker *maker, followed *f, bool own) {
+/* Runs it; y is right. */
+static void check_result(const bert_cuda_product_maker *maker, followed *f) {
     char why[512] = "";
-    count_own();
     const cudaError_t status = bert_cuda_run_followed_product(maker, &f->p, why, sizeof why);
     if (status != cudaSuccess) fail_msg("%s", why);
     if (f->product.kind != BERT_CUDA_GEMM_S8) {
@@ -193,6 +192,12 @@ static void check_run(const bert_cuda_product_maker *maker, followed *f, bool ow
         memcpy(f->y->host.data, expected, (size_t)count * sizeof *expected);
         free(expected);
     }
+}
+
+/* The same, `own`: by our own kernel. */
+static void check_run(const bert_cuda_product_maker *maker, followed *f, bool own) {
+    count_own();
+    check_result(maker, f);
     expect_launches(own);
 }
 
@@ -284,6 +289,36 @@ static void choices_are_used(void **state) {
             bert_cuda_gemm_cache_free(cache);
         }
     }
+}
+
+/* Weights that come from memory are measured so, and have choices of their own. */
+static void cold_weights_take_turns_while_they_are_measured(void **state) {
+#ifdef BERT_TESTS_CUBLASLT
+    for (int kind = 0; kind < KINDS; kind++) {
+        bert_cuda_gemm_cache *cache = new_cache();
+        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+        followed f;
+        size_t kept = 0;
+        make(&f, kinds[kind], 20);
+        bert_emulated_first_operands();
+        for (int cold = 0; cold < 2; cold++) {
+            f.product.cold_b = cold;
+            tune(&maker, &f);
+            if (cold)
+                assert_int_equal(bert_cuda_gemm_cache_count(cache), 2 * kept);
+            else
+                kept = bert_cuda_gemm_cache_count(cache);
+            assert_int_equal(bert_emulated_first_operands() > 1, cold);
+            check_result(&maker, &f);
+            assert_in_range(bert_emulated_first_operands(), 0, 1); /* none by our own kernel */
+        }
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
+#else
+    print_message("skipped: only the emulated library tells what it multiplies\n");
+    skip();
+#endif
 }
 
 /* Our own kernel is not taken, however fast, where it doesn't give what the library gives. Here it is the library that
@@ -626,6 +661,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_the_librarys),
         cmocka_unit_test(choices_are_measured_once_and_kept),
         cmocka_unit_test(choices_are_used),
+        cmocka_unit_test(cold_weights_take_turns_while_they_are_measured),
         cmocka_unit_test(what_differs_from_the_librarys_is_not_chosen),
         cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),

@@ -278,6 +278,22 @@ uint64_t bert_emulated_fast_products(void) {
     return fast_products;
 }
 
+enum { MOST_SEEN = 256 };
+static const void *seen[MOST_SEEN];
+static int seen_count;
+
+int bert_emulated_first_operands(void) {
+    const int count = seen_count;
+    seen_count = 0;
+    return count;
+}
+
+static void see(const void *operand) {
+    for (int i = 0; i < seen_count; i++)
+        if (seen[i] == operand) return;
+    if (seen_count < MOST_SEEN) seen[seen_count++] = operand;
+}
+
 static bool spoil_products;
 
 void bert_emulated_spoil_products(bool spoil) {
@@ -354,6 +370,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     /* As the library does with the bytes of few rows. */
     if (name == FAILS || (p.a.type == CUDA_R_8I && p.n == 1)) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (name == FIRST && p.d.columns == REFUSED_ROWS) return CUBLAS_STATUS_NOT_SUPPORTED;
+    see(a_data);
     p.a_data = a_data;
     p.b_data = b_data;
     p.d_data = d_data;

@@ -456,7 +456,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
                                           .multiProcessorCount = 4,
                                           .maxThreadsPerBlock = EMU_MOST_THREADS,
                                           .warpSize = EMU_LANES,
-                                          .l2CacheSize = 4 << 20};
+                                          .l2CacheSize = 16 << 10};
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
@@ -472,6 +472,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
         break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
         *value = (int)properties.sharedMemPerBlockOptin;
+        break;
+    case cudaDevAttrL2CacheSize:
+        *value = properties.l2CacheSize;
         break;
     case cudaDevAttrMultiProcessorCount:
         *value = properties.multiProcessorCount;
