@@ -75,7 +75,7 @@ typedef struct bert_cuda_gemm_provider {
     /** Whether library and device have such products, of few rows and of many. The answer about a shape stays. */
     bool (*supports)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
     /** Puts a product on the stream. cudaSuccess, or an error with a sentence in `why`. May be captured: one of the
-     * last 256 that were run before is then made by the same algorithm, and a library that answers no questions
+     * last 512 that were run before is then made by the same algorithm, and a library that answers no questions
      * meanwhile isn't asked. */
     cudaError_t (*run)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size);

@@ -19,13 +19,12 @@
 
 #include <cublasLt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16, MOST_ANSWERS = 64 };
-enum { EXACT_WORDS = 14, MOST_MADE = 256 };
+enum { EXACT_WORDS = 14, MOST_MADE = 512 };
 
 typedef bool (*question)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
 
@@ -40,6 +39,7 @@ typedef struct answer {
 typedef struct made_product {
     int64_t product[EXACT_WORDS];
     cublasLtMatmulAlgo_t algorithm;
+    uint64_t last_use; /* 0: never */
 } made_product;
 
 struct bert_cuda_gemm {
@@ -48,8 +48,8 @@ struct bert_cuda_gemm {
     answer answers[MOST_ANSWERS];
     int answer_count;
     cublasStatus_t said;          /* by the library, when it was asked for algorithms last */
-    made_product made[MOST_MADE]; /* the last ones */
-    int made_count;               /* of all that there were */
+    made_product made[MOST_MADE]; /* those that were used last */
+    uint64_t clock;               /* of their use */
 };
 
 /* One product in the library's words. */
@@ -355,9 +355,10 @@ static bool refused(cublasStatus_t status) {
 
 static void describe_exactly(const bert_cuda_gemm_args *g, int64_t out[EXACT_WORDS]) {
     const bert_cuda_gemm_key key = bert_cuda_gemm_key_of(g);
+    const uint32_t flags = key.flags & ~(uint32_t)BERT_CUDA_GEMM_COLD; /* by which it is measured, not made */
     const int64_t words[] = {
-        key.kind, key.flags, key.alignment, g->workspace != NULL, g->m,        g->n,       g->k, g->batch,
-        g->lda,   g->ldb,    g->ldc,        g->stride_a,          g->stride_b, g->stride_c};
+        key.kind, flags,  key.alignment, g->workspace != NULL, g->m,        g->n,       g->k, g->batch,
+        g->lda,   g->ldb, g->ldc,        g->stride_a,          g->stride_b, g->stride_c};
     _Static_assert(sizeof words == EXACT_WORDS * sizeof *words, "all of them");
     memcpy(out, words, sizeof words);
 }
@@ -365,16 +366,27 @@ static void describe_exactly(const bert_cuda_gemm_args *g, int64_t out[EXACT_WOR
 static made_product *find_made(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g) {
     int64_t product[EXACT_WORDS];
     describe_exactly(g, product);
-    for (int i = 0; i < gemm->made_count && i < MOST_MADE; i++)
-        if (memcmp(gemm->made[i].product, product, sizeof product) == 0) return &gemm->made[i];
+    for (int i = 0; i < MOST_MADE && gemm->made[i].last_use; i++) {
+        if (memcmp(gemm->made[i].product, product, sizeof product) != 0) continue;
+        gemm->made[i].last_use = ++gemm->clock;
+        return &gemm->made[i];
+    }
     return NULL;
+}
+
+/* The first that was never used, else the one that was not used for the longest time. */
+static made_product *place_of_made(bert_cuda_gemm *gemm) {
+    made_product *oldest = &gemm->made[0];
+    for (int i = 1; i < MOST_MADE && oldest->last_use; i++)
+        if (gemm->made[i].last_use < oldest->last_use) oldest = &gemm->made[i];
+    return oldest;
 }
 
 static void remember(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const cublasLtMatmulAlgo_t *algorithm) {
     made_product *made = find_made(gemm, g);
     if (!made) {
-        made = &gemm->made[gemm->made_count % MOST_MADE];
-        gemm->made_count = gemm->made_count < INT_MAX ? gemm->made_count + 1 : MOST_MADE;
+        made = place_of_made(gemm);
+        made->last_use = ++gemm->clock;
         describe_exactly(g, made->product);
     }
     made->algorithm = *algorithm;

@@ -309,12 +309,12 @@ static const char *capture_unanswered(const product *p, made *x, cudaStream_t st
 
 /* What was made before is captured without asking the library. So many products are remembered, the last ones. */
 static void nothing_is_asked_while_a_stream_is_captured(void **state) {
-    enum { FEW = 3, MANY = 300 };
+    enum { FEW = 3, MANY = 512 };
     char why[512] = "";
     cudaStream_t stream;
     assert_int_equal(cudaStreamCreate(&stream), cudaSuccess);
     for (int turn = 0; turn < 2; turn++) {
-        const product p = {.kind = BERT_CUDA_GEMM_F16, .bias = true, .m = 400, .n = 8, .k = 16, .batch = 1, .alpha = 1};
+        const product p = {.kind = BERT_CUDA_GEMM_F16, .bias = true, .m = 600, .n = 8, .k = 16, .batch = 1, .alpha = 1};
         made x = make(&p);
         if (turn == 0) assert_non_null(strstr(capture_unanswered(&p, &x, stream), "INTERNAL_ERROR"));
         expect_success(provider->run(gemm, &x.args, stream, why, sizeof why), why);
@@ -325,6 +325,15 @@ static void nothing_is_asked_while_a_stream_is_captured(void **state) {
             assert_non_null(capture_unanswered(&p, &x, stream));
         else
             assert_null(capture_unanswered(&p, &x, stream));
+        if (turn) { /* used again, it is among the last ones again */
+            expect_success(provider->run(gemm, &x.args, stream, why, sizeof why), why);
+            for (others.m = 1; others.m < MANY - 1; others.m++)
+                expect_success(provider->run(gemm, &others, stream, why, sizeof why), why);
+            expect_success(provider->run(gemm, &x.args, stream, why, sizeof why), why);
+            for (others.m = MANY + 1; others.m < MANY + 5; others.m++)
+                expect_success(provider->run(gemm, &others, stream, why, sizeof why), why);
+            assert_null(capture_unanswered(&p, &x, stream));
+        }
         /* Another one, though of the same sizes. */
         x.args.bias = NULL;
         assert_non_null(capture_unanswered(&p, &x, stream));
