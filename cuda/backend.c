@@ -1,6 +1,7 @@
 /* The table of functions that the CUDA provider is. */
 #include "cuda/backend.h"
 
+#include "cuda/cold_operand.h"
 #include "cuda/device.h"
 #include "cuda/environment.h"
 #include "cuda/launch.h"
@@ -48,7 +49,6 @@ static bert_status describe_device(bert_device *device, bert_error *error) {
     }
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof device->name - 1, properties.name);
     device->memory_bytes = properties.totalGlobalMem;
-    device->l2_bytes = properties.l2CacheSize > 0 ? (size_t)properties.l2CacheSize : 0;
     return BERT_OK;
 }
 
@@ -115,6 +115,7 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
         device_close(device);
         return status;
     }
+    device->l2_bytes = bert_cuda_l2_bytes();
     check_environment(host);
     pthread_once(&launches_chosen, choose_launches);
     open_choices(device);

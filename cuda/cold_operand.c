@@ -4,8 +4,7 @@
 
 enum { ALIGNMENT = 256, MOST_COUNT = 256 };
 
-/* Of the current device; 0: not known. */
-static size_t l2_bytes(void) {
+size_t bert_cuda_l2_bytes(void) {
     int device = 0, bytes = 0;
     if (cudaGetDevice(&device) == cudaSuccess &&
         cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, device) == cudaSuccess)
@@ -21,8 +20,8 @@ static size_t bytes_of_b(const bert_cuda_gemm_args *g) {
 }
 
 /* How many are more than L2 holds: a quarter more, since it doesn't always let go of the oldest first. */
-static int count_of(size_t apart) {
-    const size_t l2 = l2_bytes(), count = (l2 + l2 / 4) / apart + 2;
+static int count_of(size_t l2, size_t apart) {
+    const size_t count = (l2 + l2 / 4) / apart + 2;
     return count < MOST_COUNT ? (int)count : MOST_COUNT;
 }
 
@@ -36,11 +35,11 @@ static cudaError_t copy_all(const bert_cuda_cold_operand *operand, size_t bytes,
 
 bert_cuda_cold_operand bert_cuda_cold_operand_open(const bert_cuda_gemm_args *g, cudaStream_t stream) {
     bert_cuda_cold_operand operand = {.original = g->b, .count = 1};
-    const size_t bytes = g->cold_b ? bytes_of_b(g) : 0;
+    const size_t bytes = g->cold_b ? bytes_of_b(g) : 0, l2 = bytes ? bert_cuda_l2_bytes() : 0;
     void *memory = NULL;
-    if (bytes == 0) return operand;
+    if (l2 == 0) return operand;
     operand.apart = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    operand.count = count_of(operand.apart);
+    operand.count = count_of(l2, operand.apart);
     cudaError_t status = cudaMalloc(&memory, (size_t)(operand.count - 1) * operand.apart);
     operand.copies = memory;
     if (status == cudaSuccess) status = copy_all(&operand, bytes, stream);

@@ -190,8 +190,9 @@ bert_status bert_cuda_prepared_create(bert_device *device, const bert_prepare_op
                                       bert_error *error);
 void bert_cuda_prepared_free(bert_prepared *prepared);
 size_t bert_cuda_prepared_bytes(const bert_prepared *prepared);
-/** Whether the model's weights (tables of embeddings among them) are more than L2 holds: then none is there when it is
- * used again, a run later. Any thread. */
+/** Whether the model's constants are more than L2 holds: then a weight isn't there any more when it is used again, a
+ * run later. Tables of embeddings count, of which a run reads little: a model whose other weights would fit may be
+ * taken for a larger one. Any thread. */
 bool bert_cuda_weights_are_cold(bert_prepared *prepared);
 bert_status bert_cuda_constant(bert_prepared *prepared, void *destination, const bert_constant *source,
                                bert_error *error);

@@ -296,9 +296,7 @@ static cudaError_t find_wrong(trials *t, char *notice, size_t size) {
                                        .bytes = g->workspace ? provider->workspace_bytes : 0};
     bert_cuda_way_verdict verdicts[BERT_CUDA_PRODUCT_IN_CHUNKS];
     int count = 0;
-    /* What is read before it is written is another y for each way. */
-    if (is_the_librarys(t->maker, p) || (bytes ? p->bytes->residual : p->floats->residual) == check.y)
-        return cudaSuccess;
+    if (is_the_librarys(t->maker, p)) return cudaSuccess;
     const cudaError_t status =
         bert_cuda_check_ways(&check, run_trial, t, BERT_CUDA_PRODUCT_IN_CHUNKS, t->maker->stream, verdicts);
     if (status != cudaSuccess) return status;
@@ -308,9 +306,9 @@ static cudaError_t find_wrong(trials *t, char *notice, size_t size) {
     }
     if (count > 0)
         snprintf(notice, size,
-                 "%d tiles of the kernel tensor_product give another product of [%" PRId64 ", %" PRId64
-                 "] and [%" PRId64 ", %" PRId64 "] than %s, and are not used for it",
-                 count, g->m, g->k, g->k, g->n, provider->name);
+                 "the kernel tensor_product gives another product of [%" PRId64 ", %" PRId64 "] and [%" PRId64
+                 ", %" PRId64 "] than %s in %d of its tiles, which are not used for it",
+                 g->m, g->k, g->k, g->n, provider->name, count);
     return cudaSuccess;
 }
 

@@ -26,8 +26,8 @@ typedef enum bert_cuda_product_policy {
 /** The environment's BERT_CUDA_LINEAR, for tests and comparisons: "library" or "own"; otherwise the way is chosen. */
 bert_cuda_product_policy bert_cuda_product_policy_wanted(void);
 
-/** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device, the library, and the
- * revision of our own kernel that it is measured against. */
+/** What choices hold for, as text of `size` bytes for bert_cuda_gemm_cache_create: the device, the library, the driver
+ * and the revision of our own kernel that it is measured against. */
 void bert_cuda_product_identity(char *out, size_t size);
 
 /** What the products of a session have in common. */
@@ -73,7 +73,7 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
 
 /** Measures the ways that the product may be made and keeps the best, as `tune` of gemm.h does: the same holds, but
  * that operands are looked at. Ways that don't give what the library's does aren't taken; then there is a sentence
- * about it in `why` with cudaSuccess, too, and an empty one else. y is left undefined. */
+ * about it in `why` with cudaSuccess, too, and an empty one else. y, which is not the residual, is left undefined. */
 cudaError_t bert_cuda_tune_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                             char *why, size_t size);
 

@@ -86,15 +86,16 @@ typedef struct bert_cuda_gemm_provider {
 
     /** Whether times on the device mean anything. The emulator's don't, so nothing is chosen by them. */
     bool clock;
-    /** The device and the library, as text of `size` bytes: of what times hold for (bert_cuda_product_identity). */
+    /** The device, its driver and the library, as text of `size` bytes: of what times hold for
+     * (bert_cuda_product_identity). */
     void (*identify)(char *out, size_t size);
     /** Choices are looked up and kept there from now on; NULL: no longer. The cache outlives its use. */
     void (*use_cache)(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache);
     /**
-     * Measures the product on the stream and keeps the best choice, unless the cache has one; some milliseconds. Runs
-     * on the pointers of `args`, whose content doesn't matter, and leaves C undefined. Waits for the stream, so it is
-     * an error while the stream is captured: call it for each product of a plan before the capture, then
-     * bert_cuda_gemm_cache_save once.
+     * Measures the product on the stream and keeps the best choice, unless the cache has one; some milliseconds, with
+     * `cold_b` more. Runs on the pointers of `args`, whose content doesn't matter, and leaves C undefined. Waits for
+     * the stream, so it is an error while the stream is captured: call it for each product of a plan before the
+     * capture, then bert_cuda_gemm_cache_save once.
      */
     cudaError_t (*tune)(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                         size_t size);

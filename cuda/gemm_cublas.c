@@ -588,14 +588,15 @@ static bool supports(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape) {
 }
 
 static void identify(char *out, size_t size) {
-    int device = 0;
+    int device = 0, driver = 0; /* the driver's version: it may have compiled our kernels */
     struct cudaDeviceProp properties = {0};
+    cudaDriverGetVersion(&driver);
     if (cudaGetDevice(&device) != cudaSuccess || cudaGetDeviceProperties(&properties, device) != cudaSuccess) {
         snprintf(out, size, "no device; cublasLt %zu", cublasLtGetVersion());
         return;
     }
-    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; cublasLt %zu", properties.name, properties.major,
-             properties.minor, properties.multiProcessorCount, cublasLtGetVersion());
+    snprintf(out, size, "%s, sm_%d%d, %d multiprocessors; CUDA %d; cublasLt %zu", properties.name, properties.major,
+             properties.minor, properties.multiProcessorCount, driver, cublasLtGetVersion());
 }
 
 static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {

@@ -94,18 +94,19 @@ bert_status bert_cuda_constant(bert_prepared *prepared, void *destination, const
     const bert_host *host = prepared->device->host;
     const bert_dtype stored = bert_cuda_stored(prepared, source->dtype);
     if (stored == source->dtype) {
+        BERT_CUDA_TRY(bert_cuda_copy_to_device(prepared->device, destination, source->data, source->bytes, error));
         count_constant(prepared, source, source->bytes);
-        return bert_cuda_copy_to_device(prepared->device, destination, source->data, source->bytes, error);
+        return BERT_OK;
     }
     const size_t count = source->bytes / sizeof(float); /* no other type is held as another */
     const size_t bytes = count * bert_cuda_dtype_size(stored);
     if (bytes == 0) return BERT_OK;
-    count_constant(prepared, source, bytes);
     void *narrow = bert_cuda_new(host, bytes);
     if (!narrow) return bert_cuda_no_memory(host, bytes, error);
     bert_cuda_encode(stored, source->dtype, narrow, source->data, (int64_t)count);
     const bert_status status = bert_cuda_copy_to_device(prepared->device, destination, narrow, bytes, error);
     bert_cuda_delete(host, narrow, bytes);
+    if (status == BERT_OK) count_constant(prepared, source, bytes);
     return status;
 }
 

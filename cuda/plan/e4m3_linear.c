@@ -189,7 +189,8 @@ bert_status bert_cuda_run_e4m3_linear(const bert_cuda_call *call, const void *pa
                                    .c = y->data,
                                    .lda = node->k,
                                    .ldb = node->k,
-                                   .ldc = node->n};
+                                   .ldc = node->n,
+                                   .cold_b = bert_cuda_is_cold(call, BERT_LINEAR_WEIGHT(0), rows)};
     bert_cuda_epilogue epilogue = {.bias = bias};
     if (node->e4m3_scales) {
         product.row_scales = call->x_e4m3.scales;

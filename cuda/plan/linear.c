@@ -29,7 +29,6 @@ bert_status bert_cuda_multiply_with_epilogue(const bert_cuda_call *call, bert_cu
                                                  .ranges = call->y_ranges,
                                                  .e4m3 = call->y_e4m3,
                                                  .y_unread = call->y_unread};
-    product->cold_b = bert_cuda_is_cold(call, args.rows);
     return bert_cuda_multiply_followed(call, product, &args, NULL);
 }
 
@@ -42,6 +41,7 @@ bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
         bert_cuda_product_of_rows(call, x, packed ? packed : call->inputs[BERT_LINEAR_WEIGHT(0)].data,
                                   BERT_NODE_INT(&node->node, "transpose", 0) != 0, y->dims[y->rank - 1], y->data);
     product.alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
+    product.cold_b = bert_cuda_is_cold(call, BERT_LINEAR_WEIGHT(0), product.m);
     if (!bias && BERT_NODE_INT(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
     return bert_cuda_multiply_with_epilogue(call, &product, &(bert_cuda_epilogue){.bias = bias});
 }

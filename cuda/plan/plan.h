@@ -173,8 +173,9 @@ void *bert_cuda_take(void **workspace, int64_t count, size_t element_bytes);
 void bert_cuda_dense_strides(int32_t rank, const int64_t *dims, int64_t strides[BERT_MAX_RANK]);
 /** BERT_OK, or which kernel failed on what. */
 bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, const char *kernel);
-/** Whether a weight of the model comes from memory in a product of so many rows: bert_cuda_gemm_args' `cold_b`. */
-bool bert_cuda_is_cold(const bert_cuda_call *call, int64_t rows);
+/** Whether input `weight`, if it is a constant, comes from memory in a product of so many rows: `cold_b` of
+ * bert_cuda_gemm_args. */
+bool bert_cuda_is_cold(const bert_cuda_call *call, int32_t weight, int64_t rows);
 /** A product on the stream of the call; its workspace is the session's. */
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args);
 /** The same, with what follows it: `bytes` of S8, else `floats`. */

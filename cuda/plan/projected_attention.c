@@ -124,6 +124,7 @@ static bert_status project(const bert_cuda_call *call, const bert_tensor *projec
     const bert_tensor *x = &call->inputs[X], *weight = &call->inputs[WEIGHT];
     bert_cuda_gemm_args args =
         bert_cuda_product_of_rows(call, x, weight->data, false, weight->dims[1], projected->data);
+    args.cold_b = bert_cuda_is_cold(call, WEIGHT, args.m);
     return bert_cuda_multiply_biased(call, &args, projected->dtype, bert_cuda_input_data(call, BIAS));
 }
 

@@ -334,6 +334,7 @@ static bert_status run_floats(const bert_cuda_call *call, const bert_tensor *x) 
     const bert_cuda_node *node = call->node;
     bert_cuda_gemm_args product =
         bert_cuda_product_of_rows(call, x, node->packed[PACKED_BYTES], false, node->n, call->outputs[0].data);
+    product.cold_b = bert_cuda_is_cold(call, BERT_QUANTIZED_LINEAR_WEIGHT(0), product.m);
     return bert_cuda_multiply_with_epilogue(call, &product, &(bert_cuda_epilogue){.bias = node->packed[PACKED_BIAS]});
 }
 
@@ -370,6 +371,6 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .residual_lower = bert_cuda_lower_halves(call, BERT_LINEAR_RESIDUAL),
                                             .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges};
-    product.cold_b = bert_cuda_is_cold(call, rows);
+    product.cold_b = bert_cuda_is_cold(call, BERT_QUANTIZED_LINEAR_WEIGHT(0), rows);
     return bert_cuda_multiply_followed(call, &product, NULL, &args);
 }

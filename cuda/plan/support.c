@@ -324,8 +324,8 @@ bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_ge
 /* With more rows a product doesn't wait for its weights. */
 enum { MOST_ROWS_THAT_WAIT = 1024 };
 
-bool bert_cuda_is_cold(const bert_cuda_call *call, int64_t rows) {
-    return rows <= MOST_ROWS_THAT_WAIT && bert_cuda_weights_are_cold(call->node->prepared);
+bool bert_cuda_is_cold(const bert_cuda_call *call, int32_t weight, int64_t rows) {
+    return call->node->known[weight] && rows <= MOST_ROWS_THAT_WAIT && bert_cuda_weights_are_cold(call->node->prepared);
 }
 
 bert_status bert_cuda_multiply_biased(const bert_cuda_call *call, bert_cuda_gemm_args *args, bert_dtype dtype,

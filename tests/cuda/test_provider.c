@@ -1,6 +1,7 @@
 /* The CUDA provider as a whole, on the emulator: sessions, weights, recordings, memory and errors. */
 #include "core/runtime/model.h"
 #include "core/runtime/session.h"
+#include "cuda/gemm_key.h"
 #include "cuda/launch.h"
 #include "tests/cuda/faults.h"
 #include "tests/cuda/provider_composition.h"
@@ -449,10 +450,28 @@ static void a_session_goes_on_where_nothing_can_be_recorded(void **state) {
     bert_model_free(model);
 }
 
-/* Only sessions that may differ in the last bits measure products, and keep what they found. */
+/* Choices in the file, and those for weights that come from memory. */
+static void count_choices(const char *path, int *all, int *cold) {
+    char line[512];
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    *all = *cold = 0;
+    while (fgets(line, sizeof line, file)) {
+        int kind;
+        unsigned flags;
+        if (sscanf(line, "%d %u ", &kind, &flags) != 2) continue;
+        ++*all;
+        *cold += (flags & BERT_CUDA_GEMM_COLD) != 0;
+    }
+    fclose(file);
+}
+
+/* Only sessions that may differ in the last bits measure products, and keep what they found: of few rows, with weights
+ * that come from memory, since the model's are more than the emulator's L2 holds. */
 static void deterministic_sessions_measure_nothing(void **state) {
     char folder[] = "/tmp/bertc-choices-XXXXXX", path[64];
     float logits[LABELS];
+    int all, cold;
     batch b = make_batch(1, 5, false, 1);
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/choices", folder);
@@ -466,6 +485,9 @@ static void deterministic_sessions_measure_nothing(void **state) {
         assert_int_equal(access(path, F_OK) == 0, !deterministic);
         bert_session_free(session);
     }
+    count_choices(path, &all, &cold);
+    assert_true(all > 0);
+    assert_int_equal(cold, all); /* all of its products are Linears */
     bert_model_free(model);
     setenv("BERT_CUDA_GEMM_CACHE", "off", 1);
     unlink(path);

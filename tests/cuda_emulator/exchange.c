@@ -207,6 +207,13 @@ void bert_emulator_copy_async(void *shared, const void *global, size_t bytes, si
                    "copies %zu bytes between addresses that they do not divide", bytes);
         emu_abort(cudaErrorMisalignedAddress);
     }
+    const unsigned char *own = emu_shared_memory() + (size_t)thread->block->rank * EMU_SHARED_BYTES;
+    if ((const unsigned char *)shared < own || (const unsigned char *)shared >= own + EMU_SHARED_BYTES) {
+        emu_report(BERT_EMULATOR_OUT_OF_BOUNDS, thread, __builtin_return_address(0),
+                   "copies in the background to what is no shared memory of its block");
+        emu_abort(cudaErrorIllegalAddress);
+        return;
+    }
     /* A GPU may copy at once, or when it is waited for: others neither read nor write meanwhile. */
     if (valid) emu_check_begun(thread, __builtin_return_address(0));
     if (!emu_access(thread, shared, bytes, true, false, __builtin_return_address(0))) return;

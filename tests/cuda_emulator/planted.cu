@@ -51,7 +51,8 @@ static __global__ void copy_kernel(const float *x, float *y, planted_fault fault
         const bert_vector<float, 4> loaded = vectors[at % 8];
         y[at] = loaded.at[at % 4];
     }
-    if (at < 16) copy_async_16(kept + 4 * at, x + 4 * at, 16);
+    float *const to = fault == PLANTED_COPIED_ELSEWHERE ? y : kept;
+    if (at < 16) copy_async_16(to + 4 * at, x + 4 * at, 16);
     if (fault == PLANTED_TOO_EARLY) begin_kernel();
     copy_async_commit();
     if (fault != PLANTED_NO_WAIT) copy_async_wait<0>();

@@ -27,9 +27,10 @@ typedef enum planted_fault {
     PLANTED_NO_WAIT_NEXT, /* for the next one to the same place, where something is already */
     PLANTED_COPIED_OVER,  /* a copy in the background begins where others may still read; a barrier comes before its end
                            */
-    PLANTED_STRAY,        /* a wild address */
-    PLANTED_TOO_EARLY,    /* device memory, or a copy from it, before the kernel before has ended */
-    PLANTED_LEFT_EARLY,   /* a block ends before it has */
+    PLANTED_COPIED_ELSEWHERE, /* in the background, into device memory */
+    PLANTED_STRAY,            /* a wild address */
+    PLANTED_TOO_EARLY,        /* device memory, or a copy from it, before the kernel before has ended */
+    PLANTED_LEFT_EARLY,       /* a block ends before it has */
     /* Of a cluster: */
     PLANTED_BLOCKS_BARRIER, /* a barrier of each block in the place of the cluster's */
     PLANTED_PARTING,        /* in its place, which orders nothing */

@@ -155,11 +155,12 @@ static void warps_need_syncwarp(void **state) {
 static void copies_are_waited_for(void **state) {
     float x[64], y[64];
     for (int i = 0; i < 64; i++) x[i] = (float)i;
-    const planted_fault faults[] = {PLANTED_NONE, PLANTED_NO_WAIT, PLANTED_NO_WAIT_NEXT, PLANTED_COPIED_OVER,
-                                    PLANTED_MISALIGNED};
-    for (int i = 0; i < 5; i++) {
+    const planted_fault faults[] = {PLANTED_NONE,        PLANTED_NO_WAIT,    PLANTED_NO_WAIT_NEXT,
+                                    PLANTED_COPIED_OVER, PLANTED_MISALIGNED, PLANTED_COPIED_ELSEWHERE};
+    const cudaError_t errors[] = {[4] = cudaErrorMisalignedAddress, [5] = cudaErrorIllegalAddress};
+    for (int i = 0; i < 6; i++) {
         float *dx = on_device(x, sizeof x), *dy = on_device(NULL, sizeof y);
-        assert_int_equal(planted_copy(dx, dy, faults[i], NULL), i == 4 ? cudaErrorMisalignedAddress : cudaSuccess);
+        assert_int_equal(planted_copy(dx, dy, faults[i], NULL), errors[i]);
         from_device(y, dy, sizeof y);
         cudaFree(dx);
         if (i == 0) {
@@ -172,6 +173,12 @@ static void copies_are_waited_for(void **state) {
             bert_emulator_clear();
         } else if (i == 3) {
             expect_faults(BERT_EMULATOR_RACE, "with no barrier between");
+        } else if (i == 5) {
+            const bert_emulator_fault *first = bert_emulator_fault_at(0);
+            assert_int_equal(first->kind, BERT_EMULATOR_OUT_OF_BOUNDS);
+            assert_non_null(strstr(first->message, "to what is no shared memory of its block"));
+            bert_emulator_clear();
+            cudaGetLastError();
         } else {
             expect_faults(BERT_EMULATOR_MISALIGNED, "reads 16 bytes at an address that they do not divide");
         }

@@ -226,7 +226,7 @@ class StaticDraw(Draw):
     def __init__(self, seed, fixed=None, provider="cpu"):
         super().__init__(seed, fixed, provider)
         self.modes[f"{provider}, no padding"] = {"provider": provider, "padded_rows": PADDED_ROWS_UNDEFINED}
-        # What is held against what, and the backend whose bits have to be the same.
+        # What is held against what, and by whose rules bits have to be the same: another provider's are the CPU's.
         self.pairs = [("reference", "reference, no passes", "reference"), (provider, f"{provider}, no passes", "cpu"),
                       (f"{provider}, no passes", "reference, no passes", ""), (f"{provider}, no padding", provider, ""),
                       ("reference, no passes", "ONNX Runtime", "")]
