@@ -33,6 +33,21 @@
  *                 (x sigmoid(x)), "tanh", "relu")
  *   y = activation(alpha x W + b) + residual
  *
+ * LayerNormLinear, which binding makes of Linears and the LayerNorms around them for backends that ask for it
+ *   inputs      0 x [..., K]                      1 residual [..., N] or absent
+ *               2 x_moments float32 [..., ceil(K / 64), 2]    3 x_gamma [K]    4 x_beta [K] or absent    (all absent: x is
+ *                 taken as it is)
+ *               5 residual_moments float32 [..., ceil(N / 64), 2]    6 residual_gamma [N]    7 residual_beta [N] or absent
+ *                 (all absent: likewise)
+ *               8 + 2p weight_p, 9 + 2p bias_p    as Linear has them
+ *   outputs     0 y [..., N], as Linear has it    1 moments float32 [..., ceil(N / 64), 2] of y, optional
+ *   attributes  parts, transpose, alpha, activation, as Linear has them
+ *               x_epsilon, residual_epsilon float, with moments
+ *   y = activation(alpha norm(x) W + b) + norm(residual), where norm is LayerNorm over the last dimension by the moments that
+ *   come along: of each 64 neighbouring elements of a row (fewer at its end) their mean, and the sum of their squared
+ *   distances from it. Those of a row follow from these (Chan, Golub, LeVeque, 'Updating formulae and a pairwise algorithm for
+ *   computing sample variances', 1979). Moments are float32 whatever x is; the variance is the mean of squared distances.
+ *
  * QuantizedLinear
  *   inputs      0 x [..., K] float                1 residual [..., N] or absent
  *               2 x_scale scalar, or absent       3 x_zero_point uint8 scalar, or absent (0)
@@ -156,6 +171,17 @@
 #define BERT_LINEAR_RESIDUAL 1
 #define BERT_LINEAR_WEIGHT(part) (2 + 2 * (part))
 #define BERT_LINEAR_BIAS(part) (3 + 2 * (part))
+
+/** Inputs of LayerNormLinear, which has its x and residual where Linear has them; and columns that a moment is of. */
+#define BERT_LAYER_NORM_LINEAR_X_MOMENTS 2
+#define BERT_LAYER_NORM_LINEAR_X_GAMMA 3
+#define BERT_LAYER_NORM_LINEAR_X_BETA 4
+#define BERT_LAYER_NORM_LINEAR_RESIDUAL_MOMENTS 5
+#define BERT_LAYER_NORM_LINEAR_RESIDUAL_GAMMA 6
+#define BERT_LAYER_NORM_LINEAR_RESIDUAL_BETA 7
+#define BERT_LAYER_NORM_LINEAR_WEIGHT(part) (8 + 2 * (part))
+#define BERT_LAYER_NORM_LINEAR_BIAS(part) (9 + 2 * (part))
+#define BERT_MOMENT_COLUMNS 64
 
 /** Inputs of QuantizedLinear, which has its x and residual where Linear has them. */
 #define BERT_QUANTIZED_LINEAR_X_SCALE 2

@@ -1,4 +1,6 @@
-/* The canonical Linear (core/graph/canonical.h). */
+/* The canonical Linear (core/graph/canonical.h), and of LayerNormLinear what is Linear's. */
+#include "core/graph/ops/canonical_linear.h"
+
 #include "core/graph/canonical.h"
 #include "core/graph/ops/activation.h"
 #include "core/graph/ops/infer.h"
@@ -6,13 +8,18 @@
 
 #include <inttypes.h>
 
+/* Input at which the weights begin, each with its bias behind it. */
+static int32_t first_weight(const bert_op *op) {
+    return op->id == BERT_OP_BERTC_LayerNormLinear ? BERT_LAYER_NORM_LINEAR_WEIGHT(0) : BERT_LINEAR_WEIGHT(0);
+}
+
 /* Columns of part `part` into *columns; its rows must be `depth`. */
 static bert_status infer_part(const bert_inference *in, int32_t part, bert_dim depth, bert_dim *columns) {
     const bool transposed = BERT_INFER_INT(in, "transpose", 0) != 0;
-    int32_t weight = BERT_LINEAR_WEIGHT(part);
-    int32_t bias = BERT_LINEAR_BIAS(part);
+    int32_t weight = first_weight(in->op) + 2 * part;
+    int32_t bias = weight + 1;
     if (!bert_infer_input(in, weight)) {
-        return bert_fail(in->error, BERT_INVALID_MODEL, "weight %" PRId32 " of Linear is missing", part);
+        return bert_fail(in->error, BERT_INVALID_MODEL, "weight %" PRId32 " of %s is missing", part, in->op->name);
     }
     BERT_TRY(bert_infer_same_type(in, 0, weight));
     BERT_TRY(bert_infer_same_type(in, 0, bias));
@@ -37,22 +44,23 @@ bert_status bert_infer_linear(const bert_inference *in) {
     double parameter;
     const char *activation = BERT_INFER_STRING(in, "activation", "none");
     if (!bert_activation(activation, &parameter)) {
-        return bert_fail(in->error, BERT_INVALID_MODEL, "Linear has no activation \"%s\"", activation);
+        return bert_fail(in->error, BERT_INVALID_MODEL, "%s has no activation \"%s\"", in->op->name, activation);
     }
     int64_t parts = BERT_INFER_INT(in, "parts", 1);
-    if (parts < 1 || parts > (in->op->max_inputs - 2) / 2) {
-        return bert_fail(in->error, BERT_INVALID_MODEL, "Linear has %" PRId64 " parts; it takes 1 to %" PRId32, parts,
-                         (in->op->max_inputs - 2) / 2);
+    const int32_t most = (in->op->max_inputs - first_weight(in->op)) / 2;
+    if (parts < 1 || parts > most) {
+        return bert_fail(in->error, BERT_INVALID_MODEL, "%s has %" PRId64 " parts; it takes 1 to %" PRId32,
+                         in->op->name, parts, most);
     }
     return bert_infer_linear_output(in, bert_infer_shape(in, BERT_LINEAR_X), parts, infer_part);
 }
 
 /* Columns [first_column, ...) of the output: one weight and its bias. */
-static void linear_part(const bert_reference_call *call, int32_t part, int64_t first_column) {
-    const bert_tensor *x = &call->inputs[BERT_LINEAR_X];
-    const bert_tensor *residual = bert_call_input(call, BERT_LINEAR_RESIDUAL);
-    const bert_tensor *weight = &call->inputs[BERT_LINEAR_WEIGHT(part)];
-    const bert_tensor *bias = bert_call_input(call, BERT_LINEAR_BIAS(part));
+static void linear_part(const bert_reference_call *call, const bert_tensor *x, const bert_tensor *residual,
+                        double *sums, int32_t part, int64_t first_column) {
+    const int32_t input = first_weight(call->op) + 2 * part;
+    const bert_tensor *weight = &call->inputs[input];
+    const bert_tensor *bias = bert_call_input(call, input + 1);
     const bert_tensor *y = &call->outputs[0];
     bool transposed = BERT_CALL_INT(call, "transpose", 0) != 0;
     double alpha = BERT_CALL_FLOAT(call, "alpha", 1.0F);
@@ -64,7 +72,6 @@ static void linear_part(const bert_reference_call *call, int32_t part, int64_t f
     int64_t columns = weight->dims[transposed ? 0 : 1];
     bert_matrix left = {x, 0, depth, 1};
     bert_matrix right = {weight, 0, transposed ? 1 : columns, transposed ? depth : 1};
-    double *sums = call->workspace;
     for (int64_t row = 0; row < rows; row += BERT_PRODUCT_ROWS) {
         int64_t count = rows - row < BERT_PRODUCT_ROWS ? rows - row : BERT_PRODUCT_ROWS;
         bert_product_rows(&left, &right, row, count, depth, columns, sums);
@@ -77,13 +84,20 @@ static void linear_part(const bert_reference_call *call, int32_t part, int64_t f
     }
 }
 
-bert_status bert_reference_linear(const bert_reference_call *call) {
+void bert_linear_product(const bert_reference_call *call, const bert_tensor *x, const bert_tensor *residual,
+                         double *sums) {
     int32_t parts = (int32_t)BERT_CALL_INT(call, "parts", 1);
     int64_t first_column = 0;
     for (int32_t part = 0; part < parts; part++) {
-        linear_part(call, part, first_column);
-        first_column += call->inputs[BERT_LINEAR_WEIGHT(part)].dims[BERT_CALL_INT(call, "transpose", 0) ? 0 : 1];
+        const bert_tensor *weight = &call->inputs[first_weight(call->op) + 2 * part];
+        linear_part(call, x, residual, sums, part, first_column);
+        first_column += weight->dims[BERT_CALL_INT(call, "transpose", 0) ? 0 : 1];
     }
+}
+
+bert_status bert_reference_linear(const bert_reference_call *call) {
+    bert_linear_product(call, &call->inputs[BERT_LINEAR_X], bert_call_input(call, BERT_LINEAR_RESIDUAL),
+                        call->workspace);
     return BERT_OK;
 }
 

@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 8
+#define BERT_BACKEND_ABI_VERSION 9
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -325,6 +325,9 @@ typedef struct bert_backend {
     size_t struct_size;
     uint32_t abi_version;
     const char *name; /**< What --provider calls it: "cpu", "reference", "cuda". */
+    /** Binding puts LayerNormLinears (core/graph/canonical.h) in the place of Linears and the LayerNorms around them
+     * where `plan`, asked with BERT_PLAN_QUERY and dimensions known, takes every one of them. */
+    bool layer_norm_linear;
 
     /** BERT_UNSUPPORTED with the reason when the device isn't there. `host` outlives the device. */
     bert_status (*device_open)(const bert_host *host, bert_device **out, bert_error *error);
