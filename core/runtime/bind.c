@@ -322,6 +322,7 @@ static bert_status start(binder *b) {
     const bert_graph *graph = b->model->graph;
     bert_binding *binding = b->binding;
     *binding = (bert_binding){.value_count = graph->value_count,
+                              .value_capacity = graph->value_count,
                               .infos = BERT_ARENA_NEW_ARRAY(b->arena, bert_value_info, graph->value_count),
                               .roots = BERT_ARENA_NEW_ARRAY(b->arena, const bert_value *, graph->value_count),
                               .sources = BERT_ARENA_NEW_ARRAY(b->arena, const bert_constant *, graph->value_count),

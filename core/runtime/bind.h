@@ -24,7 +24,8 @@ typedef struct bert_binding {
     const bert_constant **sources;
     const bert_node **steps; /**< Nodes that must run, in order. */
     size_t step_count;
-    uint32_t value_count; /**< Of the arrays by value id: the graph's, then values that binding made. */
+    uint32_t value_count;    /**< Of the arrays by value id: the graph's, then values that binding made. */
+    uint32_t value_capacity; /**< That the arrays have room for. */
     /* What follows is bert_bind_tokens'. */
     int8_t
         *row_axes; /**< By value id: the dimension that is the number of a run's rows; -1: none. NULL: none at all. */

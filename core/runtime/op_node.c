@@ -78,10 +78,12 @@ int64_t bert_count_flops(const bert_op_node *node) {
                                            "FusedMatMul",
                                            "DynamicQuantizeMatMul",
                                            "MatMulIntegerToFloat"};
+    static const char *const linears[] = {"Linear", "LayerNormLinear", "QuantizedLinear"};
     if (node->output_count < 1 || node->outputs[0].rank < 0) return 0;
     const int64_t outputs = elements_of(&node->outputs[0]);
     if (strcmp(node->domain, BERT_CANONICAL_DOMAIN) == 0) {
-        if (strcmp(node->op_type, "Linear") == 0 || strcmp(node->op_type, "QuantizedLinear") == 0) {
+        for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
+            if (strcmp(node->op_type, linears[i]) != 0) continue;
             return 2 * outputs * dimension_from_end(&node->inputs[BERT_LINEAR_X], 1);
         }
         return strcmp(node->op_type, "Attention") == 0 ? attention_flops(node) : 0;

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/graph/op.h"
 #include "core/runtime/computed_once.h"
+#include "core/runtime/late_norms.h"
 #include "core/runtime/memory_plan.h"
 #include "core/runtime/op_node.h"
 #include "core/runtime/token_rows.h"
@@ -202,20 +203,14 @@ static const bert_byte_rows_storage no_byte_rows = {BERT_NO_STORAGE, BERT_NO_STO
 
 /* Asks the backend; who writes a tensor is planned before those that read it. */
 static bert_status ask_for_bytes(planner *p, const bert_node *node, int64_t *out) {
-    const bert_weights *weights = p->plan->weights;
-    bert_op_node shown;
-    bert_op_plan plan = {0};
-    bert_error error = {0};
+    bert_op_plan plan;
+    bool runs;
     *out = 0;
     if (node->op->id != BERT_OP_BERTC_Linear) return BERT_OK;
-    BERT_TRY(bert_describe_node(&p->scratch, node, p->binding.infos, &shown, p->error));
-    const bert_status status =
-        weights->device->backend->plan(weights->prepared, NULL, &shown, BERT_PLAN_QUERY, &plan, &error);
-    *out = status == BERT_OK ? plan.x_bytes : 0;
     /* What it has no kernel for, it says again when the node is bound. */
-    if (status == BERT_OK || status == BERT_UNSUPPORTED) return BERT_OK;
-    *p->error = error;
-    return bert_fail_in_node(p->error, status, node);
+    BERT_TRY(bert_weights_ask(p->plan->weights, &p->scratch, node, p->binding.infos, &plan, &runs, p->error));
+    *out = plan.x_bytes;
+    return BERT_OK;
 }
 
 /* The value whose byte rows step `index` shares with others: all want as many bytes as the first. NULL: none. */
@@ -652,6 +647,10 @@ static bert_status build(planner *p, const bert_request *request) {
     const bert_model *model = plan->weights->model;
     BERT_TRY(bert_bind(model, &plan->request, &p->scratch, &p->binding, p->error));
     BERT_TRY(bert_bind_tokens(model, &plan->request, &plan->memory, &p->scratch, &p->binding, p->error));
+    if (plan->weights->device->backend->layer_norm_linear) {
+        BERT_TRY(
+            bert_bind_late_norms(plan->weights, &plan->request, &plan->memory, &p->scratch, &p->binding, p->error));
+    }
     if (!p->binding.packed) plan->request.rows = 0;
     plan->key = bert_request_key(model, &plan->request);
     if (!plan->padding) plan->padding = p->binding.padding;

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/graph/canonical.h"
 #include "core/graph/op.h"
+#include "core/runtime/binding_edit.h"
 #include "core/runtime/row_ops.h"
 #include "core/runtime/token_mask.h"
 
@@ -13,8 +14,7 @@ typedef struct packer {
     const bert_model *model;
     const bert_request *request;
     bert_arena *memory, *scratch;
-    bert_binding *binding; /* the one that is made; arrays have room for what is added */
-    uint32_t capacity;
+    bert_binding *binding; /* the one that is made */
     int64_t batch, sequence;
     bert_mask_prober prober;
     bert_value *starts, *tokens;
@@ -49,17 +49,8 @@ static const bert_value *root_of(const packer *p, const bert_value *value) {
 
 static bert_status make_value(packer *p, const char *name, const bert_value_info *info, int8_t row_axis,
                               bert_value **out) {
-    bert_binding *binding = p->binding;
-    bert_value *value = BERT_ARENA_NEW(p->memory, bert_value);
-    if (!value || binding->value_count == p->capacity) return no_memory(p);
-    value->id = binding->value_count++;
-    value->name = name;
-    value->info = *info;
-    binding->infos[value->id] = *info;
-    binding->roots[value->id] = value;
-    binding->row_axes[value->id] = row_axis;
-    *out = value;
-    return BERT_OK;
+    *out = bert_binding_add_value(p->binding, p->memory, name, info, row_axis);
+    return *out ? BERT_OK : no_memory(p);
 }
 
 static bert_status add_step(packer *p, const bert_node *node) {
@@ -67,40 +58,16 @@ static bert_status add_step(packer *p, const bert_node *node) {
     return BERT_OK;
 }
 
-/* A node like `like`, with room for inputs and outputs of its own. */
-static bert_node *copy_node(bert_arena *arena, const bert_node *like, int32_t input_count, int32_t output_count) {
-    bert_node *node = BERT_ARENA_NEW(arena, bert_node);
-    if (!node) return NULL;
-    *node = *like;
-    node->input_count = input_count;
-    node->output_count = output_count;
-    node->inputs = BERT_ARENA_NEW_ARRAY(arena, bert_value *, (size_t)input_count);
-    node->outputs = BERT_ARENA_NEW_ARRAY(arena, bert_value *, (size_t)output_count);
-    if (!node->inputs || !node->outputs) return NULL;
-    for (int32_t i = 0; i < input_count && i < like->input_count; i++) node->inputs[i] = like->inputs[i];
-    for (int32_t i = 0; i < output_count && i < like->output_count; i++) node->outputs[i] = like->outputs[i];
-    return node;
-}
-
-static bool add_attribute(bert_arena *arena, bert_node *node, const bert_attribute *attribute) {
-    bert_attribute *attributes = BERT_ARENA_NEW_ARRAY(arena, bert_attribute, node->attribute_count + 1);
-    if (!attributes) return false;
-    if (node->attribute_count) memcpy(attributes, node->attributes, node->attribute_count * sizeof *attributes);
-    attributes[node->attribute_count++] = *attribute;
-    node->attributes = attributes;
-    return true;
-}
-
 const bert_node *bert_node_in_scope(bert_arena *arena, const bert_node *node, bert_quant_scope scope,
                                     bert_value *starts, bert_value *counted) {
     if (scope == BERT_QUANT_SCOPE_TENSOR || !bert_is_dynamic_linear(node)) return node;
     const bool sequence = scope == BERT_QUANT_SCOPE_SEQUENCE;
     const int32_t parts = (int32_t)BERT_NODE_INT(node, "parts", 1), at = BERT_QUANTIZED_LINEAR_STARTS(parts);
-    bert_node *copy = copy_node(arena, node, sequence ? at + 2 : node->input_count, node->output_count);
+    bert_node *copy = bert_node_copy(arena, node, sequence ? at + 2 : node->input_count, node->output_count);
     if (!copy) return NULL;
     const char *name = sequence ? "sequence" : "token";
     const bert_attribute attribute = BERT_STRING_ATTRIBUTE("scope", name);
-    if (!add_attribute(arena, copy, &attribute)) return NULL;
+    if (!bert_node_add_attribute(arena, copy, &attribute)) return NULL;
     if (!sequence) return copy;
     copy->inputs[at] = starts;
     copy->inputs[BERT_QUANTIZED_LINEAR_COUNTED(parts)] = counted;
@@ -134,7 +101,7 @@ static bert_value_info info_of_rows(const packer *p, const bert_value *value, in
 /* PackTokens or UnpackTokens, at the place that `like` has. */
 static bert_status add_movement(packer *p, const bert_node *like, bert_op_id op, int32_t axes, bert_value *from,
                                 bert_value *to) {
-    bert_node *node = copy_node(p->memory, like, 2, 1);
+    bert_node *node = bert_node_copy(p->memory, like, 2, 1);
     if (!node) return no_memory(p);
     node->op = bert_op_get(op);
     node->opset = 1;
@@ -146,7 +113,7 @@ static bert_status add_movement(packer *p, const bert_node *like, bert_op_id op,
                                          BERT_INT_ATTRIBUTE("sequence", p->sequence)};
     const int count = op == BERT_OP_BERTC_PackTokens ? 1 : 3;
     for (int i = 0; i < count; i++) {
-        if (!add_attribute(p->memory, node, &attributes[i])) return no_memory(p);
+        if (!bert_node_add_attribute(p->memory, node, &attributes[i])) return no_memory(p);
     }
     return add_step(p, node);
 }
@@ -258,7 +225,7 @@ static bert_status add_rows_to_attention(packer *p, bert_node *node) {
     const bert_attribute sequence = BERT_INT_ATTRIBUTE("sequence", p->sequence);
     node->inputs[BERT_ATTENTION_STARTS] = p->starts;
     node->inputs[BERT_ATTENTION_TOKENS] = p->tokens;
-    return add_attribute(p->memory, node, &sequence) ? BERT_OK : no_memory(p);
+    return bert_node_add_attribute(p->memory, node, &sequence) ? BERT_OK : no_memory(p);
 }
 
 /* Embedding finds the ids of its tokens by itself, unless some are rows already. */
@@ -273,7 +240,7 @@ static int32_t inputs_on_rows(const packer *p, const bert_node *node) {
 
 static bert_status pack_node(packer *p, const bert_node *node, const bert_row_op *op, int32_t output_axes) {
     const bool embedding = takes_tokens(p, node);
-    bert_node *copy = copy_node(p->memory, node, inputs_on_rows(p, node), node->output_count);
+    bert_node *copy = bert_node_copy(p->memory, node, inputs_on_rows(p, node), node->output_count);
     if (!copy) return no_memory(p);
     if (embedding) copy->inputs[BERT_EMBEDDING_TOKENS] = p->tokens;
     for (int32_t i = 0; i < node->input_count && !embedding; i++) {
@@ -301,7 +268,7 @@ static bert_status pool_rows(packer *p, const bert_node *node) {
     if (token_axes(p, node->inputs[BERT_POOL_X]) != 2) return refuse(p, node, "its sequences aren't the batch's");
     if (mask) BERT_TRY(bert_mask_is_tokens(&p->prober, mask, &same));
     if (!same) return refuse(p, node, "it isn't certain to count just the tokens whose attention_mask is 1");
-    bert_node *copy = copy_node(p->memory, node, BERT_POOL_STARTS + 1, 1);
+    bert_node *copy = bert_node_copy(p->memory, node, BERT_POOL_STARTS + 1, 1);
     if (!copy) return no_memory(p);
     BERT_TRY(take_rows(p, node, node->inputs[BERT_POOL_X], 2, &copy->inputs[BERT_POOL_X]));
     copy->inputs[BERT_POOL_MASK] = NULL;
@@ -453,29 +420,14 @@ static bert_status restore_outputs(packer *p) {
 }
 
 static bert_status allocate_arrays(packer *p, const bert_binding *from) {
-    bert_binding *to = p->binding;
-    const uint32_t values = from->value_count;
-    p->capacity = 2 * values + 16;
-    *to = *from;
-    to->infos = BERT_ARENA_NEW_ARRAY(p->scratch, bert_value_info, p->capacity);
-    to->roots = BERT_ARENA_NEW_ARRAY(p->scratch, const bert_value *, p->capacity);
-    to->sources = BERT_ARENA_NEW_ARRAY(p->scratch, const bert_constant *, p->capacity);
-    to->row_axes = BERT_ARENA_NEW_ARRAY(p->scratch, int8_t, p->capacity);
-    to->steps = BERT_ARENA_NEW_ARRAY(p->scratch, const bert_node *, from->step_count + 2 * (size_t)values);
-    to->step_count = 0;
-    p->rows = BERT_ARENA_NEW_ARRAY(p->scratch, bert_value *, p->capacity);
-    p->as_rows = BERT_ARENA_NEW_ARRAY(p->scratch, bool, p->capacity);
-    p->restored = BERT_ARENA_NEW_ARRAY(p->scratch, bool, p->capacity);
-    p->exact = BERT_ARENA_NEW_ARRAY(p->scratch, bool, p->capacity);
-    p->is_tokens = BERT_ARENA_NEW_ARRAY(p->scratch, bool, p->capacity);
-    if (!to->infos || !to->roots || !to->sources || !to->row_axes || !to->steps || !p->rows || !p->as_rows ||
-        !p->restored || !p->exact || !p->is_tokens) {
-        return no_memory(p);
-    }
-    memcpy(to->infos, from->infos, values * sizeof *to->infos);
-    memcpy(to->roots, from->roots, values * sizeof *to->roots);
-    memcpy(to->sources, from->sources, values * sizeof *to->sources);
-    memset(to->row_axes, -1, p->capacity);
+    const uint32_t values = from->value_count, more = values + 16, capacity = values + more;
+    const bool copied = bert_binding_copy(from, more, from->step_count + 2 * (size_t)values, p->scratch, p->binding);
+    p->rows = BERT_ARENA_NEW_ARRAY(p->scratch, bert_value *, capacity);
+    p->as_rows = BERT_ARENA_NEW_ARRAY(p->scratch, bool, capacity);
+    p->restored = BERT_ARENA_NEW_ARRAY(p->scratch, bool, capacity);
+    p->exact = BERT_ARENA_NEW_ARRAY(p->scratch, bool, capacity);
+    p->is_tokens = BERT_ARENA_NEW_ARRAY(p->scratch, bool, capacity);
+    if (!copied || !p->rows || !p->as_rows || !p->restored || !p->exact || !p->is_tokens) return no_memory(p);
     return BERT_OK;
 }
 

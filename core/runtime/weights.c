@@ -416,6 +416,22 @@ bert_status bert_weights_pack(bert_model *model, const bert_weights_request *req
     return status;
 }
 
+bert_status bert_weights_ask(const bert_weights *weights, bert_arena *scratch, const bert_node *node,
+                             const bert_value_info *infos, bert_op_plan *out, bool *runs, bert_error *error) {
+    bert_op_node shown;
+    bert_error reason = {0};
+    BERT_TRY(bert_describe_node(scratch, node, infos, &shown, error));
+    *out = (bert_op_plan){0};
+    const bert_status status =
+        weights->device->backend->plan(weights->prepared, NULL, &shown, BERT_PLAN_QUERY, out, &reason);
+    *runs = status == BERT_OK;
+    if (*runs) return BERT_OK;
+    *out = (bert_op_plan){0};
+    if (status == BERT_UNSUPPORTED) return BERT_OK;
+    if (error) *error = reason;
+    return bert_fail_in_node(error, status, node);
+}
+
 size_t bert_weights_bytes(bert_weights *weights) {
     size_t packed = weights->device->backend->prepared_bytes(weights->prepared);
     pthread_mutex_lock(&weights->mutex);

@@ -60,6 +60,14 @@ bert_status bert_weights_get(bert_model *model, const bert_weights_request *requ
 bert_status bert_weights_pack(bert_model *model, const bert_weights_request *request, const char *path,
                               bert_error *error);
 
+/**
+ * Asks the backend how it runs a bound node, of whose values `infos` (by id) knows. *runs is false, and *out zeros,
+ * where it has no kernel, which is no error; another failure names the node. What it is shown lies in `scratch`. Any
+ * thread.
+ */
+bert_status bert_weights_ask(const bert_weights *weights, bert_arena *scratch, const bert_node *node,
+                             const bert_value_info *infos, bert_op_plan *out, bool *runs, bert_error *error);
+
 /** Memory that packed and resident weights take. Any thread. */
 size_t bert_weights_bytes(bert_weights *weights);
 
