@@ -13,13 +13,13 @@ include(CheckLanguage)
 # The host side of the provider: C, built with the CUDA toolkit's headers, and with the emulator's.
 set(BERT_CUDA_HOST backend context device elements followed_product prepared recording plan/attend plan/attention plan/composed_norm
                    plan/conv plan/disentangled_bias plan/e4m3_linear plan/einsum plan/elementwise plan/embed_layer_norm plan/few_bits
-                   plan/fused_attention plan/gather plan/integer_product plan/linear plan/matmul plan/movement plan/padding plan/parts
+                   plan/fused_attention plan/gather plan/integer_product plan/layer_norm_linear plan/linear plan/matmul plan/movement plan/padding plan/parts
                    plan/plan plan/pool plan/projected_attention plan/quantize plan/quantized_linear plan/reduce
                    plan/rotary plan/rows plan/support plan/table way_check)
 
 # The kernels, each NAME.cu with its NAME.h: the operations of cuda/ops, and how all are launched. Built by nvcc, and for the emulator.
 set(BERT_CUDA_KERNELS launch ops/attention ops/attention_masks ops/bias_activation ops/byte_product ops/conv ops/difference ops/disentangled_bias
-                      ops/einsum ops/elementwise ops/embedding ops/few_bits ops/gather ops/generate ops/layer_norm ops/lookup ops/move ops/pool ops/product ops/quantize ops/quantize_e4m3 ops/quantized_add
+                      ops/einsum ops/elementwise ops/embedding ops/few_bits ops/gather ops/generate ops/layer_norm ops/lookup ops/moments ops/move ops/pool ops/product ops/quantize ops/quantize_e4m3 ops/quantized_add
                       ops/reduce ops/rotary ops/softmax ops/tensor_product ops/tokens)
 
 # Machine code for what is common, PTX for what comes: Ampere, Ada, Hopper. CMake needs to know before it tries nvcc.

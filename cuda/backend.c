@@ -103,6 +103,8 @@ static bert_status device_open(const bert_host *host, bert_device **out, bert_er
     bert_device *device = bert_cuda_new(host, sizeof *device);
     if (!device) return bert_cuda_no_memory(host, sizeof *device, error);
     *device = (bert_device){.host = host, .index = THE_DEVICE, .policy = bert_cuda_product_policy_wanted()};
+    device->late_norms = device->policy != BERT_CUDA_PRODUCT_LIBRARY &&
+                         bert_cuda_environment_says(BERT_CUDA_LATE_NORM) != BERT_CUDA_LATE_NORM_OFF;
     pthread_mutex_init(&device->lock, NULL);
     bert_status status = describe_device(device, error);
     if (status == BERT_OK)
@@ -132,6 +134,7 @@ static const bert_backend backend = {
     .struct_size = sizeof(bert_backend),
     .abi_version = BERT_BACKEND_ABI_VERSION,
     .name = "cuda",
+    .layer_norm_linear = true,
     .device_open = device_open,
     .device_close = device_close,
     .device_properties = device_properties,

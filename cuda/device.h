@@ -32,6 +32,7 @@ struct bert_device {
     cudaStream_t stream;             /**< Of constants. */
     bert_cuda_gemm_cache *choices;   /**< How products are made; NULL: nothing is measured. */
     bert_cuda_product_policy policy; /**< Of products with what follows them. */
+    bool late_norms;                 /**< LayerNorms may go into the products around them. */
 };
 
 /** Weights in a form of their own, found by what they were made from. */

@@ -3,9 +3,10 @@
  *
  *   BERT_CUDA_LINEAR          "library" or "own": followed_product.h
  *   BERT_CUDA_LAUNCH_AHEAD    "off": launch.h
+ *   BERT_CUDA_LATE_NORM       "off": device.h
  *   BERT_CUDA_GEMM_CACHE      a path, or "off": gemm_cache.h
  *
- * The first two take words. One that isn't known has no effect, and backend.c gives a notice of it. The last has no
+ * The first three take words. One that isn't known has no effect, and backend.c gives a notice of it. The last has no
  * part in that: whatever isn't "off" is a path.
  */
 #ifndef BERT_CUDA_ENVIRONMENT_H
@@ -18,6 +19,7 @@
 typedef enum bert_cuda_variable {
     BERT_CUDA_LINEAR,
     BERT_CUDA_LAUNCH_AHEAD,
+    BERT_CUDA_LATE_NORM,
     BERT_CUDA_VARIABLES /**< How many there are. */
 } bert_cuda_variable;
 
@@ -27,7 +29,8 @@ typedef enum bert_cuda_said {
     BERT_CUDA_SAYS_SOMETHING_ELSE,
     BERT_CUDA_LINEAR_LIBRARY,
     BERT_CUDA_LINEAR_OWN,
-    BERT_CUDA_LAUNCH_AHEAD_OFF
+    BERT_CUDA_LAUNCH_AHEAD_OFF,
+    BERT_CUDA_LATE_NORM_OFF
 } bert_cuda_said;
 
 typedef struct bert_cuda_word {
@@ -41,7 +44,8 @@ static inline const bert_cuda_word *bert_cuda_word_at(size_t i) {
     static const bert_cuda_word words[] = {
         {BERT_CUDA_LINEAR, "BERT_CUDA_LINEAR", "library", BERT_CUDA_LINEAR_LIBRARY},
         {BERT_CUDA_LINEAR, "BERT_CUDA_LINEAR", "own", BERT_CUDA_LINEAR_OWN},
-        {BERT_CUDA_LAUNCH_AHEAD, "BERT_CUDA_LAUNCH_AHEAD", "off", BERT_CUDA_LAUNCH_AHEAD_OFF}};
+        {BERT_CUDA_LAUNCH_AHEAD, "BERT_CUDA_LAUNCH_AHEAD", "off", BERT_CUDA_LAUNCH_AHEAD_OFF},
+        {BERT_CUDA_LATE_NORM, "BERT_CUDA_LATE_NORM", "off", BERT_CUDA_LATE_NORM_OFF}};
     return i < sizeof words / sizeof *words ? &words[i] : NULL;
 }
 

@@ -3,6 +3,8 @@
 #include "cuda/cold_operand.h"
 #include "cuda/environment.h"
 #include "cuda/gemm_key.h"
+#include "cuda/ops/layer_norm.h"
+#include "cuda/ops/moments.h"
 #include "cuda/way_check.h"
 
 #include <inttypes.h>
@@ -31,8 +33,8 @@ void bert_cuda_product_identity(char *out, size_t size) {
 /* The library adds a bias to floats itself. Scales that are not the product's own come before it. */
 static bool at_most_a_bias_follows(const bert_cuda_followed_product *p) {
     const bert_cuda_bias_activation_args *floats = p->floats;
-    return p->product->kind != BERT_CUDA_GEMM_S8 && floats->activation == BERT_CUDA_NONE && !floats->residual &&
-           !floats->row_scales && !floats->y_lower && !floats->ranges && !floats->e4m3.bytes;
+    return p->product->kind != BERT_CUDA_GEMM_S8 && !p->norms && floats->activation == BERT_CUDA_NONE &&
+           !floats->residual && !floats->row_scales && !floats->y_lower && !floats->ranges && !floats->e4m3.bytes;
 }
 
 static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
@@ -48,6 +50,9 @@ static bert_cuda_gemm_key key_of(const bert_cuda_followed_product *p) {
     if (halves) key.flags |= BERT_CUDA_GEMM_HALVES;
     if (at_most_a_bias_follows(p)) key.flags |= BERT_CUDA_GEMM_BIAS_ALONE;
     if (bytes) key.n = p->bytes->width; /* weights are packed wider */
+    if (p->norms && p->norms->of.a.moments) key.flags |= BERT_CUDA_GEMM_NORM_A;
+    if (p->norms && p->norms->of.residual.moments) key.flags |= BERT_CUDA_GEMM_NORM_RESIDUAL;
+    if (p->norms && p->norms->of.moments) key.flags |= BERT_CUDA_GEMM_MOMENTS;
     return key;
 }
 
@@ -80,7 +85,8 @@ static const int64_t least_chunk_bytes = 4 << 20, most_chunk_bytes = 32 << 20;
 static bool may_be_in_chunks(const bert_cuda_followed_product *p, int32_t chunk) {
     const bert_cuda_gemm_args *g = p->product;
     const int64_t row = g->n * (int64_t)bert_cuda_gemm_result_bytes(g->kind), bytes = chunk_rows[chunk] * row;
-    if (at_most_a_bias_follows(p) || g->batch != 1 || bert_cuda_gemm_bucket(g->m) <= chunk_rows[chunk]) return false;
+    if (at_most_a_bias_follows(p) || p->norms || g->batch != 1) return false;
+    if (bert_cuda_gemm_bucket(g->m) <= chunk_rows[chunk]) return false;
     return bytes >= least_chunk_bytes && bytes <= most_chunk_bytes &&
            bert_cuda_gemm_bucket(g->m) * row > most_chunk_bytes;
 }
@@ -93,7 +99,8 @@ static bool is_of_library(int32_t way) {
 static bool has_way(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way) {
     if (way < 0 || way >= BERT_CUDA_PRODUCT_WAYS) return false;
     if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS) return may_be_in_chunks(p, way - BERT_CUDA_PRODUCT_IN_CHUNKS);
-    return way == 0 || !is_the_librarys(maker, p);
+    if (way == 0) return true;
+    return !is_the_librarys(maker, p) && (!p->norms || bert_cuda_tensor_product_tile_takes_norms(way - 1));
 }
 
 /* Whether there is a choice for the product. One of a way that isn't there (a file from elsewhere, say) is none. */
@@ -111,11 +118,31 @@ static bool has_a_choice(const bert_cuda_product_maker *maker, const bert_cuda_f
     return false;
 }
 
+/* The way of our own where nothing was measured. */
+static int32_t own_way(const bert_cuda_followed_product *p) {
+    int32_t tile = bert_cuda_tensor_product_tile(p->product->m, p->product->n);
+    while (p->norms && !bert_cuda_tensor_product_tile_takes_norms(tile)) tile++;
+    return 1 + tile;
+}
+
 static int32_t way_of(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
     bert_cuda_gemm_choice choice;
     if (has_a_choice(maker, p) && find_choice(maker, p, &choice)) return choice.way;
-    if (is_the_librarys(maker, p) || (measures(maker) && at_most_a_bias_follows(p))) return 0;
-    return 1 + bert_cuda_tensor_product_tile(p->product->m, p->product->n);
+    /* Of what is measured our own kernel makes nothing that it wasn't held against the library's for. */
+    return is_the_librarys(maker, p) || measures(maker) ? 0 : own_way(p);
+}
+
+bool bert_cuda_norms_are_faster_apart(bert_cuda_gemm_cache *cache, const bert_cuda_followed_product *p) {
+    for (int cold = 0; cold < 2 && cache; cold++) {
+        bert_cuda_gemm_args product = *p->product;
+        bert_cuda_followed_product other = *p;
+        bert_cuda_gemm_choice choice;
+        product.cold_b = cold;
+        other.product = &product;
+        const bert_cuda_gemm_key key = key_of(&other);
+        if (bert_cuda_gemm_cache_find(cache, &key, &choice) && choice.way == 0) return true;
+    }
+    return false;
 }
 
 bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p) {
@@ -126,8 +153,11 @@ bool bert_cuda_product_needs_no_sums(const bert_cuda_product_maker *maker, const
 
 static cudaError_t run_own(const bert_cuda_followed_product *p, int32_t tile, cudaStream_t stream, char *why,
                            size_t size) {
-    const bert_cuda_tensor_product_args args = {
-        .product = p->product, .floats = p->floats, .bytes = p->bytes, .tile = tile};
+    const bert_cuda_tensor_product_args args = {.product = p->product,
+                                                .floats = p->floats,
+                                                .bytes = p->bytes,
+                                                .norms = p->norms ? &p->norms->of : NULL,
+                                                .tile = tile};
     const cudaError_t status = bert_cuda_tensor_product(&args, stream);
     if (status != cudaSuccess) snprintf(why, size, "the kernel tensor_product: %s", cudaGetErrorString(status));
     return status;
@@ -229,20 +259,82 @@ static int64_t rows_of_chunks(int64_t m, int32_t way) {
     return ((m + chunks - 1) / chunks + 15) / 16 * 16;
 }
 
-static cudaError_t run_way(bert_cuda_gemm *gemm, const bert_cuda_followed_product *p, int32_t way, cudaStream_t stream,
+/* A product without its norms: of rows that kernels of their own have normalized. */
+typedef struct plain_product {
+    bert_cuda_gemm_args product;
+    bert_cuda_bias_activation_args floats;
+    bert_cuda_followed_product followed;
+} plain_product;
+
+/* Fills `out`, which points into itself. */
+static void leave_norms_out(const bert_cuda_followed_product *p, plain_product *out) {
+    const bert_cuda_followed_norms *norms = p->norms;
+    out->product = *p->product;
+    out->floats = *p->floats;
+    out->followed = (bert_cuda_followed_product){.product = &out->product, .floats = &out->floats};
+    if (norms->of.a.moments) {
+        out->product.a = norms->a;
+        out->product.lda = out->product.k;
+    }
+    if (norms->of.residual.moments) out->floats.residual = norms->residual;
+}
+
+static cudaError_t normalize(const bert_cuda_row_norm *norm, bert_dtype dtype, int64_t rows, int64_t width,
+                             const void *x, void *y, cudaStream_t stream) {
+    const bert_cuda_layer_norm_args args = {.dtype = dtype,
+                                            .rows = rows,
+                                            .width = width,
+                                            .x = x,
+                                            .gamma = norm->gamma,
+                                            .beta = norm->beta,
+                                            .y = y,
+                                            .epsilon = norm->epsilon};
+    return norm->moments ? bert_cuda_layer_norm(&args, stream) : cudaSuccess;
+}
+
+/* What the plain product reads. */
+static cudaError_t normalize_operands(const bert_cuda_followed_product *p, cudaStream_t stream, char *why,
+                                      size_t size) {
+    const bert_cuda_gemm_args *g = p->product;
+    const bert_cuda_product_norms *norms = &p->norms->of;
+    const bert_dtype dtype = p->floats->dtype;
+    cudaError_t status = normalize(&norms->a, dtype, g->m, g->k, g->a, p->norms->a, stream);
+    if (status == cudaSuccess)
+        status = normalize(&norms->residual, dtype, g->m, g->n, p->floats->residual, p->norms->residual, stream);
+    if (status != cudaSuccess) snprintf(why, size, "the kernel layer_norm: %s", cudaGetErrorString(status));
+    return status;
+}
+
+static cudaError_t run_between_norms(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
+                                     char *why, size_t size) {
+    const bert_cuda_moments_args moments = {
+        .rows = p->product->m, .width = p->product->n, .x = p->floats->y, .moments = p->norms->of.moments};
+    plain_product plain;
+    leave_norms_out(p, &plain);
+    cudaError_t status = normalize_operands(p, maker->stream, why, size);
+    if (status == cudaSuccess) status = run_library(maker->gemm, &plain.followed, maker->stream, why, size);
+    if (status != cudaSuccess || !moments.moments) return status;
+    status = bert_cuda_moments(&moments, maker->stream);
+    if (status != cudaSuccess) snprintf(why, size, "the kernel moments: %s", cudaGetErrorString(status));
+    return status;
+}
+
+static cudaError_t run_way(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way,
                            char *why, size_t size) {
     if (way >= BERT_CUDA_PRODUCT_IN_CHUNKS)
-        return bert_cuda_run_product_in_chunks(gemm, p, rows_of_chunks(p->product->m, way), stream, why, size);
-    return way ? run_own(p, way - 1, stream, why, size) : run_library(gemm, p, stream, why, size);
+        return bert_cuda_run_product_in_chunks(maker->gemm, p, rows_of_chunks(p->product->m, way), maker->stream, why,
+                                               size);
+    if (way > 0) return run_own(p, way - 1, maker->stream, why, size);
+    return p->norms ? run_between_norms(maker, p, why, size) : run_library(maker->gemm, p, maker->stream, why, size);
 }
 
 cudaError_t bert_cuda_run_followed_product(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
                                            char *why, size_t size) {
     const int32_t way = way_of(maker, p);
-    const cudaError_t status = run_way(maker->gemm, p, way, maker->stream, why, size);
+    const cudaError_t status = run_way(maker, p, way, why, size);
     /* What a choice was measured with and its key doesn't tell, as where a bias begins, may be otherwise here. */
     if (is_of_library(way) || status != cudaErrorNotSupported) return status;
-    return run_own(p, bert_cuda_tensor_product_tile(p->product->m, p->product->n), maker->stream, why, size);
+    return run_way(maker, p, 0, why, size);
 }
 
 /* ---- Measuring --------------------------------------------------------------------------------------------------- */
@@ -263,8 +355,11 @@ static bool run_trial(const void *work, int way, cudaStream_t stream) {
     if (!is_of_library(way) && !bert_cuda_tensor_product_may_win(product->m, product->n, way - 1)) return false;
     bert_cuda_gemm_args by_turns = *product;
     by_turns.b = bert_cuda_cold_operand_next(t->b);
-    const bert_cuda_followed_product p = {.product = &by_turns, .floats = t->p->floats, .bytes = t->p->bytes};
-    return run_way(t->maker->gemm, &p, way, stream, why, sizeof why) == cudaSuccess;
+    bert_cuda_followed_product p = *t->p;
+    p.product = &by_turns;
+    bert_cuda_product_maker maker = *t->maker;
+    maker.stream = stream;
+    return run_way(&maker, &p, way, why, sizeof why) == cudaSuccess;
 }
 
 bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p,
@@ -315,6 +410,12 @@ static cudaError_t find_wrong(trials *t, char *notice, size_t size) {
 /* The library's best algorithm for the product, whole or in chunks. */
 static cudaError_t tune_library(const bert_cuda_product_maker *maker, const bert_cuda_followed_product *p, int32_t way,
                                 char *why, size_t size) {
+    if (p->norms) {
+        plain_product plain;
+        leave_norms_out(p, &plain);
+        const cudaError_t status = normalize_operands(p, maker->stream, why, size);
+        return status == cudaSuccess ? tune_library(maker, &plain.followed, way, why, size) : status;
+    }
     bert_cuda_gemm_args product = product_of_library(p);
     const int64_t m = product.m, step = way >= BERT_CUDA_PRODUCT_IN_CHUNKS ? rows_of_chunks(m, way) : m;
     product.m = step;

@@ -1,7 +1,8 @@
 /*
  * A product and what follows it, y = epilogue(A B), in the fastest of these ways: the library's product and a kernel
  * after it, of all rows or chunk by chunk, or one kernel of our own that does both (ops/tensor_product.h). A bias alone
- * the library adds itself, with no kernel after it.
+ * the library adds itself, with no kernel after it. Where rows are to be normalized on the way, the library's way has
+ * kernels for that around it.
  */
 #ifndef BERT_CUDA_FOLLOWED_PRODUCT_H
 #define BERT_CUDA_FOLLOWED_PRODUCT_H
@@ -38,21 +39,35 @@ typedef struct bert_cuda_product_maker {
     cudaStream_t stream;
 } bert_cuda_product_maker;
 
+/** What is normalized on the way, of products that bert_cuda_tensor_product takes with norms. Where the library makes
+ * them all that is a kernel each: rows are written normalized to memory, then multiplied and added. */
+typedef struct bert_cuda_followed_norms {
+    bert_cuda_product_norms of;
+    void *a;        /**< [m, k] of A's type, for A as it is multiplied. */
+    void *residual; /**< [m, n], for the residual as it is added. */
+} bert_cuda_followed_norms;
+
 /** `product` has no bias, and beta 0. C is what follows reads as x, or as products: it may be y, where that isn't the
  * residual, and is y where at most a bias follows. */
 typedef struct bert_cuda_followed_product {
     const bert_cuda_gemm_args *product;
     const bert_cuda_bias_activation_args *floats; /**< What follows; of S8 not looked at. */
     const bert_cuda_dequantize_args *bytes;       /**< What follows S8. */
+    const bert_cuda_followed_norms *norms;        /**< NULL: none. */
 } bert_cuda_followed_product;
 
-/** Ways, as choices have them: 0, the library's product and a kernel after it; then 1 + a tile of ops/tensor_product.h;
- * then the library's again, in chunks of many rows. */
+/** Ways, as choices have them: 0, the library's product and a kernel after it (with norms: and kernels for these around
+ * both); then 1 + a tile of ops/tensor_product.h; then the library's
+ * again, in chunks of many rows. */
 enum {
     BERT_CUDA_PRODUCT_IN_CHUNKS = 1 + BERT_CUDA_TENSOR_PRODUCT_ALL_TILES,
     BERT_CUDA_PRODUCT_CHUNKS = 3,
     BERT_CUDA_PRODUCT_WAYS = BERT_CUDA_PRODUCT_IN_CHUNKS + BERT_CUDA_PRODUCT_CHUNKS
 };
+
+/** Whether a product with norms was measured, and was faster with kernels for them, wherever B came from. Of pointers it
+ * matters only which are NULL, and how they are aligned. */
+bool bert_cuda_norms_are_faster_apart(bert_cuda_gemm_cache *cache, const bert_cuda_followed_product *p);
 
 /** Whether C is never written, so that no memory is wanted for it, whatever the number of rows. Where products are
  * measured it isn't known: that is done in a run, for its rows alone, and writes C. Of the product only what

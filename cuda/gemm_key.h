@@ -17,7 +17,10 @@ enum {
     BERT_CUDA_GEMM_ACTIVATION_SHIFT = 8, /* from this bit on, bert_cuda_activation */
     BERT_CUDA_GEMM_DTYPE_SHIFT = 16,     /* from this bit on, the type of y */
     BERT_CUDA_GEMM_BIAS_ALONE = 1 << 24, /* at most */
-    BERT_CUDA_GEMM_COLD = 1 << 25        /* B comes from memory */
+    BERT_CUDA_GEMM_COLD = 1 << 25,       /* B comes from memory */
+    BERT_CUDA_GEMM_NORM_A = 1 << 26,     /* of a product with norms: bert_cuda_followed_product */
+    BERT_CUDA_GEMM_NORM_RESIDUAL = 1 << 27,
+    BERT_CUDA_GEMM_MOMENTS = 1 << 28
 };
 
 static inline size_t bert_cuda_gemm_operand_bytes(bert_cuda_gemm_kind kind) {

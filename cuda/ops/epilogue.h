@@ -85,16 +85,16 @@ template <typename T> struct bert_epilogue {
             if (bert_halves<T>::exist && e.residual_lower) lower.load(e.residual_lower + at);
         }
     };
-    /** N elements of a row as they are to be stored. `values` are used up. Sums are spelled as intrinsics, which no
+    /* The three steps from values of a row to y, N elements at a time. Sums are spelled as intrinsics, which no
      * compiler fuses with what is before them: the same bits in every kernel. */
-    template <int N>
-    __device__ bert_elements<T, N> finish(const columns<N> &c, float (&values)[N], const added<N> &a) const {
-        bert_elements<T, N> out;
+    template <int N> __device__ void activate(const columns<N> &c, float (&values)[N]) const {
         if (bias) {
             BERT_UNROLL
             for (int i = 0; i < N; i++) values[i] = __fadd_rn(values[i], to_float(c.bias.get(i)));
         }
         activate_all(values, activation);
+    }
+    template <int N> __device__ void add(const added<N> &a, float (&values)[N]) const {
         if (bert_halves<T>::exist && residual_lower) {
             BERT_UNROLL
             for (int i = 0; i < N; i++) values[i] = __fadd_rn(values[i], join_halves(a.upper.get(i), a.lower.get(i)));
@@ -102,9 +102,19 @@ template <typename T> struct bert_epilogue {
             BERT_UNROLL
             for (int i = 0; i < N; i++) values[i] = __fadd_rn(values[i], to_float(a.upper.get(i)));
         }
+    }
+    template <int N> __device__ bert_elements<T, N> round(const float (&values)[N]) const {
+        bert_elements<T, N> out;
         BERT_UNROLL
         for (int i = 0; i < N; i++) out.set(i, values[i], y_lower != nullptr);
         return out;
+    }
+    /** N elements of a row as they are to be stored. `values` are used up. */
+    template <int N>
+    __device__ bert_elements<T, N> finish(const columns<N> &c, float (&values)[N], const added<N> &a) const {
+        activate(c, values);
+        add(a, values);
+        return round(values);
     }
     /** All of it, from values to y; they are added to the range of their row, if that is wanted. */
     template <int N>
@@ -123,6 +133,7 @@ template <typename T> struct bert_epilogue {
 template <typename T> struct bert_float_sums {
     using sum = float;
     using element = T;
+    static constexpr bool NORMS = false; /* whether rows are normalized on the way: tensor_product's bert_normed_sums */
     float alpha;
 
     template <int N> struct columns {
@@ -140,6 +151,7 @@ template <typename T> struct bert_float_sums {
 template <typename T> struct bert_byte_sums {
     using sum = int32_t;
     using element = T;
+    static constexpr bool NORMS = false;
     const float *scales, *weight_scales;
     const int32_t *zero_points, *sums, *weight_zero_points, *weight_sums, *integer_bias;
     int64_t row_stride;

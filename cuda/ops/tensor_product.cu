@@ -26,6 +26,11 @@
  *   64   4      32 x 64    64    48         168       156 to 164            48 KiB    3
  *   32   4      16 x 64    32    40         128       112 to 128            40 KiB    4
  *
+ * and, where rows are normalized (below), with 8 bytes a row and 128 a piece of k behind the ring:
+ *
+ *   64   4      32 x 64    64    48         255       166 to 168            52 KiB    2
+ *   32   4      16 x 64    32    40         168       128                   44 KiB    3     (k of 768)
+ *
  * When all is summed the ring is free, and sums go through it once more, 32 rows of a warp at a time, so that a thread
  * gets neighbours of a row: 16 bytes of y, and what belongs to its columns (bias, scales) is loaded once. A row's 64
  * columns of a warp are written as whole sectors. Rows there are 72 words apart and units of 4 words of the right half
@@ -46,6 +51,10 @@
  * Nothing goes through L2, no memory is wanted for it, and the sums are the same in every run; but not those of an
  * unsplit tile, whose additions are in another order.
  *
+ * Rows of A that are LayerNorm's input are normalized where they lie in the ring: each thread does so to the chunks
+ * that it copied itself, between waiting for them and the barrier that shows them to everybody, so that this takes no
+ * barrier more. Blocks that share rows do it anew each, which is why it is for few rows.
+ *
  * A kernel that is launched ahead waits in begin_kernel for rows that the kernel before still computes. The weights are
  * there already, and with few rows it is they that a product waits for: so before that each first tile of a column has
  * its columns of B fetched into L2.
@@ -54,20 +63,17 @@
 
 #include "cuda/gemm_key.h"
 #include "cuda/ops/epilogue.h"
-#include "cuda/tensor_core.h"
+#include "cuda/ops/product_operands.h"
 
 #include <type_traits>
 
 enum {
-    CHUNK = 16,                  /* bytes of one copy */
-    PIECE = 64,                  /* bytes of k in a stage */
-    STAGES = 4,                  /* of the ring */
-    COLUMNS = BERT_CUDA_STRETCH, /* of a tile, which gives a range for each row */
-    WARP_COLUMNS = 64,           /* of a warp: 2 warps side by side */
-    STAGED_PITCH = 72,           /* words */
-    GROUP_ROWS = 2048,           /* of tiles that follow each other */
-    ENOUGH_BLOCKS = 128,         /* to keep a GPU busy */
-    MOST_PARTS = 8               /* of a cluster that any GPU takes */
+    STAGES = 4,          /* of the ring */
+    STAGED_PITCH = 72,   /* words */
+    GROUP_ROWS = 2048,   /* of tiles that follow each other */
+    ENOUGH_BLOCKS = 128, /* to keep a GPU busy */
+    MOST_PARTS = 8,      /* of a cluster that any GPU takes */
+    MOST_NORM_ROWS = 64  /* of a tile that normalizes */
 };
 
 /* Rows of a tile, and blocks of a cluster that share one. */
@@ -86,11 +92,21 @@ template <int M> struct tile {
     static constexpr int STAGED_ROWS = WARP_ROWS < 32 ? WARP_ROWS : 32; /* of a warp, on their way to y */
     static constexpr int STAGED_WORDS = STAGED_ROWS * STAGED_PITCH;
     static constexpr int SHARED = STAGES * STAGE_BYTES;
+    /* Of what normalizes, behind that: of the residual's rows; then gamma and beta. */
+    static constexpr int STATISTICS = M * static_cast<int>(sizeof(row_statistics));
     static_assert(SHARED >= WARPS * STAGED_WORDS * 4 + M * 2 * static_cast<int>(sizeof(row_range)),
                   "the ring is reused");
 };
 
-/* Pitches are bytes. BEFORE: bert_float_sums or bert_byte_sums. */
+/* Sums of a product in which rows are normalized. */
+template <typename T> struct bert_normed_sums : bert_float_sums<T> {
+    static constexpr bool NORMS = true;
+    bert_row_norm<T> a, residual;
+    float *moments; /* of y; or NULL */
+    int k;
+};
+
+/* Pitches are bytes. BEFORE: bert_float_sums, bert_normed_sums or bert_byte_sums. */
 template <typename BEFORE> struct product {
     const unsigned char *a, *b;
     int64_t pitch_a, pitch_b, m, n;
@@ -101,120 +117,6 @@ template <typename BEFORE> struct product {
     BEFORE before;
     bert_epilogue<typename BEFORE::element> after;
 };
-
-static __device__ inline int clamp(int64_t value, int most) {
-    return value < 0 ? 0 : value > most ? most : static_cast<int>(value);
-}
-
-/* ---- Copies to shared memory ---------------------------------------------------------------------------------------
- */
-
-/* What a thread copies of ROWS rows of 64 bytes, piece by piece along k: a chunk of each STRIDE-th row. */
-template <int ROWS, int THREADS> struct row_copies {
-    static constexpr int STRIDE = THREADS * CHUNK / PIECE;
-    static_assert(ROWS % STRIDE == 0 && STRIDE % 8 == 0, "rows of a thread have one swizzle");
-    const unsigned char *from;
-    int64_t stride;
-    int rows, depth, to; /* rows, and bytes of k, from the first chunk on */
-
-    __device__ row_copies(const unsigned char *matrix, int64_t pitch, int64_t first, int64_t end, int depth_) {
-        const int row = static_cast<int>(threadIdx.x) / (PIECE / CHUNK), chunk = threadIdx.x % (PIECE / CHUNK);
-        from = matrix + (first + row) * pitch + chunk * CHUNK;
-        stride = STRIDE * pitch;
-        rows = clamp(end - first, ROWS) - row;
-        depth = depth_ - chunk * CHUNK;
-        to = row * PIECE + (chunk ^ (row / 2 % 4)) * CHUNK;
-    }
-    __device__ void issue(unsigned char *shared) {
-        const int valid = clamp(depth, CHUNK);
-        BERT_UNROLL
-        for (int i = 0; i < ROWS / STRIDE; i++)
-            copy_async_16(shared + to + i * STRIDE * PIECE, from + i * stride, i * STRIDE < rows ? valid : 0);
-        from += PIECE;
-        depth -= PIECE;
-    }
-};
-
-/* The same of 32 rows of 256 bytes, each of them of one k: B as [k, n]. */
-template <int THREADS> struct column_copies {
-    static constexpr int PITCH = COLUMNS * 2, CHUNKS = PITCH / CHUNK, ROWS = PIECE / 2, STRIDE = THREADS / CHUNKS;
-    static_assert(ROWS % STRIDE == 0 && STRIDE % 8 == 0, "rows of a thread have one swizzle");
-    const unsigned char *from;
-    int64_t stride;
-    int valid, depth, to;
-
-    __device__ column_copies(const unsigned char *matrix, int64_t pitch, int64_t first, int64_t end, int depth_) {
-        const int row = static_cast<int>(threadIdx.x) / CHUNKS, chunk = threadIdx.x % CHUNKS;
-        from = matrix + row * pitch + first * 2 + chunk * CHUNK;
-        stride = STRIDE * pitch;
-        valid = clamp((end - first) * 2 - chunk * CHUNK, CHUNK);
-        depth = depth_ - row;
-        to = row * PITCH + (chunk ^ row % 8) * CHUNK;
-    }
-    __device__ void issue(unsigned char *shared) {
-        BERT_UNROLL
-        for (int i = 0; i < ROWS / STRIDE; i++)
-            copy_async_16(shared + to + i * STRIDE * PITCH, from + i * stride, i * STRIDE < depth ? valid : 0);
-        from += ROWS / STRIDE * stride;
-        depth -= ROWS;
-    }
-};
-
-/* ---- Fragments and products ----------------------------------------------------------------------------------------
- */
-
-/* Where a lane's rows for ldmatrix lie in a stage, and one step of all that its warp multiplies. */
-template <int WARP_ROWS> struct fragments {
-    uint32_t a[WARP_ROWS / 16][4], b[WARP_COLUMNS / 16][4];
-
-    __device__ void load_a(const unsigned char *shared, int step) {
-        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
-        const int chunk = (step * 2 + lane / 16) ^ (lane / 2 % 4);
-        BERT_UNROLL
-        for (int i = 0; i < WARP_ROWS / 16; i++)
-            ldmatrix_x4(a[i], shared + (i * 16 + lane % 16) * PIECE + chunk * CHUNK);
-    }
-    /* Two neighbouring fragments of 8 columns at a time. `warp`: which 64 columns. */
-    __device__ void load_b_rows(const unsigned char *shared, int warp, int step) {
-        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
-        const int row = warp * WARP_COLUMNS + lane / 16 * 8 + lane % 8;
-        const int chunk = (step * 2 + lane / 8 % 2) ^ (lane % 8 / 2);
-        BERT_UNROLL
-        for (int i = 0; i < WARP_COLUMNS / 16; i++) ldmatrix_x4(b[i], shared + (row + i * 16) * PIECE + chunk * CHUNK);
-    }
-    __device__ void load_b_columns(const unsigned char *shared, int warp, int step) {
-        const int lane = static_cast<int>(threadIdx.x) % BERT_WARP;
-        const unsigned char *row = shared + (step * 16 + lane % 16) * COLUMNS * 2;
-        BERT_UNROLL
-        for (int i = 0; i < WARP_COLUMNS / 16; i++) {
-            const int chunk = warp * (WARP_COLUMNS / 8) + ((i * 2 + lane / 16) ^ lane % 8);
-            ldmatrix_x4_trans(b[i], row + chunk * CHUNK);
-        }
-    }
-};
-
-template <typename T> struct step_of { /* 16 bits */
-    static __device__ void add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-        mma_m16n8k16<T>(d, a, b);
-    }
-};
-template <> struct step_of<int8_t> {
-    static __device__ void add(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-        mma_m16n8k32_s8(d, a, b);
-    }
-};
-
-template <typename T, int WARP_ROWS, typename S>
-static __device__ inline void multiply(S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4], const fragments<WARP_ROWS> &f) {
-    BERT_UNROLL
-    for (int i = 0; i < WARP_ROWS / 16; i++) {
-        BERT_UNROLL
-        for (int j = 0; j < WARP_COLUMNS / 8; j++) {
-            const uint32_t b[2] = {f.b[j / 2][j % 2 * 2], f.b[j / 2][j % 2 * 2 + 1]};
-            step_of<T>::add(sums[i][j], f.a[i], b);
-        }
-    }
-}
 
 /* ---- From sums to y ------------------------------------------------------------------------------------------------
  */
@@ -288,6 +190,8 @@ template <int N, bool SPLIT, typename BEFORE> struct row_writer {
     using S = typename BEFORE::sum;
     static constexpr int LANES = bert_stretch<WARP_COLUMNS, N>::LANES, TURNS = bert_stretch<WARP_COLUMNS, N>::PIECES;
     static constexpr int ROWS = BERT_WARP / LANES; /* of a warp at a time */
+    using note = row_range;                        /* what it leaves in shared memory of each half of a row */
+    static constexpr int NOTES = 2;
     int64_t first_column;
     int first;
     typename BEFORE::template columns<N> of_sums[TURNS];
@@ -331,32 +235,100 @@ template <int N, bool SPLIT, typename BEFORE> struct row_writer {
     }
 };
 
+/* The same where the residual may be normalized, and moments of y are wanted. */
+template <int N, bool SPLIT, typename BEFORE> struct normed_row_writer : row_writer<N, SPLIT, BEFORE> {
+    using base = row_writer<N, SPLIT, BEFORE>;
+    using typename base::T;
+    static_assert(base::TURNS == 1, "a thread has one vector of a row");
+    static_assert(static_cast<int>(WARP_COLUMNS) == BERT_MOMENT_COLUMNS, "a warp's columns have moments");
+    using note = const row_statistics; /* what it finds there of the residual's row */
+    static constexpr int NOTES = 1;
+    bert_packed<T, N> gamma, beta; /* of the residual, where that is normalized */
+
+    __device__ normed_row_writer(const product<BEFORE> &p, int64_t first_column_) : base(p, first_column_) {
+        const int64_t column = this->first_column + this->first;
+        if (column >= p.after.width) return;
+        if (p.before.residual.moments) gamma.load(p.before.residual.gamma + column);
+        if (p.before.residual.beta) beta.load(p.before.residual.beta + column);
+    }
+
+    /* Values of a row to y; as they were stored they come back. */
+    __device__ void finish(const product<BEFORE> &p, float (&values)[N], int64_t at,
+                           const row_statistics *residual) const {
+        typename bert_epilogue<T>::template added<N> added;
+        added.load(p.after, at);
+        p.after.activate(this->of_values[0], values);
+        if (p.before.residual.moments) {
+            BERT_UNROLL
+            for (int i = 0; i < N; i++) {
+                const float shift = p.before.residual.beta ? to_float(beta.get(i)) : 0.0F;
+                values[i] += residual->normalize(to_float(added.upper.get(i)), to_float(gamma.get(i)), shift);
+            }
+        } else {
+            p.after.add(added, values);
+        }
+        const bert_elements<T, N> y = p.after.round(values);
+        y.store(p.after.y, p.after.y_lower, at);
+        BERT_UNROLL
+        for (int i = 0; i < N; i++) values[i] = to_float(y.upper.at[i]);
+    }
+
+    /* `residual`: statistics of the residual of the first staged row, and those after it. */
+    __device__ void write(const product<BEFORE> &p, const typename base::S *staged, int from, int end,
+                          int64_t first_row, const row_statistics *residual) const {
+        const int64_t left = p.after.width - this->first_column;
+        const int64_t groups = bert_groups(p.after.width), group = this->first_column / WARP_COLUMNS;
+        BERT_ROLLED
+        for (int first = from; first < end; first += base::ROWS) { /* all lanes: they join moments */
+            const int row = first + static_cast<int>(threadIdx.x) % BERT_WARP / base::LANES;
+            const int64_t at = first_row + row;
+            const bool has = row < end && at < p.m && this->first < left;
+            float values[N] = {};
+            if (has) {
+                float own[N];
+                load_staged<N, SPLIT>(staged, row, this->first, p.parts, own);
+                p.before.values_of(this->of_sums[0], own, at, values);
+                finish(p, values, at * p.after.width + this->first_column + this->first, residual + row);
+            }
+            if (p.before.moments)
+                store_moments<base::LANES>(values, has, clamp(left, WARP_COLUMNS),
+                                           p.before.moments + (at * groups + group) * 2);
+        }
+    }
+};
+
+template <int N, bool SPLIT, typename BEFORE>
+using writer_of = std::conditional_t<BEFORE::NORMS, normed_row_writer<N, SPLIT, BEFORE>, row_writer<N, SPLIT, BEFORE>>;
+
 /*
  * A warp's sums, those of y from `first_row` and `first_column` on. `staged`: shared memory of its own, of ROWS rows;
- * `ranges`: of its rows, those of this warp's columns, two apart.
+ * `notes`: of its rows, the writer's.
  */
 template <int N, int WARP_ROWS, int ROWS, typename BEFORE, typename S>
 static __device__ inline void write_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4],
-                                         S *staged, row_range *ranges, int64_t first_row, int64_t first_column) {
-    const row_writer<N, false, BEFORE> writer(p, first_column);
+                                         S *staged, typename writer_of<N, false, BEFORE>::note *notes,
+                                         int64_t first_row, int64_t first_column) {
+    using writer_type = writer_of<N, false, BEFORE>;
+    const writer_type writer(p, first_column);
     BERT_ROLLED
     for (int part = 0; part < WARP_ROWS; part += ROWS) {
         __syncwarp();
         stage_sums<WARP_ROWS, ROWS>(sums, staged, part);
         __syncwarp();
-        writer.write(p, staged, 0, ROWS, first_row + part, ranges + part * 2);
+        writer.write(p, staged, 0, ROWS, first_row + part, notes + part * writer_type::NOTES);
     }
 }
 
 /* The same of a cluster, of whose sums this block writes rows `from` to `end` of each warp's. */
 template <int N, int WARP_ROWS, typename BEFORE, typename S>
-static __device__ inline void
-gather_sums(const product<BEFORE> &p, const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4], S *staged,
-            row_range *ranges, int from, int end, int64_t first_row, int64_t first_column) {
-    const row_writer<N, true, BEFORE> writer(p, first_column);
+static __device__ inline void gather_sums(const product<BEFORE> &p,
+                                          const S (&sums)[WARP_ROWS / 16][WARP_COLUMNS / 8][4], S *staged,
+                                          typename writer_of<N, true, BEFORE>::note *notes, int from, int end,
+                                          int64_t first_row, int64_t first_column) {
+    const writer_of<N, true, BEFORE> writer(p, first_column);
     stage_sums<WARP_ROWS, WARP_ROWS>(sums, staged, 0);
     cluster_barrier();
-    writer.write(p, staged, from, end, first_row, ranges);
+    writer.write(p, staged, from, end, first_row, notes);
     cluster_part(); /* nobody ends while its sums are read */
 }
 
@@ -398,6 +370,16 @@ static __device__ inline void prefetch_b(const product<BEFORE> &p, const task &t
             prefetch(first + row * p.pitch_b + at);
 }
 
+/* What a block makes of A on the way. */
+template <typename T, int M, typename BEFORE>
+static __device__ inline auto normalizer_of(const product<BEFORE> &p, const task &t, unsigned char *parameters) {
+    if constexpr (BEFORE::NORMS)
+        return row_normalizer<T, M, tile<M>::THREADS>(p.before.a, parameters, t.pieces, t.first_piece * PIECE / 2,
+                                                      p.before.k);
+    else
+        return no_normalizer();
+}
+
 /* The sums of a block's task, each warp's in its registers; the ring is free afterwards. */
 template <typename T, bool B_ROWS, int M, typename BEFORE, typename S>
 static __device__ inline void sum_pieces(const product<BEFORE> &p, const task &t, unsigned char *ring,
@@ -424,14 +406,20 @@ static __device__ inline void sum_pieces(const product<BEFORE> &p, const task &t
         b.issue(ring + slot * G::STAGE_BYTES + G::A_BYTES);
     };
 
+    auto normalizer = normalizer_of<T, M>(p, t, ring + G::SHARED + G::STATISTICS);
     BERT_UNROLL
     for (int piece = 0; piece < STAGES - 1; piece++) {
         if (piece < t.pieces) fill(piece);
         copy_async_commit();
     }
     fragments<G::WARP_ROWS> even, odd; /* of a piece's two steps */
+    if constexpr (BEFORE::NORMS) normalizer.find_statistics(p.before.a, t.first_row, p.m, p.before.k);
     copy_async_wait<STAGES - 2>();
     __syncthreads();
+    if (normalizer.wanted) {
+        normalizer.apply(ring + a.to);
+        __syncthreads();
+    }
     load(even, 0, 0);
     int slot = 0, next = STAGES - 1;
     BERT_ROLLED
@@ -444,6 +432,7 @@ static __device__ inline void sum_pieces(const product<BEFORE> &p, const task &t
         multiply<T, G::WARP_ROWS>(sums, even);
         if (piece + 1 < t.pieces) {
             copy_async_wait<STAGES - 2>();
+            normalizer.apply(ring + slot * G::STAGE_BYTES + a.to);
             __syncthreads();
             load(even, slot, 0);
         }
@@ -467,8 +456,29 @@ static __device__ inline void store_ranges(const product<BEFORE> &p, const task 
     }
 }
 
+/* Statistics of the residual's rows into shared memory, if it is to be normalized. */
+template <int M, typename BEFORE>
+static __device__ inline void find_residual_statistics(const product<BEFORE> &p, const task &t, row_statistics *to) {
+    constexpr int STEP = tile<M>::THREADS / BERT_STATISTICS_LANES;
+    const auto &norm = p.before.residual;
+    if (!norm.moments) return;
+    BERT_UNROLL
+    for (int first = 0; first < M; first += STEP) {
+        const int row = first + static_cast<int>(threadIdx.x) / BERT_STATISTICS_LANES;
+        const row_statistics s = statistics_of(norm.moments, t.first_row + row, static_cast<int>(p.after.width),
+                                               norm.epsilon, t.first_row + row < p.m);
+        if (threadIdx.x % BERT_STATISTICS_LANES == 0) to[row] = s;
+    }
+}
+
+/* Blocks of a multiprocessor; what normalizes wants more registers. */
+template <int M, typename BEFORE> static constexpr int blocks_of() {
+    return tile<M>::BLOCKS - (BEFORE::NORMS ? 1 : 0);
+}
+
 template <typename T, bool B_ROWS, int M, bool SPLIT, typename BEFORE>
-static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tensor_product_kernel(product<BEFORE> p) {
+static __global__ void __launch_bounds__(tile<M>::THREADS, (blocks_of<M, BEFORE>()))
+    tensor_product_kernel(product<BEFORE> p) {
     using S = typename BEFORE::sum;
     using G = tile<M>;
     const task t = task_of<M, SPLIT>(p);
@@ -476,7 +486,9 @@ static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tens
     begin_kernel();
     if constexpr (!SPLIT || BERT_HOPPER) {
         BERT_SHARED_DYNAMIC(unsigned char, ring);
+        row_statistics *statistics = reinterpret_cast<row_statistics *>(ring + G::SHARED);
         S sums[G::WARP_ROWS / 16][WARP_COLUMNS / 8][4] = {};
+        if constexpr (BEFORE::NORMS) find_residual_statistics<M>(p, t, statistics);
         sum_pieces<T, B_ROWS, M>(p, t, ring, sums);
 
         constexpr int N = 16 / static_cast<int>(sizeof(typename BEFORE::element));
@@ -485,14 +497,19 @@ static __global__ void __launch_bounds__(tile<M>::THREADS, tile<M>::BLOCKS) tens
         const int end = SPLIT ? G::WARP_ROWS * (t.rank + 1) / p.parts : G::WARP_ROWS;
         S *staged = reinterpret_cast<S *>(ring) + warp * G::STAGED_WORDS;
         row_range *ranges = reinterpret_cast<row_range *>(ring + G::WARPS * G::STAGED_WORDS * 4);
-        row_range *own_ranges = ranges + warp_row * 2 + half;
+        const auto notes = [&] {
+            if constexpr (BEFORE::NORMS)
+                return static_cast<const row_statistics *>(statistics) + warp_row;
+            else
+                return ranges + warp_row * 2 + half;
+        }();
         const int64_t row = t.first_row + warp_row, column = t.first_column + half * WARP_COLUMNS;
         if constexpr (SPLIT)
-            gather_sums<N, G::WARP_ROWS>(p, sums, staged, own_ranges, from, end, row, column);
-        else if (p.vectors)
-            write_sums<N, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
-        else
-            write_sums<1, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, own_ranges, row, column);
+            gather_sums<N, G::WARP_ROWS>(p, sums, staged, notes, from, end, row, column);
+        else if (BEFORE::NORMS || p.vectors)
+            write_sums<N, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, notes, row, column);
+        else if constexpr (!BEFORE::NORMS)
+            write_sums<1, G::WARP_ROWS, G::STAGED_ROWS>(p, sums, staged, notes, row, column);
         if (!p.after.ranges) return;
         __syncthreads();
         store_ranges<M>(p, t, ranges, from, end);
@@ -509,11 +526,16 @@ static cudaError_t launch_tile(product<BEFORE> p, cudaStream_t stream) {
     p.column_tiles = bert_tiles(p.after.width, COLUMNS);
     if (p.row_tiles > INT32_MAX / p.parts / p.column_tiles) return cudaErrorInvalidValue;
     if (SPLIT && (!p.vectors || p.pieces < p.parts || !bert_runs_for_hopper(kernel))) return cudaErrorNotSupported;
-    const cudaError_t allowed = bert_allow_shared(kernel, tile<M>::SHARED);
+    size_t shared = tile<M>::SHARED;
+    if constexpr (BEFORE::NORMS) {
+        shared += tile<M>::STATISTICS;
+        if (p.before.a.moments) shared += static_cast<size_t>(bert_tiles(p.pieces, p.parts)) * 2 * PIECE;
+    }
+    const cudaError_t allowed = bert_allow_shared(kernel, shared);
     if (allowed != cudaSuccess) return allowed;
     return BERT_LAUNCH_CLUSTERS((tensor_product_kernel<T, B_ROWS, M, SPLIT, BEFORE>), static_cast<unsigned>(p.parts),
                                 dim3(static_cast<unsigned>(p.row_tiles * p.column_tiles * p.parts)),
-                                dim3(tile<M>::THREADS), tile<M>::SHARED, stream, p);
+                                dim3(tile<M>::THREADS), shared, stream, p);
 }
 
 template <typename T, bool B_ROWS, typename BEFORE>
@@ -534,16 +556,48 @@ static cudaError_t launch(const bert_cuda_tensor_product_args *args, const BEFOR
     p.after = after;
     p.vectors = after.template vectors_fit<16 / static_cast<int>(sizeof(typename BEFORE::element))>();
     p.parts = tiles[args->tile].parts;
+    if (BEFORE::NORMS && !p.vectors) return cudaErrorNotSupported;
     switch (tiles[args->tile].rows) {
     case 256:
-        return launch_tile<T, B_ROWS, 256, false>(p, stream);
+        if constexpr (BEFORE::NORMS)
+            return cudaErrorNotSupported;
+        else
+            return launch_tile<T, B_ROWS, 256, false>(p, stream);
     case 128:
-        return launch_tile<T, B_ROWS, 128, false>(p, stream);
+        if constexpr (BEFORE::NORMS)
+            return cudaErrorNotSupported;
+        else
+            return launch_tile<T, B_ROWS, 128, false>(p, stream);
     case 64:
         return p.parts > 1 ? launch_tile<T, B_ROWS, 64, true>(p, stream) : launch_tile<T, B_ROWS, 64, false>(p, stream);
     default:
         return p.parts > 1 ? launch_tile<T, B_ROWS, 32, true>(p, stream) : launch_tile<T, B_ROWS, 32, false>(p, stream);
     }
+}
+
+/* Whether gamma, beta and moments of rows are where the kernel takes them: 16 bytes, or two floats, at a time. */
+template <typename T> static bool norm_fits(const bert_row_norm<T> &norm, int64_t width) {
+    constexpr int N = CHUNK / static_cast<int>(sizeof(T));
+    return !norm.moments || (norm.gamma && bert_vectors_fit<N>(width, norm.gamma) &&
+                             bert_vectors_fit<N>(width, norm.beta) && bert_vectors_fit<2>(0, norm.moments));
+}
+
+template <typename T>
+static cudaError_t launch_normed(const bert_cuda_tensor_product_args *args, const bert_epilogue<T> &after,
+                                 cudaStream_t stream) {
+    const bert_cuda_product_norms *norms = args->norms;
+    bert_normed_sums<T> before = {};
+    before.alpha = args->product->alpha;
+    before.a = bert_row_norm<T>::of(norms->a);
+    before.residual = bert_row_norm<T>::of(norms->residual);
+    before.moments = norms->moments;
+    before.k = static_cast<int>(args->product->k);
+    if (before.a.moments && before.k > BERT_CUDA_MOST_NORM_WIDTH) return cudaErrorNotSupported;
+    if (!norm_fits(before.a, before.k) || !norm_fits(before.residual, after.width) ||
+        !bert_vectors_fit<2>(0, before.moments))
+        return cudaErrorNotSupported;
+    return args->product->transpose_b ? launch<T, true>(args, before, after, stream)
+                                      : launch<T, false>(args, before, after, stream);
 }
 
 template <typename T> static cudaError_t launch_floats(const bert_cuda_tensor_product_args *args, cudaStream_t stream) {
@@ -575,6 +629,10 @@ int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n) {
     return tile;
 }
 
+bool bert_cuda_tensor_product_tile_takes_norms(int32_t tile) {
+    return tiles[tile].rows <= MOST_NORM_ROWS;
+}
+
 bool bert_cuda_tensor_product_may_win(int64_t m, int64_t n, int32_t tile) {
     const int64_t rows = tiles[tile].rows, blocks = bert_tiles(m, rows) * bert_tiles(n, COLUMNS);
     const int64_t least = tiles[BERT_CUDA_TENSOR_PRODUCT_TILES - 1].rows;
@@ -592,7 +650,7 @@ cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, 
     if (args->tile < 0 || args->tile >= BERT_CUDA_TENSOR_PRODUCT_ALL_TILES) return cudaErrorInvalidValue;
     if (g->kind == BERT_CUDA_GEMM_S8) {
         const bert_cuda_dequantize_args *e = args->bytes;
-        if (!e || e->rows != g->m || e->width < 0 || e->width > g->n) return cudaErrorInvalidValue;
+        if (!e || e->rows != g->m || e->width < 0 || e->width > g->n || args->norms) return cudaErrorInvalidValue;
         if (!halves_fit(e->dtype, e->residual_lower, e->y_lower)) return cudaErrorInvalidValue;
         if (e->rows == 0 || e->width == 0) return cudaSuccess;
         switch (e->dtype) {
@@ -612,6 +670,10 @@ cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, 
         e->e4m3.bytes)
         return cudaErrorInvalidValue;
     if (!halves_fit(e->dtype, e->residual_lower, e->y_lower)) return cudaErrorInvalidValue;
+    const bert_cuda_product_norms *norms = args->norms;
+    if (norms && (dtype != BERT_FLOAT16 || e->ranges || (norms->residual.moments && !e->residual)))
+        return cudaErrorInvalidValue;
     if (e->rows == 0 || e->width == 0) return cudaSuccess;
+    if (norms) return launch_normed(args, bert_epilogue<__half>::of(*e), stream);
     return dtype == BERT_FLOAT16 ? launch_floats<__half>(args, stream) : launch_floats<__nv_bfloat16>(args, stream);
 }

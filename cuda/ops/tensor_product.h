@@ -20,9 +20,28 @@ extern "C" {
  */
 enum { BERT_CUDA_TENSOR_PRODUCT_TILES = 4, BERT_CUDA_TENSOR_PRODUCT_ALL_TILES = 10 };
 
+/** Elements of the longest row of A that is normalized: gamma and beta are in shared memory meanwhile. */
+enum { BERT_CUDA_MOST_NORM_WIDTH = 4096 };
+
 /** What choices of this kernel hold for, with the device: to be raised with every change of its code, its tiles, their
  * order or speed, and of what they are measured against (chunks of followed_product.c, the kernels of epilogue.h). */
-enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 3 };
+enum { BERT_CUDA_TENSOR_PRODUCT_REVISION = 4 };
+
+/** Rows [rows, width] that are LayerNorm's input rather than its result, as LayerNormLinear in core/graph/canonical.h
+ * has it, which says what `moments` are: [rows, ceil(width / 64), 2]. */
+typedef struct bert_cuda_row_norm {
+    const float *moments; /**< NULL: rows count as they are. */
+    const void *gamma;    /**< [width], of the rows' type. */
+    const void *beta;     /**< [width], or NULL */
+    float epsilon;
+} bert_cuda_row_norm;
+
+/** What is normalized on the way. A and beta of `a` begin at multiples of 16 bytes, as all of `residual` does. */
+typedef struct bert_cuda_product_norms {
+    bert_cuda_row_norm a;        /**< Of A: its width is k. */
+    bert_cuda_row_norm residual; /**< Of the residual: its width is n. */
+    float *moments;              /**< [m, ceil(n / 64), 2], of y as it is stored; or NULL */
+} bert_cuda_product_norms;
 
 typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_gemm_args *product; /**< C and its pitch are not looked at. */
@@ -30,7 +49,8 @@ typedef struct bert_cuda_tensor_product_args {
     const bert_cuda_bias_activation_args *floats;
     /** What follows S8: rows is m, width at most n, products and their pitch are not looked at. */
     const bert_cuda_dequantize_args *bytes;
-    int32_t tile; /**< 0 to BERT_CUDA_TENSOR_PRODUCT_ALL_TILES - 1. */
+    const bert_cuda_product_norms *norms; /**< Of F16 alone, with `floats` that have no ranges; NULL: none. */
+    int32_t tile;                         /**< 0 to BERT_CUDA_TENSOR_PRODUCT_ALL_TILES - 1. */
 } bert_cuda_tensor_product_args;
 
 /**
@@ -43,6 +63,9 @@ bool bert_cuda_tensor_product_fits(const bert_cuda_gemm_args *product);
 /** The tile for [m, n] where nothing was measured: the greatest that gives a GPU enough blocks. None that shares k. */
 int32_t bert_cuda_tensor_product_tile(int64_t m, int64_t n);
 
+/** Whether a tile takes `norms`: those of few rows do. */
+bool bert_cuda_tensor_product_tile_takes_norms(int32_t tile);
+
 /** Whether a tile is worth measuring for [m, n]: no smaller one takes all rows, and k is shared only where there are
  * few tiles. */
 bool bert_cuda_tensor_product_may_win(int64_t m, int64_t n, int32_t tile);
@@ -52,7 +75,8 @@ bool bert_cuda_tensor_product_may_win(int64_t m, int64_t n, int32_t tile);
  * float32, in order of k whatever the tile and m, those of a cluster part after part; sums of bytes are exact, so y is
  * the same to the last bit. y is neither A nor B; it may be the residual. cudaErrorNotSupported: a tile that shares k,
  * where the GPU or its code is of before Hopper, k is too short, or y, bias, residual or their rows don't begin at
- * multiples of 16 bytes.
+ * multiples of 16 bytes; and with `norms` one of many rows, k above BERT_CUDA_MOST_NORM_WIDTH, or anything that doesn't
+ * begin so.
  */
 cudaError_t bert_cuda_tensor_product(const bert_cuda_tensor_product_args *args, cudaStream_t stream);
 

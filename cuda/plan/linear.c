@@ -29,21 +29,27 @@ bert_status bert_cuda_multiply_with_epilogue(const bert_cuda_call *call, bert_cu
                                                  .ranges = call->y_ranges,
                                                  .e4m3 = call->y_e4m3,
                                                  .y_unread = call->y_unread};
-    return bert_cuda_multiply_followed(call, product, &args, NULL);
+    return bert_cuda_multiply_followed(call, product, &args, NULL, epilogue->norms);
+}
+
+bert_status bert_cuda_multiply_weights(const bert_cuda_call *call, int32_t weight,
+                                       const bert_cuda_followed_norms *norms) {
+    const bert_cuda_node *node = call->node;
+    const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
+    const void *packed = node->packed[PACKED_WEIGHT], *bias = node->packed[PACKED_BIAS];
+    bert_cuda_gemm_args product =
+        bert_cuda_product_of_rows(call, x, packed ? packed : call->inputs[weight].data,
+                                  BERT_NODE_INT(&node->node, "transpose", 0) != 0, y->dims[y->rank - 1], y->data);
+    product.alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
+    product.cold_b = bert_cuda_is_cold(call, weight, product.m);
+    if (!bias && BERT_NODE_INT(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, weight + 1);
+    return bert_cuda_multiply_with_epilogue(call, &product, &(bert_cuda_epilogue){.bias = bias, .norms = norms});
 }
 
 bert_status bert_cuda_run_linear(const bert_cuda_call *call) {
     const bert_cuda_node *node = call->node;
-    const bert_tensor *x = &call->inputs[BERT_LINEAR_X], *y = &call->outputs[0];
-    const void *packed = node->packed[PACKED_WEIGHT], *bias = node->packed[PACKED_BIAS];
-    if (node->flag) return bert_cuda_run_e4m3_linear(call, packed, bias);
-    bert_cuda_gemm_args product =
-        bert_cuda_product_of_rows(call, x, packed ? packed : call->inputs[BERT_LINEAR_WEIGHT(0)].data,
-                                  BERT_NODE_INT(&node->node, "transpose", 0) != 0, y->dims[y->rank - 1], y->data);
-    product.alpha = BERT_NODE_FLOAT(&node->node, "alpha", 1.0F);
-    product.cold_b = bert_cuda_is_cold(call, BERT_LINEAR_WEIGHT(0), product.m);
-    if (!bias && BERT_NODE_INT(&node->node, "parts", 1) == 1) bias = bert_cuda_input_data(call, BERT_LINEAR_BIAS(0));
-    return bert_cuda_multiply_with_epilogue(call, &product, &(bert_cuda_epilogue){.bias = bias});
+    if (node->flag) return bert_cuda_run_e4m3_linear(call, node->packed[PACKED_WEIGHT], node->packed[PACKED_BIAS]);
+    return bert_cuda_multiply_weights(call, BERT_LINEAR_WEIGHT(0), NULL);
 }
 
 /* Several weights side by side: their rows follow each other where they are transposed, else each row is joined. */
@@ -68,7 +74,7 @@ static bert_status write_weights(const void *argument, void *out, bert_error *er
     return BERT_OK;
 }
 
-static bert_status pack_parts(const bert_cuda_planner *planner, const bert_cuda_parts *parts) {
+bert_status bert_cuda_pack_weights(const bert_cuda_planner *planner, const bert_cuda_parts *parts) {
     bert_cuda_parts_id id;
     const bert_constant *first = parts->constants[0];
     const int64_t depth = bert_cuda_parts_depth(parts);
@@ -106,5 +112,5 @@ bert_status bert_cuda_plan_linear(const bert_cuda_planner *planner) {
         BERT_CUDA_TRY(bert_cuda_add_part(planner, &parts, part, BERT_LINEAR_WEIGHT(part), BERT_LINEAR_BIAS(part)));
         planner->out->unread_inputs |= UINT64_C(3) << BERT_LINEAR_WEIGHT(part);
     }
-    return planner->mode == BERT_PLAN_QUERY ? BERT_OK : pack_parts(planner, &parts);
+    return planner->mode == BERT_PLAN_QUERY ? BERT_OK : bert_cuda_pack_weights(planner, &parts);
 }

@@ -53,6 +53,7 @@ typedef struct bert_cuda_epilogue {
     const void *bias;                        /**< For each element of a row; or NULL */
     const float *row_scales, *column_scales; /**< See bert_cuda_bias_activation_args; NULL: none. */
     float scale;
+    const bert_cuda_followed_norms *norms; /**< NULL: none. */
 } bert_cuda_epilogue;
 
 /** Rows of the output will have their ranges from what follows the product. */
@@ -60,6 +61,14 @@ void bert_cuda_give_stretches(const bert_cuda_planner *planner);
 /** A product of floats whose C is the call's output, and the epilogue: scales, bias, activation and residual. */
 bert_status bert_cuda_multiply_with_epilogue(const bert_cuda_call *call, bert_cuda_gemm_args *product,
                                              const bert_cuda_epilogue *epilogue);
+
+/** Packs the weights of a Linear's parts side by side (of one in E4M3, as such), and their biases, where the node's
+ * first pieces of packed memory are. */
+bert_status bert_cuda_pack_weights(const bert_cuda_planner *planner, const bert_cuda_parts *parts);
+/** A Linear's product, with what follows it: by what was packed, or, of one part, by input `weight` and the bias behind
+ * it. `norms`: what is normalized on the way; NULL: nothing. */
+bert_status bert_cuda_multiply_weights(const bert_cuda_call *call, int32_t weight,
+                                       const bert_cuda_followed_norms *norms);
 
 /** Whether a Linear runs in E4M3: --precision fp8, constant parts, and sizes that products of E4M3 take. */
 bool bert_cuda_takes_e4m3(const bert_cuda_planner *planner, const bert_cuda_parts *parts);

@@ -178,10 +178,10 @@ bert_status bert_cuda_launched(const bert_cuda_call *call, cudaError_t result, c
 bool bert_cuda_is_cold(const bert_cuda_call *call, int32_t weight, int64_t rows);
 /** A product on the stream of the call; its workspace is the session's. */
 bert_status bert_cuda_multiply(const bert_cuda_call *call, bert_cuda_gemm_args *args);
-/** The same, with what follows it: `bytes` of S8, else `floats`. */
+/** The same, with what follows it: `bytes` of S8, else `floats`; and what is normalized on the way, or NULL. */
 bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_gemm_args *args,
                                         const bert_cuda_bias_activation_args *floats,
-                                        const bert_cuda_dequantize_args *bytes);
+                                        const bert_cuda_dequantize_args *bytes, const bert_cuda_followed_norms *norms);
 /** One product of floats in the type that the device holds, and a bias [n], or NULL, for each row of it. */
 bert_status bert_cuda_multiply_biased(const bert_cuda_call *call, bert_cuda_gemm_args *args, bert_dtype dtype,
                                       const void *bias);
@@ -248,7 +248,7 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
     RUN(arg_extreme) RUN(attention) RUN(bias_softmax) RUN(cast) RUN(clip) RUN(compress) RUN(concat)                    \
     RUN(constant_of_shape) RUN(conv) RUN(copy) RUN(cumulative_sum) RUN(dequantize) RUN(disentangled_bias)              \
     RUN(dropout) RUN(dynamic_quantize) RUN(einsum) RUN(elementwise) RUN(embed_layer_norm) RUN(embedding) RUN(expand)   \
-    RUN(eye_like) RUN(gather) RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(linear) RUN(lookup)    \
+    RUN(eye_like) RUN(gather) RUN(gather_elements) RUN(gather_nd) RUN(gemm) RUN(layer_norm) RUN(layer_norm_linear) RUN(linear) RUN(lookup)    \
     RUN(matmul) RUN(matmul_integer) RUN(matmul_nbits) RUN(ms_attention) RUN(multi_head_attention) RUN(one_hot)         \
     RUN(onnx_attention) RUN(pack_tokens) RUN(packed_attention) RUN(pad) RUN(pool) RUN(quantize) RUN(quantized_add)     \
     RUN(quantized_linear) RUN(range) RUN(reduce) RUN(remove_padding) RUN(restore_padding) RUN(rotary_embedding)        \
@@ -257,7 +257,7 @@ static inline const bert_tensor *bert_cuda_operand_at(const bert_tensor *tensors
 #define BERT_CUDA_PLANS(PLAN)                                                                                          \
     PLAN(attention) PLAN(cast) PLAN(clip) PLAN(compress) PLAN(cumulative_sum) PLAN(disentangled_bias) PLAN(divide)     \
     PLAN(dynamic_quantize) PLAN(einsum) PLAN(elementwise) PLAN(embed_layer_norm) PLAN(embedding) PLAN(gather)          \
-    PLAN(gemm) PLAN(in_place) PLAN(indexed) PLAN(keep_wide) PLAN(layer_norm) PLAN(linear) PLAN(matmul)                 \
+    PLAN(gemm) PLAN(in_place) PLAN(indexed) PLAN(keep_wide) PLAN(layer_norm) PLAN(layer_norm_linear) PLAN(linear) PLAN(matmul)                 \
     PLAN(matmul_integer) PLAN(matmul_nbits) PLAN(ms_attention) PLAN(multi_head_attention) PLAN(onnx_attention)         \
     PLAN(packed_attention) PLAN(pad) PLAN(pool) PLAN(quantize) PLAN(quantized_add) PLAN(quantized_linear)              \
     PLAN(remove_padding) PLAN(restore_padding) PLAN(rotary_embedding) PLAN(skip_layer_norm) PLAN(variadic)

@@ -372,5 +372,5 @@ bert_status bert_cuda_run_quantized_linear(const bert_cuda_call *call) {
                                             .y_lower = bert_cuda_output_lower_halves(call, 0),
                                             .ranges = call->y_ranges};
     product.cold_b = bert_cuda_is_cold(call, BERT_QUANTIZED_LINEAR_WEIGHT(0), rows);
-    return bert_cuda_multiply_followed(call, &product, NULL, &args);
+    return bert_cuda_multiply_followed(call, &product, NULL, &args, NULL);
 }

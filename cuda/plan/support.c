@@ -306,9 +306,9 @@ bert_cuda_product_maker bert_cuda_maker_of(const bert_context *context) {
 
 bert_status bert_cuda_multiply_followed(const bert_cuda_call *call, bert_cuda_gemm_args *args,
                                         const bert_cuda_bias_activation_args *floats,
-                                        const bert_cuda_dequantize_args *bytes) {
+                                        const bert_cuda_dequantize_args *bytes, const bert_cuda_followed_norms *norms) {
     const bert_cuda_product_maker maker = bert_cuda_maker_of(call->context);
-    const bert_cuda_followed_product product = {.product = args, .floats = floats, .bytes = bytes};
+    const bert_cuda_followed_product product = {.product = args, .floats = floats, .bytes = bytes, .norms = norms};
     char why[256] = "";
     cudaError_t result = cudaSuccess;
     if (args->m == 0 || args->n == 0) return BERT_OK;
@@ -332,7 +332,7 @@ bert_status bert_cuda_multiply_biased(const bert_cuda_call *call, bert_cuda_gemm
                                       const void *bias) {
     const bert_cuda_bias_activation_args floats = {
         .dtype = dtype, .rows = args->m, .width = args->n, .x = args->c, .bias = bias, .y = args->c};
-    return bert_cuda_multiply_followed(call, args, &floats, NULL);
+    return bert_cuda_multiply_followed(call, args, &floats, NULL, NULL);
 }
 
 bert_cuda_elementwise_args bert_cuda_elementwise_to(bert_cuda_elementwise_op op, const bert_tensor *y) {

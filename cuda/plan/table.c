@@ -98,6 +98,7 @@ static const bert_cuda_op ops[] = {
     ROW("com.microsoft", "SkipSimplifiedLayerNormalization", PLAN(skip_layer_norm), skip_layer_norm, 0, 2),
     INDEXED("bertc", "Embedding", PLAN(embedding), embedding, 0, table_rows),
     ROW("bertc", "Linear", PLAN(linear), linear, 0, 0),
+    ROW("bertc", "LayerNormLinear", PLAN(layer_norm_linear), layer_norm_linear, 0, 0),
     ROW("bertc", "QuantizedLinear", PLAN(quantized_linear), quantized_linear, 0, 0),
     ROW("bertc", "Lookup", PLAN(in_place), lookup, 0, 0),
     ROW("bertc", "QuantizedAdd", PLAN(quantized_add), quantized_add, 0, 0),

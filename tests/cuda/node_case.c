@@ -34,6 +34,8 @@ static struct {
 /* Of the last plan that was run. */
 static uint64_t wide_outputs;
 
+static bool varying;
+
 static void close_session(void) {
     if (backend.context) backend.table->context_free(backend.context);
     if (backend.prepared) backend.table->prepared_free(backend.prepared);
@@ -42,7 +44,8 @@ static void close_session(void) {
 }
 
 static void open_session(bert_precision precision) {
-    const bert_prepare_options options = {.struct_size = sizeof options, .precision = precision, .deterministic = true};
+    const bert_prepare_options options = {
+        .struct_size = sizeof options, .precision = precision, .deterministic = !varying};
     const bert_context_options context_options = {.struct_size = sizeof context_options};
     bert_error error = {0};
     if (backend.context && backend.precision == precision) return;
@@ -64,6 +67,15 @@ int node_case_open(void **state) {
     if (backend.table->device_open(&backend.host, &backend.device, &error) != BERT_OK) fail_msg("%s", error.message);
     open_session(BERT_PRECISION_FP32);
     return 0;
+}
+
+bert_device *node_case_device(void) {
+    return backend.device;
+}
+
+int node_case_open_varying(void **state) {
+    varying = true;
+    return node_case_open(state);
 }
 
 int node_case_close(void **state) {

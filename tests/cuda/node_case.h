@@ -14,7 +14,12 @@
 /** Group setup and teardown, in the place of case_open and case_close. */
 int node_case_open(void **state);
 int node_case_close(void **state);
+/** The same as the first, with sessions that may give other bits in a batch than alone: those of node_case_open are
+ * deterministic. */
+int node_case_open_varying(void **state);
 
+/** That cases are planned for. */
+bert_device *node_case_device(void);
 /** Of the case's next run alone: the ranges of input 0 that who wrote it left, [rows, per_row, 2] in float32. */
 void node_case_give_ranges(const case_tensor *ranges, int32_t per_row);
 /** Of the case's next run alone: where the ranges of output 0 go, [rows, per_row, 2] in float32, which its plan

@@ -23,6 +23,7 @@ typedef struct followed {
     bert_cuda_bias_activation_args floats;
     bert_cuda_dequantize_args bytes;
     bert_cuda_followed_product p;
+    bert_cuda_followed_norms norms;
     case_tensor *y;
 } followed;
 
@@ -62,6 +63,54 @@ static void make_floats(followed *f, bert_dtype dtype, int64_t m, bool bias_alon
                                                  .y = f->y->device};
     f->p = (bert_cuda_followed_product){.product = &f->product, .floats = &f->floats};
     if (dtype != BERT_FLOAT) f->y->tolerance *= 2; /* the library's products are rounded on their way */
+}
+
+/* Moments of the rows of x [rows, 64 or less], as an input. */
+static const float *moments_input(const case_tensor *x, int64_t rows, int64_t width) {
+    float moments[64 * 2];
+    for (int64_t row = 0; row < rows; row++) {
+        double sum = 0, squares = 0;
+        for (int64_t i = 0; i < width; i++) sum += case_at(x, row * width + i);
+        for (int64_t i = 0; i < width; i++)
+            squares += (case_at(x, row * width + i) - sum / (double)width) *
+                       (case_at(x, row * width + i) - sum / (double)width);
+        moments[row * 2] = (float)(sum / (double)width);
+        moments[row * 2 + 1] = (float)squares;
+    }
+    return case_input_floats(BERT_FLOAT, 3, DIMS(rows, 1, 2), moments)->device;
+}
+
+/* norm(x) W + norm(residual), with moments of that. */
+static void make_normed(followed *f, int64_t m) {
+    make_floats(f, BERT_FLOAT16, m, true);
+    case_begin(BERT_OP_BERTC_LayerNormLinear);
+    case_float("x_epsilon", 1e-5F);
+    case_float("residual_epsilon", 1e-5F);
+    const case_tensor *a = case_input(BERT_FLOAT16, 2, DIMS(m, K), 2.0F),
+                      *residual = case_input(BERT_FLOAT16, 2, DIMS(m, N), 2.0F);
+    f->norms = (bert_cuda_followed_norms){0};
+    f->norms.of.a = (bert_cuda_row_norm){.moments = moments_input(a, m, K),
+                                         .gamma = case_input(BERT_FLOAT16, 1, DIMS(K), 1.0F)->device,
+                                         .beta = case_input(BERT_FLOAT16, 1, DIMS(K), 1.0F)->device,
+                                         .epsilon = 1e-5F};
+    f->norms.of.residual = (bert_cuda_row_norm){.moments = moments_input(residual, m, N),
+                                                .gamma = case_input(BERT_FLOAT16, 1, DIMS(N), 1.0F)->device,
+                                                .epsilon = 1e-5F};
+    case_absent();
+    f->product.b = case_input(BERT_FLOAT16, 2, DIMS(K, N), 0.5F)->device;
+    f->y = case_output(BERT_FLOAT16, 2, DIMS(m, N));
+    case_tensor *moments = case_output(BERT_FLOAT, 3, DIMS(m, 1, 2));
+    f->y->tolerance *= 3;
+    moments->tolerance = 4 * case_tolerance(BERT_FLOAT16);
+    f->norms.of.moments = moments->device;
+    f->norms.a = case_extra(BERT_FLOAT16, 2, DIMS(m, K))->device;
+    f->norms.residual = case_extra(BERT_FLOAT16, 2, DIMS(m, N))->device;
+    f->product.a = a->device;
+    f->product.c = f->y->device;
+    f->floats.x = f->floats.y = f->y->device;
+    f->floats.bias = NULL;
+    f->floats.residual = residual->device;
+    f->p.norms = &f->norms;
 }
 
 /* Bytes, as they are: no zero points, scales of 1; the reference has them as integers. */
@@ -278,7 +327,7 @@ static void choices_are_used(void **state) {
             make(&f, kinds[kind], 20);
             bert_cuda_keep_product_choice(&maker, &f.p, way, 1);
             assert_int_equal(bert_cuda_gemm_cache_count(cache), 1);
-            check_run(&maker, &f, way != 0);
+            check_run(&maker, &f, way > 0 && way <= BERT_CUDA_TENSOR_PRODUCT_TILES); /* there are no clusters */
             /* What a file can't mean is measured and replaced, once. */
             for (int turn = 0; turn < 2; turn++) {
                 count_own();
@@ -289,6 +338,62 @@ static void choices_are_used(void **state) {
             bert_cuda_gemm_cache_free(cache);
         }
     }
+}
+
+/* Where rows are normalized on the way every way gives that, and the library's has a kernel for each of it. */
+static void norms_are_done_in_every_way(void **state) {
+    for (int32_t way = 0; way < BERT_CUDA_PRODUCT_IN_CHUNKS; way++) {
+        bert_cuda_gemm_cache *cache = new_cache();
+        followed f;
+        make_normed(&f, 20);
+        /* Without a clock: asked for. A tile that can't be (here for few pieces of k) gives way to the library's. */
+        const bert_cuda_product_policy policy =
+            provider->clock || way > 0 ? BERT_CUDA_PRODUCT_CHOSEN : BERT_CUDA_PRODUCT_LIBRARY;
+        const bert_cuda_product_maker maker = maker_of(provider->clock ? cache : NULL, policy);
+        if (provider->clock) bert_cuda_keep_product_choice(&maker, &f.p, way, 1);
+        count_own();
+        tune(&maker, &f);
+        const bool measured = provider->clock && way > 0 && !bert_cuda_tensor_product_tile_takes_norms(way - 1);
+        expect_measured(measured);
+        count_kernel("moments_kernel");
+        check_result(&maker, &f);
+        if (!measured && way <= BERT_CUDA_TENSOR_PRODUCT_TILES) expect_launches(way == 0);
+        count_kernel("row_kernel");
+        check_result(&maker, &f);
+        if (!measured && way <= BERT_CUDA_TENSOR_PRODUCT_TILES) expect_launches(way == 0 ? 2 : 0);
+        count_kernel(NULL);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
+}
+
+/* What normalizes has choices of its own, and is held against the library's way as any other is. */
+static void norms_are_measured_and_held_against_the_librarys(void **state) {
+#ifdef BERT_TESTS_CUBLASLT
+    for (int wrong = 0; wrong < 2; wrong++) {
+        bert_cuda_gemm_cache *cache = new_cache();
+        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+        followed f;
+        char why[512] = "before";
+        make_normed(&f, 20);
+        bert_emulated_spoil_products(wrong);
+        case_good(bert_cuda_tune_followed_product(&maker, &f.p, why, sizeof why));
+        bert_emulated_spoil_products(false);
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), 2); /* the pair, and the library's algorithm */
+        assert_int_equal(strstr(why, "tensor_product gives another product") != NULL, wrong);
+        count_kernel("moments_kernel");
+        check_result(&maker, &f);
+        if (wrong)
+            expect_launches(1);
+        else
+            count_kernel(NULL);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
+#else
+    print_message("skipped: only the emulated library can be wrong\n");
+    skip();
+#endif
 }
 
 /* Weights that come from memory are measured so, and have choices of their own. */
@@ -590,8 +695,8 @@ static void a_choice_that_is_refused_gives_way(void **state) {
         make(&f, BERT_CUDA_GEMM_F16, 20);
         bert_cuda_keep_product_choice(&maker, &f.p, 1 + BERT_CUDA_TENSOR_PRODUCT_TILES, 1);
         bert_emulator_have_capability(hopper ? 9 : 8, hopper ? 0 : 9);
-        check_run(&maker, &f, true);
-        assert_int_equal(bert_emulator_last_cluster(), hopper ? 2 : 1);
+        check_run(&maker, &f, hopper);
+        if (hopper) assert_int_equal(bert_emulator_last_cluster(), 2);
         bert_emulator_have_capability(8, 9);
         provider->use_cache(gemm, NULL);
         bert_cuda_gemm_cache_free(cache);
@@ -670,6 +775,8 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_the_librarys),
         cmocka_unit_test(choices_are_measured_once_and_kept),
         cmocka_unit_test(choices_are_used),
+        cmocka_unit_test(norms_are_done_in_every_way),
+        cmocka_unit_test(norms_are_measured_and_held_against_the_librarys),
         cmocka_unit_test(cold_weights_take_turns_while_they_are_measured),
         cmocka_unit_test(what_differs_from_the_librarys_is_not_chosen),
         cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),

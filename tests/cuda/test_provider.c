@@ -502,9 +502,11 @@ static uint64_t own_linears(const char *way, bool deterministic, uint64_t *epilo
                                           .deterministic = deterministic};
     batch b = make_batch(1, 5, false, 1);
     if (way) setenv("BERT_CUDA_LINEAR", way, 1);
+    setenv("BERT_CUDA_LATE_NORM", "off", 1);
     bert_model *model = load(ZH "model.onnx");
     bert_session *session = open_with(model, &options);
     unsetenv("BERT_CUDA_LINEAR");
+    unsetenv("BERT_CUDA_LATE_NORM");
     const uint64_t launches = launches_of("tensor_product_kernel", session, &b);
     *epilogues = launches_of("stretch_kernel", session, &b);
     bert_emulator_count(NULL);
@@ -526,6 +528,36 @@ static void linears_are_our_own_where_that_is_wanted(void **state) {
         assert_int_equal(own_linears("library", deterministic, &library_epilogues), 0);
         assert_int_equal(library_epilogues, chosen);
     }
+    expect_no_faults(__func__);
+}
+
+/* Kernels of LayerNorm in a run. `off`: a variable that the environment has; or NULL. */
+static uint64_t norms_of(const bert_session_options *options, const char *off) {
+    batch b = make_batch(1, 5, false, 1);
+    if (off) setenv(off, strcmp(off, "BERT_CUDA_LINEAR") == 0 ? "library" : "off", 1);
+    bert_model *model = load(ZH "model.onnx");
+    bert_session *session = open_with(model, options);
+    if (off) unsetenv(off);
+    const uint64_t launches = launches_of("warp_row_kernel", session, &b);
+    bert_emulator_count(NULL);
+    bert_session_free(session);
+    bert_model_free(model);
+    return launches;
+}
+
+/* A LayerNorm is no kernel of its own in float16 with few rows; but the first, which an Embedding does, and one whose
+ * rows are picked from, before the last layer. */
+static void few_rows_are_normalized_by_the_products_that_read_them(void **state) {
+    bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP16};
+    const uint64_t late = norms_of(&options, NULL), all = norms_of(&options, "BERT_CUDA_LATE_NORM");
+    assert_true(late > 0 && all > 2 * late);
+    assert_int_equal(norms_of(&options, "BERT_CUDA_LINEAR"), all);
+    options.deterministic = true;
+    assert_int_equal(norms_of(&options, NULL), all);
+    options.deterministic = false;
+    options.precision = BERT_PRECISION_BF16;
+    assert_int_equal(norms_of(&options, NULL), all);
     expect_no_faults(__func__);
 }
 
@@ -754,6 +786,7 @@ int main(void) {
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
         cmocka_unit_test(deterministic_sessions_measure_nothing),
         cmocka_unit_test(linears_are_our_own_where_that_is_wanted),
+        cmocka_unit_test(few_rows_are_normalized_by_the_products_that_read_them),
         cmocka_unit_test(sessions_share_weights),
         cmocka_unit_test(kernels_take_the_memory_that_nobody_reads_later),
         cmocka_unit_test(lack_of_memory_leaves_the_session_usable),
