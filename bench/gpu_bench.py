@@ -4,7 +4,7 @@
     gpu_bench.py TABLE --bertc BERTC --models FOLDER --rows ROWS [--cells 1x128,8x128] [--seconds S] [--provider cuda] [--min-time 0.5]
 
     base        BERT-base float16, every cell of {1, 8, 32, 128} x {16, 64, 128, 384}, and eager PyTorch; 1 x 128 also with
-                kernels that are launched one after the other
+                kernels that are launched one after the other, and with LayerNorms that are kernels of their own
     compiled    torch.compile's share of that, and 1 x 384 of BERT-large: it takes its time for each shape
     large       BERT-large float16, and eager PyTorch
     8bit        INT8 and FP8, base and large, full and of SQuAD-like lengths
@@ -37,7 +37,8 @@ SIZES = {"base": [], "large": ["--layers", "24", "--hidden", "1024", "--heads", 
 CELL_SECONDS = 60
 # What a cell is measured with, in turn, until one gives a time: the row's way, and the environment.
 NOT_AHEAD = ("not launched ahead", {"BERT_CUDA_LAUNCH_AHEAD": "off"})
-WAYS = [("", {}), NOT_AHEAD, ("products of the library", {"BERT_CUDA_LINEAR": "library"})]
+NORMS_APART = ("norms apart", {"BERT_CUDA_LATE_NORM": "off"})
+WAYS = [("", {}), NOT_AHEAD, NORMS_APART, ("products of the library", {"BERT_CUDA_LINEAR": "library"})]
 NOT_RECORDED = "can't be recorded"  # so says the notice of a session that goes without CUDA graphs
 
 
@@ -113,7 +114,7 @@ class Table:
     def environment(self, variables=None):
         """Each has a file of choices of its own: what is fastest may be another product."""
         variables = variables or {}
-        return {"BERT_CUDA_GEMM_CACHE": os.path.join(self.a.models, "-".join(["gemm-choices", *variables.values()])), **variables}
+        return {"BERT_CUDA_GEMM_CACHE": os.path.join(self.a.models, "-".join(["gemm-choices", *map("-".join, variables.items())])), **variables}
 
     def bertc(self, size, precision, cell, way="", words=(), model=None, variables=None):
         """The row of one `bertc bench`; `precision` is what the table calls it, `words` and `variables` (of the environment) what
@@ -207,7 +208,8 @@ class Table:
 
     def base(self):
         self.full("base", self.a.cells.split(","))
-        self.cell("base", self.a.precision, "1x128", "", ["--precision", self.a.precision], ways=[NOT_AHEAD])
+        for way in (NOT_AHEAD, NORMS_APART):
+            self.cell("base", self.a.precision, "1x128", "", ["--precision", self.a.precision], ways=[way])
 
     def large(self):
         self.full("large", ["1x384", "1x128", "32x384", "8x384", "8x128", "32x128"])

@@ -19,7 +19,7 @@ import gpu_process  # noqa: E402
 import gpu_report  # noqa: E402
 
 BENCH = """#!/bin/sh
-case "$BERT_CUDA_LAUNCH_AHEAD$BERT_CUDA_LINEAR:$*" in
+case "$BERT_CUDA_LAUNCH_AHEAD$BERT_CUDA_LATE_NORM$BERT_CUDA_LINEAR:$*" in
   :*"--batch 128 "*) kill -SEGV $$ ;;
   :*"--batch 32 "*) sleep 30 ;;
   library:*) exit 3 ;;
@@ -126,10 +126,15 @@ class Bench(Folder):
         for cell in ("9x128", "9x16", "1x16"):
             table.cell("base", "fp16", cell, "skip")
         name = "bert.c base fp16 9x128 skip"
-        self.assertEqual(self.told()[:3], [(name, "failed"), (name + ", not launched ahead", "failed"),
-                                           (name + ", products of the library", "failed")])
+        self.assertEqual(self.told()[:4], [(name, "failed"), *((f"{name}, {way}", "failed") for way in (
+            "not launched ahead", "norms apart", "products of the library"))])
         self.assertEqual(self.rows()[0]["note"], "KeyError: 'median_ms'")
-        self.assertEqual(self.told()[6:], [("bert.c base fp16 1x16", "not run")])
+        self.assertEqual(self.told()[8:], [("bert.c base fp16 1x16", "not run")])
+
+    def test_each_environment_has_its_choices(self):
+        table = self.table()
+        files = [table.environment(variables)["BERT_CUDA_GEMM_CACHE"] for _, variables in gpu_bench.WAYS]
+        self.assertEqual(len(set(files)), len(gpu_bench.WAYS))
 
     def test_without_cuda_graphs(self):
         self.table().cell("base", "fp16", "7x128")

@@ -65,8 +65,8 @@ enum {
     BERT_CUDA_PRODUCT_WAYS = BERT_CUDA_PRODUCT_IN_CHUNKS + BERT_CUDA_PRODUCT_CHUNKS
 };
 
-/** Whether a product with norms was measured, and was faster with kernels for them, wherever B came from. Of pointers it
- * matters only which are NULL, and how they are aligned. */
+/** Whether a product with norms was measured, and was faster with kernels for them, wherever B came from. Of pointers
+ * it matters only which are NULL, and how they are aligned. */
 bool bert_cuda_norms_are_faster_apart(bert_cuda_gemm_cache *cache, const bert_cuda_followed_product *p);
 
 /** Whether C is never written, so that no memory is wanted for it, whatever the number of rows. Where products are
