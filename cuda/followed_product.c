@@ -1,5 +1,6 @@
 #include "cuda/followed_product.h"
 
+#include "core/graph/canonical.h"
 #include "cuda/cold_operand.h"
 #include "cuda/environment.h"
 #include "cuda/gemm_key.h"
@@ -376,29 +377,38 @@ bool bert_cuda_keep_product_choice(const bert_cuda_product_maker *maker, const b
  */
 static const float most_off = 1.0F / 64;
 
-/* Finds the tiles of our own kernel that don't give what the library's way gives; where there are some, `notice` is a
- * sentence about them. Chunks are the library's way, too. */
-static cudaError_t find_wrong(trials *t, char *notice, size_t size) {
-    const bert_cuda_followed_product *p = t->p;
-    const bert_cuda_gemm_args *g = p->product;
-    const bool bytes = g->kind == BERT_CUDA_GEMM_S8;
-    const bert_cuda_way_check check = {.dtype = bytes ? p->bytes->dtype : p->floats->dtype,
+/* Marks the tiles of our own kernel that don't give rows of `width` elements at y as the library's way does. Chunks are
+ * the library's way, too. */
+static cudaError_t hold_against_librarys(trials *t, bert_dtype dtype, int64_t width, void *y) {
+    const bert_cuda_gemm_args *g = t->p->product;
+    const bert_cuda_way_check check = {.dtype = dtype,
                                        .rows = g->m,
-                                       .width = bytes ? p->bytes->width : g->n,
-                                       .y = bytes ? p->bytes->y : p->floats->y,
+                                       .width = width,
+                                       .y = y,
                                        .tolerance = most_off,
                                        .memory = g->workspace,
                                        .bytes = g->workspace ? provider->workspace_bytes : 0};
     bert_cuda_way_verdict verdicts[BERT_CUDA_PRODUCT_IN_CHUNKS];
-    int count = 0;
-    if (is_the_librarys(t->maker, p)) return cudaSuccess;
     const cudaError_t status =
         bert_cuda_check_ways(&check, run_trial, t, BERT_CUDA_PRODUCT_IN_CHUNKS, t->maker->stream, verdicts);
+    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_IN_CHUNKS && status == cudaSuccess; way++)
+        if (verdicts[way] == BERT_CUDA_WAY_DIFFERS) t->wrong[way] = true;
+    return status;
+}
+
+/* Finds tiles whose y, or moments of it, differ; where there are some, `notice` is a sentence about them. */
+static cudaError_t find_wrong(trials *t, char *notice, size_t size) {
+    const bert_cuda_followed_product *p = t->p;
+    const bert_cuda_gemm_args *g = p->product;
+    int count = 0;
+    if (is_the_librarys(t->maker, p)) return cudaSuccess;
+    cudaError_t status = g->kind == BERT_CUDA_GEMM_S8
+                             ? hold_against_librarys(t, p->bytes->dtype, p->bytes->width, p->bytes->y)
+                             : hold_against_librarys(t, p->floats->dtype, g->n, p->floats->y);
+    if (status == cudaSuccess && p->norms && p->norms->of.moments)
+        status = hold_against_librarys(t, BERT_FLOAT, 2 * BERT_MOMENTS_OF_ROW(g->n), p->norms->of.moments);
     if (status != cudaSuccess) return status;
-    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_IN_CHUNKS; way++) {
-        t->wrong[way] = verdicts[way] == BERT_CUDA_WAY_DIFFERS;
-        count += t->wrong[way];
-    }
+    for (int32_t way = 1; way < BERT_CUDA_PRODUCT_IN_CHUNKS; way++) count += t->wrong[way];
     if (count > 0)
         snprintf(notice, size,
                  "the kernel tensor_product gives another product of [%" PRId64 ", %" PRId64 "] and [%" PRId64

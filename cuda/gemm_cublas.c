@@ -424,14 +424,12 @@ static bool is_captured(cudaStream_t stream) {
  * library, which may not answer then (that of CUDA 13.3 is reported not to). */
 static cublasStatus_t multiply_as_before(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g,
                                          cudaStream_t stream, bool *found) {
-    const bool captured = is_captured(stream);
-    const made_product *made = captured ? find_made(gemm, g) : NULL;
+    const made_product *made = is_captured(stream) ? find_made(gemm, g) : NULL;
     cublasLtMatmulAlgo_t by;
-    cublasStatus_t status = made ? multiply(gemm, p, g, &made->algorithm, stream) : CUBLAS_STATUS_NOT_SUPPORTED;
     *found = made != NULL;
-    if (made && !refused(status)) return status;
-    status = multiply_somehow(gemm, p, g, stream, found, &by);
-    if (status == CUBLAS_STATUS_SUCCESS && !captured) remember(gemm, g, &by);
+    if (made) return multiply(gemm, p, g, &made->algorithm, stream);
+    const cublasStatus_t status = multiply_somehow(gemm, p, g, stream, found, &by);
+    if (status == CUBLAS_STATUS_SUCCESS) remember(gemm, g, &by);
     return status;
 }
 

@@ -182,6 +182,7 @@
 #define BERT_LAYER_NORM_LINEAR_WEIGHT(part) (8 + 2 * (part))
 #define BERT_LAYER_NORM_LINEAR_BIAS(part) (9 + 2 * (part))
 #define BERT_MOMENT_COLUMNS 64
+#define BERT_MOMENTS_OF_ROW(width) ((width) / BERT_MOMENT_COLUMNS + ((width) % BERT_MOMENT_COLUMNS != 0))
 
 /** Inputs of QuantizedLinear, which has its x and residual where Linear has them. */
 #define BERT_QUANTIZED_LINEAR_X_SCALE 2

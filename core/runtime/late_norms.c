@@ -215,7 +215,7 @@ static bert_status moments_of(rewriter *r, const bert_value *rows, bert_value **
     if (n) BERT_TRY(moments_of(r, n->rows, &given));
     bert_value_info info = {.dtype = BERT_FLOAT, .shape = info_of(r, rows)->shape};
     const int32_t last = info.shape.rank++ - 1;
-    info.shape.dims[last] = (info.shape.dims[last] + BERT_MOMENT_COLUMNS - 1) / BERT_MOMENT_COLUMNS;
+    info.shape.dims[last] = BERT_MOMENTS_OF_ROW(info.shape.dims[last]);
     info.shape.dims[last + 1] = 2;
     *out = bert_binding_add_value(&r->made, r->memory, "moments", &info, r->made.row_axes[rows->id]);
     if (!*out) return no_memory(r);

@@ -29,7 +29,7 @@ cudaError_t bert_cuda_moments(const bert_cuda_moments_args *args, cudaStream_t s
     if (args->rows < 0 || args->width < 0) return cudaErrorInvalidValue;
     if (args->rows == 0 || args->width == 0) return cudaSuccess;
     if (!bert_vectors_fit<N>(args->width, x) || !bert_vectors_fit<2>(0, args->moments)) return cudaErrorNotSupported;
-    const int64_t groups = bert_groups(args->width), count = args->rows * groups;
+    const int64_t groups = BERT_MOMENTS_OF_ROW(args->width), count = args->rows * groups;
     if (count / (THREADS / LANES) >= INT32_MAX) return cudaErrorInvalidValue;
     return BERT_LAUNCH(moments_kernel, dim3(bert_blocks(count, THREADS / LANES, INT32_MAX)), dim3(THREADS), 0, stream,
                        x, count, groups, args->width, args->moments);

@@ -31,11 +31,6 @@ struct row_statistics {
     }
 };
 
-/** Groups of elements of a row that have moments. */
-static __host__ __device__ inline int64_t bert_groups(int64_t width) {
-    return (width + BERT_MOMENT_COLUMNS - 1) / BERT_MOMENT_COLUMNS;
-}
-
 enum { BERT_STATISTICS_LANES = 4 }; /* neighbouring lanes that find the statistics of a row together */
 
 /**
@@ -44,7 +39,7 @@ enum { BERT_STATISTICS_LANES = 4 }; /* neighbouring lanes that find the statisti
  */
 static __device__ inline row_statistics statistics_of(const float *moments, int64_t row, int width, float epsilon,
                                                       bool there) {
-    const int groups = there ? static_cast<int>(bert_groups(width)) : 0;
+    const int groups = there ? BERT_MOMENTS_OF_ROW(width) : 0;
     const int first = static_cast<int>(threadIdx.x) % BERT_STATISTICS_LANES;
     const float *own = moments + row * groups * 2;
     bert_vector<float, 2> moment; /* the mean, and the sum of squared distances from it */

@@ -277,7 +277,7 @@ template <int N, bool SPLIT, typename BEFORE> struct normed_row_writer : row_wri
     __device__ void write(const product<BEFORE> &p, const typename base::S *staged, int from, int end,
                           int64_t first_row, const row_statistics *residual) const {
         const int64_t left = p.after.width - this->first_column;
-        const int64_t groups = bert_groups(p.after.width), group = this->first_column / WARP_COLUMNS;
+        const int64_t groups = BERT_MOMENTS_OF_ROW(p.after.width), group = this->first_column / WARP_COLUMNS;
         BERT_ROLLED
         for (int first = from; first < end; first += base::ROWS) { /* all lanes: they join moments */
             const int row = first + static_cast<int>(threadIdx.x) % BERT_WARP / base::LANES;

@@ -349,7 +349,7 @@ static void run(void *argument) {
             sum *= p->alpha;
             if (p->beta != 0) sum += p->beta * at(&p->d, p->d_data, batch, false, row, column);
             if (o->bias) sum += load(p->d.type, o->bias, (int64_t)row);
-            if (spoil_products && place == p->m * p->n - 1) sum += p->d.type == CUDA_R_32I ? 1 << 20 : 8;
+            if (spoil_products && column == p->n - 1) sum += p->d.type == CUDA_R_32I ? 1 << 20 : 8;
             store(p->d.type, p->d_data, batch * p->d.stride + (int64_t)column * p->d.pitch + (int64_t)row, sum);
         }
     }

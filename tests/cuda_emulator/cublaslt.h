@@ -15,7 +15,7 @@ int bert_emulated_first_operands(void);
  * longer. */
 void bert_emulated_refuse_questions(bool refuse);
 
-/** From now on the last element of each product is wrong by far, or no longer. */
+/** From now on the last column of each D, a row of ours, is wrong by far, or no longer. */
 void bert_emulated_spoil_products(bool spoil);
 
 #endif

@@ -101,6 +101,9 @@ int bert_emulator_enqueue(void *stream, void (*work)(void *argument), const void
 uint64_t bert_emulator_launches(void);
 /** Counts from 0 on the kernels whose names have `name` in them; NULL: all. `name` lives until the next call. */
 void bert_emulator_count(const char *name);
+/** From now on runs `work` after each kernel whose name has `name` in it, with device memory accessible: to make wrong
+ * what it wrote. NULL: no longer. What is given lives until the next call. */
+void bert_emulator_after(const char *name, void (*work)(void *argument), void *argument);
 /** Blocks of a cluster of the last launch. */
 unsigned bert_emulator_last_cluster(void);
 /** Bytes that kernels had fetched into a cache since the last call. */

@@ -9,6 +9,11 @@
 
 static uint64_t launches;
 static const char *counted; /* part of the names of kernels that are; NULL: all are */
+static struct {
+    const char *name;
+    void (*work)(void *argument);
+    void *argument;
+} after; /* bert_emulator_after */
 static long failure_countdown = -1;
 static cudaError_t failure;
 static _Thread_local cudaError_t last_error;
@@ -66,6 +71,12 @@ uint64_t bert_emulator_launches(void) {
 void bert_emulator_count(const char *name) {
     counted = name;
     launches = 0;
+}
+
+void bert_emulator_after(const char *name, void (*work)(void *argument), void *argument) {
+    after.name = name;
+    after.work = work;
+    after.argument = argument;
 }
 
 cudaError_t emu_set_error(cudaError_t error) {
@@ -165,6 +176,7 @@ static void run_kernel(void *memory) {
     bert_emulator_device_begin();
     if (!counted || strstr(kernel->name, counted)) launches++;
     emu_set_error(emu_run(kernel));
+    if (after.name && strstr(kernel->name, after.name)) after.work(after.argument);
     bert_emulator_device_end();
 }
 

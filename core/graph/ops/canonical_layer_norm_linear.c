@@ -31,8 +31,7 @@ static bert_status infer_moments(const bert_inference *in, const bert_shape *row
     if (rows->rank < 1) return BERT_OK;
     bert_dim *last = &out->dims[rows->rank - 1];
     const bool known = bert_dim_known(*last);
-    *last = known ? bert_dim_of(*last / BERT_MOMENT_COLUMNS + (*last % BERT_MOMENT_COLUMNS != 0))
-                  : bert_dim_fresh(in->symbols);
+    *last = known ? bert_dim_of(BERT_MOMENTS_OF_ROW(*last)) : bert_dim_fresh(in->symbols);
     return bert_shape_append(in, out, bert_dim_of(2));
 }
 
@@ -83,10 +82,6 @@ bert_status bert_infer_layer_norm_linear(const bert_inference *in) {
 /* ---- Reference ------------------------------------------------------------------------------------------------------
  */
 
-static int64_t moments_in(int64_t width) {
-    return width / BERT_MOMENT_COLUMNS + (width % BERT_MOMENT_COLUMNS != 0);
-}
-
 static int64_t columns_of_moment(int64_t moment, int64_t width) {
     const int64_t left = width - moment * BERT_MOMENT_COLUMNS;
     return left < BERT_MOMENT_COLUMNS ? left : BERT_MOMENT_COLUMNS;
@@ -94,7 +89,7 @@ static int64_t columns_of_moment(int64_t moment, int64_t width) {
 
 /* Mean and sum of squared distances of a row, from those of its moments, one after the other. */
 static void combine(const bert_tensor *moments, int64_t row, int64_t width, double *mean, double *squares) {
-    const int64_t count = moments_in(width);
+    const int64_t count = BERT_MOMENTS_OF_ROW(width);
     double columns = 0;
     *mean = *squares = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -135,7 +130,8 @@ static const bert_tensor *normalized(const bert_reference_call *call, const norm
 
 /* Of y as it was stored. */
 static void give_moments(const bert_tensor *y, const bert_tensor *moments) {
-    const int64_t width = y->dims[y->rank - 1], rows = bert_dims_product(y, 0, y->rank - 1), count = moments_in(width);
+    const int64_t width = y->dims[y->rank - 1], rows = bert_dims_product(y, 0, y->rank - 1),
+                  count = BERT_MOMENTS_OF_ROW(width);
     for (int64_t i = 0; i < rows * count; i++) {
         const int64_t first = i / count * width + i % count * BERT_MOMENT_COLUMNS;
         const int64_t columns = columns_of_moment(i % count, width);
