@@ -19,6 +19,8 @@ import time
 
 import numpy as np
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests/tools"))  # torch_without_cuda
+
 # Where a release build puts it.
 BERTC = str(pathlib.Path(__file__).resolve().parent.parent / "build/release/cli/bertc")
 
@@ -100,6 +102,7 @@ class PyTorch:
 
     def __init__(self, model, threads):
         import onnx
+        import torch_without_cuda  # noqa: F401  has to come before torch
         import torch
         from onnx import numpy_helper
 

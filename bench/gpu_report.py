@@ -146,6 +146,8 @@ def record(a):
 def merge(a):
     result = load(a.result)
     for path in a.others:
+        if not os.path.exists(path):
+            sys.exit(f"{path} is not there")
         for name, stage in load(path)["stages"].items():
             put(result, name, stage)
     save(a.result, result)

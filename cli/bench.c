@@ -173,6 +173,8 @@ static bert_status measure(bench_run *run, bert_bench_cell *cell, bert_error *er
     bert_bench_summarize(cell);
     const bert_plan *plan = bert_session_plan(run->engine->session);
     for (size_t i = 0; plan && i < plan->step_count; i++) cell->flops += plan->steps[i].flops;
+    if (plan && plan->padding && !run->options->engine.quiet)
+        bert_cli_complain("padding is computed, since it can't be skipped: %s", plan->padding);
     /* A plan without padding is for some rows more than there are. */
     if (plan && plan->request.rows) {
         cell->flops = (int64_t)((double)cell->flops * (double)cell->tokens / (double)plan->request.rows);
@@ -329,7 +331,7 @@ int bert_command_bench(int argc, char **argv) {
          .value = &options.lengths,
          .argument = "A-B",
          .help =
-             "sequences of A to B tokens, short ones more often, on\naverage a third of the way, padded to --sequence\n"
+             "sequences of A to B tokens, short ones more often, on\naverage 0.31 of the way, padded to --sequence\n"
              "(default: B); tokens/s counts real ones"},
         {.name = "padding",
          .kind = BERT_OPTION_CHOICE,

@@ -153,6 +153,28 @@ static bool run_products(lab *run, bert_isa isa, const bert_cpu_kernels *kernels
 
 /* ---- All of it --------------------------------------------------------------------------------------------------- */
 
+/* Whole products by each provider, of the shape that was asked for or of all. */
+static bool run_all_products(lab *run, bert_isa isa) {
+    bert_cpu_kernels chosen;
+    bert_cpu_kernels_select(isa, &chosen);
+    if (run->options.shape.k > 0) return run_products(run, isa, &chosen, run->options.shape);
+    for (size_t i = 0; i < sizeof product_shapes / sizeof *product_shapes; i++)
+        if (!run_products(run, isa, &chosen, product_shapes[i])) return false;
+    return true;
+}
+
+/* Shares hold where the clock is what it was when the peak was measured; neighbours and power move it. */
+static void warn_of_other_peaks(const lab *run, bert_isa isa) {
+    for (int peak = 0; peak < LAB_PEAK_MEMORY; peak++) {
+        const double before = run->peaks[peak];
+        const double now = before > 0.0 ? lab_measure_peak((lab_peak)peak, isa) : 0.0;
+        if (now < before * 0.9 || now > before * 1.1)
+            fprintf(stderr,
+                    "kernel_lab: %s: the peak of %s was %.0f %s, and is %.0f by now: shares of it are as far off\n",
+                    bert_isa_name(isa), lab_peak_name((lab_peak)peak), before, lab_peak_unit((lab_peak)peak), now);
+    }
+}
+
 static bool run_isa(lab *run, bert_isa isa) {
     for (int peak = 0; peak < LAB_PEAK_MEMORY; peak++) run->peaks[peak] = lab_measure_peak((lab_peak)peak, isa);
     if (!run->options.json) {
@@ -173,12 +195,8 @@ static bool run_isa(lab *run, bert_isa isa) {
         }
     }
     bert_cpu_exit(bert_cpu_kernels_of(isa));
-    bert_cpu_kernels chosen;
-    bert_cpu_kernels_select(isa, &chosen);
-    if (!run->options.products) return true;
-    if (run->options.shape.k > 0) return run_products(run, isa, &chosen, run->options.shape);
-    for (size_t i = 0; i < sizeof product_shapes / sizeof *product_shapes; i++)
-        if (!run_products(run, isa, &chosen, product_shapes[i])) return false;
+    if (run->options.products && !run_all_products(run, isa)) return false;
+    warn_of_other_peaks(run, isa);
     return true;
 }
 

@@ -5,8 +5,10 @@
  * is checked when it is opened; each weight carries a digest, which is checked when it is asked for.
  *
  *     header   magic, version, sizes, the target ("cpu (avx512_vnni)"), precision, deterministic, digest of header and
- * tables sources  one for each file of the model: size, stamp, digest entries  one for each weight: key, offset, bytes,
- * digest; keys ascend weights  each at a multiple of 4,096 bytes
+ *              tables
+ *     sources  one for each file of the model: size, stamp, digest
+ *     entries  one for each weight: key, offset, bytes, digest; keys ascend
+ *     weights  each at a multiple of 4,096 bytes
  *
  * Numbers are in the byte order of the machine, as the weights are.
  */

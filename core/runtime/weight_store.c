@@ -18,6 +18,11 @@ static const void *find(const bert_weight_store *base, const char *layout, const
         if (bert_packed_file_find(store->file, key, bytes, store->threads, &data, &error) != BERT_OK) {
             store->damaged = true;
             bert_log_write(&store->model->log, BERT_LOG_NOTICE, "%s; weights are packed anew", error.message);
+        } else if (!data && !store->missed) {
+            store->missed = true; /* what BERT_CPU_GEMM names has layouts of its own, for one */
+            bert_log_write(&store->model->log, BERT_LOG_NOTICE,
+                           "the file of packed weights lacks some in the layout that is wanted here; they are packed "
+                           "anew");
         }
     }
     pthread_mutex_unlock(&store->mutex);

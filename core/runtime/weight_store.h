@@ -17,6 +17,7 @@ typedef struct bert_model_store {
     size_t count, capacity;
     bool incomplete; /**< A note found no memory. */
     bool damaged;    /**< A digest was wrong: nothing is found any more. */
+    bool missed;     /**< The file lacked a weight in the layout that was wanted, which was said. */
 } bert_model_store;
 
 bert_status bert_model_store_init(bert_model_store *store, const bert_model *model, bert_error *error);

@@ -348,6 +348,18 @@ static void bench_skips_the_padding_of_different_lengths(void **state) {
     cli_free(&result);
 }
 
+/* One scale for all rows covers those of padding, too. */
+static void bench_says_why_padding_is_computed(void **state) {
+    static const char said[] = "padding is computed, since it can't be skipped: node ";
+    for (int by_sequence = 0; by_sequence < 2; by_sequence++) {
+        cli_result result = CLI("bench", MODEL_FOLDER "/model-optimized-quantized.onnx", "--batch", "2", "--lengths",
+                                "3-5", "--runs", "1", "--quant-scope", by_sequence ? "sequence" : "tensor");
+        cli_expect(&result, 0);
+        if ((strstr(result.err, said) != NULL) == by_sequence) fail_msg("%s", result.err);
+        cli_free(&result);
+    }
+}
+
 static void bench_measures_every_cell_with_so_many_runs(void **state) {
     bert_arena arena;
     bert_arena_init(&arena, NULL);
@@ -430,6 +442,7 @@ int main(void) {
         cmocka_unit_test(bench_measures_every_cell_with_so_many_runs),
         cmocka_unit_test(bench_finds_layers_whatever_nodes_are_called),
         cmocka_unit_test(bench_skips_the_padding_of_different_lengths),
+        cmocka_unit_test(bench_says_why_padding_is_computed),
         cmocka_unit_test(bench_measures_at_least_as_long_as_it_is_asked_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

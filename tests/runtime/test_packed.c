@@ -83,10 +83,12 @@ static void keep_notice(void *user, bert_log_level level, const char *message) {
     snprintf(result->notices + used, sizeof result->notices - used, "%s\n", message);
 }
 
+static bool no_passes; /* of models that are loaded from now on */
+
 static bert_model *load(run_result *result) {
     bert_error error = {0};
     const bert_log log = {.write = keep_notice, .user = result, .level = BERT_LOG_NOTICE};
-    const bert_model_options options = {.struct_size = sizeof options, .log = &log};
+    const bert_model_options options = {.struct_size = sizeof options, .log = &log, .no_passes = no_passes};
     bert_model *model;
     if (bert_model_load(model_path, &options, &model, &error) != BERT_OK) fail_msg("%s", error.message);
     return model;
@@ -236,6 +238,21 @@ static void a_file_for_other_options_or_machines_is_not_used(void **state) {
     expect_unused(&plain, "packed for cpu (scalar), and this is cpu");
 }
 
+/* Nodes as the model's file has them want weights that what was packed after the passes hasn't. */
+static void weights_that_a_file_lacks_are_told_once(void **state) {
+    run_result plain;
+    bert_error error = {0};
+    copy_file(MODELS "model.onnx", model_path);
+    if (pack(packed_path, &error) != BERT_OK) fail_msg("%s", error.message);
+    no_passes = true;
+    assert_int_equal(answer(NULL, &plain, &error), BERT_OK);
+    expect_unused(&plain, "lacks some in the layout that is wanted here");
+    run_result result;
+    assert_int_equal(answer(packed_path, &result, &error), BERT_OK);
+    assert_null(strchr(strchr(result.notices, '\n') + 1, '\n'));
+    no_passes = false;
+}
+
 static void paths_that_lead_nowhere_are_errors(void **state) {
     run_result plain, result;
     prepare_small(&plain);
@@ -311,6 +328,7 @@ int main(void) {
         cmocka_unit_test(a_file_of_another_model_is_not_used),
         cmocka_unit_test(every_damage_is_found),
         cmocka_unit_test(a_file_for_other_options_or_machines_is_not_used),
+        cmocka_unit_test(weights_that_a_file_lacks_are_told_once),
         cmocka_unit_test(paths_that_lead_nowhere_are_errors),
         cmocka_unit_test(digests_depend_on_every_byte_and_on_no_thread),
     };
