@@ -207,6 +207,7 @@ void bert_inspect_json(const bert_inspection *inspection, bert_json_out *json) {
         write_storages(inspection->plan, json);
         write_count(json, "arena_bytes", inspection->memory.arena_bytes);
         write_count(json, "weight_bytes", inspection->memory.weight_bytes);
+        write_count(json, "context_bytes", inspection->memory.context_bytes);
     }
     bert_json_out_end(json, '}');
     bert_json_out_newline(json);

@@ -83,6 +83,13 @@ static void print_arena(const bert_plan *plan) {
     }
 }
 
+static void print_memory(const bert_session_memory *memory) {
+    bert_output_print("\nMemory\n  activations and workspace  %.2f MiB\n  prepared weights           %.2f MiB\n",
+                      (double)memory->arena_bytes / (1 << 20), (double)memory->weight_bytes / (1 << 20));
+    if (memory->context_bytes)
+        bert_output_print("  the provider's own         %.2f MiB\n", (double)memory->context_bytes / (1 << 20));
+}
+
 static void print_plan(const bert_inspection *inspection) {
     const bert_plan *plan = inspection->plan;
     bert_output_print("\nPlan on %s: %zu kernels\n", inspection->provider, plan->step_count);
@@ -97,10 +104,8 @@ static void print_plan(const bert_inspection *inspection) {
                           (double)step->plan.workspace_bytes / 1024, bert_node_label(step->node));
     }
     print_arena(plan);
-    bert_output_print("\nMemory\n  activations and workspace  %.2f MiB\n  prepared weights           %.2f MiB\n"
-                      "Arithmetic\n  %.3f GFLOP a run\n",
-                      (double)inspection->memory.arena_bytes / (1 << 20),
-                      (double)inspection->memory.weight_bytes / (1 << 20), (double)flops * 1e-9);
+    print_memory(&inspection->memory);
+    bert_output_print("Arithmetic\n  %.3f GFLOP a run\n", (double)flops * 1e-9);
 }
 
 void bert_inspect_print(const bert_inspection *inspection) {

@@ -143,6 +143,7 @@ static const bert_backend backend = {
     .prepared_bytes = bert_cuda_prepared_bytes,
     .context_create = bert_cuda_context_create,
     .context_free = bert_cuda_context_free,
+    .context_bytes = bert_cuda_context_bytes,
     .plan = bert_cuda_plan,
     .run_begin = bert_cuda_run_begin,
     .run_end = bert_cuda_run_end,

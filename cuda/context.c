@@ -66,6 +66,11 @@ bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context
     return BERT_OK;
 }
 
+size_t bert_cuda_context_bytes(const bert_context *context) {
+    const size_t workspace = context->gemm_workspace ? bert_cuda_gemm_provider_built.workspace_bytes : 0;
+    return workspace + context->staging.bytes + sizeof *context->report;
+}
+
 /* Doubles an array; false where there is no memory for it. */
 static bool grow(const bert_host *host, void **array, size_t element, size_t capacity, size_t *new_capacity) {
     const size_t more = capacity ? 2 * capacity : 8;

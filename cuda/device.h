@@ -210,6 +210,7 @@ bert_status bert_cuda_pack(bert_prepared *prepared, const void *key, size_t key_
 bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                      bert_error *error);
 void bert_cuda_context_free(bert_context *context);
+size_t bert_cuda_context_bytes(const bert_context *context);
 bert_status bert_cuda_run_begin(bert_context *context, bert_error *error);
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error);
 bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);

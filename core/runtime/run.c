@@ -4,6 +4,8 @@
 #include "core/runtime/options.h"
 #include "core/runtime/session.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -200,6 +202,19 @@ static bert_status call_kernels(const runner *r) {
     return BERT_OK;
 }
 
+/* What a backend says of all kernels together doesn't tell their shapes; an input's do. */
+static bert_status fail_in_run(const runner *r, bert_status status) {
+    const bert_graph *graph = r->session->model->graph;
+    char shape[24 * BERT_MAX_RANK] = "";
+    int32_t input = 0;
+    while (input < graph->input_count && !r->session->given[input]) input++;
+    if (status == BERT_OK || input == graph->input_count) return status;
+    const bert_tensor *tensor = &r->session->inputs[input];
+    for (int32_t i = 0, used = 0; i < tensor->rank && used < (int32_t)sizeof shape; i++)
+        used += snprintf(shape + used, sizeof shape - (size_t)used, "%s%" PRId64, i ? ", " : "", tensor->dims[i]);
+    return bert_fail_in(r->error, status, "a run with %s [%s]", graph->inputs[input]->name, shape);
+}
+
 /* Kernels, or what the backend recorded of them. */
 static bert_status run_steps(const runner *r) {
     if (!r->backend->steps_begin) return call_kernels(r);
@@ -212,7 +227,7 @@ static bert_status run_steps(const runner *r) {
         bool replayed = false;
         again = false;
         if (r->cancel && *r->cancel) return bert_fail(r->error, BERT_CANCELLED, "the run was cancelled");
-        BERT_TRY(r->backend->steps_begin(context, &steps, &replayed, r->error));
+        BERT_TRY(fail_in_run(r, r->backend->steps_begin(context, &steps, &replayed, r->error)));
         if (replayed) return BERT_OK;
         const bert_status status = call_kernels(r);
         const bert_status end = r->backend->steps_end(context, status, &again, status == BERT_OK ? r->error : NULL);
@@ -273,7 +288,8 @@ static bert_status execute(const runner *r) {
     if (status == BERT_OK && !r->host_memory) status = deliver_from_device(r);
     if (r->backend->run_end) {
         bert_status end = r->backend->run_end(context, status == BERT_OK ? r->error : NULL);
-        if (status == BERT_OK) status = end;
+        /* An input that is no good is named as it is. */
+        if (status == BERT_OK) status = end == BERT_INVALID_INPUT ? end : fail_in_run(r, end);
     }
     if (status == BERT_OK && r->host_memory) deliver_in_host_memory(r);
     return status;

@@ -374,6 +374,8 @@ void bert_session_get_memory(const bert_session *session, bert_session_memory *o
                                   .weight_bytes = bert_weights_bytes(session->weights),
                                   .arena_bytes = session->arena_bytes + session->host_output_bytes,
                                   .plan_count = session->plan_count};
+    const bert_backend *backend = session->weights->device->backend;
+    if (backend->context_bytes) memory.context_bytes = backend->context_bytes(session->context);
     for (size_t i = 0; i < session->plan_count; i++) {
         memory.arena_bytes += session->plans[i]->memory.total_bytes + session->plans[i]->device_constant_bytes;
     }

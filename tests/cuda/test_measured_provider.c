@@ -64,6 +64,9 @@ static void a_kernel_that_is_wrong_is_told_and_not_run(void **state) {
             bert_session *session = NULL;
             if (bert_session_create(model, &options, &session, &error) != BERT_OK) fail_msg("%s", error.message);
             run(session);
+            bert_session_memory memory = {.struct_size = sizeof memory};
+            bert_session_get_memory(session, &memory);
+            assert_true(memory.context_bytes > 32U << 20); /* the library's workspace, and pinned memory */
             assert_int_equal(seen.count, wrong);
             bert_emulator_count("tensor_product_kernel");
             run(session);

@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /** Raised whenever anything on this page changes. A plug-in with another number is refused. */
-#define BERT_BACKEND_ABI_VERSION 9
+#define BERT_BACKEND_ABI_VERSION 10
 
 /* ---- What a backend is shown --------------------------------------------------------------------------------------
  */
@@ -342,6 +342,8 @@ typedef struct bert_backend {
     bert_status (*context_create)(bert_prepared *prepared, const bert_context_options *options, bert_context **out,
                                   bert_error *error); /**< BERT_UNSUPPORTED for a precision that it lacks. */
     void (*context_free)(bert_context *context);
+    /** Memory of its own, on the device and for copies, beside what runs are given. NULL: none to speak of. */
+    size_t (*context_bytes)(const bert_context *context);
 
     /**
      * Whether the backend runs this node, and how. BERT_UNSUPPORTED with the reason: no. `context` may be NULL except

@@ -120,6 +120,8 @@ typedef struct bert_session_memory {
                             are laid out later count from then on. */
     size_t arena_bytes;  /**< Activations and workspace of the plans in the cache. */
     size_t plan_count;
+    size_t context_bytes; /**< What the provider has for this session besides: a library's workspace, pinned memory for
+                             copies. */
 } bert_session_memory;
 BERT_API void bert_session_get_memory(const bert_session *session, bert_session_memory *out);
 
