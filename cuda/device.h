@@ -131,6 +131,7 @@ struct bert_context {
     bert_cuda_recording recordings[BERT_CUDA_RECORDINGS];
     bert_cuda_recording *current; /**< Of the steps that go on; NULL: they are not to be recorded. */
     uint64_t clock;
+    bool filled;       /**< It has rows that are no token's. */
     bool ran;          /**< The steps of this run have been run. */
     bool choices_lost; /**< What was measured could not be kept in its file. */
 };

@@ -1,7 +1,8 @@
 /*
  * Kernels of a bound plan as a CUDA graph. A plan's first run calls its kernels, so that libraries load and choose what
  * they run, and then calls them once more to record them: every later run is one launch. A plan without padding has
- * another number of rows each time; such a number is recorded when it comes for the second time. What CUDA or a library
+ * another number of rows each time, of which few are rounded up to a multiple (bert_backend's row_step); such a number
+ * is recorded when it comes for the second time. What CUDA or a library
  * refuses for being recorded fails no run: those kernels are called one by one from then on.
  */
 #include "cuda/device.h"
@@ -60,6 +61,7 @@ static void give_up_for(bert_context *context, cudaError_t result) {
 bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *steps, bool *replayed,
                                   bert_error *error) {
     context->phase = steps->apart ? BERT_CUDA_APART : BERT_CUDA_PLAIN;
+    context->filled = steps->filled;
     context->current = NULL;
     BERT_CUDA_TRY(bert_cuda_finish_uploads(context, error));
     if (steps->apart) return BERT_OK;

@@ -12,7 +12,7 @@
  *               6 gamma [K]                       7 beta [K]                 (both absent: no LayerNorm)
  *               8 word_scale [1 or V, 1 or K] float    9 word_zero_point, of its shape and the table's type, or absent (0)
  *               10 position_scale    11 position_zero_point    12 type_scale    13 type_zero_point
- *               14 tokens int32 [R], ascending, or absent: every token is a row
+ *               14 tokens int32 [R], never falling, or absent: every token is a row
  *   outputs     0 y [B, S, K], or with `tokens` [1, R, K] (or [R, 1, K] where S is 1)
  *   attributes  epsilon float
  *   y = LayerNorm(word_table[word_ids] + type_table[type_ids] + position_table[position_ids]), summed in this order. A
@@ -99,7 +99,8 @@
  *     x'[s, d] = x[s, d] cosines[s, d] + t[s, d] sines[s, d];  t[s, d] = -x[s, d + D/2] for d < D/2, else x[s, d - D/2]
  *   With `tokens`, q, k, v and y are [1, R, ...]: rows starts[b] to starts[b + 1] are tokens of sequence b, of which
  *   there may be none, and attend to each other alone. Row r is token s = tokens[r] - b S of it, for which bias and
- *   mask, still those of [B, H, S, S], and cosines and sines, still those of [B, S, D], have what they have.
+ *   mask, still those of [B, H, S, S], and cosines and sines, still those of [B, S, D], have what they have. y of rows
+ *   from starts[B] on, which are no sequence's, may be anything.
  *
  * DisentangledBias
  *   inputs      0 q [B, S, H D] float             1 k [B, T, H D]
@@ -151,13 +152,14 @@
  *
  * PackTokens and UnpackTokens, which binding puts around what runs without padding; PackTokens also where a caller
  * wants some tokens alone
- *   inputs      0 x                              1 tokens int32 [R], none negative; of UnpackTokens ascending
+ *   inputs      0 x                              1 tokens int32 [R], none negative; of UnpackTokens never falling
  *   outputs     0 y
  *   attributes  axes int (2): how many leading dimensions of the padded tensor count its tokens
  *               batch int, sequence int: B and S, of UnpackTokens alone
  *   PackTokens: x is padded, [B, S, ...] or [1, S, ...] (axes 2), [B S, ...] or [S, ...] (axes 1); y is [1, R, ...]
  *   or [R, ...] and has x's token tokens[r] = b S + s at r; what x has for one sequence holds for all.
- *   UnpackTokens: the other way round, to [B, S, ...] or [B S, ...]; zeros where there is no token.
+ *   UnpackTokens: the other way round, to [B, S, ...] or [B S, ...]; zeros where there is no token. The first row of
+ *   a token counts.
  */
 /* clang-format on */
 #ifndef BERT_GRAPH_CANONICAL_H

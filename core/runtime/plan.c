@@ -641,6 +641,13 @@ static bert_status allocate_tables(planner *p) {
     return BERT_OK;
 }
 
+/* Scales of rows would be of what no token's rows hold, too, or be lacking for these. */
+static bool has_scales_of_rows(const bert_plan *plan) {
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (bert_is_dynamic_linear(plan->steps[i].node)) return true;
+    return false;
+}
+
 static bert_status build(planner *p, const bert_request *request) {
     BERT_TRY(copy_request(p, request));
     bert_plan *plan = p->plan;
@@ -666,6 +673,7 @@ static bert_status build(planner *p, const bert_request *request) {
     add_token_storages(p);
     BERT_TRY(plan_steps(p));
     if (p->binding.packed) BERT_TRY(mark_row_tensors(p));
+    plan->fills = p->binding.packed && !has_scales_of_rows(plan);
     BERT_TRY(add_outputs(p));
     BERT_TRY(upload_constants(p));
     return lay_out(p);

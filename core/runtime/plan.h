@@ -85,6 +85,7 @@ typedef struct bert_plan {
     size_t row_tensor_count;
     int32_t needed[BERT_MAX_NEEDED], needed_count; /**< See bert_binding. */
     bool right;                                    /**< See bert_binding. */
+    bool fills;          /**< Of one without padding: its runs may have rows that are no token's. */
     const char *padding; /**< Why padding isn't skipped, of a plan that was to skip it; else NULL. */
     size_t arena_bytes;  /**< That a run needs. */
     void *device_constants;

@@ -112,8 +112,8 @@ static bert_status place_tokens(const runner *r, bert_storage *storage) {
     if (r->host_memory) return BERT_OK;
     bert_tensor list = {.dtype = BERT_INT32, .rank = 1, .data = storage->base};
     if (storage->index == BERT_TOKEN_COUNTED) list.dtype = BERT_BOOL;
-    list.dims[0] =
-        storage->index == BERT_TOKEN_TOKENS ? tokens->rows : (int64_t)(storage->bytes / bert_dtype_size(list.dtype));
+    list.dims[0] = storage->index == BERT_TOKEN_TOKENS ? tokens->run_rows
+                                                       : (int64_t)(storage->bytes / bert_dtype_size(list.dtype));
     storage->base = arena_at(r, storage->offset);
     return list.dims[0] ? r->backend->upload(r->session->context, storage->base, &list, r->error) : BERT_OK;
 }
@@ -155,7 +155,7 @@ static bert_byte_rows byte_rows_of(const runner *r, bert_byte_rows_storage stora
 static void place_tensors(const runner *r) {
     for (size_t i = 0; i < r->plan->row_tensor_count; i++) {
         const bert_row_tensor *row = &r->plan->row_tensors[i];
-        row->tensor->dims[row->axis] = r->session->tokens.rows;
+        row->tensor->dims[row->axis] = r->session->tokens.run_rows;
     }
     for (size_t s = 0; s < r->plan->step_count; s++) {
         bert_plan_step *step = &r->plan->steps[s];
@@ -219,9 +219,12 @@ static bert_status fail_in_run(const runner *r, bert_status status) {
 static bert_status run_steps(const runner *r) {
     if (!r->backend->steps_begin) return call_kernels(r);
     bert_context *context = r->session->context;
+    const bert_tokens *tokens = &r->session->tokens;
+    const bool packed = r->plan->row_tensor_count > 0;
     const bert_run_steps steps = {.plan = r->plan->id,
                                   .arena = r->session->arena,
-                                  .rows = r->plan->row_tensor_count ? r->session->tokens.rows : 0,
+                                  .rows = packed ? tokens->run_rows : 0,
+                                  .filled = packed && tokens->run_rows > tokens->rows,
                                   .apart = r->session->options.profile};
     for (bool again = true; again;) {
         bool replayed = false;

@@ -347,6 +347,8 @@ bert_status bert_session_find_plan(bert_session *session, bert_error *error) {
         BERT_TRY(find_or_add(session, &request, error));
         request.rows = 0;
         if (!serves_tokens(session->current, &session->tokens)) BERT_TRY(find_or_add(session, &request, error));
+        const bert_backend *backend = session->weights->device->backend;
+        if (session->current->fills) bert_tokens_fill(&session->tokens, backend->row_step, backend->few_rows);
     } else {
         BERT_TRY(find_or_add(session, &request, error));
     }

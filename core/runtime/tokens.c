@@ -46,6 +46,7 @@ bert_status bert_tokens_count(bert_tokens *tokens, const bert_allocator *allocat
         if (tokens->rows == tokens->starts[b]) packable = false;
     }
     tokens->starts[tokens->batch] = (int32_t)tokens->rows;
+    tokens->run_rows = tokens->rows;
     tokens->packable = packable && tokens->rows < count;
     return BERT_OK;
 }
@@ -65,4 +66,12 @@ int64_t bert_tokens_bucket(const bert_tokens *tokens) {
     const int64_t count = tokens->batch * tokens->sequence, step = (count + BUCKETS - 1) / BUCKETS;
     const int64_t bucket = (tokens->rows + step - 1) / step * step;
     return bucket < count ? bucket : count;
+}
+
+void bert_tokens_fill(bert_tokens *tokens, int64_t step, int64_t few) {
+    if (step == 0 || tokens->rows == 0 || tokens->rows > few) return;
+    const int64_t bucket = bert_tokens_bucket(tokens), filled = (tokens->rows + step - 1) / step * step;
+    tokens->run_rows = filled < bucket ? filled : bucket;
+    for (int64_t row = tokens->rows; row < tokens->run_rows; row++)
+        tokens->tokens[row] = tokens->tokens[tokens->rows - 1];
 }

@@ -58,7 +58,8 @@ static void unpack_rows(void *argument, int64_t task, int thread) {
     for (int64_t row = task * run->task_rows; row < end; row++) {
         const int64_t token = run->tokens[row];
         zero_tokens(run, row == 0 ? 0 : run->tokens[row - 1] + 1, token);
-        memcpy(run->y + (size_t)token * run->bytes, run->x + (size_t)row * run->bytes, run->bytes);
+        if (row == 0 || run->tokens[row - 1] != token)
+            memcpy(run->y + (size_t)token * run->bytes, run->x + (size_t)row * run->bytes, run->bytes);
         if (row + 1 == run->rows) zero_tokens(run, token + 1, run->padded);
     }
 }

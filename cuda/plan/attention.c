@@ -7,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Q and K as they are rotated: a piece for each. */
-static int64_t rotated_elements(const int64_t y_dims[3]) {
+/* Of y, or of Q or K as they are rotated. */
+static int64_t row_elements(const int64_t y_dims[3]) {
     return bert_cuda_times(bert_cuda_times(y_dims[0], y_dims[1]), y_dims[2]);
 }
 
@@ -21,7 +21,7 @@ bert_status bert_cuda_plan_attention(const bert_cuda_planner *planner) {
     planner->out->y_ranges = (int32_t)bert_cuda_attention_ranges(heads, y->dims[2] / heads);
     if (!bert_cuda_node_has(node, BERT_ATTENTION_COSINES)) return BERT_OK;
     const size_t size = bert_cuda_dtype_size(bert_cuda_stored(planner->prepared, y->dtype));
-    for (int part = 0; part < 2; part++) BERT_CUDA_TRY(bert_cuda_reserve(planner, rotated_elements(y->dims), size));
+    for (int part = 0; part < 2; part++) BERT_CUDA_TRY(bert_cuda_reserve(planner, row_elements(y->dims), size));
     return BERT_OK;
 }
 
@@ -31,7 +31,7 @@ static bert_status rotate(const bert_cuda_call *call, bert_cuda_attention_args *
     const bert_tensor *y = &call->outputs[0], *cosines = bert_cuda_input(call, BERT_ATTENTION_COSINES);
     if (!cosines) return BERT_OK;
     const size_t size = bert_cuda_dtype_size(y->dtype);
-    const int64_t rows = y->dims[1], width = y->dims[2], count = rotated_elements(y->dims);
+    const int64_t rows = y->dims[1], width = y->dims[2], count = row_elements(y->dims);
     void *workspace = call->workspace;
     void *q = bert_cuda_take(&workspace, count, size), *k = bert_cuda_take(&workspace, count, size);
     const bert_cuda_rotary_strides rotated = {rows * width, args->depth, width};
@@ -53,6 +53,17 @@ static bert_status rotate(const bert_cuda_call *call, bert_cuda_attention_args *
     args->q = (bert_cuda_heads){q, rotated.batch, rotated.head, rotated.row};
     args->k = (bert_cuda_heads){k, rotated.batch, rotated.head, rotated.row};
     return bert_cuda_launched(call, bert_cuda_rotary(&rotary, call->context->stream), "rotary");
+}
+
+/* Rows that are no sequence's are written by nobody, and read by those who take rows as they come. Any numbers will do
+ * but NaN, where ways of a product are held against each other: those that the first run with such rows leaves, too. */
+static bert_status clear_filled_rows(const bert_cuda_call *call) {
+    const bert_tensor *y = &call->outputs[0];
+    const bert_context *context = call->context;
+    const size_t bytes = (size_t)row_elements(y->dims) * bert_cuda_dtype_size(y->dtype);
+    if (!context->filled || context->phase == BERT_CUDA_CAPTURING) return BERT_OK;
+    return bert_cuda_check(context->prepared->device->host, cudaMemsetAsync(y->data, 0, bytes, context->stream),
+                           call->error, "cudaMemsetAsync of %zu bytes of attention", bytes);
 }
 
 bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
@@ -90,6 +101,7 @@ bert_status bert_cuda_run_attention(const bert_cuda_call *call) {
         args.tokens = bert_cuda_input_data(call, BERT_ATTENTION_TOKENS);
         args.sequence = BERT_NODE_INT(node, "sequence", 0);
         args.queries = args.keys = args.sequence;
+        BERT_CUDA_TRY(clear_filled_rows(call));
     }
     if (bias) {
         args.bias = bias->data;

@@ -105,6 +105,8 @@ static bert_op_plan plan_all(void) {
     return plans[BERT_PLAN_BIND];
 }
 
+static bool filled; /* the next run */
+
 static bert_status run(const bert_tensor *given, const bert_tensor *outputs, bert_error *error) {
     bert_tensor inputs[CASE_MOST];
     const bert_op_plan plan = plan_all();
@@ -124,6 +126,9 @@ static bert_status run(const bert_tensor *given, const bert_tensor *outputs, ber
                                    .x_ranges = left_ranges.ranges,
                                    .y_ranges = taken_ranges.ranges};
     bert_status status = backend.table->run_begin(backend.context, error);
+    bool replayed = false;
+    const bert_run_steps steps = {.plan = 1, .rows = 1, .filled = true, .apart = true};
+    if (status == BERT_OK && filled) status = backend.table->steps_begin(backend.context, &steps, &replayed, error);
     if (status == BERT_OK) status = plan.run(&call, error);
     const bert_status ended = backend.table->run_end(backend.context, status == BERT_OK ? error : NULL);
     cudaFree(workspace);
@@ -141,6 +146,15 @@ void node_case_give_ranges(const case_tensor *ranges, int32_t per_row) {
 void node_case_take_ranges(const case_tensor *ranges, int32_t per_row) {
     taken_ranges.ranges = ranges ? ranges->device : NULL;
     taken_ranges.per_row = per_row;
+}
+
+void node_case_run_filled(void) {
+    bert_error error = {0};
+    open_session(BERT_PRECISION_FP32);
+    case_describe(&current);
+    filled = true;
+    if (run(current.device_inputs, current.device_outputs, &error) != BERT_OK) fail_msg("%s", error.message);
+    filled = false;
 }
 
 void node_case_compare(void) {

@@ -27,7 +27,10 @@ void node_case_give_ranges(const case_tensor *ranges, int32_t per_row);
 void node_case_take_ranges(const case_tensor *ranges, int32_t per_row);
 /** Plans the node and runs it; every output as the reference has it. */
 void node_case_compare(void);
-/** The same in a session of this precision, in which the device may hold float32 in 16 bits. */
+/** Plans the node and runs it as in a run with rows that are no token's, which no reference has: nothing is compared.
+ */
+void node_case_run_filled(void);
+/** As node_case_compare, in a session of this precision, in which the device may hold float32 in 16 bits. */
 void node_case_compare_in(bert_precision precision);
 /** The same two, in which so many kernels are launched whose names have `kernel` in them; a GPU doesn't tell. */
 void node_case_compare_launching(const char *kernel, uint64_t count);

@@ -1,4 +1,5 @@
 /* Operators with attention in them, as the provider plans and runs them: every form of operands, past and masks. */
+#include "core/graph/canonical.h"
 #include "tests/cuda/node_case.h"
 
 #include <float.h>
@@ -310,6 +311,24 @@ static void packed_attention_agrees_with_the_reference(void **state) {
     packed_case(BERT_BFLOAT16, 32, 4);
 }
 
+/* Products of whatever y has in rows that are no sequence's are measured, and held against each other. */
+static void rows_of_no_sequence_are_cleared_where_they_are_measured(void **state) {
+    enum { ROWS = 8, REAL = 6, WIDTH = 4 };
+    const int32_t starts[] = {0, 2, REAL}, tokens[ROWS] = {0, 1, 4, 5, 6, 7, 7, 7};
+    case_begin(BERT_OP_BERTC_Attention);
+    case_int("heads", 2);
+    case_int("packed", 1);
+    case_int("sequence", 4);
+    case_input(BERT_FLOAT, 3, DIMS(1, ROWS, 3 * WIDTH), 1.0F);
+    for (int i = 1; i < BERT_ATTENTION_STARTS; i++) case_absent();
+    case_input_of(BERT_INT32, 1, DIMS(3), starts);
+    case_input_of(BERT_INT32, 1, DIMS(ROWS), tokens);
+    case_tensor *y = case_output(BERT_FLOAT, 3, DIMS(1, ROWS, WIDTH));
+    node_case_run_filled();
+    const float *got = case_fetch(y);
+    for (int i = 0; i < ROWS * WIDTH; i++) assert_int_equal(got[i] == 0, i >= REAL * WIDTH);
+}
+
 static void offsets_that_are_wrong_are_reported(void **state) {
     static const int32_t wrong[][3] = {{1, 3, 6}, {0, 7, 6}, {0, 3, 5}, {0, 4, 7}, {0, -1, 6}, {0, 0, 6}};
     static const int at[] = {0, 1, 2, 2, 1, 2};
@@ -352,6 +371,7 @@ int main(void) {
         cmocka_unit_test(rows_that_are_masked_as_a_whole_are_means),
         cmocka_unit_test(ms_attention_agrees_with_the_reference),
         cmocka_unit_test(packed_attention_agrees_with_the_reference),
+        cmocka_unit_test(rows_of_no_sequence_are_cleared_where_they_are_measured),
         cmocka_unit_test(offsets_that_are_wrong_are_reported),
         cmocka_unit_test(a_projection_that_no_memory_holds_is_left),
     };

@@ -406,15 +406,58 @@ static void inputs_are_uploaded_in_one_copy(void **state) {
     expect_no_faults(__func__);
 }
 
-static void rows_without_padding_are_recorded_when_they_come_again(void **state) {
+/* The second sequence has so many tokens less. */
+static batch make_shorter(int64_t less, unsigned seed) {
+    batch b = make_batch(BATCH, SEQUENCE, false, seed);
+    for (int64_t i = TOKENS - less; i < TOKENS; i++) {
+        b.mask[i] = 0;
+        b.ids[i] = -1; /* nobody looks at it */
+    }
+    return b;
+}
+
+/* 15, 14 and 13 tokens of 18 are one bucket's: what is recorded with the rows of one serves the others. */
+static void a_recording_serves_numbers_of_rows_near_it(void **state) {
+    static const bert_precision precisions[] = {BERT_PRECISION_FP32, BERT_PRECISION_FP16, BERT_PRECISION_FP8};
     bert_model *model = load(ZH "model.onnx");
-    const bert_session_options options = {
-        .struct_size = sizeof options, .providers = "cuda", .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
+    for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
+        bert_session_options options = {.struct_size = sizeof options,
+                                        .providers = "cuda",
+                                        .precision = precisions[p],
+                                        .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
+        bert_session *session = open_with(model, &options), *apart;
+        for (unsigned i = 0; i < 6; i++) {
+            float logits[BATCH * LABELS], expected[BATCH * LABELS];
+            batch b = make_shorter(3 + i % 3, i);
+            assert_int_equal(graph_launches_of_run(session, &b), i > 0);
+            run(session, &b, logits);
+            /* Each by itself, with no other's numbers in its memory. */
+            apart = open_with(model, &options);
+            run(apart, &b, expected);
+            expect_near(expected, logits, BATCH * LABELS, 0);
+            bert_session_free(apart);
+        }
+        bert_session_free(session);
+    }
+    bert_model_free(model);
+    expect_no_faults(__func__);
+}
+
+/* Scales of a sequence cover its own rows: there are no others then, and 14 are recorded when they come again. */
+static void rows_that_have_scales_are_recorded_as_many_as_they_are(void **state) {
+    bert_model *model = load(ZH "model-optimized-quantized.onnx");
+    const bert_session_options options = {.struct_size = sizeof options,
+                                          .providers = "cuda",
+                                          .quant_scope = BERT_QUANT_SCOPE_SEQUENCE,
+                                          .padded_rows = BERT_PADDED_ROWS_UNDEFINED};
     bert_session *session = open_with(model, &options);
-    batch b = make_batch(BATCH, SEQUENCE, true, 1);
-    for (uint64_t i = 0; i < 3; i++) assert_int_equal(graph_launches_of_run(session, &b), i > 0);
+    for (unsigned i = 0; i < 6; i++) {
+        batch b = make_shorter(3 + i % 3, i);
+        assert_int_equal(graph_launches_of_run(session, &b), i >= 3);
+    }
     bert_session_free(session);
     bert_model_free(model);
+    expect_no_faults(__func__);
 }
 
 /* Neither where no graph can be made, nor where kernels are refused while they are recorded; without padding rows are
@@ -783,7 +826,8 @@ int main(void) {
         cmocka_unit_test(words_that_are_not_known_are_told),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
         cmocka_unit_test(inputs_are_uploaded_in_one_copy),
-        cmocka_unit_test(rows_without_padding_are_recorded_when_they_come_again),
+        cmocka_unit_test(a_recording_serves_numbers_of_rows_near_it),
+        cmocka_unit_test(rows_that_have_scales_are_recorded_as_many_as_they_are),
         cmocka_unit_test(a_session_goes_on_where_nothing_can_be_recorded),
         cmocka_unit_test(deterministic_sessions_measure_nothing),
         cmocka_unit_test(linears_are_our_own_where_that_is_wanted),

@@ -59,6 +59,20 @@ static void rows_become_tokens_and_the_rest_is_zero(void **state) {
     }
 }
 
+static void the_first_row_of_a_token_counts(void **state) {
+    static const int32_t repeated[ROWS] = {0, 5, 5, 8, 10, 10};
+    static const int rows[BATCH * SEQUENCE] = {0, -1, -1, -1, -1, 1, -1, -1, 3, -1, 4, -1};
+    op_case_begin_in("bertc", "UnpackTokens", 1);
+    op_case_int("batch", BATCH);
+    op_case_int("sequence", SEQUENCE);
+    op_case_tensor(BERT_FLOAT, "1,6,2", x);
+    op_case_tensor(BERT_INT32, "6", repeated);
+    op_case_expect(0, BERT_FLOAT, "3,4,2");
+    const float *y = op_case_run();
+    for (int i = 0; i < BATCH * SEQUENCE * 2; i++)
+        assert_true(y[i] == (rows[i / 2] < 0 ? 0 : x[2 * rows[i / 2] + i % 2]));
+}
+
 /* x has 12 rows of a table each; ids of padding may be anything. */
 static void embedding_finds_the_ids_of_its_tokens(void **state) {
     int64_t ids[BATCH * SEQUENCE];
@@ -245,6 +259,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(tokens_become_rows, op_case_teardown),
         cmocka_unit_test_teardown(rows_become_tokens_and_the_rest_is_zero, op_case_teardown),
+        cmocka_unit_test_teardown(the_first_row_of_a_token_counts, op_case_teardown),
         cmocka_unit_test_setup_teardown(embedding_finds_the_ids_of_its_tokens, fill, op_case_teardown),
         cmocka_unit_test_teardown(what_does_not_fit_is_refused, op_case_teardown),
         cmocka_unit_test_setup_teardown(attention_over_rows_is_attention_without_the_padding, fill, op_case_teardown),

@@ -87,7 +87,7 @@ bert_status bert_reference_unpack_tokens(const bert_reference_call *call) {
     const int64_t rows = call->inputs[BERT_PACK_TOKENS].dims[0];
     const size_t bytes = bert_tensor_bytes(y);
     if (bytes) memset(y->data, 0, bytes);
-    for (int64_t row = 0; row < rows; row++) {
+    for (int64_t row = rows - 1; row >= 0; row--) { /* so that the first of a token stays */
         int64_t token;
         BERT_TRY(token_at(call, row, &token));
         if (token >= padded.count) {

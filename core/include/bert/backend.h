@@ -308,6 +308,7 @@ typedef struct bert_run_steps {
     uint64_t plan;     /**< The bound plan: never 0, and never that of another one in this process. */
     const void *arena; /**< Where its activations lie. */
     int64_t rows;      /**< Of a plan without padding, this run's; else 0. */
+    bool filled;       /**< Some of the rows are no token's: see bert_backend. */
     bool apart;        /**< Each kernel has ended when its call returns: its time is taken. */
 } bert_run_steps;
 
@@ -328,6 +329,11 @@ typedef struct bert_backend {
     /** Binding puts LayerNormLinears (core/graph/canonical.h) in the place of Linears and the LayerNorms around them
      * where `plan`, asked with BERT_PLAN_QUERY and dimensions known, takes every one of them. */
     bool layer_norm_linear;
+    /** Runs without padding have a multiple of `row_step` rows (or as many as their plan has at most), where `few_rows`
+     * or fewer are real: for a backend that replays runs of as many rows. Rows behind the real ones name the last token
+     * once more and are no sequence's; what they hold is anything, and nobody's. row_step 0: no rows but the real ones.
+     */
+    int64_t row_step, few_rows;
 
     /** BERT_UNSUPPORTED with the reason when the device isn't there. `host` outlives the device. */
     bert_status (*device_open)(const bert_host *host, bert_device **out, bert_error *error);
