@@ -133,7 +133,8 @@ static __device__ inline void prefetch(const void *address) {
 #endif
 }
 
-/** Lets a kernel have more dynamic shared memory than the 48 KiB that all have. Cheap to repeat. */
+/** Lets a kernel have more dynamic shared memory than the 48 KiB that all have. Cheap to repeat; always the same for a
+ * kernel, which other threads launch by what they allowed. */
 template <typename... P> static inline cudaError_t bert_allow_shared(void (*kernel)(P...), size_t bytes) {
     if (bytes <= 48U << 10) return cudaSuccess;
     return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -519,6 +519,13 @@ static __global__ void __launch_bounds__(tile<M>::THREADS, (blocks_of<M, BEFORE>
 /* ---- Launching -----------------------------------------------------------------------------------------------------
  */
 
+/* Shared memory that the kernel takes at most: gamma and beta are as long as rows of A. */
+template <int M, typename BEFORE> static constexpr size_t most_shared() {
+    constexpr int NORMS =
+        tile<M>::STATISTICS + 2 * BERT_CUDA_MOST_NORM_WIDTH * static_cast<int>(sizeof(typename BEFORE::element));
+    return tile<M>::SHARED + (BEFORE::NORMS ? NORMS : 0);
+}
+
 template <typename T, bool B_ROWS, int M, bool SPLIT, typename BEFORE>
 static cudaError_t launch_tile(product<BEFORE> p, cudaStream_t stream) {
     constexpr auto kernel = tensor_product_kernel<T, B_ROWS, M, SPLIT, BEFORE>;
@@ -531,7 +538,7 @@ static cudaError_t launch_tile(product<BEFORE> p, cudaStream_t stream) {
         shared += tile<M>::STATISTICS;
         if (p.before.a.moments) shared += static_cast<size_t>(bert_tiles(p.pieces, p.parts)) * 2 * PIECE;
     }
-    const cudaError_t allowed = bert_allow_shared(kernel, shared);
+    const cudaError_t allowed = bert_allow_shared(kernel, most_shared<M, BEFORE>());
     if (allowed != cudaSuccess) return allowed;
     return BERT_LAUNCH_CLUSTERS((tensor_product_kernel<T, B_ROWS, M, SPLIT, BEFORE>), static_cast<unsigned>(p.parts),
                                 dim3(static_cast<unsigned>(p.row_tiles * p.column_tiles * p.parts)),

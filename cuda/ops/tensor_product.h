@@ -36,7 +36,8 @@ typedef struct bert_cuda_row_norm {
     float epsilon;
 } bert_cuda_row_norm;
 
-/** What is normalized on the way. A and beta of `a` begin at multiples of 16 bytes, as all of `residual` does. */
+/** What is normalized on the way. gamma and beta begin at multiples of 16 bytes, as A and the residual do, moments at
+ * multiples of 8. */
 typedef struct bert_cuda_product_norms {
     bert_cuda_row_norm a;        /**< Of A: its width is k. */
     bert_cuda_row_norm residual; /**< Of the residual: its width is n. */

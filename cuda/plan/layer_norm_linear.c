@@ -28,9 +28,10 @@ static bert_status check_sizes(const bert_cuda_planner *planner, int64_t rows, i
     return BERT_OK;
 }
 
-/* Whether a run measured that it is faster as kernels apart. */
+/* Whether a run measured that it is faster as kernels apart, and that is asked. */
 static bool was_slower(const bert_cuda_planner *planner, int64_t rows, int64_t k, int64_t n) {
     const bert_op_node *node = planner->node;
+    if (planner->prepared->device->policy != BERT_CUDA_PRODUCT_CHOSEN) return false;
     const bool transposed = BERT_NODE_INT(node, "transpose", 0) != 0;
     static const float there[2]; /* for pointers that a run has */
     const bert_cuda_gemm_args product = {.kind = BERT_CUDA_GEMM_F16,
@@ -66,7 +67,9 @@ bert_status bert_cuda_plan_layer_norm_linear(const bert_cuda_planner *planner) {
     if (bert_cuda_stored(planner->prepared, x->dtype) != BERT_FLOAT16)
         return bert_cuda_leave(planner, "takes rows that are held in float16");
     BERT_CUDA_TRY(check_sizes(planner, rows, k, n));
-    if (was_slower(planner, rows, k, n)) return bert_cuda_leave(planner, "was measured to be faster apart");
+    /* Of a node that binding asked for nothing is left to decide: other sessions may have measured it meanwhile. */
+    if (planner->mode == BERT_PLAN_QUERY && was_slower(planner, rows, k, n))
+        return bert_cuda_leave(planner, "was measured to be faster apart");
     for (int32_t part = 0; parts.count > 1 && part < parts.count; part++)
         BERT_CUDA_TRY(bert_cuda_add_part(planner, &parts, part, BERT_LAYER_NORM_LINEAR_WEIGHT(part),
                                          BERT_LAYER_NORM_LINEAR_BIAS(part)));

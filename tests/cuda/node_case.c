@@ -282,6 +282,15 @@ void node_case_expect_left(const char *text) {
     for (int mode = BERT_PLAN_QUERY; mode <= BERT_PLAN_BIND; mode++) expect_left((bert_plan_mode)mode, text);
 }
 
+void node_case_expect_left_when_asked(const char *text) {
+    bert_error error = {0};
+    bert_op_plan plan;
+    case_describe(&current);
+    expect_left(BERT_PLAN_QUERY, text);
+    if (plan_as(BERT_PLAN_BIND, &plan, &error) != BERT_OK) fail_msg("%s", error.message);
+    if (plan.release_state) plan.release_state(plan.state);
+}
+
 void node_case_expect_too_large(void) {
     case_describe(&current);
     expect_left(BERT_PLAN_BIND, "can't hold an input of this size");

@@ -45,6 +45,8 @@ void node_case_compare_halves(unsigned wide, unsigned expected_outputs);
 void node_case_expect_invalid(const char *text);
 /** The planner leaves the node whatever it is asked, with a sentence that holds `text`. */
 void node_case_expect_left(const char *text);
+/** The same, but it binds the node: who did that asked before. */
+void node_case_expect_left_when_asked(const char *text);
 /** The planner leaves it when its sizes are known: no workspace is so large. */
 void node_case_expect_too_large(void);
 

@@ -209,6 +209,24 @@ static void every_form(void **state) {
     }
 }
 
+/* As long as gamma and beta may be: each tile with the shared memory that it takes then. */
+static void longest_rows(void **state) {
+    int32_t tiles[BERT_CUDA_TENSOR_PRODUCT_ALL_TILES];
+    const int count = tiles_with_norms(tiles);
+    for (int t = 0; t < count; t++)
+        check((sizes){3, 40, BERT_CUDA_MOST_NORM_WIDTH}, NORM | BETA | (t % 2 ? TRANSPOSED : 0), tiles[t]);
+    node_case_compare();
+}
+
+static void products_are_scaled(void **state) {
+    made p = {0};
+    make(&p, (sizes){5, 72, 136}, NORM | NORM_RESIDUAL | MOMENTS | BIAS);
+    case_float("alpha", 0.25F);
+    p.product.alpha = 0.25F;
+    case_compare(run(&p, 2));
+    node_case_compare();
+}
+
 /* Rows that are all alike, and of one number but for the last: as LayerNorm has them, without a NaN. */
 static void rows_without_variance(void **state) {
     enum { ROWS = 3, WIDTH = 72, COLUMNS = 16 };
@@ -243,6 +261,29 @@ static void what_does_not_fit_is_refused(void **state) {
     other = p;
     other.follows.residual = NULL; /* of which there are moments */
     assert_int_equal(run(&other, 2), cudaErrorInvalidValue);
+    other = p;
+    other.norms.a.gamma = NULL;
+    assert_int_equal(run(&other, 2), cudaErrorNotSupported);
+    other = p;
+    other.norms.moments = p.norms.moments + 1;
+    assert_int_equal(run(&other, 2), cudaErrorNotSupported);
+    other = p;
+    other.follows.ranges = case_extra(BERT_FLOAT, 2, DIMS(5, 2))->device;
+    assert_int_equal(run(&other, 2), cudaErrorInvalidValue);
+    other = p;
+    other.product.kind = BERT_CUDA_GEMM_BF16;
+    other.follows.dtype = BERT_BFLOAT16;
+    assert_int_equal(run(&other, 2), cudaErrorInvalidValue);
+    other = p;
+    other.product.kind = BERT_CUDA_GEMM_S8;
+    other.product.transpose_b = true;
+    other.product.ldb = 64;
+    const bert_cuda_dequantize_args bytes = {.dtype = BERT_FLOAT16, .rows = 5, .width = 40};
+    const bert_cuda_tensor_product_args of_bytes = {
+        .product = &other.product, .bytes = &bytes, .norms = &other.norms, .tile = 2};
+    assert_int_equal(bert_cuda_tensor_product(&of_bytes, NULL), cudaErrorInvalidValue);
+    make(&p, (sizes){5, 40, BERT_CUDA_MOST_NORM_WIDTH + 8}, NORM);
+    assert_int_equal(run(&p, 2), cudaErrorNotSupported);
     make(&p, (sizes){5, 44, 64}, NORM);
     p.product.ldb = 48;
     assert_int_equal(run(&p, 2), cudaErrorNotSupported); /* rows of y at multiples of 8 bytes */
@@ -275,13 +316,44 @@ static void moments_want_whole_vectors(void **state) {
 
 /* ---- As the provider plans and runs them ------------------------------------------------------------------------- */
 
+/* Of forms that share a choice each has a width of its own: what a GPU measured of one leaves the others alone. */
 static void nodes_agree_with_the_reference(void **state) {
     static const int64_t rows[] = {1, 33, 128, 512};
     for (int form = 0; form < 2 * FORMS; form += 3) {
         made p;
         if (form & RESIDUAL && form & NORM_RESIDUAL) continue;
-        make(&p, (sizes){rows[form % 4], 72, 136}, form);
-        node_case_compare();
+        make(&p, (sizes){rows[form % 4], 72 + form / BETA % 4 * 8, 136}, form);
+        node_case_compare_launching("tensor_product_kernel", 1);
+    }
+}
+
+/* With so many columns other products have tiles of more rows. */
+static void many_columns_are_normalized_on_the_way_too(void **state) {
+    const sizes size = {512, 4096, 8};
+    made p;
+    assert_false(bert_cuda_tensor_product_tile_takes_norms(bert_cuda_tensor_product_tile(size.m, size.n)));
+    make(&p, size, NORM);
+    node_case_compare_launching("tensor_product_kernel", 1);
+}
+
+static int ask_the_library(void **state) {
+    node_case_device()->policy = BERT_CUDA_PRODUCT_LIBRARY;
+    return 0;
+}
+
+static int ask_nobody(void **state) {
+    node_case_device()->policy = BERT_CUDA_PRODUCT_CHOSEN;
+    return 0;
+}
+
+/* The same by kernels apart, as where those were faster or the tile doesn't take what it is given. */
+static void kernels_apart_agree_with_the_reference(void **state) {
+    for (int form = 0; form < 2 * FORMS; form += 3) {
+        made p;
+        if (form & RESIDUAL && form & NORM_RESIDUAL) continue;
+        make(&p, (sizes){form % 2 ? 33 : 5, form % 4 ? 72 : 264, 152}, form);
+        loosened(p.y, 2); /* what is normalized, and the product, are rounded on their way */
+        node_case_compare_launching("tensor_product_kernel", 0);
     }
 }
 
@@ -322,37 +394,71 @@ static void other_nodes_are_left(void **state) {
     node_case_expect_left("multiples of 8");
     make(&p, (sizes){3, 16, BERT_CUDA_MOST_NORM_WIDTH + 8}, NORM);
     node_case_expect_left("4096 at most");
-    case_begin(BERT_OP_BERTC_LayerNormLinear);
-    case_input(BERT_FLOAT, 2, DIMS(3, 16), 1.0F);
-    for (int i = 0; i < 7; i++) case_absent();
-    case_input(BERT_FLOAT, 2, DIMS(16, 16), 1.0F);
-    case_output(BERT_FLOAT, 2, DIMS(3, 16));
-    node_case_expect_left("held in float16");
+    for (int i = 0; i < 2; i++) {
+        const bert_dtype dtype = i ? BERT_BFLOAT16 : BERT_FLOAT;
+        case_begin(BERT_OP_BERTC_LayerNormLinear);
+        case_input(dtype, 2, DIMS(3, 16), 1.0F);
+        for (int absent = 0; absent < 7; absent++) case_absent();
+        case_input(dtype, 2, DIMS(16, 16), 1.0F);
+        case_output(dtype, 2, DIMS(3, 16));
+        node_case_expect_left("held in float16");
+    }
+}
+
+/* Another form, whose choice is another; -1: there is none. */
+static int other_form(int form, int bit) {
+    const int residual = RESIDUAL | NORM_RESIDUAL;
+    if (bit != NORM_RESIDUAL) return form ^ bit;
+    return form & residual ? form ^ residual : -1;
 }
 
 /* What a run measured decides later plans: of that very product, wherever its weight came from. */
 static void plans_learn_from_what_was_measured(void **state) {
-    const bert_device *device = node_case_device();
-    const bert_cuda_product_maker maker = {.cache = device->choices};
-    assert_non_null(device->choices);
-    for (int form = 0; form < FORMS; form += 5) {
+    static const int bits[] = {NORM, NORM_RESIDUAL, MOMENTS, TRANSPOSED};
+    const bert_cuda_product_maker maker = {.cache = node_case_device()->choices};
+    assert_non_null(maker.cache);
+    for (int form = 0; form < FORMS; form += 11) {
+        const sizes size = {20, 80 + (int64_t)form * 8, 136};
+        if (form & RESIDUAL && form & NORM_RESIDUAL) continue;
         for (int way = 0; way < 4; way += 3) {
             made p;
-            if (form & RESIDUAL && form & NORM_RESIDUAL) continue;
-            make(&p, (sizes){20, 80 + (int64_t)form * 8, 136}, form);
+            make(&p, size, form);
             p.product.cold_b = form % 2;
             const bert_cuda_followed_norms norms = {.of = p.norms};
             const bert_cuda_followed_product followed = {.product = &p.product, .floats = &p.follows, .norms = &norms};
             assert_true(bert_cuda_keep_product_choice(&maker, &followed, way, 1));
-            if (way == 0)
-                node_case_expect_left("was measured to be faster apart");
-            else
+            if (way > 0) {
                 node_case_compare();
+                continue;
+            }
+            node_case_expect_left_when_asked("was measured to be faster apart");
+            for (int i = 0; i < 4; i++) {
+                if (other_form(form, bits[i]) < 0) continue;
+                make(&p, size, other_form(form, bits[i]));
+                node_case_compare();
+            }
         }
-        made other;
-        make(&other, (sizes){20, 80 + (int64_t)form * 8, 136}, form ^ MOMENTS);
-        node_case_compare();
     }
+}
+
+/* What follows a product is part of what was measured. Where our own kernel is wanted nobody asks what was. */
+static void plans_learn_of_one_activation(void **state) {
+    const bert_cuda_product_maker maker = {.cache = node_case_device()->choices};
+    const sizes size = {20, 64, 144};
+    made p;
+    make(&p, size, NORM | FORMS);
+    const bert_cuda_followed_norms norms = {.of = p.norms};
+    const bert_cuda_followed_product followed = {.product = &p.product, .floats = &p.follows, .norms = &norms};
+    assert_true(bert_cuda_keep_product_choice(&maker, &followed, 0, 1));
+    node_case_expect_left_when_asked("was measured to be faster apart");
+    node_case_device()->policy = BERT_CUDA_PRODUCT_OWN;
+    make(&p, size, NORM | FORMS);
+    node_case_compare();
+    node_case_device()->policy = BERT_CUDA_PRODUCT_CHOSEN;
+    make(&p, size, NORM);
+    node_case_compare();
+    make(&p, size, NORM | 2 * FORMS);
+    node_case_compare();
 }
 
 static void a_deterministic_session_leaves_them(void **state) {
@@ -362,17 +468,23 @@ static void a_deterministic_session_leaves_them(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_around_every_tile),
-                                       cmocka_unit_test(depths_around_pieces_and_moments),
-                                       cmocka_unit_test(every_form),
-                                       cmocka_unit_test(rows_without_variance),
-                                       cmocka_unit_test(what_does_not_fit_is_refused),
-                                       cmocka_unit_test(moments_of_rows_alone),
-                                       cmocka_unit_test(moments_want_whole_vectors),
-                                       cmocka_unit_test(nodes_agree_with_the_reference),
-                                       cmocka_unit_test(parts_stand_side_by_side),
-                                       cmocka_unit_test(other_nodes_are_left),
-                                       cmocka_unit_test(plans_learn_from_what_was_measured)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_around_every_tile),
+        cmocka_unit_test(depths_around_pieces_and_moments),
+        cmocka_unit_test(every_form),
+        cmocka_unit_test(longest_rows),
+        cmocka_unit_test(products_are_scaled),
+        cmocka_unit_test(rows_without_variance),
+        cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(moments_of_rows_alone),
+        cmocka_unit_test(moments_want_whole_vectors),
+        cmocka_unit_test(nodes_agree_with_the_reference),
+        cmocka_unit_test(many_columns_are_normalized_on_the_way_too),
+        cmocka_unit_test_setup_teardown(kernels_apart_agree_with_the_reference, ask_the_library, ask_nobody),
+        cmocka_unit_test(parts_stand_side_by_side),
+        cmocka_unit_test(other_nodes_are_left),
+        cmocka_unit_test(plans_learn_from_what_was_measured),
+        cmocka_unit_test(plans_learn_of_one_activation)};
     const struct CMUnitTest deterministic[] = {cmocka_unit_test(a_deterministic_session_leaves_them)};
     const int failed = cmocka_run_group_tests(deterministic, node_case_open, node_case_close);
     return failed + cmocka_run_group_tests(tests, node_case_open_varying, node_case_close);

@@ -629,6 +629,26 @@ static void sessions_share_weights(void **state) {
     bert_model_free(model);
 }
 
+/* What is packed of several weights is there alone, whichever operator multiplies by it. */
+static void late_norms_take_no_memory_for_weights(void **state) {
+    const bert_session_options options = {
+        .struct_size = sizeof options, .providers = "cuda", .precision = BERT_PRECISION_FP16};
+    size_t bytes[2];
+    for (int off = 0; off < 2; off++) {
+        batch b = make_batch(1, 5, false, 1);
+        float logits[LABELS];
+        if (off) setenv("BERT_CUDA_LATE_NORM", "off", 1);
+        bert_model *model = load(ZH "model.onnx");
+        bert_session *session = open_with(model, &options);
+        unsetenv("BERT_CUDA_LATE_NORM");
+        run(session, &b, logits);
+        bytes[off] = weight_bytes(session);
+        bert_session_free(session);
+        bert_model_free(model);
+    }
+    assert_int_equal(bytes[0], bytes[1]);
+}
+
 /* A LayerNorm gives its sum's memory back, and no model is computed wrongly for it. */
 static void kernels_take_the_memory_that_nobody_reads_later(void **state) {
     bert_model *model = load(ZH "model.onnx");
@@ -833,6 +853,7 @@ int main(void) {
         cmocka_unit_test(linears_are_our_own_where_that_is_wanted),
         cmocka_unit_test(few_rows_are_normalized_by_the_products_that_read_them),
         cmocka_unit_test(sessions_share_weights),
+        cmocka_unit_test(late_norms_take_no_memory_for_weights),
         cmocka_unit_test(kernels_take_the_memory_that_nobody_reads_later),
         cmocka_unit_test(lack_of_memory_leaves_the_session_usable),
         cmocka_unit_test(a_model_that_does_not_fit_is_an_error),

@@ -38,7 +38,8 @@ typedef enum bert_emulator_kind {
     BERT_EMULATOR_UNINITIALIZED, /**< Shared memory was read that the block has not written. */
     BERT_EMULATOR_DIVERGENCE,    /**< Threads wait for each other at different places, or for one that has ended. */
     BERT_EMULATOR_BAD_LANE,      /**< An exchange with a lane that does not take part. */
-    BERT_EMULATOR_TOO_EARLY      /**< Device memory was touched before begin_kernel, or it was never called. */
+    BERT_EMULATOR_TOO_EARLY,     /**< Device memory was touched before begin_kernel, or it was never called. */
+    BERT_EMULATOR_LESS_SHARED    /**< A kernel was allowed less shared memory than before, which others launch it by. */
 } bert_emulator_kind;
 
 typedef struct bert_emulator_fault {

@@ -61,8 +61,8 @@ static void place_of(const void *code, char *out, size_t size) {
 }
 
 void bert_emulator_describe(const bert_emulator_fault *fault, char *out, size_t size) {
-    static const char *const names[] = {"out of bounds", "misaligned", "race",     "uninitialized",
-                                        "divergence",    "bad lane",   "too early"};
+    static const char *const names[] = {"out of bounds", "misaligned", "race",      "uninitialized",
+                                        "divergence",    "bad lane",   "too early", "less shared"};
     char place[256] = "";
     if (fault->code) place_of(fault->code, place, sizeof place);
     snprintf(out, size, "%s: %s, block (%u, %u, %u), thread (%u, %u, %u) %s%s%s", names[fault->kind], fault->kernel,

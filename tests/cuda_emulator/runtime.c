@@ -254,6 +254,11 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribu
     emu_lock();
     size_t at = 0;
     while (at < dynamic_limit_count && dynamic_limits[at].function != function) at++;
+    if (at < dynamic_limit_count && dynamic_limits[at].bytes > (size_t)value)
+        emu_report(BERT_EMULATOR_LESS_SHARED, NULL, NULL,
+                   "before which a kernel is allowed %d bytes of shared memory, and was %zu: another thread may be "
+                   "launching it",
+                   value, dynamic_limits[at].bytes);
     if (at < MOST_FUNCTIONS) {
         dynamic_limits[at].function = function;
         dynamic_limits[at].bytes = (size_t)value;

@@ -470,6 +470,21 @@ static void launches_are_checked(void **state) {
     cudaFree(memory);
 }
 
+/* Threads allow and launch a kernel at a time: what one has allowed another may not take back. */
+static void a_kernel_keeps_the_shared_memory_that_it_was_allowed(void **state) {
+    static const int limits[] = {50 << 10, 60 << 10, 60 << 10, 50 << 10};
+    char line[1024];
+    for (int i = 0; i < 4; i++) {
+        expect_none();
+        assert_int_equal(cudaFuncSetAttribute(limits, cudaFuncAttributeMaxDynamicSharedMemorySize, limits[i]),
+                         cudaSuccess);
+    }
+    assert_int_equal(bert_emulator_fault_count(), 1);
+    bert_emulator_describe(bert_emulator_fault_at(0), line, sizeof line);
+    if (!strstr(line, "less shared: ") || !strstr(line, "allowed 51200 bytes")) fail_msg("%s", line);
+    bert_emulator_clear();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_good_kernel_is_left_alone, begin),
@@ -492,6 +507,7 @@ int main(void) {
         cmocka_unit_test_setup(memory_is_bounded_and_calls_fail_when_asked, begin),
         cmocka_unit_test_setup(the_host_can_not_touch_device_memory, begin),
         cmocka_unit_test_setup(launches_are_checked, begin),
+        cmocka_unit_test_setup(a_kernel_keeps_the_shared_memory_that_it_was_allowed, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

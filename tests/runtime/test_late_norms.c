@@ -462,6 +462,7 @@ typedef enum odd {
     GAMMA_COMPUTED,
     BETA_COMPUTED,
     ONE_GAMMA,
+    GAMMA_OF_ANOTHER_TYPE,
     AXIS,
     SECOND_OUTPUT,
     BYTES,
@@ -486,11 +487,18 @@ static bert_value *computed_vector(bert_graph *graph, bert_value *x) {
     return inferred(graph, build_node(&graph->body, "ReduceMax", NULL, attributes, 2, x, BUILD_END));
 }
 
+static bert_value *half_vector(bert_graph *graph, int64_t width) {
+    uint16_t ones[WIDTH];
+    for (int64_t i = 0; i < width; i++) ones[i] = 0x3C00;
+    return build_constant(graph, BERT_FLOAT16, 1, &width, ones);
+}
+
 static bert_value *odd_norm(bert_graph *graph, bert_value *x, bert_value *rows, bert_value **second) {
     bert_value **also = oddity == SECOND_OUTPUT ? second : NULL;
-    bert_value *gamma = oddity == GAMMA_COMPUTED ? computed_vector(graph, x)
-                        : oddity == ONE_GAMMA    ? vector(graph, 1, 1)
-                                                 : vector(graph, WIDTH, 1);
+    bert_value *gamma = oddity == GAMMA_COMPUTED          ? computed_vector(graph, x)
+                        : oddity == ONE_GAMMA             ? vector(graph, 1, 1)
+                        : oddity == GAMMA_OF_ANOTHER_TYPE ? half_vector(graph, WIDTH)
+                                                          : vector(graph, WIDTH, 1);
     bert_value *beta = oddity == BETA_COMPUTED ? computed_vector(graph, x) : NULL;
     bert_value *skip = oddity == SKIP_IS_BROADCAST ? constant(graph, 2, DIMS(SEQUENCE, WIDTH), 0, 1) : x;
     form.simplified = oddity == SIMPLIFIED;
@@ -542,6 +550,7 @@ static void a_norm_stays_that_is_odd(void **state) {
                  {GAMMA_COMPUTED, "Linear ReduceMax Skip Linear", "Linear ReduceMax Norm Linear"},
                  {BETA_COMPUTED, "Linear ReduceMax Skip Linear", "Linear ReduceMax Norm Linear"},
                  {ONE_GAMMA, NULL, "Linear Norm Linear"},
+                 {GAMMA_OF_ANOTHER_TYPE, NULL, "Linear Norm Linear"},
                  {AXIS, NULL, "Linear Norm Linear"},
                  {SECOND_OUTPUT, "(rm) (xrn)", "Linear Norm Linear"},
                  {BYTES, "Linear Skip Linear", "Linear Norm Linear"},
