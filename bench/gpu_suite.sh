@@ -22,7 +22,7 @@
 #   --total S        seconds all may take: stages get what is left, and are 'not run' where that is nothing
 #
 # bench/gpu_report.py merge adds up what several commands found.
-# The machine needs CUDA 12 or 13, a C compiler, CMake 3.21 and Python, for benchmarks PyTorch, onnx and numpy besides, and no network.
+# The machine needs CUDA 12 or 13, a C compiler, CMake 3.20 and Python, for benchmarks PyTorch, onnx and numpy besides, and no network.
 # What it lacks of OpenBLAS, protobuf-c, utf8proc, jansson, xxHash, cmocka, pkg-config and protoc-c comes with build/gpu-bundle.
 # Exit status: 0 all passed, 1 something failed, 2 usage, 77 no GPU is here.
 set -euo pipefail
