@@ -24,6 +24,7 @@ case "$BERT_CUDA_LAUNCH_AHEAD$BERT_CUDA_LATE_NORM$BERT_CUDA_LINEAR:$*" in
   :*"--batch 32 "*) sleep 30 ;;
   library:*) exit 3 ;;
   *"--batch 9 "*) echo '{"provider": "cuda", "cells": [{}]}'; exit 0 ;;
+  *"--batch 6 "*"--device-time"*) echo '{"provider": "cuda", "cells": [{"median_ms": 2, "min_ms": 1, "p99_ms": 3, "runs": 9, "tokens": 128, "device_median_ms": 1.5}]}'; exit 0 ;;
   *"--batch 7 "*) echo "bertc: a plan's kernels can't be recorded, and are called one by one: why" >&2 ;;
 esac
 echo '{"provider": "cuda", "cells": [{"median_ms": 2, "min_ms": 1, "p99_ms": 3, "runs": 9, "tokens": 128}]}'
@@ -120,6 +121,12 @@ class Bench(Folder):
         self.assertRegex(self.rows()[0]["note"], "bertc did not end in ")
         self.assertIn("ended with status -11", self.rows()[3]["note"])
         self.assertEqual(table.failed, 1)
+
+    def test_the_devices_own_time_is_kept_where_it_is_known(self):
+        table = self.table()
+        for cell in ("6x128", "1x128"):
+            table.cell("base", "fp16", cell)
+        self.assertEqual([row.get("device_median_ms") for row in self.rows()], [1.5, None])
 
     def test_cells_that_fail_in_every_way(self):
         table = self.table()

@@ -121,7 +121,7 @@ typedef struct bench_run {
     bert_named_tensor *outputs;
     size_t output_count;
     bert_trace *trace;
-    size_t capacity; /* Of cell->times. */
+    size_t capacity; /* Of the cell's times. */
 } bench_run;
 
 static bert_status run_once(bench_run *run, double *milliseconds, bert_error *error) {
@@ -143,15 +143,24 @@ static bert_status warm_up(bench_run *run, bert_error *error) {
     return BERT_OK;
 }
 
+/* Room for `capacity` times. */
+static bert_status grow_times(double **times, size_t capacity, bert_error *error) {
+    double *larger = realloc(*times, capacity * sizeof *larger);
+    if (!larger) return bert_fail_memory(error, capacity * sizeof *larger, "measured times");
+    *times = larger;
+    return BERT_OK;
+}
+
 static bert_status add_time(bench_run *run, bert_bench_cell *cell, double milliseconds, bert_error *error) {
     if (cell->runs == run->capacity) {
-        size_t capacity = run->capacity ? 2 * run->capacity : 64;
-        double *times = realloc(cell->times, capacity * sizeof *times);
-        if (!times) return bert_fail_memory(error, capacity * sizeof *times, "measured times");
-        cell->times = times;
+        const size_t capacity = run->capacity ? 2 * run->capacity : 64;
+        BERT_TRY(grow_times(&cell->times, capacity, error));
+        BERT_TRY(grow_times(&cell->device_times, capacity, error));
         run->capacity = capacity;
     }
     cell->times[cell->runs++] = milliseconds;
+    const int64_t nanoseconds = bert_session_device_nanoseconds(run->engine->session);
+    if (nanoseconds > 0) cell->device_times[cell->device_runs++] = (double)nanoseconds * 1e-6;
     return BERT_OK;
 }
 
@@ -238,6 +247,7 @@ static bert_status show_json(const bert_bench_report *report, bert_error *error)
 static void free_report(bert_bench_report *report) {
     for (size_t i = 0; i < report->cell_count; i++) {
         free(report->cells[i].times);
+        free(report->cells[i].device_times);
         free(report->cells[i].ops);
         free(report->cells[i].layers);
     }
@@ -358,6 +368,9 @@ int bert_command_bench(int argc, char **argv) {
          .choices = formats,
          .help = "a table (default), or one JSON object"},
         {.name = "profile", .value = &options.profile, .help = "also time by operator and by layer"},
+        {.name = "device-time",
+         .value = &options.engine.device_time,
+         .help = "also a GPU's own time for the kernels of runs that it\nreplays"},
         {.name = "trace",
          .kind = BERT_OPTION_STRING,
          .value = &options.trace,

@@ -21,6 +21,10 @@ typedef struct bert_bench_cell {
     double *times;  /**< Milliseconds of each run, sorted. */
     size_t runs;
     double median_ms, min_ms, p99_ms, tokens_per_s;
+    /* With --device-time: of runs whose time is known, and their median; 0: none is. */
+    double *device_times;
+    size_t device_runs;
+    double device_median_ms;
     int64_t flops; /**< Of a run; 0 when none are counted. */
     /* With --profile. */
     bert_bench_share *ops, *layers; /**< NULL without. */

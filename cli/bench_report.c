@@ -15,11 +15,16 @@ static int by_time(const void *a, const void *b) {
     return left < right ? -1 : left > right;
 }
 
+static double median_of_sorted(double *times, size_t count) {
+    qsort(times, count, sizeof *times, by_time);
+    return (times[(count - 1) / 2] + times[count / 2]) / 2;
+}
+
 void bert_bench_summarize(bert_bench_cell *cell) {
     size_t n = cell->runs;
-    qsort(cell->times, n, sizeof *cell->times, by_time);
+    cell->median_ms = median_of_sorted(cell->times, n);
     cell->min_ms = cell->times[0];
-    cell->median_ms = (cell->times[(n - 1) / 2] + cell->times[n / 2]) / 2;
+    if (cell->device_runs) cell->device_median_ms = median_of_sorted(cell->device_times, cell->device_runs);
     cell->p99_ms = cell->times[(99 * n + 99) / 100 - 1];
     cell->tokens_per_s = (double)cell->tokens / (cell->median_ms * 1e-3);
 }
@@ -161,6 +166,8 @@ void bert_bench_print_cell(const bert_bench_cell *cell) {
                       cell->median_ms, cell->min_ms, cell->p99_ms, cell->runs, cell->tokens_per_s);
     if (cell->flops > 0) bert_output_print(" %9.1f", gflops(cell));
     bert_output_print("\n");
+    if (cell->device_runs)
+        bert_output_print("  on the device %.4f ms (median of %zu runs)\n", cell->device_median_ms, cell->device_runs);
     if (!cell->ops) return;
     bert_output_print("  by operator\n");
     print_shares(cell->ops, cell->op_count);
@@ -205,6 +212,7 @@ static void write_cell(bert_json_out *json, const bert_bench_cell *cell) {
     write_measure(json, "min_ms", cell->min_ms);
     write_measure(json, "p99_ms", cell->p99_ms);
     write_integer(json, "runs", (int64_t)cell->runs);
+    if (cell->device_runs) write_measure(json, "device_median_ms", cell->device_median_ms);
     write_measure(json, "tokens_per_s", cell->tokens_per_s);
     bert_json_out_key(json, "gflops");
     if (cell->flops > 0) {

@@ -97,7 +97,8 @@ bert_session_options bert_engine_session_options(const bert_engine_options *opti
                                   .profile = profile,
                                   .packed_file = options->packed_file,
                                   .attention_precision = (bert_precision)options->attention,
-                                  .weights_on_demand = !options->weights_at_once};
+                                  .weights_on_demand = !options->weights_at_once,
+                                  .device_time = options->device_time};
 }
 
 bert_status bert_engine_load(const bert_engine_options *options, const char *path, bert_engine *out,

@@ -17,6 +17,7 @@ typedef struct bert_engine_options {
     int quant_scope;         /**< bert_quant_scope */
     const char *packed_file; /**< NULL: none. */
     bool no_passes, deterministic, quiet, verbose;
+    bool device_time;     /**< Of bench alone. */
     bool weights_at_once; /**< No option of the command line: for commands that run a model many times, or say what
                              memory it takes. */
 } bert_engine_options;

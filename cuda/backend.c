@@ -150,6 +150,7 @@ static const bert_backend backend = {
     .context_create = bert_cuda_context_create,
     .context_free = bert_cuda_context_free,
     .context_bytes = bert_cuda_context_bytes,
+    .device_nanoseconds = bert_cuda_device_nanoseconds,
     .plan = bert_cuda_plan,
     .run_begin = bert_cuda_run_begin,
     .run_end = bert_cuda_run_end,

@@ -14,6 +14,8 @@ void bert_cuda_context_free(bert_context *context) {
     const bert_host *host = host_of(context);
     cudaSetDevice(context->prepared->device->index);
     bert_cuda_forget_recordings(context);
+    if (context->began) cudaEventDestroy(context->began);
+    if (context->ended) cudaEventDestroy(context->ended);
     if (context->gemm) bert_cuda_gemm_provider_built.close(context->gemm);
     if (context->gemm_workspace) cudaFree(context->gemm_workspace);
     if (context->report) cudaFreeHost(context->report);
@@ -35,13 +37,20 @@ static bert_status open_gemm(bert_context *context, bert_error *error) {
                                      error);
 }
 
-static bert_status open_context(bert_context *context, bert_error *error) {
+static bert_status create_events(bert_context *context, bert_error *error) {
+    const bert_host *host = host_of(context);
+    BERT_CUDA_TRY(bert_cuda_check(host, cudaEventCreate(&context->began), error, "cudaEventCreate of a session"));
+    return bert_cuda_check(host, cudaEventCreate(&context->ended), error, "cudaEventCreate of a session");
+}
+
+static bert_status open_context(bert_context *context, bool device_time, bert_error *error) {
     const bert_host *host = host_of(context);
     bert_device *device = context->prepared->device;
     BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(device->index), error, "cudaSetDevice"));
     BERT_CUDA_TRY(bert_cuda_check(host, cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking), error,
                                   "cudaStreamCreateWithFlags of a session"));
     BERT_CUDA_TRY(open_gemm(context, error));
+    if (device_time) BERT_CUDA_TRY(create_events(context, error));
     void *memory = NULL;
     BERT_CUDA_TRY(bert_cuda_check(host, cudaMallocHost(&memory, sizeof *context->report), error,
                                   "cudaMallocHost of %zu bytes", sizeof *context->report));
@@ -57,7 +66,7 @@ bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context
     bert_context *context = bert_cuda_new(host, sizeof *context);
     if (!context) return bert_cuda_no_memory(host, sizeof *context, error);
     *context = (bert_context){.prepared = prepared};
-    const bert_status status = open_context(context, error);
+    const bert_status status = open_context(context, options->device_time, error);
     if (status != BERT_OK) {
         bert_cuda_context_free(context);
         return status;
@@ -69,6 +78,15 @@ bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context
 size_t bert_cuda_context_bytes(const bert_context *context) {
     const size_t workspace = context->gemm_workspace ? bert_cuda_gemm_provider_built.workspace_bytes : 0;
     return workspace + context->staging.bytes + sizeof *context->report;
+}
+
+int64_t bert_cuda_device_nanoseconds(const bert_context *context) {
+    float milliseconds = 0;
+    if (!context->timed) return 0;
+    if (cudaEventElapsedTime(&milliseconds, context->began, context->ended) == cudaSuccess)
+        return (int64_t)((double)milliseconds * 1e6);
+    cudaGetLastError(); /* seen: the next call is not to find it */
+    return 0;
 }
 
 /* Doubles an array; false where there is no memory for it. */
@@ -215,6 +233,7 @@ bert_status bert_cuda_run_begin(bert_context *context, bert_error *error) {
     BERT_CUDA_TRY(bert_cuda_check(host, cudaSetDevice(context->prepared->device->index), error, "cudaSetDevice"));
     context->phase = BERT_CUDA_PLAIN;
     context->ran = false;
+    context->timed = false;
     context->delivery_count = 0;
     context->staging.used = 0;
     context->pending.bytes = 0;

@@ -131,9 +131,11 @@ struct bert_context {
     bert_cuda_recording recordings[BERT_CUDA_RECORDINGS];
     bert_cuda_recording *current; /**< Of the steps that go on; NULL: they are not to be recorded. */
     uint64_t clock;
-    bool filled;       /**< It has rows that are no token's. */
-    bool ran;          /**< The steps of this run have been run. */
-    bool choices_lost; /**< What was measured could not be kept in its file. */
+    cudaEvent_t began, ended; /**< Around what is replayed; NULL: nobody asks for its time. */
+    bool timed;               /**< They have been recorded in this run. */
+    bool filled;              /**< It has rows that are no token's. */
+    bool ran;                 /**< The steps of this run have been run. */
+    bool choices_lost;        /**< What was measured could not be kept in its file. */
 };
 
 /* ---- Errors ------------------------------------------------------------------------------------------------------ */
@@ -212,6 +214,7 @@ bert_status bert_cuda_context_create(bert_prepared *prepared, const bert_context
                                      bert_error *error);
 void bert_cuda_context_free(bert_context *context);
 size_t bert_cuda_context_bytes(const bert_context *context);
+int64_t bert_cuda_device_nanoseconds(const bert_context *context);
 bert_status bert_cuda_run_begin(bert_context *context, bert_error *error);
 bert_status bert_cuda_run_end(bert_context *context, bert_error *error);
 bert_status bert_cuda_upload(bert_context *context, void *destination, const bert_tensor *source, bert_error *error);

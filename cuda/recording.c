@@ -58,6 +58,16 @@ static void give_up_for(bert_context *context, cudaError_t result) {
     bert_cuda_give_up_recording(context, cudaGetErrorString(result));
 }
 
+/* Between two events, where the time is asked for. */
+static cudaError_t replay(bert_context *context, cudaGraphExec_t exec) {
+    if (!context->began) return cudaGraphLaunch(exec, context->stream);
+    cudaError_t result = cudaEventRecord(context->began, context->stream);
+    if (result == cudaSuccess) result = cudaGraphLaunch(exec, context->stream);
+    if (result == cudaSuccess) result = cudaEventRecord(context->ended, context->stream);
+    context->timed = result == cudaSuccess;
+    return result;
+}
+
 bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *steps, bool *replayed,
                                   bert_error *error) {
     context->phase = steps->apart ? BERT_CUDA_APART : BERT_CUDA_PLAIN;
@@ -74,8 +84,7 @@ bert_status bert_cuda_steps_begin(bert_context *context, const bert_run_steps *s
     if (!seen) return BERT_OK;
     if (recording->exec) {
         *replayed = true;
-        return bert_cuda_check(host_of(context), cudaGraphLaunch(recording->exec, context->stream), error,
-                               "cudaGraphLaunch of a plan");
+        return bert_cuda_check(host_of(context), replay(context, recording->exec), error, "cudaGraphLaunch of a plan");
     }
     /* Relaxed: a kernel's code may be loaded while it is recorded. */
     const cudaError_t result = cudaStreamBeginCapture(context->stream, cudaStreamCaptureModeRelaxed);

@@ -57,7 +57,8 @@ static bert_status open_session(void *argument, const bert_backend *backend, ber
     BERT_TRY(bert_weights_get(session->model, &request, &session->weights, error));
     bert_context_options context = {.struct_size = sizeof context,
                                     .threads = options->threads,
-                                    .attention_precision = options->attention_precision};
+                                    .attention_precision = options->attention_precision,
+                                    .device_time = options->device_time};
     return backend->context_create(session->weights->prepared, &context, &session->context, error);
 }
 
@@ -368,6 +369,12 @@ bert_status bert_session_bind(bert_session *session, const bert_named_tensor *in
         for (int32_t i = 0; i < session->model->graph->output_count; i++) session->wanted[i] = true;
     }
     return bert_session_find_plan(session, error);
+}
+
+int64_t bert_session_device_nanoseconds(const bert_session *session) {
+    const bert_backend *backend = session->weights->device->backend;
+    const bool timed = session->options.device_time && backend->device_nanoseconds;
+    return timed ? backend->device_nanoseconds(session->context) : 0;
 }
 
 void bert_session_get_memory(const bert_session *session, bert_session_memory *out) {

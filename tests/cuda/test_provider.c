@@ -382,6 +382,29 @@ static void a_plan_is_recorded_in_its_first_run_and_replayed(void **state) {
     expect_no_faults(__func__);
 }
 
+static void what_is_replayed_is_timed_where_that_is_asked(void **state) {
+    bert_model *model = load(ZH "model.onnx");
+    for (int asked = 0; asked < 2; asked++) {
+        const bert_session_options options = {.struct_size = sizeof options, .providers = "cuda", .device_time = asked};
+        bert_session *session = open_with(model, &options);
+        batch b = make_batch(1, 5, false, 1), other = make_batch(1, 4, false, 1);
+        float logits[LABELS];
+        run(session, &b, logits);
+        assert_int_equal(bert_session_device_nanoseconds(session), 0);
+        run(session, &b, logits);
+        assert_true((bert_session_device_nanoseconds(session) > 0) == asked);
+        run(session, &other, logits); /* whose kernels are called one by one */
+        assert_int_equal(bert_session_device_nanoseconds(session), 0);
+        bert_session_free(session);
+    }
+    const bert_session_options options = {.struct_size = sizeof options, .providers = "cpu", .device_time = true};
+    bert_session *session = open_with(model, &options);
+    assert_int_equal(bert_session_device_nanoseconds(session), 0);
+    bert_session_free(session);
+    bert_model_free(model);
+    expect_no_faults(__func__);
+}
+
 /* Ids, types and mask, and what a run says of its tokens, lie side by side on the device as they do in pinned memory.
  */
 static void inputs_are_uploaded_in_one_copy(void **state) {
@@ -845,6 +868,7 @@ int main(void) {
         cmocka_unit_test(a_driver_that_is_missing_or_too_old_is_told),
         cmocka_unit_test(words_that_are_not_known_are_told),
         cmocka_unit_test(a_plan_is_recorded_in_its_first_run_and_replayed),
+        cmocka_unit_test(what_is_replayed_is_timed_where_that_is_asked),
         cmocka_unit_test(inputs_are_uploaded_in_one_copy),
         cmocka_unit_test(a_recording_serves_numbers_of_rows_near_it),
         cmocka_unit_test(rows_that_have_scales_are_recorded_as_many_as_they_are),

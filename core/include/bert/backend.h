@@ -301,6 +301,7 @@ typedef struct bert_context_options {
     struct bert_thread_pool *threads; /**< For backends inside the host; NULL: the calling thread alone. */
     /** Of the products in Attention: FP32 means as `precision` of the prepared model has them; BF16. */
     bert_precision attention_precision;
+    bool device_time; /**< `device_nanoseconds` will be asked. */
 } bert_context_options;
 
 /** Which kernels a run calls: a backend that recorded them in an earlier run may replay them instead. */
@@ -350,6 +351,8 @@ typedef struct bert_backend {
     void (*context_free)(bert_context *context);
     /** Memory of its own, on the device and for copies, beside what runs are given. NULL: none to speak of. */
     size_t (*context_bytes)(const bert_context *context);
+    /** As bert_session_device_nanoseconds has it; after run_end. NULL: there is no clock. */
+    int64_t (*device_nanoseconds)(const bert_context *context);
 
     /**
      * Whether the backend runs this node, and how. BERT_UNSUPPORTED with the reason: no. `context` may be NULL except

@@ -58,6 +58,8 @@ typedef struct bert_session_options {
      * session of the model laid them out at its creation they are used.
      */
     bool weights_on_demand;
+    bool reserved_flags[7]; /**< False. Where older callers have padding. */
+    bool device_time;       /**< Time the kernels of each run on the device: see bert_session_device_nanoseconds. */
 } bert_session_options;
 
 /**
@@ -124,6 +126,13 @@ typedef struct bert_session_memory {
                              copies. */
 } bert_session_memory;
 BERT_API void bert_session_get_memory(const bert_session *session, bert_session_memory *out);
+
+/**
+ * What the last run took from its first kernel to the end of its last one, by the device's clock: copies and the host's
+ * part are left out. 0 without options.device_time, of a provider without such a clock, and of a run whose kernels were
+ * called one by one (the first of its kind, mostly).
+ */
+BERT_API int64_t bert_session_device_nanoseconds(const bert_session *session);
 
 /** Time of one kernel over the runs since the profile was last reset. Strings live as long as the session. */
 typedef struct bert_profile_entry {
