@@ -130,8 +130,9 @@ static void device_properties(const bert_device *device, bert_device_properties 
     memcpy(out->name, device->name, sizeof out->name);
 }
 
-/* With few rows a GPU waits for launches, unless they are replayed; with more than these each kernel takes longer than
- * the launch of the next. Tiles of products have 64 rows or more, so that the last one costs the same half empty. */
+/* With few rows a GPU waits for launches, unless they are replayed; with more than these each kernel should take longer
+ * than the launch of the next. Tiles of products have 64 rows or more, so that the last one costs the same half empty.
+ */
 enum { ROW_STEP = 64, FEW_ROWS = 2048 };
 
 static const bert_backend backend = {

@@ -368,35 +368,6 @@ static void norms_are_done_in_every_way(void **state) {
     }
 }
 
-/* What normalizes has choices of its own, and is held against the library's way as any other is. */
-static void norms_are_measured_and_held_against_the_librarys(void **state) {
-#ifdef BERT_TESTS_CUBLASLT
-    for (int wrong = 0; wrong < 2; wrong++) {
-        bert_cuda_gemm_cache *cache = new_cache();
-        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
-        followed f;
-        char why[512] = "before";
-        make_normed(&f, 20);
-        bert_emulated_spoil_products(wrong);
-        case_good(bert_cuda_tune_followed_product(&maker, &f.p, why, sizeof why));
-        bert_emulated_spoil_products(false);
-        assert_int_equal(bert_cuda_gemm_cache_count(cache), 2); /* the pair, and the library's algorithm */
-        assert_int_equal(strstr(why, "tensor_product gives another product") != NULL, wrong);
-        count_kernel("moments_kernel");
-        check_result(&maker, &f);
-        if (wrong)
-            expect_launches(1);
-        else
-            count_kernel(NULL);
-        provider->use_cache(gemm, NULL);
-        bert_cuda_gemm_cache_free(cache);
-    }
-#else
-    print_message("skipped: only the emulated library can be wrong\n");
-    skip();
-#endif
-}
-
 #ifdef BERT_TESTS_CUBLASLT
 static void spoil_last_moment(void *moments) {
     float *last = (float *)moments + 20 * 2 - 1;
@@ -404,23 +375,34 @@ static void spoil_last_moment(void *moments) {
 }
 #endif
 
-/* Who reads moments has nothing else of a row: they are held against the library's way as well as y. */
-static void moments_are_held_against_the_librarys(void **state) {
+/* What normalizes has choices of its own, and is held against the library's way as any other is: y, and moments, since
+ * who reads these has nothing else of a row. */
+static void norms_are_measured_and_held_against_the_librarys(void **state) {
 #ifdef BERT_TESTS_CUBLASLT
-    bert_cuda_gemm_cache *cache = new_cache();
-    const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
-    followed f;
-    char why[512] = "before";
-    make_normed(&f, 20);
-    bert_emulator_after("moments_kernel", spoil_last_moment, f.norms.of.moments);
-    case_good(bert_cuda_tune_followed_product(&maker, &f.p, why, sizeof why));
-    bert_emulator_after(NULL, NULL, NULL);
-    assert_non_null(strstr(why, "tensor_product gives another product of [20, 64] and [64, 48] than"));
-    count_kernel("moments_kernel");
-    check_result(&maker, &f);
-    expect_launches(1);
-    provider->use_cache(gemm, NULL);
-    bert_cuda_gemm_cache_free(cache);
+    enum { RIGHT, WRONG_Y, WRONG_MOMENTS, CASES };
+    for (int wrong = RIGHT; wrong < CASES; wrong++) {
+        bert_cuda_gemm_cache *cache = new_cache();
+        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
+        followed f;
+        char why[512] = "before";
+        make_normed(&f, 20);
+        bert_emulated_spoil_products(wrong == WRONG_Y);
+        if (wrong == WRONG_MOMENTS) bert_emulator_after("moments_kernel", spoil_last_moment, f.norms.of.moments);
+        case_good(bert_cuda_tune_followed_product(&maker, &f.p, why, sizeof why));
+        bert_emulated_spoil_products(false);
+        bert_emulator_after(NULL, NULL, NULL);
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), 2); /* the pair, and the library's algorithm */
+        assert_int_equal(strstr(why, "tensor_product gives another product of [20, 64] and [64, 48] than") != NULL,
+                         wrong != RIGHT);
+        count_kernel("moments_kernel");
+        check_result(&maker, &f);
+        if (wrong != RIGHT)
+            expect_launches(1);
+        else
+            count_kernel(NULL);
+        provider->use_cache(gemm, NULL);
+        bert_cuda_gemm_cache_free(cache);
+    }
 #else
     print_message("skipped: only the emulated library can be wrong\n");
     skip();
@@ -808,7 +790,6 @@ int main(void) {
         cmocka_unit_test(choices_are_used),
         cmocka_unit_test(norms_are_done_in_every_way),
         cmocka_unit_test(norms_are_measured_and_held_against_the_librarys),
-        cmocka_unit_test(moments_are_held_against_the_librarys),
         cmocka_unit_test(cold_weights_take_turns_while_they_are_measured),
         cmocka_unit_test(what_differs_from_the_librarys_is_not_chosen),
         cmocka_unit_test(a_choice_of_our_own_leaves_the_librarys_to_be_measured),
