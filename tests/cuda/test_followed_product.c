@@ -543,10 +543,11 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
 
 /* A product whose operands are E4M3, and, with `scaled`, scales that the product applies; else the kernel after it. */
 static void make_e4m3(followed *f, int64_t m, bool scaled) {
+    static const uint8_t numbers[] = {0x30, 0xb8, 0x3c, 0xc0, 0x00}; /* 0.5, -1, 1.5, -2, 0: sums are exact */
     static uint8_t bytes[64 * K];
     float scales[64];
     make_floats(f, BERT_FLOAT16, m, false);
-    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 37 % 64 | i % 3 << 7);
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = numbers[i * 37 % 64 % sizeof numbers];
     for (int i = 0; i < 64; i++) scales[i] = 0.25F + (float)(i % 7);
     case_tensor *a = case_extra(BERT_UINT8, 2, DIMS(m, K)), *b = case_extra(BERT_UINT8, 2, DIMS(N, K));
     case_tensor *rows = case_extra(BERT_FLOAT, 1, DIMS(m)), *columns = case_extra(BERT_FLOAT, 1, DIMS(N));
@@ -619,20 +620,41 @@ static void make_rows_of_bytes(followed *f, int64_t m) {
     f->bytes.residual_lower = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 1.0F)->device;
 }
 
+/* A product of floats whose sums are exact, too. */
+static void make_whole_numbers(followed *f, bert_cuda_gemm_kind kind, int64_t m) {
+    float a[64 * K], b[K * N];
+    make(f, kind, m);
+    for (int i = 0; i < 64 * K; i++) a[i] = (float)(i * 37 % 64 % 5 - 2);
+    for (int i = 0; i < K * N; i++) b[i] = (float)(i * 91 % 64 % 7 - 3) / 32;
+    f->product.a = case_input_floats(f->floats.dtype, 2, DIMS(m, K), a)->device;
+    f->product.b = case_input_floats(f->floats.dtype, 2, DIMS(K, N), b)->device;
+}
+
+static bool multiplies_e4m3(int64_t n, int64_t k, bool scaled) {
+    return provider->supports(gemm,
+                              &(bert_cuda_gemm_shape){.kind = BERT_CUDA_GEMM_F8, .n = n, .k = k, .scales = scaled});
+}
+
+/* To the last bit, since sums are exact: a library may add up in another order where there are fewer rows. */
 static void chunks_of_rows_give_what_all_rows_give(void **state) {
     static const int64_t steps[] = {1, 16, 33, 50, 64};
     const int64_t m = 50;
     for (int form = 0; form < 5; form++) {
         followed f;
         char why[512] = "";
+        if (form < 2 && !multiplies_e4m3(N, K, form)) {
+            print_message("skipped: E4M3, which the library has no kernels for here\n");
+            continue;
+        }
         if (form < 2) make_e4m3(&f, m, form);
         if (form == 2) make_rows_of_bytes(&f, m);
-        if (form > 2) make(&f, form == 3 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16, m);
+        if (form > 2) make_whole_numbers(&f, form == 3 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16, m);
         if (form == 4) f.floats.residual_lower = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 1.0F)->device;
         const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_LIBRARY);
         const outputs whole = give_outputs(&f);
         case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
         for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+            if (form == 1 && steps[i] % 4 != 0) continue; /* scales begin at 16 bytes, as those of real chunks do */
             const outputs out = give_outputs(&f);
             case_good(bert_cuda_run_product_in_chunks(gemm, &f.p, steps[i], NULL, why, sizeof why));
             expect_same(whole.y, out.y);
@@ -648,7 +670,7 @@ static void chunks_are_for_many_rows(void **state) {
     static const struct {
         int64_t m, n;
         int chunks; /* of up to 2,048 rows */
-    } cases[] = {{2048, 8192, 1}, {2049, 6560, 2}, {2049, 1024, 1}};
+    } cases[] = {{2048, 8192, 1}, {2064, 6560, 2}, {2064, 1024, 1}};
     need_clock();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bert_cuda_gemm_cache *cache = new_cache();
@@ -656,6 +678,10 @@ static void chunks_are_for_many_rows(void **state) {
         const int64_t m = cases[i].m, n = cases[i].n, k = 16;
         followed f;
         char why[512] = "";
+        if (!multiplies_e4m3(n, k, true)) {
+            print_message("skipped: E4M3, which the library has no kernels for here\n");
+            skip();
+        }
         case_begin(BERT_OP_MatMul);
         f.p = (bert_cuda_followed_product){.product = &f.product, .floats = &f.floats};
         case_tensor *a = case_extra(BERT_UINT8, 2, DIMS(m, k)), *b = case_extra(BERT_UINT8, 2, DIMS(n, k));

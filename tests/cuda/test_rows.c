@@ -244,10 +244,15 @@ static void gelu_is_exact_at_every_magnitude(void **state) {
                                                  .y = y->device};
     case_good(bert_cuda_bias_activation(&args, NULL));
     const float *got = case_fetch(y);
+#ifdef BERT_CUDA_EMULATED
+    const double most_off = 1.4e-7;
+#else
+    const double most_off = 2e-7; /* ex2.approx is one of the device's */
+#endif
     assert_true(got[0] == INFINITY && isnan(got[1]) && isnan(got[2]));
     for (int i = 3; i < COUNT; i++) {
         const double exact = (double)numbers[i], expected = exact * 0.5 * erfc(-exact / sqrt(2));
-        if (fabs((double)got[i] - expected) > 1.4e-7 * fabs(exact) + 0x1p-149)
+        if (fabs((double)got[i] - expected) > most_off * fabs(exact) + 0x1p-149)
             fail_msg("GELU of %.9g is %.9g instead of %.9g", exact, (double)got[i], expected);
     }
     free(numbers);
