@@ -133,7 +133,7 @@ static void device_properties(const bert_device *device, bert_device_properties 
 /* With few rows a GPU waits for launches, unless they are replayed; with more than these each kernel should take longer
  * than the launch of the next. Tiles of products have 64 rows or more, so that the last one costs the same half empty.
  */
-enum { ROW_STEP = 64, FEW_ROWS = 2048 };
+enum { ROW_STEP = 64, FEW_ROWS = 4096 };
 
 static const bert_backend backend = {
     .struct_size = sizeof(bert_backend),

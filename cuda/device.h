@@ -91,7 +91,7 @@ typedef struct bert_cuda_recording {
 } bert_cuda_recording;
 
 /** Recordings of a session: as many as it keeps plans by default, and some rows of each. */
-enum { BERT_CUDA_RECORDINGS = 64 };
+enum { BERT_CUDA_RECORDINGS = 128 };
 
 /** What a run is doing with its kernels. */
 typedef enum bert_cuda_phase {

@@ -44,6 +44,7 @@ struct bert_cuda_gemm_cache {
     char *path; /* NULL: in memory alone. */
     char *identity;
     table choices;
+    uint64_t revision;
     bool changed; /* The file lacks something. */
     bool foreign; /* The file is something else, and stays as it is. */
 };
@@ -392,8 +393,16 @@ bool bert_cuda_gemm_cache_add(bert_cuda_gemm_cache *cache, const bert_cuda_gemm_
     pthread_mutex_lock(&cache->lock);
     const bool done = put(&cache->choices, &(entry){*key, *choice}, true);
     if (done) cache->changed = true;
+    if (done) cache->revision++;
     pthread_mutex_unlock(&cache->lock);
     return done;
+}
+
+uint64_t bert_cuda_gemm_cache_revision(bert_cuda_gemm_cache *cache) {
+    pthread_mutex_lock(&cache->lock);
+    const uint64_t revision = cache->revision;
+    pthread_mutex_unlock(&cache->lock);
+    return revision;
 }
 
 size_t bert_cuda_gemm_cache_count(bert_cuda_gemm_cache *cache) {
@@ -410,6 +419,7 @@ static bool save_locked(bert_cuda_gemm_cache *cache, char *notice, size_t size) 
     cache->foreign = !load(cache->allocator, cache->path, cache->identity, &there, unused, sizeof unused);
     if (cache->foreign) return true;
     for (size_t i = 0; i < there.count; i++) put(&cache->choices, &there.entries[i], false);
+    if (there.count > 0) cache->revision++;
     clear(&there);
     bool done = format(cache->identity, &cache->choices, &content);
     if (!done) errno = ENOMEM;

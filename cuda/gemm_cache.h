@@ -61,6 +61,8 @@ bool bert_cuda_gemm_cache_find(bert_cuda_gemm_cache *cache, const bert_cuda_gemm
 bool bert_cuda_gemm_cache_add(bert_cuda_gemm_cache *cache, const bert_cuda_gemm_key *key,
                               const bert_cuda_gemm_choice *choice);
 size_t bert_cuda_gemm_cache_count(bert_cuda_gemm_cache *cache);
+/** While it is the same, what find says is. */
+uint64_t bert_cuda_gemm_cache_revision(bert_cuda_gemm_cache *cache);
 
 /**
  * Writes the file anew, where there is one and something was added; choices that another process put there meanwhile

@@ -25,6 +25,10 @@
 
 enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK_ABOUT = 16, MOST_ANSWERS = 64 };
 enum { EXACT_WORDS = 14, MOST_MADE = 512 };
+/* Products of one call: some of the library's kernels have the batch in the grid's z, which goes no further. */
+enum { MOST_AT_ONCE = 65535 };
+/* A revision of no cache. */
+#define UNSETTLED UINT64_MAX
 
 typedef bool (*question)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
 
@@ -40,6 +44,7 @@ typedef struct made_product {
     int64_t product[EXACT_WORDS];
     cublasLtMatmulAlgo_t algorithm;
     uint64_t last_use; /* 0: never */
+    uint64_t revision; /* of the cache then: by the same one it would be made so again */
 } made_product;
 
 struct bert_cuda_gemm {
@@ -382,6 +387,10 @@ static made_product *place_of_made(bert_cuda_gemm *gemm) {
     return oldest;
 }
 
+static uint64_t revision_of(const bert_cuda_gemm *gemm) {
+    return gemm->cache ? bert_cuda_gemm_cache_revision(gemm->cache) : 0;
+}
+
 static void remember(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const cublasLtMatmulAlgo_t *algorithm) {
     made_product *made = find_made(gemm, g);
     if (!made) {
@@ -390,6 +399,7 @@ static void remember(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const c
         describe_exactly(g, made->product);
     }
     made->algorithm = *algorithm;
+    made->revision = revision_of(gemm);
 }
 
 /* By the algorithm that was chosen, else by the library's first guess; where it refuses that as it is to run, by the
@@ -420,14 +430,15 @@ static bool is_captured(cudaStream_t stream) {
     return false;
 }
 
-/* While its stream is captured a product is made as it was before: with the same last bits, and without asking the
- * library, which may not answer then (that of CUDA 13.3 is reported not to). */
+/* A product that was made before is made so again, without asking the library, which takes it some ten microseconds:
+ * until a choice comes that may be for it. While its stream is captured it is in any case: with the same last bits, and
+ * since the library may not answer then (that of CUDA 13.3 is reported not to). */
 static cublasStatus_t multiply_as_before(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g,
                                          cudaStream_t stream, bool *found) {
-    const made_product *made = is_captured(stream) ? find_made(gemm, g) : NULL;
+    const made_product *made = find_made(gemm, g);
     cublasLtMatmulAlgo_t by;
-    *found = made != NULL;
-    if (made) return multiply(gemm, p, g, &made->algorithm, stream);
+    *found = made && (made->revision == revision_of(gemm) || is_captured(stream));
+    if (*found) return multiply(gemm, p, g, &made->algorithm, stream);
     const cublasStatus_t status = multiply_somehow(gemm, p, g, stream, found, &by);
     if (status == CUBLAS_STATUS_SUCCESS) remember(gemm, g, &by);
     return status;
@@ -459,6 +470,21 @@ static cudaError_t begin(const bert_cuda_gemm_args *args, bert_cuda_gemm_args *o
     return cudaSuccess;
 }
 
+static cudaError_t run_at_once(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, cudaStream_t stream, char *why,
+                               size_t size) {
+    problem p = {0};
+    const cublasStatus_t described = pose(gemm, &p, g);
+    const cudaError_t status = described == CUBLAS_STATUS_SUCCESS
+                                   ? run_library(gemm, &p, g, stream, why, size)
+                                   : fail_library(g, "describing a product", described, why, size);
+    forget(&p);
+    return status;
+}
+
+static const void *moved(const void *operand, int64_t elements, size_t bytes) {
+    return (const char *)operand + elements * (int64_t)bytes;
+}
+
 static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cudaStream_t stream, char *why,
                        size_t size) {
     bert_cuda_gemm_args g;
@@ -467,11 +493,14 @@ static cudaError_t run(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, cu
     if (status != cudaSuccess || nothing) return status;
     if (g.k == 0) return run_empty(&g, stream, why, size);
     if (g.kind == BERT_CUDA_GEMM_S8 && !fast_bytes(&g)) return run_bytes(&g, stream, why, size);
-    problem p = {0};
-    const cublasStatus_t described = pose(gemm, &p, &g);
-    status = described == CUBLAS_STATUS_SUCCESS ? run_library(gemm, &p, &g, stream, why, size)
-                                                : fail_library(&g, "describing a product", described, why, size);
-    forget(&p);
+    const size_t in = bert_cuda_gemm_operand_bytes(g.kind), out = bert_cuda_gemm_result_bytes(g.kind);
+    for (int64_t first = 0, all = g.batch; first < all && status == cudaSuccess; first += g.batch) {
+        g.batch = all - first < MOST_AT_ONCE ? all - first : MOST_AT_ONCE;
+        status = run_at_once(gemm, &g, stream, why, size);
+        g.a = moved(g.a, g.batch * g.stride_a, in);
+        g.b = moved(g.b, g.batch * g.stride_b, in);
+        g.c = (char *)g.c + g.batch * g.stride_c * (int64_t)out;
+    }
     return status;
 }
 
@@ -530,6 +559,7 @@ static cudaError_t tune(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *args, c
     cudaError_t status = begin(args, &g, &nothing, why, size);
     if (status != cudaSuccess || nothing || g.k == 0) return status;
     if (!gemm->cache) return cudaSuccess;
+    if (g.batch > MOST_AT_ONCE) g.batch = MOST_AT_ONCE;
     status = cudaStreamIsCapturing(stream, &capturing);
     if (status != cudaSuccess || capturing != cudaStreamCaptureStatusNone) {
         return fail(&g, "measuring a product", "not while its stream is captured",
@@ -599,6 +629,7 @@ static void identify(char *out, size_t size) {
 
 static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {
     gemm->cache = cache;
+    for (int i = 0; i < MOST_MADE; i++) gemm->made[i].revision = UNSETTLED;
 }
 
 const bert_cuda_gemm_provider bert_cuda_gemm_provider_built = {.name = "cublasLt",

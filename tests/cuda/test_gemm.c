@@ -339,6 +339,42 @@ static void nothing_is_asked_while_a_stream_is_captured(void **state) {
     cudaStreamDestroy(stream);
 }
 
+static void expect_unanswered(const made *x, bool made_all_the_same) {
+    char why[512] = "";
+    bert_emulated_refuse_questions(true);
+    const cudaError_t status = provider->run(gemm, &x->args, NULL, why, sizeof why);
+    bert_emulated_refuse_questions(false);
+    if ((status == cudaSuccess) != made_all_the_same) fail_msg("%s", why);
+    case_good(cudaSuccess);
+}
+
+/* A product is made as before without asking the library, until there are other choices. */
+static void nothing_is_asked_twice(void **state) {
+    const product p = {.kind = BERT_CUDA_GEMM_F16, .m = 5, .n = 24, .k = 40, .batch = 1, .alpha = 1};
+    char why[512] = "";
+    bert_cuda_gemm_cache *caches[2];
+    for (int i = 0; i < 2; i++)
+        caches[i] = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+    made x = make(&p);
+    bert_cuda_gemm_key key = bert_cuda_gemm_key_of(&x.args);
+    key.k++; /* of another product: it may have been of this one */
+    const bert_cuda_gemm_choice choice = {.words = {1}};
+    assert_true(bert_cuda_gemm_cache_add(caches[1], &key, &choice)); /* as many as the first has in the end */
+    for (int i = 0; i < 3; i++) {
+        provider->use_cache(gemm, i < 2 ? caches[i] : NULL);
+        expect_unanswered(&x, false);
+        check(&p);
+        expect_unanswered(&x, true);
+        if (i == 2) break;
+        assert_true(bert_cuda_gemm_cache_add(caches[i], &key, &choice));
+        expect_unanswered(&x, false);
+        check(&p);
+        expect_unanswered(&x, true);
+    }
+    for (int i = 0; i < 2; i++) bert_cuda_gemm_cache_free(caches[i]);
+    free(x.c_before);
+}
+
 /* A product in all but one thing like another, which an algorithm may depend on: its rows begin at multiples of 16
  * bytes, too. */
 static bert_cuda_gemm_args differing(const bert_cuda_gemm_args *like, int thing) {
@@ -456,6 +492,34 @@ static void nothing_to_sum_or_to_write(void **state) {
         }
     }
 }
+
+#if !defined(BERT_CUDA_EMULATED) || defined(BERT_TESTS_CUBLASLT)
+/* One after the other, where a grid has no place for them. */
+static void there_may_be_any_number_of_products(void **state) {
+    static const bert_cuda_gemm_kind some[] = {BERT_CUDA_GEMM_F32, BERT_CUDA_GEMM_BF16};
+    char why[512] = "";
+    bert_cuda_gemm_cache *cache = bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
+    provider->use_cache(gemm, cache);
+    for (int i = 0; i < 4; i++) {
+        const product p = {.kind = some[i % 2],
+                           .m = 1,
+                           .n = 2,
+                           .k = 3,
+                           .batch = 65535 * (1 + i / 2) + i % 2,
+                           .spare = 1,
+                           .bias = i % 2,
+                           .alpha = 1,
+                           .beta = 1};
+        made x = make(&p);
+        expect_success(provider->tune(gemm, &x.args, NULL, why, sizeof why), why);
+        assert_int_equal(bert_cuda_gemm_cache_count(cache), i == 0 ? 1 : 2); /* of a call's, by kind */
+        free(x.c_before);
+        check(&p);
+    }
+    provider->use_cache(gemm, NULL);
+    bert_cuda_gemm_cache_free(cache);
+}
+#endif
 
 /* The greatest sums of bytes that there are: no saturation anywhere. */
 static void bytes_are_exact_at_their_limits(void **state) {
@@ -689,11 +753,15 @@ int main(int argc, char **argv) {
 #ifdef BERT_TESTS_CUBLASLT
         cmocka_unit_test(a_refused_algorithm_gives_way),
         cmocka_unit_test(nothing_is_asked_while_a_stream_is_captured),
+        cmocka_unit_test(nothing_is_asked_twice),
         cmocka_unit_test(a_product_that_differs_was_not_made_before),
         cmocka_unit_test(e4m3_sums_do_not_depend_on_rows),
 #endif
         cmocka_unit_test(c_is_not_read_without_beta),
         cmocka_unit_test(nothing_to_sum_or_to_write),
+#if !defined(BERT_CUDA_EMULATED) || defined(BERT_TESTS_CUBLASLT)
+        cmocka_unit_test(there_may_be_any_number_of_products),
+#endif
         cmocka_unit_test(bytes_are_exact_at_their_limits),
         cmocka_unit_test(byte_kernel_has_every_form),
         cmocka_unit_test(what_the_contract_forbids_is_refused),

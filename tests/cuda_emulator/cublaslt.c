@@ -193,8 +193,10 @@ static bool sums_fit(const product *p) {
     return !p->operation.fast_sums || (p->a.type == CUDA_R_8F_E4M3 && (p->k >= 32 || p->n > 64));
 }
 
-/* Kernels of bytes have A transposed and B not, and rows of A, columns of it and of B in multiples. */
+/* Kernels of bytes have A transposed and B not, and rows of A, columns of it and of B in multiples. All have the batch
+ * in the grid's z. */
 static bool forms_fit(const product *p) {
+    if (p->d.batch > 65535) return false;
     const int multiple = p->a.type == CUDA_R_8F_E4M3 ? 16 : 4;
     if (p->a.type != CUDA_R_8F_E4M3 && p->a.type != CUDA_R_8I) return true;
     return p->operation.transpose_a && !p->operation.transpose_b && p->m % (uint64_t)multiple == 0 &&
