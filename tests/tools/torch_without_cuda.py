@@ -1,8 +1,9 @@
 """Imports PyPI's torch on a machine without its CUDA packages: importing this module first makes `import torch` work.
 
 PyPI's wheel of torch for Linux is linked against a dozen NVIDIA libraries, some gigabytes of packages that a computation on
-the CPU never calls. Where they are not installed, this module makes empty libraries of the same names that define the
-symbols which torch's libraries want, each a function that fails, and loads them. Needs a C compiler and readelf.
+the CPU never calls. Where torch can't be imported without them, this module makes empty libraries of the same names that
+define the symbols which torch's libraries want, each a function that fails, and loads them. Needs a C compiler and readelf.
+Where torch can be imported nothing is made: it finds its libraries where no name alone leads to.
 """
 
 import collections
@@ -11,6 +12,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import sys
 import tempfile
 
 NVIDIA = re.compile(r"^lib(cu|nv|nccl)")
@@ -79,12 +81,15 @@ def load_libraries():
             ctypes.CDLL(name)
         except OSError:
             missing.append(name)
-    if not missing:
-        return
     loose = {s for s in plain - defined if re.match(r"^(cu|nccl|nv|__cuda)", s)}
     with tempfile.TemporaryDirectory() as work:
         for i, name in enumerate(missing):
             ctypes.CDLL(make_library(work, name, versioned.get(name, {}), loose if i == 0 else set()), ctypes.RTLD_GLOBAL)
 
 
-load_libraries()
+try:
+    import torch  # noqa: F401
+except (ImportError, OSError, ValueError):  # ValueError: of a library that none of its folders has
+    for name in [name for name in sys.modules if name.split(".")[0] == "torch"]:
+        del sys.modules[name]  # what of torch came in before it failed would be missing in the next one
+    load_libraries()
