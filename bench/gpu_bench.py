@@ -35,6 +35,7 @@ CELLS = ("1x128,128x128,1x384,32x128,8x128,128x384,32x384,8x384,1x64,1x16,128x64
 SIZES = {"base": [], "large": ["--layers", "24", "--hidden", "1024", "--heads", "16", "--intermediate", "4096"],
          "tiny": ["--layers", "2", "--hidden", "64", "--heads", "4", "--intermediate", "128", "--vocabulary", "1000"]}
 CELL_SECONDS = 60
+NEXT_SECONDS = 20  # for a cell that did not end, measured in another way
 # What a cell is measured with, in turn, until one gives a time: the row's way, and the environment.
 NOT_AHEAD = ("not launched ahead", {"BERT_CUDA_LAUNCH_AHEAD": "off"})
 NORMS_APART = ("norms apart", {"BERT_CUDA_LATE_NORM": "off"})
@@ -47,6 +48,10 @@ class Failure(Exception):
 
 
 class OutOfTime(Failure):
+    pass
+
+
+class Hung(Failure):
     pass
 
 
@@ -72,13 +77,15 @@ class Table:
         self.add({"check": what, "outcome": outcome, "note": note})
 
     def attempt(self, what, function, *arguments, **more):
-        """One step of a table; the others go on when it fails, however. Returns what became of it."""
+        """One step of a table; the others go on when it fails, however. Returns what became of it; self.hung: it did not end."""
+        self.hung = False
         try:
             function(*arguments, **more)
             return "passed"
         except OutOfTime as late:
             outcome, note = "not run", str(late)
         except Failure as failure:
+            self.hung = isinstance(failure, Hung)
             no_fp8 = gpu_report.says_no_fp8(str(failure))
             outcome, note = ("skipped", gpu_report.NO_FP8) if no_fp8 else ("failed", str(failure))
         except Exception as error:
@@ -94,7 +101,7 @@ class Table:
         if done.status is None and left < most:
             raise OutOfTime(done.why())
         if done.status != 0:
-            raise Failure(f"{os.path.basename(command[0])} {done.why()}")
+            raise (Hung if done.status is None else Failure)(f"{os.path.basename(command[0])} {done.why()}")
         return done
 
     def model(self, size):
@@ -116,13 +123,13 @@ class Table:
         variables = variables or {}
         return {"BERT_CUDA_GEMM_CACHE": os.path.join(self.a.models, "-".join(["gemm-choices", *map("-".join, variables.items())])), **variables}
 
-    def bertc(self, size, precision, cell, way="", words=(), model=None, variables=None):
+    def bertc(self, size, precision, cell, way="", words=(), model=None, variables=None, most=CELL_SECONDS):
         """The row of one `bertc bench`; `precision` is what the table calls it, `words` and `variables` (of the environment) what
-        asks for it."""
+        asks for it; `most` seconds."""
         batch, sequence = cell.split("x")
         command = [self.a.bertc, "bench", model or self.model(size), "--provider", self.a.provider, "--batch", batch, "--sequence",
                    sequence, "--min-time", str(self.a.min_time), "--device-time", "--format", "json", *words]
-        done = self.call(command, CELL_SECONDS, self.environment(variables))
+        done = self.call(command, most, self.environment(variables))
         report = json.loads(done.out)
         if report["provider"] != self.a.provider:
             raise Failure(f"it ran on {report['provider']}, not on {self.a.provider}")
@@ -133,16 +140,18 @@ class Table:
 
     def cell(self, size, precision, cell, way="", words=(), model=None, ways=WAYS):
         """One cell, in the first of the ways that gives a time. Two cells that fail in the same way are enough to know."""
-        tried = False
+        tried, most = False, CELL_SECONDS
         for other, variables in ways:
             key = (size, precision, way, other)
             if self.failures[key] == 2:
                 continue
             tried = True
-            name = ", ".join(filter(None, (way, other)))
-            what = " ".join(filter(None, ("bert.c", size, precision, cell, name)))
-            if self.attempt(what, self.bertc, size, precision, cell, name, words, model, variables) != "failed":
+            row = {"engine": "bert.c", "model": size, "precision": precision, "cell": cell, "way": ", ".join(filter(None, (way, other)))}
+            outcome = self.attempt(gpu_report.name_of(row), self.bertc, size, precision, cell, row["way"], words, model, variables, most)
+            if outcome != "failed":
                 return
+            if self.hung:
+                most = min(most, NEXT_SECONDS)
             self.failures[key] += 1
         if not tried:
             self.amiss(f"bert.c {size} {precision} {cell}", "not run", "two cells before it failed in every way")
@@ -172,8 +181,8 @@ class Table:
             if said:
                 self.add({"check": f"PyTorch {mode} {size}", "outcome": "passed", "note": "", "notices": said})
         except OutOfTime as late:
-            for cell in missing:
-                self.amiss(f"PyTorch {mode} {size} {cell}", "not run", str(late))
+            for i, cell in enumerate(missing):  # the first is what it was at
+                self.amiss(f"PyTorch {mode} {size} {cell}", "not run", "no time was left" if i else str(late))
 
     def difference(self, size, precision, folder):
         """Greatest difference of logits between bert.c and eager PyTorch, both in this precision, on the same ids."""
@@ -220,8 +229,11 @@ class Table:
         self.full("tiny", ["1x16", "2x16"])
 
     def compiled(self):
-        for size, cells in (("base", self.a.cells.split(",")), ("large", ["1x384"])):
-            self.attempt(f"PyTorch compiled {size}", self.pytorch, size, self.a.precision, cells, "compiled")
+        """BERT-large's cell has a figure of its own, and comes before most of the others."""
+        cells = self.a.cells.split(",")
+        for size, some in (("base", cells[:4]), ("large", ["1x384"]), ("base", cells[4:])):
+            if some:
+                self.attempt(f"PyTorch compiled {size}", self.pytorch, size, self.a.precision, some, "compiled")
 
     def eight_bit(self):
         ways = [("int8", self.quantized, ["--precision", self.a.precision, "--quant-scope", "sequence"]),

@@ -56,7 +56,7 @@ class Bert(engines.PyTorch):
         """Logits in the host's memory, and milliseconds. ids: int64 [batch, sequence], pinned where a GPU is."""
         start = time.perf_counter()
         there = ids.to(self.device, non_blocking=True)
-        logits = self.forward(there, self.types).float().cpu()
+        logits = self.forward(there, self.types).cpu().float()
         return logits, (time.perf_counter() - start) * 1e3
 
     def on_device(self, ids):

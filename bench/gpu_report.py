@@ -4,10 +4,12 @@
     gpu_report.py begin RESULT.json STAGE     # its rows are in STAGE.rows beside RESULT.json until they are recorded
     gpu_report.py record RESULT.json STAGE --status STATUS [--seconds S] [--note TEXT]
     gpu_report.py merge RESULT.json FROM ...  # adds other results, the latest last
+    gpu_report.py commit                      # prints what the tree is of
 
 RESULT.json: {"format": 1, "stages": {STAGE: {"status", "seconds", "note", "machine": {..}, "rows": [..]}}}; status: passed,
 failed, unfinished (none failed, some were not run), timed-out, killed (with the suite) or "not run". A stage that is run again
-takes the place of its earlier result, but for PyTorch's times on the same GPU that it did not measure again. A row is a check,
+takes the place of its earlier result, but for times on the same GPU that it did not measure again: PyTorch's, and bert.c's of
+the same commit. A row is a check,
 {"check", "outcome": "passed" | "failed" | "skipped" | "not run", "note"}, or a time, {"model", "precision", "cell", "engine",
 "median_ms" ..}; "notices": what was said on standard error; "mark": what a time was measured without. Needs nothing but Python.
 """
@@ -20,6 +22,7 @@ import platform
 import subprocess
 import sys
 
+PACKED_COMMIT = "build/gpu-bundle/commit"
 NO_FP8 = "the GPU has no FP8"  # why a check is skipped
 
 
@@ -52,12 +55,26 @@ def answer(*command):
         return ""
 
 
+def commit():
+    """What the tree is of; in one that came without its history, as `gpu_suite.sh pack` noted it."""
+    here = answer("git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+    if not here and os.path.exists(PACKED_COMMIT):
+        with open(PACKED_COMMIT) as file:
+            here = file.read().strip()
+    return here
+
+
+def is_known(commit):
+    """Whether it says all about the tree."""
+    return commit != "" and not commit.endswith("-dirty")
+
+
 def machine():
     """Where a stage ran. What can't be found out is empty."""
     gpus = answer("nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm,persistence_mode", "--format=csv,noheader")
     gpu, _, persistence = gpus.partition("\n")[0].rpartition(", ")
     nvcc = (answer("nvcc", "--version") or answer("/usr/local/cuda/bin/nvcc", "--version")).splitlines()
-    return {"commit": answer("git", "rev-parse", "HEAD"), "gpu": gpu, "persistence": persistence,
+    return {"commit": commit(), "gpu": gpu, "persistence": persistence,
             "nvcc": nvcc[-2].strip() if len(nvcc) > 1 else "", "cpus": len(os.sched_getaffinity(0)), "platform": platform.platform(),
             "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
@@ -97,6 +114,11 @@ def key_of(row):
     return row["engine"], row["model"], row["precision"], row["cell"], row.get("way", "")
 
 
+def name_of(row):
+    """Of a time, and of the check that says that it could not be measured."""
+    return " ".join(filter(None, key_of(row)))
+
+
 def checks_of(stage):
     return [row for row in stage["rows"] if "check" in row]
 
@@ -110,13 +132,15 @@ def is_ours(row):
 
 
 def put(result, name, stage):
-    """Adds a stage, run after what is there of it. PyTorch's times don't depend on what bert.c has become since."""
+    """Adds a stage, run after what is there of it. What it did not measure again stays: times of the same GPU, PyTorch's, which
+    don't depend on what bert.c has become since, and bert.c's of the same commit."""
     earlier = result["stages"].get(name)
     if earlier and stage["status"] == "not run":
         return
     if earlier and earlier["machine"]["gpu"] == stage["machine"]["gpu"]:
-        measured = {key_of(row) for row in times_of(stage)}
-        stage["rows"] += [row for row in times_of(earlier) if not is_ours(row) and key_of(row) not in measured]
+        known = {name_of(row) for row in times_of(stage)} | {row["check"] for row in checks_of(stage) if row["outcome"] == "failed"}
+        same = is_known(earlier["machine"]["commit"]) and earlier["machine"]["commit"] == stage["machine"]["commit"]
+        stage["rows"] += [row for row in times_of(earlier) if (same or not is_ours(row)) and name_of(row) not in known]
     result["stages"][name] = stage
 
 
@@ -156,9 +180,10 @@ def merge(a):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = p.add_subparsers(dest="command", required=True)
-    for name in ("begin", "record", "merge"):
+    for name in ("begin", "record", "merge", "commit"):
         command = commands.add_parser(name)
-        command.add_argument("result")
+        if name != "commit":
+            command.add_argument("result")
         if name in ("begin", "record"):
             command.add_argument("stage")
         if name == "record":
@@ -168,7 +193,7 @@ def main():
         if name == "merge":
             command.add_argument("others", nargs="+")
     a = p.parse_args()
-    {"begin": begin, "record": record, "merge": merge}[a.command](a)
+    {"begin": begin, "record": record, "merge": merge, "commit": lambda a: print(commit())}[a.command](a)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """The tables of bench/gpu_suite.sh in Markdown, from what gpu_report.py has collected: gpu_tables.py RESULT.json"""
 import sys
 
+from gpu_bench import CELLS
 from gpu_report import checks_of, is_ours, key_of, load, times_of
 
 # What one H100 is to reach: (what, model, precision, cell and way of its row, unit, must, aim).
@@ -67,7 +68,8 @@ def cells_tables(result):
     for (model, precision, way), rows in sorted(groups.items()):
         engines = sorted({r["engine"] for r in rows}, key=lambda e: (not e.startswith("bert.c"), e))
         lines = []
-        for cell in sorted({r["cell"] for r in rows}, key=size):
+        all_cells = CELLS.split(",") if (model, precision, way) == ("base", "fp16", "") else []
+        for cell in sorted({*all_cells, *(r["cell"] for r in rows)}, key=size):
             here = {r["engine"]: r for r in rows if r["cell"] == cell}
             ours = next((r for r in here.values() if is_ours(r)), None)
             line = [cell]

@@ -138,6 +138,13 @@ class Bench(Folder):
         self.assertEqual(self.rows()[0]["note"], "KeyError: 'median_ms'")
         self.assertEqual(self.told()[8:], [("bert.c base fp16 1x16", "not run")])
 
+    def test_a_cell_that_hangs_has_less_time_in_other_ways(self):
+        table = self.table(seconds=1000)
+        with mock.patch.object(gpu_process, "run", return_value=gpu_process.Ended(None, "", "", 1)) as run:
+            table.cell("base", "fp16", "1x128")
+            table.cell("base", "fp16", "8x128")
+        self.assertEqual([call.args[1] for call in run.mock_calls], [60, 20, 20, 20] * 2)
+
     def test_each_environment_has_its_choices(self):
         table = self.table()
         files = [table.environment(variables)["BERT_CUDA_GEMM_CACHE"] for _, variables in gpu_bench.WAYS]
@@ -154,6 +161,16 @@ class Bench(Folder):
         table.compiled()
         self.assertEqual(self.told(), [("bert.c base fp16 1x128", "not run"), *(
             (f"PyTorch compiled {cell}", "not run") for cell in ("base 1x128", "base 8x128", "large 1x384"))])
+
+    def test_time_is_up_for_pytorch(self):
+        table = self.table()
+        late = gpu_bench.OutOfTime("ended while it tuned")
+        with mock.patch.object(table, "call", side_effect=late):
+            table.a.cells = "1x16,1x64,1x128,8x16,8x64"
+            table.compiled()
+        notes = [(row["check"].removeprefix("PyTorch compiled "), row["note"]) for row in self.rows()]
+        self.assertEqual(notes, [("base 1x16", str(late)), *((f"base {cell}", "no time was left") for cell in ("1x64", "1x128", "8x16")),
+                                 ("large 1x384", str(late)), ("base 8x64", str(late))])
 
     def test_pytorch(self):
         self.write("gpu_pytorch.py", PYTORCH)
@@ -242,6 +259,32 @@ class Report(Folder):
         self.assertEqual(verdict(*theirs), "1.30 | 1.0 | 1.2 | aim met |")
         self.assertEqual(verdict(self.time(self.torch, "1x128", 1.1)), "1.10 | 1.0 | 1.2 | met |")
         self.assertEqual(verdict(self.time(self.torch, "8x16", 0.9, mark="CUDA graphs skipped: 1")), "0.90 | 1.0 | 1.2 | MISSED |")
+
+    def test_what_is_not_measured_again_stays(self):
+        def stage(commit, *rows):
+            return {"status": "passed", "machine": {"gpu": "H", "commit": commit}, "rows": list(rows)}
+
+        ours, other, theirs = self.time("bert.c", "1x128", 1), self.time("bert.c", "8x128", 2), self.time(self.torch, "1x128", 3)
+        failed = {"check": "bert.c base fp16 1x128", "outcome": "failed", "note": ""}
+        for commits, rows, expected in (("aa", [other], [other, ours, theirs]), ("ab", [other], [other, theirs]),
+                                        ("aa", [failed], [failed, theirs]), (("", ""), [], [theirs]),
+                                        (("a-dirty", "a-dirty"), [other], [other, theirs])):
+            result = {"stages": {"bench-base": stage(commits[0], dict(ours), theirs)}}
+            gpu_report.put(result, "bench-base", stage(commits[1], *rows))
+            self.assertEqual(result["stages"]["bench-base"]["rows"], expected)
+
+    def test_what_the_tree_is_of(self):
+        path = self.write("commit", "abc\n")
+        with mock.patch.object(gpu_report, "answer", return_value=""):
+            with mock.patch.object(gpu_report, "PACKED_COMMIT", path):
+                self.assertEqual(gpu_report.commit(), "abc")
+            with mock.patch.object(gpu_report, "PACKED_COMMIT", path + "s"):
+                self.assertEqual(gpu_report.commit(), "")
+        self.assertRegex(gpu_report.commit(), "^[0-9a-f]{40}|^$")
+
+    def test_cells_that_nobody_measured_are_in_the_table(self):
+        text = self.run_script("gpu_tables.py", self.stage("out", "bench-base", [self.time("bert.c", "1x128", 0.2)]))
+        self.assertIn("| 128x384 | not measured |", text)
 
     def test_merge(self):
         check = {"check": "a", "outcome": "failed", "note": ""}
