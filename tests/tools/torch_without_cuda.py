@@ -87,9 +87,7 @@ def load_libraries():
             ctypes.CDLL(make_library(work, name, versioned.get(name, {}), loose if i == 0 else set()), ctypes.RTLD_GLOBAL)
 
 
-try:
-    import torch  # noqa: F401
-except (ImportError, OSError, ValueError):  # ValueError: of a library that none of its folders has
-    for name in [name for name in sys.modules if name.split(".")[0] == "torch"]:
-        del sys.modules[name]  # what of torch came in before it failed would be missing in the next one
+# In a process of its own: torch can't be imported again after an import that failed, and libraries that are loaded here by their
+# names would be taken for torch's own.
+if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode != 0:
     load_libraries()
