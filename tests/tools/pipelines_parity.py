@@ -188,6 +188,16 @@ class Suite:
         print(f"{'FAIL' if wrong else 'ok  '} {name:78} {len(expected) - wrong} of {len(expected)}", flush=True)
 
 
+def in_the_order_of(expected, got):
+    """Tokens with their scores, the highest first: those whose scores are as good as equal may come in any order."""
+    if not all(isinstance(x, dict) and {"token", "score"} <= set(x) for x in [*expected, *got]):
+        return got
+    places = {e["token"]: i for i, e in enumerate(expected)}
+    if {g["token"] for g in got} != set(places) or any(abs(g["score"] - e["score"]) > 1e-4 * e["score"] for g, e in zip(got, expected)):
+        return got
+    return sorted(got, key=lambda g: places[g["token"]])
+
+
 def differ(got, expected, path="", scale=1.0):
     """Where two answers differ; None when they agree: numbers with a fraction within 1e-4 of `scale`, or of themselves where
     that is more, all else exactly."""
@@ -202,7 +212,7 @@ def differ(got, expected, path="", scale=1.0):
         if not isinstance(got, list) or len(got) != len(expected):
             return f"{path}: {len(got) if isinstance(got, list) else got} elements, not {len(expected)}"
         scale = max([1.0, *(abs(e) for e in expected if isinstance(e, float))])
-        pairs = [(g, e, f"{path}[{i}]", scale) for i, (g, e) in enumerate(zip(got, expected))]
+        pairs = [(g, e, f"{path}[{i}]", scale) for i, (g, e) in enumerate(zip(in_the_order_of(expected, got), expected))]
     else:
         return None if got == expected and type(got) is type(expected) else f"{path}: {got!r} is not {expected!r}"
     return next((d for d in (differ(*p) for p in pairs) if d), None)
