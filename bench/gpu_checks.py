@@ -27,7 +27,7 @@ OPTIONS = {"memcheck": ["--report-api-errors", "no"], "racecheck": LEAVE_OUT, "i
 # initcheck sees whether memory was written, but for writes that it doesn't follow (TMA's, say) and those of kernels that are left out. So
 # it is for programs where no kernel of ours reads what the library's wrote; of test_cuda_gemm it runs byte_kernel* alone, the one kernel
 # there that is ours.
-READS_THE_LIBRARYS = "test_cuda_(followed_product|(.*_)?nodes)_gpu$"
+READS_THE_LIBRARYS = "test_cuda_(followed_product(_chunks)?|(.*_)?nodes)_gpu$"
 # Tolerances of each precision; none: those of the cases. int8 lies in the cases themselves.
 PRECISIONS = {"fp32": [], "fp16": ["--rtol", "1e-2", "--atol", "1e-2"], "bf16": ["--rtol", "1e-2", "--atol", "1e-2"],
               "fp8": ["--rtol", "0.2", "--atol", "0.2"]}

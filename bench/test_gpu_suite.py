@@ -228,7 +228,7 @@ case "$*" in *"gpu_bench.py models"*) echo "$*" >>{self.folder}/made ;; *bench-l
 
     def test_sanitizers(self):
         self.write("bin/compute-sanitizer", SANITIZER)
-        librarys = ("cuda_followed_product", "cuda_nodes", "cuda_product_nodes")  # initcheck doesn't see all that these write
+        librarys = ("cuda_followed_product", "cuda_followed_product_chunks", "cuda_nodes", "cuda_product_nodes")  # initcheck doesn't see all that these write
         for name in ("rows", "skips", "cuda_gemm", *librarys):
             self.write(f"build/tests/cuda/test_{name}_gpu", "")
         passes = ("cuda_gemm", *librarys, "cuda_product_nodes_library")
@@ -245,8 +245,8 @@ case "$*" in *"gpu_bench.py models"*) echo "$*" >>{self.folder}/made ;; *bench-l
         self.assertEqual((self.stage("memcheck")["status"], self.stage("initcheck")["status"]), ("failed", "passed"))
         with open(os.path.join(self.folder, "bin/calls")) as file:
             calls = file.read().splitlines()
-        for tool, option, count in (("memcheck", "--report-api-errors no", 7), ("racecheck", "--kernel-name-exclude regex=", 7),
-                                    ("synccheck", "--kernel-name-exclude regex=", 7), ("initcheck", "--error-exitcode", 2)):
+        for tool, option, count in (("memcheck", "--report-api-errors no", 8), ("racecheck", "--kernel-name-exclude regex=", 8),
+                                    ("synccheck", "--kernel-name-exclude regex=", 8), ("initcheck", "--error-exitcode", 2)):
             self.assertEqual(sum(f"--tool {tool} {option}" in call for call in calls), count, tool)
         self.assertEqual(sum(call.startswith("library ") for call in calls), 3)
         self.assertEqual(sum(call.endswith("byte_kernel*") for call in calls), 1)

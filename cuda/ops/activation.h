@@ -6,10 +6,11 @@
 #include "cuda/platform.h"
 
 /**
- * x Phi(x) as x / 2 + t (1/2 - Phi(-t)), where t = |x| and Phi(-t) = erfc(t / sqrt 2) / 2 = 2^q(t). It is off by 1.4e-7
- * |x| at most where the power is good to 2 units in the last place, as 0.5 x (1 + erff(x / sqrt 2)) is with such an
- * erff (by 1.9e-7 |x| with a power that is off by 2^-22, which is what an ex2.approx might be), but in 12 instructions
- * (sm_90, nvdisasm -c), not 26, of which 9 choose between the two polynomials of erff.
+ * x Phi(x) as x / 2 + t (1/2 - Phi(-t)), where t = |x| and Phi(-t) = erfc(t / sqrt 2) / 2 = 2^q(t). With the exact
+ * power it is off by 1e-7 |x| at most; one that is off by 2^-22 of itself, as ex2.approx may be, adds 2^-23 |x|, since
+ * Phi(-t) is half at most. (0.5 x (1 + erff(x / sqrt 2)) is off by 1.4e-7 |x| with an erff that is good to 2 units in
+ * the last place.) It takes 12 instructions (sm_90, nvdisasm -c), not 26, of which 9 choose between the two polynomials
+ * of erff.
  * tests/tools/gelu_polynomial.py makes q; where nothing is left of Phi(-t), from 6 on, it falls on. -infinity gives
  * NaN, as the formula with erf does.
  */

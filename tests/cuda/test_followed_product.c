@@ -1,13 +1,8 @@
 /* Products with what follows them, in all ways, and the choice between these: with a library whose products are
  * measured (a GPU's, or cuBLASLt's calls on the emulator), and with the emulator's own, which has no clock. */
-#include "core/base/memory.h"
-#include "cuda/followed_product.h"
 #include "cuda/ops/tensor_product.h"
-#include "tests/cuda/gemm_case.h"
+#include "tests/cuda/followed_case.h"
 
-#ifdef BERT_CUDA_EMULATED
-#include "tests/cuda_emulator/emulator.h"
-#endif
 #ifdef BERT_TESTS_CUBLASLT
 #include "tests/cuda_emulator/cublaslt.h"
 #endif
@@ -15,55 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { N = 48, K = 64, PACKED = 64 };
-
-typedef struct followed {
-    bert_cuda_gemm_args product;
-    bert_cuda_bias_activation_args floats;
-    bert_cuda_dequantize_args bytes;
-    bert_cuda_followed_product p;
-    bert_cuda_followed_norms norms;
-    case_tensor *y;
-} followed;
-
-/* GELU(x W + bias) + residual, in a type of floats; or x W + bias. */
-static void make_floats(followed *f, bert_dtype dtype, int64_t m, bool bias_alone) {
-    case_begin(BERT_OP_BERTC_Linear);
-    case_string("activation", bias_alone ? "none" : "gelu");
-    const case_tensor *a = case_input(dtype, 2, DIMS(m, K), 1.0F), *residual = NULL;
-    if (bias_alone)
-        case_absent();
-    else
-        residual = case_input(dtype, 2, DIMS(m, N), 1.0F);
-    const case_tensor *b = case_input(dtype, 2, DIMS(K, N), 0.5F), *bias = case_input(dtype, 1, DIMS(N), 1.0F);
-    f->y = case_output(dtype, 2, DIMS(m, N));
-    f->product = (bert_cuda_gemm_args){.kind = dtype == BERT_FLOAT16    ? BERT_CUDA_GEMM_F16
-                                               : dtype == BERT_BFLOAT16 ? BERT_CUDA_GEMM_BF16
-                                                                        : BERT_CUDA_GEMM_F32,
-                                       .m = m,
-                                       .n = N,
-                                       .k = K,
-                                       .batch = 1,
-                                       .alpha = 1,
-                                       .a = a->device,
-                                       .b = b->device,
-                                       .c = f->y->device,
-                                       .lda = K,
-                                       .ldb = N,
-                                       .ldc = N,
-                                       .workspace = workspace};
-    f->floats = (bert_cuda_bias_activation_args){.dtype = dtype,
-                                                 .activation = bias_alone ? BERT_CUDA_NONE : BERT_CUDA_GELU,
-                                                 .rows = m,
-                                                 .width = N,
-                                                 .x = f->y->device,
-                                                 .bias = bias->device,
-                                                 .residual = residual ? residual->device : NULL,
-                                                 .y = f->y->device};
-    f->p = (bert_cuda_followed_product){.product = &f->product, .floats = &f->floats};
-    if (dtype != BERT_FLOAT) f->y->tolerance *= 2; /* the library's products are rounded on their way */
-}
 
 /* Moments of the rows of x [rows, 64 or less], as an input. */
 static const float *moments_input(const case_tensor *x, int64_t rows, int64_t width) {
@@ -113,116 +59,8 @@ static void make_normed(followed *f, int64_t m) {
     f->p.norms = &f->norms;
 }
 
-/* Bytes, as they are: no zero points, scales of 1; the reference has them as integers. Weights are packed wider than y
- * is. */
-static void make_bytes(followed *f, int64_t m) {
-    static int8_t a[64 * K], b[PACKED * K];
-    static int32_t no_points[N];
-    int32_t offset = 128;
-    float one = 1;
-    case_begin(BERT_OP_MatMulInteger);
-    for (size_t i = 0; i < sizeof a; i++) a[i] = (int8_t)(i * 37 % 255);
-    for (size_t i = 0; i < N * K; i++) b[i] = (int8_t)(i * 91 % 253);
-    int8_t across[K * N];
-    for (int64_t i = 0; i < K * N; i++) across[i] = b[i % N * K + i / N];
-    const case_tensor *left = case_input_of(BERT_INT8, 2, DIMS(m, K), a);
-    case_input_of(BERT_INT8, 2, DIMS(K, N), across);
-    case_tensor *expected = case_output(BERT_INT32, 2, DIMS(m, N));
-    expected->reference_only = true;
-    case_compare(cudaSuccess);
-    const void *right = case_extra(BERT_INT8, 2, DIMS(PACKED, K))->device;
-    cudaMemcpy((void *)(uintptr_t)right, b, sizeof b, cudaMemcpyHostToDevice);
-    case_tensor *zeros = case_extra(BERT_INT32, 1, DIMS(N)), *offsets = case_extra(BERT_INT32, 1, DIMS(1));
-    case_tensor *sums = case_extra(BERT_INT32, 1, DIMS(m)), *scales = case_extra(BERT_FLOAT, 1, DIMS(N));
-    case_tensor *products = case_extra(BERT_INT32, 2, DIMS(m, PACKED));
-    float many[N];
-    for (int i = 0; i < N; i++) many[i] = one;
-    cudaMemcpy(zeros->device, no_points, sizeof no_points, cudaMemcpyHostToDevice);
-    cudaMemcpy(offsets->device, &offset, sizeof offset, cudaMemcpyHostToDevice);
-    cudaMemcpy(scales->device, many, sizeof many, cudaMemcpyHostToDevice);
-    cudaMemset(sums->device, 0, (size_t)m * 4);
-    f->y = case_extra(BERT_FLOAT, 2, DIMS(m, N));
-    memcpy(f->y->host.data, expected->host.data, (size_t)(m * N) * 4);
-    f->product = (bert_cuda_gemm_args){.kind = BERT_CUDA_GEMM_S8,
-                                       .transpose_b = true,
-                                       .m = m,
-                                       .n = PACKED,
-                                       .k = K,
-                                       .batch = 1,
-                                       .alpha = 1,
-                                       .a = left->device,
-                                       .b = right,
-                                       .c = products->device,
-                                       .lda = K,
-                                       .ldb = K,
-                                       .ldc = PACKED,
-                                       .workspace = workspace};
-    f->bytes = (bert_cuda_dequantize_args){.dtype = BERT_FLOAT,
-                                           .rows = m,
-                                           .width = N,
-                                           .depth = K,
-                                           .products = products->device,
-                                           .pitch = PACKED,
-                                           .zero_points = offsets->device,
-                                           .sums = sums->device,
-                                           .weight_scales = scales->device,
-                                           .weight_zero_points = zeros->device,
-                                           .weight_sums = zeros->device,
-                                           .y = f->y->device};
-    f->p = (bert_cuda_followed_product){.product = &f->product, .bytes = &f->bytes};
-}
-
-static bert_dtype type_of(bert_cuda_gemm_kind kind) {
-    return kind == BERT_CUDA_GEMM_F16 ? BERT_FLOAT16 : kind == BERT_CUDA_GEMM_BF16 ? BERT_BFLOAT16 : BERT_FLOAT;
-}
-
-static void make(followed *f, bert_cuda_gemm_kind kind, int64_t m) {
-    if (kind == BERT_CUDA_GEMM_S8)
-        make_bytes(f, m);
-    else
-        make_floats(f, type_of(kind), m, false);
-}
-
-static bert_cuda_product_maker maker_of(bert_cuda_gemm_cache *cache, bert_cuda_product_policy policy) {
-    provider->use_cache(gemm, cache);
-    return (bert_cuda_product_maker){.gemm = gemm, .cache = cache, .policy = policy};
-}
-
-static bert_cuda_gemm_cache *new_cache(void) {
-    char why[512] = "";
-    return bert_cuda_gemm_cache_create(&bert_default_allocator, NULL, "tests", why, sizeof why);
-}
-
-/* Without times nothing is chosen: tests of choices are skipped. */
-static void need_clock(void) {
-    if (provider->clock) return;
-    print_message("skipped: nothing is chosen by the emulator's provider\n");
-    skip();
-}
-
-static void count_kernel(const char *kernel) {
-#ifdef BERT_CUDA_EMULATED
-    bert_emulator_count(kernel);
-#endif
-}
-
 static void count_own(void) {
     count_kernel("tensor_product_kernel");
-}
-
-/* Launches of the kernel since then; a GPU doesn't tell. */
-static void expect_launches(int launches) {
-#ifdef BERT_CUDA_EMULATED
-    assert_int_equal(bert_emulator_launches(), launches);
-    bert_emulator_count(NULL);
-#endif
-}
-
-static void expect_measured(bool measured) {
-#ifdef BERT_CUDA_EMULATED
-    assert_int_equal(bert_emulator_launches() > 0, measured);
-    bert_emulator_count(NULL);
-#endif
 }
 
 /* Runs it; y is right. */
@@ -249,13 +87,6 @@ static void check_run(const bert_cuda_product_maker *maker, followed *f, bool ow
     count_own();
     check_result(maker, f);
     expect_launches(own);
-}
-
-static void tune(const bert_cuda_product_maker *maker, const followed *f) {
-    char why[512] = "";
-    const cudaError_t status = bert_cuda_tune_followed_product(maker, &f->p, why, sizeof why);
-    if (status != cudaSuccess) fail_msg("%s", why);
-    case_good(status);
 }
 
 static const bert_cuda_gemm_kind kinds[] = {BERT_CUDA_GEMM_F16, BERT_CUDA_GEMM_BF16, BERT_CUDA_GEMM_S8,
@@ -538,191 +369,6 @@ static void a_bias_alone_is_added_by_the_library(void **state) {
     }
 }
 
-/* ---- In chunks of rows ---------------------------------------------------------------------------------------------
- */
-
-/* A product whose operands are E4M3, and, with `scaled`, scales that the product applies; else the kernel after it. */
-static void make_e4m3(followed *f, int64_t m, bool scaled) {
-    static const uint8_t numbers[] = {0x30, 0xb8, 0x3c, 0xc0, 0x00}; /* 0.5, -1, 1.5, -2, 0: sums are exact */
-    static uint8_t bytes[64 * K];
-    float scales[64];
-    make_floats(f, BERT_FLOAT16, m, false);
-    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = numbers[i * 37 % 64 % sizeof numbers];
-    for (int i = 0; i < 64; i++) scales[i] = 0.25F + (float)(i % 7);
-    case_tensor *a = case_extra(BERT_UINT8, 2, DIMS(m, K)), *b = case_extra(BERT_UINT8, 2, DIMS(N, K));
-    case_tensor *rows = case_extra(BERT_FLOAT, 1, DIMS(m)), *columns = case_extra(BERT_FLOAT, 1, DIMS(N));
-    cudaMemcpy(a->device, bytes, (size_t)m * K, cudaMemcpyHostToDevice);
-    cudaMemcpy(b->device, bytes, (size_t)N * K, cudaMemcpyHostToDevice);
-    cudaMemcpy(rows->device, scales, (size_t)m * sizeof *scales, cudaMemcpyHostToDevice);
-    cudaMemcpy(columns->device, scales, N * sizeof *scales, cudaMemcpyHostToDevice);
-    f->product.kind = BERT_CUDA_GEMM_F8;
-    f->product.transpose_b = true;
-    f->product.ldb = K;
-    f->product.a = a->device;
-    f->product.b = b->device;
-    f->product.row_scales = scaled ? rows->device : NULL;
-    f->product.column_scales = scaled ? columns->device : NULL;
-    f->floats.row_scales = scaled ? NULL : rows->device;
-    f->floats.column_scales = scaled ? NULL : columns->device;
-    f->floats.scale = 0.5F;
-}
-
-/* y in memory of its own, with what else is made of it. */
-typedef struct outputs {
-    case_tensor *y, *ranges, *e4m3, *scales;
-} outputs;
-
-static outputs give_outputs(followed *f) {
-    const int64_t m = f->product.m;
-    const bool bytes = f->product.kind == BERT_CUDA_GEMM_S8, e4m3 = f->product.kind == BERT_CUDA_GEMM_F8;
-    const bert_dtype dtype = bytes ? f->bytes.dtype : f->floats.dtype;
-    const bool halves = dtype == BERT_BFLOAT16;
-    outputs out = {.y = case_extra(dtype, 2, DIMS(halves ? 2 * m : m, N))};
-    if (e4m3) {
-        out.e4m3 = case_extra(BERT_UINT8, 2, DIMS(m, N));
-        out.scales = case_extra(BERT_FLOAT, 1, DIMS(m));
-        f->floats.e4m3 = (bert_cuda_e4m3_rows){out.e4m3->device, out.scales->device};
-    } else {
-        out.ranges = case_extra(BERT_FLOAT, 2, DIMS(m, 2));
-        f->floats.ranges = f->bytes.ranges = out.ranges->device;
-    }
-    f->floats.y = f->bytes.y = out.y->device;
-    f->floats.y_lower = f->bytes.y_lower = halves ? (uint16_t *)out.y->device + m * N : NULL;
-    if (bytes) return out;
-    f->floats.x = f->product.c = out.y->device;
-    return out;
-}
-
-static void expect_same(case_tensor *a, case_tensor *b) {
-    if (!a) return;
-    const size_t bytes = (size_t)bert_tensor_elements(&a->host) * bert_dtype_size(a->host.dtype);
-    assert_memory_equal(case_fetch(a), case_fetch(b), bytes);
-}
-
-static const void *random_integers(int64_t count, int bound) {
-    static int32_t values[64];
-    case_tensor *integers = case_extra(BERT_INT32, 1, DIMS(count));
-    for (int64_t i = 0; i < count; i++) values[i] = (int32_t)(i * 7919 % bound);
-    cudaMemcpy(integers->device, values, (size_t)count * sizeof *values, cudaMemcpyHostToDevice);
-    return integers->device;
-}
-
-/* Bytes whose rows have a scale and a zero point each, and a residual in halves. */
-static void make_rows_of_bytes(followed *f, int64_t m) {
-    make_bytes(f, m);
-    f->bytes.dtype = BERT_BFLOAT16;
-    f->bytes.scales = case_input(BERT_FLOAT, 1, DIMS(m), 1.0F)->device;
-    f->bytes.zero_points = random_integers(m, 256);
-    f->bytes.sums = random_integers(m, 5000);
-    f->bytes.weight_sums = random_integers(N, 3000);
-    f->bytes.row_stride = 1;
-    f->bytes.residual = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 9.0F)->device;
-    f->bytes.residual_lower = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 1.0F)->device;
-}
-
-/* A product of floats whose sums are exact, too. */
-static void make_whole_numbers(followed *f, bert_cuda_gemm_kind kind, int64_t m) {
-    float a[64 * K], b[K * N];
-    make(f, kind, m);
-    for (int i = 0; i < 64 * K; i++) a[i] = (float)(i * 37 % 64 % 5 - 2);
-    for (int i = 0; i < K * N; i++) b[i] = (float)(i * 91 % 64 % 7 - 3) / 32;
-    f->product.a = case_input_floats(f->floats.dtype, 2, DIMS(m, K), a)->device;
-    f->product.b = case_input_floats(f->floats.dtype, 2, DIMS(K, N), b)->device;
-}
-
-static bool multiplies_e4m3(int64_t n, int64_t k, bool scaled) {
-    return provider->supports(gemm,
-                              &(bert_cuda_gemm_shape){.kind = BERT_CUDA_GEMM_F8, .n = n, .k = k, .scales = scaled});
-}
-
-/* To the last bit, since sums are exact: a library may add up in another order where there are fewer rows. */
-static void chunks_of_rows_give_what_all_rows_give(void **state) {
-    static const int64_t steps[] = {1, 16, 33, 50, 64};
-    const int64_t m = 50;
-    for (int form = 0; form < 5; form++) {
-        followed f;
-        char why[512] = "";
-        if (form < 2 && !multiplies_e4m3(N, K, form)) {
-            print_message("skipped: E4M3, which the library has no kernels for here\n");
-            continue;
-        }
-        if (form < 2) make_e4m3(&f, m, form);
-        if (form == 2) make_rows_of_bytes(&f, m);
-        if (form > 2) make_whole_numbers(&f, form == 3 ? BERT_CUDA_GEMM_F16 : BERT_CUDA_GEMM_BF16, m);
-        if (form == 4) f.floats.residual_lower = case_input(BERT_BFLOAT16, 2, DIMS(m, N), 1.0F)->device;
-        const bert_cuda_product_maker maker = maker_of(NULL, BERT_CUDA_PRODUCT_LIBRARY);
-        const outputs whole = give_outputs(&f);
-        case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
-        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-            if (form == 1 && steps[i] % 4 != 0) continue; /* scales begin at 16 bytes, as those of real chunks do */
-            const outputs out = give_outputs(&f);
-            case_good(bert_cuda_run_product_in_chunks(gemm, &f.p, steps[i], NULL, why, sizeof why));
-            expect_same(whole.y, out.y);
-            expect_same(whole.ranges, out.ranges);
-            expect_same(whole.e4m3, out.e4m3);
-            expect_same(whole.scales, out.scales);
-        }
-    }
-}
-
-/* A choice of chunks holds where there is more than one and all of them don't stay in a cache; otherwise it is none. */
-static void chunks_are_for_many_rows(void **state) {
-    static const struct {
-        int64_t m, n;
-        int chunks; /* of up to 2,048 rows */
-    } cases[] = {{2048, 8192, 1}, {2064, 6560, 2}, {2064, 1024, 1}};
-    need_clock();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        bert_cuda_gemm_cache *cache = new_cache();
-        const bert_cuda_product_maker maker = maker_of(cache, BERT_CUDA_PRODUCT_CHOSEN);
-        const int64_t m = cases[i].m, n = cases[i].n, k = 16;
-        followed f;
-        char why[512] = "";
-        if (!multiplies_e4m3(n, k, true)) {
-            print_message("skipped: E4M3, which the library has no kernels for here\n");
-            skip();
-        }
-        case_begin(BERT_OP_MatMul);
-        f.p = (bert_cuda_followed_product){.product = &f.product, .floats = &f.floats};
-        case_tensor *a = case_extra(BERT_UINT8, 2, DIMS(m, k)), *b = case_extra(BERT_UINT8, 2, DIMS(n, k));
-        case_tensor *scales = case_extra(BERT_FLOAT, 1, DIMS(m > n ? m : n)),
-                    *y = case_extra(BERT_FLOAT16, 2, DIMS(m, n));
-        cudaMemset(a->device, 0, (size_t)(m * k));
-        cudaMemset(b->device, 0, (size_t)(n * k));
-        cudaMemset(scales->device, 0, (size_t)(m > n ? m : n) * sizeof(float));
-        f.product = (bert_cuda_gemm_args){.kind = BERT_CUDA_GEMM_F8,
-                                          .transpose_b = true,
-                                          .m = m,
-                                          .n = n,
-                                          .k = k,
-                                          .batch = 1,
-                                          .alpha = 1,
-                                          .a = a->device,
-                                          .b = b->device,
-                                          .c = y->device,
-                                          .lda = k,
-                                          .ldb = k,
-                                          .ldc = n,
-                                          .row_scales = scales->device,
-                                          .column_scales = scales->device,
-                                          .workspace = workspace};
-        f.floats = (bert_cuda_bias_activation_args){
-            .dtype = BERT_FLOAT16, .activation = BERT_CUDA_RELU, .rows = m, .width = n, .x = y->device, .y = y->device};
-        if (cases[i].chunks > 1) { /* algorithms of the whole and of two chunks, and the choice */
-            count_kernel("stretch_kernel");
-            tune(&maker, &f);
-            expect_measured(true);
-            assert_int_equal(bert_cuda_gemm_cache_count(cache), 4);
-        }
-        bert_cuda_keep_product_choice(&maker, &f.p, BERT_CUDA_PRODUCT_WAYS - 1, 1);
-        count_kernel("stretch_kernel");
-        case_good(bert_cuda_run_followed_product(&maker, &f.p, why, sizeof why));
-        expect_launches(cases[i].chunks);
-        provider->use_cache(gemm, NULL);
-        bert_cuda_gemm_cache_free(cache);
-    }
-}
-
 /* A choice that a session measured may be none for the next one, whose y, say, begins elsewhere. */
 static void a_choice_that_is_refused_gives_way(void **state) {
 #ifdef BERT_CUDA_EMULATED
@@ -822,8 +468,6 @@ int main(void) {
         cmocka_unit_test(rows_decide_nothing_where_nothing_is_measured),
         cmocka_unit_test(a_bias_alone_is_added_by_the_library),
         cmocka_unit_test(a_choice_that_is_refused_gives_way),
-        cmocka_unit_test(chunks_of_rows_give_what_all_rows_give),
-        cmocka_unit_test(chunks_are_for_many_rows),
         cmocka_unit_test(what_is_made_of_y_follows_the_librarys_product),
         cmocka_unit_test(a_product_beside_y_is_refused),
         cmocka_unit_test(the_identity_names_our_own_kernel),
