@@ -2,7 +2,7 @@
 
 The parent starts `engines.py ENGINE MODEL THREADS` and speaks JSON, a line each way:
 
-    first, from the engine   {"engine", "version", "load_ms", "inputs": [[name, dtype], ..], "outputs": [name, ..]}
+    first, from the engine   {"engine", "version", "inputs": [[name, dtype], ..], "outputs": [name, ..]}
     {"batch", "sequence", "vocabulary", "seconds"}  ->  {"times": [ms, ..]}      fresh random ids every run
     {"files": {input: .npy}, "outputs": {output: .npy}}  ->  {}                  one run on given inputs
 
@@ -193,12 +193,10 @@ def time_runs(engine, cell, random):
 
 def serve(name, model, threads):
     """The engine's process."""
-    start = time.perf_counter()
     engine = ENGINES[name](model, threads)
-    load = (time.perf_counter() - start) * 1e3
     # Created before it is pinned: ONNX Runtime sessions that are made on one core choose slower kernels.
     os.sched_setaffinity(0, cores(threads))
-    about = {"engine": name, "version": engine.version, "load_ms": load, "inputs": engine.inputs, "outputs": engine.outputs}
+    about = {"engine": name, "version": engine.version, "inputs": engine.inputs, "outputs": engine.outputs}
     print(json.dumps(about), flush=True)
     random = np.random.default_rng(0)
     for line in sys.stdin:

@@ -31,11 +31,12 @@ import gpu_process
 import gpu_report
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CELLS = ("1x128,128x128,1x384,32x128,8x128,128x384,32x384,8x384,1x64,1x16,128x64,32x64,8x64,128x16,32x16,8x16")
+CELLS = ("1x128", "128x128", "1x384", "32x128", "8x128", "128x384", "32x384", "8x384", "1x64", "1x16", "128x64", "32x64", "8x64", "128x16",
+         "32x16", "8x16")
 SIZES = {"base": [], "large": ["--layers", "24", "--hidden", "1024", "--heads", "16", "--intermediate", "4096"],
          "tiny": ["--layers", "2", "--hidden", "64", "--heads", "4", "--intermediate", "128", "--vocabulary", "1000"]}
 CELL_SECONDS = 60
-NEXT_SECONDS = 20  # for a cell that did not end, measured in another way
+NEXT_SECONDS = 20  # in another way, where it failed: it may have taken all of its time
 # What a cell is measured with, in turn, until one gives a time: the row's way, and the environment.
 NOT_AHEAD = ("not launched ahead", {"BERT_CUDA_LAUNCH_AHEAD": "off"})
 NORMS_APART = ("norms apart", {"BERT_CUDA_LATE_NORM": "off"})
@@ -48,10 +49,6 @@ class Failure(Exception):
 
 
 class OutOfTime(Failure):
-    pass
-
-
-class Hung(Failure):
     pass
 
 
@@ -77,15 +74,13 @@ class Table:
         self.add({"check": what, "outcome": outcome, "note": note})
 
     def attempt(self, what, function, *arguments, **more):
-        """One step of a table; the others go on when it fails, however. Returns what became of it; self.hung: it did not end."""
-        self.hung = False
+        """One step of a table; the others go on when it fails, however. Returns what became of it."""
         try:
             function(*arguments, **more)
             return "passed"
         except OutOfTime as late:
             outcome, note = "not run", str(late)
         except Failure as failure:
-            self.hung = isinstance(failure, Hung)
             no_fp8 = gpu_report.says_no_fp8(str(failure))
             outcome, note = ("skipped", gpu_report.NO_FP8) if no_fp8 else ("failed", str(failure))
         except Exception as error:
@@ -101,7 +96,7 @@ class Table:
         if done.status is None and left < most:
             raise OutOfTime(done.why())
         if done.status != 0:
-            raise (Hung if done.status is None else Failure)(f"{os.path.basename(command[0])} {done.why()}")
+            raise Failure(f"{os.path.basename(command[0])} {done.why()}")
         return done
 
     def model(self, size):
@@ -140,33 +135,35 @@ class Table:
 
     def cell(self, size, precision, cell, way="", words=(), model=None, ways=WAYS):
         """One cell, in the first of the ways that gives a time. Two cells that fail in the same way are enough to know."""
+        row = {"engine": "bert.c", "model": size, "precision": precision, "cell": cell, "way": way}
         tried, most = False, CELL_SECONDS
         for other, variables in ways:
             key = (size, precision, way, other)
             if self.failures[key] == 2:
                 continue
             tried = True
-            row = {"engine": "bert.c", "model": size, "precision": precision, "cell": cell, "way": ", ".join(filter(None, (way, other)))}
-            outcome = self.attempt(gpu_report.name_of(row), self.bertc, size, precision, cell, row["way"], words, model, variables, most)
+            name = ", ".join(filter(None, (way, other)))
+            outcome = self.attempt(gpu_report.name_of({**row, "way": name}), self.bertc, size, precision, cell, name, words, model,
+                                   variables, most)
             if outcome != "failed":
                 return
-            if self.hung:
-                most = min(most, NEXT_SECONDS)
+            most = NEXT_SECONDS
             self.failures[key] += 1
         if not tried:
-            self.amiss(f"bert.c {size} {precision} {cell}", "not run", "two cells before it failed in every way")
+            self.amiss(gpu_report.name_of(row), "not run", "two cells before it failed in every way")
 
     def pytorch(self, size, precision, cells, mode, words=()):
         """Rows of gpu_pytorch.py, each taken as it comes."""
         missing = list(cells)
 
         def take(line):
-            row = json.loads(line)
+            row = {"model": size, "way": "", **json.loads(line)}
             missing.remove(row["cell"])
             if "error" in row:
-                raise Failure(f"{row['cell']}: {row['error']}")
+                self.amiss(gpu_report.name_of(row), "failed", row["error"])
+                return
             skips = row.get("cudagraph_skips")
-            self.add({"model": size, "way": "", **row, **({"mark": f"CUDA graphs skipped: {skips}"} if skips else {})})
+            self.add({**row, **({"mark": f"CUDA graphs skipped: {skips}"} if skips else {})})
 
         def on_line(line):
             if line.startswith("{"):  # what doesn't is PyTorch's own talk
@@ -229,7 +226,7 @@ class Table:
         self.full("tiny", ["1x16", "2x16"])
 
     def compiled(self):
-        """BERT-large's cell has a figure of its own, and comes before most of the others."""
+        """There may be no time for all of BERT-base's: those that tell most, BERT-large's one, then the others."""
         cells = self.a.cells.split(",")
         for size, some in (("base", cells[:4]), ("large", ["1x384"]), ("base", cells[4:])):
             if some:
@@ -253,16 +250,16 @@ class Table:
 
     def load(self):
         for way, variables in (("load", {}), ("load, no file of choices", {"BERT_CUDA_GEMM_CACHE": "off"})):
-            self.attempt(f"bert.c {way}", self.first_answers, way, variables)
+            row = {"engine": "bert.c", "model": "base", "precision": self.a.precision, "cell": "1x128", "way": way}
+            self.attempt(gpu_report.name_of(row), self.first_answers, row, variables)
 
-    def first_answers(self, way, variables):
+    def first_answers(self, row, variables):
         command = [self.a.bertc, "bench", self.model("base"), "--provider", self.a.provider, "--precision", self.a.precision, "--batch",
                    "1", "--sequence", "128", "--runs", "1", "--format", "json"]
         # The first brings files into memory, and is not counted.
         runs = [self.call(command, CELL_SECONDS, {**self.environment(), **variables}) for _ in range(6)]
         times = [run.seconds * 1e3 for run in runs]
-        self.add({"engine": "bert.c", "model": "base", "precision": self.a.precision, "cell": "1x128", "way": way,
-                  "median_ms": statistics.median(times[1:]), "min_ms": min(times[1:]), "runs": 5, "first_ms": times[0], **said(runs[-1])})
+        self.add({**row, "median_ms": statistics.median(times[1:]), "min_ms": min(times[1:]), "runs": 5, "first_ms": times[0], **said(runs[-1])})
 
     def models(self):
         for size in ("base", "large"):
@@ -277,7 +274,7 @@ def main():
     p.add_argument("--bertc", default="bertc")
     p.add_argument("--models", required=True)
     p.add_argument("--rows", default=os.devnull)
-    p.add_argument("--cells", default=CELLS)
+    p.add_argument("--cells", default=",".join(CELLS))
     p.add_argument("--seconds", type=float, default=440, help="of all")
     p.add_argument("--provider", default="cuda")
     p.add_argument("--device", default="cuda", help="PyTorch's name for it")

@@ -76,7 +76,6 @@ pack() {
   pack_tool protoc-c "$folder"
   tar -C "$folder" -czf "$bundle/libraries.tar.gz" .
   rm -r "$folder"
-  "$python" bench/gpu_report.py commit >"$bundle/commit"
   size=$(stat -c %s "$bundle/libraries.tar.gz")
   tree=$(git ls-files -z --cached --others --exclude-standard | xargs -0 stat -c %s | awk '{ sum += $1 } END { print sum + 0 }')
   printf '%s/libraries.tar.gz: %.1f MiB; with the tree %.1f MiB\n' "$bundle" "$(awk "BEGIN { print $size / 1048576 }")" \

@@ -21,6 +21,7 @@ import sys
 import time
 
 import numpy as np
+import torch  # noqa: F401  first: whole as it is here, so that engines.py need not find that out
 
 import engines
 

@@ -4,25 +4,26 @@
     gpu_report.py begin RESULT.json STAGE     # its rows are in STAGE.rows beside RESULT.json until they are recorded
     gpu_report.py record RESULT.json STAGE --status STATUS [--seconds S] [--note TEXT]
     gpu_report.py merge RESULT.json FROM ...  # adds other results, the latest last
-    gpu_report.py commit                      # prints what the tree is of
 
 RESULT.json: {"format": 1, "stages": {STAGE: {"status", "seconds", "note", "machine": {..}, "rows": [..]}}}; status: passed,
 failed, unfinished (none failed, some were not run), timed-out, killed (with the suite) or "not run". A stage that is run again
 takes the place of its earlier result, but for times on the same GPU that it did not measure again: PyTorch's, and bert.c's of
-the same commit. A row is a check,
+the same sources. A row is a check,
 {"check", "outcome": "passed" | "failed" | "skipped" | "not run", "note"}, or a time, {"model", "precision", "cell", "engine",
 "median_ms" ..}; "notices": what was said on standard error; "mark": what a time was measured without. Needs nothing but Python.
 """
 import argparse
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
 
-PACKED_COMMIT = "build/gpu-bundle/commit"
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SOURCES = ("CMakeLists.txt", "cli", "cmake", "core", "cpu", "cuda", "onnx_loader", "pipelines", "tokenizer")  # what bertc is made of
 NO_FP8 = "the GPU has no FP8"  # why a check is skipped
 
 
@@ -55,18 +56,16 @@ def answer(*command):
         return ""
 
 
-def commit():
-    """What the tree is of; in one that came without its history, as `gpu_suite.sh pack` noted it."""
-    here = answer("git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
-    if not here and os.path.exists(PACKED_COMMIT):
-        with open(PACKED_COMMIT) as file:
-            here = file.read().strip()
-    return here
-
-
-def is_known(commit):
-    """Whether it says all about the tree."""
-    return commit != "" and not commit.endswith("-dirty")
+def digest_of_sources(root=ROOT):
+    """By names and contents: a tree may be changed, or come without its history."""
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        path = os.path.join(root, source)
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if not name.endswith(".pyc")]
+        for file in sorted(found) or [path]:
+            with open(file, "rb") as content:
+                digest.update(f"{os.path.relpath(file, root)} {hashlib.sha256(content.read()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def machine():
@@ -74,7 +73,7 @@ def machine():
     gpus = answer("nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm,persistence_mode", "--format=csv,noheader")
     gpu, _, persistence = gpus.partition("\n")[0].rpartition(", ")
     nvcc = (answer("nvcc", "--version") or answer("/usr/local/cuda/bin/nvcc", "--version")).splitlines()
-    return {"commit": commit(), "gpu": gpu, "persistence": persistence,
+    return {"commit": answer("git", "rev-parse", "HEAD"), "sources": digest_of_sources(), "gpu": gpu, "persistence": persistence,
             "nvcc": nvcc[-2].strip() if len(nvcc) > 1 else "", "cpus": len(os.sched_getaffinity(0)), "platform": platform.platform(),
             "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
@@ -115,7 +114,7 @@ def key_of(row):
 
 
 def name_of(row):
-    """Of a time, and of the check that says that it could not be measured."""
+    """Of a time, and of the check that says that measuring it failed."""
     return " ".join(filter(None, key_of(row)))
 
 
@@ -133,13 +132,13 @@ def is_ours(row):
 
 def put(result, name, stage):
     """Adds a stage, run after what is there of it. What it did not measure again stays: times of the same GPU, PyTorch's, which
-    don't depend on what bert.c has become since, and bert.c's of the same commit."""
+    don't depend on what bert.c has become since, and bert.c's of the same sources."""
     earlier = result["stages"].get(name)
     if earlier and stage["status"] == "not run":
         return
     if earlier and earlier["machine"]["gpu"] == stage["machine"]["gpu"]:
         known = {name_of(row) for row in times_of(stage)} | {row["check"] for row in checks_of(stage) if row["outcome"] == "failed"}
-        same = is_known(earlier["machine"]["commit"]) and earlier["machine"]["commit"] == stage["machine"]["commit"]
+        same = earlier["machine"].get("sources") == stage["machine"].get("sources") is not None
         stage["rows"] += [row for row in times_of(earlier) if (same or not is_ours(row)) and name_of(row) not in known]
     result["stages"][name] = stage
 
@@ -180,10 +179,9 @@ def merge(a):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = p.add_subparsers(dest="command", required=True)
-    for name in ("begin", "record", "merge", "commit"):
+    for name in ("begin", "record", "merge"):
         command = commands.add_parser(name)
-        if name != "commit":
-            command.add_argument("result")
+        command.add_argument("result")
         if name in ("begin", "record"):
             command.add_argument("stage")
         if name == "record":
@@ -193,7 +191,7 @@ def main():
         if name == "merge":
             command.add_argument("others", nargs="+")
     a = p.parse_args()
-    {"begin": begin, "record": record, "merge": merge, "commit": lambda a: print(commit())}[a.command](a)
+    {"begin": begin, "record": record, "merge": merge}[a.command](a)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 
 from gpu_bench import CELLS
-from gpu_report import checks_of, is_ours, key_of, load, times_of
+from gpu_report import checks_of, is_ours, key_of, load, name_of, times_of
 
 # What one H100 is to reach: (what, model, precision, cell and way of its row, unit, must, aim).
 FIGURES = [
@@ -54,7 +54,7 @@ def notices_table(result):
     for name, stage in result["stages"].items():
         for row in stage["rows"]:
             if row.get("notices"):
-                places.setdefault((name, row["notices"]), []).append(row.get("check") or " ".join(filter(None, key_of(row))))
+                places.setdefault((name, row["notices"]), []).append(row.get("check") or name_of(row))
     rows = [[name, where[0] + (f" and {len(where) - 1} more" if where[1:] else ""), said] for (name, said), where in places.items()]
     return table(["stage", "where", "what"], rows) if rows else ""
 
@@ -68,7 +68,7 @@ def cells_tables(result):
     for (model, precision, way), rows in sorted(groups.items()):
         engines = sorted({r["engine"] for r in rows}, key=lambda e: (not e.startswith("bert.c"), e))
         lines = []
-        all_cells = CELLS.split(",") if (model, precision, way) == ("base", "fp16", "") else []
+        all_cells = CELLS if (model, precision, way) == ("base", "fp16", "") else []
         for cell in sorted({*all_cells, *(r["cell"] for r in rows)}, key=size):
             here = {r["engine"]: r for r in rows if r["cell"] == cell}
             ours = next((r for r in here.values() if is_ours(r)), None)
@@ -103,10 +103,10 @@ def verdict_of(value, must, aim, more_is_better=True):
     return "aim met" if value >= aim else "met" if value >= must else "MISSED"
 
 
-def compiled_figure(result, ours, what, cells, aim, counts):
+def compiled_figure(result, ours, what, aim, counts):
     """torch.compile's time over ours, the least of so many cells, those that count. One without the CUDA graphs that it is about
     counts where it is a miss alone."""
-    ratios = []
+    ratios, cells = [], sum(map(counts, CELLS))
     for row in all_times(result):
         key = (row["model"], row["precision"], row["cell"], "")
         if row["engine"].endswith("compiled") and key in ours and key[:2] == ("base", "fp16") and counts(row["cell"]):
@@ -135,8 +135,8 @@ def figures_table(result):
         lines.append([f"ragged batch of {batch}, mean half of the maximum: padding computed / skipped",
                       f"{ratio:.2f}" if ratio else None, "1.7", "2.2", verdict_of(ratio, 1.7, 2.2)])
     return table(["figure", "measured", "must", "aim", ""], lines + [
-        compiled_figure(result, ours, "cells", 16, 1.2, lambda cell: True),
-        compiled_figure(result, ours, "of batch 1", 4, 2, lambda cell: size(cell)[0] == 1)])
+        compiled_figure(result, ours, "cells", 1.2, lambda cell: True),
+        compiled_figure(result, ours, "of batch 1", 2, lambda cell: size(cell)[0] == 1)])
 
 
 def markdown(result):

@@ -33,7 +33,7 @@ PYTORCH = """
 import json, os
 print("AUTOTUNE addmm(128x768)")
 print(json.dumps({"cell": "1x128", "engine": "PyTorch 2 compiled", "precision": "fp16", "median_ms": 1, "cudagraph_skips": 0}))
-print(json.dumps({"cell": "8x128", "error": "RuntimeError: out of memory"}))
+print(json.dumps({"cell": "8x128", "engine": "PyTorch 2 compiled", "precision": "fp16", "error": "RuntimeError: out of memory"}))
 print("{ of its own")
 print(json.dumps({"cell": "9x128", "engine": "PyTorch 2 compiled", "precision": "fp16", "median_ms": 1, "cudagraph_skips": 2}), flush=True)
 os._exit(7)
@@ -136,9 +136,9 @@ class Bench(Folder):
         self.assertEqual(self.told()[:4], [(name, "failed"), *((f"{name}, {way}", "failed") for way in (
             "not launched ahead", "norms apart", "products of the library"))])
         self.assertEqual(self.rows()[0]["note"], "KeyError: 'median_ms'")
-        self.assertEqual(self.told()[8:], [("bert.c base fp16 1x16", "not run")])
+        self.assertEqual(self.told()[8:], [("bert.c base fp16 1x16 skip", "not run")])
 
-    def test_a_cell_that_hangs_has_less_time_in_other_ways(self):
+    def test_a_cell_that_fails_has_less_time_in_other_ways(self):
         table = self.table(seconds=1000)
         with mock.patch.object(gpu_process, "run", return_value=gpu_process.Ended(None, "", "", 1)) as run:
             table.cell("base", "fp16", "1x128")
@@ -179,9 +179,10 @@ class Bench(Folder):
         with mock.patch.object(gpu_bench, "HERE", self.folder):
             table.attempt("PyTorch", table.pytorch, "base", "fp16", ["1x128", "8x128", "9x128"], "compiled")
         cell = "PyTorch compiled base, a cell"
-        self.assertEqual(self.told(), [("1x128", ""), (cell, "failed"), (cell, "failed"), ("9x128", ""), ("PyTorch", "failed")])
+        self.assertEqual(self.told(), [("1x128", ""), ("PyTorch 2 compiled base fp16 8x128", "failed"), (cell, "failed"), ("9x128", ""),
+                                       ("PyTorch", "failed")])
         notes = [row.get("note") or row.get("mark") for row in self.rows()]
-        self.assertEqual(notes[:2] + notes[3:4], [None, "8x128: RuntimeError: out of memory", "CUDA graphs skipped: 2"])
+        self.assertEqual(notes[:2] + notes[3:4], [None, "RuntimeError: out of memory", "CUDA graphs skipped: 2"])
         self.assertIn("JSONDecodeError", notes[2])
         self.assertIn("ended with status 7", notes[4])
 
@@ -240,7 +241,7 @@ class Report(Folder):
         self.assertIn("| bench-base | bert.c base fp16 32x128 skip | bertc: oh |", text)
 
     def test_compiled_figure(self):
-        cells = gpu_bench.CELLS.split(",")
+        cells = gpu_bench.CELLS
         ours = [self.time("bert.c", cell, 1) for cell in cells]
 
         def verdict(*theirs, of="16 cells"):
@@ -261,26 +262,39 @@ class Report(Folder):
         self.assertEqual(verdict(self.time(self.torch, "8x16", 0.9, mark="CUDA graphs skipped: 1")), "0.90 | 1.0 | 1.2 | MISSED |")
 
     def test_what_is_not_measured_again_stays(self):
-        def stage(commit, *rows):
-            return {"status": "passed", "machine": {"gpu": "H", "commit": commit}, "rows": list(rows)}
+        def stage(sources, *rows):
+            return {"status": "passed", "machine": {"gpu": "H", **({"sources": sources} if sources else {})}, "rows": list(rows)}
 
         ours, other, theirs = self.time("bert.c", "1x128", 1), self.time("bert.c", "8x128", 2), self.time(self.torch, "1x128", 3)
-        failed = {"check": "bert.c base fp16 1x128", "outcome": "failed", "note": ""}
-        for commits, rows, expected in (("aa", [other], [other, ours, theirs]), ("ab", [other], [other, theirs]),
-                                        ("aa", [failed], [failed, theirs]), (("", ""), [], [theirs]),
-                                        (("a-dirty", "a-dirty"), [other], [other, theirs])):
-            result = {"stages": {"bench-base": stage(commits[0], dict(ours), theirs)}}
-            gpu_report.put(result, "bench-base", stage(commits[1], *rows))
+        failed, failed_theirs = ({"check": gpu_report.name_of(row), "outcome": "failed", "note": ""} for row in (ours, theirs))
+        for sources, rows, expected in (("aa", [other], [other, ours, theirs]), ("ab", [other], [other, theirs]),
+                                        ("aa", [failed], [failed, theirs]), ("aa", [failed_theirs], [failed_theirs, ours]),
+                                        (("", ""), [], [theirs])):
+            result = {"stages": {"bench-base": stage(sources[0], dict(ours), theirs)}}
+            gpu_report.put(result, "bench-base", stage(sources[1], *rows))
             self.assertEqual(result["stages"]["bench-base"]["rows"], expected)
 
-    def test_what_the_tree_is_of(self):
-        path = self.write("commit", "abc\n")
-        with mock.patch.object(gpu_report, "answer", return_value=""):
-            with mock.patch.object(gpu_report, "PACKED_COMMIT", path):
-                self.assertEqual(gpu_report.commit(), "abc")
-            with mock.patch.object(gpu_report, "PACKED_COMMIT", path + "s"):
-                self.assertEqual(gpu_report.commit(), "")
-        self.assertRegex(gpu_report.commit(), "^[0-9a-f]{40}|^$")
+    def test_sources_are_known_by_names_and_contents(self):
+        for source in gpu_report.SOURCES:
+            self.write(source if source.endswith(".txt") else source + "/a.c", "one")
+        seen = {gpu_report.digest_of_sources(self.folder)}
+        for name, text in (("README.md", "two"), ("build/a.c", "two"), ("cuda/a.c", "one")):  # which are no sources, or as they were
+            self.write(name, text)
+            self.assertEqual({gpu_report.digest_of_sources(self.folder)}, seen)
+        for name, text in (("cuda/a.c", "two"), ("cuda/b.c", "two"), ("CMakeLists.txt", "two"), ("cuda/a.c", "")):
+            self.write(name, text)
+            digest = gpu_report.digest_of_sources(self.folder)
+            self.assertNotIn(digest, seen)
+            seen.add(digest)
+        os.rename(self.folder + "/cuda/b.c", self.folder + "/cuda/c.c")
+        self.assertNotIn(gpu_report.digest_of_sources(self.folder), seen)
+
+    def test_load_that_fails(self):
+        table = Bench.table(self)
+        with mock.patch.object(table, "call", side_effect=gpu_bench.Failure("gone")):
+            table.load()
+        checks = [row["check"] for row in gpu_report.read_rows(self.rows_file)]
+        self.assertEqual(checks[0], gpu_report.name_of(self.time("bert.c", "1x128", 1, way="load")))
 
     def test_cells_that_nobody_measured_are_in_the_table(self):
         text = self.run_script("gpu_tables.py", self.stage("out", "bench-base", [self.time("bert.c", "1x128", 0.2)]))

@@ -418,8 +418,9 @@ static bool save_locked(bert_cuda_gemm_cache *cache, char *notice, size_t size) 
     char unused[1024];
     cache->foreign = !load(cache->allocator, cache->path, cache->identity, &there, unused, sizeof unused);
     if (cache->foreign) return true;
+    const size_t before = cache->choices.count;
     for (size_t i = 0; i < there.count; i++) put(&cache->choices, &there.entries[i], false);
-    if (there.count > 0) cache->revision++;
+    if (cache->choices.count != before) cache->revision++;
     clear(&there);
     bool done = format(cache->identity, &cache->choices, &content);
     if (!done) errno = ENOMEM;

@@ -27,8 +27,6 @@ enum { WORKSPACE_BYTES = 32 << 20, CANDIDATES = 8, S8_MULTIPLE = 16, ROWS_TO_ASK
 enum { EXACT_WORDS = 14, MOST_MADE = 512 };
 /* Products of one call: some of the library's kernels have the batch in the grid's z, which goes no further. */
 enum { MOST_AT_ONCE = 65535 };
-/* A revision of no cache. */
-#define UNSETTLED UINT64_MAX
 
 typedef bool (*question)(bert_cuda_gemm *gemm, const bert_cuda_gemm_shape *shape);
 
@@ -391,8 +389,9 @@ static uint64_t revision_of(const bert_cuda_gemm *gemm) {
     return gemm->cache ? bert_cuda_gemm_cache_revision(gemm->cache) : 0;
 }
 
-static void remember(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, const cublasLtMatmulAlgo_t *algorithm) {
-    made_product *made = find_made(gemm, g);
+/* `made`: what there is of it; NULL: nothing. */
+static void remember(bert_cuda_gemm *gemm, const bert_cuda_gemm_args *g, made_product *made,
+                     const cublasLtMatmulAlgo_t *algorithm) {
     if (!made) {
         made = place_of_made(gemm);
         made->last_use = ++gemm->clock;
@@ -435,12 +434,12 @@ static bool is_captured(cudaStream_t stream) {
  * since the library may not answer then (that of CUDA 13.3 is reported not to). */
 static cublasStatus_t multiply_as_before(bert_cuda_gemm *gemm, problem *p, const bert_cuda_gemm_args *g,
                                          cudaStream_t stream, bool *found) {
-    const made_product *made = find_made(gemm, g);
+    made_product *made = find_made(gemm, g);
     cublasLtMatmulAlgo_t by;
     *found = made && (made->revision == revision_of(gemm) || is_captured(stream));
     if (*found) return multiply(gemm, p, g, &made->algorithm, stream);
     const cublasStatus_t status = multiply_somehow(gemm, p, g, stream, found, &by);
-    if (status == CUBLAS_STATUS_SUCCESS) remember(gemm, g, &by);
+    if (status == CUBLAS_STATUS_SUCCESS) remember(gemm, g, made, &by);
     return status;
 }
 
@@ -629,7 +628,7 @@ static void identify(char *out, size_t size) {
 
 static void use_cache(bert_cuda_gemm *gemm, bert_cuda_gemm_cache *cache) {
     gemm->cache = cache;
-    for (int i = 0; i < MOST_MADE; i++) gemm->made[i].revision = UNSETTLED;
+    memset(gemm->made, 0, sizeof gemm->made); /* by what another one had */
 }
 
 const bert_cuda_gemm_provider bert_cuda_gemm_provider_built = {.name = "cublasLt",

@@ -251,8 +251,11 @@ static void two_caches_keep_each_others_choices(void **state) {
     bert_cuda_gemm_cache *one = open_cache(path, identity, ""), *other = open_cache(path, identity, "");
     add(one, 10);
     add(other, 20);
+    const uint64_t ones = bert_cuda_gemm_cache_revision(one), others = bert_cuda_gemm_cache_revision(other);
     save(one);
+    assert_int_equal(bert_cuda_gemm_cache_revision(one), ones); /* nothing new came of it */
     save(other);
+    assert_int_not_equal(bert_cuda_gemm_cache_revision(other), others);
     bert_cuda_gemm_cache_free(one);
     bert_cuda_gemm_cache_free(other);
     one = open_cache(path, identity, "");

@@ -89,5 +89,5 @@ def load_libraries():
 
 # In a process of its own: torch can't be imported again after an import that failed, and libraries that are loaded here by their
 # names would be taken for torch's own.
-if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode != 0:
+if "torch" not in sys.modules and subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode != 0:
     load_libraries()
