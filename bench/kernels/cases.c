@@ -1,6 +1,7 @@
 #include "bench/kernels/cases.h"
 
 #include "bench/kernels/attention_cases.h"
+#include "bench/kernels/byte_cases.h"
 #include "core/base/float16.h"
 #include "core/base/memory.h"
 
@@ -90,16 +91,6 @@ static void call_sgemm(const bert_cpu_kernels *table, const lab_shape *s, const 
                                     .m = s->m,
                                     .n = s->n,
                                     .k = s->k});
-}
-
-static bool prepare_qgemm(const lab_shape *s, lab_buffers *b) {
-    return lab_add_bytes(b, 0, s->m * s->k) && lab_add_bytes(b, 1, s->k * BERT_QGEMM_COLUMNS) &&
-           lab_set_output(b, (size_t)(s->m * BERT_QGEMM_COLUMNS) * sizeof(int32_t));
-}
-
-static void call_qgemm(const bert_cpu_kernels *table, const lab_shape *s, const lab_buffers *b) {
-    table->qgemm(&(bert_qgemm_args){
-        .c = b->out, .a = b->inputs[0], .b = b->inputs[1], .lda = s->k, .rows = s->m, .steps = s->k / BERT_QGEMM_STEP});
 }
 
 /* ---- What passes over rows --------------------------------------------------------------------------------------- */
@@ -570,13 +561,22 @@ const lab_kernel lab_kernels[] = {
      call_quantize,
      quantize_work,
      has_quantize},
+    {"measure_excess",
+     "steps x columns",
+     {{192, 48, 0}},
+     LAB_PEAK_CACHE,
+     0.0F,
+     lab_prepare_measure_excess,
+     lab_call_measure_excess,
+     lab_measure_excess_work,
+     has_measure_excess},
     {"qgemm",
      "rows x columns x depth",
      {{1, 48, 768}, {8, 48, 768}, {16, 48, 768}, {64, 48, 768}, {64, 48, 3072}, {64, 48, 384}},
      LAB_PEAK_INT8,
      0.0F,
-     prepare_qgemm,
-     call_qgemm,
+     lab_prepare_qgemm,
+     lab_call_qgemm,
      lab_product_work,
      has_qgemm},
     {"dequantize",

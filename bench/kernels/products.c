@@ -1,6 +1,6 @@
 #include "bench/kernels/products.h"
 
-#include "bench/kernels/cases.h"
+#include "bench/kernels/byte_cases.h"
 #include "cpu/weight_memory.h"
 #include "tests/support/worst.h"
 
@@ -24,6 +24,8 @@ struct lab_product {
     bert_packed_weight weights[FLOAT_PROVIDERS][MOST_WEIGHTS];
     bert_weight_memory memory; /* of packed weights, as a model has them */
     bert_quantized_weight quantized[MOST_WEIGHTS];
+    lab_bounded bounded[MOST_WEIGHTS];   /* for kernels that ask for bounded panels */
+    bert_quantized_weight expected_from; /* the first as it was before it was bounded */
     float *scales;
     int32_t *zeros;
 };
@@ -78,25 +80,37 @@ static size_t row_bytes(int64_t k) {
     return (size_t)bert_quantized_row_bytes(&(bert_quantized_weight){.steps = steps_of(k)});
 }
 
-/* Random bytes in place of panels: what the product costs doesn't depend on them. */
+/* Weights of columns that they are the whole of, without zero points. */
+static bert_quantized_weight weight_of(const lab_product *product, const int8_t *panels) {
+    return (bert_quantized_weight){.k = product->shape.k,
+                                   .n = product->shape.n,
+                                   .steps = steps_of(product->shape.k),
+                                   .panels = panels,
+                                   .scales = product->scales,
+                                   .zeros = product->zeros,
+                                   .offsets = product->zeros};
+}
+
+/* Random panels: of what values they hold only bounds take notice. */
 static bool pack_bytes(lab_product *product, int index) {
-    const int64_t n = product->shape.n, steps = steps_of(product->shape.k);
-    const int64_t panels = (n + BERT_QGEMM_COLUMNS - 1) / BERT_QGEMM_COLUMNS;
+    const int64_t steps = steps_of(product->shape.k);
+    const int64_t panels = (product->shape.n + BERT_QGEMM_COLUMNS - 1) / BERT_QGEMM_COLUMNS;
     const int64_t bytes = panels * BERT_QGEMM_COLUMNS * steps * BERT_QGEMM_STEP;
-    int8_t *values = bert_weight_memory_take(&product->memory, NULL, (size_t)bytes);
+    int8_t *values = bert_weight_memory_take(&product->memory, NULL, (size_t)bytes), *as_it_was = values;
     if (!values) return false;
-    uint32_t state = (uint32_t)index;
-    for (int64_t i = 0; i < bytes; i++) {
-        state = state * 1664525U + 1013904223U;
-        values[i] = (int8_t)(state >> 24);
+    lab_fill_weights(values, bytes, (uint32_t)index);
+    product->quantized[index] = weight_of(product, values);
+    if (product->kernels->bounded_panels) {
+        if (index == 0) {
+            as_it_was = bert_weight_memory_take(&product->memory, NULL, (size_t)bytes);
+            if (!as_it_was) return false;
+            memcpy(as_it_was, values, (size_t)bytes);
+        }
+        if (!lab_bound_panels(values, panels, steps, &product->bounded[index])) return false;
+        product->quantized[index].bounds = product->bounded[index].bounds;
+        product->quantized[index].excess = product->bounded[index].excess;
     }
-    product->quantized[index] = (bert_quantized_weight){.k = product->shape.k,
-                                                        .n = n,
-                                                        .steps = steps,
-                                                        .panels = values,
-                                                        .scales = product->scales,
-                                                        .zeros = product->zeros,
-                                                        .offsets = product->zeros};
+    if (index == 0) product->expected_from = weight_of(product, as_it_was);
     return true;
 }
 
@@ -159,6 +173,7 @@ lab_product *lab_product_create(const bert_cpu_kernels *kernels, lab_product_sha
 void lab_product_free(lab_product *product) {
     if (!product) return;
     bert_weight_memory_free(&product->memory, NULL);
+    for (int i = 0; i < MOST_WEIGHTS; i++) lab_free_bounded(&product->bounded[i]);
     void *const owned[] = {product->source,  product->x,      product->y,         product->expected,
                            product->bias,    product->bytes,  product->workspace, product->x_scales,
                            product->x_zeros, product->scales, product->zeros};
@@ -166,26 +181,33 @@ void lab_product_free(lab_product *product) {
     free(product);
 }
 
-static void run(const lab_product *product, const bert_cpu_kernels *kernels, lab_provider provider, int index,
-                int64_t rows, float *y) {
-    const bert_epilogue_args epilogue = {
+static bert_epilogue_args epilogue_of(const lab_product *product, float *y) {
+    return (bert_epilogue_args){
         .y = y, .bias = product->bias, .stride = product->shape.n, .alpha = 1.0F, .activation = BERT_UNARY_IDENTITY};
+}
+
+static void run_bytes(const lab_product *product, const bert_cpu_kernels *kernels, const bert_quantized_weight *weight,
+                      int64_t rows, float *y) {
+    bert_gemm_quantized(
+        &(bert_quantized_call){.kernels = kernels,
+                               .weight = weight,
+                               .x = {product->bytes, product->x_scales, product->x_zeros, product->x_zeros},
+                               .rows = rows,
+                               .epilogue = epilogue_of(product, y)});
+}
+
+static void run(const lab_product *product, lab_provider provider, int index, int64_t rows) {
     if (provider == LAB_PROVIDER_QUANTIZED) {
-        bert_gemm_quantized(
-            &(bert_quantized_call){.kernels = kernels,
-                                   .weight = &product->quantized[index],
-                                   .x = {product->bytes, product->x_scales, product->x_zeros, product->x_zeros},
-                                   .rows = rows,
-                                   .epilogue = epilogue});
+        run_bytes(product, product->kernels, &product->quantized[index], rows, product->y);
         return;
     }
-    product->providers[provider]->run(&(bert_gemm_call){.kernels = kernels,
+    product->providers[provider]->run(&(bert_gemm_call){.kernels = product->kernels,
                                                         .weight = &product->weights[provider][index],
                                                         .model_bytes = SIZE_MAX, /* no cache is meant to keep it */
                                                         .x = product->x,
                                                         .rows = rows,
                                                         .workspace = product->workspace,
-                                                        .epilogue = epilogue});
+                                                        .epilogue = epilogue_of(product, product->y)});
 }
 
 /* y = x W + bias by the scalar kernel, from the weight as it was before packing. */
@@ -203,9 +225,9 @@ static void expect_floats(const lab_product *product, int64_t rows) {
 }
 
 double lab_product_error(lab_product *product, lab_provider provider, int64_t rows) {
-    run(product, product->kernels, provider, 0, rows, product->y);
+    run(product, provider, 0, rows);
     if (provider == LAB_PROVIDER_QUANTIZED)
-        run(product, &bert_cpu_kernels_scalar, provider, 0, rows, product->expected);
+        run_bytes(product, &bert_cpu_kernels_scalar, &product->expected_from, rows, product->expected);
     else
         expect_floats(product, rows);
     return worst_error(product->y, product->expected, rows * product->shape.n);
@@ -214,6 +236,6 @@ double lab_product_error(lab_product *product, lab_provider provider, int64_t ro
 double lab_product_time(lab_product *product, lab_provider provider, int64_t rows) {
     product->next = (product->next + 1) % product->count;
     const double start = lab_seconds();
-    run(product, product->kernels, provider, product->next, rows, product->y);
+    run(product, provider, product->next, rows);
     return lab_seconds() - start;
 }

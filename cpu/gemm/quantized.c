@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "cpu/device.h"
+#include "cpu/gemm/bounded.h"
 #include "cpu/gemm/panels.h"
 
 #include <string.h>
@@ -32,8 +33,14 @@ static part_layout layout_of(const bert_quantized_source *source, int32_t part) 
                               : (part_layout){dims[0], dims[1], dims[1], 1};
 }
 
-/* Fills sizes; false where the parts don't go together or sizes overflow. The panels' bytes in *panel_bytes. */
-static bool measure(const bert_quantized_source *source, bert_quantized_weight *weight, size_t *panel_bytes) {
+/* Sizes of what is packed but excess. */
+typedef struct packed_sizes {
+    size_t panels, all;
+    bool bounded;
+} packed_sizes;
+
+/* Fills sizes; false where the parts don't go together or sizes overflow. */
+static bool measure(const bert_quantized_source *source, bert_quantized_weight *weight, packed_sizes *sizes) {
     for (int32_t i = 0; i < source->count; i++) {
         const part_layout part = layout_of(source, i);
         if (i > 0 && part.depth != weight->k) return false;
@@ -42,11 +49,12 @@ static bool measure(const bert_quantized_source *source, bert_quantized_weight *
     }
     if (weight->n > INT32_MAX || weight->k > INT32_MAX) return false;
     weight->steps = (weight->k + BERT_QGEMM_STEP - 1) / BERT_QGEMM_STEP;
+    const size_t panels = (size_t)panels_of(weight->n);
     size_t vectors;
-    return bert_size_multiply((size_t)panels_of(weight->n) * BERT_QGEMM_COLUMNS,
-                              (size_t)weight->steps * BERT_QGEMM_STEP, panel_bytes) &&
+    return bert_size_multiply(panels * BERT_QGEMM_COLUMNS, (size_t)weight->steps * BERT_QGEMM_STEP, &sizes->panels) &&
            bert_size_multiply((size_t)weight->n, sizeof(float) + 2 * sizeof(int32_t), &vectors) &&
-           bert_size_add(*panel_bytes, vectors, &weight->bytes);
+           bert_size_add(sizes->panels, vectors, &sizes->all) &&
+           bert_size_add(sizes->all, sizes->bounded ? panels * sizeof(bert_qgemm_bounds) : 0, &sizes->all);
 }
 
 /* Where a scale or zero point of a column stands: constants may start at any address. */
@@ -171,18 +179,19 @@ static void pack_group(void *argument, int64_t task, int thread) {
     }
 }
 
-/* Where the vectors stand after the panels, a multiple of 192 bytes. */
-static void place(bert_quantized_weight *weight, const void *memory, size_t panel_bytes) {
+/* Where the vectors and the bounds stand after the panels, a multiple of 192 bytes. */
+static void place(bert_quantized_weight *weight, const void *memory, const packed_sizes *sizes) {
     weight->panels = memory;
-    weight->scales = (const float *)(const void *)(weight->panels + panel_bytes);
+    weight->scales = (const float *)(const void *)(weight->panels + sizes->panels);
     weight->zeros = (const int32_t *)(const void *)(weight->scales + weight->n);
     weight->offsets = weight->zeros + weight->n;
+    if (sizes->bounded) weight->bounds = (const bert_qgemm_bounds *)(const void *)(weight->offsets + weight->n);
 }
 
 static void pack(bert_thread_pool *threads, const bert_quantized_source *source, bert_quantized_weight *weight,
-                 void *memory, size_t panel_bytes) {
-    memset(memory, 0, weight->bytes); /* beyond k and n there are zeros */
-    place(weight, memory, panel_bytes);
+                 void *memory, const packed_sizes *sizes) {
+    memset(memory, 0, sizes->all); /* beyond k and n there are zeros */
+    place(weight, memory, sizes);
     packing all = {.source = source,
                    .weight = weight,
                    .panels = memory,
@@ -198,30 +207,210 @@ static void pack(bert_thread_pool *threads, const bert_quantized_source *source,
     }
 }
 
+/* ---- Bounds ------------------------------------------------------------------------------------------------------ */
+
+/* A packed weight whose panels are to be bounded, in the memory that it was packed into, and what was measured of each.
+ */
+typedef struct bounding {
+    const bert_cpu_kernels *kernels;
+    const bert_quantized_weight *weight;
+    int8_t *panels;
+    int32_t *zeros;
+    bert_qgemm_bounds *bounds;
+    bert_qgemm_excess *excess;
+    uint8_t *most;
+    int64_t most_bytes; /* of a panel */
+} bounding;
+
+static int8_t *panel_of(const bounding *b, int64_t panel) {
+    return b->panels + panel * BERT_QGEMM_COLUMNS * b->weight->steps * BERT_QGEMM_STEP;
+}
+
+/* The zero points of each weight of a panel's step, zeros beyond n. All fit in a byte (pack_vectors). */
+static void zeros_of(const bounding *b, int64_t panel, int8_t out[BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP]) {
+    const int32_t *zeros = b->zeros + panel * BERT_QGEMM_COLUMNS;
+    const int64_t width = bert_gemm_panel_width(b->weight->n, BERT_QGEMM_COLUMNS, panel);
+    memset(out, 0, BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP);
+    for (int64_t i = 0; i < width * BERT_QGEMM_STEP; i++) out[i] = (int8_t)zeros[i / BERT_QGEMM_STEP];
+}
+
+/* first[g + 1] is how many pairs group g has, until place_excess adds them up. */
+static void count_excess(void *argument, int64_t panel, int thread) {
+    const bounding *b = argument;
+    bert_qgemm_bounds *bounds = &b->bounds[panel];
+    uint8_t *most = b->most + panel * b->most_bytes;
+    int8_t zeros[BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP];
+    zeros_of(b, panel, zeros);
+    b->kernels->measure_excess(&(bert_measure_excess_args){most, panel_of(b, panel), zeros, b->weight->steps});
+    bounds->bounded = bert_qgemm_count_excess(most, b->weight->steps, bounds->first + 1);
+    if (!bounds->bounded) memset(bounds, 0, sizeof *bounds);
+}
+
+static void bound_panel(void *argument, int64_t panel, int thread) {
+    const bounding *b = argument;
+    if (!b->bounds[panel].bounded) return;
+    int8_t zeros[BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP];
+    zeros_of(b, panel, zeros);
+    bert_qgemm_bound(panel_of(b, panel), b->weight->steps, zeros, b->most + panel * b->most_bytes, &b->bounds[panel],
+                     b->excess);
+    memset(b->zeros + panel * BERT_QGEMM_COLUMNS, 0,
+           (size_t)bert_gemm_panel_width(b->weight->n, BERT_QGEMM_COLUMNS, panel) * sizeof *b->zeros);
+}
+
+/* Places panels' excess one after the other; how many pairs there are in all, or -1 where these are too many to number.
+ */
+static int64_t place_excess(bert_qgemm_bounds *bounds, int64_t panels) {
+    int64_t total = 0;
+    for (int64_t panel = 0; panel < panels; panel++) {
+        bounds[panel].first[0] = (int32_t)total;
+        for (int group = 1; group <= BERT_QGEMM_EXCESS_GROUPS; group++) {
+            total += bounds[panel].first[group];
+            if (total > INT32_MAX) return -1;
+            bounds[panel].first[group] = (int32_t)total;
+        }
+    }
+    return total;
+}
+
+/* Memory for the excess of a weight; NULL in *out where it has none. */
+static bert_status take_excess(bert_prepared *prepared, int64_t pairs, bert_qgemm_excess **out, bert_error *error) {
+    *out = NULL;
+    if (pairs == 0) return BERT_OK;
+    const size_t bytes = (size_t)pairs * sizeof **out;
+    *out = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, bytes);
+    return *out ? BERT_OK : bert_fail_memory(error, bytes, "a packed weight");
+}
+
+/* Counts, takes memory and bounds; `b` with memory for what is measured. */
+static bert_status bound_all(bert_prepared *prepared, bert_thread_pool *threads, bounding *b, int64_t *pairs,
+                             bert_error *error) {
+    const int64_t panels = panels_of(b->weight->n);
+    bert_thread_pool_run(threads, panels, count_excess, b);
+    *pairs = place_excess(b->bounds, panels);
+    if (*pairs < 0) { /* no panel is bounded, then */
+        memset(b->bounds, 0, (size_t)panels * sizeof *b->bounds);
+        *pairs = 0;
+    }
+    const bert_status status = take_excess(prepared, *pairs, &b->excess, error);
+    if (status == BERT_OK) bert_thread_pool_run(threads, panels, bound_panel, b);
+    return status;
+}
+
+/* Bounds the panels that were packed into `memory`. */
+static bert_status bound(bert_prepared *prepared, bert_thread_pool *threads, bert_quantized_weight *weight,
+                         void *memory, bert_error *error) {
+    bounding b = {.kernels = &prepared->device->kernels,
+                  .weight = weight,
+                  .panels = memory,
+                  .zeros = (int32_t *)weight->zeros,
+                  .bounds = (bert_qgemm_bounds *)weight->bounds,
+                  .most_bytes = (weight->steps + 1) / 2 * BERT_QGEMM_EXCESS_GROUPS * 2};
+    const bert_allocator *allocator = prepared->device->host->allocator;
+    const size_t bytes = (size_t)(panels_of(weight->n) * b.most_bytes); /* less than the panels' */
+    b.most = bert_allocate(allocator, bytes, 1);
+    if (!b.most && bytes) return bert_fail_memory(error, bytes, "packing a weight");
+    int64_t pairs = 0;
+    const bert_status status = bound_all(prepared, threads, &b, &pairs, error);
+    bert_deallocate(allocator, b.most, bytes, 1);
+    if (status != BERT_OK) return status;
+    weight->excess = b.excess;
+    weight->bytes += (size_t)pairs * sizeof *b.excess;
+    return BERT_OK;
+}
+
+/* ---- Weights ----------------------------------------------------------------------------------------------------- */
+
+/* What a weight is found by in the store: its constants, and how it is laid out. */
+typedef struct store_key {
+    const bert_weight_store *store; /* NULL: none */
+    const char *layout, *excess_layout;
+    const bert_constant *constants[3 * BERT_GEMM_MAX_PARTS];
+    int32_t count;
+} store_key;
+
+static store_key store_key_of(const bert_weight_store *store, const bert_quantized_source *source, bool bounded) {
+    store_key key = {.store = store, .excess_layout = "excess", .count = 3 * source->count};
+    if (source->transposed) key.excess_layout = "excess transposed";
+    if (bounded)
+        key.layout = source->transposed ? "int8 48x4 bounded transposed" : "int8 48x4 bounded";
+    else
+        key.layout = source->transposed ? "int8 48x4 transposed" : "int8 48x4";
+    for (int32_t i = 0; i < source->count; i++) {
+        key.constants[3 * i] = source->weights[i];
+        key.constants[3 * i + 1] = source->scales[i];
+        key.constants[3 * i + 2] = source->zero_points[i];
+    }
+    return key;
+}
+
+/* Whether bounds and excess from a file are what kernels may follow; *pairs in all. */
+static bool bounds_hold(const bert_quantized_weight *weight, int64_t *pairs) {
+    int32_t end = 0;
+    for (int64_t panel = 0; panel < panels_of(weight->n); panel++) {
+        const bert_qgemm_bounds *bounds = &weight->bounds[panel];
+        if (bounds->first[0] != end) return false;
+        for (int group = 0; group < BERT_QGEMM_EXCESS_GROUPS; group++)
+            if (bounds->first[group + 1] < bounds->first[group]) return false;
+        end = bounds->first[BERT_QGEMM_EXCESS_GROUPS];
+        if (!bounds->bounded && end != bounds->first[0]) return false;
+    }
+    *pairs = end;
+    return true;
+}
+
+static bool excess_holds(const bert_quantized_weight *weight, int64_t pairs) {
+    for (int64_t i = 0; i < pairs; i++)
+        for (int j = 0; j < 2; j++)
+            if (weight->excess[i].steps[j] < 0 || weight->excess[i].steps[j] >= weight->steps) return false;
+    return true;
+}
+
+/* Looks a weight up; false: it has to be packed. */
+static bool find(const store_key *key, bert_quantized_weight *weight, const packed_sizes *sizes) {
+    const bert_weight_store *store = key->store;
+    const void *found = store ? store->find(store, key->layout, key->constants, key->count, sizes->all) : NULL;
+    if (!found) return false;
+    place(weight, found, sizes);
+    weight->bytes = sizes->all;
+    if (!sizes->bounded) return true;
+    int64_t pairs;
+    if (!bounds_hold(weight, &pairs)) return false;
+    if (pairs == 0) return true;
+    const size_t bytes = (size_t)pairs * sizeof *weight->excess;
+    weight->excess = store->find(store, key->excess_layout, key->constants, key->count, bytes);
+    weight->bytes += bytes;
+    return weight->excess && excess_holds(weight, pairs);
+}
+
+static void tell_packed(const store_key *key, const bert_quantized_weight *weight, const packed_sizes *sizes) {
+    const bert_weight_store *store = key->store;
+    if (!store) return;
+    store->packed(store, key->layout, key->constants, key->count, weight->panels, sizes->all);
+    if (weight->excess)
+        store->packed(store, key->excess_layout, key->constants, key->count, weight->excess,
+                      weight->bytes - sizes->all);
+}
+
 /* Found in the store, or packed. */
 static bert_status make(bert_prepared *prepared, bert_thread_pool *threads, const bert_quantized_source *source,
                         bert_quantized_weight *weight, bert_error *error) {
-    size_t panel_bytes;
-    if (!measure(source, weight, &panel_bytes))
+    packed_sizes sizes = {.bounded = prepared->device->kernels.bounded_panels};
+    if (!measure(source, weight, &sizes))
         return bert_fail(error, BERT_UNSUPPORTED, "a weight of this shape is more than a product can take");
-    if (weight->bytes == 0) return BERT_OK;
-    const bert_weight_store *store = prepared->store;
-    const char *layout = source->transposed ? "int8 48x4 transposed" : "int8 48x4";
-    const bert_constant *constants[3 * BERT_GEMM_MAX_PARTS];
-    for (int32_t i = 0; i < source->count; i++) {
-        constants[3 * i] = source->weights[i];
-        constants[3 * i + 1] = source->scales[i];
-        constants[3 * i + 2] = source->zero_points[i];
+    if (sizes.all == 0) return BERT_OK;
+    const store_key key = store_key_of(prepared->store, source, sizes.bounded);
+    if (find(&key, weight, &sizes)) return BERT_OK;
+    weight->excess = NULL;
+    weight->bytes = sizes.all;
+    void *memory = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, sizes.all);
+    if (!memory) return bert_fail_memory(error, sizes.all, "a packed weight");
+    pack(threads, source, weight, memory, &sizes);
+    const bert_status status = sizes.bounded ? bound(prepared, threads, weight, memory, error) : BERT_OK;
+    if (status != BERT_OK) {
+        bert_weight_memory_give_back(&prepared->weight_memory, memory, sizes.all);
+        return status;
     }
-    const void *found = store ? store->find(store, layout, constants, 3 * source->count, weight->bytes) : NULL;
-    if (found) {
-        place(weight, found, panel_bytes);
-        return BERT_OK;
-    }
-    void *memory = bert_weight_memory_take(&prepared->weight_memory, prepared->device->host->allocator, weight->bytes);
-    if (!memory) return bert_fail_memory(error, weight->bytes, "a packed weight");
-    pack(threads, source, weight, memory, panel_bytes);
-    if (store) store->packed(store, layout, constants, 3 * source->count, memory, weight->bytes);
+    tell_packed(&key, weight, &sizes);
     return BERT_OK;
 }
 
@@ -286,6 +475,10 @@ static void add_start(int32_t *sums, const int32_t *start, int64_t rows, int64_t
     }
 }
 
+static const bert_qgemm_bounds *bounds_at(const bert_quantized_weight *weight, int64_t panel) {
+    return weight->bounds && weight->bounds[panel].bounded ? &weight->bounds[panel] : NULL;
+}
+
 static void run_tile(const void *argument, const bert_panel_tile *at) {
     const bert_quantized_call *call = argument;
     const bert_quantized_weight *weight = call->weight;
@@ -304,6 +497,8 @@ static void run_tile(const void *argument, const bert_panel_tile *at) {
                                             .lda = stride,
                                             .rows = rows,
                                             .steps = weight->steps,
+                                            .bounds = bounds_at(weight, at->panel),
+                                            .excess = weight->excess,
                                             .fetch = early,
                                             .y = tile.y,
                                             .y_stride = tile.stride * (int64_t)sizeof *tile.y});

@@ -3,7 +3,8 @@
  * residual while a tile is in cache.
  *
  * Weights are packed once into panels of BERT_QGEMM_COLUMNS columns, those of uint8 as int8 with values and zero points
- * less 128, which changes no product. There is one layout for all instruction sets.
+ * less 128, which changes no product. There is one layout for all instruction sets; for kernels that ask for it panels
+ * are bounded (bounded.h), and their zero points 0.
  */
 #ifndef BERT_CPU_GEMM_QUANTIZED_H
 #define BERT_CPU_GEMM_QUANTIZED_H
@@ -29,10 +30,12 @@ typedef struct bert_quantized_weight {
     bool transposed;                       /**< and which way round. */
     int64_t k, n, steps;                   /**< n over all parts; k filled up to 4 steps. */
     const int8_t *panels;
-    const float *scales;    /**< [n] */
-    const int32_t *zeros;   /**< [n]: zero points. */
-    const int32_t *offsets; /**< [n]: see bert_dequantize_args. */
-    size_t bytes;           /**< Of all of them. */
+    const float *scales;             /**< [n] */
+    const int32_t *zeros;            /**< [n]: zero points. */
+    const int32_t *offsets;          /**< [n]: see bert_dequantize_args. */
+    const bert_qgemm_bounds *bounds; /**< Of each panel; NULL: for kernels that don't ask for them. */
+    const bert_qgemm_excess *excess;
+    size_t bytes; /**< Of all of them. */
 } bert_quantized_weight;
 
 /** Bytes from one row of quantized activations to the next. */

@@ -9,5 +9,6 @@
 #include "cpu/kernels/vector_kernels.h"
 
 const bert_cpu_kernels bert_cpu_kernels_avx2 =
-    BERT_CPU_VECTOR_TABLE(.quantize = quantize, .qgemm = qgemm, .to_bf16 = to_bf16, .from_bf16 = from_bf16,
-                          .to_f16 = to_f16, .from_f16 = from_f16);
+    BERT_CPU_VECTOR_TABLE(.quantize = quantize, .measure_excess = measure_excess, .qgemm = qgemm,
+                          .bounded_panels = true, .to_bf16 = to_bf16, .from_bf16 = from_bf16, .to_f16 = to_f16,
+                          .from_f16 = from_f16);

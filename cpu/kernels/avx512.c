@@ -32,8 +32,8 @@ static void lookup(const bert_lookup_args *args) {
 }
 
 const bert_cpu_kernels bert_cpu_kernels_avx512 =
-    BERT_CPU_VECTOR_TABLE(.fetch_streams = 4, .quantize = quantize, .qgemm = qgemm, .lookup = lookup,
-                          .to_bf16 = to_bf16, .from_bf16 = from_bf16, .to_f16 = to_f16, .from_f16 = from_f16,
-                          .split_rows = split_rows, .split_panel = split_panel, .attention_left = attention_left,
-                          .attention_right = attention_right, .attention_probabilities = attention_probabilities,
-                          .attention_divide = attention_divide);
+    BERT_CPU_VECTOR_TABLE(.fetch_streams = 4, .quantize = quantize, .qgemm = qgemm, .bounded_panels = true,
+                          .lookup = lookup, .to_bf16 = to_bf16, .from_bf16 = from_bf16, .to_f16 = to_f16,
+                          .from_f16 = from_f16, .split_rows = split_rows, .split_panel = split_panel,
+                          .attention_left = attention_left, .attention_right = attention_right,
+                          .attention_probabilities = attention_probabilities, .attention_divide = attention_divide);

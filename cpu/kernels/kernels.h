@@ -289,6 +289,40 @@ typedef struct bert_quantize_args {
 } bert_quantize_args;
 
 /**
+ * A panel of int8 that is bounded: where steps 2 i and 2 i + 1 have two weights of a column each (the first two of a
+ * step or the last two), the positive ones of these four add up to BERT_QGEMM_BOUND at most, and the negative ones to
+ * no less than -BERT_QGEMM_BOUND. So whatever bytes they are multiplied with, the sum of the four products stays within
+ * 16 bits. What this takes from weights comes on top as excess: pairs of any two steps of BERT_QGEMM_EXCESS_COLUMNS
+ * columns. Each step of it keeps to BERT_QGEMM_EXCESS_BOUND, so that any two are bounded together.
+ */
+enum { BERT_QGEMM_BOUND = 127, BERT_QGEMM_EXCESS_BOUND = BERT_QGEMM_BOUND / 2, BERT_QGEMM_EXCESS_COLUMNS = 8 };
+enum { BERT_QGEMM_EXCESS_GROUPS = BERT_QGEMM_COLUMNS / BERT_QGEMM_EXCESS_COLUMNS };
+
+typedef struct bert_qgemm_excess {
+    int8_t weights[2][BERT_QGEMM_EXCESS_COLUMNS * BERT_QGEMM_STEP];
+    int32_t steps[2];
+} bert_qgemm_excess;
+
+/** Where a panel's excess stands in a weight's: of columns 8 g to 8 g + 7 from first[g] on, up to first[g + 1]. */
+typedef struct bert_qgemm_bounds {
+    int32_t first[BERT_QGEMM_EXCESS_GROUPS + 1];
+    int32_t bounded; /**< 0: the panel isn't, and has no excess. */
+} bert_qgemm_bounds;
+
+/**
+ * What of a panel b[steps][BERT_QGEMM_COLUMNS][4] is beyond bounds once the zero points, of each weight of a step, are
+ * taken off: most[(steps + 1) / 2][BERT_QGEMM_EXCESS_GROUPS][2], of each pair of steps and group of columns the most
+ * that is taken from one of its halves' first step, as far as that has weights of the sign, and from the second. 255
+ * stands for more as well. A step beyond the last is zeros.
+ */
+typedef struct bert_measure_excess_args {
+    uint8_t *most;
+    const int8_t *b;
+    const int8_t *zeros; /**< [BERT_QGEMM_COLUMNS * 4] */
+    int64_t steps;
+} bert_measure_excess_args;
+
+/**
  * c[rows, BERT_QGEMM_COLUMNS] = a[rows, 4 steps] times a panel b[steps][BERT_QGEMM_COLUMNS][4], rows of a `lda` apart.
  * The sums wrap around in 32 bits and never saturate: every implementation gives the same integers.
  */
@@ -297,6 +331,10 @@ typedef struct bert_qgemm_args {
     const uint8_t *a;
     const int8_t *b;
     int64_t lda, rows, steps;
+    /** Of a bounded panel, to whose product that of the excess is added; NULL: b is all there is, and isn't bounded.
+     * For kernels that ask for bounded panels alone. */
+    const bert_qgemm_bounds *bounds;
+    const bert_qgemm_excess *excess;
     bert_fetch fetch;
     /** Where what becomes of the sums will be written, a row of a panel's floats every `y_stride` bytes: kernels
      * that are fast enough to wait for it fetch it meanwhile. NULL: not known. */
@@ -597,6 +635,7 @@ typedef struct bert_bgemm_args {
     X(take)                                                                                                            \
     X(range)                                                                                                           \
     X(quantize)                                                                                                        \
+    X(measure_excess)                                                                                                  \
     X(qgemm)                                                                                                           \
     X(dequantize)                                                                                                      \
     X(dequantize_bytes)                                                                                                \
@@ -629,6 +668,8 @@ typedef struct bert_cpu_kernels {
     /** Where qgemm is faster than memory: eighths of what is fetched ahead that dequantize fetches, twice as many with
      * an activation, so that memory doesn't rest meanwhile. */
     int32_t late_eighths;
+    /** qgemm is faster with panels that are bounded (bert_qgemm_bounds). */
+    bool bounded_panels;
     /** Ranges of what comes next that are fetched side by side (bert_fetch). 0: one. */
     int32_t fetch_streams;
     /** Before and after the kernels of a share of a parallel region (AMX sets the shape of its tiles); NULL:

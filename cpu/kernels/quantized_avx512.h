@@ -83,9 +83,10 @@ static void quantize(const bert_quantize_args *args) {
 /* ---- The product ------------------------------------------------------------------------------------------------- */
 
 /*
- * Bytes become 16-bit integers, whose products go to 32 bits in pairs: a multiplication of bytes would saturate in 16
- * bits. A vector of sums holds two for each of eight columns, which are added at the end. Rows of a are widened once
- * for a piece of k, so that a step of one is a broadcast load; a step of b is widened for four rows at a time.
+ * Of panels that aren't bounded: bytes become 16-bit integers, whose products go to 32 bits in pairs, since sums of
+ * products of bytes would saturate in 16 bits. A vector of sums holds two for each of eight columns, which are added at
+ * the end. Rows of a are widened once for a piece of k, so that a step of one is a broadcast load; a step of b is
+ * widened for four rows at a time.
  */
 #define BERT_WORD_ROWS 4
 enum { WORD_ROWS = BERT_WORD_ROWS, WORD_VECTORS = 6, WORD_COLUMNS = 8, WORD_STEPS = 128 };
@@ -126,6 +127,40 @@ static inline __attribute__((always_inline)) void words_tile(const int rows, con
     }
 }
 
+/* Of bounded panels: 18 sums, 6 vectors of b, 2 of a, 2 products and ones. */
+#define BERT_BYTE_ROWS 6
+enum { BYTE_VECTORS = 3, BYTE_COLUMNS = 16 };
+typedef __m512i bytes_vector;
+
+static inline bytes_vector bytes_zero(void) {
+    return _mm512_setzero_si512();
+}
+static inline bytes_vector bytes_load(const int8_t *b) {
+    return _mm512_loadu_si512(b);
+}
+/* Four bytes of a row for every column. */
+static inline bytes_vector bytes_four(const uint8_t *a) {
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+/* Products of a's bytes and b's in sums of two. */
+static inline bytes_vector bytes_multiply(bytes_vector a, bytes_vector b) {
+    return _mm512_maddubs_epi16(a, b);
+}
+static inline bytes_vector bytes_add_words(bytes_vector a, bytes_vector b) {
+    return _mm512_add_epi16(a, b);
+}
+/* Adds both words of each column. */
+static inline bytes_vector bytes_add_columns(bytes_vector sums, bytes_vector words) {
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(words, _mm512_set1_epi16(1)));
+}
+static inline void bytes_store_sums(int32_t *c, bytes_vector sums, bool accumulate) {
+    _mm512_storeu_si512(c, accumulate ? _mm512_add_epi32(sums, _mm512_loadu_si512(c)) : sums);
+}
+
 #include "cpu/kernels/quantized_words.h"
+/* After the product that it falls back to. */
+#include "cpu/kernels/quantized_bytes.h"
 
 #endif

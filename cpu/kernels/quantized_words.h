@@ -1,9 +1,8 @@
 /*
- * The integer product without VNNI, over the words_tile and the shape of tiles (WORD_ROWS, WORD_VECTORS, WORD_COLUMNS,
- * WORD_STEPS) that quantized_avx2.h or quantized_avx512.h brought. Included by them alone.
+ * The integer product without VNNI for panels that aren't bounded, over the words_tile and the shape of tiles
+ * (WORD_ROWS, WORD_VECTORS, WORD_COLUMNS, WORD_STEPS) that quantized_avx2.h or quantized_avx512.h brought. Included by
+ * them alone.
  */
-#include "cpu/kernels/fetch.h"
-
 enum { WORD_TILE_COLUMNS = WORD_VECTORS * WORD_COLUMNS };
 _Static_assert((int)BERT_QGEMM_COLUMNS % WORD_TILE_COLUMNS == 0, "a panel is whole tiles");
 _Static_assert(WORD_ROWS == 4 || WORD_ROWS == 6, "words_rows has a case for each number of rows");
@@ -48,9 +47,7 @@ static void words_piece(const bert_qgemm_args *args, int64_t row, int64_t rows, 
                    args->c + row * BERT_QGEMM_COLUMNS + first, from > 0);
 }
 
-static void qgemm(const bert_qgemm_args *args) {
-    for (int64_t line = 0; line < args->fetch.lines; line++)
-        fetch_turn(&args->fetch, args->fetch.from + line * BERT_FETCH_LINE);
+static void qgemm_words(const bert_qgemm_args *args) {
     /* A piece of the panel, 24 KB, stays in the first-level cache while all rows pass. */
     int64_t from = 0;
     do { /* once even where there are no steps: zeros */

@@ -230,6 +230,35 @@ static void quantize(const bert_quantize_args *args) {
     }
 }
 
+/* Of one sign of a half: the first step's sum of weights and the second's. */
+static void add_excess(int first, int second, int most[2]) {
+    const int over = first + second - BERT_QGEMM_BOUND, from_first = over < first ? over : first;
+    if (from_first > most[0]) most[0] = from_first;
+    if (over - first > most[1]) most[1] = over - first;
+}
+
+static void measure_excess(const bert_measure_excess_args *args) {
+    const int64_t columns = BERT_QGEMM_EXCESS_COLUMNS, step_bytes = BERT_QGEMM_COLUMNS * BERT_QGEMM_STEP;
+    for (int64_t at = 0; at < (args->steps + 1) / 2 * BERT_QGEMM_EXCESS_GROUPS; at++) {
+        const int64_t first = at / BERT_QGEMM_EXCESS_GROUPS * 2;
+        const int64_t group = at % BERT_QGEMM_EXCESS_GROUPS * columns * BERT_QGEMM_STEP;
+        int most[2] = {0, 0};
+        for (int64_t half = 0; half < 2 * columns; half++) {
+            int positive[2] = {0, 0}, negative[2] = {0, 0};
+            for (int64_t step = first; step < first + 2 && step < args->steps; step++) {
+                for (int64_t i = group + 2 * half; i < group + 2 * half + 2; i++) {
+                    const int w = args->b[step * step_bytes + i] - args->zeros[i];
+                    positive[step - first] += w > 0 ? w : 0;
+                    negative[step - first] += w < 0 ? -w : 0;
+                }
+            }
+            add_excess(positive[0], positive[1], most);
+            add_excess(negative[0], negative[1], most);
+        }
+        for (int i = 0; i < 2; i++) args->most[2 * at + i] = (uint8_t)(most[i] < 255 ? most[i] : 255);
+    }
+}
+
 static void qgemm(const bert_qgemm_args *args) {
     for (int64_t row = 0; row < args->rows; row++) {
         const uint8_t *a = args->a + row * args->lda;

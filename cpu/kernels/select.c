@@ -28,6 +28,7 @@ void bert_cpu_kernels_override(const bert_cpu_kernels *table, bert_cpu_kernels *
     if (table->block_bytes) out->block_bytes = table->block_bytes;
     if (table->late_eighths) out->late_eighths = table->late_eighths;
     if (table->fetch_streams) out->fetch_streams = table->fetch_streams;
+    if (table->qgemm) out->bounded_panels = table->bounded_panels;
     if (table->sgemm) {
         out->sgemm_columns = table->sgemm_columns;
         out->sgemm_rows = table->sgemm_rows;

@@ -1,5 +1,6 @@
 #include "tests/cpu/quantized_kernels.h"
 
+#include "tests/cpu/bounded_kernels.h"
 #include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
 
@@ -138,6 +139,7 @@ void test_qgemm(const bert_cpu_kernels *table) {
             for (int at = 0; at < 4; at++) guarded_free(&memory[at]);
         }
     }
+    if (table->bounded_panels) test_qgemm_bounded(table);
 }
 
 /* What rows share with the row before: scale and zero point, the scale alone, the zero point alone, nothing. */

@@ -5,6 +5,7 @@
 #include "cpu/kernels/kernels.h"
 #include "tests/cpu/attention_kernel.h"
 #include "tests/cpu/attention_parts_kernels.h"
+#include "tests/cpu/bounded_kernels.h"
 #include "tests/cpu/compare.h"
 #include "tests/cpu/guarded.h"
 #include "tests/cpu/narrow_kernels.h"
@@ -478,14 +479,17 @@ static void a_limit_gives_the_best_of_what_it_admits(void **state) {
         bert_cpu_kernels_select((bert_isa)limit, &chosen);
         for (size_t i = 0; i < sizeof kernel_tests / sizeof *kernel_tests; i++)
             assert_true(kernel_tests[i].has(&chosen));
-        const bert_cpu_kernels *best = NULL;
-        for (int isa = 0; isa <= limit; isa++)
-            if (bert_isa_usable((bert_isa)isa, (bert_isa)limit) && bert_cpu_kernels_of((bert_isa)isa) &&
-                bert_cpu_kernels_of((bert_isa)isa)->sgemm)
-                best = bert_cpu_kernels_of((bert_isa)isa);
+        const bert_cpu_kernels *best = NULL, *best_of_bytes = NULL;
+        for (int isa = 0; isa <= limit; isa++) {
+            const bert_cpu_kernels *table = bert_cpu_kernels_of((bert_isa)isa);
+            if (!bert_isa_usable((bert_isa)isa, (bert_isa)limit) || !table) continue;
+            if (table->sgemm) best = table;
+            if (table->qgemm) best_of_bytes = table;
+        }
         assert_non_null(best);
         assert_true(chosen.sgemm == best->sgemm && chosen.sgemm_columns == best->sgemm_columns &&
                     chosen.sgemm_rows == best->sgemm_rows);
+        assert_true(chosen.qgemm == best_of_bytes->qgemm && chosen.bounded_panels == best_of_bytes->bounded_panels);
     }
 }
 
