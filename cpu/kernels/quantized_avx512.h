@@ -127,8 +127,8 @@ static inline __attribute__((always_inline)) void words_tile(const int rows, con
     }
 }
 
-/* Of bounded panels: 18 sums, 6 vectors of b, 2 of a, 2 products and ones. */
-#define BERT_BYTE_ROWS 6
+/* Of bounded panels: 12 sums, 6 vectors of b, 2 of a, 2 products and ones. */
+#define BERT_BYTE_ROWS 4
 enum { BYTE_VECTORS = 3, BYTE_COLUMNS = 16 };
 typedef __m512i bytes_vector;
 

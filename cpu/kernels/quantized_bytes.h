@@ -68,19 +68,13 @@ static void bytes_rows(const bert_qgemm_args *args, int64_t row, int64_t rows, i
     case 3:
         bytes_tile(3, a, args->lda, b, steps, c, from > 0);
         break;
-    case 4:
-        bytes_tile(4, a, args->lda, b, steps, c, from > 0);
-        break;
-    case 5:
-        bytes_tile(5, a, args->lda, b, steps, c, from > 0);
-        break;
 #endif
     default:
         bytes_tile(BYTE_ROWS, a, args->lda, b, steps, c, from > 0);
         break;
     }
 }
-_Static_assert(BERT_BYTE_ROWS == 3 || BERT_BYTE_ROWS == 6, "bytes_rows has a case for each number of rows");
+_Static_assert(BERT_BYTE_ROWS == 3 || BERT_BYTE_ROWS == 4, "bytes_rows has a case for each number of rows");
 
 /* Rows of the next tile: as many as there are, or where one would be left alone, one less. */
 static int64_t bytes_rows_next(int64_t left) {
