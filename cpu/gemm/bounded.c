@@ -57,7 +57,7 @@ static int take_from(int8_t *panel, int16_t w[2], int sign, int over, int8_t *co
         w[j] = (int16_t)(w[j] - sign * take);
         panel[2 * half + j] = (int8_t)w[j];
         excess[0][2 * half + j] = (int8_t)(sign * now);
-        if (take > now) excess[1][2 * half + j] = (int8_t)(sign * (take - now));
+        if (excess[1] && take > now) excess[1][2 * half + j] = (int8_t)(sign * (take - now));
         room -= now;
         over -= take;
     }
@@ -112,8 +112,10 @@ static void bound_group(group_pair *pair, const uint8_t most[2], int64_t first, 
     for (int half = 0; half < GROUP_HALVES; half++) {
         for (int sign = 0; sign < 2; sign++) {
             int left = over[sign][half];
-            for (int step = 0; step < 2 && left > 0; step++)
+            for (int step = 0; step < 2 && left > 0; step++) {
+                if (!excess[step][0]) continue; /* it has no weights of this sign, or nothing is to be taken from it */
                 left = take_from(pair->panel[step], pair->w[step] + 2 * half, 1 - 2 * sign, left, excess[step], half);
+            }
         }
     }
 }
@@ -127,7 +129,7 @@ void bert_qgemm_bound(int8_t *panel, int64_t steps, const int8_t zeros[BERT_QGEM
         lists[group].pairs = excess + bounds->first[group];
     for (int64_t first = 0; first < steps; first += 2) {
         for (int group = 0; group < BERT_QGEMM_EXCESS_GROUPS; group++, most += 2) {
-            const bool beyond = most[0] > 0 || most[1] > 0;
+            const bool beyond = excess && (most[0] > 0 || most[1] > 0);
             if (!beyond && !any_zero) continue;
             int8_t *place = panel + first * STEP_BYTES + (int64_t)group * GROUP_BYTES;
             group_pair pair = {.panel = {place, first + 1 < steps ? place + STEP_BYTES : NULL}};

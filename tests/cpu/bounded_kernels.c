@@ -124,7 +124,7 @@ static void excess_keeps_to_bounds(const bounded_case *c) {
 static void nothing_is_lost(const bounded_case *c) {
     int16_t *whole = calloc((size_t)(c->steps * STEP_BYTES) + 1, sizeof *whole);
     assert_non_null(whole);
-    for (int64_t i = 0; i < c->steps * STEP_BYTES; i++) whole[i] = c->panel[i];
+    for (int64_t i = 0; i < c->steps * STEP_BYTES; i++) whole[i] = (int16_t)(0 + c->panel[i]);
     for (int group = 0; group < GROUPS; group++)
         for (int32_t i = 2 * c->bounds.first[group]; i < 2 * c->bounds.first[group + 1]; i++)
             for (int at = 0; at < GROUP_BYTES; at++) {

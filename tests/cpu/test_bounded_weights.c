@@ -83,7 +83,7 @@ static void fill_parts(parts *p, bool transposed, bool uniform) {
             .dtype = BERT_FLOAT, .data = (const unsigned char *)&p->scales[i], .bytes = sizeof p->scales[i]};
         constants[2] = (bert_constant){.dtype = BERT_UINT8, .rank = i, .dims = {PART_COLUMNS}, .data = p->zeros[i]};
         constants[2].bytes = i ? PART_COLUMNS : 1;
-        for (int j = 0; j < 3; j++) constants[j].id = (uint64_t)(3 * i + j + 1);
+        for (int j = 0; j < 3; j++) constants[j].id = 3 * (uint64_t)i + (uint64_t)j + 1;
         p->source.weights[i] = &constants[0];
         p->source.scales[i] = &constants[1];
         p->source.zero_points[i] = &constants[2];
