@@ -27,13 +27,19 @@ static int8_t trained(uint32_t *state) {
     return (int8_t)(sum - 86);
 }
 
+/* The zero point of a column: none of the first, of others another in every group. */
+static int zero_of(int kind, int column) {
+    if (kind != SHIFTED || column == 0) return 0;
+    return column % 2 ? 40 - column : column - 60;
+}
+
 static void fill_weights(int8_t *b, int64_t steps, int kind) {
     static const int8_t edges[] = {127, -127, 126, -126, 64, -64, 63, -63, 62, 1, -1, 0, 0, 0, -128, 65};
     uint32_t state = (uint32_t)(kind + 7 * steps);
     for (int64_t i = 0; i < steps * STEP_BYTES; i++) {
         const bool rare = next_random(&state) % 997 == 0;
         b[i] = trained(&state);
-        if (kind == SHIFTED) b[i] = (int8_t)(b[i] / 2 + (i / BERT_QGEMM_STEP % 2 ? 40 : -60));
+        if (kind == SHIFTED) b[i] = (int8_t)(b[i] / 2 + zero_of(kind, i % STEP_BYTES / BERT_QGEMM_STEP));
         if (kind == SPIKES && rare) b[i] = rare && state % 2 ? 127 : -128;
         if (kind == NEXT_TO_BOUNDS && next_random(&state) % 199 == 0) b[i] = edges[next_random(&state) % sizeof edges];
     }
@@ -43,10 +49,7 @@ static void fill_weights(int8_t *b, int64_t steps, int kind) {
 }
 
 static void fill_zeros(int8_t zeros[STEP_BYTES], int kind) {
-    for (int i = 0; i < STEP_BYTES; i++) {
-        const int column = i / BERT_QGEMM_STEP;
-        zeros[i] = (int8_t)(kind != SHIFTED ? 0 : column % 2 ? 40 : -60);
-    }
+    for (int i = 0; i < STEP_BYTES; i++) zeros[i] = (int8_t)zero_of(kind, i / BERT_QGEMM_STEP);
 }
 
 /* A panel, what was measured of it, and what comes of it; exactly as large as it must be. */
@@ -155,7 +158,43 @@ static void some_panels_are_left(const bert_cpu_kernels *table) {
     free_case(&uniform);
 }
 
+/* Steps of excess that a pair of steps takes, by what is to be taken from the first and the second; -1: too much. */
+static void count_of(uint8_t first, uint8_t second, int steps) {
+    enum { STEPS = 40 };
+    uint8_t most[STEPS / 2 * GROUPS * 2] = {0};
+    int32_t pairs[GROUPS];
+    for (int pair = 0; pair < 2; pair++) { /* of group 1 */
+        most[(pair * GROUPS + 1) * 2] = first;
+        most[(pair * GROUPS + 1) * 2 + 1] = second;
+    }
+    assert_int_equal(bert_qgemm_count_excess(most, STEPS, pairs), steps >= 0);
+    for (int group = 0; group < GROUPS && steps >= 0; group++) assert_int_equal(pairs[group], group == 1 ? steps : 0);
+}
+
+/* Excess is counted by what a step of it holds, up to two steps of it for each of the panel. */
+static void excess_is_counted(void) {
+    enum { STEPS = 12, HALF_OF_ALL = 2 * STEPS };
+    count_of(0, 0, 0);
+    count_of(1, 0, 1);
+    count_of(63, 0, 1);
+    count_of(64, 0, 2);
+    count_of(126, 0, 2);
+    count_of(127, 0, -1);
+    count_of(0, 63, 1);
+    count_of(63, 64, 3);
+    count_of(126, 126, 4);
+    count_of(0, 127, -1);
+    count_of(255, 255, -1);
+    uint8_t most[STEPS / 2 * GROUPS * 2] = {0};
+    int32_t pairs[GROUPS];
+    for (int i = 0; i < HALF_OF_ALL; i++) most[3 * i] = 1; /* two in each three */
+    assert_true(bert_qgemm_count_excess(most, STEPS, pairs));
+    most[1] = 1;
+    assert_false(bert_qgemm_count_excess(most, STEPS, pairs));
+}
+
 void test_measure_excess(const bert_cpu_kernels *table) {
+    excess_is_counted();
     int bounded = 0, with_excess = 0;
     for (int kind = 0; kind < WEIGHT_KINDS; kind++) {
         for (int at = 0; at < STEPS_TESTED; at++) {
