@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from random_graphs_draw import mask_rows
+from random_graphs_linear import weight_range
 from random_graphs_write import GraphWriter
 
 OPSETS = [10, 11, 12, 13, 13, 14, 15, 16, 17, 17, 17, 18, 19, 20, 21, 22, 23]
@@ -362,10 +363,11 @@ class RandomStatic:
         values = (self.choices.numpy.standard_normal((k, n)) * 1.2 / math.sqrt(k)).astype(np.float32)
         dtype = random.choice([np.int8, np.int8, np.uint8])
         per_channel = self.opset >= 13 and not self.domain and random.random() < 0.4
-        scale = np.maximum(np.abs(values).max(axis=0 if per_channel else None) / 127, 1e-4).astype(np.float32)
+        least, most = weight_range(dtype)
+        scale = np.maximum(np.abs(values).max(axis=0 if per_channel else None) / ((most - least) // 2), 1e-4)
+        scale = scale.astype(np.float32)
         zero = np.full(scale.shape, 128 if dtype == np.uint8 else random.choice([0, 0, 3]), dtype)
-        info = np.iinfo(dtype)
-        integers = np.clip(np.rint(values / scale) + zero.astype(np.float64), info.min, info.max).astype(dtype)
+        integers = np.clip(np.rint(values / scale) + zero.astype(np.float64), least, most).astype(dtype)
         names = [w.weight("integers", integers), w.weight("weight_scale", scale)]
         if zero.any() or random.random() < 0.5 or self.domain:
             names.append(w.weight("weight_zero", zero))
