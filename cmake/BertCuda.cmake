@@ -27,6 +27,33 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 89-real 90-real 90-virtual)
 endif()
 
+# Whether CMake takes the compiler. One whose host compiler is too new for it, say, ends enable_language, and with it the
+# configuration; check_language asks only where no compiler is named.
+function(bert_try_cuda works)
+  set(folder ${CMAKE_BINARY_DIR}/CMakeFiles/bert_try_cuda)
+  if(NOT BERT_CUDA_WORKS STREQUAL CMAKE_CUDA_COMPILER)
+    file(REMOVE_RECURSE ${folder})
+    file(WRITE ${folder}/CMakeLists.txt "cmake_minimum_required(VERSION 3.20)\nproject(try_cuda CUDA)\n")
+    set(options "-DCMAKE_CUDA_FLAGS=${CMAKE_CUDA_FLAGS}")
+    if(CMAKE_CUDA_HOST_COMPILER)
+      list(APPEND options -DCMAKE_CUDA_HOST_COMPILER=${CMAKE_CUDA_HOST_COMPILER})
+    endif()
+    execute_process(COMMAND ${CMAKE_COMMAND} -S ${folder} -B ${folder} -G ${CMAKE_GENERATOR}
+                            -DCMAKE_MAKE_PROGRAM=${CMAKE_MAKE_PROGRAM} -DCMAKE_CUDA_COMPILER=${CMAKE_CUDA_COMPILER}
+                            ${options}
+                    OUTPUT_VARIABLE log ERROR_VARIABLE log RESULT_VARIABLE result)
+    file(WRITE ${folder}/log "${log}")
+    if(result EQUAL 0)
+      set(BERT_CUDA_WORKS ${CMAKE_CUDA_COMPILER} CACHE INTERNAL "The nvcc that was tried, and compiles")
+    endif()
+  endif()
+  if(BERT_CUDA_WORKS STREQUAL CMAKE_CUDA_COMPILER)
+    set(${works} ON PARENT_SCOPE)
+  else()
+    set(${works} OFF PARENT_SCOPE)
+  endif()
+endfunction()
+
 # One step: finds nvcc, also where toolkits install themselves without a place in PATH.
 function(bert_find_cuda reason)
   set(${reason} "" PARENT_SCOPE)
@@ -44,6 +71,11 @@ function(bert_find_cuda reason)
     set(${reason} "${CMAKE_CUDA_COMPILER} can't be run (${result})" PARENT_SCOPE)
   elseif(NOT version MATCHES "release ([0-9]+)[.]([0-9]+)" OR CMAKE_MATCH_1 LESS 12)
     set(${reason} "${CMAKE_CUDA_COMPILER} is not of CUDA 12 or later" PARENT_SCOPE)
+  elseif(BERT_CUDA STREQUAL AUTO) # with ON enable_language says itself what is wrong
+    bert_try_cuda(works)
+    if(NOT works)
+      set(${reason} "${CMAKE_CUDA_COMPILER} can't compile: CMakeFiles/bert_try_cuda/log says why" PARENT_SCOPE)
+    endif()
   endif()
 endfunction()
 

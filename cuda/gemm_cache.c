@@ -8,7 +8,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,44 +251,63 @@ static bool parse(const char *text, size_t size, const char *identity, table *ou
     return false;
 }
 
-/* Reads a whole regular file; false with errno. Release its room. */
-static bool read_file(const bert_allocator *allocator, const char *path, file_text *out) {
-    FILE *file = fopen(path, "rbe");
+/* Opens a regular file of no more bytes than one of choices may have. Negative where there is none, and `why` is then
+ * the end of a sentence about what is there instead, empty for nothing. */
+static int open_file(const char *path, size_t *bytes, char *why, size_t why_size) {
+    /* O_NONBLOCK so that opening a pipe does not hang; it means nothing for a regular file. */
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat about;
-    *out = (file_text){0};
-    if (!file) return false;
-    errno = 0;
-    if (fstat(fileno(file), &about) == 0) {
-        if (!S_ISREG(about.st_mode) || about.st_size > MOST_FILE_BYTES) {
-            errno = EFBIG;
-        } else {
-            out->room = (size_t)about.st_size + 1;
-            out->data = allocate(allocator, out->room);
-            if (!out->data) errno = ENOMEM;
-        }
+    if (file < 0 && errno == ENOENT)
+        *why = 0;
+    else if (file < 0 || fstat(file, &about) != 0)
+        snprintf(why, why_size, "can't be read (%s)", strerror(errno));
+    else if (!S_ISREG(about.st_mode))
+        snprintf(why, why_size, "is not a regular file");
+    else if (about.st_size > MOST_FILE_BYTES)
+        snprintf(why, why_size, "is too large for a file of GEMM choices");
+    else {
+        *bytes = (size_t)about.st_size;
+        return file;
     }
-    if (out->data) out->length = fread(out->data, 1, out->room - 1, file);
-    const int kept = errno;
-    fclose(file);
-    errno = kept;
-    return out->data != NULL;
+    if (file >= 0) close(file);
+    return -1;
 }
 
-/* What the file has for the identity, into `out`; a sentence in `notice` when it can't be used. False when it is none
- * of ours: a name that was mistaken must not cost a file. */
+/* Reads a whole file; false, with `why` as above, where it isn't read. Release its room. */
+static bool read_file(const bert_allocator *allocator, const char *path, file_text *out, char *why, size_t why_size) {
+    *out = (file_text){0};
+    size_t bytes;
+    const int file = open_file(path, &bytes, why, why_size);
+    if (file < 0) return false;
+    out->room = bytes + 1;
+    out->data = allocate(allocator, out->room);
+    ssize_t got = out->data ? 1 : -1;
+    if (!out->data) errno = ENOMEM;
+    while (got > 0 && out->length < bytes) {
+        got = read(file, out->data + out->length, bytes - out->length);
+        if (got > 0) out->length += (size_t)got;
+        if (got < 0 && errno == EINTR) got = 1;
+    }
+    if (got < 0) snprintf(why, why_size, "can't be read (%s)", strerror(errno));
+    if (got < 0) release(allocator, out->data, out->room);
+    close(file);
+    return got >= 0;
+}
+
+/* What the file has for the identity, into `out`; a sentence in `notice` when it can't be used. False when there is
+ * something that isn't known to be ours: a name that was mistaken must not cost a file. */
 static bool load(const bert_allocator *allocator, const char *path, const char *identity, table *out, char *notice,
                  size_t size) {
     file_text file;
+    char why[512] = "does not fit into memory";
     *out = (table){.allocator = allocator};
-    if (!read_file(allocator, path, &file)) {
-        if (errno != ENOENT)
-            snprintf(notice, size, "choices of GEMM algorithms in %s can't be read (%s): they are measured again", path,
-                     strerror(errno));
-        return true;
+    if (!read_file(allocator, path, &file, why, sizeof why)) {
+        if (!*why) return true;
+        snprintf(notice, size, "%s %s: it is left as it is, and GEMM algorithms are measured again", path, why);
+        return false;
     }
     const bool ours =
         file.length == 0 || (file.length >= KIND_LENGTH && memcmp(file.data, first_line, KIND_LENGTH) == 0);
-    char why[512] = "does not fit into memory";
     if (!ours)
         snprintf(notice, size, "%s is no file of GEMM choices: it is ignored, and left as it is", path);
     else if (!parse(file.data, file.length, identity, out, why, sizeof why))
@@ -323,8 +344,11 @@ static bool write_all(int file, const char *text, size_t length) {
     return true;
 }
 
-/* Under another name in the same folder first, which then takes the place of the file in one step. False with errno. */
+/* Under another name in the same folder first, which then takes the place of the file in one step; of the file that a
+ * symbolic link names, not of the link. False with errno. */
 static bool replace_file(const bert_allocator *allocator, const char *path, const file_text *content) {
+    char resolved[PATH_MAX];
+    if (realpath(path, resolved)) path = resolved;
     const size_t room = strlen(path) + 8;
     char *temporary = allocate(allocator, room);
     if (!temporary) {
@@ -415,9 +439,9 @@ size_t bert_cuda_gemm_cache_count(bert_cuda_gemm_cache *cache) {
 static bool save_locked(bert_cuda_gemm_cache *cache, char *notice, size_t size) {
     table there;
     file_text content;
-    char unused[1024];
-    cache->foreign = !load(cache->allocator, cache->path, cache->identity, &there, unused, sizeof unused);
-    if (cache->foreign) return true;
+    cache->foreign = !load(cache->allocator, cache->path, cache->identity, &there, notice, size);
+    if (cache->foreign) return false;
+    if (size > 0) *notice = 0; /* what can't be used of a file of ours is replaced */
     const size_t before = cache->choices.count;
     for (size_t i = 0; i < there.count; i++) put(&cache->choices, &there.entries[i], false);
     if (cache->choices.count != before) cache->revision++;

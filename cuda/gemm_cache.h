@@ -48,8 +48,8 @@ bool bert_cuda_gemm_cache_path(const char *beside, char *out, size_t size);
  * A cache, in memory of the allocator, with what the file has for `identity`, a line of text. `path` NULL:
  * in memory alone. A file that isn't there is no fault; one that is damaged, of another version or for another device,
  * library or kernel of ours is ignored, with a sentence in `notice` (of `size` bytes, else empty), and is replaced when
- * there is something to save; one that is something else altogether stays as it is. NULL when memory runs out. Free it
- * after every handle that uses it.
+ * there is something to save; what is something else altogether, or can't be read, stays as it is. NULL when memory
+ * runs out. Free it after every handle that uses it.
  */
 bert_cuda_gemm_cache *bert_cuda_gemm_cache_create(const bert_allocator *allocator, const char *path,
                                                   const char *identity, char *notice, size_t size);
@@ -66,7 +66,8 @@ uint64_t bert_cuda_gemm_cache_revision(bert_cuda_gemm_cache *cache);
 
 /**
  * Writes the file anew, where there is one and something was added; choices that another process put there meanwhile
- * stay. False with a sentence in `notice` when it can't be written; choices in memory stay good.
+ * stay. A symbolic link stays one. False with a sentence in `notice` when it can't be written, or is something else by
+ * now; choices in memory stay good.
  */
 bool bert_cuda_gemm_cache_save(bert_cuda_gemm_cache *cache, char *notice, size_t size);
 

@@ -198,7 +198,7 @@ static void what_is_for_another_is_ignored(void **state) {
     const char later[] = "bert.c GEMM choices, format 3\nsomething\n";
     write_text(later, sizeof later - 1);
     bert_cuda_gemm_cache_free(open_cache(path, identity, "of another version"));
-    bert_cuda_gemm_cache_free(open_cache(folder, identity, "can't be read"));
+    bert_cuda_gemm_cache_free(open_cache(folder, identity, "is not a regular file"));
     bert_cuda_gemm_cache_free(open_cache("/nonexistent/choices", identity, ""));
 }
 
@@ -222,6 +222,67 @@ static void what_is_something_else_stays(void **state) {
     bert_cuda_gemm_cache_free(cache);
     cache = open_cache(path, identity, "");
     assert_true(has(cache, 1));
+    bert_cuda_gemm_cache_free(cache);
+}
+
+/* Opens a cache at what is no file of choices, adds to it, and saves. */
+static void use_as_choices(const char *expected) {
+    bert_cuda_gemm_cache *cache = open_cache(path, identity, expected);
+    add(cache, 1);
+    save(cache);
+    assert_true(has(cache, 1));
+    bert_cuda_gemm_cache_free(cache);
+}
+
+/* What can't be read may be anything. */
+static void what_is_not_read_stays(void **state) {
+    struct stat about;
+    const off_t large = 20000000;
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0644), 0); /* with nobody at its other end */
+    use_as_choices("is not a regular file: it is left as it is");
+    assert_int_equal(lstat(path, &about), 0);
+    assert_true(S_ISFIFO(about.st_mode));
+    unlink(path);
+    write_text("", 0);
+    assert_int_equal(truncate(path, large), 0);
+    use_as_choices("is too large for a file of GEMM choices: it is left as it is");
+    assert_int_equal(stat(path, &about), 0);
+    assert_int_equal(about.st_size, large);
+    unlink(path);
+}
+
+static void what_became_something_else_stays(void **state) {
+    static const char other[] = "a file that came here after the cache was opened";
+    char notice[1024] = "";
+    size_t size;
+    unlink(path);
+    bert_cuda_gemm_cache *cache = open_cache(path, identity, "");
+    add(cache, 1);
+    write_text(other, sizeof other);
+    assert_false(bert_cuda_gemm_cache_save(cache, notice, sizeof notice));
+    assert_non_null(strstr(notice, "is no file of GEMM choices"));
+    bert_cuda_gemm_cache_free(cache);
+    char *text = read_text(&size);
+    assert_int_equal(size, sizeof other);
+    free(text);
+}
+
+static void a_link_stays_a_link(void **state) {
+    struct stat about;
+    char link[96];
+    snprintf(link, sizeof link, "%s.link", path);
+    write_choices(2);
+    assert_int_equal(symlink(path, link), 0);
+    bert_cuda_gemm_cache *cache = open_cache(link, identity, "");
+    add(cache, 1000);
+    save(cache);
+    bert_cuda_gemm_cache_free(cache);
+    assert_int_equal(lstat(link, &about), 0);
+    assert_true(S_ISLNK(about.st_mode));
+    unlink(link);
+    cache = open_cache(path, identity, "");
+    assert_true(has(cache, 1) && has(cache, 1000));
     bert_cuda_gemm_cache_free(cache);
 }
 
@@ -366,6 +427,9 @@ int main(void) {
         cmocka_unit_test(damage_is_noticed),
         cmocka_unit_test(what_is_for_another_is_ignored),
         cmocka_unit_test(what_is_something_else_stays),
+        cmocka_unit_test(what_is_not_read_stays),
+        cmocka_unit_test(what_became_something_else_stays),
+        cmocka_unit_test(a_link_stays_a_link),
         cmocka_unit_test(lines_of_an_identity_are_joined),
         cmocka_unit_test(a_file_that_cannot_be_written_is_noticed),
         cmocka_unit_test(two_caches_keep_each_others_choices),
