@@ -305,10 +305,14 @@ static bert_status bound(bert_prepared *prepared, bert_thread_pool *threads, ber
                   .zeros = (int32_t *)weight->zeros,
                   .bounds = (bert_qgemm_bounds *)weight->bounds,
                   .most_bytes = (weight->steps + 1) / 2 * BERT_QGEMM_EXCESS_GROUPS * 2};
+    if (weight->steps == 0) { /* nothing to bound */
+        memset(b.bounds, 0, (size_t)panels_of(weight->n) * sizeof *b.bounds);
+        return BERT_OK;
+    }
     const bert_allocator *allocator = prepared->device->host->allocator;
     const size_t bytes = (size_t)(panels_of(weight->n) * b.most_bytes); /* less than the panels' */
     b.most = bert_allocate(allocator, bytes, 1);
-    if (!b.most && bytes) return bert_fail_memory(error, bytes, "packing a weight");
+    if (!b.most) return bert_fail_memory(error, bytes, "packing a weight");
     int64_t pairs = 0;
     const bert_status status = bound_all(prepared, threads, &b, &pairs, error);
     bert_deallocate(allocator, b.most, bytes, 1);

@@ -169,6 +169,25 @@ static void bounds_change_no_weight(void **state) {
     }
 }
 
+/* Weights of no rows: there is nothing to bound, and what bounds there are say so. */
+static void no_rows_have_bounds_of_nothing(void **state) {
+    parts *p = malloc(sizeof *p);
+    assert_non_null(p);
+    fill_parts(p, false, false);
+    for (int i = 0; i < PARTS; i++) p->constants[3 * i].dims[0] = 0, p->constants[3 * i].bytes = 0;
+    backend b = {0};
+    const bert_quantized_weight *weight = pack(&b, p, true);
+    assert_int_equal(weight->steps, 0);
+    for (int panel = 0; panel < PANELS; panel++) {
+        assert_int_equal(weight->bounds[panel].bounded, 0);
+        for (int i = 0; i <= BERT_QGEMM_EXCESS_GROUPS; i++) assert_int_equal(weight->bounds[panel].first[i], 0);
+    }
+    for (int column = 0; column < N; column++) assert_int_equal(weight->offsets[column], 0);
+    free_packed(&b);
+    free_store(&b);
+    free(p);
+}
+
 /* The store has what was packed, but for `damage`: whether it is used, or packed anew. */
 static void take_from_store(void (*damage)(backend *b, bert_qgemm_bounds *bounds, bert_qgemm_excess *excess),
                             bool used) {
@@ -227,6 +246,7 @@ static void what_the_store_has_is_looked_at(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_change_no_weight),
+        cmocka_unit_test(no_rows_have_bounds_of_nothing),
         cmocka_unit_test(what_the_store_has_is_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
