@@ -15,6 +15,9 @@
 
 /* The widest tile: with 8 x 3 vectors for most columns, four vectors are 6 x 4, 24 sums as well. */
 enum { V_MOST_VECTORS = V_TILE_VECTORS > 2 ? 4 : V_TILE_VECTORS, V_WIDE_ROWS = 6 };
+/* Whole tiles from which on rows that are left share with the last. With fewer, memory is what b waits for, and one
+ * full tile that takes b from there leaves it more time than two halves (measured with AVX2 alone: docs/kernels.md). */
+enum { V_SHARED_TILES = V_TILE_VECTORS > 2 ? 1 : 4 };
 
 /* What a row of b is: floats, or the first or second ones of pairs of bfloat16. */
 typedef enum row_form { ROW_FLOAT, ROW_FIRST, ROW_SECOND } row_form;
@@ -131,7 +134,7 @@ V_ALWAYS_INLINE void tile_column(const bool pairs, const int most, const int vec
     float *c = args->c + first;
     int64_t whole = args->m / most, rest = args->m % most;
     /* One or two rows alone are too few chains to fill the units: they share with the last whole tile. */
-    const bool shared = whole > 0 && (rest == 1 || rest == 2);
+    const bool shared = whole >= V_SHARED_TILES && (rest == 1 || rest == 2);
     if (shared) whole--;
     for (int64_t i = 0; i < whole; i++, from += lines * BERT_FETCH_LINE) {
         tile(pairs, most, vectors, partial, last, args, c, a, b, from, lines);
